@@ -1,0 +1,105 @@
+"""The one door to Postgres: an engine and its manners."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, CursorResult, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from shared.errors import StorageDown
+
+#: Connections a process may hold. No connection is held across a wait for the network.
+POOL_SIZE = 8
+#: Serialization failure, deadlock, lock not available: run the transaction again.
+_RETRYABLE = frozenset({"40001", "40P01", "55P03"})
+
+#: Milliseconds that a lock, and any one statement, may take; a dead peer is noticed in seconds.
+_OPTIONS = "-c lock_timeout=2000 -c statement_timeout=20000 -c timezone=UTC"
+_CONNECT = {
+    "connect_timeout": 3,
+    "options": _OPTIONS,
+    "application_name": "outlive",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for this process. Nothing connects before the first statement.
+
+    `hide_parameters`: an error must not carry a message's text into a log.
+    """
+    return create_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args=_CONNECT,
+    )
+
+
+def run(connection: Connection, sql: str, **parameters: Any) -> CursorResult[Any]:
+    """One statement with named parameters, in the connection's transaction."""
+    return connection.execute(text(sql), parameters)
+
+
+@cache
+def schema_head() -> str | None:
+    """The newest migration of this code."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return ScriptDirectory.from_config(config).get_current_head()
+
+
+class Database:
+    """Transactions on one engine, with the driver's failures turned into ours."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = make_engine(url)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection in a transaction: committed at the end, rolled back on an error.
+
+        Raises StorageDown when Postgres cannot be reached, refuses to write or broke off; a
+        commit's outcome is then unknown.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (OperationalError, PoolTimeout) as error:
+            raise StorageDown from error
+        except DBAPIError as error:
+            if error.connection_invalidated or _is_passing(error):
+                raise StorageDown from error
+            raise
+
+    def rows(self, sql: str, **parameters: Any) -> list[Any]:
+        """The rows of one statement in a transaction of its own."""
+        with self.transaction() as connection:
+            return list(run(connection, sql, **parameters).all())
+
+    def is_current(self) -> bool:
+        """Whether Postgres answers and has the schema that this code was written for."""
+        found = self.rows("SELECT version_num FROM alembic_version")
+        return [row.version_num for row in found] == [schema_head()]
+
+    def dispose(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    """Whether the server, not the statement, is at fault (disk full, read-only, shutdown ...)."""
+    state = getattr(error.orig, "pgcode", None) or ""
+    return state in _RETRYABLE or state == "25006" or state[:2] in ("08", "53", "57", "58")

@@ -1,0 +1,122 @@
+"""The tables, as the migrations make them (a test compares the two)."""
+
+import uuid
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+#: The one user of `OUTLIVE_AUTH=local`; the first migration makes it.
+LOCAL_USER: Final = uuid.UUID("00000000-0000-4000-8000-000000000001")
+
+metadata = MetaData()
+
+_NOW = text("clock_timestamp()")
+_OPEN = text("status IN ('SENDING', 'STREAMING')")
+
+
+def _moment(name: str, *, required: bool = False) -> Column[object]:
+    default = _NOW if required else None
+    return Column(name, DateTime(timezone=True), nullable=not required, server_default=default)
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    _moment("created_at", required=True),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("title", Text),
+    Column("system", Text),
+    _moment("created_at", required=True),
+    _moment("updated_at", required=True),
+    _moment("deleted_at"),
+    UniqueConstraint("id", "user_id", name="conversations_owner"),
+    Index("conversations_newest", "user_id", "seq"),
+    Index("conversations_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    Column("conversation_id", Uuid, nullable=False),
+    Column("parent_id", Uuid, ForeignKey("messages.id")),
+    Column("continues_id", Uuid, ForeignKey("messages.id")),
+    Column("role", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    # what was asked for
+    Column("model", Text),
+    Column("options", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("client_key", Text),
+    Column("request_hash", Text),
+    # who writes it, until when
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("owner", Text),
+    _moment("lease_until"),
+    _moment("hard_deadline"),
+    _moment("queue_deadline"),
+    _moment("dispatch_at"),
+    Column("saved_len", Integer, nullable=False, server_default=text("0")),
+    Column("stop_requested", Boolean, nullable=False, server_default=text("false")),
+    # what came of it
+    Column("body", JSONB),
+    Column("length", Integer),
+    Column("sha256", Text),
+    Column("finish_reason", Text),
+    Column("usage", JSONB),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    _moment("created_at", required=True),
+    _moment("started_at"),
+    _moment("ended_at"),
+    ForeignKeyConstraint(
+        ["conversation_id", "user_id"],
+        ["conversations.id", "conversations.user_id"],
+        name="messages_conversation",
+        ondelete="CASCADE",
+    ),
+    UniqueConstraint("user_id", "client_key", name="messages_client_key"),
+    Index("messages_branch", "conversation_id", "seq"),
+    Index("messages_parent", "parent_id"),
+    Index("messages_open", "user_id", postgresql_where=_OPEN),
+)
+
+pieces = Table(
+    "pieces",
+    metadata,
+    Column("message_id", Uuid, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    Column("start", Integer, primary_key=True),
+    Column("user_id", Uuid, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("meta", JSONB),
+    Column("text", Text, nullable=False),
+)

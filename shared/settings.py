@@ -1,0 +1,127 @@
+"""Every environment variable, parsed once, strictly. Seconds may be decimals.
+
+Names without prefix are the ones other software knows too; ours begin with OUTLIVE_.
+"""
+
+import os
+import socket
+import uuid
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _psycopg(url: str) -> str:
+    """SQLAlchemy's name for the driver, whatever the platform called it."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.split("+")[0] not in ("postgres", "postgresql"):
+        raise ValueError("DATABASE_URL must begin with postgresql://")
+    return f"postgresql+psycopg2://{rest}"
+
+
+def _redis(url: str) -> str:
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("REDIS_URL must begin with redis://, rediss:// or unix://")
+    return url
+
+
+def _variable(location: str) -> str:
+    """The environment's name for a field: aliases are upper case already."""
+    return location if location.isupper() else f"OUTLIVE_{location.upper()}"
+
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Cap = Annotated[int, Field(ge=0)]
+
+
+class Settings(BaseSettings):
+    """The service's settings; `Settings.from_env()` is the only reader of the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OUTLIVE_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: Annotated[str, AfterValidator(_psycopg)] = Field(
+        "postgresql://localhost/outlive",
+        validation_alias="DATABASE_URL",
+        validate_default=True,
+        repr=False,
+    )
+    redis_url: Annotated[str, AfterValidator(_redis)] = Field(
+        "redis://localhost:6379/0", validation_alias="REDIS_URL", repr=False
+    )
+    openai_base_url: str | None = Field(None, validation_alias="OPENAI_BASE_URL")
+    openai_api_key: str = Field("", validation_alias="OPENAI_API_KEY", repr=False)
+    port: int = Field(8000, validation_alias="PORT")
+    web_concurrency: Count = Field(2, validation_alias="WEB_CONCURRENCY")
+
+    #: The model asked when a question names none.
+    model: str = "gpt-4o-mini"
+    #: Code points of history sent with a question; the oldest turns beyond are left out.
+    history_chars: Count = 200_000
+    #: Code points after which an answer is ended with finish_reason "length".
+    answer_chars: Count = 4_000_000
+    #: A save is due at this many unsaved code points, or after save_seconds.
+    save_chars: Count = 200
+    save_seconds: Seconds = 1.0
+    #: How long a worker may be silent before its answers are taken from it.
+    lease_seconds: Seconds = 15.0
+    heartbeat_seconds: Seconds = 3.0
+    sweep_seconds: Seconds = 2.0
+    queue_deadline_seconds: Seconds = 120.0
+    first_token_seconds: Seconds = 120.0
+    stall_seconds: Seconds = 60.0
+    hard_deadline_seconds: Seconds = 900.0
+    #: How long a stopping worker lets its answers go on (default: the hard deadline).
+    drain_seconds: float | None = Field(None, ge=0)
+    #: The longest response of the stream route; the client comes back after it.
+    stream_max_seconds: Seconds = 1800.0
+    sse_heartbeat_seconds: Seconds = 15.0
+    worker_concurrency: Count = 200
+    #: Open generations and open streams a user may have; 0 is no cap.
+    max_open: Cap = 0
+    max_streams: Cap = 0
+    #: Whether a conversation without a title gets one from its first question.
+    titles: bool = True
+    auth: Literal["local", "required"] = "local"
+    jwt_secret: str = Field("", repr=False)
+    #: Names this process among all that ever ran (see `owner`).
+    boot: str = Field(default_factory=lambda: str(uuid.uuid4()))
+    #: A file to create when the process takes work: how a supervisor knows without asking.
+    ready_file: str | None = None
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Read the environment; exits with a sentence a person can act on when it is wrong."""
+        try:
+            return cls()
+        except ValidationError as error:
+            lines = [
+                f"  {_variable(str(problem['loc'][0]))}: {problem['msg']}"
+                for problem in error.errors(include_input=False, include_url=False)
+            ]
+            raise SystemExit("The environment cannot be used:\n" + "\n".join(lines)) from None
+
+    @cached_property
+    def owner(self) -> str:
+        """The name under which this process holds leases: `<host>:<boot>`."""
+        return f"{socket.gethostname()}:{self.boot}"
+
+    @property
+    def drain(self) -> float:
+        """Seconds that running answers get when the worker is told to stop."""
+        return self.hard_deadline_seconds if self.drain_seconds is None else self.drain_seconds
+
+    @property
+    def bind(self) -> str:
+        """Where gunicorn listens: a supervisor's socket, else PORT; loopback without sign-in."""
+        host = "127.0.0.1" if self.auth == "local" else "0.0.0.0"  # noqa: S104
+        return os.environ.get("OUTLIVE_BIND") or f"{host}:{self.port}"

@@ -1,0 +1,113 @@
+"""Server-Sent Events, both ways (WHATWG HTML, section 9.2). Pure: no I/O.
+
+Lines end at CR, LF or CRLF and nowhere else: `str.splitlines` would also split at U+2028 and
+change the text. Data that we send is one line of ASCII JSON, so nothing in it can end a line.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+#: A comment without a blank line after it: with one, some clients see an empty event.
+HEARTBEAT = b":\n"
+
+
+def encode(event: str, data: Any, event_id: str | int | None = None) -> bytes:
+    """One frame. `event` and `event_id` are ours, never a stranger's text."""
+    head = f"id: {event_id}\n" if event_id is not None else ""
+    body = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
+    return f"{head}event: {event}\ndata: {body}\n\n".encode("ascii")
+
+
+def retry(milliseconds: int) -> bytes:
+    """How long a client is to wait before it comes back; a field, so no event by itself."""
+    return b"retry: %d\n" % milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A decoded event; `id` is the last id seen, which sticks over events without one."""
+
+    data: str
+    event: str = "message"
+    id: str = ""
+
+
+class LineTooLong(ValueError):
+    """A line, or the data of one event, is over the decoder's limit."""
+
+
+class Decoder:
+    """Bytes in any chunking in, events out.
+
+    Invalid UTF-8 raises UnicodeDecodeError (pass `errors="replace"` to do as browsers do). A
+    line, and the data of one event, may have `limit` bytes. What stands behind the last blank
+    line when the stream ends is no event, as the standard says.
+    """
+
+    def __init__(self, *, limit: int = 1 << 20, errors: str = "strict") -> None:
+        self.retry: int | None = None
+        self.last_id = ""
+        self._limit = limit
+        self._errors = errors
+        self._rest: list[bytes] = []
+        self._rest_size = 0
+        self._after_cr = False
+        self._begun = False
+        self._event = ""
+        self._data: list[str] = []
+        self._data_size = 0
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """The events completed by `chunk`."""
+        for line in self._lines(chunk):
+            event = self._line(line)
+            if event is not None:
+                yield event
+
+    def _lines(self, chunk: bytes) -> Iterator[bytes]:
+        if self._after_cr and chunk:
+            self._after_cr = False
+            chunk = chunk.removeprefix(b"\n")
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = chunk.split(b"\n")
+        if lines and self._rest:
+            lines[0] = b"".join([*self._rest, lines[0]])
+            self._rest, self._rest_size = [], 0
+        if rest:
+            self._rest.append(rest)
+            self._rest_size += len(rest)
+        if self._rest_size > self._limit or any(len(line) > self._limit for line in lines):
+            raise LineTooLong(f"a line of more than {self._limit} bytes")
+        yield from lines
+
+    def _line(self, line: bytes) -> Event | None:
+        if not self._begun:
+            self._begun = True
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line:
+            return self._dispatch()
+        name, _, value = line.decode("utf-8", self._errors).partition(":")
+        self._field(name, value.removeprefix(" "))
+        return None
+
+    def _field(self, name: str, value: str) -> None:
+        if name == "data":
+            self._data_size += len(value)
+            if self._data_size > self._limit:
+                raise LineTooLong(f"an event of more than {self._limit} characters")
+            self._data.append(value)
+        elif name == "event":
+            self._event = value
+        elif name == "id" and "\0" not in value:
+            self.last_id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self.retry = int(value)
+
+    def _dispatch(self) -> Event | None:
+        data, name = self._data, self._event
+        self._data, self._event, self._data_size = [], "", 0
+        return Event("\n".join(data), name or "message", self.last_id) if data else None
