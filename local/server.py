@@ -22,6 +22,11 @@ LOOK_SECONDS = 0.02
 class StartError(Exception):
     """A part did not start. The message is for the person at the terminal."""
 
+    def __init__(self, message: str, part: str = "") -> None:
+        super().__init__(message)
+        #: Whose log tells more.
+        self.part = part
+
 
 class Server(ABC):
     """One process: started, asked whether it is ready, stopped, started again.
@@ -72,7 +77,7 @@ class Server(ABC):
         """Wait until it is ready; raise StartError if it ends first or takes too long."""
         wait_until(lambda: not self.alive() or self.ready(), seconds)
         if not self.alive() or not self.ready():
-            raise StartError(f"{self.name} did not start")
+            raise StartError(f"{self.name} did not start", self.name)
         return self
 
     def stop(self, seconds: float = 5.0) -> None:
@@ -107,6 +112,11 @@ class Server(ABC):
         if self.process is not None:
             guard.forget(self.process.pid)
 
+    def signal_rest(self) -> None:
+        """End what is left of its group once the process itself is gone."""
+        if self.process is not None:
+            signal_group(self.process, signal.SIGKILL)
+
     def __enter__(self) -> Self:
         try:
             return self.start().wait()
@@ -133,9 +143,9 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def answers(port: int, request: bytes, answer: bytes) -> bool:
-    """Whether a server on this machine gives the answer that we expect to a few bytes."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as peer:
+def answers(port: int, request: bytes, answer: bytes, host: str = "127.0.0.1") -> bool:
+    """Whether a server gives the answer that we expect to a few bytes, within a second."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), 1) as peer:
         peer.sendall(request)
         said = b""
         while answer not in said and (more := peer.recv(4096)):

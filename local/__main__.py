@@ -1,0 +1,23 @@
+"""`./outlive COMMAND`: the ones that need this machine are here, all others are web's."""
+
+import runpy
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command; each module takes its own arguments from `sys.argv`."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command in ("up", "test", "check"):
+        module = f"local.{command}"
+        sys.argv[:2] = [f"outlive {command}"]
+    else:
+        module = "web.cli"
+        sys.argv[0] = "outlive"
+    # By name: `local` only starts the others, it never imports them.
+    runpy.run_module(module, run_name="__main__")
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

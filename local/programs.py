@@ -1,0 +1,152 @@
+"""The processes of the Procfile: web, worker, flower."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+from local.processes import Command
+from local.server import Server, answers
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all programs of one `outlive up` share."""
+
+    data: Path
+    env: Mapping[str, str]
+
+    def log(self, name: str) -> Path:
+        """Where a part writes."""
+        return self.data / "log" / f"{name}.log"
+
+
+class Program(Server):
+    """One line of the Procfile.
+
+    Every start is somebody new: it has a boot id, which names it wherever it leaves a trace,
+    and a file that it makes when it is ready. The file stays after a crash, as a note of
+    whose work has to be swept up, and goes after a proper end.
+    """
+
+    def __init__(self, name: str, words: Sequence[str], around: Surroundings) -> None:
+        super().__init__()
+        self.name = name
+        self.words = words
+        self.around = around
+        self.boot = ""
+
+    @property
+    def url(self) -> str | None:
+        return None
+
+    @property
+    def ready_file(self) -> Path:
+        """Made by the program itself."""
+        return self.around.data / "run" / f"{self.name}-{self.boot}.ready"
+
+    def start(self) -> Self:
+        self.boot = str(uuid4())
+        return super().start()
+
+    def command(self) -> Command:
+        identity = {"OUTLIVE_BOOT": self.boot, "OUTLIVE_READY_FILE": str(self.ready_file)}
+        return Command(
+            [*self.words, *self.extra()],
+            self.around.log(self.name),
+            env={**self.around.env, **identity},
+            fds=self.fds(),
+        )
+
+    def extra(self) -> Sequence[str]:
+        """Words after those of the Procfile, for one machine with several of each."""
+        return ()
+
+    def fds(self) -> Sequence[int]:
+        """Open files that the program inherits, under the same numbers."""
+        return ()
+
+    def ready(self) -> bool:
+        return self.ready_file.exists()
+
+    def successor(self) -> Self:
+        """The same program, not yet started, to take over from this one."""
+        other = copy(self)
+        other.process = None
+        return other
+
+    def crashed(self) -> bool:
+        """Whether it ended otherwise than by finishing its work."""
+        return self.process is not None and self.process.poll() not in (None, 0)
+
+    def ended(self) -> None:
+        """Gunicorn's workers would serve on for a second after their master was killed."""
+        super().ended()
+        self.signal_rest()
+        if not self.crashed():
+            self.ready_file.unlink(missing_ok=True)
+
+
+class Web(Program):
+    """Gunicorn, on a socket that is ours: it stays open while one master follows another."""
+
+    def __init__(
+        self, words: Sequence[str], around: Surroundings, socket_fd: int, url: str
+    ) -> None:
+        super().__init__("web", words, around)
+        self.socket_fd = socket_fd
+        self._url = url
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def fds(self) -> Sequence[int]:
+        return (self.socket_fd,)
+
+    def ready(self) -> bool:
+        return super().ready() and answers_http(self.url, "/readyz")
+
+
+class Worker(Program):
+    """Celery. Two of them live side by side during a deploy, so each has its own node name."""
+
+    def extra(self) -> Sequence[str]:
+        concurrency = os.environ.get("OUTLIVE_WORKER_CONCURRENCY") or "200"
+        return ("--concurrency", concurrency, "--hostname", f"outlive-{self.boot[:8]}@%h")
+
+
+class Flower(Program):
+    """Celery's window. Its API is open, therefore it listens on the loopback only."""
+
+    def __init__(self, words: Sequence[str], around: Surroundings, port: int) -> None:
+        super().__init__("flower", words, around)
+        self.port = port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def extra(self) -> Sequence[str]:
+        return ("--address=127.0.0.1", f"--port={self.port}")
+
+    def ready(self) -> bool:
+        return answers_http(self.url, "/healthcheck")
+
+
+def answers_http(url: str, path: str) -> bool:
+    """Whether a page is there, with the status 200."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n"
+    return answers(int(port), request.encode(), b" 200 ", host.strip("[]"))
+
+
+def sweep(boot: str, around: Surroundings) -> Command:
+    """The command that ends honestly, and at once, what a dead worker left."""
+    words = [sys.executable, "-m", "web.cli", "sweep", "--died", boot]
+    return Command(words, around.log("sweep"), env=around.env, death_signal=signal.SIGTERM)

@@ -1,0 +1,234 @@
+"""Keep every part alive, replace two of them on a deploy, end all of them in order.
+
+One thread and one loop. A part's death wakes the loop (SIGCHLD), as every other signal does;
+between events nothing runs. Nothing in the loop waits, except at the beginning and the end.
+
+    SIGTERM, SIGINT   stop; a second one stops without waiting
+    SIGHUP            deploy: successors of web and worker first, then the old ones drain
+"""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local.memory import write_private
+from local.processes import spawn
+from local.programs import Program, Surroundings, sweep
+from local.server import START_SECONDS, Server, StartError
+from local.signals import Signals
+from local.terminal import say
+
+#: Seconds between two starts of a part that keeps dying. It must not grow: the promise is
+#: that every part is back within 2 s, at the tenth time too.
+PACE_SECONDS = 1.0
+#: Postgres refuses to start until the last child of a killed one has gone: a moment.
+POSTGRES_PACE_SECONDS = 0.1
+#: Seconds between two looks while something is on its way.
+LOOK_SECONDS = 0.05
+
+#: Of the 5 s that stopping may take: when web, then the worker, then everything is killed.
+WEB_SECONDS, WORKER_SECONDS, ALL_SECONDS = 2.0, 3.0, 4.6
+
+#: The keys of outlive.json.
+PARTS = ("web", "worker", "flower", "postgres", "redis", "model")
+
+
+@dataclass
+class Supervisor:
+    """All parts of one `outlive up`."""
+
+    around: Surroundings
+    signals: Signals
+    #: URLs of parts that somebody else runs; None for those that do not exist.
+    elsewhere: dict[str, str | None] = field(default_factory=dict)
+    parts: dict[str, Server] = field(default_factory=dict)
+    successors: list[Program] = field(default_factory=list)
+    draining: list[Program] = field(default_factory=list)
+    sweeps: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    #: Names of parts that ended and wait for their next start.
+    dead: set[str] = field(default_factory=set)
+    reported: bool = False
+
+    @property
+    def file(self) -> Path:
+        """What tells others where everything is."""
+        return self.around.data / "outlive.json"
+
+    # --- the beginning ---
+
+    def begin(self, parts: Sequence[Server]) -> None:
+        """Start the parts and wait until each is ready; from then on it is kept alive."""
+        waiting = list(parts)
+        deadline = time.monotonic() + START_SECONDS
+        try:
+            for part in parts:
+                part.start()
+            while waiting:
+                self._await(waiting, deadline)
+        finally:  # those that did not make it have to be ended, too
+            self.parts |= {part.name: part for part in waiting}
+
+    def _await(self, waiting: list[Server], deadline: float) -> None:
+        for part in list(waiting):
+            if not part.alive():
+                raise StartError(f"{part.name} ended while starting", part.name)
+            if part.ready():
+                say(f"  {part.name:<9} {time.monotonic() - part.started:4.1f} s")
+                self.parts[part.name] = part
+                waiting.remove(part)
+            elif time.monotonic() > deadline:
+                raise StartError(f"{part.name} was not ready in {START_SECONDS:.0f} s", part.name)
+        if waiting:
+            self._turn()
+
+    def run_once(self, program: Program) -> None:
+        """Run a program to its end, which has to be a good one."""
+        self.parts[program.name] = program.start()
+        while program.alive():
+            self.signals.wait(LOOK_SECONDS)
+        del self.parts[program.name]
+        if program.crashed():
+            raise StartError(f"{program.name} failed", program.name)
+        say(f"  {program.name:<9} {time.monotonic() - program.started:4.1f} s")
+
+    # --- the loop ---
+
+    def run(self) -> None:
+        """All is ready: say so, and keep it that way until a signal stops us."""
+        self.reported = True
+        self._report()
+        while True:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Wait for something to happen, then see to everything that happened."""
+        busy = self.successors or self.sweeps or self.dead
+        self.signals.wait(LOOK_SECONDS if busy or not self.reported else None)
+        for part in list(self.parts.values()):
+            if not part.alive():
+                self._revive(part)
+        self._reap()
+        if self.successors:
+            self._watch_deploy()
+        elif self.signals.take_deploy() and self.reported:
+            self._deploy()
+
+    def _revive(self, part: Server) -> None:
+        if part.name not in self.dead:
+            self.dead.add(part.name)
+            self._bury(part)
+        pace = POSTGRES_PACE_SECONDS if part.name == "postgres" else PACE_SECONDS
+        if time.monotonic() < part.started + pace:
+            return
+        say(f"  {part.name} ended unexpectedly; starting it again")
+        try:
+            part.start()
+        except OSError as error:  # such as a program that is being replaced right now
+            say(f"  {part.name}: {error}")
+            return
+        self.dead.remove(part.name)
+        self._report()
+
+    def _bury(self, part: Server) -> None:
+        """A part is gone. What a worker leaves behind is ended now, not when its lease is up."""
+        part.ended()
+        if isinstance(part, Program) and part.name == "worker" and part.crashed():
+            self.sweep(part.boot)
+
+    def sweep(self, boot: str) -> None:
+        """End what a dead worker left, in the background."""
+        self.sweeps[boot] = spawn(sweep(boot, self.around))
+
+    def _reap(self) -> None:
+        for boot, process in list(self.sweeps.items()):
+            if process.poll() is not None:
+                del self.sweeps[boot]
+                if process.returncode == 0:
+                    (self.around.data / "run" / f"worker-{boot}.ready").unlink(missing_ok=True)
+        for program in [old for old in self.draining if not old.alive()]:
+            self.draining.remove(program)
+            self._bury(program)
+
+    def _report(self) -> None:
+        if not self.reported:
+            return
+        state: dict[str, dict[str, object] | None] = {}
+        for name in PARTS:
+            if name in self.parts:
+                part = self.parts[name]
+                state[name] = {"url": part.url, "pid": part.pid} if part.url else {"pid": part.pid}
+            else:
+                url = self.elsewhere.get(name)
+                state[name] = {"url": url} if url else None
+        write_private(self.file, json.dumps(state, indent=2) + "\n")
+
+    # --- a deploy ---
+
+    def _deploy(self) -> None:
+        say("Deploying: starting successors of web and worker")
+        current = [self.parts["web"], self.parts["worker"]]
+        self.successors = [old.successor() for old in current if isinstance(old, Program)]
+        for program in self.successors:
+            program.start()
+
+    def _watch_deploy(self) -> None:
+        if not all(program.alive() for program in self.successors):
+            self._give_up("one ended while starting")
+        elif all(program.ready() for program in self.successors):
+            self._hand_over()
+        elif any(time.monotonic() > each.started + START_SECONDS for each in self.successors):
+            self._give_up(f"not ready in {START_SECONDS:.0f} s")
+
+    def _hand_over(self) -> None:
+        for program in self.successors:
+            old = self.parts[program.name]
+            self.parts[program.name] = program
+            if isinstance(old, Program):
+                old.signal(signal.SIGTERM)
+                self.draining.append(old)
+        self.successors = []
+        self._report()
+        say("Deployed; the old ones finish what they have begun")
+
+    def _give_up(self, reason: str) -> None:
+        for program in self.successors:
+            program.kill()
+            program.ended()
+        self.successors = []
+        say(f"Not deployed: {reason}. The old ones go on; see {self.around.data / 'log'}")
+
+    # --- the end ---
+
+    def end(self) -> None:
+        """End everything within 5 s: first those who use Postgres and Redis, then these."""
+        self.file.unlink(missing_ok=True)
+        started = time.monotonic()
+        programs = [part for part in self.parts.values() if isinstance(part, Program)]
+        programs += self.successors + self.draining
+        for program in programs:
+            program.signal(program.stop_signal)
+        web = [program for program in programs if program.name != "worker"]
+        self._kill_after(web, started + WEB_SECONDS, lambda: any(p.alive() for p in programs))
+        self._kill_after(programs, started + WORKER_SECONDS)
+        servers = [part for part in self.parts.values() if not isinstance(part, Program)]
+        for server in servers:
+            server.signal(server.stop_signal)
+        self._kill_after(servers, started + ALL_SECONDS)
+        for process in self.sweeps.values():
+            process.kill()
+
+    def _kill_after(
+        self, parts: Iterable[Server], deadline: float, busy: Callable[[], bool] | None = None
+    ) -> None:
+        """Wait for the end of all until the deadline or an impatient signal, then kill."""
+        parts = list(parts)
+        busy = busy or (lambda: any(part.alive() for part in parts))
+        while busy() and time.monotonic() < deadline and not self.signals.impatient:
+            self.signals.doze(LOOK_SECONDS)
+        for part in parts:
+            part.kill()
+            part.ended()

@@ -1,0 +1,294 @@
+"""`outlive up`: everything on this machine, in the foreground, until Ctrl-C."""
+
+import argparse
+import fcntl
+import ipaddress
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from local import model, ports, procfile
+from local.model import Model
+from local.postgres import Postgres
+from local.processes import ROOT
+from local.programs import Flower, Program, Surroundings, Web, Worker
+from local.redis import Redis
+from local.server import Server, StartError, wait_until
+from local.signals import Signals, Stop
+from local.supervisor import Supervisor
+from local.terminal import say
+
+WEB_PORT, FLOWER_PORT = 8000, 5555
+#: Connections that may wait while gunicorn starts again; the kernel has a limit of its own.
+BACKLOG = 4096
+#: Seconds in which what a killed `up` left behind has ended.
+REMAINS_SECONDS = 10.0
+#: A log that is larger at a start is put aside, replacing the one before.
+LOG_BYTES = 10_000_000
+#: Characters of history that fit into the small model's context beside an answer.
+HISTORY_CHARS = 16_000
+
+
+class UsageError(Exception):
+    """The command cannot mean what it says. The message is for the person at the terminal."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    data: Path
+    host: str
+    port: int | None
+    flower: bool
+    model: bool
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="outlive up", description=__doc__)
+    parser.add_argument("--data", type=Path, default=ROOT / "var", metavar="DIR",
+                        help="keep everything here (default: var/ in the repository)")  # fmt: skip
+    parser.add_argument("--host", default="127.0.0.1", help="listen here (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT") or None,
+                        help=f"0: any free one (default: PORT or {WEB_PORT})")  # fmt: skip
+    parser.add_argument("--no-flower", dest="flower", action="store_false", help="without Flower")
+    parser.add_argument("--no-model", dest="model", action="store_false",
+                        help="without the small model")  # fmt: skip
+    options = Options(**vars(parser.parse_args(arguments)))
+    if options.port is not None and not 0 <= options.port <= 65535:
+        parser.error(f"there is no port {options.port}")
+    return options
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run everything; the exit status says whether it ended as it should."""
+    options = parse(arguments)
+    try:
+        check_host(options.host)
+        data = options.data.resolve()
+        with only_one(data) as left_over:
+            return Up(options, data, REMAINS_SECONDS if left_over else 0).run()
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def check_host(host: str) -> None:
+    """Without a login, only this machine may get in."""
+    try:
+        address = ipaddress.ip_address(socket.getaddrinfo(host, None)[0][4][0])
+    except OSError as error:
+        raise UsageError(f"There is no host {host!r}: {error}") from error
+    if not address.is_loopback and (os.environ.get("OUTLIVE_AUTH") or "local") == "local":
+        raise UsageError(
+            f"Refusing to listen on {host}: with OUTLIVE_AUTH=local everybody who reaches it is"
+            " let in.\nSet OUTLIVE_AUTH=required, or leave --host out to serve this machine only."
+        )
+
+
+@contextmanager
+def only_one(data: Path) -> Iterator[bool]:
+    """Hold the data directory; yields whether whoever held it last ended without a goodbye.
+
+    The lock is the kernel's and goes with the process; the number in the file is for people.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "lock").open("a+") as lock:
+        lock.seek(0)
+        owner = lock.read().strip()
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"`outlive up` already runs on {data} (process {owner}).") from None
+        _write(lock, str(os.getpid()))
+        yield bool(owner)
+        _write(lock, "")
+
+
+def _write(lock: TextIO, text: str) -> None:
+    lock.seek(0)
+    lock.truncate()
+    lock.write(text)
+    lock.flush()
+
+
+class Up:
+    """One run: what to start, in which order, with which surroundings."""
+
+    def __init__(self, options: Options, data: Path, patience: float) -> None:
+        self.options = options
+        self.data = data
+        self.patience = patience
+        self.words = procfile.read()
+        self.env: dict[str, str] = {}
+        self.around = Surroundings(data, self.env)
+
+    def run(self) -> int:
+        """Start, watch, end."""
+        started = time.monotonic()
+        self._prepare()
+        listener = self._listen()
+        supervisor = Supervisor(self.around, Signals())
+        try:
+            self._begin(supervisor, listener)
+            self._welcome(supervisor, time.monotonic() - started)
+            supervisor.run()
+        except Stop:
+            say("Stopping")
+        except StartError as error:
+            self._explain(error)
+            return 1
+        finally:
+            listener.close()
+            supervisor.end()
+        say("Stopped; what was said is kept")
+        return 0
+
+    def _prepare(self) -> None:
+        """Folders of our own; in `metrics` numbers of dead processes would be counted again."""
+        shutil.rmtree(self.data / "metrics", ignore_errors=True)
+        for name in ("log", "run", "metrics"):
+            (self.data / name).mkdir(exist_ok=True)
+        for log in (self.data / "log").glob("*.log"):
+            if log.stat().st_size > LOG_BYTES:
+                log.replace(log.with_suffix(".log.1"))
+        (self.data / "outlive.json").unlink(missing_ok=True)
+
+    def _listen(self) -> socket.socket:
+        """The web's socket. It is ours, so that it stays open whatever happens to the web."""
+        port = WEB_PORT if self.options.port is None else self.options.port
+        if self.patience and port:
+            wait_until(lambda: ports.is_free(port, self.options.host), self.patience)
+        try:
+            return ports.listen(port, self.options.host, BACKLOG)
+        except OSError as error:
+            if self.options.port is not None:
+                raise UsageError(f"Cannot listen on {self.options.host}:{port}: {error}") from error
+        say(f"Port {port} is taken; using another one")
+        return ports.listen(0, self.options.host, BACKLOG)
+
+    def _begin(self, supervisor: Supervisor, listener: socket.socket) -> None:
+        shown = self.data.relative_to(ROOT) if self.data.is_relative_to(ROOT) else self.data
+        say(f"Starting Outlive in {shown}")
+        servers = self._servers(supervisor)
+        supervisor.begin(servers)
+        self._surround({server.name: server.url or "" for server in servers}, listener)
+        if words := self.words.get("release"):
+            supervisor.run_once(Program("release", words, self.around))
+        for note in (self.data / "run").glob("worker-*.ready"):
+            supervisor.sweep(note.stem.removeprefix("worker-"))
+        supervisor.begin(self._programs(supervisor, listener))
+
+    def _servers(self, supervisor: Supervisor) -> list[Server]:
+        """Those of our own, where the environment names no others."""
+        servers: list[Server] = []
+        for name, variable, kind in (
+            ("postgres", "DATABASE_URL", Postgres),
+            ("redis", "REDIS_URL", Redis),
+        ):
+            if given := os.environ.get(variable):
+                supervisor.elsewhere[name] = given
+            else:
+                servers.append(kind(self.data / name, log=self.around.log(name)))
+        if other_model():
+            supervisor.elsewhere["model"] = other_model()
+        elif self.options.model:
+            servers.append(self._model())
+        return servers
+
+    def _model(self) -> Model:
+        if not model.installed():
+            raise StartError("the small model is not installed; start with ./outlive up")
+        return Model(self.data / "model", log=self.around.log("model"))
+
+    def _surround(self, urls: dict[str, str], listener: socket.socket) -> None:
+        """The environment of the programs: what is given stays, what is ours is added."""
+        defaults = {
+            "OUTLIVE_AUTH": "local",
+            "OUTLIVE_MAX_OPEN": "0",
+            "OUTLIVE_MAX_STREAMS": "0",
+            "WEB_CONCURRENCY": "2",
+        }
+        self.env |= {name: os.environ.get(name) or value for name, value in defaults.items()}
+        self.env |= {
+            "PORT": str(listener.getsockname()[1]),
+            "OUTLIVE_BIND": f"fd://{listener.fileno()}",
+            "PROMETHEUS_MULTIPROC_DIR": str(self.data / "metrics"),
+            # Flower listens on the loopback, where every caller is the operator.
+            "FLOWER_UNAUTHENTICATED_API": "true",
+        }
+        if "postgres" in urls:
+            self.env["DATABASE_URL"] = urls["postgres"]
+        if "redis" in urls:
+            self.env["REDIS_URL"] = urls["redis"]
+        if "model" in urls:
+            self.env |= {
+                "OPENAI_BASE_URL": urls["model"],
+                "OPENAI_API_KEY": "local",
+                "OUTLIVE_MODEL": model.NAME,
+                "OUTLIVE_HISTORY_CHARS": str(HISTORY_CHARS),
+            }
+
+    def _programs(self, supervisor: Supervisor, listener: socket.socket) -> list[Program]:
+        programs: list[Program] = [
+            Web(self.words["web"], self.around, listener.fileno(), self._web_url(listener)),
+            Worker("worker", self.words["worker"], self.around),
+        ]
+        if self.options.flower:
+            programs.append(self._flower())
+        else:
+            supervisor.elsewhere["flower"] = None
+        return programs
+
+    def _web_url(self, listener: socket.socket) -> str:
+        """For a browser on this machine: "all addresses" is not one that it could visit."""
+        host, port = listener.getsockname()[:2]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def _flower(self) -> Flower:
+        port = ports.choose(FLOWER_PORT)
+        if port != FLOWER_PORT:
+            say(f"Port {FLOWER_PORT} is taken; Flower uses {port}")
+        return Flower(self.words["flower"], self.around, port)
+
+    def _welcome(self, supervisor: Supervisor, seconds: float) -> None:
+        say(f"\nReady in {seconds:.1f} s. Ctrl-C stops it.\n")
+        for name in ("web", "flower"):
+            if part := supervisor.parts.get(name):
+                say(f"  {name:<7} {part.url}")
+        say(f"  data    {self.data}  (logs in log/, addresses in outlive.json)\n")
+        if "model" in supervisor.parts:
+            say(
+                "The answers come from a tiny model on this machine, made to try things out. For a"
+                " better one\nset OPENAI_BASE_URL, OPENAI_API_KEY and OUTLIVE_MODEL, in .env too."
+            )
+        elif "model" not in supervisor.elsewhere:
+            say("There is no model: set OPENAI_BASE_URL or OPENAI_API_KEY to get answers.")
+
+    def _explain(self, error: StartError) -> None:
+        say(f"\nOutlive did not start: {error}")
+        log = self.around.log(error.part)
+        if error.part and log.exists():
+            say(f"The end of {log}:\n")
+            for line in log.read_text(errors="replace").splitlines()[-15:]:
+                say(f"  {line}")
+
+
+def other_model() -> str | None:
+    """The address of the model that the environment names, if it names one."""
+    if url := os.environ.get("OPENAI_BASE_URL"):
+        return url
+    return "https://api.openai.com/v1" if os.environ.get("OPENAI_API_KEY") else None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
