@@ -1,0 +1,133 @@
+"""What the scripted provider answers to a question, computed without asking it. Pure."""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+
+from local.scripted.question import Script, parse_script
+from local.scripted.steps import Step, done, finish, say, usage
+
+_PROSE = (
+    "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut "
+    "labore et dolore magna aliqua enim ad minim veniam quis nostrud exercitation ullamco laboris "
+    "nisi aliquip ex ea commodo consequat naïve Straße garçon mañana Ærø 東京 слово λόγος 🚲 it's"
+)
+WORDS = _PROSE.split()
+
+#: in every plain answer: combining marks, CJK, both directions, a family, U+2028 and a newline
+SPECIAL = (
+    " e\u0301 你好。世界 שלום مرحبا \U0001f469\u200d\U0001f469\u200d\U0001f467 before\u2028after"
+    ' \n\n- a \\ and a "quote"\t'
+)
+ESCAPED = "\U0001f600\u2029"  #: written with JSON's escapes, so as a surrogate pair
+
+PLAIN_CHARACTERS = 600
+PLAIN_RATE = 300.0  #: characters a second
+
+#: a reader that is told one of these is told nothing more
+FINAL = {"done", "end", "cut", "malformed", "half_utf8", "big_line", "error_object"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer; `parts` are (kind, text) in order, joined they are the body."""
+
+    text: str
+    reasoning: str
+    parts: tuple[tuple[str, str], ...]
+
+    @property
+    def body(self) -> str:
+        return "".join(text for _, text in self.parts)
+
+
+def expected(question: str) -> Answer:
+    """What a reader who read everything that could be read has, normalised.
+
+    The text of a `cut` frame is left out, and so is all that `raw` and `data` may carry.
+    """
+    said = [item for step in _heard(script_of(question).steps) for item in _said(step)]
+    parts = tuple(
+        (key[0], normalised("".join(text for _, text in run)) or _absent(key[0]))
+        for key, run in groupby(said, key=lambda item: item[0])
+    )
+    return Answer(_joined(parts, "text"), _joined(parts, "reasoning"), parts)
+
+
+def script_of(question: str) -> Script:
+    """The script that a question asks for: its own, or prose made from it."""
+    return parse_script(question) or Script(steps=plain_steps(question))
+
+
+def plain_steps(question: str) -> list[Step]:
+    """About 600 characters at about 300 a second, different for every question."""
+    half = (PLAIN_CHARACTERS - len(SPECIAL) - len(ESCAPED)) // 2
+    seed = seed_of(question)
+    before, after = generated(half, seed), generated(half, seed + 1)
+    return [
+        say(before + SPECIAL, rate=PLAIN_RATE),
+        say(ESCAPED, rate=PLAIN_RATE, escaped=True),
+        say(after, rate=PLAIN_RATE),
+        finish(),
+        usage(len(question) // 4 + 1, PLAIN_CHARACTERS // 4),
+        done(),
+    ]
+
+
+@lru_cache(maxsize=64)
+def generated(characters: int, seed: int = 0) -> str:
+    """Exactly so many characters of words, numbered now and then so that an exchange shows."""
+    dice = random.Random(seed)  # noqa: S311 (a test's text is no secret)
+    words: list[str] = []
+    length = 0
+    while length < characters:
+        word = WORDS[int(dice.random() * len(WORDS))]
+        words.append(f"{word} {len(words)}." if len(words) % 8 == 0 else word)
+        length += len(words[-1]) + 1
+    return " ".join(words)[:characters].ljust(characters)
+
+
+def seed_of(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:6])
+
+
+def normalised(text: str) -> str:
+    """Pairs joined; NUL and lone surrogates become U+FFFD."""
+    joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return joined.replace("\0", "\ufffd")
+
+
+def _heard(steps: list[Step]) -> Iterator[Step]:
+    for step in steps:
+        if step["do"] in FINAL or _refuses_always(step):
+            return
+        yield step
+
+
+def _refuses_always(step: Step) -> bool:
+    return step["do"] in {"status", "refuse"} and step["times"] is None
+
+
+def _said(step: Step) -> list[tuple[tuple[str, str], str]]:
+    """What a step adds: ((kind, which of that kind), text)."""
+    match step:
+        case {"do": "say" | "torn" | "finish", "text": str(text)} if text:
+            return [(("text", ""), text)]
+        case {"do": "long", "characters": characters, "seed": seed}:
+            return [(("text", ""), generated(characters, seed))]
+        case {"do": "reasoning", "text": text}:
+            return [(("reasoning", ""), text)]
+        case {"do": "tool_call", "call_id": call_id, "arguments": arguments}:
+            return [(("tool_call", call_id), arguments)]
+    return []
+
+
+def _absent(kind: str) -> str:
+    return "{}" if kind == "tool_call" else ""
+
+
+def _joined(parts: tuple[tuple[str, str], ...], kind: str) -> str:
+    return "".join(text for of, text in parts if of == kind)

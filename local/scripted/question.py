@@ -1,0 +1,65 @@
+"""The text of a question that carries a script. Pure.
+
+A test writes `script(say("Hello"), pause(1), finish(), usage(), done())`, sends that text as a
+question through whatever it tests, and the scripted provider at the other end plays it. The text is
+ASCII, so no normalisation on its way can change what is going to be said.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from local.scripted.steps import STEPS, Step
+
+#: a normal frame is padded to exactly so many bytes, as the real API does
+FRAME_BYTES = 600
+
+
+@dataclass(frozen=True)
+class Script:
+    """A reply: its steps, and the manner in which all frames are written."""
+
+    steps: list[Step] = field(default_factory=list)
+    tag: str = ""
+    role: bool = True
+    crlf: bool = False
+    space: bool = True
+    event: str = ""
+    size: int = FRAME_BYTES
+
+
+def script(
+    *steps: Step,
+    tag: str = "",
+    role: bool = True,
+    crlf: bool = False,
+    space: bool = True,
+    event: str = "",
+    size: int = FRAME_BYTES,
+) -> str:
+    """The question whose answer is these steps.
+
+    `tag` tells equal scripts apart; `role` sends the role chunk first; `crlf`, `space` and `event`
+    choose the line ends, the blank after `data:` and an `event:` line; `size` pads the frames.
+    """
+    manner = {"tag": tag, "role": role, "crlf": crlf, "space": space, "event": event, "size": size}
+    return json.dumps({"script": steps, **manner}, separators=(",", ":"))
+
+
+def parse_script(text: str) -> Script | None:
+    """The script in a question, None when it is a plain one; ValueError when it is a broken one."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or "script" not in value:
+        return None
+    try:
+        steps = [_checked(**step) for step in value.pop("script")]
+        return Script(steps=steps, **value)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a script: {error}") from error
+
+
+def _checked(do: str, **fields: Any) -> Step:
+    return STEPS[do](**fields)

@@ -1,0 +1,240 @@
+"""The steps of a scripted reply. Pure: each returns what its JSON looks like."""
+
+import base64
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec
+
+Step = dict[str, Any]
+Chunk = int | Sequence[int]  #: characters in a frame, or the least and the most of them
+P = ParamSpec("P")
+
+STEPS: dict[str, Callable[..., Step]] = {}
+
+
+def _step(function: Callable[P, Step]) -> Callable[P, Step]:
+    """Register a step under its name, and write the name into what it returns."""
+
+    @wraps(function)
+    def named(*args: P.args, **kwargs: P.kwargs) -> Step:
+        return {"do": function.__name__, **function(*args, **kwargs)}
+
+    STEPS[function.__name__] = named
+    return named
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+
+@_step
+def say(
+    text: str,
+    *,
+    chunk: Chunk = 5,
+    rate: float | None = None,
+    seed: int = 0,
+    escaped: bool = False,
+    split_pairs: bool = False,
+) -> Step:
+    """Text, `rate` characters a second (None: as fast as it goes).
+
+    `escaped` writes JSON's \\u escapes instead of UTF-8; `split_pairs` counts `chunk` in UTF-16
+    units, so that a surrogate pair may be cut in two. Lone surrogates are always escaped.
+    """
+    manner = {"escaped": escaped, "split_pairs": split_pairs}
+    return {"text": text, "chunk": chunk, "rate": rate, "seed": seed, **manner}
+
+
+@_step
+def long(characters: int, *, rate: float | None = None, chunk: Chunk = 5, seed: int = 0) -> Step:
+    """Generated text: so many characters of `generated(characters, seed)`."""
+    return {"characters": characters, "rate": rate, "chunk": chunk, "seed": seed}
+
+
+@_step
+def reasoning(
+    text: str,
+    *,
+    field: str = "reasoning_content",
+    chunk: Chunk = 5,
+    rate: float | None = None,
+    seed: int = 0,
+) -> Step:
+    """What the model thinks, in the field where this provider puts it (the other: `reasoning`)."""
+    return {"text": text, "field": field, "chunk": chunk, "rate": rate, "seed": seed}
+
+
+@_step
+def tool_call(
+    call_id: str,
+    name: str,
+    arguments: str = "",
+    *,
+    index: int = 0,
+    chunk: Chunk = 5,
+    rate: float | None = None,
+) -> Step:
+    """A tool call: a frame with id and name, then its arguments piece by piece."""
+    call = {"call_id": call_id, "name": name, "arguments": arguments, "index": index}
+    return {**call, "chunk": chunk, "rate": rate}
+
+
+@_step
+def noise(text: str = "another choice", index: int = 1) -> Step:
+    """Text of a choice that nobody asked for."""
+    return {"text": text, "index": index}
+
+
+@_step
+def torn(text: str, at: int, seconds: float = 0.01) -> Step:
+    """One good frame in two writes, cut at byte `at` of it."""
+    return {"text": text, "at": at, "seconds": seconds}
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+@_step
+def pause(seconds: float) -> Step:
+    """Nothing for so long."""
+    return {"seconds": seconds}
+
+
+@_step
+def hold(name: str) -> Step:
+    """Nothing until somebody releases `name`: an event, not a time."""
+    return {"name": name}
+
+
+@_step
+def comment(count: int = 1, *, text: str = "keep-alive", every: float = 0.0) -> Step:
+    """SSE comments, `every` so many seconds."""
+    return {"count": count, "text": text, "every": every}
+
+
+@_step
+def empty(count: int = 1, *, every: float = 0.0) -> Step:
+    """Frames that carry nothing: an empty delta and `content: ""` in turn."""
+    return {"count": count, "every": every}
+
+
+# --- ends ---------------------------------------------------------------------------------------
+
+
+@_step
+def role() -> Step:
+    """The role chunk; a script begins with one by itself."""
+    return {}
+
+
+@_step
+def finish(reason: str = "stop", text: str = "") -> Step:
+    """The finish reason: stop, length, content_filter, tool_calls; perhaps with the last text."""
+    return {"reason": reason, "text": text}
+
+
+@_step
+def usage(prompt: int = 11, completion: int = 22, always: bool = False) -> Step:
+    """The usage chunk, if the request included it (or `always`)."""
+    return {"prompt": prompt, "completion": completion, "always": always}
+
+
+@_step
+def done() -> Step:
+    """`[DONE]`; as the last step it goes out in one write with the end of the body."""
+    return {}
+
+
+@_step
+def end() -> Step:
+    """The plain end of the body, without saying anything."""
+    return {}
+
+
+@_step
+def cut(text: str = "cut short", *, at: int | None = None, abort: bool = True) -> Step:
+    """Stop after byte `at` of a frame with `text` (None: its middle) and reset the connection.
+
+    Without `abort` the connection is closed in order, but the body is as incomplete.
+    """
+    return {"text": text, "at": at, "abort": abort}
+
+
+# --- bad data -----------------------------------------------------------------------------------
+
+
+@_step
+def raw(data: bytes | str) -> Step:
+    """These bytes as they are (a str is their base64)."""
+    return {"data": data if isinstance(data, str) else base64.b64encode(data).decode()}
+
+
+@_step
+def data(value: Any) -> Step:
+    """A frame with this JSON."""
+    return {"value": value}
+
+
+@_step
+def malformed(line: str = '{"choices": [{"delta": {"content": "Hel') -> Step:
+    """A frame whose data is no JSON."""
+    return {"line": line}
+
+
+@_step
+def half_utf8() -> Step:
+    """A frame with half a UTF-8 character inside."""
+    return {}
+
+
+@_step
+def big_line(size: int = 1_100_000) -> Step:
+    """A frame of good JSON whose one line is so many bytes long."""
+    return {"size": size}
+
+
+@_step
+def error_object(error: Any = None) -> Step:
+    """An error in the stream: an object like OpenAI's, any other object, or a string."""
+    usual = {"message": "The server had an error", "type": "server_error", "code": None}
+    return {"error": usual if error is None else error}
+
+
+# --- answers other than 200: these come before the first of the others ---------------------------
+
+
+@_step
+def status(
+    code: int,
+    body: Any = None,
+    *,
+    headers: dict[str, str] | None = None,
+    retry_after: float | None = None,
+    as_date: bool = False,
+    times: int | None = None,
+    key: str = "",
+) -> Step:
+    """This HTTP error for the first `times` requests (None: always), then the next step.
+
+    Counted for this exact question, or over all questions with the same `key`.
+    """
+    answer = {"code": code, "body": body, "headers": headers, "times": times, "key": key}
+    return {**answer, "retry_after": retry_after, "as_date": as_date}
+
+
+@_step
+def refuse(times: int | None = None, *, key: str = "") -> Step:
+    """Close the connection without an answer."""
+    return {"times": times, "key": key}
+
+
+@_step
+def refuse_option(name: str, times: int | None = None, *, key: str = "") -> Step:
+    """400 to a request that has this option."""
+    return {"name": name, "times": times, "key": key}
+
+
+@_step
+def slow_headers(seconds: float = 0.0, hold: str = "") -> Step:
+    """Take so long before the status line, or until `hold` is released."""
+    return {"seconds": seconds, "hold": hold}
