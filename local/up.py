@@ -1,21 +1,17 @@
 """`outlive up`: everything on this machine, in the foreground, until Ctrl-C."""
 
-import argparse
-import fcntl
-import ipaddress
+import errno
 import os
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 from local import model, ports, procfile
 from local.model import Model
+from local.options import WEB_PORT, Options, UsageError, check_host, only_one, parse
 from local.postgres import Postgres
 from local.processes import ROOT
 from local.programs import Flower, Program, Surroundings, Web, Worker
@@ -25,7 +21,7 @@ from local.signals import Signals, Stop
 from local.supervisor import Supervisor
 from local.terminal import say
 
-WEB_PORT, FLOWER_PORT = 8000, 5555
+FLOWER_PORT = 5555
 #: Connections that may wait while gunicorn starts again; the kernel has a limit of its own.
 BACKLOG = 4096
 #: Seconds in which what a killed `up` left behind has ended.
@@ -34,38 +30,6 @@ REMAINS_SECONDS = 10.0
 LOG_BYTES = 10_000_000
 #: Characters of history that fit into the small model's context beside an answer.
 HISTORY_CHARS = 16_000
-
-
-class UsageError(Exception):
-    """The command cannot mean what it says. The message is for the person at the terminal."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """The command line."""
-
-    data: Path
-    host: str
-    port: int | None
-    flower: bool
-    model: bool
-
-
-def parse(arguments: Sequence[str]) -> Options:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="outlive up", description=__doc__)
-    parser.add_argument("--data", type=Path, default=ROOT / "var", metavar="DIR",
-                        help="keep everything here (default: var/ in the repository)")  # fmt: skip
-    parser.add_argument("--host", default="127.0.0.1", help="listen here (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=os.environ.get("PORT") or None,
-                        help=f"0: any free one (default: PORT or {WEB_PORT})")  # fmt: skip
-    parser.add_argument("--no-flower", dest="flower", action="store_false", help="without Flower")
-    parser.add_argument("--no-model", dest="model", action="store_false",
-                        help="without the small model")  # fmt: skip
-    options = Options(**vars(parser.parse_args(arguments)))
-    if options.port is not None and not 0 <= options.port <= 65535:
-        parser.error(f"there is no port {options.port}")
-    return options
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -79,45 +43,9 @@ def main(arguments: Sequence[str]) -> int:
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
-
-
-def check_host(host: str) -> None:
-    """Without a login, only this machine may get in."""
-    try:
-        address = ipaddress.ip_address(socket.getaddrinfo(host, None)[0][4][0])
-    except OSError as error:
-        raise UsageError(f"There is no host {host!r}: {error}") from error
-    if not address.is_loopback and (os.environ.get("OUTLIVE_AUTH") or "local") == "local":
-        raise UsageError(
-            f"Refusing to listen on {host}: with OUTLIVE_AUTH=local everybody who reaches it is"
-            " let in.\nSet OUTLIVE_AUTH=required, or leave --host out to serve this machine only."
-        )
-
-
-@contextmanager
-def only_one(data: Path) -> Iterator[bool]:
-    """Hold the data directory; yields whether whoever held it last ended without a goodbye.
-
-    The lock is the kernel's and goes with the process; the number in the file is for people.
-    """
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / "lock").open("a+") as lock:
-        lock.seek(0)
-        owner = lock.read().strip()
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"`outlive up` already runs on {data} (process {owner}).") from None
-        _write(lock, str(os.getpid()))
-        yield bool(owner)
-        _write(lock, "")
-
-
-def _write(lock: TextIO, text: str) -> None:
-    lock.seek(0)
-    lock.truncate()
-    lock.write(text)
-    lock.flush()
+    except PermissionError as error:
+        print(f"Not allowed: {error}. Choose another place with --data.", file=sys.stderr)
+        return 1
 
 
 class Up:
@@ -171,7 +99,7 @@ class Up:
             return ports.listen(port, self.options.host, BACKLOG)
         except OSError as error:
             if self.options.port is not None:
-                raise UsageError(f"Cannot listen on {self.options.host}:{port}: {error}") from error
+                raise UsageError(_refusal(self.options.host, port, error)) from error
         say(f"Port {port} is taken; using another one")
         return ports.listen(0, self.options.host, BACKLOG)
 
@@ -281,6 +209,12 @@ class Up:
             say(f"The end of {log}:\n")
             for line in log.read_text(errors="replace").splitlines()[-15:]:
                 say(f"  {line}")
+
+
+def _refusal(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} on {host} is taken. Choose another one with --port, or --port 0."
+    return f"Cannot listen on {host}:{port}: {error.strerror}"
 
 
 def other_model() -> str | None:
