@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from shared.body import Body, Delta
 from shared.database import Database, run
 from shared.errors import MESSAGE_ERRORS, NotFound
-from shared.lifecycle import OPEN, Status
+from shared.lifecycle import MAX_TRIES, OPEN, Status
 
 SELECT: Final = """
 SELECT m.*, (
@@ -319,6 +319,27 @@ def finish(db: Database, owner: str, last: Save, ending: Ending) -> bool:
         return True
 
 
+def release(db: Database, owner: str, message_id: uuid.UUID, attempt: int, deadline: float) -> bool:
+    """Give an answer of which nothing was shown back to the queue, due at once (a drain).
+
+    `deadline`: seconds until nobody need take it any more. False when it is ours no longer, was
+    claimed too often or somebody wants it stopped: then it has to be ended.
+    """
+    rows = db.rows(
+        "UPDATE messages SET status = 'SENDING', attempt = attempt + 1, owner = NULL,"
+        " lease_until = NULL, hard_deadline = NULL, dispatch_at = clock_timestamp(),"
+        " queue_deadline = clock_timestamp() + make_interval(secs => :deadline)"
+        " WHERE id = :id AND attempt = :attempt AND owner = :owner AND status = 'STREAMING'"
+        " AND saved_len = 0 AND NOT stop_requested AND tries < :tries RETURNING id",
+        id=message_id,
+        attempt=attempt,
+        owner=owner,
+        deadline=deadline,
+        tries=MAX_TRIES,
+    )
+    return bool(rows)
+
+
 def has_ended(db: Database, message_id: uuid.UUID, attempt: int) -> bool:
     """Whether this very attempt ended the row: how a commit of unknown outcome is recognised.
 
@@ -386,3 +407,12 @@ def glance(db: Database, ids: Sequence[uuid.UUID], grace: float) -> dict[uuid.UU
         died=None,
     )
     return {row.id: Glance(row.saved_len, row.ended, row.lapsed) for row in rows}
+
+
+def count_open(db: Database) -> dict[str, int]:
+    """Open messages by status, over all users."""
+    rows = db.rows(
+        "SELECT status, count(*) AS number FROM messages WHERE status = ANY(:open) GROUP BY status",
+        open=sorted(OPEN),
+    )
+    return {status.value: 0 for status in OPEN} | {row.status: row.number for row in rows}

@@ -16,7 +16,7 @@ def _join(match: re.Match[str]) -> str:
 
 
 def normalise(text: str) -> str:
-    """`text` with pairs joined and everything that cannot be stored as U+FFFD."""
+    """A whole text with pairs joined and everything that cannot be stored as U+FFFD."""
     if not _UNSTORABLE.search(text):
         return text
     return _UNSTORABLE.sub("\ufffd", _PAIR.sub(_join, text))

@@ -1,0 +1,1 @@
+"""Reads, encodes, enqueues. Whatever happens here, the answers go on being written."""

@@ -1,0 +1,1 @@
+"""HTTP dialects over the same reading. They do not know one another."""

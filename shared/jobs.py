@@ -1,0 +1,82 @@
+"""The Celery app, and the only way to put work on its queue.
+
+Celery carries a message's id to a worker and shows the work in Flower. It does not carry the
+promise: that is the lease in Postgres and the sweep. So: acknowledge early, no results, no
+retries, one id as the only argument. (Why each setting: ARCHITECTURE.md, "What Celery is for".)
+"""
+
+import logging
+import uuid
+from typing import Final
+
+from celery import Celery
+from kombu.exceptions import KombuError
+
+from shared.settings import Settings
+
+TASK: Final = "outlive.generate"
+QUEUE: Final = "outlive"
+
+logger = logging.getLogger(__name__)
+
+
+def make_app(settings: Settings) -> Celery:
+    """A Celery app for this process; nothing connects yet."""
+    app = Celery("outlive", broker=settings.redis_url, set_as_current=False)
+    app.conf.update(
+        task_default_queue=QUEUE,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        result_backend=None,
+        # Early: under gevent a lost task never comes back anyhow, and late acks make a healthy
+        # long one run twice.
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_concurrency=settings.worker_concurrency,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=1,
+        broker_transport_options={
+            "socket_timeout": 5.0,
+            "socket_connect_timeout": 1.0,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+            "visibility_timeout": 2 * int(settings.hard_deadline_seconds) + 60,
+            # For who enqueues: give up at once, the sweep hands it out again.
+            "max_retries": 1,
+            "interval_start": 0,
+            "connect_retries_timeout": 1,
+        },
+    )
+    return app
+
+
+class Queue:
+    """The queue as web and the sweep see it."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def enqueue(self, message_id: uuid.UUID) -> bool:
+        """Hand the id to a worker; False if Redis did not take it (no error: see R6).
+
+        The task's id begins with the message's, so that Flower can be searched for it.
+        """
+        try:
+            self._app.send_task(
+                TASK,
+                args=[str(message_id)],
+                task_id=f"{message_id}.{uuid.uuid4().hex[:8]}",
+                retry=False,
+                ignore_result=True,
+            )
+        except (KombuError, OSError) as error:
+            logger.warning("not enqueued: %s %s", message_id, type(error).__name__)
+            return False
+        return True

@@ -1,0 +1,42 @@
+"""Structured logs: one JSON line an event, on standard error.
+
+What may be said: ids, codes, sizes, durations. Never a text, a prompt, a key. Tracebacks carry
+no local variables, database errors no parameters, and the libraries that log requests are quiet.
+"""
+
+import logging
+
+import structlog
+
+_QUIET = ("openai", "httpx2", "httpcore2", "kombu", "amqp", "urllib3")
+
+
+def configure(level: int = logging.INFO) -> None:
+    """Send structlog and the standard library's logging through the same lines."""
+    shared_steps: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared_steps, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared_steps,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

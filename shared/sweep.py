@@ -1,0 +1,148 @@
+"""End what a dead owner left, hand out what the queue lost (R5, R6).
+
+Runs in every worker, on a reader's behalf in web, and by hand when somebody saw a worker die
+(`outlive sweep --died BOOT`). Any number of them may run at once.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from shared import reaping
+from shared.body import Delta
+from shared.database import Database
+from shared.errors import RedisDown
+from shared.jobs import Queue
+from shared.lifecycle import Status
+from shared.livelog import LiveLog, extend
+from shared.messages import Ending
+from shared.reaping import Reaping
+
+#: Seconds that Redis may cost one sweep over all; behind that it ends with what Postgres has.
+REDIS_BUDGET: Final = 10.0
+
+log = structlog.get_logger("sweep")
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did, by number."""
+
+    ended: int = 0
+    restarted: int = 0
+    expired: int = 0
+    dispatched: int = 0
+    purged: int = 0
+
+
+class Sweep:
+    """The sweep, over the three doors it needs."""
+
+    def __init__(
+        self,
+        db: Database,
+        livelog: LiveLog,
+        queue: Queue,
+        *,
+        lease: float,
+        queue_deadline: float,
+        observe: Callable[[str], None] | None = None,
+    ) -> None:
+        """`observe` is told each action by name (for metrics)."""
+        self._db = db
+        self._livelog = livelog
+        self._queue = queue
+        self._grace = lease
+        self._queue_deadline = queue_deadline
+        self._observe = observe
+
+    def run(self, died: str | None = None) -> Swept:
+        """One round over everything. `died` is the boot of a worker that somebody saw die."""
+        deadline = time.monotonic() + REDIS_BUDGET
+        lapsed = reaping.lapsed(self._db, self._grace, died)
+        actions = [self._reap(message_id, died, deadline) for message_id in lapsed]
+        return Swept(
+            ended=actions.count("ended"),
+            restarted=actions.count("restarted"),
+            expired=len(self._expire()),
+            dispatched=self._dispatch(),
+            purged=reaping.purge(self._db),
+        )
+
+    def one(self, message_id: uuid.UUID) -> None:
+        """The same for a message that a reader waits for."""
+        self._reap(message_id, None, time.monotonic() + REDIS_BUDGET)
+        self._expire()
+
+    def _expire(self) -> list[uuid.UUID]:
+        expired = reaping.expire(self._db)
+        for message_id in expired:
+            self._tell("expired", message_id, code="queue_timeout")
+            self._wake(message_id)
+        return expired
+
+    def _dispatch(self) -> int:
+        waiting = reaping.undispatched(self._db)
+        for done, message_id in enumerate(waiting):
+            if not self._queue.enqueue(message_id):
+                return done  # Redis is away: they are due again soon
+            self._tell("dispatched", message_id)
+        return len(waiting)
+
+    def _reap(self, message_id: uuid.UUID, died: str | None, deadline: float) -> str:
+        with reaping.reaping(self._db, message_id, self._grace, died) as row:
+            if row is None:
+                return "lost"
+            untouched, published = self._fence(row, deadline)
+            row.salvage(_tail(row, published))
+            ending = _ending(row, untouched=untouched)
+            if ending is None:
+                row.restart(self._queue_deadline)
+            else:
+                row.end(ending)
+        return self._reaped(message_id, ending)
+
+    def _reaped(self, message_id: uuid.UUID, ending: Ending | None) -> str:
+        if ending is None:
+            self._tell("restarted", message_id)
+            return "restarted"
+        self._tell("ended", message_id, status=ending.status, code=ending.error_code)
+        self._wake(message_id)
+        return "ended"
+
+    def _fence(self, row: Reaping, deadline: float) -> tuple[bool, list[Delta]]:
+        if time.monotonic() < deadline:
+            try:
+                return self._livelog.fence(row.id, row.attempt)
+            except RedisDown:
+                pass
+        return False, []
+
+    def _wake(self, message_id: uuid.UUID) -> None:
+        with suppress(RedisDown):  # followers look at the row by themselves
+            self._livelog.wake(message_id)
+
+    def _tell(self, action: str, message_id: uuid.UUID, **fields: str | None) -> None:
+        if self._observe:
+            self._observe(action)
+        log.info("sweep", action=action, message_id=str(message_id), **fields)
+
+
+def _tail(row: Reaping, published: list[Delta]) -> list[Delta]:
+    """The published text behind what is saved. Entries may overlap; a gap ends it."""
+    extend(row.body, published)
+    return row.body.since(row.saved)
+
+
+def _ending(row: Reaping, *, untouched: bool) -> Ending | None:
+    """How a lapsed answer ends, or None: provably nothing was shown, it may begin again."""
+    if row.stop_requested:
+        return Ending(Status.CANCELLED)
+    if untouched and row.may_restart:
+        return None
+    return Ending.error("deadline" if row.overdue else "worker_lost")

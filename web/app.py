@@ -1,0 +1,47 @@
+"""Web's entry: `create_app` reads top to bottom and is the whole wiring."""
+
+from flask import Flask
+from psycogreen.gevent import patch_psycopg
+
+from shared import logs
+from shared.database import Database
+from shared.jobs import Queue, make_app
+from shared.livelog import LiveLog
+from shared.settings import Settings
+from shared.sweep import Sweep
+from web import auth, errors, health
+from web.context import Context
+from web.faces import native, pages
+from web.hub import Hub
+from web.streaming import Readers
+
+#: Bytes of a request's body.
+MAX_BODY = 4 << 20
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The app over the servers that the settings name; nothing connects before a request."""
+    settings = settings or Settings.from_env()
+    logs.configure()
+    patch_psycopg()  # a query must not hold up the other streams
+    db = Database(settings.database_url)
+    livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
+    queue = Queue(make_app(settings))
+    lease = settings.lease_seconds
+    deadline = settings.queue_deadline_seconds
+    hub = Hub(db, livelog, Sweep(db, livelog, queue, lease=lease, queue_deadline=deadline), lease)
+    readers = Readers(
+        hub,
+        heartbeat=settings.sse_heartbeat_seconds,
+        max_seconds=settings.stream_max_seconds,
+        max_streams=settings.max_streams,
+    )
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["OUTLIVE"] = settings
+    app.extensions["outlive"] = Context(settings, db, livelog, queue, hub, readers)
+    errors.register(app)
+    auth.register(app)
+    for blueprint in (native.blueprint, health.blueprint, pages.blueprint):
+        app.register_blueprint(blueprint)
+    return app

@@ -1,0 +1,44 @@
+"""What every request of an app shares: made once by `create_app`, found through Flask."""
+
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from shared.database import Database
+from shared.errors import RedisDown
+from shared.jobs import Queue
+from shared.livelog import LiveLog
+from shared.settings import Settings
+from web.hub import Hub
+from web.streaming import Readers
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The doors to the servers, and what this process follows."""
+
+    settings: Settings
+    db: Database
+    livelog: LiveLog
+    queue: Queue
+    hub: Hub
+    readers: Readers
+
+    def serving_while(self, serving: Callable[[], bool]) -> None:
+        """How to learn that this process is told to stop."""
+        self.hub.serving_while(serving)
+
+    def nudge(self, message_id: uuid.UUID) -> None:
+        """Something was changed in the row: worker and readers may look at once."""
+        with suppress(RedisDown):  # they look by themselves, a little later
+            self.livelog.nudge(message_id)
+            self.livelog.wake(message_id)
+
+
+def context() -> Context:
+    """That of the app that serves this request."""
+    return cast("Context", current_app.extensions["outlive"])

@@ -1,0 +1,110 @@
+"""Errors as HTTP: the only place where a code becomes a status (RFC 9457 problem details)."""
+
+import structlog
+from flask import Flask, Response, json, request
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
+
+from shared import errors
+from shared.errors import OutliveError
+
+log = structlog.get_logger("web")
+
+#: The first class that fits decides.
+_STATUS: dict[type[OutliveError], int] = {
+    errors.NotFound: 404,
+    errors.KeyReused: 422,
+    errors.Conflict: 409,
+    errors.Invalid: 422,
+    errors.TooMany: 429,
+    errors.Refused: 403,
+    errors.Unavailable: 503,
+}
+
+#: Codes of what werkzeug refuses before a route is reached.
+_CODES = {
+    400: ("malformed_request", "The request cannot be read."),
+    404: ("not_found", "There is no such address."),
+    405: ("method_not_allowed", "This address does not know that method."),
+    413: ("too_large", "The request is too large."),
+    415: ("unsupported_media_type", "The body must be JSON (Content-Type: application/json)."),
+}
+
+
+class Malformed(OutliveError):
+    """The body is not JSON."""
+
+    code = "malformed_json"
+
+
+class NotJson(OutliveError):
+    """The body must be JSON (Content-Type: application/json)."""
+
+    code = "unsupported_media_type"
+
+
+class NoCredential(OutliveError):
+    """A credential is required, and this version cannot take one yet."""
+
+    code = "unauthenticated"
+
+
+_STATUS |= {Malformed: 400, NotJson: 415, NoCredential: 401}
+
+
+def problem(status: int, code: str, detail: str, **more: object) -> Response:
+    """A problem document."""
+    document = {
+        "type": "about:blank",
+        "title": HTTP_STATUS_CODES.get(status, "Error"),
+        "status": status,
+        "code": code,
+        "detail": detail,
+        **more,
+    }
+    response = Response(json.dumps(document), status, content_type="application/problem+json")
+    if status in (429, 503):
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def register(app: Flask) -> None:
+    """Give the app its error handlers."""
+    app.register_error_handler(OutliveError, _ours)
+    app.register_error_handler(ValidationError, _invalid)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _bug)
+
+
+def _ours(error: OutliveError) -> Response:
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    return problem(status, error.code, error.message)
+
+
+def _invalid(error: ValidationError) -> Response:
+    """What is wrong with which field; never what it held."""
+    found = [
+        {"field": ".".join(map(str, item["loc"])), "message": item["msg"]}
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    detail = "; ".join(f"{item['field'] or 'body'}: {item['message']}" for item in found)
+    return problem(422, "invalid", detail, errors=found)
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()  # type: ignore[return-value]  # a redirect
+    code, detail = _CODES.get(status, ("error", HTTP_STATUS_CODES.get(status, "Error")))
+    answer = problem(status, code, detail)
+    allowed = getattr(error, "valid_methods", None)
+    if allowed:
+        answer.headers["Allow"] = ", ".join(sorted(allowed))
+    return answer
+
+
+def _bug(error: Exception) -> Response:
+    # The type and the place, not the message: it may quote what somebody wrote.
+    log.error("web.bug", error=type(error).__name__, endpoint=request.endpoint)
+    return problem(500, "internal", "Something went wrong here; nothing was lost.")

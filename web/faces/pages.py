@@ -1,0 +1,25 @@
+"""The page: one template, one script, no build step."""
+
+import uuid
+
+from flask import Blueprint, Response, make_response, render_template
+
+from web.context import context
+
+blueprint = Blueprint("pages", __name__)
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@blueprint.get("/")
+@blueprint.get("/c/<uuid:conversation_id>")
+def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 - the script reads it
+    """The whole application; the script reads the address."""
+    response = make_response(render_template("index.html", model=context().settings.model))
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response

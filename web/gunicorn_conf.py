@@ -1,0 +1,45 @@
+"""How gunicorn serves web: gevent workers, short goodbyes, no text in any log.
+
+A stream lives as long as its answer, so `timeout` (which watches the loop, not the request) may
+stay, while a stopping process must tell its streams to go: see Hub.leave.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import multiprocess
+
+from shared.settings import Settings
+
+_settings = Settings.from_env()
+
+bind = _settings.bind
+backlog = 2048
+worker_class = "gevent"
+workers = _settings.web_concurrency
+worker_connections = 10_000
+keepalive = 5
+timeout = 60
+# Streams are told to go at once; what is left after this is cut.
+graceful_timeout = 8
+# Its socket's path is shared by all instances of a user.
+control_socket_disable = True
+# Idempotency keys, event ids and questions travel in headers and bodies, never in the line.
+accesslog = "-"
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(B)s %(M)sms'
+errorlog = "-"
+loglevel = "info"
+
+
+def post_worker_init(worker: Any) -> None:
+    """The app's hub learns when its process is told to stop; who waits learns that it serves."""
+    worker.wsgi.extensions["outlive"].serving_while(lambda: worker.alive)
+    if _settings.ready_file:
+        Path(_settings.ready_file).touch()
+
+
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
+    """A dead process' gauges do not count any more."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,52 @@
+"""What web tells Prometheus. Names and meanings: docs/metrics.md."""
+
+import os
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Gauge
+from prometheus_client import generate_latest as exposed
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from shared import messages
+from shared.database import Database
+from shared.errors import StorageDown
+
+READERS = Gauge("outlive_readers", "Open streams", multiprocess_mode="livesum")
+BODIES = Gauge("outlive_hub_bodies", "Bodies in the hubs' memory", multiprocess_mode="livesum")
+
+
+class _OpenMessages(Collector):
+    """Open messages by status, counted when somebody asks."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("outlive_open_messages", "Open messages", labels=["status"])
+        try:
+            for status, count in messages.count_open(self._db).items():
+                family.add_metric([status], count)
+        except StorageDown:
+            return
+        yield family
+
+
+def exposition(db: Database) -> tuple[bytes, str]:
+    """All metrics and their content type.
+
+    With PROMETHEUS_MULTIPROC_DIR, those of every process of this machine that shares it.
+    """
+    registry: CollectorRegistry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    text = exposed(registry) + exposed(_of(_OpenMessages(db)))
+    return text, CONTENT_TYPE_LATEST
+
+
+def _of(collector: Collector) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return registry

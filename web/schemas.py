@@ -1,0 +1,235 @@
+"""The shapes of the native face: every request and every response."""
+
+import base64
+import binascii
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+
+from shared.conversations import Conversation, Turn
+from shared.errors import Invalid
+from shared.messages import Message
+from shared.text import normalise
+
+#: Code points of a question, a title, a system text.
+CONTENT_CHARS = 1_000_000
+TITLE_CHARS = 200
+SYSTEM_CHARS = 100_000
+
+Number = StrictInt | StrictFloat
+Text = Annotated[str, AfterValidator(normalise)]
+
+
+class Request(BaseModel):
+    """A body we are sent: nothing unknown, nothing coerced, all text storable."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Options(Request):
+    """What may be passed on to the provider; each is left out unless given."""
+
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    seed: int | None = None
+    stop: Text | Annotated[list[Text], Field(max_length=8)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+
+
+class NewConversation(Request):
+    """POST /api/conversations"""
+
+    title: Annotated[Text, Field(max_length=TITLE_CHARS)] | None = None
+    system: Annotated[Text, Field(max_length=SYSTEM_CHARS)] | None = None
+
+
+class Rename(Request):
+    """PATCH /api/conversations/{id}"""
+
+    title: Annotated[Text, Field(max_length=TITLE_CHARS)] | None
+
+
+ModelName = Annotated[Text, Field(min_length=1, max_length=200)]
+
+
+class Again(Request):
+    """POST /api/messages/{id}/retry and /continue"""
+
+    model: ModelName | None = None
+    options: Options = Field(default_factory=Options)
+
+
+class Question(Again):
+    """POST /api/conversations/{id}/messages
+
+    `parent_id` left out: below the newest answer; null: another root.
+    """
+
+    content: Annotated[Text, Field(min_length=1, max_length=CONTENT_CHARS)]
+    parent_id: Annotated[uuid.UUID, Field(strict=False)] | None = None
+
+    @property
+    def names_parent(self) -> bool:
+        """Whether parent_id was there at all."""
+        return "parent_id" in self.model_fields_set
+
+
+class PartShape(BaseModel):
+    """One part of a body."""
+
+    kind: str
+    text: str
+    meta: dict[str, Any] | None
+
+
+class ErrorShape(BaseModel):
+    """Why an answer ended in ERROR."""
+
+    code: str
+    message: str
+
+
+class MessageShape(BaseModel):
+    """A message. `position` is the offset behind the text it comes with."""
+
+    id: uuid.UUID
+    conversation_id: uuid.UUID
+    parent_id: uuid.UUID | None
+    continues_id: uuid.UUID | None
+    role: str
+    status: str
+    text: str
+    parts: list[PartShape]
+    position: int
+    length: int | None
+    sha256: str | None
+    model: str | None
+    usage: dict[str, Any] | None
+    finish_reason: str | None
+    error: ErrorShape | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @classmethod
+    def of(cls, message: Message) -> "MessageShape":
+        """From what the database holds."""
+        return cls(**_fields(message))
+
+
+class SiblingShape(BaseModel):
+    """A message that could stand here instead, and the newest leaf below it."""
+
+    id: uuid.UUID
+    leaf: uuid.UUID
+
+
+class TurnShape(MessageShape):
+    """A message on a branch."""
+
+    siblings: list[SiblingShape]
+
+    @classmethod
+    def of_turn(cls, turn: Turn) -> "TurnShape":
+        """From a turn of a branch."""
+        siblings = [SiblingShape(id=one, leaf=leaf) for one, leaf in turn.siblings]
+        return cls(**_fields(turn.message), siblings=siblings)
+
+
+class AskedShape(BaseModel):
+    """A question and the answer that is being written."""
+
+    user: MessageShape
+    assistant: MessageShape
+
+
+class ConversationShape(BaseModel):
+    """A conversation without its messages."""
+
+    id: uuid.UUID
+    title: str | None
+    system: str | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, conversation: Conversation) -> "ConversationShape":
+        """From what the database holds."""
+        return cls(**{name: getattr(conversation, name) for name in cls.model_fields})
+
+
+class ConversationDetail(ConversationShape):
+    """A conversation with the messages of one branch, root first."""
+
+    messages: list[TurnShape]
+
+
+class ConversationList(BaseModel):
+    """A page of conversations, newest first; `next` is the cursor of the page behind it."""
+
+    items: list[ConversationShape]
+    next: str | None
+
+
+class EndShape(BaseModel):
+    """The data of an `end` frame: how it ended, and the proof that nothing is missing."""
+
+    status: str
+    finish_reason: str | None
+    length: int | None
+    sha256: str | None
+    usage: dict[str, Any] | None
+    error: ErrorShape | None
+
+    @classmethod
+    def of(cls, message: Message) -> "EndShape":
+        """From an ended row."""
+        return cls(**{name: _fields(message)[name] for name in cls.model_fields})
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    body = message.body
+    parts = [PartShape(kind=one.kind, text=one.text, meta=_meta(one.meta)) for one in body.parts]
+    error = None
+    if message.error_code is not None:
+        error = ErrorShape(code=message.error_code, message=message.error_message or "")
+    plain = {
+        name: getattr(message, name)
+        for name in MessageShape.model_fields
+        if name not in ("status", "text", "parts", "position", "error")
+    }
+    return {
+        **plain,
+        "status": message.status.value,
+        "text": body.text,
+        "parts": parts,
+        "position": body.length,
+        "error": error,
+    }
+
+
+def _meta(meta: Any) -> dict[str, Any] | None:
+    return dict(meta) if meta else None
+
+
+def cursor(seq: int) -> str:
+    """An opaque name for a place in a list."""
+    return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
+
+
+def from_cursor(value: str) -> int:
+    """The place a cursor names. Raises Invalid."""
+    try:
+        padded = value + "=" * (-len(value) % 4)
+        seq = int(base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii"))
+    except (binascii.Error, ValueError):
+        raise Invalid("This cursor was not given out by a list.", "invalid_cursor") from None
+    if not 0 <= seq < 1 << 63:
+        raise Invalid("This cursor was not given out by a list.", "invalid_cursor")
+    return seq

@@ -1,0 +1,187 @@
+"""A reader: a position in a followed message, and the response that carries it forward.
+
+A slow, frozen or returning reader costs an integer. A stream ends with the face's end, or it is
+cut and the client comes back; it never ends quietly.
+"""
+
+import random
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import gevent
+from gevent.event import Event
+
+from shared.body import Delta
+from shared.errors import TooMany
+from shared.messages import Message
+from web.hub import Followed, Hub
+
+#: Seconds a write may be stuck before the reader is sent away; it resumes when it can read.
+STUCK: Final = 60.0
+#: Milliseconds after which a client comes back: of itself (spread out, since many may have been
+#: cut at once), and when it was sent away.
+RETRY_CUT: Final = (1000, 5000)
+RETRY_SENT_AWAY: Final = (200, 1500)
+RETRY_TIME_UP: Final = (50, 250)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """How one dialect writes what a reader gets."""
+
+    delta: Callable[[Delta], bytes]
+    end: Callable[[Message], bytes]
+    heartbeat: bytes
+    retry: Callable[[int], bytes]
+
+
+def milliseconds(span: tuple[int, int]) -> int:
+    """A random moment within, so that not all come back at once."""
+    return random.randint(*span)  # noqa: S311
+
+
+class Readers:
+    """Opens streams, counts them, and sends away whoever cannot be written to."""
+
+    def __init__(self, hub: Hub, *, heartbeat: float, max_seconds: float, max_streams: int) -> None:
+        self._hub = hub
+        self._heartbeat = heartbeat
+        self._max_seconds = max_seconds
+        self._max_streams = max_streams
+        self._open: dict[_Reader, uuid.UUID] = {}
+        self._watching: Event | None = None
+
+    def open(
+        self,
+        message_id: uuid.UUID,
+        user_id: uuid.UUID,
+        position: int,
+        face: Face,
+        connection: socket.socket | None,
+    ) -> Iterator[bytes]:
+        """The bytes of a response from `position` on. Raises NotFound, StorageDown, TooMany.
+
+        What can go wrong does so here, before the response begins; the iterator must be closed.
+        """
+        self._within_cap(user_id)
+        with ExitStack() as stack:
+            followed = stack.enter_context(self._hub.follow(message_id, user_id))
+            reader = _Reader(followed, position, face, connection)
+            self._open[reader] = user_id
+            stack.callback(self._open.pop, reader)
+            self._watch()
+            return _Response(self._frames(reader), stack.pop_all())
+
+    def _within_cap(self, user_id: uuid.UUID) -> None:
+        if self._max_streams and list(self._open.values()).count(user_id) >= self._max_streams:
+            raise TooMany("You have too many streams open at once.", "too_many_streams")
+
+    def _frames(self, reader: "_Reader") -> Iterator[bytes]:
+        face, deadline = reader.face, time.monotonic() + self._max_seconds
+        yield face.retry(milliseconds(RETRY_CUT))
+        while True:
+            frames = reader.advance()
+            if frames:
+                yield from reader.written(frames)
+            if reader.at_end:
+                yield face.end(reader.end)
+                return
+            if self._hub.leaving or reader.followed.gone:
+                yield face.retry(milliseconds(RETRY_SENT_AWAY))
+                return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                yield face.retry(milliseconds(RETRY_TIME_UP))
+                return
+            if not reader.wait(min(left, self._heartbeat)) and left > self._heartbeat:
+                yield from reader.written(face.heartbeat)
+
+    def _watch(self) -> None:
+        if self._watching is None:
+            self._watching = Event()
+            gevent.spawn(self._watch_for_ever)
+
+    def _watch_for_ever(self) -> None:
+        while True:
+            gevent.sleep(STUCK / 10)
+            for reader in list(self._open):
+                reader.cut_if_stuck()
+
+
+class _Reader:
+    """One response: what it follows, how far it is, since when its last write is under way."""
+
+    def __init__(
+        self, followed: Followed, position: int, face: Face, connection: socket.socket | None
+    ) -> None:
+        self.followed = followed
+        self.position = position
+        self.face = face
+        self._connection = connection
+        self._writing_since: float | None = None
+
+    def advance(self) -> bytes:
+        """Everything new, and the position behind it."""
+        frames, self.position = self.followed.frames(self.face.delta, self.position)
+        return frames
+
+    @property
+    def at_end(self) -> bool:
+        """Whether there is an end and all text before it was sent."""
+        return self.followed.end is not None and self.position >= self.followed.body.length
+
+    @property
+    def end(self) -> Message:
+        """The ended row."""
+        assert self.followed.end is not None
+        return self.followed.end
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until something changed; False if nothing did for so long."""
+        return bool(self.followed.changed.wait(seconds))
+
+    def written(self, data: bytes) -> Iterator[bytes]:
+        """Hand `data` on, knowing while it is being written."""
+        self._writing_since = time.monotonic()
+        yield data
+        self._writing_since = None
+
+    def cut_if_stuck(self) -> None:
+        """Shut the connection down if a write has been under way for too long.
+
+        The write then fails as if the client had gone, which is what gunicorn is quiet about.
+        """
+        since = self._writing_since
+        if since is None or self._connection is None or time.monotonic() - since < STUCK:
+            return
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Response:
+    """An iterator that frees everything when it is closed, begun or not."""
+
+    def __init__(self, frames: Iterator[bytes], stack: ExitStack) -> None:
+        self._frames = frames
+        self._stack = stack
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Called by the server at the end, however it came."""
+        self._stack.close()
+
+
+def connection_of(environ: dict[str, Any]) -> socket.socket | None:
+    """The request's socket, if the server tells."""
+    found = environ.get("gunicorn.socket")
+    return found if isinstance(found, socket.socket) else None

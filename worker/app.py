@@ -1,0 +1,146 @@
+"""The worker's process: `celery --app worker.app worker --pool gevent`.
+
+Nothing connects at import, because Flower imports this too. A starting worker makes psycopg2
+cooperative first (without it one query would hold up every stream), then spawns the greenlets
+that all generations share.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+import structlog
+from celery import signals
+from psycogreen.gevent import patch_psycopg
+
+from shared import logs
+from shared.database import Database
+from shared.errors import RedisDown, StorageDown
+from shared.jobs import Queue, make_app
+from shared.livelog import STOP_CHANNEL, LiveLog
+from shared.settings import Settings
+from shared.sweep import Sweep
+from worker import metrics
+from worker.provider import Provider
+from worker.tasks import register
+from worker.writer import Writer
+
+#: Seconds between looks at a silent stop channel, and before a failed loop goes on.
+LISTEN_SECONDS = 5.0
+PAUSE = 1.0
+
+log = structlog.get_logger("worker")
+
+settings = Settings.from_env()
+app = make_app(settings)
+
+
+class Worker:
+    """The greenlets of a worker process and what they share."""
+
+    def __init__(self) -> None:
+        patch_psycopg()
+        db = Database(settings.database_url)
+        self._livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
+        self.writer = Writer(settings, db, self._livelog, Provider(settings))
+        self._sweep = Sweep(
+            db,
+            self._livelog,
+            Queue(app),
+            lease=settings.lease_seconds,
+            queue_deadline=settings.queue_deadline_seconds,
+            observe=metrics.swept,
+        )
+
+    def start(self) -> None:
+        """Spawn what runs beside the generations, for as long as the process lives."""
+        writer = self.writer
+        for loop in (writer.publisher.run, writer.saver.run, writer.watch, self._sweeps):
+            gevent.spawn(_for_ever, loop)
+        gevent.spawn(_for_ever, self._stops)
+        log.info("worker.started", owner=settings.owner)
+
+    def _sweeps(self) -> None:
+        while True:
+            time.sleep(settings.sweep_seconds)
+            try:
+                self._sweep.run()
+            except StorageDown as error:
+                log.warning("sweep.waits", code=error.code)
+
+    def _stops(self) -> None:
+        """Listen for ids that somebody wants stopped. Lost ones come with the next heartbeat."""
+        while True:
+            try:
+                subscription = self._livelog.subscription()
+                subscription.subscribe(STOP_CHANNEL)
+                self._listen(subscription.listen, subscription.ping)
+            except RedisDown:
+                time.sleep(PAUSE)
+
+    def _listen(self, listen: Callable[[float], Any], ping: Callable[[], None]) -> None:
+        silent = False
+        while True:
+            heard = listen(LISTEN_SECONDS)
+            if heard is None:
+                if silent:
+                    return  # not even an answer to the ping: begin anew
+                ping()
+            elif heard.kind == "message":
+                gevent.spawn(self._stop, heard.payload)
+            silent = heard is None
+
+    def _stop(self, message_id: str) -> None:
+        try:
+            self.writer.stop(uuid.UUID(message_id))
+        except (ValueError, StorageDown) as error:
+            log.warning("stop.ignored", error=type(error).__name__)
+
+
+def _for_ever(loop: Callable[[], None]) -> None:
+    """Run a loop that must never end; a bug in it is told and it begins again."""
+    while True:
+        try:
+            loop()
+        except Exception:
+            log.exception("worker.loop", loop=loop.__qualname__)
+            time.sleep(PAUSE)
+
+
+_worker: Worker | None = None
+
+
+def _writer() -> Writer:
+    assert _worker is not None, "tasks run in a started worker only"
+    return _worker.writer
+
+
+register(app, _writer)
+
+
+@signals.setup_logging.connect
+def _logging(**_: Any) -> None:
+    logs.configure()
+
+
+@signals.worker_init.connect
+def _start(**_: Any) -> None:
+    global _worker  # noqa: PLW0603 - Celery knows processes, not instances
+    _worker = Worker()
+    _worker.start()
+
+
+@signals.worker_ready.connect
+def _ready(**_: Any) -> None:
+    if settings.ready_file:
+        Path(settings.ready_file).touch()
+
+
+@signals.worker_shutting_down.connect
+def _shutting_down(**_: Any) -> None:
+    # Runs inside gevent's hub: no blocking call here.
+    if _worker is not None:
+        gevent.spawn(_worker.writer.drain, settings.drain)

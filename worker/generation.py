@@ -1,0 +1,127 @@
+"""One answer while it is being written: its body, how far it is published and saved.
+
+A generation runs in one greenlet that reads the provider. Everything else that concerns it
+(Stop, a stall, a deadline, a lost lease, a drain) interrupts that greenlet.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+
+from shared.body import Body, Delta
+from shared.messages import Claim, Ending, Save
+
+
+class Interrupted(BaseException):
+    """Thrown into the greenlet that reads the provider.
+
+    `ending` says how the answer ends; None that it is not ours any more and nothing may be
+    written; `release` that it goes back to the queue if nothing was shown.
+    """
+
+    def __init__(self, ending: Ending | None, *, release: bool = False) -> None:
+        super().__init__(ending)
+        self.ending = ending
+        self.release = release
+
+
+class TooLong(Exception):
+    """The answer has as many code points as are allowed."""
+
+
+class Generation:
+    """The owner's view of one message. Positions are code points."""
+
+    def __init__(self, claim: Claim, *, limit: int, grown: Callable[["Generation"], None]) -> None:
+        """`grown` is told whenever there is something new to publish and to save."""
+        now = time.monotonic()
+        self.id = claim.id
+        self.attempt = claim.attempt
+        self.body = Body()
+        #: readers may have it this far
+        self.published = 0
+        #: Postgres has it this far, and had it this far a save before
+        self.saved = 0
+        self.saved_before = 0
+        #: Redis lost what was before `published`; the row is confirmed to be ours
+        self.force = False
+        #: when the first unsaved character came; when the lease was last renewed
+        self.unsaved_since: float | None = None
+        self.renewed = now
+        self.claimed = now
+        #: when the provider last said something new, and first
+        self.progress = now
+        self.first_text: float | None = None
+        #: nothing more is published or saved for it but by its own finish
+        self.closing = False
+        self._limit = limit
+        self._grown = grown
+        self._greenlet: gevent.Greenlet | None = None
+        self._interruption: Interrupted | None = None
+
+    # --- growing
+
+    def write(
+        self, kind: str, text: str, meta: dict[str, Any] | None = None, *, fresh: bool = False
+    ) -> None:
+        """Text from the provider. Raises TooLong when the answer is full."""
+        room = self._limit - self.body.length
+        delta = self.body.write(kind, text[:room], meta, fresh=fresh) if room > 0 else None
+        if delta is not None:
+            now = time.monotonic()
+            self.progress = now
+            self.first_text = self.first_text or now
+            self.unsaved_since = self.unsaved_since or now
+            self._grown(self)
+        if room < len(text):
+            raise TooLong
+
+    def unpublished(self) -> list[Delta]:
+        """What readers do not have yet."""
+        return self.body.since(self.published)
+
+    @property
+    def unsaved(self) -> int:
+        """Code points that Postgres does not have yet."""
+        return self.body.length - self.saved
+
+    def to_save(self) -> Save:
+        """What Postgres does not have yet, with the condition under which it may be written."""
+        return Save(self.id, self.attempt, self.saved, tuple(self.body.since(self.saved)))
+
+    def saved_to(self, position: int, begun: float) -> None:
+        """A save that began at `begun` reached `position`, or renewed the lease there."""
+        if position > self.saved:
+            self.saved_before, self.saved = self.saved, position
+        self.renewed = begun
+        # What came during the save is due a save's time after the save began, at the latest.
+        self.unsaved_since = begun if self.unsaved else None
+
+    # --- interrupting
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within, the greenlet may be interrupted wherever it waits."""
+        if self._interruption is not None:
+            raise self._interruption
+        self._greenlet = gevent.getcurrent()
+        try:
+            yield
+        finally:
+            self._greenlet = None
+
+    def interrupt(self, interruption: Interrupted) -> None:
+        """End the reading of the provider. The first interruption counts."""
+        if self._interruption is None:
+            self._interruption = interruption
+            gevent.get_hub().loop.run_callback(self._deliver)
+
+    def _deliver(self) -> None:
+        # Runs in the hub, as a gevent.Timeout does: a greenlet that is still set here is waiting
+        # inside `interruptible`, and nowhere else.
+        greenlet, self._greenlet = self._greenlet, None
+        if greenlet is not None:
+            greenlet.throw(self._interruption)

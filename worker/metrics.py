@@ -1,0 +1,49 @@
+"""What the worker counts, for Prometheus. Names and meanings: docs/metrics.md."""
+
+from prometheus_client import Counter, Histogram
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
+_QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+GENERATIONS = Counter("outlive_generations", "Generations that ended here, by status", ["status"])
+ERRORS = Counter("outlive_generation_errors", "Generations that ended in ERROR, by code", ["code"])
+CHARACTERS = Counter("outlive_characters", "Code points written by providers")
+FIRST_TEXT = Histogram("outlive_first_text_seconds", "Claim to first character", buckets=_SECONDS)
+TOTAL = Histogram("outlive_generation_seconds", "Claim to end", buckets=_SECONDS)
+PUBLISHES = Counter("outlive_publishes", "Deltas published to Redis")
+PUBLISH_SECONDS = Histogram("outlive_publish_seconds", "One publishing round", buckets=_QUICK)
+SAVES = Counter("outlive_saves", "Rows saved or renewed in Postgres")
+SAVED_CHARACTERS = Counter("outlive_saved_characters", "Code points saved before the end")
+SAVE_SECONDS = Histogram("outlive_save_seconds", "One saving round", buckets=_QUICK)
+SWEEPS = Counter("outlive_sweep_actions", "What the sweep did, by action", ["action"])
+
+
+def generation(
+    status: str, code: str | None, characters: int, first: float | None, total: float
+) -> None:
+    """A generation ended here."""
+    GENERATIONS.labels(status).inc()
+    CHARACTERS.inc(characters)
+    TOTAL.observe(total)
+    if code:
+        ERRORS.labels(code).inc()
+    if first is not None:
+        FIRST_TEXT.observe(first)
+
+
+def published(number: int, seconds: float) -> None:
+    """A round of the publisher."""
+    PUBLISHES.inc(number)
+    PUBLISH_SECONDS.observe(seconds)
+
+
+def saved(number: int, characters: int, seconds: float) -> None:
+    """A round of the saver."""
+    SAVES.inc(number)
+    SAVED_CHARACTERS.inc(characters)
+    SAVE_SECONDS.observe(seconds)
+
+
+def swept(action: str) -> None:
+    """The sweep did something."""
+    SWEEPS.labels(action).inc()

@@ -1,0 +1,248 @@
+"""The provider: one OpenAI-compatible HTTP endpoint, asked through the openai package.
+
+The package makes the request; the stream is read raw, because an SDK object per chunk costs ten
+times as much. Nothing of what a provider says in an error is kept or logged (it may quote the
+prompt or the key): it is told by status and code, in our own sentences.
+"""
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import gevent
+import httpx2
+import openai
+import structlog
+
+from shared.errors import GenerationFailed
+from shared.settings import Settings
+from shared.sse import Decoder, LineTooLong
+from worker.prompt import Turn
+from worker.reply import Reply, Write
+
+#: Seconds that all tries together may wait for a provider that is not there or overloaded.
+RETRY_BUDGET: Final = 60.0
+#: Seconds to connect, and the first pause between tries; it doubles.
+CONNECT_TIMEOUT: Final = 10.0
+BACKOFF: Final = 0.5
+#: Seconds after the finish reason in which the usage may come, and after [DONE] the body's end.
+USAGE_GRACE: Final = 2.0
+DONE_GRACE: Final = 0.5
+#: Bytes of one line of a stream.
+LINE_LIMIT: Final = 1 << 20
+#: Seconds a fast stream may keep the process to itself.
+SLICE: Final = 0.005
+
+_RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504, 529})
+
+log = structlog.get_logger("provider")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked. `options` were checked against the allow-list when the question came."""
+
+    model: str
+    turns: Sequence[Turn]
+    options: Mapping[str, Any]
+
+
+class Retry(Exception):
+    """The provider may answer later; `after` seconds if it said so."""
+
+    def __init__(self, status: int | None, after: float | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.after = after
+
+
+class Provider:
+    """A client of the configured endpoint; one for the process, as building one is dear."""
+
+    def __init__(self, settings: Settings) -> None:
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
+        timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
+        self._client = openai.OpenAI(
+            base_url=settings.openai_base_url,
+            api_key=settings.openai_api_key or "none",
+            max_retries=0,
+            timeout=timeout,
+            http_client=openai.DefaultHttpxClient(limits=limits, timeout=timeout),
+        )
+        self._asks_usage = True
+
+    def stream(self, request: Request, write: Write) -> Reply:
+        """Write the answer as it comes; returns when the provider has said that it is done.
+
+        Raises GenerationFailed for every other end. Blocks without limit of its own: whoever
+        calls interrupts it when it is too slow.
+        """
+        with self._open(request) as response:
+            reply = Reply(write)
+            try:
+                _read(response, reply)
+            except (UnicodeDecodeError, LineTooLong, httpx2.DecodingError):
+                raise GenerationFailed("provider_malformed") from None
+            except httpx2.TransportError:
+                if not reply.ended:
+                    raise GenerationFailed("provider_cut") from None
+            finally:
+                reply.close()
+        if not reply.ended:
+            raise GenerationFailed("provider_cut")
+        return reply
+
+    def _open(self, request: Request) -> "_Response":
+        """Ask until the provider begins to answer: it may be busy, or not there for a moment."""
+        deadline = time.monotonic() + RETRY_BUDGET
+        pause = BACKOFF
+        while True:
+            try:
+                return self._try(request)
+            except Retry as retry:
+                wait = pause * random.uniform(0.5, 1.5) if retry.after is None else retry.after  # noqa: S311
+                if time.monotonic() + wait > deadline:
+                    raise GenerationFailed("provider_unavailable") from None
+                log.info("provider.retry", status=retry.status, wait=round(wait, 2))
+                gevent.sleep(wait)
+                pause *= 2
+
+    def _try(self, request: Request) -> "_Response":
+        usage: Any = {"stream_options": {"include_usage": True}} if self._asks_usage else {}
+        call = self._client.chat.completions.with_streaming_response.create(
+            model=request.model,
+            messages=list(request.turns),  # type: ignore[arg-type]  # plain dicts, as documented
+            stream=True,
+            extra_body={**request.options, **usage},
+            # No compressed bombs; nothing to inflate between a token and its reader.
+            extra_headers={"Accept-Encoding": "identity", "Accept": "text/event-stream"},
+        )
+        try:
+            return _Response(call)
+        except openai.APIStatusError as error:
+            if self._refuses_usage(error):
+                self._asks_usage = False
+                return self._try(request)
+            raise _rejection(error, request) from None
+        except openai.APIConnectionError:
+            raise Retry(None) from None
+
+    def _refuses_usage(self, error: openai.APIStatusError) -> bool:
+        refused = error.status_code in (400, 422) and "stream_options" in _says(error)
+        return refused and self._asks_usage
+
+
+class _Response(AbstractContextManager["_Response"]):
+    """An open response: bytes as they come, the connection closed at the end."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._response = call.__enter__()
+        self.chunks = self._response.iter_bytes
+
+    def __exit__(self, *exc: object) -> None:
+        self._call.__exit__(None, None, None)
+
+
+def _read(response: _Response, reply: Reply) -> None:
+    """Feed the reply until the body's end, or until all that can still come is late."""
+    decoder = Decoder(limit=LINE_LIMIT)
+    patience = _Patience()
+    slice_end = time.monotonic() + SLICE
+    try:
+        for chunk in response.chunks():
+            for event in decoder.feed(chunk):
+                if not reply.done:
+                    reply.take(event)
+            patience.look(reply)
+            if time.monotonic() > slice_end:
+                gevent.sleep(0)
+                slice_end = time.monotonic() + SLICE
+    except gevent.Timeout as timeout:
+        if timeout is not patience.timer:
+            raise
+    finally:
+        patience.close()
+
+
+class _Patience:
+    """How long the end of a body is waited for once the provider has said that it is done.
+
+    To the end if it comes soon: then the connection can be used again.
+    """
+
+    def __init__(self) -> None:
+        self.timer: gevent.Timeout | None = None
+        self._seconds = 0.0
+
+    def look(self, reply: Reply) -> None:
+        seconds = DONE_GRACE if reply.done else USAGE_GRACE if reply.ended else 0.0
+        if seconds != self._seconds:
+            self.close()
+            self._seconds = seconds
+            self.timer = gevent.Timeout.start_new(seconds)
+
+    def close(self) -> None:
+        if self.timer is not None:
+            self.timer.close()
+
+
+def _says(error: openai.APIStatusError) -> str:
+    """What the provider said, for looking at only: never kept, never logged."""
+    body = error.body
+    return f"{body} {error.message}".lower()
+
+
+def _rejection(error: openai.APIStatusError, request: Request) -> Exception:
+    """A refused request, as what it is for the person: try later, or why not."""
+    status, said = error.status_code, _says(error)
+    if status == 429 and "insufficient_quota" in said:
+        return _rejected("The quota at the model's provider is used up.")
+    if status in _RETRYABLE:
+        return Retry(status, retry_after(error.response.headers))
+    if status in (401, 403):
+        return _rejected("The model's provider refused the API key.")
+    if status == 404 or "model_not_found" in said:
+        return _rejected(f"The model's provider does not know the model “{request.model}”.")
+    if status == 413 or any(word in said for word in _TOO_LONG):
+        return _rejected("The conversation is too long for this model.")
+    refused = next((name for name in request.options if name in said), None)
+    if refused:
+        return _rejected(f"The model's provider does not accept the option “{refused}”.")
+    return _rejected(None)
+
+
+_TOO_LONG: Final = (
+    "context_length",
+    "context length",
+    "context size",
+    "context window",
+    "exceed_context",
+    "too long",
+    "maximum context",
+)
+
+
+def _rejected(sentence: str | None) -> GenerationFailed:
+    return GenerationFailed("provider_rejected", sentence)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The Retry-After header in seconds: a number, or a date (RFC 9110, 10.2.3)."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,142 @@
+"""Writes what is new to Postgres and keeps the leases. One greenlet a process.
+
+A save is due at so many unsaved characters, or so long after the first of them; a quiet message
+is renewed every heartbeat. All that is due goes as one statement; what arrives during it goes
+with the next.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import gevent
+import structlog
+from gevent.event import Event
+
+from shared import messages
+from shared.database import Database
+from shared.errors import StorageDown
+from shared.lifecycle import Status
+from shared.messages import Ending
+from worker.generation import Generation, Interrupted
+
+#: Seconds until Postgres is asked again after it did not answer, or a row was locked.
+PAUSE: Final = 0.25
+LOCKED_PAUSE: Final = 0.02
+
+log = structlog.get_logger("saver")
+
+
+class Saver:
+    """Knows every running generation of the process, by when it is due."""
+
+    def __init__(
+        self,
+        db: Database,
+        owner: str,
+        *,
+        lease: float,
+        heartbeat: float,
+        chars: int,
+        seconds: float,
+        renewed: Callable[[Generation], None],
+        observe: Callable[[int, int, float], None],
+    ) -> None:
+        """`renewed` is told of each generation that was written; `observe` of each round:
+        messages, characters and seconds."""
+        self._db = db
+        self._owner = owner
+        self._lease = lease
+        self._heartbeat = heartbeat
+        self._chars = chars
+        self._seconds = seconds
+        self._renewed = renewed
+        self._observe = observe
+        self._running: dict[Generation, None] = {}
+        self._under_way: frozenset[Generation] = frozenset()
+        self._wake = Event()
+        self._round_over = Event()
+
+    def add(self, generation: Generation) -> None:
+        """Keep its lease and save its text from now on."""
+        self._running[generation] = None
+        self._wake.set()
+
+    def grown(self, generation: Generation) -> None:
+        """It has unsaved text: the first of it sets its time, enough of it makes it due."""
+        if generation.unsaved >= self._chars or generation.unsaved_since == generation.progress:
+            self._wake.set()
+
+    def remove(self, generation: Generation) -> None:
+        """Leave it to its own finish; returns when no save of it is under way."""
+        generation.closing = True
+        self._running.pop(generation, None)
+        while generation in self._under_way:
+            self._round_over.wait()
+
+    def run(self) -> None:
+        """Save for ever."""
+        while True:
+            now = time.monotonic()
+            due = [g for g in self._running if self._due_at(g) <= now]
+            if due:
+                self._round(due)
+            else:
+                next_due = min(map(self._due_at, self._running), default=None)
+                self._wake.wait(None if next_due is None else max(0.0, next_due - now))
+                self._wake.clear()
+
+    def _due_at(self, generation: Generation) -> float:
+        if generation.unsaved >= self._chars:
+            return 0.0
+        if generation.unsaved_since is not None:
+            return generation.unsaved_since + self._seconds
+        return generation.renewed + self._heartbeat
+
+    def _round(self, due: Sequence[Generation]) -> None:
+        self._under_way = frozenset(due)
+        self._round_over.clear()
+        try:
+            all_done = self._save(due)
+        except StorageDown as error:
+            log.warning("saver.waits", code=error.code, messages=len(due))
+            all_done = None
+        finally:
+            self._under_way = frozenset()
+            self._round_over.set()
+        if not all_done:
+            gevent.sleep(PAUSE if all_done is None else LOCKED_PAUSE)
+
+    def _save(self, due: Sequence[Generation]) -> bool:
+        """Whether every row was written or is known not to be ours."""
+        begun = time.monotonic()
+        saves = [generation.to_save() for generation in due]
+        done = messages.save(self._db, self._owner, self._lease, saves)
+        for generation, save in zip(due, saves, strict=True):
+            if generation.id in done:
+                self._saved(generation, save.reaches, begun, stop=done[generation.id])
+        characters = sum(save.reaches - save.offset for save in saves if save.id in done)
+        self._observe(len(done), characters, time.monotonic() - begun)
+        missing = [generation for generation in due if generation.id not in done]
+        return self._look_again(missing, begun) if missing else True
+
+    def _look_again(self, missing: Sequence[Generation], begun: float) -> bool:
+        """A row that was not written is locked, written before, or not ours any more."""
+        rows = messages.standing(self._db, self._owner, [g.id for g in missing])
+        locked = False
+        for generation in missing:
+            row = rows.get(generation.id)
+            if row is None or row.attempt != generation.attempt:
+                generation.interrupt(Interrupted(None))
+                self._running.pop(generation, None)
+            elif row.saved > generation.saved:  # a commit of unknown outcome had landed
+                self._saved(generation, row.saved, begun, stop=row.stop_requested)
+            else:
+                locked = True
+        return not locked
+
+    def _saved(self, generation: Generation, reaches: int, begun: float, *, stop: bool) -> None:
+        generation.saved_to(reaches, begun)
+        if stop:
+            generation.interrupt(Interrupted(Ending(Status.CANCELLED)))
+        self._renewed(generation)

@@ -1,0 +1,39 @@
+"""The one Celery task: write the message with this id."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery import Celery
+
+from shared.errors import GenerationFailed, StorageDown
+from shared.jobs import TASK
+from shared.lifecycle import Status
+from worker.writer import Writer
+
+log = structlog.get_logger("task")
+
+
+def register(app: Celery, writer: Callable[[], Writer]) -> None:
+    """Give the app its task. `writer` is asked when a task runs, not before."""
+
+    @app.task(name=TASK, throws=(GenerationFailed,))
+    def generate(message_id: Any) -> None:
+        """Write one message; fails with its code if it ended in ERROR, so that Flower shows it.
+
+        Whatever stands in the queue, a task is only a hint: an id that is no SENDING message
+        has no effect.
+        """
+        try:
+            message = uuid.UUID(message_id)
+        except (ValueError, TypeError, AttributeError):
+            log.warning("task.refused", reason="not a message id")
+            return
+        try:
+            ending = writer().write(message)
+        except StorageDown as error:
+            log.warning("task.waits", message_id=message_id, code=error.code)
+            return
+        if ending is not None and ending.status == Status.ERROR and ending.error_code:
+            raise GenerationFailed(ending.error_code)

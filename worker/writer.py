@@ -1,0 +1,245 @@
+"""The writer: takes a message, has the provider's stream written into it, and ends it honestly.
+
+    claim ─▶ open the live log ─▶ prompt ─▶ provider ─▶ Generation.write ─▶ finish ─▶ wake
+
+One writer a process; it owns the publisher, the saver and every running generation.
+"""
+
+import time
+import uuid
+from contextlib import suppress
+from typing import Final
+
+import gevent
+import structlog
+
+from shared import messages
+from shared.database import Database
+from shared.errors import GenerationFailed, RedisDown, StorageDown
+from shared.lifecycle import Status
+from shared.livelog import LiveLog
+from shared.messages import Claim, Ending
+from shared.settings import Settings
+from worker import metrics, prompt
+from worker.generation import Generation, Interrupted, TooLong
+from worker.provider import Provider, Request
+from worker.publisher import Publisher
+from worker.saver import Saver
+
+#: Seconds that Postgres may be away before an answer's end becomes "could not be saved".
+STORAGE_PATIENCE: Final = 60.0
+#: Seconds between tries to write an end, and between looks at the clocks.
+FINISH_PAUSE: Final = 0.25
+WATCH_SECONDS: Final = 0.2
+
+log = structlog.get_logger("generation")
+
+
+class Writer:
+    """Everything this process writes."""
+
+    def __init__(
+        self, settings: Settings, db: Database, livelog: LiveLog, provider: Provider
+    ) -> None:
+        self._settings = settings
+        self._db = db
+        self._livelog = livelog
+        self._provider = provider
+        self._owner = settings.owner
+        self._running: dict[uuid.UUID, Generation] = {}
+        self._draining = False
+        lease = settings.lease_seconds
+        self.publisher = Publisher(db, livelog, self._owner, lease, metrics.published)
+        self.saver = Saver(
+            db,
+            self._owner,
+            lease=lease,
+            heartbeat=settings.heartbeat_seconds,
+            chars=settings.save_chars,
+            seconds=settings.save_seconds,
+            renewed=self._renewed,
+            observe=metrics.saved,
+        )
+
+    # --- one message
+
+    def write(self, message_id: uuid.UUID) -> Ending | None:
+        """Write a message to its end, which is returned; None if it is not ours to write.
+
+        Raises StorageDown before it is claimed: the sweep hands it out again.
+        """
+        if self._draining:
+            return None
+        settings = self._settings
+        claim = messages.claim(
+            self._db,
+            message_id,
+            self._owner,
+            settings.lease_seconds,
+            settings.hard_deadline_seconds,
+        )
+        if claim is None:
+            return None
+        generation = Generation(claim, limit=settings.answer_chars, grown=self._grown)
+        self._running[claim.id] = generation
+        self.saver.add(generation)
+        try:
+            return self._finished(generation, self._generate(claim, generation))
+        finally:
+            self._running.pop(claim.id, None)
+
+    def _generate(self, claim: Claim, generation: Generation) -> Interrupted:
+        """Have the answer written; how that ended, whatever happened."""
+        with suppress(RedisDown):  # then a restart cannot be proved harmless: ERROR instead
+            self._livelog.open(claim.id, claim.attempt)
+        try:
+            request = self._request(claim)
+            generation.progress = time.monotonic()
+            with generation.interruptible():
+                reply = self._provider.stream(request, generation.write)
+        except Interrupted as interruption:
+            return interruption
+        except TooLong:
+            return Interrupted(Ending(Status.DONE, "length", _estimate(generation)))
+        except GenerationFailed as failure:
+            return Interrupted(Ending.error(failure.code, failure.message, _estimate(generation)))
+        except StorageDown:
+            return Interrupted(Ending.error("storage"))
+        except gevent.GreenletExit:  # somebody terminated the task
+            return Interrupted(Ending.error("worker_shutdown"), release=True)
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a message open
+            log.error("generation.bug", message_id=str(claim.id), error=type(error).__name__)
+            return Interrupted(Ending.error("worker_lost"))
+        return Interrupted(Ending(Status.DONE, reply.finish_reason or "stop", reply.usage))
+
+    def _request(self, claim: Claim) -> Request:
+        system, path = messages.prompt(self._db, claim.id)
+        turns = prompt.build(system, path, self._settings.history_chars)
+        return Request(claim.model, turns, claim.options)
+
+    def _finished(self, generation: Generation, end: Interrupted) -> Ending | None:
+        """Write the end, however long Postgres takes; None if the message is not ours any more."""
+        self.saver.remove(generation)
+        ending = end.ending
+        if ending is None:
+            self._tell(generation, None)
+            return None
+        if ending.status == Status.CANCELLED and ending.usage is None:
+            ending = Ending(ending.status, usage=_estimate(generation))
+        if end.release and not generation.body.length and self._released(generation):
+            return None
+        written = self._persist(generation, ending)
+        with suppress(RedisDown):  # followers look at the row by themselves
+            self._livelog.wake(generation.id)
+        self._tell(generation, written)
+        return written
+
+    def _released(self, generation: Generation) -> bool:
+        deadline = self._settings.queue_deadline_seconds
+        with suppress(StorageDown):
+            return messages.release(
+                self._db, self._owner, generation.id, generation.attempt, deadline
+            )
+        return False
+
+    def _persist(self, generation: Generation, ending: Ending) -> Ending | None:
+        """Until it is written or the row is not ours: an end must not be lost to a restart."""
+        patience = max(generation.renewed, time.monotonic()) + STORAGE_PATIENCE
+        while True:
+            try:
+                if messages.finish(self._db, self._owner, generation.to_save(), ending):
+                    return ending
+                if not self._still_ours(generation):
+                    landed = messages.has_ended(self._db, generation.id, generation.attempt)
+                    return ending if landed else None
+            except StorageDown:
+                if time.monotonic() > patience:
+                    ending = Ending.error("storage")
+            gevent.sleep(FINISH_PAUSE)
+
+    def _still_ours(self, generation: Generation) -> bool:
+        row = messages.standing(self._db, self._owner, [generation.id]).get(generation.id)
+        if row is None or row.attempt != generation.attempt:
+            return False
+        if row.saved > generation.saved:  # an earlier commit of unknown outcome had landed
+            generation.saved_to(row.saved, time.monotonic())
+        return True
+
+    def _tell(self, generation: Generation, ending: Ending | None) -> None:
+        """The life of a generation in one line, without a word of its text."""
+        now = time.monotonic()
+        first = generation.first_text
+        status = ending.status if ending else "LOST"
+        metrics.generation(
+            status,
+            ending.error_code if ending else None,
+            generation.body.length,
+            first - generation.claimed if first else None,
+            now - generation.claimed,
+        )
+        log.info(
+            "generation",
+            message_id=str(generation.id),
+            attempt=generation.attempt,
+            status=status,
+            finish_reason=ending.finish_reason if ending else None,
+            code=ending.error_code if ending else None,
+            characters=generation.body.length,
+            first_text=round(first - generation.claimed, 3) if first else None,
+            seconds=round(now - generation.claimed, 3),
+        )
+
+    # --- what concerns running ones
+
+    def _grown(self, generation: Generation) -> None:
+        self.publisher.add(generation)
+        self.saver.grown(generation)
+
+    def _renewed(self, generation: Generation) -> None:
+        if generation.published < generation.body.length:
+            self.publisher.add(generation)
+
+    def stop(self, message_id: uuid.UUID) -> None:
+        """Somebody may want it stopped: the row tells."""
+        generation = self._running.get(message_id)
+        if generation is None:
+            return
+        row = messages.standing(self._db, self._owner, [message_id]).get(message_id)
+        if row is not None and row.stop_requested:
+            generation.interrupt(Interrupted(Ending(Status.CANCELLED)))
+
+    def drain(self, seconds: float) -> None:
+        """Take nothing new; after `seconds` interrupt what still runs."""
+        self._draining = True
+        gevent.sleep(seconds)
+        for generation in list(self._running.values()):
+            generation.interrupt(Interrupted(Ending.error("worker_shutdown"), release=True))
+
+    def watch(self) -> None:
+        """Interrupt what takes too long, for ever. Only new text counts as progress."""
+        while True:
+            gevent.sleep(WATCH_SECONDS)
+            now = time.monotonic()
+            for generation in list(self._running.values()):
+                code = self._too_long(generation, now)
+                if code:
+                    usage = _estimate(generation)
+                    generation.interrupt(Interrupted(Ending.error(code, usage=usage)))
+
+    def _too_long(self, generation: Generation, now: float) -> str | None:
+        settings = self._settings
+        if generation.closing:
+            return None
+        if now - generation.claimed > settings.hard_deadline_seconds:
+            return "deadline"
+        if now - generation.renewed > STORAGE_PATIENCE:
+            return "storage"
+        patience = settings.stall_seconds if generation.first_text else settings.first_token_seconds
+        return "provider_stalled" if now - generation.progress > patience else None
+
+
+def _estimate(generation: Generation) -> dict[str, int | str] | None:
+    """Tokens of a partial answer, at four characters each: no provider will tell them."""
+    if not generation.body.length:
+        return None
+    return {"completion_tokens": -(-generation.body.length // 4), "source": "estimated"}
