@@ -32,7 +32,7 @@ class Redis(Server):
 
     def __init__(self, directory: Path, port: int = 0, log: Path | None = None) -> None:
         super().__init__()
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # Redis' own files are 644
         self.directory = directory
         self.log = log or directory / "redis.log"
         self.address = memory.address(directory / "server.json", port)

@@ -1,0 +1,272 @@
+"""`outlive up` as a person meets it: real processes, killed for real.
+
+Nothing here sleeps: every wait is for something to become true, with a deadline.
+"""
+
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from local import homes
+from local.processes import LINUX, Command, spawn
+from local.server import wait_until
+
+#: What the environment may carry that would replace a part of ours.
+OTHERS = ("DATABASE_URL", "REDIS_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "PORT", "OUTLIVE_AUTH")
+PARTS = ("web", "worker", "flower", "postgres", "redis")
+
+
+class Up:
+    """One `outlive up` in a directory of its own."""
+
+    def __init__(self, data: Path, *arguments: str) -> None:
+        self.data = data
+        self.mark = str(uuid4())
+        self.output = data / "up.txt"
+        words = [
+            "-m",
+            "local",
+            "up",
+            "--data",
+            str(data),
+            "--no-model",
+            *(arguments or ("--port", "0")),
+        ]
+        data.mkdir(exist_ok=True)
+        data.chmod(0o711)
+        self.process = spawn(
+            Command([sys.executable, *words], self.output, env={"OUTLIVE_TEST_MARK": self.mark})
+        )
+
+    def wait(self) -> "Up":
+        """Wait until all is ready."""
+        file = self.data / "outlive.json"
+        eventually(lambda: file.exists() or self.process.poll() is not None, 90)
+        assert file.exists(), self.output.read_text()
+        return self
+
+    def state(self) -> Any:
+        """What outlive.json says now."""
+        return json.loads((self.data / "outlive.json").read_text())
+
+    def pid(self, part: str) -> int:
+        """The part's process."""
+        return int(self.state()[part]["pid"])
+
+    def said(self) -> str:
+        """What a person at the terminal has read."""
+        return self.output.read_text()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to `up` itself."""
+        self.process.send_signal(number)
+
+    def relatives(self) -> list[int]:
+        """All living processes that descend from this `up`, whoever their parent is now."""
+        mark = f"OUTLIVE_TEST_MARK={self.mark}".encode()
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [pid for pid in pids if mark in _environment(pid)]
+
+
+def _environment(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()  # empty for a zombie
+    except OSError:
+        return b""
+
+
+def eventually(condition: Callable[[], bool], seconds: float) -> float:
+    """Wait until it holds and return how long that took; fail after so many seconds."""
+    started = time.monotonic()
+    assert wait_until(condition, seconds), f"not within {seconds} s"
+    return time.monotonic() - started
+
+
+def serves(url: str) -> bool:
+    """Whether something accepts connections at the address."""
+    host, _, port = url.rpartition("@")[2].removeprefix("http://").split("/")[0].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Up]]:
+    """Start `outlive up`; all are ended when the test is over."""
+    for name in OTHERS:
+        monkeypatch.delenv(name, raising=False)
+    started: list[Up] = []
+
+    with homes.temporary() as home:
+
+        def start(*arguments: str, data: str = "var") -> Up:
+            started.append(Up(home / data, *arguments))
+            return started[-1]
+
+        yield start
+        for up in started:
+            up.process.kill()
+            up.process.wait()
+        if LINUX:
+            eventually(lambda: not any(up.relatives() for up in started), 20)
+
+
+def test_the_ready_file_says_where_everything_is_and_only_to_its_owner(
+    run: Callable[..., Up],
+) -> None:
+    up = run().wait()
+
+    state = up.state()
+
+    assert stat.S_IMODE((up.data / "outlive.json").stat().st_mode) == 0o600
+    assert list(state) == ["web", "worker", "flower", "postgres", "redis", "model"]
+    assert {name: sorted(state[name]) for name in PARTS} == {
+        "web": ["pid", "url"],
+        "worker": ["pid"],
+        "flower": ["pid", "url"],
+        "postgres": ["pid", "url"],
+        "redis": ["pid", "url"],
+    }
+    assert state["model"] is None
+    assert all(serves(state[name]["url"]) for name in PARTS if name != "worker")
+    assert urllib.request.urlopen(f"{state['web']['url']}/readyz", timeout=5).status == 200
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_killed_part_is_back_within_two_seconds_at_the_same_address(
+    run: Callable[..., Up], part: str
+) -> None:
+    up = run().wait()
+    address = up.state()[part].get("url")
+
+    for _ in range(10 if part in ("web", "worker") else 3):
+        old = up.pid(part)
+        os.kill(old, signal.SIGKILL)
+
+        took = eventually(lambda old=old: up.pid(part) != old, 5)  # type: ignore[misc]
+
+        assert took < 2
+        assert up.state()[part].get("url") == address
+        if address:
+            eventually(lambda: serves(address), 10)
+    assert urllib.request.urlopen(f"{up.state()['web']['url']}/healthz", timeout=20).status == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.skipif(not LINUX, reason="looks into /proc")
+def test_a_signal_ends_everything_within_five_seconds(
+    run: Callable[..., Up], number: signal.Signals
+) -> None:
+    up = run().wait()
+    urls = [part["url"] for part in up.state().values() if part and "url" in part]
+
+    up.signal(number)
+    took = eventually(lambda: up.process.poll() is not None, 10)
+
+    assert up.process.returncode == 0, up.said()
+    assert took < 5
+    assert up.relatives() == []
+    assert not any(serves(url) for url in urls)
+    assert not (up.data / "outlive.json").exists()
+    assert "Traceback" not in up.said()
+
+
+@pytest.mark.skipif(not LINUX, reason="looks into /proc")
+def test_nothing_survives_a_kill_and_the_next_start_works_at_once(run: Callable[..., Up]) -> None:
+    up = run().wait()
+    port = up.state()["web"]["url"].rpartition(":")[2]
+
+    up.process.kill()
+    up.process.wait()
+    again = run("--port", port)  # does not wait for the remains to go
+
+    assert eventually(lambda: not up.relatives(), 10) < 10
+    assert again.wait().state()["web"]["url"].endswith(f":{port}")
+
+
+def test_addresses_and_data_survive_a_restart(run: Callable[..., Up]) -> None:
+    up = run("--no-flower", "--port", "0").wait()
+    before = up.state()
+    cluster = (up.data / "postgres" / "home" / "data" / "global" / "pg_control").stat().st_ino
+    up.signal(signal.SIGTERM)
+    eventually(lambda: up.process.poll() is not None, 10)
+
+    after = run("--no-flower", "--port", "0").wait().state()
+
+    assert {part: after[part]["url"] for part in ("postgres", "redis")} == {
+        part: before[part]["url"] for part in ("postgres", "redis")
+    }
+    assert after["flower"] is None
+    kept = (up.data / "postgres" / "home" / "data" / "global" / "pg_control").stat().st_ino
+    assert kept == cluster
+
+
+def test_a_second_up_on_the_same_data_says_that_one_is_running(run: Callable[..., Up]) -> None:
+    first = run("--no-flower", "--port", "0").wait()
+
+    second = run("--no-flower", "--port", "0")
+
+    assert second.process.wait(20) == 2
+    assert f"already runs on {first.data}" in second.said()
+    assert f"process {first.process.pid}" in second.said()
+
+
+def test_a_taken_port_is_an_error_when_it_was_asked_for(run: Callable[..., Up]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        up = run("--port", str(port))
+
+        assert up.process.wait(20) == 2
+        assert f"Port {port} on 127.0.0.1 is taken" in up.said()
+
+
+def test_an_open_door_without_a_lock_is_refused(run: Callable[..., Up]) -> None:
+    up = run("--host", "0.0.0.0")
+
+    assert up.process.wait(20) == 2
+    assert "OUTLIVE_AUTH=local" in up.said()
+
+
+def test_a_deploy_starts_successors_before_the_old_ones_go(run: Callable[..., Up]) -> None:
+    up = run("--no-flower", "--port", "0").wait()
+    url = up.state()["web"]["url"]
+
+    for _ in range(2):
+        old = up.state()
+        up.signal(signal.SIGHUP)
+        while up.pid("web") == old["web"]["pid"]:  # no request fails meanwhile
+            assert urllib.request.urlopen(f"{url}/healthz", timeout=10).status == 200
+            assert up.process.poll() is None, up.said()
+
+        new = up.state()
+        assert new["web"]["url"] == url
+        assert new["worker"]["pid"] != old["worker"]["pid"]
+        assert new["postgres"] == old["postgres"]
+
+
+@pytest.mark.skipif(not LINUX, reason="looks into /proc")
+def test_a_part_that_cannot_start_is_explained_and_nothing_is_left(
+    run: Callable[..., Up], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "many")
+
+    up = run()
+
+    assert up.process.wait(90) == 1
+    assert "Outlive did not start" in up.said()
+    assert "Traceback" not in up.said().partition("The end of")[0]
+    assert up.relatives() == []
