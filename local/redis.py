@@ -50,8 +50,9 @@ class Redis(Server):
         return Command([str(_binary()), str(config.resolve())], self.log, cwd=self.directory)
 
     def ready(self) -> bool:
-        hello = f"AUTH {self.address.password}\r\nPING\r\nQUIT\r\n"
-        return answers(self.address.port, hello.encode(), b"+PONG")
+        """Our own process answers, not another one that took the port meanwhile."""
+        question = f"AUTH {self.address.password}\r\nINFO server\r\nQUIT\r\n"
+        return answers(self.address.port, question.encode(), f"process_id:{self.pid}\r".encode())
 
 
 def _binary() -> Path:

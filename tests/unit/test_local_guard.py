@@ -1,0 +1,34 @@
+"""The guard that ends children where the kernel does not: a real one, with a real child."""
+
+import signal
+import subprocess
+import sys
+
+from local.processes import ROOT
+
+
+def sleeper() -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True
+    )
+
+
+def guarding(lines: str) -> None:
+    """Run a guard whose parent says these lines and is gone."""
+    words = [sys.executable, "-m", "local.guard"]
+    subprocess.run(words, input=lines, text=True, cwd=ROOT, check=True, timeout=20)
+
+
+def test_what_was_recorded_ends_when_the_pipe_closes() -> None:
+    with sleeper() as child:
+        guarding(f"{child.pid} {signal.SIGTERM}\n")
+
+        assert child.wait(10) == -signal.SIGTERM
+
+
+def test_what_was_forgotten_is_left_alone() -> None:
+    with sleeper() as child:
+        guarding(f"{child.pid} {signal.SIGTERM}\n{child.pid} 0\n")
+
+        assert child.poll() is None
+        child.kill()
