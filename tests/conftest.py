@@ -1,0 +1,56 @@
+"""One rig for the whole run: starting servers costs seconds, stories take turns on them."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from local import homes
+from local.programs import Web, Worker
+from tests.client import Client
+from tests.rig import Rig
+
+for name in list(os.environ):
+    # The person's own settings are not the tests'.
+    if name.startswith(("OUTLIVE_", "OPENAI_")) or name in ("DATABASE_URL", "REDIS_URL", "PORT"):
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def rig() -> Iterator[Rig]:
+    """Postgres, Redis, the scripted provider; migrated."""
+    with homes.temporary() as home, Rig(home / "rig") as rig:
+        yield rig
+
+
+@pytest.fixture(scope="session")
+def web(rig: Rig) -> Web:
+    """A web master with two processes."""
+    return rig.web()
+
+
+@pytest.fixture(scope="session")
+def other_web(rig: Rig) -> Web:
+    """Another one, with two more."""
+    return rig.web()
+
+
+@pytest.fixture
+def worker(rig: Rig, long_lived_worker: Worker) -> Worker:
+    """A running worker; a new one if a story has killed the last."""
+    if not long_lived_worker.alive():
+        long_lived_worker.start().wait()
+    return long_lived_worker
+
+
+@pytest.fixture(scope="session")
+def long_lived_worker(rig: Rig) -> Worker:
+    """See `worker`."""
+    return rig.worker()
+
+
+@pytest.fixture
+def client(web: Web) -> Iterator[Client]:
+    """A client of the first web master."""
+    with Client(web.url) as client:
+        yield client

@@ -1,0 +1,113 @@
+"""The rig: everything that runs in production, as real processes on real servers.
+
+A `Rig` holds one Postgres, one Redis and one scripted provider and starts web masters and
+workers on them by the Procfile's own lines, each with whatever environment a story needs.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from local import ports, procfile
+from local.postgres import Postgres
+from local.programs import Surroundings, Web, Worker
+from local.redis import Redis
+from local.scripted import Scripted, start_scripted
+from local.server import wait_until
+from shared.database import Database
+
+#: No story waits longer for anything.
+PATIENCE = 30.0
+API_KEY = "sk-canary-key-5f3a"
+
+
+def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    """Wait for a condition; its not coming fails the test."""
+    assert wait_until(lambda: bool(condition()), seconds), "waited in vain"
+
+
+class Rig:
+    """Servers of our own, and the processes of the service on them."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._stack = ExitStack()
+        (home / "log").mkdir(parents=True)
+        (home / "run").mkdir()
+        (home / "metrics").mkdir()
+        self.procfile = procfile.read()
+
+    def __enter__(self) -> "Rig":
+        enter = self._stack.enter_context
+        log = self.home / "log"
+        postgres, redis = self.home / "postgres", self.home / "redis"
+        self.postgres = enter(Postgres(postgres, log=log / "postgres.log", durable=False))
+        self.redis = enter(Redis(redis, log=log / "redis.log"))
+        self.scripted: Scripted = enter(start_scripted())
+        self.db = Database(
+            self.env()["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg2:")
+        )
+        self._stack.callback(self.db.dispose)
+        self.release()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def env(self, **more: str) -> dict[str, str]:
+        """The environment of every process; timings short, where a story need not wait."""
+        return {
+            "DATABASE_URL": self.postgres.url,
+            "REDIS_URL": self.redis.url,
+            "OPENAI_BASE_URL": self.scripted.url,
+            "OPENAI_API_KEY": API_KEY,
+            "OUTLIVE_AUTH": "local",
+            "OUTLIVE_MODEL": "scripted",
+            "PROMETHEUS_MULTIPROC_DIR": str(self.home / "metrics"),
+            "WEB_CONCURRENCY": "2",
+            "PYTHONWARNINGS": "default",
+            **more,
+        }
+
+    def release(self) -> None:
+        """The Procfile's release line: migrations."""
+        subprocess.run(self.procfile["release"], env={**os.environ, **self.env()}, check=True)
+
+    def web(self, **more: str) -> Web:
+        """A gunicorn master that serves; `.url`, `.pid`, `.stop()`, `.kill()`. Not ended by us."""
+        listener = ports.listen(0, "127.0.0.1", 2048)
+        port = listener.getsockname()[1]
+        bind = {"OUTLIVE_BIND": f"fd://{listener.fileno()}"}
+        around = Surroundings(self.home, self.env(**bind, **more))
+        web = Web(self.procfile["web"], around, listener.fileno(), f"http://127.0.0.1:{port}")
+        self._stack.callback(listener.close)
+        self._stack.callback(web.stop)
+        return web.start().wait()
+
+    def worker(self, **more: str) -> Worker:
+        """A Celery worker that takes work."""
+        worker = Worker(
+            "worker", self.procfile["worker"], Surroundings(self.home, self.env(**more))
+        )
+        self._stack.callback(worker.kill)
+        return worker.start().wait()
+
+    @contextmanager
+    def gone(self, *programs: Web | Worker) -> Iterator[None]:
+        """End programs when a story is over, so that they take no part in the next one."""
+        try:
+            yield
+        finally:
+            for program in programs:
+                program.kill()
+
+    def logs(self) -> str:
+        """Everything that any process has logged so far."""
+        return "".join(file.read_text(errors="replace") for file in self.home.glob("log/*"))
+
+    def rows(self, sql: str, **parameters: Any) -> list[Any]:
+        """Look into Postgres."""
+        return self.db.rows(sql, **parameters)
