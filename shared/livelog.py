@@ -84,7 +84,7 @@ def decode(payload: str) -> list[Delta]:
 
 
 class LiveLog:
-    """The verbs: publish, open, fence, read, wake and nudge."""
+    """The verbs: open, publish, read, fence, ended and nudge."""
 
     def __init__(self, url: str, ttl: float) -> None:
         """`ttl`: seconds after its last entry until a log goes by itself."""
@@ -162,8 +162,8 @@ class LiveLog:
             entries: Any = self._redis.xrange(_log(message_id))
             return _deltas(entries)
 
-    def wake(self, message_id: uuid.UUID) -> None:
-        """Tell followers that the row ended; its log is not needed for long any more."""
+    def ended(self, message_id: uuid.UUID) -> None:
+        """Tell followers to look at the row; its log is not needed for long any more."""
         with _errors():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.pexpire(_log(message_id), ENDED_TTL)
@@ -171,9 +171,12 @@ class LiveLog:
             pipeline.execute()
 
     def nudge(self, message_id: uuid.UUID) -> None:
-        """Tell the workers that somebody wants this one stopped."""
+        """Somebody wants this one stopped: workers and followers may look at the row."""
         with _errors():
-            self._redis.publish(STOP_CHANNEL, str(message_id))
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.publish(STOP_CHANNEL, str(message_id))
+            pipeline.publish(channel(message_id), _WAKE)
+            pipeline.execute()
 
     def ping(self) -> None:
         """Raise RedisDown unless Redis answers."""

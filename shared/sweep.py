@@ -16,7 +16,7 @@ import structlog
 from shared import reaping
 from shared.body import Delta
 from shared.database import Database
-from shared.errors import RedisDown
+from shared.errors import RedisDown, StorageDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
 from shared.livelog import LiveLog, extend
@@ -65,7 +65,7 @@ class Sweep:
         """One round over everything. `died` is the boot of a worker that somebody saw die."""
         deadline = time.monotonic() + REDIS_BUDGET
         lapsed = reaping.lapsed(self._db, self._grace, died)
-        actions = [self._reap(message_id, died, deadline) for message_id in lapsed]
+        actions = [self._try_reap(message_id, died, deadline) for message_id in lapsed]
         return Swept(
             ended=actions.count("ended"),
             restarted=actions.count("restarted"),
@@ -93,6 +93,16 @@ class Sweep:
                 return done  # Redis is away: they are due again soon
             self._tell("dispatched", message_id)
         return len(waiting)
+
+    def _try_reap(self, message_id: uuid.UUID, died: str | None, deadline: float) -> str:
+        """One row must not hold up the others, whatever is wrong with it."""
+        try:
+            return self._reap(message_id, died, deadline)
+        except StorageDown:
+            raise
+        except Exception:
+            log.exception("sweep.bug", message_id=str(message_id))
+            return "failed"
 
     def _reap(self, message_id: uuid.UUID, died: str | None, deadline: float) -> str:
         with reaping.reaping(self._db, message_id, self._grace, died) as row:
@@ -125,7 +135,7 @@ class Sweep:
 
     def _wake(self, message_id: uuid.UUID) -> None:
         with suppress(RedisDown):  # followers look at the row by themselves
-            self._livelog.wake(message_id)
+            self._livelog.ended(message_id)
 
     def _tell(self, action: str, message_id: uuid.UUID, **fields: str | None) -> None:
         if self._observe:

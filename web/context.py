@@ -36,7 +36,6 @@ class Context:
         """Something was changed in the row: worker and readers may look at once."""
         with suppress(RedisDown):  # they look by themselves, a little later
             self.livelog.nudge(message_id)
-            self.livelog.wake(message_id)
 
 
 def context() -> Context:

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
 
 from shared.conversations import Conversation, Turn
 from shared.errors import Invalid
@@ -19,7 +19,14 @@ TITLE_CHARS = 200
 SYSTEM_CHARS = 100_000
 
 Number = StrictInt | StrictFloat
-Text = Annotated[str, AfterValidator(normalise)]
+
+
+def _storable(value: Any) -> Any:
+    """Before pydantic looks: it holds no lone surrogates, JSON may."""
+    return normalise(value) if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_storable)]
 
 
 class Request(BaseModel):

@@ -141,6 +141,6 @@ def _ready(**_: Any) -> None:
 
 @signals.worker_shutting_down.connect
 def _shutting_down(**_: Any) -> None:
-    # Runs inside gevent's hub: no blocking call here.
+    # Runs inside gevent's hub: no blocking call here. A second SIGTERM comes here again.
     if _worker is not None:
         gevent.spawn(_worker.writer.drain, settings.drain)

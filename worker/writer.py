@@ -130,7 +130,7 @@ class Writer:
             return None
         written = self._persist(generation, ending)
         with suppress(RedisDown):  # followers look at the row by themselves
-            self._livelog.wake(generation.id)
+            self._livelog.ended(generation.id)
         self._tell(generation, written)
         return written
 
@@ -209,9 +209,13 @@ class Writer:
             generation.interrupt(Interrupted(Ending(Status.CANCELLED)))
 
     def drain(self, seconds: float) -> None:
-        """Take nothing new; after `seconds` interrupt what still runs."""
-        self._draining = True
-        gevent.sleep(seconds)
+        """Take nothing new; after `seconds` interrupt what still runs.
+
+        Asked a second time: now.
+        """
+        if not self._draining:
+            self._draining = True
+            gevent.sleep(seconds)
         for generation in list(self._running.values()):
             generation.interrupt(Interrupted(Ending.error("worker_shutdown"), release=True))
 

@@ -213,6 +213,8 @@ def stream(message_id: uuid.UUID) -> Response:
 
 
 def _stream(message_id: uuid.UUID) -> Response:
+    if request.method == "HEAD":
+        return _sse([])
     seen = request.headers.get("Last-Event-ID", "").strip()
     if seen == "end" and _has_ended(message_id):
         return Response(status=204)
