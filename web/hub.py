@@ -28,6 +28,7 @@ from shared.lifecycle import TERMINAL
 from shared.livelog import Heard, LiveLog, Subscription, channel, decode, extend, message_of
 from shared.messages import Message
 from shared.sweep import Sweep
+from web import metrics
 
 #: Seconds between reads while text is known to be missing.
 REREAD: Final = 0.25
@@ -196,6 +197,7 @@ class Hub:
         followed = self._followed.get(message_id)
         if followed is None:  # nobody came in between
             followed = self._followed[message_id] = Followed(message_id, user_id)
+            metrics.BODIES.set(len(self._followed))
             gevent.spawn(self._open, followed, message)
         return followed
 
@@ -203,6 +205,7 @@ class Hub:
         if followed.readers or self._followed.get(followed.id) is not followed:
             return
         del self._followed[followed.id]
+        metrics.BODIES.set(len(self._followed))
         followed.gone = True
         if self._subscription is not None:
             with suppress(RedisDown):

@@ -19,6 +19,7 @@ from gevent.event import Event
 from shared.body import Delta
 from shared.errors import TooMany
 from shared.messages import Message
+from web import metrics
 from web.hub import Followed, Hub
 
 #: Seconds a write may be stuck before the reader is sent away; it resumes when it can read.
@@ -74,6 +75,7 @@ class Readers:
             reader = _Reader(followed, position, face, connection)
             self._open[reader] = user_id
             stack.callback(self._open.pop, reader)
+            stack.enter_context(metrics.READERS.track_inprogress())
             self._watch()
             return _Response(self._frames(reader), stack.pop_all())
 
