@@ -1,10 +1,14 @@
 """Structured logs: one JSON line an event, on standard error.
 
-What may be said: ids, codes, sizes, durations. Never a text, a prompt, a key. Tracebacks carry
-no local variables, database errors no parameters, and the libraries that log requests are quiet.
+What may be said: ids, codes, sizes, durations. Never a text, a prompt, a key. Of an exception the
+type and the places are told, not its message: a database quotes the failing row in it. The
+libraries that log requests are quiet.
 """
 
 import logging
+import sys
+import traceback
+from types import TracebackType
 
 import structlog
 
@@ -17,7 +21,7 @@ def configure(level: int = logging.INFO) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        _trace,
     ]
     structlog.configure(
         processors=[*shared_steps, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -40,3 +44,20 @@ def configure(level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _trace(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Replace `exc_info` by where it happened."""
+    given = event.pop("exc_info", None)
+    if not given:
+        return event
+    info = given if isinstance(given, tuple) else sys.exc_info()
+    kind: type[BaseException] | None = info[0]
+    trace: TracebackType | None = info[2]
+    event["exception"] = kind.__name__ if kind else None
+    event["trace"] = [
+        f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)
+    ]
+    return event

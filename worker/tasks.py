@@ -15,6 +15,10 @@ from worker.writer import Writer
 log = structlog.get_logger("task")
 
 
+class TaskFailed(Exception):
+    """A bug of ours: the sweep ends the message."""
+
+
 def register(app: Celery, writer: Callable[[], Writer]) -> None:
     """Give the app its task. `writer` is asked when a task runs, not before."""
 
@@ -35,5 +39,9 @@ def register(app: Celery, writer: Callable[[], Writer]) -> None:
         except StorageDown as error:
             log.warning("task.waits", message_id=message_id, code=error.code)
             return
+        except Exception as error:
+            # Celery would tell its message to the log and to Flower: it may quote a text.
+            log.exception("task.bug", message_id=message_id)
+            raise TaskFailed(type(error).__name__) from None
         if ending is not None and ending.status == Status.ERROR and ending.error_code:
             raise GenerationFailed(ending.error_code)
