@@ -126,6 +126,8 @@ class Claim:
     attempt: int
     model: str
     options: dict[str, Any]
+    #: seconds since it was asked
+    waited: float
 
 
 def claim(
@@ -138,7 +140,8 @@ def claim(
         " lease_until = clock_timestamp() + make_interval(secs => :lease),"
         " hard_deadline = clock_timestamp() + make_interval(secs => :deadline),"
         " started_at = clock_timestamp()"
-        " WHERE id = :id AND status = 'SENDING' RETURNING id, attempt, model, options",
+        " WHERE id = :id AND status = 'SENDING' RETURNING id, attempt, model, options,"
+        " CAST(extract(epoch FROM clock_timestamp() - created_at) AS float8)",
         id=message_id,
         owner=owner,
         lease=lease,
@@ -416,3 +419,12 @@ def count_open(db: Database) -> dict[str, int]:
         open=sorted(OPEN),
     )
     return {status.value: 0 for status in OPEN} | {row.status: row.number for row in rows}
+
+
+def oldest_waiting(db: Database) -> float:
+    """Seconds since the oldest SENDING message was asked; 0 when none waits."""
+    rows = db.rows(
+        "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0) AS age"
+        " FROM messages WHERE status = 'SENDING'"
+    )
+    return float(rows[0].age)

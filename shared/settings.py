@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     max_streams: Cap = 0
     #: Whether a conversation without a title gets one from its first question.
     titles: bool = True
+    #: Where a worker serves its metrics, if web (on another machine) cannot; 0 is nowhere.
+    metrics_port: Cap = 0
     auth: Literal["local", "required"] = "local"
     jwt_secret: str = Field("", repr=False)
     #: Names this process among all that ever ran (see `owner`).

@@ -31,6 +31,9 @@ class _OpenMessages(Collector):
         except StorageDown:
             return
         yield family
+        oldest = GaugeMetricFamily("outlive_oldest_waiting_seconds", "Age of the oldest SENDING")
+        oldest.add_metric([], messages.oldest_waiting(self._db))
+        yield oldest
 
 
 def exposition(db: Database) -> tuple[bytes, str]:

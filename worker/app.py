@@ -14,6 +14,7 @@ from typing import Any
 import gevent
 import structlog
 from celery import signals
+from prometheus_client import start_http_server
 from psycogreen.gevent import patch_psycopg
 
 from shared import logs
@@ -131,6 +132,8 @@ def _start(**_: Any) -> None:
     global _worker  # noqa: PLW0603 - Celery knows processes, not instances
     _worker = Worker()
     _worker.start()
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port)
 
 
 @signals.worker_ready.connect

@@ -52,6 +52,8 @@ class Generation:
         self.unsaved_since: float | None = None
         self.renewed = now
         self.claimed = now
+        #: when the first unpublished character came
+        self.unpublished_since: float | None = None
         #: when the provider last said something new, and first
         self.progress = now
         self.first_text: float | None = None
@@ -75,6 +77,7 @@ class Generation:
             self.progress = now
             self.first_text = self.first_text or now
             self.unsaved_since = self.unsaved_since or now
+            self.unpublished_since = self.unpublished_since or now
             self._grown(self)
         if room < len(text):
             raise TooLong
@@ -82,6 +85,15 @@ class Generation:
     def unpublished(self) -> list[Delta]:
         """What readers do not have yet."""
         return self.body.since(self.published)
+
+    def published_to(self, position: int) -> float:
+        """Readers may have it as far as `position`; seconds that the oldest of it waited."""
+        self.published = max(self.published, position)
+        self.force = False
+        now = time.monotonic()
+        waited = now - (self.unpublished_since or now)
+        self.unpublished_since = now if self.published < self.body.length else None
+        return waited
 
     @property
     def unsaved(self) -> int:

@@ -12,6 +12,13 @@ FIRST_TEXT = Histogram("outlive_first_text_seconds", "Claim to first character",
 TOTAL = Histogram("outlive_generation_seconds", "Claim to end", buckets=_SECONDS)
 PUBLISHES = Counter("outlive_publishes", "Deltas published to Redis")
 PUBLISH_SECONDS = Histogram("outlive_publish_seconds", "One publishing round", buckets=_QUICK)
+PUBLISH_LAG = Histogram(
+    "outlive_publish_lag_seconds", "Longest wait of text for its publishing round", buckets=_QUICK
+)
+QUEUE_WAIT = Histogram("outlive_queue_wait_seconds", "Asked to claimed", buckets=_SECONDS)
+RETRIES = Counter(
+    "outlive_provider_retries", "Requests that a provider refused for now, by status", ["status"]
+)
 SAVES = Counter("outlive_saves", "Rows saved or renewed in Postgres")
 SAVED_CHARACTERS = Counter("outlive_saved_characters", "Code points saved before the end")
 SAVE_SECONDS = Histogram("outlive_save_seconds", "One saving round", buckets=_QUICK)
@@ -31,10 +38,11 @@ def generation(
         FIRST_TEXT.observe(first)
 
 
-def published(number: int, seconds: float) -> None:
+def published(number: int, seconds: float, lag: float) -> None:
     """A round of the publisher."""
     PUBLISHES.inc(number)
     PUBLISH_SECONDS.observe(seconds)
+    PUBLISH_LAG.observe(lag)
 
 
 def saved(number: int, characters: int, seconds: float) -> None:

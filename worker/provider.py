@@ -22,6 +22,7 @@ import structlog
 from shared.errors import GenerationFailed
 from shared.settings import Settings
 from shared.sse import Decoder, LineTooLong
+from worker import metrics
 from worker.prompt import Turn
 from worker.reply import Reply, Write
 
@@ -108,6 +109,7 @@ class Provider:
                 wait = pause * random.uniform(0.5, 1.5) if retry.after is None else retry.after  # noqa: S311
                 if time.monotonic() + wait > deadline:
                     raise GenerationFailed("provider_unavailable") from None
+                metrics.RETRIES.labels(str(retry.status or "connection")).inc()
                 log.info("provider.retry", status=retry.status, wait=round(wait, 2))
                 gevent.sleep(wait)
                 pause *= 2

@@ -34,9 +34,10 @@ class Publisher:
         livelog: LiveLog,
         owner: str,
         lease: float,
-        observe: Callable[[int, float], None],
+        observe: Callable[[int, float, float], None],
     ) -> None:
-        """`observe` is told of each round: publications and seconds."""
+        """`observe` is told of each round: publications, its seconds, and the longest that
+        text waited for it."""
         self._db = db
         self._livelog = livelog
         self._owner = owner
@@ -82,16 +83,15 @@ class Publisher:
             return
         begun = time.monotonic()
         outcomes = self._livelog.publish([item for _, item in pending])
-        self._observe(len(pending), time.monotonic() - begun)
-        missing = []
+        missing, waited = [], [0.0]
         for (generation, item), outcome in zip(pending, outcomes, strict=True):
             if outcome == Outcome.FENCED:
                 generation.interrupt(Interrupted(None))
             elif outcome == Outcome.MISSING:
                 missing.append(generation)
             else:
-                generation.published = max(generation.published, item.deltas[-1].end)
-                generation.force = False
+                waited.append(generation.published_to(item.deltas[-1].end))
+        self._observe(len(pending), time.monotonic() - begun, max(waited))
         if missing:
             self._confirm(missing)
 

@@ -80,6 +80,7 @@ class Writer:
         )
         if claim is None:
             return None
+        metrics.QUEUE_WAIT.observe(claim.waited)
         generation = Generation(claim, limit=settings.answer_chars, grown=self._grown)
         self._running[claim.id] = generation
         self.saver.add(generation)
