@@ -64,7 +64,7 @@ def needed(arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
     command = arguments[0] if arguments else ""
     if command == "test":
         return ["run.txt", "dev.txt", "model.txt"]
-    if command == "check":
+    if command in ("check", "bench"):
         return ["run.txt", "dev.txt"]
     other_model = environ.get("OPENAI_BASE_URL") or environ.get("OPENAI_API_KEY")
     if command == "up" and not other_model and not {"--no-model", "-h", "--help"} & {*arguments}:

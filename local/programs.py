@@ -30,9 +30,12 @@ class Program(Server):
     """One line of the Procfile.
 
     Every start is somebody new: it has a boot id, which names it wherever it leaves a trace,
-    and a file that it makes when it is ready. The file stays after a crash, as a note of
-    whose work has to be swept up, and goes after a proper end.
+    and a file that it makes when it is ready. When a worker crashes its file stays, as a note
+    of whose work has to be swept up.
     """
+
+    #: Whether somebody else has to finish what this program had begun.
+    leaves_work = False
 
     def __init__(self, name: str, words: Sequence[str], around: Surroundings) -> None:
         super().__init__()
@@ -88,7 +91,7 @@ class Program(Server):
         """Gunicorn's workers would serve on for a second after their master was killed."""
         super().ended()
         self.signal_rest()
-        if not self.crashed():
+        if not (self.leaves_work and self.crashed()):
             self.ready_file.unlink(missing_ok=True)
 
 
@@ -115,6 +118,8 @@ class Web(Program):
 
 class Worker(Program):
     """Celery. Two of them live side by side during a deploy, so each has its own node name."""
+
+    leaves_work = True
 
     def extra(self) -> Sequence[str]:
         concurrency = os.environ.get("OUTLIVE_WORKER_CONCURRENCY") or "200"

@@ -136,7 +136,7 @@ class Supervisor:
     def _bury(self, part: Server) -> None:
         """A part is gone. What a worker leaves behind is ended now, not when its lease is up."""
         part.ended()
-        if isinstance(part, Program) and part.name == "worker" and part.crashed():
+        if isinstance(part, Program) and part.leaves_work and part.crashed():
             self.sweep(part.boot)
 
     def sweep(self, boot: str) -> None:

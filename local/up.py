@@ -88,7 +88,8 @@ class Up:
         for log in (self.data / "log").glob("*.log"):
             if log.stat().st_size > LOG_BYTES:
                 log.replace(log.with_suffix(".log.1"))
-        (self.data / "outlive.json").unlink(missing_ok=True)
+        for stale in (self.data / "outlive.json", *(self.data / "run").glob("web-*.ready")):
+            stale.unlink(missing_ok=True)
 
     def _listen(self) -> socket.socket:
         """The web's socket. It is ours, so that it stays open whatever happens to the web."""
