@@ -1,0 +1,1 @@
+"""Benchmarks: two ways side by side in one run, as ratios; these machines are noisy."""

@@ -1,0 +1,42 @@
+"""Following one message: readers of a hub's shared body against a body of one's own each."""
+
+import uuid
+
+from bench.timing import side_by_side
+from shared.body import Body, Delta
+from web.faces.native import encode_delta
+from web.hub import Followed
+
+READERS = 200
+DELTAS = 500
+PIECE = "token "
+
+
+def main() -> None:
+    """200 readers of 500 deltas: encoded once a position, or once a reader."""
+    side_by_side({"shared body and frames (web/hub.py)": _shared, "each its own": _own}, "frame")
+
+
+def _deltas() -> list[Delta]:
+    return [Delta(number * len(PIECE), 0, "text", PIECE) for number in range(DELTAS)]
+
+
+def _shared() -> int:
+    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    positions = [0] * READERS
+    for delta in _deltas():
+        assert followed.hear([delta])
+        for reader, position in enumerate(positions):
+            _, positions[reader] = followed.frames(encode_delta, position)
+    assert positions == [DELTAS * len(PIECE)] * READERS
+    return READERS * DELTAS
+
+
+def _own() -> int:
+    bodies = [Body() for _ in range(READERS)]
+    for delta in _deltas():
+        for body in bodies:
+            new = body.append(delta)
+            assert new is not None
+            encode_delta(new)
+    return READERS * DELTAS

@@ -1,0 +1,91 @@
+"""Saving a growing answer: append-only pieces, as the worker does, against one growing column."""
+
+import random
+import string
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from bench.timing import table
+from local import homes
+from local.postgres import Postgres
+from shared import asking, conversations, messages
+from shared.body import Delta
+from shared.database import Database, run
+from shared.lifecycle import Status
+from shared.models import LOCAL_USER
+
+SAVES = 500
+CHARACTERS = 200
+OWNER = "bench:1"
+
+
+def main() -> None:
+    """500 saves of 200 characters each way on a real Postgres: wall time and WAL."""
+    with homes.temporary() as home, Postgres(home / "postgres") as server:
+        url = server.url.replace("postgresql:", "postgresql+psycopg2:")
+        config = Config()
+        config.set_main_option(
+            "script_location", str(Path(messages.__file__).parent / "migrations")
+        )
+        config.attributes["url"] = url
+        command.upgrade(config, "head")
+        db = Database(url)
+        _measure(db, {"pieces (messages.save)": _pieces, "text = text || piece": _growing})
+        db.dispose()
+
+
+Way = Callable[[Database], None]
+
+
+def _measure(db: Database, ways: dict[str, Way]) -> None:
+    seconds, wal = {}, {}
+    for name, way in ways.items():
+        before, begun = _wal(db), time.perf_counter()
+        way(db)
+        seconds[name] = (time.perf_counter() - begun) / SAVES * 1e6
+        wal[name] = (_wal(db) - before) / SAVES
+    table(seconds, "us wall/save")
+    table(wal, "WAL bytes/save")
+
+
+def _wal(db: Database) -> int:
+    found = db.rows("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS position")
+    return int(found[0].position)
+
+
+def _claimed(db: Database) -> uuid.UUID:
+    wanted = asking.Asking(LOCAL_USER, "bench", {}, None, "", 0, 3600.0)
+    place = conversations.create(db, LOCAL_USER, None, None).id
+    answer = asking.ask(db, wanted, place, "bench").answer.id
+    assert messages.claim(db, answer, OWNER, 3600.0, 3600.0) is not None
+    return answer
+
+
+def _pieces(db: Database) -> None:
+    answer = _claimed(db)
+    for number in range(SAVES):
+        start = number * CHARACTERS
+        save = messages.Save(answer, 1, start, (Delta(start, 0, "text", _text(number)),))
+        assert messages.save(db, OWNER, 3600.0, [save])
+    done = messages.Save(answer, 1, SAVES * CHARACTERS)
+    assert messages.finish(db, OWNER, done, messages.Ending(Status.DONE, "stop"))
+
+
+def _growing(db: Database) -> None:
+    with db.transaction() as connection:
+        run(connection, "CREATE TABLE growing (id uuid, text text)")
+    key = uuid.uuid4()
+    db.rows("INSERT INTO growing VALUES (:id, '') RETURNING id", id=key)
+    grow = "UPDATE growing SET text = text || :piece WHERE id = :id RETURNING id"
+    for number in range(SAVES):
+        db.rows(grow, piece=_text(number), id=key)
+
+
+def _text(number: int) -> str:
+    """Different each time, or Postgres would compress a growing column away."""
+    return "".join(random.Random(number).choices(string.ascii_letters + " ", k=CHARACTERS))
