@@ -5,12 +5,15 @@ change the text. Data that we send is one line of ASCII JSON, so nothing in it c
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 #: A comment without a blank line after it: with one, some clients see an empty event.
 HEARTBEAT = b":\n"
+#: Longer ones are no time that anybody waits, and Python refuses to read very long ones.
+_MILLISECONDS: Final = re.compile("[0-9]{1,18}")
 
 
 def encode(event: str, data: Any, event_id: str | int | None = None) -> bytes:
@@ -80,9 +83,14 @@ class Decoder:
         if rest:
             self._rest.append(rest)
             self._rest_size += len(rest)
-        if self._rest_size > self._limit or any(len(line) > self._limit for line in lines):
+        for line in lines:
+            self._within_limit(len(line))
+            yield line
+        self._within_limit(self._rest_size)
+
+    def _within_limit(self, size: int) -> None:
+        if size > self._limit:
             raise LineTooLong(f"a line of more than {self._limit} bytes")
-        yield from lines
 
     def _line(self, line: bytes) -> Event | None:
         if not self._begun:
@@ -96,7 +104,7 @@ class Decoder:
 
     def _field(self, name: str, value: str) -> None:
         if name == "data":
-            self._data_size += len(value)
+            self._data_size += len(value) + 1  # the newline: empty lines take room, too
             if self._data_size > self._limit:
                 raise LineTooLong(f"an event of more than {self._limit} characters")
             self._data.append(value)
@@ -104,7 +112,7 @@ class Decoder:
             self._event = value
         elif name == "id" and "\0" not in value:
             self.last_id = value
-        elif name == "retry" and value.isascii() and value.isdigit():
+        elif name == "retry" and _MILLISECONDS.fullmatch(value):
             self.retry = int(value)
 
     def _dispatch(self) -> Event | None:
