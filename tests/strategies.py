@@ -1,0 +1,63 @@
+"""What Hypothesis may throw at us, and how long it may take: shared by the tests."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from shared.body import Body, Delta, Meta
+
+
+def thorough(examples: int) -> settings:
+    """So many examples; a busy machine is no reason to fail."""
+    return settings(
+        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+
+
+class Written(NamedTuple):
+    """One call of `Body.write`."""
+
+    kind: str
+    text: str
+    meta: Meta = None
+    fresh: bool = False
+
+
+#: Letters of one to four bytes in UTF-8, one and two units in UTF-16, and what ends lines.
+LETTERS = "ab \n\ré€\u2028\u0085😀𝄞"
+
+texts = st.text(LETTERS, max_size=8)
+metas = st.none() | st.fixed_dictionaries({"id": st.text("xyz", min_size=1, max_size=3)})
+written = st.builds(
+    Written, st.sampled_from(["text", "reasoning", "tool_call"]), texts, metas, st.booleans()
+)
+writings = st.lists(written, max_size=12)
+
+
+def body_of(calls: Sequence[Written]) -> Body:
+    """The body after these calls."""
+    body = Body()
+    for call in calls:
+        body.write(call.kind, call.text, call.meta, fresh=call.fresh)
+    return body
+
+
+bodies = writings.map(body_of)
+
+
+def between(body: Body, start: int, end: int) -> list[Delta]:
+    """What stands from `start` to `end`: what a truthful transport may deliver."""
+    whole = Body(body.since(0))
+    return [
+        delta._replace(text=delta.text[: end - delta.start])
+        for delta in whole.since(start)
+        if delta.start < end
+    ]
+
+
+def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
+    """The data in chunks; places beyond its end give empty ones."""
+    edges = [0, *sorted(min(place, len(data)) for place in places), len(data)]
+    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]

@@ -1,0 +1,105 @@
+"""Text that every server can hold: normalised once, whatever the chunks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.text import Normaliser, normalise
+from tests.strategies import texts, thorough
+
+#: Halves of pairs, whole ones, NUL, and letters between.
+wild = st.text(
+    st.sampled_from("a€😀\x00\ud83d\ude00\ud800\udbff\udc00\udfff\ufffd")
+    | st.characters(codec=None, categories=None),
+    max_size=12,
+)
+chunks = st.lists(wild, max_size=8)
+
+
+def by_utf16(text: str) -> str:
+    """What UTF-16 makes of it: an independent opinion on which halves belong together."""
+    units = text.encode("utf-16-le", "surrogatepass")
+    return units.decode("utf-16-le", "replace").replace("\x00", "\ufffd")
+
+
+@thorough(300)
+@given(wild)
+def test_pairs_are_joined_and_what_cannot_be_stored_is_replaced(text: str) -> None:
+    assert normalise(text) == by_utf16(text)
+
+
+@given(wild)
+def test_the_result_can_be_encoded_and_stored(text: str) -> None:
+    storable = normalise(text)
+
+    assert storable.encode().decode() == storable
+    assert "\x00" not in storable
+
+
+@given(wild)
+def test_twice_is_once(text: str) -> None:
+    once = normalise(text)
+
+    assert normalise(once) == once
+
+
+@given(texts)
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    assert normalise(text) == text
+
+
+@thorough(300)
+@given(chunks)
+def test_any_chunking_gives_the_same_text(pieces: list[str]) -> None:
+    normaliser = Normaliser()
+
+    shown = [normaliser.feed(piece) for piece in pieces]
+    shown.append(normaliser.flush())
+
+    assert "".join(shown) == normalise("".join(pieces))
+
+
+@given(chunks)
+def test_what_is_shown_early_can_be_encoded(pieces: list[str]) -> None:
+    normaliser = Normaliser()
+
+    for piece in pieces:
+        shown = normaliser.feed(piece)
+        assert shown.encode().decode() == shown
+
+
+def test_half_a_pair_waits_for_the_other_half() -> None:
+    normaliser = Normaliser()
+
+    shown = [normaliser.feed(piece) for piece in ("a\ud83d", "", "\ude00b")]
+
+    assert shown == ["a", "", "😀b"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown"),
+    [
+        (["a\ud83d", "b"], ["a", "\ufffdb", ""]),
+        (["\ud83d", "\ud83d", "\ude00"], ["", "\ufffd", "😀", ""]),
+        (["\ude00", "\ud83d"], ["\ufffd", "", "\ufffd"]),
+        (["\ud83d"], ["", "\ufffd"]),
+    ],
+)
+def test_half_a_pair_that_stays_alone_is_replaced_and_keeps_its_place(
+    pieces: list[str], shown: list[str]
+) -> None:
+    normaliser = Normaliser()
+
+    got = [*(normaliser.feed(piece) for piece in pieces), normaliser.flush()]
+
+    assert got == shown
+
+
+def test_after_a_flush_the_next_text_begins_anew() -> None:
+    normaliser = Normaliser()
+    normaliser.feed("\ud83d")
+
+    assert normaliser.flush() == "\ufffd"
+
+    assert normaliser.flush() == ""
+    assert normaliser.feed("\ude00") == "\ufffd"
