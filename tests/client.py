@@ -175,7 +175,12 @@ class Connection:
             f"Accept: text/event-stream\r\n{header}\r\n".encode()
         )
         self._buffer = b""
-        self.status, self.headers = self._head()
+        self.decoder = Decoder()
+        try:
+            self.status, self.headers = self._head()
+        except BaseException:
+            self.socket.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -188,9 +193,8 @@ class Connection:
 
         `cut_after`: raise Cut when so many bytes of the body were read, wherever that is.
         """
-        decoder = Decoder()
-        for data in self._body(cut_after):
-            yield from decoder.feed(data)
+        for data in self.body(cut_after=cut_after):
+            yield from self.decoder.feed(data)
 
     def _head(self) -> tuple[int, dict[str, str]]:
         while b"\r\n\r\n" not in self._buffer:
@@ -200,7 +204,8 @@ class Connection:
         pairs = (line.partition(":") for line in lines)
         return int(first.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}
 
-    def _body(self, cut_after: int | None) -> Iterator[bytes]:
+    def body(self, *, cut_after: int | None = None) -> Iterator[bytes]:
+        """The same as bytes: comments and `retry:` too."""
         left = cut_after
         for data in self._chunks():
             if left is not None and len(data) >= left:

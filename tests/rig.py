@@ -5,6 +5,7 @@ workers on them by the Procfile's own lines, each with whatever environment a st
 """
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,10 +14,10 @@ from typing import Any
 
 from local import ports, procfile
 from local.postgres import Postgres
-from local.programs import Surroundings, Web, Worker
+from local.programs import Flower, Surroundings, Web, Worker
 from local.redis import Redis
 from local.scripted import Scripted, start_scripted
-from local.server import wait_until
+from local.server import Server, wait_until
 from shared.database import Database
 
 #: No story waits longer for anything.
@@ -27,6 +28,21 @@ API_KEY = "sk-canary-key-5f3a"
 def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     """Wait for a condition; its not coming fails the test."""
     assert wait_until(lambda: bool(condition()), seconds), "waited in vain"
+
+
+@contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    """A server that is there but does not answer."""
+    server.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.signal(signal.SIGCONT)
+
+
+def children(pid: int) -> set[int]:
+    """The processes that this one has started."""
+    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 class Rig:
@@ -94,6 +110,13 @@ class Rig:
         )
         self._stack.callback(worker.kill)
         return worker.start().wait()
+
+    def flower(self, **more: str) -> Flower:
+        """Celery's window, with its API open as `outlive up` has it."""
+        around = Surroundings(self.home, self.env(FLOWER_UNAUTHENTICATED_API="true", **more))
+        flower = Flower(self.procfile["flower"], around, ports.choose())
+        self._stack.callback(flower.kill)
+        return flower.start().wait()
 
     @contextmanager
     def gone(self, *programs: Web | Worker) -> Iterator[None]:

@@ -1,0 +1,43 @@
+"""A rig for stories that hurt the servers: nobody else shares it while they are down."""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from local import homes
+from local.programs import Web, Worker
+from tests.client import Client
+from tests.rig import Rig, eventually
+
+
+@dataclass(frozen=True)
+class Fragile:
+    """A whole service of its own, and a client of it."""
+
+    rig: Rig
+    web: Web
+    worker: Worker
+    client: Client
+
+
+@pytest.fixture(scope="session")
+def fragile_service() -> Iterator[Fragile]:
+    """See `fragile`."""
+    with homes.temporary() as home, Rig(home / "fragile") as rig:
+        web, worker = rig.web(), rig.worker()
+        with Client(web.url) as client:
+            yield Fragile(rig, web, worker, client)
+
+
+@pytest.fixture
+def fragile(fragile_service: Fragile) -> Iterator[Fragile]:
+    """Everything runs when a story begins, whatever the last one broke."""
+    yield fragile_service
+    rig = fragile_service.rig
+    for server in (rig.postgres, rig.redis):
+        server.signal(signal.SIGCONT)
+        if not server.alive():
+            server.start().wait()
+    eventually(lambda: fragile_service.client.http.get("/readyz").status_code == 200)

@@ -1,0 +1,338 @@
+"""Readers that are cut at any byte and come back as clients do, rightly and wrongly.
+
+The scripted provider tells what an answer is going to be, so every frame is compared with the
+truth: it must start exactly where its reader stands and carry exactly what is there.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import pytest
+
+from local import scripted
+from local.programs import Web, Worker
+from local.scripted import done, finish, hold, long, reasoning, say, script, tool_call, usage
+from shared.sse import Event
+from tests.client import Client, Connection, Cut, Reading, new_id, proof
+from tests.rig import Rig
+
+ANSWERS, READERS, CYCLES = 20, 40, 1000
+
+#: What a careless line splitter, UTF-16 counter or JSON writer would get wrong.
+AWKWARD = [
+    "\r", "\n", "\r\n", "\n\n", "\u2028", "\u2029", "\x85", "\x0b", "\ufeff", "\x1f", "\t", "\x7f",
+    "\U0001f600", "\U0001f469\u200d\U0001f467", "\U0010ffff", "e\u0301", "你好", "שלום", "id: 7\n",
+    "data: x\n\n", ":\n", '"', "\\", "</script>", "&amp;", " ",
+]  # fmt: skip
+
+
+def awkward(characters: int, dice: random.Random) -> str:
+    """Words with something awkward between them."""
+    words = scripted.generated(characters, dice.randrange(1000)).split()
+    return "".join(word + dice.choice([" ", *AWKWARD]) for word in words)[:characters]
+
+
+def composed(number: int, rate: float) -> str:
+    """A question whose answer thinks, speaks and calls a tool, differently for every number."""
+    dice = random.Random(number)
+    manner: dict[str, Any] = {"chunk": (1, 11), "rate": rate}
+    return script(
+        reasoning(awkward(dice.randrange(150, 300), dice), **manner),
+        say(
+            awkward(dice.randrange(700, 1200), dice),
+            split_pairs=number % 2 == 0,
+            escaped=number % 3 == 0,
+            **manner,
+        ),
+        tool_call("call-1", "look\u2028up", json.dumps({"for": awkward(60, dice)}), **manner),
+        finish("tool_calls"),
+        usage(),
+        done(),
+        tag=f"composed {number}",
+    )
+
+
+class Truth:
+    """An answer as it is going to be: what stands at every position."""
+
+    def __init__(self, message_id: str, question: str) -> None:
+        self.id = message_id
+        parts = scripted.expected(question).parts
+        self.body = "".join(text for _, text in parts)
+        self.kinds = [kind for kind, _ in parts]
+        self.ends = list(accumulate(len(text) for _, text in parts))
+
+    def check(self, event: Event, stands: int) -> int:
+        """A delta frame for a reader who stands there; where it stands then."""
+        data = json.loads(event.data)
+        end = stands + len(data["text"])
+        part = next(number for number, at in enumerate(self.ends) if stands < at)
+        assert event.event == "delta"
+        assert (data["start"], event.id) == (stands, str(end))
+        assert data["text"] == self.body[stands:end] != ""
+        assert (data["part"], data["kind"]) == (part, self.kinds[part])
+        assert end <= self.ends[part], "a frame spans two parts"
+        return end
+
+
+@dataclass
+class Reader:
+    """A reader of one answer, whose connections are cut again and again."""
+
+    truth: Truth
+    others: list["Reader"]
+    urls: list[str]
+    dice: random.Random
+    text: str = ""
+    ends: list[dict[str, Any]] = field(default_factory=list)
+    #: connections that were cut before the end, and how each connection began
+    cut: int = 0
+    manners: list[str] = field(default_factory=list)
+
+    def cycle(self) -> None:
+        """Come back in some manner, read a random number of bytes, be cut."""
+        manner, begin, connection = self._come_back()
+        self.manners.append(manner)
+        # As often after a few bytes as after a few thousand.
+        self._read(begin, connection, cut_after=int(10 ** self.dice.uniform(0, 3.7)))
+
+    def to_end(self) -> None:
+        """Read on from where the reader stands, and be cut no more."""
+        self._read(len(self.text), self._open(last_id=str(len(self.text))))
+
+    def _read(self, begin: int, connection: Connection, cut_after: int | None = None) -> None:
+        stands = begin
+        with connection:
+            assert connection.status == 200
+            try:
+                for event in connection.events(cut_after=cut_after):
+                    if event.event == "end":
+                        assert event.id == "end"
+                        assert stands >= len(self.truth.body), "an end before all text"
+                        self.ends.append(json.loads(event.data))
+                    else:
+                        stands = self.truth.check(event, stands)
+            except Cut:
+                self.cut += 1
+        if begin <= len(self.text) < stands:
+            self.text = self.text[:begin] + self.truth.body[begin:stands]
+
+    def _come_back(self) -> tuple[str, int, Connection]:
+        here = len(self.text)
+        older = self.dice.randrange(here + 1)
+        manners: dict[str, tuple[int, dict[str, Any]]] = {
+            "header": (here, {"last_id": str(here)}),
+            "after": (here, {"after": here}),
+            "both": (here, {"last_id": str(here), "after": older}),
+            "stale header": (older, {"last_id": str(older)}),
+            "stale after": (older, {"after": older}),
+            "garbage": (0, {"last_id": self.dice.choice(GARBAGE)}),
+            "foreign": (foreign := self._foreign(), {"last_id": str(foreign)}),
+        }
+        manner = self.dice.choices(list(manners), [6, 6, 4, 3, 3, 1, 1])[0]
+        begin, how = manners[manner]
+        return manner, begin, self._open(**how)
+
+    def _foreign(self) -> int:
+        """Where a reader of another message stands."""
+        return len(self.dice.choice(self.others).text)
+
+    def _open(self, *, after: int | None = None, last_id: str | None = None) -> Connection:
+        url = self.dice.choice(self.urls)
+        return Connection(url, self.truth.id, after=after, last_id=last_id)
+
+
+#: Last-Event-IDs that are no position.
+GARBAGE = ["banana", "-5", "1e3", "12 34", "0x10", "٣", "3.5", "9" * 40, "null", "\xa0"]
+
+
+def test_a_thousand_cuts_and_returns_lose_repeat_and_reorder_nothing(
+    web: Web, other_web: Web, client: Client, worker: Worker
+) -> None:
+    questions = [composed(number, rate=110) for number in range(ANSWERS)]
+    with ThreadPoolExecutor(ANSWERS) as pool:
+        truths = list(map(Truth, pool.map(client.ask, questions), questions))
+    readers: list[Reader] = []
+    urls = [web.url, other_web.url]
+    for number in range(READERS):
+        readers.append(Reader(truths[number % ANSWERS], readers, urls, random.Random(number)))
+
+    def live(reader: Reader) -> None:
+        for _ in range(CYCLES // READERS):
+            reader.cycle()
+        reader.to_end()
+
+    with ThreadPoolExecutor(READERS) as pool:
+        list(pool.map(live, readers))
+
+    assert sum(reader.cut for reader in readers) > CYCLES / 2
+    assert {len(reader.manners) for reader in readers} == {CYCLES // READERS}
+    assert len({manner for reader in readers for manner in reader.manners}) == 7
+    for reader in readers:
+        body = reader.truth.body
+        assert reader.text == body
+        assert {(end["length"], end["sha256"]) for end in reader.ends} == {proof(body)}
+        assert {end["status"] for end in reader.ends} == {"DONE"}
+        message = client.message(reader.truth.id)
+        assert (message["length"], message["sha256"]) == proof(body)
+        assert [part["kind"] for part in message["parts"]] == reader.truth.kinds
+        assert "".join(part["text"] for part in message["parts"]) == body
+
+
+# --- one answer that waits in the middle ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Held:
+    """An answer of which 300 characters are published, and which waits for a word."""
+
+    rig: Rig
+    id: str
+    name: str
+    text: str
+    published: int = 300
+
+    def go_on(self) -> None:
+        """Let it be finished."""
+        self.rig.scripted.release(self.name)
+
+
+@pytest.fixture
+def held(rig: Rig, client: Client, worker: Worker) -> Iterator[Held]:
+    """See `Held`."""
+    name = f"middle {new_id()}"
+    question = script(long(300), hold(name), long(50, seed=1), finish(), done())
+    answer = client.ask(question)
+    client.shown(answer, 300)
+    held = Held(rig, answer, name, scripted.expected(question).text)
+    yield held
+    held.go_on()
+    client.ended(answer)
+
+
+def _ended(client: Client, held: Held) -> None:
+    held.go_on()
+    assert client.ended(held.id)["status"] == "DONE"
+
+
+def test_a_reader_who_has_seen_the_end_is_told_not_to_come_back(client: Client, held: Held) -> None:
+    reading = client.read(held.id)
+    held.go_on()
+    reading.to_end()
+
+    with reading.open() as connection:
+        assert reading.last_id == "end"
+        assert connection.status == 204
+        assert list(connection.events()) == []
+
+
+def test_a_reader_who_has_all_the_text_but_was_cut_before_the_end_gets_the_end(
+    client: Client, held: Held
+) -> None:
+    _ended(client, held)
+    reading = client.read(held.id)
+
+    for after, last_id in ((len(held.text), None), (None, str(len(held.text)))):
+        with reading.open(after=after, last_event_id=last_id) as connection:
+            [event] = connection.events()
+        assert (event.event, event.id) == ("end", "end")
+        assert json.loads(event.data)["length"] == len(held.text)
+
+
+def test_the_same_of_an_answer_that_is_still_being_written(client: Client, held: Held) -> None:
+    with client.read(held.id).open(last_event_id="350") as connection:
+        held.go_on()
+        assert [event.event for event in connection.events()] == ["end"]
+
+
+def test_a_position_beyond_the_body_waits_and_gets_the_end_only(client: Client, held: Held) -> None:
+    with client.read(held.id).open(last_event_id="100000") as connection:
+        held.go_on()
+        [event] = connection.events()
+
+    end = json.loads(event.data)
+    assert (event.event, end["length"], end["sha256"]) == ("end", *proof(held.text))
+
+
+def test_a_position_that_the_body_has_not_reached_yet_is_waited_for(
+    client: Client, held: Held
+) -> None:
+    with client.read(held.id).open(last_event_id="320") as connection:
+        held.go_on()
+        *deltas, end = [(event.event, json.loads(event.data)) for event in connection.events()]
+
+    assert deltas[0][1]["start"] == 320
+    assert "".join(data["text"] for _, data in deltas) == held.text[320:]
+    assert end[0] == "end"
+
+
+def test_end_as_the_position_in_an_open_answer_means_from_the_beginning(
+    client: Client, held: Held
+) -> None:
+    reading = client.read(held.id)
+
+    with reading.open(last_event_id="end") as connection:
+        events = connection.events()
+        reading.take(next(events))
+        assert held.text.startswith(reading.text)
+        held.go_on()
+        for event in events:
+            reading.take(event)
+
+    assert reading.text == held.text
+    assert reading.proven
+
+
+@pytest.mark.parametrize("after", ["", "-1", "banana", "1.5", "1e3", "٣", "0x1", "9" * 40, " 1"])
+def test_a_garbage_after_is_refused(client: Client, held: Held, after: str) -> None:
+    answer = client.http.get(f"/api/messages/{held.id}/stream", params={"after": after})
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "invalid_position"
+
+
+@pytest.mark.parametrize("message", ["00000000-0000-4000-8000-00000000dead", "banana"])
+def test_an_unknown_message_has_no_stream(client: Client, message: str) -> None:
+    for headers in ({}, {"Last-Event-ID": "end"}, {"Last-Event-ID": "5"}):
+        answer = client.http.get(f"/api/messages/{message}/stream", headers=headers)
+        assert answer.status_code == 404
+        assert answer.json()["code"] == "not_found"
+
+
+def test_readers_who_join_at_any_moment_on_another_master_read_the_same(
+    client: Client, other_web: Web, worker: Worker
+) -> None:
+    question = composed(99, rate=400)
+    truth = Truth(client.ask(question), question)
+    first = client.read(truth.id)
+    joined: list[Reading] = []
+
+    with ThreadPoolExecutor(20) as pool, first.open() as connection:
+        for event in connection.events():
+            first.take(event)
+            if len(first.text) > len(truth.body) * len(joined) / 20:
+                joined.append(Reading(truth.id, [other_web.url]))
+                pool.submit(joined[-1].to_end)
+
+    assert len(joined) > 5
+    for reading in [first, *joined]:
+        assert reading.text == truth.body
+        assert reading.proven
+        assert reading.end == first.end
+
+
+def test_every_position_is_a_place_to_come_back_to_in_whatever_process(
+    other_web: Web, client: Client, held: Held
+) -> None:
+    for position in range(0, held.published, 7):
+        reading = Reading(held.id, [client.url, other_web.url])
+        reading.text = held.text[:position]
+        with reading.open(after=position) as connection:
+            reading.take(next(connection.events()))
+        assert reading.text == held.text[: held.published]
