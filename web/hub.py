@@ -67,6 +67,7 @@ class Followed:
         self.heard = time.monotonic()
         self.lagging = False
         #: something is missing and has to be read; a greenlet is at it
+        self.read_begun = False
         self.missing = False
         self.rereading = False
         self._arrived: list[Delta] | None = None
@@ -114,6 +115,7 @@ class Followed:
 
     def read(self, db: Database, livelog: LiveLog) -> bool:
         """Row and pieces, then the live log, then what arrived meanwhile; whether all is there."""
+        self.read_begun = True
         self._arrived = []
         try:
             message = messages.load(db, self.id, self.user_id, deleted=True)
@@ -222,7 +224,7 @@ class Hub:
         followed.subscribed.wait(CONFIRM)
         complete = self._read(followed)
         followed.opened.set()
-        if not complete:
+        if not complete or followed.missing:
             self._reread(followed)
 
     def _subscribe(self, followed: Followed) -> None:
@@ -301,12 +303,13 @@ class Hub:
             return
         if heard.kind == "subscribe":
             followed.subscribed.set()
-            deltas = []
-        else:
-            deltas = decode(heard.payload)
-        # A new subscription may have missed text, a wake-up tells of an end: read the row.
-        fits = bool(deltas) and followed.hear(deltas)
-        if not fits and followed.opened.is_set():
+            if not followed.read_begun:
+                return  # what it may have missed will be read
+        elif (deltas := decode(heard.payload)) and followed.hear(deltas):
+            return
+        # A late subscription may have missed text, a wake-up tells of an end: read the row.
+        followed.missing = True
+        if followed.opened.is_set():
             gevent.spawn(self._reread, followed)
 
     # --- looking
