@@ -22,13 +22,14 @@ def address(file: Path, port: int = 0) -> Address:
 
     A port asked for wins. The file is the password's only home: readable by its owner only.
     """
-    known = _read(file)
+    known = recall(file)
     chosen = Address(ports.choose(port, known.port), known.password or secrets.token_hex(16))
     write_private(file, json.dumps(asdict(chosen)))
     return chosen
 
 
-def _read(file: Path) -> Address:
+def recall(file: Path) -> Address:
+    """What the file says; port 0 and no password when it says nothing."""
     try:
         return Address(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):

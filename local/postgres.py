@@ -110,6 +110,7 @@ class Postgres(Server):
             capture_output=True,
             check=False,
             cwd=self.home,
+            start_new_session=True,  # a Ctrl-C is for us
             user=self.uid,
             group=self.uid,
             extra_groups=None if self.uid is None else [],

@@ -121,10 +121,11 @@ class Supervisor:
         if part.name not in self.dead:
             self.dead.add(part.name)
             self._bury(part)
+            if time.monotonic() > part.started + PACE_SECONDS:  # else it was said before
+                say(f"  {part.name} ended unexpectedly; starting it again")
         pace = POSTGRES_PACE_SECONDS if part.name == "postgres" else PACE_SECONDS
         if time.monotonic() < part.started + pace:
             return
-        say(f"  {part.name} ended unexpectedly; starting it again")
         try:
             part.start()
         except OSError as error:  # such as a program that is being replaced right now
@@ -187,7 +188,8 @@ class Supervisor:
         for program in self.successors:
             old = self.parts[program.name]
             self.parts[program.name] = program
-            if isinstance(old, Program):
+            self.dead.discard(program.name)
+            if isinstance(old, Program) and old.alive():
                 old.signal(signal.SIGTERM)
                 self.draining.append(old)
         self.successors = []

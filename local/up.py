@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from local import model, ports, procfile
+from local import memory, model, ports, procfile
 from local.model import Model
 from local.options import WEB_PORT, Options, UsageError, check_host, only_one, parse
 from local.postgres import Postgres
@@ -43,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before there was anything to stop
+        return 0
     except PermissionError as error:
         print(f"Not allowed: {error}. Choose another place with --data.", file=sys.stderr)
         return 1
@@ -63,6 +65,7 @@ class Up:
         """Start, watch, end."""
         started = time.monotonic()
         self._prepare()
+        self._await_remains()
         listener = self._listen()
         supervisor = Supervisor(self.around, Signals())
         try:
@@ -91,11 +94,19 @@ class Up:
         for stale in (self.data / "outlive.json", *(self.data / "run").glob("web-*.ready")):
             stale.unlink(missing_ok=True)
 
+    def _await_remains(self) -> None:
+        """After a `kill -9` its children may hold our addresses for another moment."""
+        files = (self.data / name / "server.json" for name in ("postgres", "redis", "model"))
+        doors = [(memory.recall(file).port, "127.0.0.1") for file in files]
+        doors.append((self._port(), self.options.host))
+        wait_until(lambda: all(ports.is_free(*door) for door in doors), self.patience)
+
+    def _port(self) -> int:
+        return WEB_PORT if self.options.port is None else self.options.port
+
     def _listen(self) -> socket.socket:
         """The web's socket. It is ours, so that it stays open whatever happens to the web."""
-        port = WEB_PORT if self.options.port is None else self.options.port
-        if self.patience and port:
-            wait_until(lambda: ports.is_free(port, self.options.host), self.patience)
+        port = self._port()
         try:
             return ports.listen(port, self.options.host, BACKLOG)
         except OSError as error:
