@@ -5,6 +5,7 @@ stay, while a stopping process must tell its streams to go: see Hub.leave.
 """
 
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from prometheus_client import multiprocess
 from shared.settings import Settings
 
 _settings = Settings.from_env()
+
+# A reader is a file: as many as the system allows, not the shell's usual thousand.
+_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
 
 bind = _settings.bind
 backlog = 2048
