@@ -15,9 +15,12 @@ from shared.settings import Settings
 
 _settings = Settings.from_env()
 
-# A reader is a file: as many as the system allows, not the shell's usual thousand.
-_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
+# A reader is a file, and a shell's usual limit is a thousand of them.
+_FILES = 16_384
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if 0 <= _soft < _FILES:
+    _most = _FILES if _hard == resource.RLIM_INFINITY else min(_FILES, _hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _hard))
 
 bind = _settings.bind
 backlog = 2048
