@@ -20,8 +20,12 @@ QUEUE: Final = "outlive"
 logger = logging.getLogger(__name__)
 
 
-def make_app(settings: Settings) -> Celery:
-    """A Celery app for this process; nothing connects yet."""
+def make_app(settings: Settings, patience: float = 5.0) -> Celery:
+    """A Celery app for this process; nothing connects yet.
+
+    `patience`: seconds that Redis gets for one call. A worker waits in its calls for work, so it
+    needs more than who only enqueues while a person waits.
+    """
     app = Celery("outlive", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         task_default_queue=QUEUE,
@@ -43,7 +47,7 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_connection_timeout=1,
         broker_transport_options={
-            "socket_timeout": 5.0,
+            "socket_timeout": patience,
             "socket_connect_timeout": 1.0,
             "socket_keepalive": True,
             "health_check_interval": 25,

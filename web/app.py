@@ -15,6 +15,8 @@ from web.faces import native, pages
 from web.hub import Hub
 from web.streaming import Readers
 
+#: Seconds that enqueueing may take; without it the sweep hands the question out.
+ENQUEUE_SECONDS = 1.5
 #: Bytes of a request's body.
 MAX_BODY = 4 << 20
 
@@ -26,7 +28,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     patch_psycopg()  # a query must not hold up the other streams
     db = Database(settings.database_url)
     livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
-    queue = Queue(make_app(settings))
+    queue = Queue(make_app(settings, ENQUEUE_SECONDS))
     lease = settings.lease_seconds
     deadline = settings.queue_deadline_seconds
     hub = Hub(db, livelog, Sweep(db, livelog, queue, lease=lease, queue_deadline=deadline), lease)
