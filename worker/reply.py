@@ -67,7 +67,8 @@ class Reply:
         """No more events: whatever waits for its other half is written as it is."""
         self._flush()
         for call in self._calls.values():
-            self._write("tool_call", normalise(call.arguments) or "{}", call.meta, fresh=True)
+            arguments = normalise("".join(call.arguments)) or "{}"
+            self._write("tool_call", arguments, call.meta, fresh=True)
         self._calls.clear()
 
     def _choice(self, choice: dict[str, Any]) -> None:
@@ -77,8 +78,9 @@ class Reply:
                 self._text(kind, delta.get(field))
             for call in _list(delta.get("tool_calls")):
                 self._call(call)
-        if isinstance(choice.get("finish_reason"), str):
-            self.finish_reason = choice["finish_reason"]
+        reason = choice.get("finish_reason")
+        if reason and isinstance(reason, str):  # some send an empty one with every chunk
+            self.finish_reason = normalise(reason)
 
     def _text(self, kind: str, text: Any) -> None:
         if text is None or text == "":
@@ -111,14 +113,14 @@ class Reply:
 class _Call:
     def __init__(self) -> None:
         self.meta: dict[str, Any] = {}
-        self.arguments = ""
+        self.arguments: list[str] = []
 
     def add(self, call_id: Any, name: Any, arguments: Any) -> None:
         for key, value in (("id", call_id), ("name", name)):
             if isinstance(value, str) and value:
                 self.meta[key] = normalise(value)
         if isinstance(arguments, str):
-            self.arguments += arguments
+            self.arguments.append(arguments)
 
 
 def _object(data: str) -> dict[str, Any]:
@@ -141,11 +143,14 @@ def _list(value: Any) -> list[dict[str, Any]]:
 
 def _usage(usage: dict[str, Any]) -> dict[str, Any]:
     """The counts of a usage object: whole numbers, nested details kept one level deep."""
-    counts: dict[str, Any] = {key: value for key, value in usage.items() if _is_count(value)}
-    for key, value in usage.items():
-        if isinstance(value, dict):
-            counts[key] = {name: count for name, count in value.items() if _is_count(count)}
-    return {**counts, "source": "reported"}
+    details = {
+        normalise(key): _counts(value) for key, value in usage.items() if isinstance(value, dict)
+    }
+    return {**_counts(usage), **details, "source": "reported"}
+
+
+def _counts(usage: dict[str, Any]) -> dict[str, Any]:
+    return {normalise(key): value for key, value in usage.items() if _is_count(value)}
 
 
 def _is_count(value: Any) -> bool:
