@@ -1,6 +1,7 @@
 """What Hypothesis may throw at us, and how long it may take: shared by the tests."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from hypothesis import HealthCheck, settings
@@ -60,4 +61,4 @@ def between(body: Body, start: int, end: int) -> list[Delta]:
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
     """The data in chunks; places beyond its end give empty ones."""
     edges = [0, *sorted(min(place, len(data)) for place in places), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]

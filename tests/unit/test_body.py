@@ -271,7 +271,7 @@ def test_a_reader_at_the_end_of_a_long_body_is_given_little() -> None:
     assert body.parts[0]._chunks[-1] == "12345"  # not cut out of a copy of everything
 
 
-# --- a writer, a log that loses, and readers that join when they like ------------------------------
+# --- a writer, a log that loses, and readers that join when they like -----------------------------
 
 
 class Reader:
@@ -358,8 +358,9 @@ class Following(RuleBasedStateMachine):
     @rule(reader=readers, target=readers)
     def come_back(self, reader: Reader) -> Reader:
         """The tab was closed; its successor resumes at its position."""
-        again = self.subscribe()
+        again = Reader()
         again.body = Body(reader.body.since(0))
+        self.everyone.append(again)
         return again
 
     @invariant()
