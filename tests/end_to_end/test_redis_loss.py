@@ -1,0 +1,172 @@
+"""Redis forgets everything, dies or freezes in the middle of ten streams.
+
+Nothing that matters is in Redis: every answer ends DONE, and whoever reads, was reading or comes
+back has all of it.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import redis
+
+from local import scripted
+from local.scripted import done, finish, hold, long, script, usage
+from tests.client import Client, Reading, new_id, proof
+from tests.end_to_end.conftest import Fragile
+from tests.rig import Rig, frozen
+
+STREAMS = 10
+#: Seconds in which a message is shown, whatever Redis does.
+SOON = 4.0
+
+
+class Story:
+    """Ten answers being written, each with a reader who stays and one who comes back."""
+
+    def __init__(self, fragile: Fragile, *, rate: float, characters: int) -> None:
+        self.client: Client = fragile.client
+        self.rig: Rig = fragile.rig
+        tag = new_id()
+        self.questions = [
+            script(long(characters, rate=rate, seed=n), finish(), usage(), done(), tag=tag)
+            for n in range(STREAMS)
+        ]
+        self.pool = ThreadPoolExecutor(3 * STREAMS)
+        self.answers = list(self.pool.map(self.client.ask, self.questions))
+        self.staying: list[Future[Reading]] = []
+
+    def shown(self, characters: int) -> None:
+        """Wait until every answer is so long."""
+        list(self.pool.map(lambda one: self.client.shown(one, characters), self.answers))
+
+    def read(self) -> None:
+        """One more reader for each, from the beginning."""
+        self.staying += [self.pool.submit(self.client.read(one).to_end) for one in self.answers]
+
+    def look(self) -> None:
+        """Every message can be looked at, soon."""
+        for answer in self.answers:
+            begun = time.monotonic()
+            assert self.client.message(answer)["status"] in ("STREAMING", "DONE")
+            assert time.monotonic() - begun < SOON
+
+    def all_complete(self) -> None:
+        """All are DONE, exact, and complete for every reader."""
+        self.read()  # who comes back afterwards
+        texts = [scripted.expected(question).text for question in self.questions]
+        for place, future in enumerate(self.staying):
+            reading = future.result()
+            assert reading.text == texts[place % STREAMS]
+            assert reading.proven
+            assert reading.end is not None
+            assert reading.end["status"] == "DONE"
+        for text, answer in zip(texts, self.answers, strict=True):
+            message = self.client.message(answer)
+            assert (message["status"], message["text"]) == ("DONE", text)
+            assert (message["length"], message["sha256"]) == proof(text)
+            [record] = self.rig.rows("SELECT tries FROM messages WHERE id = :id", id=answer)
+            assert record.tries == 1
+        self.pool.shutdown()
+
+
+def _flush(rig: Rig) -> None:
+    with redis.Redis.from_url(rig.redis.url) as server:
+        assert server.flushall()
+
+
+def _hurt(fragile: Fragile, hurt: Callable[[Rig, Story], None]) -> None:
+    """Something happens to Redis while ten answers are written and read."""
+    story = Story(fragile, rate=120, characters=600)
+    story.read()
+    story.shown(100)
+    hurt(fragile.rig, story)
+    story.read()  # who comes while Redis has forgotten what was before
+    story.all_complete()
+
+
+def test_flushall_in_the_middle_of_ten_streams(fragile: Fragile) -> None:
+    def forget_again_and_again(rig: Rig, story: Story) -> None:
+        for characters in (100, 200, 350):
+            story.shown(characters)
+            _flush(rig)
+
+    _hurt(fragile, forget_again_and_again)
+
+
+def test_redis_is_killed_and_starts_again_with_what_it_kept(fragile: Fragile) -> None:
+    def die(rig: Rig, story: Story) -> None:
+        rig.redis.kill()
+        story.look()
+        rig.redis.start().wait()
+
+    _hurt(fragile, die)
+
+
+def test_redis_is_killed_and_starts_again_with_nothing(fragile: Fragile) -> None:
+    def die(rig: Rig, story: Story) -> None:
+        rig.redis.kill()
+        story.read()  # who comes while there is no Redis at all
+        for file in rig.redis.directory.glob("appendonlydir/*"):
+            file.unlink()
+        rig.redis.start().wait()
+
+    _hurt(fragile, die)
+
+
+def test_redis_is_frozen_for_seconds_while_everything_is_answered(fragile: Fragile) -> None:
+    def freeze(rig: Rig, story: Story) -> None:
+        with frozen(rig.redis):
+            story.read()
+            thawed = time.monotonic() + 3
+            while time.monotonic() < thawed:
+                story.look()
+
+    _hurt(fragile, freeze)
+
+
+def test_quiet_answers_lose_nothing_to_flushall(fragile: Fragile) -> None:
+    """All that was published is saved, nothing is under way: and still nobody misses anything."""
+    client, rig = fragile.client, fragile.rig
+    name = f"quiet {new_id()}"
+    question = script(long(300), hold(name), long(300, seed=1), finish(), done())
+    answer = client.ask(question)
+    with client.read(answer).open() as connection, ThreadPoolExecutor(1) as pool:
+        reading = client.read(answer)
+        events = connection.events()
+        while len(reading.text) < 300:
+            reading.take(next(events))
+        _flush(rig)
+        late = pool.submit(client.read(answer).to_end)
+        assert client.shown(answer, 300)["text"] == reading.text
+        rig.scripted.release(name)
+        for event in events:
+            reading.take(event)
+        text = scripted.expected(question).text
+        assert (reading.text, late.result().text) == (text, text)
+        assert reading.proven
+
+
+def test_after_flushall_the_next_question_is_answered_at_once(fragile: Fragile) -> None:
+    _flush(fragile.rig)
+
+    begun = time.monotonic()
+    answer = fragile.client.ask(script(long(20), finish(), done()))
+
+    assert fragile.client.ended(answer)["status"] == "DONE"
+    assert time.monotonic() - begun < 4  # no sweep was needed
+
+
+def test_a_question_whose_task_was_lost_is_answered_a_little_later(fragile: Fragile) -> None:
+    client, rig = fragile.client, fragile.rig
+    question = script(long(20), finish(), done(), tag=new_id())
+    fragile.worker.signal(signal.SIGSTOP)
+    try:
+        answers = [client.ask(question) for _ in range(5)]
+        _flush(rig)
+    finally:
+        fragile.worker.signal(signal.SIGCONT)
+
+    for answer in answers:
+        assert client.read(answer).to_end().text == scripted.expected(question).text
