@@ -32,7 +32,7 @@ def _variable(location: str) -> str:
     return location if location.isupper() else f"OUTLIVE_{location.upper()}"
 
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Cap = Annotated[int, Field(ge=0)]
 
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     stall_seconds: Seconds = 60.0
     hard_deadline_seconds: Seconds = 900.0
     #: How long a stopping worker lets its answers go on (default: the hard deadline).
-    drain_seconds: float | None = Field(None, ge=0)
+    drain_seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
     #: The longest response of the stream route; the client comes back after it.
     stream_max_seconds: Seconds = 1800.0
     sse_heartbeat_seconds: Seconds = 15.0
