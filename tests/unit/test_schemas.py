@@ -2,6 +2,7 @@
 
 import base64
 import json
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import pytest
@@ -186,7 +187,5 @@ def test_a_cursor_for_no_place_is_refused(place: str) -> None:
 
 @given(st.text(max_size=12))
 def test_any_other_text_is_no_cursor_or_a_place(value: str) -> None:
-    try:
+    with suppress(Invalid):
         assert 0 <= from_cursor(value) < 1 << 63
-    except Invalid as refusal:
-        assert refusal.code == "invalid_cursor"
