@@ -1,0 +1,45 @@
+"""How a command ends: its exit status, and the sentence that goes with it."""
+
+from enum import IntEnum
+
+import click
+
+from shared.lifecycle import Status
+
+
+class Exit(IntEnum):
+    """The exit statuses of every command."""
+
+    DONE = 0
+    ERROR = 1
+    USAGE = 2
+    CANCELLED = 3
+    UNREACHABLE = 4
+    UNPROVEN = 5
+    INTERRUPTED = 130
+
+
+#: What `--help` says about them.
+EPILOG = (
+    "Exit status: 0 done, 1 the answer failed or the request was refused, 2 usage, 3 stopped,"
+    " 4 a server cannot be reached, 5 what arrived does not match the answer's proof,"
+    " 130 interrupted."
+)
+
+BY_STATUS = {
+    Status.DONE: Exit.DONE,
+    Status.ERROR: Exit.ERROR,
+    Status.CANCELLED: Exit.CANCELLED,
+}
+
+
+class Failure(click.ClickException):
+    """Ends the command with a sentence on standard error."""
+
+    exit_code = Exit.ERROR
+
+
+class NoServer(Failure):
+    """A server that the command needs is not there."""
+
+    exit_code = Exit.UNREACHABLE
