@@ -1,0 +1,32 @@
+/** Elements without HTML strings: everything a person or a model wrote becomes a text node. */
+
+/** The element with this id. */
+export const byId = (id) => document.getElementById(id);
+
+/** A new element; `props` are properties, or attributes where there is no such property. */
+export function el(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (name === "dataset") Object.assign(element.dataset, value);
+    else if (name in element) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** A small button that says what it does. */
+export function button(label, onclick, props = {}) {
+  return el("button", { type: "button", className: "quiet", onclick, ...props }, label);
+}
+
+/** Tell those who listen instead of look; never token by token. */
+export function announce(text) {
+  byId("announce").textContent = text;
+}
+
+/** Run once before the next paint; a hidden page does not paint, so there after a while. */
+export function soon(task) {
+  if (document.hidden) setTimeout(task, 250);
+  else requestAnimationFrame(task);
+}
