@@ -7,7 +7,6 @@ import pytest
 from shared import errors
 from shared.errors import MESSAGE_ERRORS, GenerationFailed, OutliveError
 
-
 FAMILY = [
     kind
     for kind in vars(errors).values()
