@@ -164,14 +164,14 @@ def _siblings(
     parents: Parents,
 ) -> dict[uuid.UUID | None, list[tuple[uuid.UUID, uuid.UUID]]]:
     """parent -> its children, oldest first, each with the newest message below it."""
-    # Children come after their parents, so from the end every child is known before its parent;
-    # a node's newest leaf is that of its last child.
+    # From the newest: whoever is the first to reach a node from below is the newest below it.
     leaf: dict[uuid.UUID, uuid.UUID] = {}
+    for newest_left in reversed(parents):
+        node: uuid.UUID | None = newest_left
+        while node is not None and node not in leaf:
+            leaf[node] = newest_left
+            node = parents[node]
     children: dict[uuid.UUID | None, list[tuple[uuid.UUID, uuid.UUID]]] = defaultdict(list)
-    for node in reversed(parents):
-        above = parents[node]
-        leaf.setdefault(node, node)
-        children[above].insert(0, (node, leaf[node]))
-        if above is not None:
-            leaf.setdefault(above, leaf[node])
+    for child, above in parents.items():
+        children[above].append((child, leaf[child]))
     return children
