@@ -1,0 +1,219 @@
+"""Ground for stories about SQL and Redis alone: tables and keys of our own, and no processes.
+
+The rig's workers sweep the rig's database; here nothing moves but what a story moves.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Barrier
+from typing import Any, TypeVar
+
+import redis
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+
+from local.processes import ROOT
+from shared import asking, conversations, messages
+from shared.asking import Asked, Asking
+from shared.body import Body
+from shared.database import Database
+from shared.jobs import Queue
+from shared.lifecycle import Status
+from shared.livelog import LiveLog, Publication
+from shared.messages import Claim, Ending, Save
+from shared.sweep import Sweep
+from tests.rig import Rig
+
+#: An owner, and the boot in its name.
+ME = "host:boot-of-mine"
+OTHER = "host:boot-of-another"
+
+#: Redis' databases are numbered; the rig's processes use 0.
+OURS = "/9"
+
+Result = TypeVar("Result")
+
+
+def at_once(
+    count: int, action: Callable[[int], Result]
+) -> tuple[list[Result], list[BaseException]]:
+    """So many threads that start together; what they returned, and what they raised."""
+    barrier = Barrier(count)
+
+    def one(number: int) -> Result:
+        barrier.wait()
+        return action(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        futures = [pool.submit(one, number) for number in range(count)]
+    errors = [error for future in futures if (error := future.exception())]
+    return [future.result() for future in futures if not future.exception()], errors
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Up to `revision`, or down to it: "base"."""
+    config = Config(ROOT / "alembic.ini")
+    config.attributes["url"] = url
+    (command.downgrade if revision == "base" else command.upgrade)(config, revision)
+
+
+@contextmanager
+def new_database(rig: Rig, name: str) -> Iterator[str]:
+    """The URL of an empty database on the rig's Postgres."""
+    admin = create_engine(rig.db.engine.url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        url = rig.db.engine.url.set(database=name)
+        yield url.render_as_string(hide_password=False)
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+class Handed(Queue):
+    """A queue that remembers what was handed to it, and may be away."""
+
+    def __init__(self) -> None:
+        self.ids: list[uuid.UUID] = []
+        self.away = False
+
+    def enqueue(self, message_id: uuid.UUID) -> bool:
+        if not self.away:
+            self.ids.append(message_id)
+        return not self.away
+
+
+class Ground:
+    """The doors, and short ways to say what a story begins with."""
+
+    def __init__(self, url: str, redis_url: str) -> None:
+        self.url = url
+        self.redis_url = redis_url.removesuffix("/0") + OURS
+        self.db = Database(url)
+        self.livelog = LiveLog(self.redis_url, ttl=60)
+        self.redis: Any = redis.Redis.from_url(self.redis_url, decode_responses=True)
+        self.queue = Handed()
+
+    def clear(self) -> None:
+        """As if nobody had been here."""
+        with self.db.transaction() as connection:
+            connection.execute(text("DELETE FROM conversations"))
+        self.redis.flushdb()
+        self.queue = Handed()
+
+    def close(self) -> None:
+        self.db.dispose()
+        self.redis.close()
+
+    # --- people and their questions
+
+    def user(self) -> uuid.UUID:
+        user = uuid.uuid4()
+        self.run("INSERT INTO users (id, name) VALUES (:id, 'somebody')", id=user)
+        return user
+
+    def conversation(self, user: uuid.UUID) -> uuid.UUID:
+        return conversations.create(self.db, user, None, None).id
+
+    def asking(self, user: uuid.UUID, **changes: Any) -> Asking:
+        plain = Asking(user, "model", {"seed": 1}, None, "", max_open=0, queue_deadline=60)
+        if "key" in changes:
+            changes.setdefault("request_hash", "hash")
+        return replace(plain, **changes)
+
+    def ask(self, user: uuid.UUID | None = None, **changes: Any) -> Asked:
+        """A question in a conversation of its own."""
+        user = user or self.user()
+        asked = self.asking(user, **changes)
+        return asking.ask(self.db, asked, self.conversation(user), "Why?")
+
+    def sending(self, user: uuid.UUID | None = None) -> uuid.UUID:
+        """The id of an answer that nobody has claimed."""
+        return self.ask(user).answer.id
+
+    def streaming(self, user: uuid.UUID | None = None, owner: str = ME) -> Claim:
+        """An answer that `owner` writes, with its live log opened."""
+        return self.claim(self.sending(user), owner)
+
+    def claim(self, message_id: uuid.UUID, owner: str = ME) -> Claim:
+        claim = messages.claim(self.db, message_id, owner, 60, 900)
+        assert claim is not None
+        self.livelog.open(claim.id, claim.attempt)
+        return claim
+
+    def ended(self, user: uuid.UUID | None = None, ending: Ending | None = None) -> uuid.UUID:
+        """The id of an answer that ended as "Because." """
+        claim = self.streaming(user)
+        body = Body()
+        body.write("text", "Because.")
+        how = ending or Ending(Status.DONE, "stop")
+        assert messages.finish(self.db, ME, save_of(claim, body), how)
+        return claim.id
+
+    def publish(self, claim: Claim, body: Body, start: int = 0, trim: int = 0) -> str:
+        """Publish what stands behind `start`; the outcome."""
+        item = Publication(claim.id, claim.attempt, body.since(start), trim)
+        return self.livelog.publish([item])[0]
+
+    def save(self, claim: Claim, body: Body, start: int = 0, owner: str = ME) -> bool:
+        """Save what stands behind `start`; whether that was done."""
+        done = messages.save(self.db, owner, 60, [save_of(claim, body, start)])
+        return claim.id in done
+
+    def sweep(self, lease: float = 0.0, livelog: LiveLog | None = None) -> Sweep:
+        """A sweep; `lease` is the time of grace after a start of Postgres."""
+        return Sweep(self.db, livelog or self.livelog, self.queue, lease=lease, queue_deadline=60)
+
+    # --- looking and meddling
+
+    def run(self, sql: str, **parameters: Any) -> int:
+        """A statement; the number of rows it changed."""
+        with self.db.transaction() as connection:
+            return connection.execute(text(sql), parameters).rowcount
+
+    def row(self, message_id: uuid.UUID) -> Any:
+        """The bare row."""
+        [row] = self.db.rows("SELECT * FROM messages WHERE id = :id", id=message_id)
+        return row
+
+    def pieces(self, message_id: uuid.UUID) -> list[Any]:
+        """(start, part, kind, text, meta) of what is saved and not yet compacted."""
+        rows = self.db.rows(
+            "SELECT start, part, kind, text, meta FROM pieces WHERE message_id = :id"
+            " ORDER BY start",
+            id=message_id,
+        )
+        return [tuple(row) for row in rows]
+
+    def pass_by(self, message_id: uuid.UUID, *deadlines: str) -> None:
+        """These deadlines passed a second ago."""
+        past = ", ".join(f"{name} = clock_timestamp() - interval '1 s'" for name in deadlines)
+        assert self.run(f"UPDATE messages SET {past} WHERE id = :id", id=message_id) == 1
+
+    @contextmanager
+    def locked(self, message_id: uuid.UUID) -> Iterator[None]:
+        """Somebody else holds the row."""
+        with self.db.transaction() as connection:
+            lock = "SELECT 1 FROM messages WHERE id = :id FOR UPDATE"
+            assert connection.execute(text(lock), {"id": message_id}).all()
+            yield
+
+
+def save_of(claim: Claim, body: Body, start: int = 0) -> Save:
+    """What stands behind `start`, to be saved under the claim."""
+    return Save(claim.id, claim.attempt, start, body.since(start))
+
+
+def body_of(*texts: str | tuple[str, str]) -> Body:
+    """A body of texts; a pair is (kind, text)."""
+    body = Body()
+    for one in texts:
+        kind, said = ("text", one) if isinstance(one, str) else one
+        body.write(kind, said, {"id": "1"} if kind == "tool_call" else None)
+    return body

@@ -1,0 +1,99 @@
+"""The migrations make the tables that the code knows, and can be taken back."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect
+
+from shared.database import Database
+from shared.models import LOCAL_USER, metadata
+from tests.ground import migrate, new_database
+from tests.rig import Rig
+
+
+@pytest.fixture
+def url(rig: Rig) -> Iterator[str]:
+    """An empty database."""
+    with new_database(rig, "migrated") as url:
+        yield url
+
+
+def differences(url: str) -> list[object]:
+    """What alembic would change to come from the tables to the models."""
+    engine = create_engine(url)
+    options = {"compare_type": True, "compare_server_default": True}
+    with engine.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+    engine.dispose()
+    return list(found)
+
+
+def leftovers(url: str) -> tuple[list[str], int]:
+    """Tables and functions of ours."""
+    db = Database(url)
+    [row] = db.rows(
+        "SELECT count(*) AS functions FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    )
+    tables = inspect(db.engine).get_table_names()
+    db.dispose()
+    return sorted(tables), row.functions
+
+
+def test_up_down_and_up_again_leaves_what_the_models_say(url: str) -> None:
+    migrate(url)
+    first = differences(url)
+
+    migrate(url, "base")
+    between = leftovers(url)
+    migrate(url)
+
+    assert first == differences(url) == []
+    assert between == (["alembic_version"], 0)
+
+
+def test_the_models_and_the_tables_can_differ_in_a_way_this_notices(url: str) -> None:
+    migrate(url)
+    db = Database(url)
+    db.engine.dispose()
+    with db.transaction() as connection:
+        connection.exec_driver_sql("DROP INDEX messages_branch")
+
+    found = differences(url)
+
+    db.dispose()
+    assert len(found) == 1
+
+
+def test_a_database_is_current_only_with_the_newest_migration(url: str) -> None:
+    migrate(url)
+    db = Database(url)
+
+    assert db.is_current()
+
+    with db.transaction() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+    assert not db.is_current()
+    db.dispose()
+
+
+def test_the_local_user_is_there_from_the_beginning(url: str) -> None:
+    migrate(url)
+    db = Database(url)
+
+    rows = db.rows("SELECT id, name FROM users")
+
+    db.dispose()
+    assert [tuple(row) for row in rows] == [(LOCAL_USER, "local")]
+
+
+def test_two_releases_at_once_wait_for_each_other(rig: Rig, url: str) -> None:
+    env = {**os.environ, **rig.env(), "DATABASE_URL": url}
+
+    both = [subprocess.Popen(rig.procfile["release"], env=env) for _ in range(2)]
+
+    assert [one.wait(60) for one in both] == [0, 0]
+    assert differences(url) == []
