@@ -41,8 +41,12 @@ def test_a_killed_server_comes_back_at_its_address(
 
 
 @KINDS
-def test_no_server_outlives_who_started_it(kind: Callable[[Path], Server], home: Path) -> None:
+@pytest.mark.parametrize("bound", ["as here", "by the guard"])
+def test_no_server_outlives_who_started_it(
+    kind: Callable[[Path], Server], home: Path, bound: str
+) -> None:
     program = (
+        f"from local import processes; processes.LINUX &= {bound == 'as here'}\n"
         f"from local.{kind.__name__.lower()} import {kind.__name__} as Kind\n"
         f"from pathlib import Path\n"
         f"print(Kind(Path({str(home / 'orphan')!r})).start().wait().pid, flush=True); input()"
