@@ -257,7 +257,9 @@ class Subscription:
             reply: Any = self._connection.read_response(timeout=timeout, disconnect_on_error=False)
         except redis.TimeoutError:
             return None
-        except (redis.RedisError, OSError, ValueError) as error:
+        except (redis.RedisError, OSError, ValueError, AttributeError) as error:
+            # The last two: the connection was closed under the listener, by `close` or by a send
+            # that failed, and its buffers with it.
             raise RedisDown from error
         kind, name, *rest = reply if isinstance(reply, list) else ("pong", "")
         return Heard(str(kind), str(name or ""), str(rest[0]) if rest else "")
@@ -267,6 +269,8 @@ class Subscription:
         self._connection.disconnect()
 
     def _send(self, *command: str) -> None:
+        if not self._connection.is_connected:  # it would connect anew, with nobody listening
+            raise RedisDown
         try:
             self._connection.send_command(*command, check_health=False)
         except (redis.RedisError, OSError) as error:
