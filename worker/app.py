@@ -5,6 +5,7 @@ cooperative first (without it one query would hold up every stream), then spawns
 that all generations share.
 """
 
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 import gevent
 import structlog
 from celery import signals
+from kombu.utils import functional
 from prometheus_client import start_http_server
 from psycogreen.gevent import patch_psycopg
 
@@ -32,6 +34,8 @@ from worker.writer import Writer
 #: Seconds between looks at a silent stop channel, and before a failed loop goes on.
 LISTEN_SECONDS = 5.0
 PAUSE = 1.0
+#: Seconds in which Celery tells Flower how the last tasks ended.
+FAREWELL = 0.3
 
 log = structlog.get_logger("worker")
 
@@ -63,6 +67,17 @@ class Worker:
             gevent.spawn(_for_ever, loop)
         gevent.spawn(_for_ever, self._stops)
         log.info("worker.started", owner=settings.owner)
+
+    def leave(self, seconds: float) -> None:
+        """Drain, then end the process.
+
+        Celery would wait out its polls for four more seconds. Nothing is left to lose: answers
+        have ended in Postgres, and a task that was not begun is only a hint.
+        """
+        self.writer.drain(seconds)
+        time.sleep(FAREWELL)
+        log.info("worker.left", owner=settings.owner)
+        os._exit(0)
 
     def _sweeps(self) -> None:
         while True:
@@ -130,6 +145,9 @@ def _logging(**_: Any) -> None:
 @signals.worker_init.connect
 def _start(**_: Any) -> None:
     global _worker  # noqa: PLW0603 - Celery knows processes, not instances
+    # Celery has gevent patch the process, and while locks are patched one of its lazy names loads
+    # kombu: before `time.sleep` is patched. While Redis is away it would stop every greenlet.
+    functional.sleep = time.sleep
     _worker = Worker()
     _worker.start()
     if settings.metrics_port:
@@ -143,7 +161,7 @@ def _ready(**_: Any) -> None:
 
 
 @signals.worker_shutting_down.connect
-def _shutting_down(**_: Any) -> None:
+def _shutting_down(how: str = "Warm", **_: Any) -> None:
     # Runs inside gevent's hub: no blocking call here. A second SIGTERM comes here again.
     if _worker is not None:
-        gevent.spawn(_worker.writer.drain, settings.drain)
+        gevent.spawn(_worker.leave, settings.drain if how == "Warm" else 0.0)
