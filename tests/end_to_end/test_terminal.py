@@ -324,7 +324,7 @@ def test_ctrl_c_only_leaves(rig: Rig, client: Client, worker: Worker, terminal: 
 
     assert ask.ended() == 130
     [answer] = re.findall(f"outlive follow ({ID.pattern})", ask.text)
-    assert f"outlive stop {answer}" in ask.text
+    assert ask.text.endswith(f"outlive stop {answer}\n")
     assert client.message(answer)["status"] == "STREAMING"
     follow = terminal("follow", answer)
     follow.see("It goes")

@@ -281,7 +281,8 @@ def test_ctrl_c_says_how_to_come_back(
     monkeypatch.setattr(sys.stdout, "write", interrupted)
     service = Service(stream(delta(0, "Once")))
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as left:
         watch(service.api, MESSAGE, as_json=False, no_reasoning=False)
 
+    assert left.value.code == Exit.INTERRUPTED
     assert f"outlive follow {MESSAGE}" in capsys.readouterr().err

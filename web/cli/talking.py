@@ -15,7 +15,7 @@ from web.api_client import Api, ApiError, Json, Refused, Unreachable
 from web.cli import addresses
 from web.cli.exits import BY_STATUS, Exit, Failure, NoServer
 from web.cli.following import Following
-from web.cli.screen import Screen
+from web.cli.screen import Screen, visible
 
 P = ParamSpec("P")
 
@@ -93,7 +93,8 @@ def again(model: str | None, options: Json) -> Json:
 
 def write_json(document: Json) -> None:
     """The one document on standard output."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    text = json.dumps(document, ensure_ascii=False, indent=2)
+    click.echo(visible(text) if sys.stdout.isatty() else text)
 
 
 def watch(api: Api, message_id: uuid.UUID, *, as_json: bool, no_reasoning: bool) -> int:
@@ -108,7 +109,7 @@ def watch(api: Api, message_id: uuid.UUID, *, as_json: bool, no_reasoning: bool)
         screen.close()
         screen.note(f"The answer goes on without you. Come back: outlive follow {message_id}")
         screen.note(f"End it: outlive stop {message_id}")
-        raise
+        raise SystemExit(Exit.INTERRUPTED) from None
     finally:
         screen.close()
     return _ended(api, following, screen, as_json=as_json)
@@ -150,7 +151,7 @@ def _read_again(api: Api, message_id: uuid.UUID, screen: Screen, *, as_json: boo
 def _tell(screen: Screen, end: Json, message_id: uuid.UUID) -> None:
     """How it ended, unless it simply did, and what can be done then."""
     if end["error"]:
-        screen.note(f"{end['error']['message']} ({end['error']['code']})")
+        screen.note(visible(f"{end['error']['message']} ({end['error']['code']})"))
     elif end["status"] == Status.CANCELLED:
         screen.note("Stopped; what was written is kept.")
     elif end["finish_reason"] == "length":
