@@ -180,6 +180,7 @@ def shown(*deltas: Delta, terminal: bool, **options: bool) -> str:
     for delta in deltas:
         made.show(delta)
     made.close()
+    made.close()
     return out.getvalue()
 
 

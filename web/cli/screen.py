@@ -132,6 +132,7 @@ class Screen:
             if self._terminal and self._last is not None and not self._last.text.endswith("\n"):
                 self._out.write("\n")
                 self._out.flush()
+            self._last = None
 
     def note(self, sentence: str) -> None:
         """Say something about the answer."""
