@@ -69,7 +69,10 @@ class Generation:
     def write(
         self, kind: str, text: str, meta: dict[str, Any] | None = None, *, fresh: bool = False
     ) -> None:
-        """Text from the provider. Raises TooLong when the answer is full."""
+        """Text from the provider; none is a sign of life. TooLong when the answer is full."""
+        if not text:
+            self.progress = time.monotonic()
+            return
         room = self._limit - self.body.length
         delta = self.body.write(kind, text[:room], meta, fresh=fresh) if room > 0 else None
         if delta is not None:

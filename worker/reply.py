@@ -21,7 +21,10 @@ _FIELDS: Final = {
 
 
 class Write(Protocol):
-    """Takes text of the answer; `fresh` begins a part even if the last one is of this kind."""
+    """Takes text of the answer; `fresh` begins a part even if the last one is of this kind.
+
+    Without text it says that more of this kind came, which is shown later.
+    """
 
     def __call__(
         self, kind: str, text: str, meta: dict[str, Any] | None = None, *, fresh: bool = False
@@ -107,7 +110,8 @@ class Reply:
         if not isinstance(index, int):
             raise GenerationFailed("provider_malformed")
         call = self._calls.setdefault(index, _Call())
-        call.add(piece.get("id"), function.get("name"), function.get("arguments"))
+        if call.add(piece.get("id"), function.get("name"), function.get("arguments")):
+            self._write("tool_call", "")
 
 
 class _Call:
@@ -115,12 +119,15 @@ class _Call:
         self.meta: dict[str, Any] = {}
         self.arguments: list[str] = []
 
-    def add(self, call_id: Any, name: Any, arguments: Any) -> None:
+    def add(self, call_id: Any, name: Any, arguments: Any) -> bool:
+        """Whether it grew."""
+        before = len(self.meta), len(self.arguments)
         for key, value in (("id", call_id), ("name", name)):
             if isinstance(value, str) and value:
                 self.meta[key] = normalise(value)
-        if isinstance(arguments, str):
+        if isinstance(arguments, str) and arguments:
             self.arguments.append(arguments)
+        return (len(self.meta), len(self.arguments)) != before
 
 
 def _object(data: str) -> dict[str, Any]:
