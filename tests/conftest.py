@@ -50,6 +50,12 @@ def long_lived_worker(rig: Rig) -> Worker:
 
 
 @pytest.fixture
+def nobody(long_lived_worker: Worker) -> None:
+    """No worker but those that the story starts itself."""
+    long_lived_worker.kill()
+
+
+@pytest.fixture
 def client(web: Web) -> Iterator[Client]:
     """A client of the first web master."""
     with Client(web.url) as client:

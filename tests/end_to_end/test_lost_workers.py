@@ -1,0 +1,220 @@
+"""`kill -9` of the process that writes: what was shown stays, and the truth is told soon."""
+
+import random
+import statistics
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+
+from local import scripted
+from local.programs import Web, Worker
+from local.scripted import done, finish, hold, long, say, script, usage
+from shared.lifecycle import MAX_TRIES
+from tests.client import Client, Reading
+from tests.rig import Rig, eventually
+from tests.stories import NEVER, Watch, ending, following, hire, sweep, told
+
+#: Kills of real Celery processes. Two workers live at a time, so that two can start at a time.
+KILLS, TEAM = 50, 2
+#: A test has so many of them, so that a failure says where to look.
+KILLS_A_TEST = 10
+#: Answers that a team writes when it dies, at least.
+ANSWERS = 4
+
+
+def _endless(dice: random.Random) -> str:
+    """An answer that nobody but a kill ends, in pieces of every size."""
+    return script(
+        long(6000, rate=dice.uniform(400, 2500), chunk=(1, 40), seed=dice.randrange(10**6)),
+        hold(NEVER),
+        tag=str(dice.random()),
+    )
+
+
+@pytest.fixture(scope="module")
+def took() -> Iterator[list[float]]:
+    """Seconds from each kill to the moment when its last reader knew."""
+    seconds: list[float] = []
+    yield seconds
+    if len(seconds) >= KILLS:
+        assert statistics.median(seconds) <= 5
+        assert max(seconds) <= 20
+
+
+@dataclass
+class Read:
+    """An answer, who writes it, and its readers."""
+
+    question: str
+    id: str
+    readings: list[Reading]
+    boot: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether all readers know how it ended."""
+        return all(reading.end is not None for reading in self.readings)
+
+
+def _asked(rig: Rig, client: Client, url: str, dice: random.Random) -> list[Read]:
+    """Answers that both workers of a team are writing, each with readers at both masters."""
+    asked: list[Read] = []
+    while len(asked) < ANSWERS or len({one.boot for one in asked}) < TEAM:
+        question = _endless(dice)
+        answer = client.ask(question)
+        asked.append(Read(question, answer, [client.read(answer, url) for _ in range(2)]))
+        client.shown(answer)
+        asked[-1].boot = _boot(rig, answer)
+    return asked
+
+
+def _boot(rig: Rig, answer: str) -> str:
+    owner = rig.rows("SELECT owner FROM messages WHERE id = CAST(:id AS uuid)", id=answer)
+    return str(owner[0][0]).partition(":")[2]
+
+
+@pytest.mark.parametrize("seed", range(KILLS // KILLS_A_TEST))
+def test_everything_that_was_shown_is_kept_when_its_worker_is_killed(
+    rig: Rig, nobody: None, client: Client, other_web: Web, took: list[float], seed: int
+) -> None:
+    dice = random.Random(seed)
+    with ExitStack() as staff:
+        team = _hired(rig, staff)
+        for _ in range(KILLS_A_TEST // TEAM):
+            # given: answers that are being written, and successors who are on their way only
+            # when each answer has its owner
+            for worker in team:
+                worker.wait()
+            asked = _asked(rig, client, other_web.url, dice)
+            successors = _hired(rig, staff)
+
+            with following(*(reading for one in asked for reading in one.readings)):
+                for worker in team:
+                    # when: at a random character the worker dies, and somebody saw it
+                    his = [one for one in asked if one.boot == worker.boot]
+                    _at_a_random_character(his, dice)
+                    worker.kill()
+                    shown = [(one, reading.text) for one in his for reading in one.readings]
+                    watch = Watch()
+                    swept = sweep(rig, died=worker.boot)
+
+                    # then: his readers know, and see all that anybody has seen
+                    eventually(lambda his=his: all(one.known for one in his))  # type: ignore[misc]
+                    took.append(watch.seconds)
+                    assert (swept.ended, swept.restarted) == (len(his), 0)
+                    assert all(one.readings[0].text.startswith(text) for one, text in shown)
+
+            for one in asked:
+                _worker_lost(client, one)
+            team = successors
+
+
+def _hired(rig: Rig, staff: ExitStack) -> list[Worker]:
+    team = [hire(rig) for _ in range(TEAM)]
+    staff.enter_context(ending(*team))
+    return team
+
+
+def _at_a_random_character(asked: list[Read], dice: random.Random) -> None:
+    reading, position = dice.choice(asked).readings[0], dice.randrange(1, 400)
+    eventually(lambda: len(reading.text) >= position)
+
+
+def _worker_lost(client: Client, one: Read) -> None:
+    """What is there is the beginning of the answer, the same for every reader and in the row."""
+    message = client.message(one.id)
+    for reading in one.readings:
+        assert told(reading, message) == ("ERROR", "worker_lost")
+    assert message["text"]
+    assert scripted.expected(one.question).text.startswith(message["text"])
+
+
+def test_a_lease_alone_tells_the_truth_within_twenty_seconds(
+    rig: Rig, nobody: None, client: Client, other_web: Web
+) -> None:
+    # given: two workers and their answers
+    dice = random.Random()
+    with ExitStack() as staff:
+        team = _hired(rig, staff)
+        for worker in team:
+            worker.wait()
+        asked = _asked(rig, client, other_web.url, dice)
+        lost = [one for one in asked if one.boot == team[0].boot]
+
+        # when: one of them is killed and nobody is told
+        with following(*(reading for one in lost for reading in one.readings)):
+            team[0].kill()
+            watch = Watch()
+
+        # then: the other one, or web on its readers' behalf, waits for the lease and no longer
+        assert 10 < watch.seconds < 20
+        for one in lost:
+            _worker_lost(client, one)
+        for one in asked:
+            if one not in lost:
+                assert client.message(one.id)["status"] == "STREAMING"
+                client.stop(one.id)
+
+
+def test_an_answer_of_which_nothing_was_shown_begins_again_by_itself(
+    rig: Rig, nobody: None, client: Client
+) -> None:
+    # given: a model that thinks, and a reader who waits
+    question = script(hold("thinking"), say("Here it is."), finish(), usage(), done(), tag="again")
+    first = hire(rig).wait()
+    answer = client.ask(question)
+    rig.scripted.wait_held("thinking")
+    second = hire(rig)
+    reading = client.read(answer)
+    with ending(first, second):
+        second.wait()
+
+        # when: the worker dies before the first character
+        first.kill()
+        swept = sweep(rig, died=first.boot)
+        rig.scripted.wait_requests(2, contains=question)
+        rig.scripted.release("thinking")
+
+        # then: the reader never knew
+        assert (swept.ended, swept.restarted, swept.dispatched) == (0, 1, 1)
+        reading.to_end()
+        assert told(reading, client.message(answer)) == ("DONE", None)
+        assert reading.text == "Here it is."
+        assert reading.connections == 1
+
+
+def test_a_question_that_kills_its_workers_is_given_up_after_three_claims(
+    rig: Rig, nobody: None, client: Client
+) -> None:
+    question = script(hold(NEVER), say("Never said."), finish(), done(), tag="poison")
+    answer = client.ask(question)
+    reading = client.read(answer)
+
+    statuses = []
+    for claim in range(1, MAX_TRIES + 1):
+        with ending(worker := hire(rig).wait()):
+            rig.scripted.wait_requests(claim, contains=question)
+        sweep(rig, died=worker.boot)
+        statuses.append(client.message(answer)["status"])
+
+    assert statuses == ["SENDING", "SENDING", "ERROR"]
+    assert told(reading.to_end(), client.message(answer)) == ("ERROR", "worker_lost")
+    assert reading.text == ""
+    assert len(rig.scripted.requests(contains=question)) == MAX_TRIES
+
+
+def test_a_living_worker_is_never_swept_by_guessing(
+    rig: Rig, client: Client, worker: Worker
+) -> None:
+    question = script(say("Half of it"), hold("rest"), say(", and all."), finish(), done())
+    answer = client.ask(question)
+    client.shown(answer)
+
+    swept = [sweep(rig), sweep(rig, died=str(uuid4()))]
+
+    assert [each.ended + each.restarted for each in swept] == [0, 0]
+    rig.scripted.release("rest")
+    assert client.ended(answer)["status"] == "DONE"

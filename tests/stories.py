@@ -1,0 +1,128 @@
+"""What several stories need: workers on their way, readers in the background, a sweep by hand."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Self
+
+from local.processes import ROOT
+from local.programs import Program, Surroundings, Worker
+from local.scripted import Record
+from shared.errors import MESSAGE_ERRORS
+from shared.jobs import Queue, make_app
+from shared.livelog import LiveLog
+from shared.settings import Settings
+from shared.sweep import Sweep, Swept
+from tests.client import Reading, proof
+from tests.rig import PATIENCE, Rig
+
+#: A hold that nobody ever releases: the answer goes on until something ends it.
+NEVER = "never"
+
+
+def hire(rig: Rig, **env: str) -> Worker:
+    """A worker on its way: `.wait()` until it takes work. The caller ends it."""
+    around = Surroundings(rig.home, rig.env(**env))
+    return Worker("worker", rig.procfile["worker"], around).start()
+
+
+@contextmanager
+def ending(*programs: Program) -> Iterator[None]:
+    """Whatever becomes of the story, these do not survive it."""
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+
+
+def sweep(rig: Rig, died: str | None = None) -> Swept:
+    """One round of the sweep, as `outlive sweep --died BOOT` makes it."""
+    livelog = LiveLog(rig.redis.url, 960)
+    queue = Queue(make_app(Settings.model_validate({"REDIS_URL": rig.redis.url})))
+    return Sweep(rig.db, livelog, queue, lease=15.0, queue_deadline=120.0).run(died=died)
+
+
+@contextmanager
+def following(*readings: Reading, seconds: float = PATIENCE) -> Iterator[None]:
+    """Have them read in the background; leaving waits until each has seen the end.
+
+    Start no process inside: a process begun beside other threads may hang at its birth.
+    """
+    with ThreadPoolExecutor(len(readings)) as pool:
+        ends = [pool.submit(reading.to_end, seconds) for reading in readings]
+        yield
+        for end in ends:
+            end.result()
+
+
+def told(reading: Reading, message: dict[str, Any]) -> tuple[str, str | None]:
+    """How it ended, after a look at whether all that is known of it says the same.
+
+    The reader's text, its proof, the frame at its end and a fresh GET: one truth.
+    """
+    end = reading.end
+    assert end is not None
+    assert reading.text == "".join(part["text"] for part in message["parts"])
+    assert (message["length"], message["sha256"]) == proof(reading.text)
+    assert {name: message[name] for name in end} == end
+    assert message["ended_at"] is not None
+    error = message["error"]
+    assert (error is not None) == (message["status"] == "ERROR")
+    if error is None:
+        return message["status"], None
+    assert error["code"] in MESSAGE_ERRORS
+    assert error["message"]
+    return message["status"], error["code"]
+
+
+def only_request(rig: Rig, question: str, *, ended: bool = False) -> Record:
+    """The one call of the provider that this question has cost, once it was made."""
+    [record] = rig.scripted.wait_requests(1, contains=question, ended=ended)
+    return record
+
+
+class Crowd:
+    """People who ask and read without a pause, in a process of their own."""
+
+    def __init__(self, url: str, people: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crowd", url, str(people)],
+            cwd=ROOT,
+            env={**os.environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "reading\n"
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def leave(self) -> list[dict[str, Any]]:
+        """Let everybody read to the end of what they have asked; what each answer was like."""
+        said, _ = self._process.communicate("enough\n", timeout=60)
+        answers: list[dict[str, Any]] = json.loads(said)
+        return answers
+
+
+class Watch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """So many have passed."""
+        return time.monotonic() - self.begun
