@@ -189,7 +189,10 @@ class LiveLog:
 
 
 def _deltas(entries: Sequence[tuple[str, dict[str, str]]]) -> list[Delta]:
-    return [delta for _, fields in entries if "d" in fields for delta in decode(fields["d"])]
+    try:
+        return [delta for _, fields in entries if "d" in fields for delta in decode(fields["d"])]
+    except (ValueError, TypeError) as error:  # not ours: as good as lost, and must not be fatal
+        raise RedisDown from error
 
 
 def extend(body: Body, deltas: Sequence[Delta]) -> bool:

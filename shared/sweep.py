@@ -69,21 +69,22 @@ class Sweep:
         return Swept(
             ended=actions.count("ended"),
             restarted=actions.count("restarted"),
-            expired=len(self._expire()),
+            expired=len(self._expire(deadline)),
             dispatched=self._dispatch(),
             purged=reaping.purge(self._db),
         )
 
     def one(self, message_id: uuid.UUID) -> None:
         """The same for a message that a reader waits for."""
-        self._reap(message_id, None, time.monotonic() + REDIS_BUDGET)
-        self._expire()
+        deadline = time.monotonic() + REDIS_BUDGET
+        self._reap(message_id, None, deadline)
+        self._expire(deadline)
 
-    def _expire(self) -> list[uuid.UUID]:
+    def _expire(self, deadline: float) -> list[uuid.UUID]:
         expired = reaping.expire(self._db)
         for message_id in expired:
             self._tell("expired", message_id, code="queue_timeout")
-            self._wake(message_id)
+            self._wake(message_id, deadline)
         return expired
 
     def _dispatch(self) -> int:
@@ -115,14 +116,14 @@ class Sweep:
                 row.restart(self._queue_deadline)
             else:
                 row.end(ending)
-        return self._reaped(message_id, ending)
+        return self._reaped(message_id, ending, deadline)
 
-    def _reaped(self, message_id: uuid.UUID, ending: Ending | None) -> str:
+    def _reaped(self, message_id: uuid.UUID, ending: Ending | None, deadline: float) -> str:
         if ending is None:
             self._tell("restarted", message_id)
             return "restarted"
         self._tell("ended", message_id, status=ending.status, code=ending.error_code)
-        self._wake(message_id)
+        self._wake(message_id, deadline)
         return "ended"
 
     def _fence(self, row: Reaping, deadline: float) -> tuple[bool, list[Delta]]:
@@ -133,9 +134,10 @@ class Sweep:
                 pass
         return False, []
 
-    def _wake(self, message_id: uuid.UUID) -> None:
-        with suppress(RedisDown):  # followers look at the row by themselves
-            self._livelog.ended(message_id)
+    def _wake(self, message_id: uuid.UUID, deadline: float) -> None:
+        if time.monotonic() < deadline:
+            with suppress(RedisDown):  # followers look at the row by themselves
+                self._livelog.ended(message_id)
 
     def _tell(self, action: str, message_id: uuid.UUID, **fields: str | None) -> None:
         if self._observe:
