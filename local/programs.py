@@ -37,6 +37,9 @@ class Program(Server):
     #: Whether somebody else has to finish what this program had begun.
     leaves_work = False
 
+    #: Whether its numbers are told by web's /metrics.
+    counts = True
+
     def __init__(self, name: str, words: Sequence[str], around: Surroundings) -> None:
         super().__init__()
         self.name = name
@@ -58,11 +61,13 @@ class Program(Server):
         return super().start()
 
     def command(self) -> Command:
-        identity = {"OUTLIVE_BOOT": self.boot, "OUTLIVE_READY_FILE": str(self.ready_file)}
+        own = {"OUTLIVE_BOOT": self.boot, "OUTLIVE_READY_FILE": str(self.ready_file)}
+        if self.counts:
+            own["PROMETHEUS_MULTIPROC_DIR"] = str(self.around.data / "metrics")
         return Command(
             [*self.words, *self.extra()],
             self.around.log(self.name),
-            env={**self.around.env, **identity},
+            env={**self.around.env, **own},
             fds=self.fds(),
         )
 
@@ -128,6 +133,8 @@ class Worker(Program):
 
 class Flower(Program):
     """Celery's window. Its API is open, therefore it listens on the loopback only."""
+
+    counts = False  # it has a page of its own
 
     def __init__(self, words: Sequence[str], around: Surroundings, port: int) -> None:
         super().__init__("flower", words, around)

@@ -11,7 +11,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,8 +30,9 @@ POSTGRES_PACE_SECONDS = 0.1
 #: Seconds between two looks while something is on its way.
 LOOK_SECONDS = 0.05
 
-#: Of the 5 s that stopping may take: when web, then the worker, then everything is killed.
-WEB_SECONDS, WORKER_SECONDS, ALL_SECONDS = 2.0, 3.0, 4.6
+#: Of the 5 s that stopping may take: when web is killed, when the worker has to end its answers
+#: (it drains until a second SIGTERM), when it is killed, when everything is.
+WEB_SECONDS, DRAIN_SECONDS, WORKER_SECONDS, ALL_SECONDS = 2.0, 3.0, 3.8, 4.6
 
 #: The keys of outlive.json.
 PARTS = ("web", "worker", "flower", "postgres", "redis", "model")
@@ -214,7 +215,10 @@ class Supervisor:
         for program in programs:
             program.signal(program.stop_signal)
         web = [program for program in programs if program.name != "worker"]
-        self._kill_after(web, started + WEB_SECONDS, lambda: any(p.alive() for p in programs))
+        self._kill_after(web, started + WEB_SECONDS, programs)
+        self._wait_for(programs, started + DRAIN_SECONDS)
+        for program in programs:
+            program.signal(program.stop_signal)
         self._kill_after(programs, started + WORKER_SECONDS)
         servers = [part for part in self.parts.values() if not isinstance(part, Program)]
         for server in servers:
@@ -224,13 +228,19 @@ class Supervisor:
             process.kill()
 
     def _kill_after(
-        self, parts: Iterable[Server], deadline: float, busy: Callable[[], bool] | None = None
+        self, parts: Iterable[Server], deadline: float, watched: Iterable[Server] | None = None
     ) -> None:
-        """Wait for the end of all until the deadline or an impatient signal, then kill."""
+        """Wait for the end of all, or of `watched`, as `_wait_for` does, then kill."""
         parts = list(parts)
-        busy = busy or (lambda: any(part.alive() for part in parts))
-        while busy() and time.monotonic() < deadline and not self.signals.impatient:
-            self.signals.doze(LOOK_SECONDS)
+        self._wait_for(parts if watched is None else watched, deadline)
         for part in parts:
             part.kill()
             part.ended()
+
+    def _wait_for(self, parts: Iterable[Server], deadline: float) -> None:
+        """Until all have ended, the deadline, or an impatient signal."""
+        parts = list(parts)
+        while any(part.alive() for part in parts):
+            if time.monotonic() >= deadline or self.signals.impatient:
+                return
+            self.signals.doze(LOOK_SECONDS)

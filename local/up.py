@@ -161,7 +161,6 @@ class Up:
         self.env |= {
             "PORT": str(listener.getsockname()[1]),
             "OUTLIVE_BIND": f"fd://{listener.fileno()}",
-            "PROMETHEUS_MULTIPROC_DIR": str(self.data / "metrics"),
             # Flower listens on the loopback, where every caller is the operator.
             "FLOWER_UNAUTHENTICATED_API": "true",
         }

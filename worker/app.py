@@ -147,7 +147,7 @@ def _start(**_: Any) -> None:
     global _worker  # noqa: PLW0603 - Celery knows processes, not instances
     # Celery has gevent patch the process, and while locks are patched one of its lazy names loads
     # kombu: before `time.sleep` is patched. While Redis is away it would stop every greenlet.
-    functional.sleep = time.sleep
+    vars(functional)["sleep"] = time.sleep
     _worker = Worker()
     _worker.start()
     if settings.metrics_port:

@@ -30,6 +30,7 @@ from worker.saver import Saver
 STORAGE_PATIENCE: Final = 60.0
 #: Seconds between tries to write an end, and between looks at the clocks.
 FINISH_PAUSE: Final = 0.25
+DRAIN_PAUSE: Final = 0.1
 WATCH_SECONDS: Final = 0.2
 
 log = structlog.get_logger("generation")
@@ -47,7 +48,9 @@ class Writer:
         self._provider = provider
         self._owner = settings.owner
         self._running: dict[uuid.UUID, Generation] = {}
-        self._draining = False
+        #: calls of `write` under way; when what they write has to end, once that is known
+        self._busy = 0
+        self._drained_at: float | None = None
         lease = settings.lease_seconds
         self.publisher = Publisher(db, livelog, self._owner, lease, metrics.published)
         self.saver = Saver(
@@ -68,8 +71,15 @@ class Writer:
 
         Raises StorageDown before it is claimed: the sweep hands it out again.
         """
-        if self._draining:
+        if self._drained_at is not None:
             return None
+        self._busy += 1
+        try:
+            return self._write(message_id)
+        finally:
+            self._busy -= 1
+
+    def _write(self, message_id: uuid.UUID) -> Ending | None:
         settings = self._settings
         claim = messages.claim(
             self._db,
@@ -210,15 +220,18 @@ class Writer:
             generation.interrupt(Interrupted(Ending(Status.CANCELLED)))
 
     def drain(self, seconds: float) -> None:
-        """Take nothing new; after `seconds` interrupt what still runs.
+        """Take nothing new; returns when nothing is being written any more.
 
-        Asked a second time: now.
+        What still is after `seconds` is interrupted. Asked a second time: at once.
         """
-        if not self._draining:
-            self._draining = True
-            gevent.sleep(seconds)
-        for generation in list(self._running.values()):
-            generation.interrupt(Interrupted(Ending.error("worker_shutdown"), release=True))
+        again = self._drained_at is not None
+        self._drained_at = time.monotonic() + (0.0 if again else seconds)
+        while self._busy:
+            if time.monotonic() >= self._drained_at:
+                for generation in list(self._running.values()):
+                    ending = Ending.error("worker_shutdown", usage=_estimate(generation))
+                    generation.interrupt(Interrupted(ending, release=True))
+            gevent.sleep(DRAIN_PAUSE)
 
     def watch(self) -> None:
         """Interrupt what takes too long, for ever. Only new text counts as progress."""
