@@ -88,7 +88,8 @@ def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
             return known
         before = _ended_answer(connection, asking.user_id, answer_id)
         _within_cap(connection, asking)
-        fresh_id = _insert_answer(connection, asking, before.conversation_id, before.parent_id)
+        place, above, continues = before.conversation_id, before.parent_id, before.continues_id
+        fresh_id = _insert_answer(connection, asking, place, above, continues)
         return _asked(connection, before.parent_id, fresh_id, fresh=True)
 
 
