@@ -42,5 +42,8 @@ export function pause(milliseconds, signal) {
   });
 }
 
-addEventListener("offline", () => timer !== null && show());
-addEventListener("online", () => timer !== null && show());
+addEventListener("offline", () => {
+  trouble("network", true);
+  show();
+});
+addEventListener("online", () => trouble("network", false));

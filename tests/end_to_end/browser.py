@@ -1,0 +1,239 @@
+"""A person at a real browser: asks, reads, presses, goes away and comes back."""
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Dialog,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
+
+from local import chromium
+from tests.rig import PATIENCE
+
+ARGUMENTS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+#: What a page would copy, kept where a test can read it.
+CLIPBOARD = """
+window.copied = null;
+Object.defineProperty(navigator, "clipboard", {
+  value: {writeText: async (text) => { window.copied = text; }},
+});
+"""
+TEXT = 'node => [...node.querySelectorAll(".part.text")].map(part => part.textContent).join("")'
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """Chromium; without one the test is skipped, except where nobody would notice."""
+    program = chromium.find()
+    if program is None:
+        reason = "no Chromium here (Debian, Ubuntu: apt install chromium)"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[*root, *ARGUMENTS], timeout=PATIENCE * 1000
+        )
+        yield browser
+        browser.close()
+
+
+class Road:
+    """The network between a browser and the service: it can be cut, and mended."""
+
+    def __init__(self, url: str) -> None:
+        self._target = (urlsplit(url).hostname, urlsplit(url).port)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: set[socket.socket] = set()
+        self._whole = True
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.cut()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def cut(self) -> None:
+        """Every connection breaks, and so does every new one."""
+        self._whole = False
+        for end in list(self._open):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        """New connections hold again."""
+        self._whole = True
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                threading.Thread(target=self._join, args=(near,), daemon=True).start()
+
+    def _join(self, near: socket.socket) -> None:
+        with near, suppress(OSError):
+            if not self._whole:
+                return
+            with socket.create_connection(self._target) as far:
+                ends = {near, far}
+                self._open |= ends
+                back = threading.Thread(target=_carry, args=(far, near), daemon=True)
+                back.start()
+                _carry(near, far)
+                back.join()
+                self._open -= ends
+
+
+def _carry(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass
+class Person:
+    """One profile of a browser, and everything in it that should never have happened."""
+
+    context: BrowserContext
+    url: str
+    mishaps: list[str] = field(default_factory=list)
+    streams: int = 0
+
+    @classmethod
+    def of(cls, browser: Browser, url: str, **options: Any) -> Self:
+        """A new profile, looking at the service at `url`."""
+        options = {"viewport": {"width": 900, "height": 700}} | options
+        context = browser.new_context(**options)
+        context.set_default_timeout(PATIENCE * 1000)
+        context.add_init_script(CLIPBOARD)
+        person = cls(context, url)
+        context.on("request", lambda request: person.saw(request.url))
+        context.on("weberror", lambda error: person.mishaps.append(str(error.error)))
+        context.on("console", lambda message: person.heard(message.text))
+        context.on("dialog", person.was_asked)
+        return person
+
+    def saw(self, url: str) -> None:
+        """A request: to us, or it is a mishap."""
+        if not url.startswith((self.url, "data:")):
+            self.mishaps.append(url)
+        self.streams += "/stream?" in url
+
+    def was_asked(self, dialog: Dialog) -> None:
+        """A dialog of the browser: the page has none."""
+        self.mishaps.append(dialog.message)
+        dialog.dismiss()
+
+    def heard(self, text: str) -> None:
+        """A line in the console; a lost connection is no mishap."""
+        if "Failed to load resource" not in text and "net::ERR" not in text:
+            self.mishaps.append(text)
+
+    def open(self, path: str = "/") -> "Tab":
+        """A new tab."""
+        page = self.context.new_page()
+        page.goto(self.url + path)
+        return Tab(page)
+
+
+@dataclass
+class Tab:
+    """The page, in the words of who uses it."""
+
+    page: Page
+
+    @property
+    def path(self) -> str:
+        """Where it is: what a bookmark would keep."""
+        return re.sub(r"^\w+://[^/]+", "", self.page.url)
+
+    def ask(self, question: str) -> None:
+        """Type it, press Enter."""
+        self.page.locator("#question").fill(question)
+        self.page.locator("#question").press("Enter")
+
+    def answer_to(self, question: str) -> str:
+        """Ask, and read the whole answer."""
+        before = self.answers.count()
+        self.ask(question)
+        expect(self.answers).to_have_count(before + 1)
+        return self.finished()
+
+    def press(self, name: str, within: Locator | None = None) -> None:
+        """Press the button of that name."""
+        (within or self.page).get_by_role("button", name=name, exact=True).click()
+
+    @property
+    def questions(self) -> Locator:
+        """What was asked, on this branch."""
+        return self.page.locator(".message.user:visible")
+
+    @property
+    def answers(self) -> Locator:
+        """The answers, on this branch."""
+        return self.page.locator(".message.assistant:visible")
+
+    @property
+    def answer(self) -> Locator:
+        """The last answer."""
+        return self.answers.last
+
+    def written(self, characters: int = 1) -> str:
+        """The last answer's text, once so much of it is shown."""
+        self.answer.wait_for()
+        self.page.wait_for_function(
+            "least => [...document.querySelectorAll('.assistant')].at(-1)?.dataset.length >= least",
+            arg=characters,
+        )
+        expect(self.answer.locator(".part").first).not_to_be_empty()
+        return text_of(self.answer)
+
+    def finished(self, status: str = "DONE") -> str:
+        """The last answer's text once it has ended so, every character of it proven."""
+        expect(self.answer).to_have_attribute("data-status", status)
+        expect(self.answer).to_have_attribute("data-proof", "ok")
+        return text_of(self.answer)
+
+    def copied(self, message: Locator) -> str:
+        """What its Copy button copies."""
+        self.press("Copy", message)
+        self.page.wait_for_function("window.copied !== null")
+        return str(self.page.evaluate("[window.copied, window.copied = null][0]"))
+
+    def close(self) -> None:
+        """As a person does: the page is not asked."""
+        self.page.close()
+
+
+def text_of(message: Locator) -> str:
+    """Its text as it stands in the page."""
+    return str(message.evaluate(TEXT))

@@ -1,0 +1,466 @@
+"""The page in a real Chromium: whatever happens, the text is there, to the character."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from local import scripted
+from local.programs import Web, Worker
+from tests.client import Client
+from tests.end_to_end.browser import Person, Road, Tab, launched, text_of
+from tests.rig import Rig
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+Meet = Callable[..., Person]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all stories."""
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def meet(browser: Browser) -> Iterator[Meet]:
+    """Make people; when the story is over nothing may have happened to them."""
+    with ExitStack() as stack:
+        people: list[Person] = []
+
+        def meet(web: Web | Road, **options: Any) -> Person:
+            people.append(Person.of(browser, web.url, **options))
+            stack.callback(people[-1].context.close)
+            return people[-1]
+
+        yield meet
+        assert [person.mishaps for person in people] == [[] for _ in people]
+
+
+@pytest.fixture
+def tab(meet: Meet, web: Web) -> Tab:
+    """A person's first tab."""
+    return meet(web).open()
+
+
+def lengthy(characters: int, tag: str, rate: float = 300) -> str:
+    """A question whose answer takes its time."""
+    steps = (scripted.long(characters, rate=rate), scripted.finish(), scripted.usage())
+    return scripted.script(*steps, scripted.done(), tag=tag)
+
+
+def gated(before: str, gate: str, after: str) -> str:
+    """A question whose answer waits in the middle."""
+    steps = (scripted.say(before), scripted.hold(gate), scripted.say(after))
+    return scripted.script(*steps, scripted.finish(), scripted.usage(), scripted.done())
+
+
+def quick(text: str) -> str:
+    """A question that is answered at once."""
+    return scripted.script(scripted.say(text), scripted.finish(), scripted.done())
+
+
+def told(question: str) -> str:
+    """What the answer to a question says."""
+    return scripted.expected(question).text
+
+
+# --- going away and coming back ------------------------------------------------------------------
+
+
+def test_the_tab_is_closed_while_it_writes_and_it_is_here(meet: Meet, web: Web) -> None:
+    person, question = meet(web), lengthy(1500, "close")
+    tab = person.open()
+
+    tab.ask(question)
+    begun = tab.written(50)
+    assert told(question).startswith(begun)
+    expect(tab.answer).to_have_attribute("data-status", "STREAMING")
+    assert tab.page.title().startswith("● ")
+    place = tab.path
+    tab.close()
+    back = person.open(place)
+
+    expect(back.answers).to_have_count(1)
+    assert back.finished() == told(question)
+    assert back.copied(back.answer) == told(question)
+    assert text_of(back.questions) == question
+    assert "22 tokens" in back.answer.inner_text()
+    assert not back.page.title().startswith("● ")
+
+
+def test_an_answer_finished_meanwhile_is_complete(meet: Meet, web: Web, client: Client) -> None:
+    question = quick("Nobody looks at this one while it is written.")
+    answer = client.ask(question)
+    place = client.message(answer)["conversation_id"]
+    client.ended(answer)
+
+    tab = meet(web).open(f"/c/{place}")
+
+    assert tab.finished() == told(question)
+
+
+def test_a_stream_cut_every_second_shows_one_whole_message(rig: Rig, meet: Meet) -> None:
+    web = rig.web(OUTLIVE_STREAM_MAX_SECONDS="1")
+    with rig.gone(web):
+        person, question = meet(web), lengthy(3000, "cut")
+        tab = person.open()
+
+        tab.ask(question)
+
+        assert tab.finished() == told(question)
+        assert person.streams >= 6
+        expect(tab.answers).to_have_count(1)
+        expect(tab.page.locator("#connection")).to_have_attribute("data-state", "good")
+
+
+def test_a_killed_web_process_and_a_killed_master_cost_nothing(rig: Rig, meet: Meet) -> None:
+    web = rig.web()
+    with rig.gone(web):
+        question = lengthy(1800, "kill")
+        tab = meet(web).open()
+        tab.ask(question)
+
+        tab.written(200)
+        processes = children(web.pid)
+        assert len(processes) >= 2
+        for process in processes:  # one of them holds the connection
+            os.kill(process, signal.SIGKILL)
+        tab.written(700)
+        web.kill()
+        web.start().wait()
+
+        assert tab.finished() == told(question)
+        expect(tab.answers).to_have_count(1)
+
+
+def test_the_network_breaks_and_is_mended(rig: Rig, meet: Meet, web: Web) -> None:
+    with Road(web.url) as road:
+        question = gated("Before the tunnel. " * 5, "tunnel", "And after it. " * 20)
+        tab = meet(road).open()
+        tab.ask(question)
+        tab.written(50)
+        connection = tab.page.locator("#connection")
+
+        road.cut()
+        expect(connection).to_have_text("Reconnecting…")
+        rig.scripted.release("tunnel")
+        [record] = rig.scripted.wait_requests(1, contains=question, ended=True)
+        assert record.ended == "whole"
+        expect(tab.answer).to_have_attribute("data-status", "STREAMING")
+        road.mend()
+
+        assert tab.finished() == told(question)
+        expect(connection).to_have_attribute("data-state", "good")
+        expect(tab.answers).to_have_count(1)
+
+
+def test_the_browser_goes_offline_and_is_back(rig: Rig, meet: Meet, web: Web) -> None:
+    person, question = meet(web), gated("Before take-off. ", "flight", "After landing. " * 20)
+    tab = person.open()
+    tab.ask(question)
+    tab.written()
+    connection = tab.page.locator("#connection")
+
+    person.context.set_offline(True)
+    expect(connection).to_have_attribute("data-state", "offline")
+    rig.scripted.release("flight")
+    person.context.set_offline(False)
+
+    assert tab.finished() == told(question)
+    expect(connection).to_have_attribute("data-state", "good")
+
+
+def test_a_question_asked_while_the_server_is_down_is_asked_once(rig: Rig, meet: Meet) -> None:
+    web = rig.web()
+    with rig.gone(web), Client(web.url) as client:
+        person, question = meet(web), quick("Yes, somebody is here.")
+        tab = person.open()
+        expect(tab.page.locator("#empty")).to_be_visible()
+
+        web.kill()
+        tab.ask(question)
+        expect(tab.page.locator(".promised")).to_contain_text(question)
+        tab.close()  # not even this loses it
+        web.start().wait()
+        back = person.open()
+
+        assert back.finished() == told(question)
+        found = client.http.get("/api/conversations").json()["items"]
+        assert [one["title"] for one in found].count(question[:60]) == 1
+        back.page.reload()
+        assert back.finished() == told(question)
+
+
+def test_what_was_typed_survives_a_reload(tab: Tab) -> None:
+    tab.page.locator("#question").fill("half a thou")
+
+    tab.page.reload()
+
+    expect(tab.page.locator("#question")).to_have_value("half a thou")
+    tab.page.keyboard.press("Escape")
+    tab.page.locator("#question").press("Shift+Enter")
+    expect(tab.page.locator("#question")).to_have_value("half a thou\n")
+
+
+def test_two_tabs_follow_one_conversation(rig: Rig, meet: Meet, web: Web) -> None:
+    person = meet(web)
+    first = person.open()
+    question = gated("Both see this", "both", " and this.")
+    first.ask(question)
+    first.written()
+    elsewhere = meet(web).open(first.path)  # another device
+    second = person.open(first.path)
+
+    for tab in (first, second, elsewhere):
+        assert tab.written() == "Both see this"
+    rig.scripted.release("both")
+    for tab in (first, second, elsewhere):
+        assert tab.finished() == told(question)
+
+    assert second.answer_to(quick("More.")) == "More."
+    expect(first.answers).to_have_count(2)  # the same browser: at once
+    assert first.finished() == "More."
+    elsewhere.page.evaluate("window.dispatchEvent(new Event('focus'))")
+    expect(elsewhere.answers).to_have_count(2)
+
+
+# --- Stop, Retry, Continue, Edit -----------------------------------------------------------------
+
+
+def test_stop_keeps_what_is_there_and_continue_goes_on(rig: Rig, tab: Tab) -> None:
+    question = gated("As far as this.", "stop-1", " Never said.")
+    tab.ask(question)
+    tab.written(15)
+
+    tab.press("Stop")
+
+    assert tab.finished("CANCELLED") == "As far as this."
+    expect(tab.answer.locator(".state")).to_have_text("Stopped")
+    expect(tab.answer).to_contain_text("about 4 tokens")
+    tab.press("Continue", tab.answer)
+    expect(tab.answers).to_have_count(2)
+    assert tab.finished() == told("Please continue exactly where you stopped.")
+    assert text_of(tab.answers.first) == "As far as this."
+
+
+def test_retry_is_another_answer_and_the_old_one_stays(rig: Rig, tab: Tab) -> None:
+    question = gated("The same words", "retry", ", again.")
+    tab.ask(question)
+    tab.written()
+    tab.press("Stop")
+    tab.finished("CANCELLED")
+
+    rig.scripted.release("retry")
+    tab.press("Retry", tab.answer)
+
+    expect(tab.answer.locator(".place")).to_have_text("2/2")
+    assert tab.finished() == told(question)
+    expect(tab.answers).to_have_count(1)
+    tab.press("Previous version", tab.answer)
+    assert tab.finished("CANCELLED") == "The same words"
+    expect(tab.answer.locator(".place")).to_have_text("1/2")
+    tab.page.reload()  # the address names the branch
+    assert tab.finished("CANCELLED") == "The same words"
+    tab.press("Next version", tab.answer)
+    assert tab.finished() == told(question)
+
+
+def test_edit_asks_differently_beside_the_first_question(tab: Tab) -> None:
+    one, two, better = quick("One."), quick("Two."), quick("Better.")
+    tab.answer_to(one)
+    tab.answer_to(two)
+
+    tab.press("Edit", tab.questions.first)
+    editor = tab.page.get_by_label("Edit your question")
+    expect(editor).to_have_value(one)
+    editor.fill(better)
+    editor.press("Escape")
+    expect(editor).to_have_value(better)
+    editor.press("Enter")
+
+    expect(tab.questions).to_have_count(1)
+    expect(tab.answers).to_have_text(re.compile("Better."))
+    assert (text_of(tab.questions), tab.finished()) == (better, "Better.")
+    tab.press("Previous version", tab.questions.first)
+    expect(tab.answers).to_have_count(2)
+    assert (text_of(tab.answers.first), tab.finished()) == ("One.", "Two.")
+
+
+def test_a_failed_answer_says_why_and_can_be_tried_again(tab: Tab) -> None:
+    tab.ask(scripted.script(scripted.say("Half of it"), scripted.cut()))
+
+    assert tab.finished("ERROR") == "Half of it"
+
+    assert len(tab.answer.locator(".state").inner_text().split()) > 3
+    tab.press("Retry", tab.answer)
+    expect(tab.answer.locator(".place")).to_have_text("2/2")
+
+
+def test_a_length_limit_is_no_end(tab: Tab) -> None:
+    tab.ask(scripted.script(scripted.say("And so on"), scripted.finish("length"), scripted.done()))
+
+    tab.finished()
+
+    expect(tab.answer.locator(".state")).to_have_text("Cut off at the length limit")
+    expect(tab.answer.get_by_role("button", name="Continue")).to_be_visible()
+
+
+def test_a_question_waits_visibly_for_a_worker(
+    meet: Meet, web: Web, long_lived_worker: Worker
+) -> None:
+    long_lived_worker.kill()
+    tab = meet(web).open()
+
+    tab.ask(quick("Here I am."))
+
+    expect(tab.answer.locator(".state")).to_have_text("Waiting for a worker")
+    expect(tab.answer).to_have_attribute("data-status", "SENDING")
+    long_lived_worker.start().wait()
+    assert tab.finished() == "Here I am."
+    expect(tab.answer.locator(".state")).to_be_empty()
+
+
+# --- what is written -----------------------------------------------------------------------------
+
+AWKWARD = (
+    "e\u0301 \U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001d11e你好\u2028line\u2029para\r\n"
+    "cr\rlf\n\n\n שלום \u202eback\u202c \ufeffbom \u0000nul\t**bold** `co*de` *em* ~~~\n"
+    "# head\n\n- one\n  1. two\n- three\n\n```py\nif a < b:\n\treturn '\U0001f600'\n```\nend  \n"
+)
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_every_character_survives_frames_and_markdown(tab: Tab, chunk: int) -> None:
+    said = scripted.say(AWKWARD * 3, chunk=chunk, escaped=True, split_pairs=True)
+    question = scripted.script(said, scripted.finish(), scripted.done(), tag=str(chunk))
+
+    assert tab.answer_to(question) == told(question)
+    assert tab.answer.get_attribute("data-length") == str(len(told(question)))
+    assert tab.copied(tab.answer) == told(question)
+    expect(tab.answer.locator("strong").first).to_be_visible()
+    tab.page.reload()
+    assert tab.finished() == told(question)
+
+
+def test_thoughts_are_their_own_part_and_fold_away(rig: Rig, tab: Tab) -> None:
+    thoughts = "First \U0001f9e0 the Moon."
+    steps = (scripted.reasoning(thoughts), scripted.hold("think"), scripted.say("The Moon."))
+    tab.ask(scripted.script(*steps, scripted.finish(), scripted.done()))
+    thinking = tab.page.locator(".part.reasoning")
+
+    expect(thinking).to_be_visible()
+    expect(thinking).to_have_text(thoughts)
+    rig.scripted.release("think")
+
+    assert tab.finished() == "The Moon."
+    expect(thinking).to_be_hidden()
+    assert tab.copied(tab.answer) == "The Moon."
+    tab.page.get_by_text("Thoughts").click()
+    expect(thinking).to_have_text(thoughts)
+
+
+def test_markup_in_a_question_or_an_answer_is_text(tab: Tab) -> None:
+    evil = (
+        "<script>alert(1)</script><img src=http://example.invalid/x onerror=alert(2)>"
+        "<iframe src=//example.invalid></iframe>[go](javascript:alert(3)) </article>\n\n"
+        "```<b>\n<svg onload=alert(4)>\n```\n**<u>bold</u>**"
+    )
+
+    assert tab.answer_to(quick(evil)) == evil
+    tab.ask(evil)
+    expect(tab.questions).to_have_count(2)
+    assert text_of(tab.questions.last) == evil
+    assert tab.page.locator("body :is(iframe, svg, u, b, script, main img)").count() == 0
+    tab.page.reload()
+    expect(tab.answers).to_have_count(2)
+    assert text_of(tab.answers.first) == evil
+
+
+# --- around it -----------------------------------------------------------------------------------
+
+
+def test_conversations_are_listed_renamed_and_deleted(meet: Meet, web: Web, client: Client) -> None:
+    for number in range(35):
+        client.conversation(title=f"Number {number}")
+    tab = meet(web).open()
+    listed = tab.page.locator("#conversations li")
+
+    expect(listed).to_have_count(30)
+    expect(listed.first).to_contain_text("Number 34")
+    tab.press("Older")
+    expect(tab.page.get_by_role("link", name="Number 3", exact=True)).to_be_visible()
+    tab.page.get_by_role("link", name="Number 33", exact=True).click()
+    expect(tab.page.locator("h1")).to_have_text("Number 33")
+    tab.press("Rename Number 33")
+    tab.page.get_by_label("Name", exact=True).fill("Another name")
+    tab.page.keyboard.press("Enter")
+    expect(tab.page.locator("h1")).to_have_text("Another name")
+    tab.press("Delete Another name")
+    tab.page.keyboard.press("Escape")
+    expect(tab.page.get_by_role("link", name="Another name")).to_be_visible()
+    tab.press("Delete Another name")
+    tab.press("Delete")
+    expect(tab.page.get_by_role("link", name="Another name")).to_have_count(0)
+    expect(tab.page.locator("#empty")).to_be_visible()
+    tab.page.go_back()
+    expect(tab.page.locator("#notice")).to_have_text("This conversation is gone.")
+
+
+def test_a_reader_who_scrolled_up_is_left_alone(rig: Rig, tab: Tab) -> None:
+    tab.ask(gated("\n\n".join(f"Line {n}" for n in range(60)), "scroll", "\n\nmore" * 20))
+    tab.written(500)
+    place = "document.getElementById('scroll').scrollTop"
+    tab.page.wait_for_function(f"{place} > 300")
+
+    tab.page.mouse.move(450, 300)
+    tab.page.mouse.wheel(0, -600)
+    latest = tab.page.get_by_role("button", name="↓ Latest")
+    expect(latest).to_be_visible()
+    tab.page.wait_for_function(
+        f"new Promise(r => {{ const a = {place};"
+        f" requestAnimationFrame(() => requestAnimationFrame(() => r(a === {place}))) }})"
+    )
+    before = tab.page.evaluate(place)
+    rig.scripted.release("scroll")
+    tab.finished()
+
+    assert tab.page.evaluate(place) == before
+    latest.click()
+    expect(latest).to_be_hidden()
+    expect(tab.page.get_by_text("more").last).to_be_in_viewport()
+
+
+def test_a_phone_shows_all_of_it_in_its_width(meet: Meet, web: Web) -> None:
+    phone = {"viewport": {"width": 360, "height": 640}, "has_touch": True, "is_mobile": True}
+    tab = meet(web, **phone, color_scheme="dark").open()
+    tab.page.locator("#question").fill(quick(f"```\n{'wide ' * 60}\n```\n{'W' * 300}"))
+    tab.press("Send")
+    tab.finished()
+
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+    assert tab.page.evaluate("document.getElementById('scroll').scrollWidth") <= 360
+    expect(tab.page.locator("#side")).to_be_hidden()
+    tab.press("Conversations")
+    expect(tab.page.locator("#side")).to_be_visible()
+    tab.page.get_by_role("link", name="New").click()
+    expect(tab.page.locator("#empty")).to_be_visible()
+    expect(tab.page.locator("#side")).to_be_hidden()
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    told = Path(f"/proc/{pid}/task/{pid}/children")  # small images have no `ps`
+    if told.exists():
+        return [int(child) for child in told.read_text().split()]
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True)
+    pairs = [line.split() for line in listed.stdout.decode().splitlines()]
+    return [int(child) for child, parent in pairs if int(parent) == pid]
