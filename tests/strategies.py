@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from shared.body import Body, Delta, Meta
 
 
-def thorough(examples: int) -> settings:
-    """So many examples; a busy machine is no reason to fail."""
+def thorough(examples: int, steps: int = 50) -> settings:
+    """So many examples (of so many steps); a busy machine is no reason to fail."""
     return settings(
-        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
     )
 
 
