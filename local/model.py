@@ -7,7 +7,10 @@ OpenAI-compatible server out of the xllamacpp wheel. It runs as a process of its
 """
 
 import argparse
+import ctypes
+import os
 import sys
+import sysconfig
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +28,8 @@ STREAMS = 4
 #: Tokens read between two looks at the connection, so that Stop works while a prompt is read.
 BATCH = 256
 
+_LIBGOMP = "libgomp.so.1"
+
 
 class Model(Server):
     """The model's server. It has no state but its port."""
@@ -36,6 +41,7 @@ class Model(Server):
         directory.mkdir(parents=True, exist_ok=True)
         self.log = log or directory / "model.log"
         self.port = memory.address(directory / "server.json", port).port
+        self.directory = directory
 
     @property
     def url(self) -> str:
@@ -43,7 +49,8 @@ class Model(Server):
 
     def command(self) -> Command:
         port = str(self.port)
-        return Command([sys.executable, "-m", "local.model", "--port", port], self.log)
+        env = _openmp(self.directory)
+        return Command([sys.executable, "-m", "local.model", "--port", port], self.log, env=env)
 
     def ready(self) -> bool:
         """The server listens at once and says 503 until the model is loaded."""
@@ -61,6 +68,32 @@ def _weights() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return next(Path(spec.origin).parent.glob("*.gguf"))
+
+
+def _openmp(directory: Path) -> dict[str, str]:
+    """The environment in which llama.cpp finds GCC's OpenMP runtime, which small images lack.
+
+    The pykdtree wheel brings one under a name of its own; a link gives it the usual one.
+    """
+    if sys.platform != "linux" or _loads(_LIBGOMP):
+        return {}
+    link = directory.resolve() / "lib" / _LIBGOMP
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(next(_site_packages().glob("pykdtree.libs/libgomp-*")))
+    return {"LD_LIBRARY_PATH": f"{link.parent}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")}
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _site_packages() -> Path:
+    return Path(sysconfig.get_path("platlib"))
 
 
 def serve(port: int) -> None:
