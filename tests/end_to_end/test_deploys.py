@@ -1,0 +1,147 @@
+"""Deploys under load: the successors are there first, and nobody's answer is cut."""
+
+import signal
+from collections import Counter
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from local.programs import Program, Web, Worker
+from local.scripted import done, finish, hold, say, script, usage
+from tests.client import Client
+from tests.rig import Rig, eventually
+from tests.stories import NEVER, Crowd, Watch, ending, following, hire, told
+
+DEPLOYS, PEOPLE = 20, 6
+#: Seconds within which a reader who was sent away is back.
+BACK = 2.0
+#: Seconds in which a drained process has gone: the longest answer, and web's own goodbyes.
+GONE = 15.0
+
+
+def _went_well(answers: list[dict[str, Any]]) -> None:
+    """Nobody has noticed more than a reconnect."""
+    assert Counter((one["status"], one["code"]) for one in answers).keys() == {("DONE", None)}
+    assert all(one["exact"] for one in answers)
+    assert max(one["away"] for one in answers) < BACK
+    assert [one["refusals"] for one in answers if one["refusals"]] == []
+
+
+def test_twenty_deploys_of_worker_and_web_cut_no_answer(rig: Rig, nobody: None) -> None:
+    with ExitStack() as staff:
+        web: Web = rig.web(WEB_CONCURRENCY="1")
+        worker: Worker = hire(rig)
+        staff.enter_context(ending(web, worker.wait()))
+        before: list[Program] = []
+        crowd = staff.enter_context(Crowd(web.url, PEOPLE))
+
+        for _ in range(DEPLOYS):
+            # when: the successors take work, the old ones are told to stop
+            new_web, new_worker = web.successor().start(), hire(rig)
+            staff.enter_context(ending(new_web, new_worker))
+            new_web.wait()
+            new_worker.wait()
+            for old in (web, worker):
+                old.signal(signal.SIGTERM)
+                before.append(old)
+            web, worker = new_web, new_worker
+
+        # then: they finish what they have begun and go by themselves
+        eventually(lambda: not any(old.alive() for old in before), GONE)
+        assert [old.pid for old in before if old.crashed()] == []
+        answers = crowd.leave()
+
+    _went_well(answers)
+    assert len(answers) > DEPLOYS * PEOPLE / 3
+    assert sum(one["connections"] > 1 for one in answers) > DEPLOYS  # the deploys were felt
+
+
+def test_a_drain_has_a_limit_and_the_successor_takes_what_was_not_begun(
+    rig: Rig, nobody: None, client: Client
+) -> None:
+    # given: one answer is half written, of the other nothing was shown
+    half = script(say("Half of it"), hold(NEVER), say(", and all."), finish(), done())
+    none = script(hold("drain"), say("All of it."), finish(), usage(), done(), tag="drained")
+    old = hire(rig, OUTLIVE_DRAIN_SECONDS="1").wait()
+    begun, waiting = client.ask(half), client.ask(none)
+    client.shown(begun, 10)
+    rig.scripted.wait_held("drain")
+    successor = hire(rig)
+    readings = [client.read(answer) for answer in (begun, waiting)]
+    with ending(old, successor):
+        successor.wait()
+        with following(*readings):
+            # when
+            watch = Watch()
+            old.signal(signal.SIGTERM)
+
+            # then: it goes after its limit
+            eventually(lambda: not old.alive(), 5)
+            assert watch.seconds >= 1
+            assert not old.crashed()
+            rig.scripted.wait_requests(2, contains=none)
+            rig.scripted.release("drain")
+
+    # and says what became of each
+    assert told(readings[0], client.message(begun)) == ("ERROR", "worker_shutdown")
+    assert readings[0].text == "Half of it"
+    sentence = "This answer was interrupted by a deploy; what was written is kept."
+    assert client.message(begun)["error"]["message"] == sentence
+    assert told(readings[1], client.message(waiting)) == ("DONE", None)
+    assert readings[1].text == "All of it."
+    assert [reading.connections for reading in readings] == [1, 1]
+
+
+def test_a_drained_worker_takes_nothing_new(rig: Rig, nobody: None, client: Client) -> None:
+    running = script(say("Wait"), hold("old work"), say(" for me."), finish(), done())
+    old = hire(rig).wait()
+    answer = client.ask(running)
+    client.shown(answer, 4)
+    with ending(old, successor := hire(rig).wait()):
+        old.signal(signal.SIGTERM)
+        eventually(lambda: "Warm shutdown" in rig.logs())
+
+        later = [client.ask(script(say("New."), finish(), done(), tag=str(n))) for n in range(8)]
+        owners = {client.ended(one)["status"] for one in later}
+        rig.scripted.release("old work")
+
+        assert owners == {"DONE"}
+        assert client.ended(answer)["text"] == "Wait for me."
+        eventually(lambda: not old.alive())
+        assert successor.alive()
+
+
+def test_web_sends_its_readers_on_and_goes(rig: Rig, client: Client, worker: Worker) -> None:
+    question = script(say("To be"), hold("two webs"), say(" continued."), finish(), done())
+    old = rig.web(WEB_CONCURRENCY="1")
+    with ending(old, successor := old.successor()):
+        answer = client.ask(question)
+        reading = client.read(answer, old.url)
+        reading.urls.remove(client.url)
+        with reading.open() as connection:
+            events = connection.events()
+            while reading.text != "To be":
+                reading.take(next(events))
+
+            # when: there is a successor, and the old one is told to stop
+            successor.start().wait()
+            watch = Watch()
+            old.signal(signal.SIGTERM)
+
+            # then: the stream is closed in order, behind a `retry:`
+            assert list(events) == []
+            assert watch.seconds < 1
+            assert connection.decoder.retry is not None
+            assert connection.decoder.retry < 1000 * BACK
+
+        rig.scripted.release("two webs")
+        assert told(reading.to_end(), client.message(answer)) == ("DONE", None)
+        assert reading.connections == 2
+        eventually(lambda: not old.alive(), GONE)
+
+
+@pytest.fixture
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The environment for an `outlive up` of our own."""
+    return monkeypatch

@@ -1,0 +1,164 @@
+"""A worker that stands still beyond its lease and comes back: nobody listens to it any more."""
+
+import signal
+from uuid import UUID
+
+from local import scripted
+from local.programs import Web, Worker
+from local.scripted import done, finish, hold, long, say, script, usage
+from shared import messages
+from shared.body import Delta
+from shared.lifecycle import Status
+from shared.livelog import LiveLog, Outcome, Publication
+from shared.messages import Ending, Save
+from tests.client import Client
+from tests.rig import Rig, eventually
+from tests.stories import NEVER, Watch, ending, following, hire, only_request, told
+
+QUICK = {
+    "OUTLIVE_LEASE_SECONDS": "2",
+    "OUTLIVE_HEARTBEAT_SECONDS": "0.5",
+    "OUTLIVE_SWEEP_SECONDS": "0.5",
+}
+ANSWERS = 5
+TALKS_ON, COMPLETE = (hold(NEVER),), (finish(), usage(), done())
+
+
+def _row(rig: Rig, answer: str) -> dict[str, object]:
+    [row] = rig.rows("SELECT * FROM messages WHERE id = CAST(:id AS uuid)", id=answer)
+    return dict(row._mapping)
+
+
+def _lost(rig: Rig) -> int:
+    """Generations that their worker has given up because they were no longer its own."""
+    return rig.logs().count('"status": "LOST"')
+
+
+def _pieces(rig: Rig) -> int:
+    return int(rig.rows("SELECT count(*) FROM pieces")[0][0])
+
+
+def test_what_a_revived_worker_still_wants_to_say_is_refused(
+    rig: Rig, nobody: None, client: Client, other_web: Web
+) -> None:
+    # given: several answers of one worker, their readers, and another worker
+    questions = [
+        script(long(300, seed=n), hold("stiff"), long(2000, seed=n + 9), *tail, tag=f"zombie {n}")
+        for n, tail in enumerate([TALKS_ON, COMPLETE] * 3)
+    ]
+    lost = _lost(rig)
+    frozen = hire(rig, **QUICK).wait()
+    answers = [client.ask(question) for question in questions]
+    for answer in answers:
+        client.shown(answer, 300)
+    owners = [str(_row(rig, answer)["owner"]) for answer in answers]
+    other = hire(rig, **QUICK)
+    readings = [client.read(answer, other_web.url) for answer in answers]
+    with ending(frozen, other):
+        other.wait()
+        with following(*readings):
+            # when: it stands still for longer than its lease, while the model talks on
+            frozen.signal(signal.SIGSTOP)
+            rig.scripted.release("stiff")
+        ended = {answer: client.message(answer) for answer in answers}
+        rows = {answer: _row(rig, answer) for answer in answers}
+        logs = {answer: _log(rig).read(UUID(answer)) for answer in answers}
+        watch = Watch()
+        frozen.signal(signal.SIGCONT)
+
+        # then: it lets go of the model soon, whether that has come to its end meanwhile or not
+        for question in questions[::2]:
+            assert only_request(rig, question, ended=True).ended == "client_closed"
+        assert watch.seconds < 2
+        eventually(lambda: _lost(rig) == lost + len(questions))
+        for question, reading in zip(questions, readings, strict=True):
+            answer = reading.message_id
+            assert told(reading, ended[answer]) == ("ERROR", "worker_lost")
+            assert scripted.expected(question).text.startswith(reading.text)
+            assert client.message(answer) == ended[answer]
+            assert _row(rig, answer) == rows[answer]
+            assert _log(rig).read(UUID(answer)) == logs[answer]
+        assert _pieces(rig) == 0
+
+        # and each of its doors is shut, whatever it tries
+        for answer, owner in zip(answers, owners, strict=True):
+            _every_write_is_refused(rig, answer, owner, ended[answer]["length"])
+
+        # but it is as good as any other worker for what comes next
+        other.kill()
+        again = client.ask(script(say("Good as new."), finish(), usage(), done()))
+        assert client.ended(again)["text"] == "Good as new."
+
+
+def _log(rig: Rig) -> LiveLog:
+    return LiveLog(rig.redis.url, 60)
+
+
+def _every_write_is_refused(rig: Rig, answer: str, owner: str, length: int) -> None:
+    message_id, first = UUID(answer), 1
+    delta = Delta(length, 0, "text", "from the grave")
+    for force in (False, True):
+        said = Publication(message_id, first, [delta], 0, force)
+        assert _log(rig).publish([said]) == [Outcome.FENCED]
+    save = Save(message_id, first, length, (delta,))
+    assert messages.save(rig.db, owner, 15, [save]) == {}
+    assert not messages.finish(rig.db, owner, save, Ending(Status.DONE, "stop"))
+    assert not messages.release(rig.db, owner, message_id, first, 60)
+    assert messages.standing(rig.db, owner, [message_id]) == {}
+
+
+def test_an_answer_frozen_before_its_first_character_is_written_once_by_another(
+    rig: Rig, nobody: None, client: Client, other_web: Web
+) -> None:
+    # given: nothing was shown yet
+    questions = [
+        script(hold("ice"), say(f"Only once, {n}."), finish(), usage(), done(), tag="ice")
+        for n in range(ANSWERS)
+    ]
+    lost = _lost(rig)
+    frozen = hire(rig, **QUICK).wait()
+    answers = [client.ask(question) for question in questions]
+    rig.scripted.wait_held("ice", ANSWERS)
+    other = hire(rig, **QUICK)
+    readings = [client.read(answer, other_web.url) for answer in answers]
+    with ending(frozen, other):
+        other.wait()
+        with following(*readings):
+            # when: the other worker has begun again, and the model answers them both
+            frozen.signal(signal.SIGSTOP)
+            rig.scripted.wait_held("ice", 2 * ANSWERS)
+            rig.scripted.release("ice")
+        ended = {answer: client.message(answer) for answer in answers}
+        logs = {answer: _log(rig).read(UUID(answer)) for answer in answers}
+        frozen.signal(signal.SIGCONT)
+        eventually(lambda: _lost(rig) == lost + ANSWERS)
+        rig.scripted.wait_requests(2 * ANSWERS, contains='"tag":"ice"', ended=True)
+
+        # then: one answer, from one of them
+        for question, reading in zip(questions, readings, strict=True):
+            answer = reading.message_id
+            assert told(reading, ended[answer]) == ("DONE", None)
+            assert reading.text == scripted.expected(question).text
+            assert reading.connections == 1
+            assert client.message(answer) == ended[answer]
+            assert _log(rig).read(UUID(answer)) == logs[answer]
+
+
+def test_a_worker_frozen_for_less_than_its_lease_goes_on(
+    rig: Rig, client: Client, worker: Worker
+) -> None:
+    question = script(say("A short"), hold("breath"), say(" breath."), finish(), usage(), done())
+    answer = client.ask(question)
+    client.shown(answer, 7)
+    reading = client.read(answer)
+
+    worker.signal(signal.SIGSTOP)
+    try:
+        rig.scripted.release("breath")
+        with reading.open() as connection:
+            reading.take(next(connection.events()))
+    finally:
+        worker.signal(signal.SIGCONT)
+
+    assert told(reading.to_end(), client.message(answer)) == ("DONE", None)
+    assert reading.text == "A short breath."
