@@ -76,6 +76,15 @@ def test_half_a_pair_waits_for_the_other_half() -> None:
     assert shown == ["a", "", "😀b"]
 
 
+@pytest.mark.parametrize("pair", ["\ud800\udc00", "\ud800\udfff", "\udbff\udc00", "\udbff\udfff"])
+def test_the_first_and_last_halves_are_halves_too(pair: str) -> None:
+    normaliser = Normaliser()
+
+    shown = [normaliser.feed(pair[0]), normaliser.feed(pair[1])]
+
+    assert shown == ["", by_utf16(pair)]
+
+
 @pytest.mark.parametrize(
     ("pieces", "shown"),
     [
