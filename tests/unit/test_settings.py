@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from shared.settings import Settings
 
@@ -116,6 +117,15 @@ def test_a_refusal_never_shows_a_value(
     assert name in told
     assert SECRET not in told
     assert "http" not in told.removeprefix("The environment")
+
+
+def test_not_even_the_error_itself_shows_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", SECRET)
+
+    with pytest.raises(ValidationError) as error:
+        Settings()
+
+    assert SECRET not in f"{error.value!r} {error.value}"
 
 
 def test_settings_in_a_log_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
