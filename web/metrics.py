@@ -2,8 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Gauge
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Gauge,
+    multiprocess,
+)
 from prometheus_client import generate_latest as exposed
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -42,11 +49,25 @@ def exposition(db: Database) -> tuple[bytes, str]:
     With PROMETHEUS_MULTIPROC_DIR, those of every process of this machine that shares it.
     """
     registry: CollectorRegistry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is not None:
+        _forget_the_dead(Path(folder))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     text = exposed(registry) + exposed(_of(_OpenMessages(db)))
     return text, CONTENT_TYPE_LATEST
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Gauges of processes that were killed together with who would have buried them."""
+    for file in folder.glob("gauge_live*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        except PermissionError:  # it lives, and is somebody else's
+            continue
 
 
 def _of(collector: Collector) -> CollectorRegistry:

@@ -85,6 +85,9 @@ class Readers:
 
     def _frames(self, reader: "_Reader") -> Iterator[bytes]:
         face, deadline = reader.face, time.monotonic() + self._max_seconds
+        # Who comes to a process that is leaving (it listens for another second) was spread out
+        # before, and may try again at once.
+        goodbye = RETRY_TIME_UP if self._hub.leaving else RETRY_SENT_AWAY
         yield face.retry(milliseconds(RETRY_CUT))
         while True:
             frames = reader.advance()
@@ -94,7 +97,7 @@ class Readers:
                 yield face.end(reader.end)
                 return
             if self._hub.leaving or reader.followed.gone:
-                yield face.retry(milliseconds(RETRY_SENT_AWAY))
+                yield face.retry(milliseconds(goodbye))
                 return
             left = deadline - time.monotonic()
             if left <= 0:
