@@ -174,7 +174,7 @@ class Connection:
             f"GET /api/messages/{message_id}/stream{query} HTTP/1.1\r\nHost: {where.netloc}\r\n"
             f"Accept: text/event-stream\r\n{header}\r\n".encode()
         )
-        self._buffer = b""
+        self._buffer = bytearray()
         self.decoder = Decoder()
         try:
             self.status, self.headers = self._head()
@@ -219,17 +219,16 @@ class Connection:
             return
         assert self.headers.get("transfer-encoding") == "chunked", self.headers
         while True:
-            while b"\r\n" not in self._buffer:
+            while (end := self._buffer.find(b"\r\n")) < 0:
                 self._more()
-            size, _, rest = self._buffer.partition(b"\r\n")
-            length = int(size, 16)
-            while len(rest) < length + 2:
+            begin, length = end + 2, int(self._buffer[:end], 16)
+            while len(self._buffer) < begin + length + 2:
                 self._more()
-                rest = self._buffer.partition(b"\r\n")[2]
-            self._buffer = rest[length + 2 :]
+            data = bytes(self._buffer[begin : begin + length])
+            del self._buffer[: begin + length + 2]
             if not length:
                 return
-            yield rest[:length]
+            yield data
 
     def _more(self) -> None:
         data = self.socket.recv(65536)

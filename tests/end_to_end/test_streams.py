@@ -1,0 +1,364 @@
+"""Responses that end before their answers do: by time, crash, deploy, or because a client went."""
+
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from local import scripted
+from local.programs import Web, Worker
+from local.scripted import done, finish, hold, long, script, usage
+from shared.sse import Decoder
+from tests.client import Client, Connection, Cut, Reading, new_id
+from tests.end_to_end.conftest import Fragile
+from tests.rig import Rig, children, eventually
+
+#: Seconds after which a reader who was sent away is back.
+BACK = 2.0
+#: Seconds for which a body without readers is kept.
+LINGER = 5.0
+
+
+def _is_exact(reading: Reading, question: str) -> bool:
+    return (
+        reading.text == scripted.expected(question).text
+        and reading.proven
+        and reading.end is not None
+        and reading.end["status"] == "DONE"
+    )
+
+
+def _log(rig: Rig) -> str:
+    return (rig.home / "log" / "web.log").read_text(errors="replace")
+
+
+@dataclass(frozen=True)
+class Held:
+    """An answer that waits for a word behind its first 100 characters."""
+
+    rig: Rig
+    id: str
+    question: str
+    name: str
+
+    def go_on(self) -> None:
+        """Let it be finished."""
+        self.rig.scripted.release(self.name)
+
+
+@contextmanager
+def _held(rig: Rig, client: Client) -> Iterator[Held]:
+    name = f"held {new_id()}"
+    question = script(long(100), hold(name), long(100, seed=1), finish(), usage(), done())
+    answer = client.ask(question)
+    client.shown(answer, 100)
+    try:
+        yield Held(rig, answer, question, name)
+    finally:
+        rig.scripted.release(name)
+        client.ended(answer)
+
+
+@pytest.fixture
+def held(rig: Rig, client: Client, worker: Worker) -> Iterator[Held]:
+    """See `Held`."""
+    with _held(rig, client) as held:
+        yield held
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+def test_responses_of_one_second_carry_an_answer_of_ten(rig: Rig, worker: Worker) -> None:
+    web = rig.web(OUTLIVE_STREAM_MAX_SECONDS="1")
+    question = script(long(1000, rate=100), finish(), usage(), done())
+    with rig.gone(web), Client(web.url) as client:
+        reading = client.read(client.ask(question))
+        longest = 0.0
+        while reading.end is None:
+            begun = time.monotonic()
+            with reading.open() as connection:
+                for event in connection.events():  # ends in order, never by a cut
+                    reading.take(event)
+                assert connection.decoder.retry is not None
+                if reading.end is None:
+                    assert connection.decoder.retry <= 250  # come back at once
+            longest = max(longest, time.monotonic() - begun)
+
+    assert _is_exact(reading, question)
+    assert reading.connections >= 9
+    assert longest < 3
+
+
+def test_a_quiet_stream_says_that_it_lives_without_ending_an_event(rig: Rig, held: Held) -> None:
+    web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.3")
+    with rig.gone(web), Reading(held.id, [web.url]).open(after=100) as connection:
+        begun, said = time.monotonic(), b""
+        for data in connection.body():
+            said += data
+            if said.count(b":") == 5:
+                break
+        seconds = time.monotonic() - begun
+        held.go_on()
+        first, *_, last = connection.events()
+
+    assert re.fullmatch(rb"retry: \d+\n(:\n){4}", said)
+    assert 4 * 0.3 - 0.1 < seconds < 8 * 0.3
+    assert (first.event, json.loads(first.data)["start"]) == ("delta", 100)
+    assert last.event == "end"
+
+
+# --- crash ---------------------------------------------------------------------------------------
+
+
+def test_a_killed_web_costs_its_readers_nothing(rig: Rig, web: Web, worker: Worker) -> None:
+    victim = rig.web()
+    questions = [script(long(500, rate=150, seed=n), finish(), done()) for n in range(10)]
+    with rig.gone(victim), Client(web.url) as client, ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(client.ask, questions))
+        readings = [Reading(answer, [web.url]) for answer in answers]
+
+        def read(reading: Reading) -> Reading:
+            try:
+                with reading.open(url=victim.url) as connection:
+                    for event in connection.events():
+                        reading.take(event)
+            except (Cut, OSError):
+                assert reading.end is None
+                return reading.to_end()
+            raise AssertionError("was never cut")
+
+        read_to_end = [pool.submit(read, reading) for reading in readings]
+        eventually(lambda: all(len(reading.text) > 50 for reading in readings))
+        victim.kill()
+
+        for future, question in zip(read_to_end, questions, strict=True):
+            assert _is_exact(future.result(), question)
+    assert all(reading.connections > 1 for reading in readings)
+
+
+def test_a_killed_web_process_is_replaced_and_its_readers_go_on(rig: Rig, worker: Worker) -> None:
+    """Only the process: the master starts another one behind the same address."""
+    web = rig.web(WEB_CONCURRENCY="1")
+    question = script(long(500, rate=150), finish(), done())
+    with rig.gone(web), Client(web.url) as client, ThreadPoolExecutor(1) as pool:
+        reading = client.read(client.ask(question))
+        read = pool.submit(reading.to_end)
+        eventually(lambda: len(reading.text) > 50)
+        [process] = children(web.pid)
+        os.kill(process, signal.SIGKILL)
+        assert _is_exact(read.result(), question)
+    assert reading.connections > 1
+
+
+# --- deploy --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGHUP])
+def test_a_web_that_goes_sends_its_readers_to_another(
+    rig: Rig, web: Web, worker: Worker, word: signal.Signals
+) -> None:
+    begun = time.monotonic()
+    leaving = rig.web()
+    starting = time.monotonic() - begun
+    log_before = len(_log(rig))
+    old = children(leaving.pid)
+    # After a TERM another master serves. After a HUP it is the same one's new processes, which
+    # gunicorn starts only then: they take their time, and nobody is refused meanwhile.
+    next_url, patience = (web.url, 0.0) if word == signal.SIGTERM else (leaving.url, starting)
+    with rig.gone(leaving), Client(web.url) as client, _held(rig, client) as held:
+
+        def read(reading: Reading) -> float:
+            """Read as a browser does; the seconds from the goodbye until it is back to stay."""
+            gone = back = 0.0
+            while reading.end is None:
+                with reading.open(url=next_url if gone else leaving.url) as connection:
+                    back = time.monotonic()
+                    for event in connection.events():  # a proper end, not a cut
+                        reading.take(event)
+                if reading.end is None:
+                    gone = gone or time.monotonic()
+                    assert connection.decoder.retry is not None
+                    time.sleep(connection.decoder.retry / 1000)  # as it was told to
+            return back - gone
+
+        readings = [Reading(held.id, []) for _ in range(20)]
+        with ThreadPoolExecutor(20) as pool:
+            reads = [pool.submit(read, reading) for reading in readings]
+            eventually(lambda: all(len(reading.text) == 100 for reading in readings))
+            begun = time.monotonic()
+            leaving.signal(word)
+            eventually(lambda: not old & _living(leaving))
+            assert time.monotonic() - begun < 8  # gunicorn would cut what is left then
+            eventually(lambda: all(reading.connections >= 2 for reading in readings))
+            held.go_on()
+            assert max(future.result() for future in reads) < BACK + 2 * patience
+
+    assert all(_is_exact(reading, held.question) for reading in readings)
+    said = _log(rig)[log_before:]
+    assert "Traceback" not in said
+    assert "TIMEOUT" not in said
+
+
+def _living(web: Web) -> set[int]:
+    return children(web.pid) if web.alive() else set()
+
+
+# --- clients that go -----------------------------------------------------------------------------
+
+
+NOTHING = {"outlive_readers": 0.0, "outlive_hub_bodies": 0.0}
+
+
+def _gauges(client: Client) -> dict[str, float]:
+    lines = client.http.get("/metrics").text.splitlines()
+    pairs = (line.split() for line in lines if not line.startswith("#"))
+    found = {name: float(value) for name, value in pairs if name.startswith("outlive_")}
+    return {name: found[name] for name in NOTHING}
+
+
+def _reset(connection: Connection) -> None:
+    """Go as a machine does that lost its network and found it again."""
+    linger = struct.pack("ii", 1, 0)
+    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
+def test_a_client_that_goes_leaves_one_line_and_frees_what_it_held(rig: Rig, held: Held) -> None:
+    web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.2")
+    log_before = len(_log(rig))
+    with rig.gone(web), Client(web.url) as client:
+        eventually(lambda: _gauges(client) == NOTHING)  # of earlier stories, killed ones too
+        connections = [client.read(held.id).open(after=place) for place in range(10)]
+        for connection in connections:
+            next(connection.events())
+        eventually(lambda: _gauges(client)["outlive_readers"] == 10)
+        assert 1 <= _gauges(client)["outlive_hub_bodies"] <= 2  # one a process
+
+        for number, connection in enumerate(connections):
+            if number % 2:
+                _reset(connection)
+            connection.socket.close()
+
+        eventually(lambda: _gauges(client)["outlive_readers"] == 0, 5)
+        eventually(lambda: _gauges(client) == NOTHING, LINGER + 5)
+        web.stop()
+
+    said = _log(rig)[log_before:]
+    lines = [line for line in said.splitlines() if held.id in line]
+    assert len(lines) == 10, lines
+    assert all(f'"GET /api/messages/{held.id}/stream" 200' in line for line in lines)
+    assert "Traceback" not in said
+    assert "rror" not in said
+
+
+def test_clients_that_go_before_the_first_byte_leave_nothing_open(rig: Rig, held: Held) -> None:
+    web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.2")
+    log_before = len(_log(rig))
+    request = f"GET /api/messages/{held.id}/stream HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    where = ("127.0.0.1", int(web.url.rpartition(":")[2]))
+    with rig.gone(web), Client(web.url) as client:
+        for size in (1, 20, len(request) - 1, len(request)):
+            with socket.create_connection(where) as peer:
+                peer.sendall(request[:size])
+        for _ in range(3):
+            client.http.head(f"/api/messages/{held.id}/stream")
+
+        eventually(lambda: _gauges(client) == NOTHING, LINGER + 5)
+        web.stop()
+    assert "Traceback" not in _log(rig)[log_before:]
+
+
+def test_readers_that_stop_reading_hold_up_nobody(
+    rig: Rig, client: Client, web: Web, worker: Worker
+) -> None:
+    """Far more text than the kernel keeps for them, so the writes to them are stuck."""
+    question = script(long(3_900_000, chunk=40_000), finish(), usage(), done())
+    answer = client.ask(question)
+    lazy = [client.read(answer).open() for _ in range(5)]
+    for connection in lazy:  # or the kernel would take several megabytes for them
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
+
+    begun = time.monotonic()
+    reading = client.read(answer)
+    with reading.open() as connection:
+        _read_all(reading, connection)
+    seconds = time.monotonic() - begun
+
+    assert _is_exact(reading, question)
+    assert seconds < 20
+    eventually(lambda: _log(rig).count(f"{answer}/stream") == 1)  # the others' go on
+    for connection in lazy:  # and when they read again, they have everything
+        late = client.read(answer)
+        with connection:
+            _read_all(late, connection)
+        assert _is_exact(late, question)
+
+
+def _read_all(reading: Reading, connection: Connection) -> None:
+    connection.decoder = Decoder(limit=1 << 26)  # who is late gets it in one frame
+    for event in connection.events():
+        reading.take(event)
+
+
+# --- Postgres ------------------------------------------------------------------------------------
+
+
+def test_without_postgres_a_stream_is_a_retry_and_no_server_error(fragile: Fragile) -> None:
+    rig, client = fragile.rig, fragile.client
+    with _held(rig, client) as held:
+        followed = client.ask(script(long(500, rate=100), finish(), done()))
+        reading = client.read(followed)
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit(reading.to_end, 60)
+            eventually(lambda: len(reading.text) > 20)
+            rig.postgres.stop()
+
+            for headers in ({}, {"Last-Event-ID": "50"}, {"Last-Event-ID": "end"}):
+                begun = time.monotonic()
+                answer = client.http.get(f"/api/messages/{held.id}/stream", headers=headers)
+                assert answer.status_code == 200
+                assert answer.headers["content-type"].startswith("text/event-stream")
+                assert re.fullmatch(r"retry: \d+\n", answer.text)
+                assert time.monotonic() - begun < 8
+            for path in (f"/api/messages/{held.id}", "/api/conversations", "/readyz"):
+                answer = client.http.get(path)
+                assert answer.status_code == 503
+                assert "Traceback" not in answer.text
+            assert client.http.get("/healthz").status_code == 200
+            assert client.http.get("/metrics").status_code == 200
+            seen = len(reading.text)
+            eventually(lambda: len(reading.text) > seen)  # who was reading reads on
+
+            rig.postgres.start().wait()
+            assert (
+                read.result().text
+                == scripted.expected(script(long(500, rate=100), finish(), done())).text
+            )
+        assert reading.proven
+        held.go_on()
+        assert _is_exact(client.read(held.id).to_end(60), held.question)
+
+
+def test_postgres_crashes_under_ten_streams_and_nobody_misses_anything(fragile: Fragile) -> None:
+    rig, client = fragile.rig, fragile.client
+    questions = [script(long(500, rate=120, seed=n), finish(), done()) for n in range(10)]
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(client.ask, questions))
+        reads = [pool.submit(client.read(answer).to_end, 60) for answer in answers]
+        for answer in answers:
+            client.shown(answer, 100)
+
+        rig.postgres.kill()
+        rig.postgres.start().wait()
+
+        for question, future in zip(questions, reads, strict=True):
+            assert _is_exact(future.result(), question)
