@@ -8,7 +8,7 @@ import structlog
 from celery import Celery
 
 from shared.errors import GenerationFailed, StorageDown
-from shared.jobs import TASK
+from shared.jobs import TASK, Queue
 from shared.lifecycle import Status
 from worker.writer import Writer
 
@@ -21,6 +21,7 @@ class TaskFailed(Exception):
 
 def register(app: Celery, writer: Callable[[], Writer]) -> None:
     """Give the app its task. `writer` is asked when a task runs, not before."""
+    queue = Queue(app)
 
     @app.task(name=TASK, throws=(GenerationFailed,))
     def generate(message_id: Any) -> None:
@@ -33,6 +34,11 @@ def register(app: Celery, writer: Callable[[], Writer]) -> None:
             message = uuid.UUID(message_id)
         except (ValueError, TypeError, AttributeError):
             log.warning("task.refused", reason="not a message id")
+            return
+        if writer().draining:
+            # Celery takes tasks for a moment after it was told to stop: somebody else may begin
+            # now, and need not wait until the sweep hands it out again.
+            queue.enqueue(message)
             return
         try:
             ending = writer().write(message)

@@ -66,12 +66,17 @@ class Writer:
 
     # --- one message
 
+    @property
+    def draining(self) -> bool:
+        """Whether it takes nothing new."""
+        return self._drained_at is not None
+
     def write(self, message_id: uuid.UUID) -> Ending | None:
         """Write a message to its end, which is returned; None if it is not ours to write.
 
         Raises StorageDown before it is claimed: the sweep hands it out again.
         """
-        if self._drained_at is not None:
+        if self.draining:
             return None
         self._busy += 1
         try:
