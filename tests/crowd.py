@@ -30,6 +30,8 @@ class Answer:
     status: str = ""
     code: str | None = None
     exact: bool = False
+    #: seconds from the question to the first text
+    waited: float = 0.0
     #: requests for the stream, and the longest time without one
     connections: int = 0
     away: float = 0.0
@@ -66,6 +68,7 @@ def _person(url: str, begun: threading.Event, enough: threading.Event) -> list[A
             answers.append(Answer())
             message_id = _ask(client, question, place, answers[-1])
             begun.set()
+            answers[-1].waited = -time.monotonic()
             _read(client.read(message_id), scripted.expected(question).text, answers[-1])
     return answers
 
@@ -94,6 +97,8 @@ def _read(reading: Reading, text: str, answer: Answer) -> None:
                     answer.away = max(answer.away, time.monotonic() - gone)
                 for event in connection.events():
                     reading.take(event)
+                    if answer.waited < 0:
+                        answer.waited += time.monotonic()
                 retry = connection.decoder.retry or retry
         except (Cut, OSError):
             pass
