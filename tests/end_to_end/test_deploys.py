@@ -5,9 +5,14 @@ from collections import Counter
 from contextlib import ExitStack
 from typing import Any
 
+import pytest
+
+from local import homes
+from local.processes import is_alive
 from local.programs import Program, Web, Worker
 from local.scripted import done, finish, hold, say, script, usage
 from tests.client import Client
+from tests.end_to_end.test_up import OTHERS, Up
 from tests.rig import Rig, eventually
 from tests.stories import NEVER, Crowd, Watch, ending, following, hire, told
 
@@ -140,3 +145,25 @@ def test_web_sends_its_readers_on_and_goes(rig: Rig, client: Client, worker: Wor
         assert told(reading.to_end(), client.message(answer)) == ("DONE", None)
         assert reading.connections == 2
         eventually(lambda: not old.alive(), GONE)
+
+
+def test_a_hangup_deploys_under_outlive_up(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> None:
+    for name in OTHERS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENAI_BASE_URL", rig.scripted.url)
+    with homes.temporary() as home, ExitStack() as stack:
+        up = Up(home / "var", "--port", "0", "--no-flower")
+        stack.callback(up.process.wait, 20)
+        stack.callback(up.signal, signal.SIGTERM)
+        old = up.wait().state()
+        with Crowd(old["web"]["url"], PEOPLE) as crowd:
+            # when
+            up.signal(signal.SIGHUP)
+
+            # then
+            eventually(lambda: up.pid("worker") != old["worker"]["pid"])
+            eventually(lambda: not any(is_alive(old[name]["pid"]) for name in ("web", "worker")))
+            answers = crowd.leave()
+
+    _went_well(answers)
+    assert len(answers) >= PEOPLE

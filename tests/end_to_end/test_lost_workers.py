@@ -1,6 +1,8 @@
 """`kill -9` of the process that writes: what was shown stays, and the truth is told soon."""
 
+import os
 import random
+import signal
 import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,11 +11,12 @@ from uuid import uuid4
 
 import pytest
 
-from local import scripted
+from local import homes, scripted
 from local.programs import Web, Worker
 from local.scripted import done, finish, hold, long, say, script, usage
 from shared.lifecycle import MAX_TRIES
 from tests.client import Client, Reading
+from tests.end_to_end.test_up import OTHERS, Up
 from tests.rig import Rig, eventually
 from tests.stories import NEVER, Watch, ending, following, hire, sweep, told
 
@@ -218,3 +221,42 @@ def test_a_living_worker_is_never_swept_by_guessing(
     assert [each.ended + each.restarted for each in swept] == [0, 0]
     rig.scripted.release("rest")
     assert client.ended(answer)["status"] == "DONE"
+
+
+@pytest.fixture
+def up(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> Iterator[Up]:
+    """An `outlive up` of our own, whose model is the scripted one."""
+    for name in OTHERS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENAI_BASE_URL", rig.scripted.url)
+    with homes.temporary() as home:
+        up = Up(home / "var", "--port", "0", "--no-flower")
+        try:
+            yield up.wait()
+        finally:
+            up.signal(signal.SIGTERM)
+            up.process.wait(20)
+
+
+def test_under_outlive_up_the_truth_comes_in_seconds_and_so_does_the_next_worker(up: Up) -> None:
+    dice = random.Random()
+    with Client(up.state()["web"]["url"]) as client:
+        for _ in range(2):
+            # given
+            question = _endless(dice)
+            one = Read(question, client.ask(question), [])
+            one.readings = [client.read(one.id) for _ in range(2)]
+            client.shown(one.id, 30)
+
+            # when
+            with following(*one.readings):
+                os.kill(up.pid("worker"), signal.SIGKILL)
+                watch = Watch()
+
+            # then
+            assert watch.seconds < 5
+            _worker_lost(client, one)
+
+            # and
+            reading = client.read(client.ask("Are you there?")).to_end()
+            assert told(reading, client.message(reading.message_id)) == ("DONE", None)
