@@ -5,6 +5,7 @@
 One writer a process; it owns the publisher, the saver and every running generation.
 """
 
+import re
 import time
 import uuid
 from contextlib import suppress
@@ -198,7 +199,7 @@ class Writer:
             message_id=str(generation.id),
             attempt=generation.attempt,
             status=status,
-            finish_reason=ending.finish_reason if ending else None,
+            finish_reason=_word(ending.finish_reason) if ending else None,
             code=ending.error_code if ending else None,
             characters=generation.body.length,
             first_text=round(first - generation.claimed, 3) if first else None,
@@ -266,3 +267,8 @@ def _estimate(generation: Generation) -> dict[str, int | str] | None:
     if not generation.body.length:
         return None
     return {"completion_tokens": -(-generation.body.length // 4), "source": "estimated"}
+
+
+def _word(reason: str | None) -> str | None:
+    """A finish reason for the log: what is no plain word may be anybody's text."""
+    return reason if reason is None or re.fullmatch("[A-Za-z_]{1,40}", reason) else "other"
