@@ -23,6 +23,8 @@ NAME = "smollm2-135m-instruct"
 
 #: Tokens of context, shared by all streams: what the model was trained on.
 CONTEXT = 8192
+#: Tokens of an answer, if the request does not say: then it ends with `length`.
+ANSWER = 1024
 #: Streams at once; more of them wait for their turn.
 STREAMS = 4
 #: Tokens read between two looks at the connection, so that Stop works while a prompt is read.
@@ -107,6 +109,10 @@ def serve(port: int) -> None:
     params.n_ctx, params.kv_unified = CONTEXT, True
     params.n_parallel = STREAMS
     params.n_batch = params.n_ubatch = BATCH
+    # So small a model repeats itself for ever when it is left alone.
+    params.n_predict = ANSWER
+    params.sampling.temp = 0.6
+    params.sampling.penalty_repeat, params.sampling.penalty_last_n = 1.15, 256
     params.ui = False
     params.verbosity = 1  # errors only: a log must not hold what people write
     server = xllamacpp.Server(params)
