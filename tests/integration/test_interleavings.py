@@ -5,6 +5,7 @@ on real Postgres and Redis; only who moves next is up to Hypothesis. A worker th
 is frozen, and a zombie when it moves again.
 """
 
+import time
 import uuid
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from structlog.testing import capture_logs
 
 from shared import asking, messages
 from shared.body import Body, Delta
@@ -37,12 +39,36 @@ from worker.writer import Writer
 
 CAP = 3
 WORKERS = 3
+#: The search goes on for so long, and a little longer on a busy machine.
+SECONDS = 12.0
 
 workers = st.integers(0, WORKERS - 1)
 picks = st.integers(0, 5)
-kinds = st.sampled_from(["text", "text", "reasoning"])
-said = st.text("ab😀\n", min_size=1, max_size=6)
+mostly = st.sampled_from([True, True, True, False])
+seldom = st.sampled_from([False, False, False, True])
+#: (kind, text, fresh) of what the provider says, and what the worker does then
+Work = tuple[list[tuple[str, str, bool]], str]
+pieces = st.tuples(
+    st.sampled_from(["text", "text", "reasoning"]),
+    st.text("ab😀\n", min_size=1, max_size=6),
+    st.booleans(),
+)
+turns = st.sampled_from(["publish", "publish save", "save publish", "publish publish", "save", ""])
+work = st.tuples(st.lists(pieces, min_size=1, max_size=3), turns)
+sweeps = st.sampled_from(["sweep, and the queue works", "sweep", "half a sweep", ""])
 ends = st.sampled_from(["DONE", "DONE", "ERROR"])
+
+MISHAPS = [
+    "stop",
+    "stop",
+    "retry",
+    "drain",
+    "kill",
+    "kill, and it was seen",
+    "lose Redis' data",
+    "lose the script",
+    "the queue forgets",
+]
 
 
 def is_prefix(one: Body, other: Body) -> bool:
@@ -74,8 +100,8 @@ class Interleavings(RuleBasedStateMachine):
 
     ground: ClassVar[Ground]
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(first=work, second=st.none() | work)
+    def begin(self, first: Work, second: Work | None) -> None:
         self.ground.clear()
         self.db, self.livelog = self.ground.db, self.ground.livelog
         self.user = self.ground.user()
@@ -90,11 +116,17 @@ class Interleavings(RuleBasedStateMachine):
         self.shown: dict[uuid.UUID, Body] = {}
         self.lossy: set[uuid.UUID] = set()
         self.ended: dict[uuid.UUID, Any] = {}
+        for number in range(
+            2
+        ):  # so that every story has somebody who writes and somebody who reads
+            self.ask(None, number, opened=True)
+            self.follow(number)
 
     # --- R1
 
-    @rule(key=st.sampled_from([None, "a", "b"]))
-    def ask(self, key: str | None) -> None:
+    @rule(key=st.sampled_from([None, "a", "b"]), number=st.none() | workers, opened=mostly)
+    def ask(self, key: str | None, number: int | None, opened: bool) -> None:
+        """And perhaps a worker is handed it at once."""
         request = self.ground.asking(self.user, max_open=CAP, **({"key": key} if key else {}))
         place = self.ground.conversation(self.user)
         with suppress(TooMany):
@@ -102,23 +134,18 @@ class Interleavings(RuleBasedStateMachine):
             if asked.fresh:
                 self.ids.append(asked.answer.id)
                 self.subscription.subscribe(channel(asked.answer.id))
-
-    @precondition(lambda self: self.ids)
-    @rule(pick=picks)
-    def retry(self, pick: int) -> None:
-        request = self.ground.asking(self.user, max_open=CAP)
-        with suppress(TooMany, Conflict):
-            asked = asking.ask_again(self.db, request, self.message(pick))
-            self.ids.append(asked.answer.id)
-            self.subscription.subscribe(channel(asked.answer.id))
+                if number is not None:
+                    self.take(number, asked.answer.id, opened=opened)
 
     # --- R2: a delivery, perhaps the second one of the same task
 
-    @precondition(lambda self: self.ids)
-    @rule(number=workers, pick=picks, opened=st.sampled_from([True, True, True, False]))
+    @rule(number=workers, pick=picks, opened=mostly)
     def deliver(self, number: int, pick: int, opened: bool) -> None:
+        self.take(number, self.message(pick), opened=opened)
+
+    def take(self, number: int, message_id: uuid.UUID, *, opened: bool) -> None:
         worker = self.workers[number]
-        claim = messages.claim(self.db, self.message(pick), worker.owner, 600, 900)
+        claim = messages.claim(self.db, message_id, worker.owner, 600, 900)
         if claim is None:
             return
         if opened:  # else Redis was away for a moment
@@ -130,23 +157,32 @@ class Interleavings(RuleBasedStateMachine):
 
     # --- a worker at work
 
-    @rule(number=workers, pick=picks, kind=kinds, text=said, fresh=st.booleans())
-    def the_provider_says(self, number: int, pick: int, kind: str, text: str, fresh: bool) -> None:
-        for generation in self.one_of(self.workers[number], pick):
-            generation.write(kind, text, fresh=fresh)
+    @precondition(lambda self: self.running())
+    @rule(pick=picks, what=work, answered=mostly, heard=st.booleans())
+    def work(self, pick: int, what: Work, answered: bool, heard: bool) -> None:
+        """The provider says something, and the worker's greenlets take their turns.
 
-    @rule(number=workers, answered=st.sampled_from([True, True, False]))
-    def publish(self, number: int, answered: bool) -> None:
-        worker = self.workers[number]
+        `answered`: else Redis and Postgres do as they are told, but nobody hears of it.
+        """
+        worker, generation = self.one_of_the_running(pick)
+        for kind, text, fresh in what[0]:
+            generation.write(kind, text, fresh=fresh)
+        for step in what[1].split():
+            {"publish": self.publish, "save": self.save}[step](worker, answered=answered)
+        for number in range(len(self.readers) if heard else 0):
+            self.hear(number, lost=False)
+
+    #: Twice, since this is what they do most of the time.
+    work_on = work
+
+    def publish(self, worker: Worker, *, answered: bool) -> None:
         if answered:
             worker.writer.publisher._publish(worker.running)
         elif items := [item for one in worker.running if (item := _publication(one))]:
-            self.livelog.publish(items)  # the answer is lost on the way
+            self.livelog.publish(items)
         self.notice(worker)
 
-    @rule(number=workers, answered=st.sampled_from([True, True, False]))
-    def save(self, number: int, answered: bool) -> None:
-        worker = self.workers[number]
+    def save(self, worker: Worker, *, answered: bool) -> None:
         if answered:
             worker.writer.saver._save(worker.running)
         elif worker.running:  # a commit of unknown outcome
@@ -154,30 +190,18 @@ class Interleavings(RuleBasedStateMachine):
             messages.save(self.db, worker.owner, 600, saves)
         self.notice(worker)
 
-    @rule(number=workers, pick=picks, how=ends, answered=st.booleans())
-    def finish(self, number: int, pick: int, how: str, answered: bool) -> None:
-        worker = self.workers[number]
-        for generation in self.one_of(worker, pick):
-            done = how == "DONE"
-            ending = Ending(Status.DONE, "stop") if done else Ending.error("provider_cut")
-            if done:
-                self.said_done.add((generation.id, generation.attempt))
-            if not answered:  # the commit's outcome does not come back, so it is tried again
-                messages.finish(self.db, worker.owner, generation.to_save(), ending)
-            self.end(worker, generation, Interrupted(ending))
-
-    @rule(number=workers)
-    def drain(self, number: int) -> None:
-        worker = self.workers[number]
-        for generation in list(worker.running):
-            gone = Interrupted(Ending.error("worker_shutdown"), release=True)
-            self.end(worker, generation, gone)
-
-    @rule(number=workers, seen=st.booleans())
-    def kill(self, number: int, seen: bool) -> None:
-        dead, self.workers[number] = self.workers[number], Worker(self.ground)
-        if seen:
-            self.ground.sweep(lease=1e6).run(died=dead.boot)
+    @precondition(lambda self: self.running())
+    @rule(pick=picks, how=ends, answered=mostly)
+    def finish(self, pick: int, how: str, answered: bool) -> None:
+        worker, generation = self.one_of_the_running(pick)
+        if how == "DONE":
+            ending = Ending(Status.DONE, "stop")
+            self.said_done.add((generation.id, generation.attempt))
+        else:
+            ending = Ending.error("provider_cut")
+        if not answered:  # the commit's outcome does not come back, so it is tried again
+            messages.finish(self.db, worker.owner, generation.to_save(), ending)
+        self.end(worker, generation, Interrupted(ending))
 
     def end(self, worker: Worker, generation: Generation, how: Interrupted) -> None:
         worker.writer._finished(generation, how)
@@ -191,53 +215,62 @@ class Interleavings(RuleBasedStateMachine):
 
     # --- R5, R6: time passes, and what is done about it
 
-    @precondition(lambda self: self.ids)
-    @rule(pick=picks, hard=st.sampled_from([False, False, False, True]))
-    def the_lease_passes(self, pick: int, hard: bool) -> None:
-        self.pass_by(self.message(pick), "STREAMING", "hard_deadline" if hard else "lease_until")
+    @rule(pick=picks, hard=seldom, then=sweeps, number=workers, opened=mostly)
+    def a_lease_passes(self, pick: int, hard: bool, then: str, number: int, opened: bool) -> None:
+        message_id = self.message(pick)
+        self.pass_by(message_id, "STREAMING", "hard_deadline" if hard else "lease_until")
+        row = self.ground.row(message_id)
+        if then == "half a sweep" and row.status == "STREAMING":
+            self.livelog.fence(row.id, row.attempt)  # and it dies before the commit
+        elif then:
+            self.sweep(number if then == "sweep, and the queue works" else None, opened=opened)
 
-    @precondition(lambda self: self.ids)
-    @rule(pick=picks)
-    def the_queue_forgets(self, pick: int) -> None:
-        self.pass_by(self.message(pick), "SENDING", "dispatch_at")
+    def sweep(self, number: int | None = None, *, opened: bool = True) -> None:
+        """And perhaps a worker takes at once what it hands out."""
+        self.ground.queue.ids.clear()
+        self.ground.sweep().run()
+        for message_id in self.ground.queue.ids if number is not None else ():
+            self.take(number or 0, message_id, opened=opened)
 
-    @precondition(lambda self: self.ids)
-    @rule(pick=picks, half=st.sampled_from([False, False, True]))
-    def sweep(self, pick: int, half: bool) -> None:
-        if half:  # it dies between the fence and the commit
-            row = self.ground.row(self.message(pick))
-            if row.status == "STREAMING":
-                self.pass_by(row.id, "STREAMING", "lease_until")
-                self.livelog.fence(row.id, row.attempt)
-        else:
-            self.ground.sweep().run()
+    # --- R7 and everything else that may happen
 
-    # --- R7
+    @rule(what=st.sampled_from(MISHAPS), pick=picks, number=workers)
+    def mishap(self, what: str, pick: int, number: int) -> None:
+        match what:
+            case "stop":
+                messages.stop(self.db, self.message(pick), self.user)
+            case "retry":
+                self.retry(self.ids[pick % len(self.ids)])
+            case "drain" if self.running():
+                worker, generation = self.one_of_the_running(pick)
+                gone = Interrupted(Ending.error("worker_shutdown"), release=True)
+                self.end(worker, generation, gone)
+            case "kill" | "kill, and it was seen":
+                dead, self.workers[number] = self.workers[number], Worker(self.ground)
+                if what != "kill":
+                    self.ground.sweep(lease=1e6).run(died=dead.boot)
+            case "lose Redis' data":
+                self.ground.redis.flushdb()
+                self.lossy.update(set(self.ids) - set(self.ended))
+            case "lose the script":
+                self.ground.redis.script_flush()
+            case "the queue forgets":
+                self.pass_by(self.message(pick), "SENDING", "dispatch_at")
+                self.sweep(number)
 
-    @precondition(lambda self: self.ids)
-    @rule(pick=picks)
-    def stop(self, pick: int) -> None:
-        messages.stop(self.db, self.message(pick), self.user)
-
-    # --- Redis forgets
-
-    @rule()
-    def lose_redis(self) -> None:
-        self.ground.redis.flushdb()
-        self.lossy.update(set(self.ids) - set(self.ended))
-
-    @rule()
-    def lose_the_script(self) -> None:
-        self.ground.redis.script_flush()
+    def retry(self, answer: uuid.UUID) -> None:
+        with suppress(TooMany, Conflict):
+            request = self.ground.asking(self.user, max_open=CAP)
+            asked = asking.ask_again(self.db, request, answer)
+            self.ids.append(asked.answer.id)
+            self.subscription.subscribe(channel(asked.answer.id))
 
     # --- readers
 
-    @precondition(lambda self: self.ids)
     @rule(pick=picks)
     def follow(self, pick: int) -> None:
         self.readers.append(Reader(self.message(pick), self.user))
 
-    @precondition(lambda self: self.readers)
     @rule(pick=picks)
     def read(self, pick: int) -> None:
         reader = self.readers[pick % len(self.readers)]
@@ -247,10 +280,11 @@ class Interleavings(RuleBasedStateMachine):
             reader.followed.read(self.db, self.livelog)
             self.show(reader)
 
-    @precondition(lambda self: self.readers)
-    @rule(pick=picks, lost=st.sampled_from([False, False, True]))
+    @rule(pick=picks, lost=seldom)
     def hear(self, pick: int, lost: bool) -> None:
         self.listen()
+        if not self.readers:
+            return
         reader = self.readers[pick % len(self.readers)]
         if reader.heard and reader.followed.end is None:
             deltas = reader.heard.pop(0)
@@ -282,8 +316,6 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def all_is_well(self) -> None:
-        if not hasattr(self, "ids"):
-            return
         rows = self.db.rows(
             f"{SELECT} WHERE m.user_id = :user AND role = 'assistant'", user=self.user
         )
@@ -338,12 +370,16 @@ class Interleavings(RuleBasedStateMachine):
     # --- picking
 
     def message(self, pick: int) -> uuid.UUID:
-        """One of the newest."""
-        newest = self.ids[-6:]
-        return newest[pick % len(newest)]
+        """An open one; if there is none, any."""
+        some = [one for one in self.ids if one not in self.ended] or self.ids
+        return some[pick % len(some)]
 
-    def one_of(self, worker: Worker, pick: int) -> list[Generation]:
-        return [worker.running[pick % len(worker.running)]] if worker.running else []
+    def running(self) -> list[tuple[Worker, Generation]]:
+        return [(worker, one) for worker in self.workers for one in worker.running]
+
+    def one_of_the_running(self, pick: int) -> tuple[Worker, Generation]:
+        running = self.running()
+        return running[pick % len(running)]
 
     def pass_by(self, message_id: uuid.UUID, status: str, deadline: str) -> None:
         self.ground.run(
@@ -360,4 +396,10 @@ def test_whoever_moves_next_the_promise_holds(
     monkeypatch.setattr(writer_module, "FINISH_PAUSE", 0)
     monkeypatch.setattr(Interleavings, "ground", tables, raising=False)
 
-    run_state_machine_as_test(Interleavings, settings=thorough(40, steps=40))
+    until = time.monotonic() + SECONDS
+
+    with capture_logs():  # some thousands of lines
+        while True:
+            run_state_machine_as_test(Interleavings, settings=thorough(30, steps=30))
+            if time.monotonic() > until:
+                break
