@@ -148,7 +148,8 @@ class _Reader:
 
     def wait(self, seconds: float) -> bool:
         """Sleep until something changed; False if nothing did for so long."""
-        return bool(self.followed.changed.wait(seconds))
+        behind = self.position < self.followed.body.length  # it grew during a write that was slow
+        return behind or bool(self.followed.changed.wait(seconds))
 
     def written(self, data: bytes) -> Iterator[bytes]:
         """Hand `data` on, knowing while it is being written."""
