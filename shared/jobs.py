@@ -7,9 +7,11 @@ retries, one id as the only argument. (Why each setting: ARCHITECTURE.md, "What 
 
 import logging
 import uuid
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from celery import Celery
+from kombu.connection import Connection
 from kombu.exceptions import KombuError
 
 from shared.settings import Settings
@@ -18,6 +20,29 @@ TASK: Final = "outlive.generate"
 QUEUE: Final = "outlive"
 
 logger = logging.getLogger(__name__)
+
+
+#: Seconds between tries to reach Redis again: at first, more for each, at most.
+COME_BACK: Final = (0.5, 0.5, 2.0)
+
+
+class EagerConnection(Connection):
+    """A connection that is back two seconds after Redis is, however long that was away.
+
+    Kombu's own pause grows to thirty seconds, in which questions would wait for nothing.
+    """
+
+    def ensure_connection(
+        self,
+        errback: Callable[..., Any] | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Connection:
+        """Connect, with the pauses of COME_BACK."""
+        start, step, most = COME_BACK
+        pauses = {"interval_start": start, "interval_step": step, "interval_max": most}
+        super().ensure_connection(errback, max_retries, **{**options, **pauses})  # type: ignore[no-untyped-call]
+        return self
 
 
 def make_app(settings: Settings, patience: float = 5.0) -> Celery:
@@ -58,6 +83,7 @@ def make_app(settings: Settings, patience: float = 5.0) -> Celery:
             "connect_retries_timeout": 1,
         },
     )
+    app.amqp.Connection = EagerConnection
     return app
 
 

@@ -1,0 +1,27 @@
+"""The queue's connection: how it comes back."""
+
+import pytest
+from kombu.exceptions import OperationalError
+from kombu.utils import functional
+
+from local import ports
+from shared.jobs import COME_BACK, make_app
+from shared.settings import Settings
+
+
+def test_a_worker_is_back_soon_however_long_redis_was_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(functional, "sleep", slept.append)
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{ports.choose()}/0")  # nobody is there
+    app = make_app(Settings.from_env())
+    pauses: list[float] = []
+
+    with pytest.raises(OperationalError), app.connection_for_read() as connection:
+        connection.ensure_connection(lambda _, pause: pauses.append(pause), 12)
+
+    first, step, most = COME_BACK
+    assert pauses[:3] == [first, first + step, first + 2 * step]
+    assert max(pauses) == pauses[-1] == most
+    assert sum(slept) == pytest.approx(sum(pauses))
