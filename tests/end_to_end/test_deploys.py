@@ -141,10 +141,10 @@ def test_web_sends_its_readers_on_and_goes(rig: Rig, client: Client, worker: Wor
             assert connection.decoder.retry is not None
             assert connection.decoder.retry < 1000 * BACK
 
+        eventually(lambda: not old.alive(), GONE)
         rig.scripted.release("two webs")
         assert told(reading.to_end(), client.message(answer)) == ("DONE", None)
         assert reading.connections == 2
-        eventually(lambda: not old.alive(), GONE)
 
 
 def test_a_hangup_deploys_under_outlive_up(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> None:

@@ -393,7 +393,7 @@ def assert_honest(stream: bytes, chunks: Iterable[bytes]) -> None:
     if reply.ended:
         assert says_the_end(stream)
     stored = json.dumps([body.content, reply.finish_reason, reply.usage], ensure_ascii=False)
-    assert "\\u0000" not in stored
+    assert "\\u0000" not in stored.replace(r"\\", "")  # an escaped backslash escapes nothing
     assert stored.encode()
 
 
