@@ -116,11 +116,11 @@ class Interleavings(RuleBasedStateMachine):
         self.shown: dict[uuid.UUID, Body] = {}
         self.lossy: set[uuid.UUID] = set()
         self.ended: dict[uuid.UUID, Any] = {}
-        for number in range(
-            2
-        ):  # so that every story has somebody who writes and somebody who reads
+        for number, what in enumerate((first, second)):  # every story has writers and readers
             self.ask(None, number, opened=True)
             self.follow(number)
+            if what is not None:
+                self.work(number, what, answered=True, heard=True)
 
     # --- R1
 
