@@ -35,8 +35,8 @@ def fragile_service() -> Iterator[Fragile]:
 def fragile(fragile_service: Fragile) -> Iterator[Fragile]:
     """Everything runs when a story begins, whatever the last one broke."""
     yield fragile_service
-    rig = fragile_service.rig
-    for server in (rig.postgres, rig.redis):
+    service, rig = fragile_service, fragile_service.rig
+    for server in (rig.postgres, rig.redis, service.web, service.worker):
         server.signal(signal.SIGCONT)
         if not server.alive():
             server.start().wait()
