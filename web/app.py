@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         max_streams=settings.max_streams,
     )
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # where a body in chunks is cut, and refused
     app.config["OUTLIVE"] = settings
     app.extensions["outlive"] = Context(settings, db, livelog, queue, hub, readers)
     errors.register(app)

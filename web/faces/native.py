@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import structlog
 from flask import Blueprint, Response, request
 from pydantic import BaseModel
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from shared import asking, conversations, messages, sse
 from shared.asking import NEWEST, Asked, Asking
@@ -256,14 +256,17 @@ Shape = TypeVar("Shape", bound=BaseModel)
 def _body(shape: type[Shape]) -> Shape:
     """The request's JSON as `shape`; no body at all is an empty object."""
     raw = request.get_data()
+    if len(raw) == request.max_content_length:  # in chunks, which werkzeug cuts there and accepts
+        raise RequestEntityTooLarge
     if not raw:
         return shape.model_validate({})
     if not request.is_json:
         raise NotJson
     try:
-        return shape.model_validate(json.loads(raw))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        body = json.loads(raw)
+    except (ValueError, RecursionError):  # a ValueError also for a number of 5,000 digits
         raise Malformed from None
+    return shape.model_validate(body)
 
 
 def _json(shape: BaseModel, status: int = 200) -> Response:
