@@ -13,7 +13,7 @@ from pathlib import Path
 
 from local import memory
 from local.homes import NOBODY, home_for, reachable_copy
-from local.processes import Command, is_alive, program_name
+from local.processes import Command, is_alive, program_name, works_in
 from local.server import Server, StartError, wait_until
 
 USER = DATABASE = "outlive"
@@ -64,7 +64,7 @@ class Postgres(Server):
     def command(self) -> Command:
         if not self.data.exists():
             self._create()
-        _end_orphan(self.data / "postmaster.pid")
+        _end_orphan(self.data)
         settings = SETTINGS | {
             "port": str(self.address.port),
             "fsync": "on" if self.durable else "off",
@@ -137,12 +137,14 @@ def _lines(file: Path) -> list[str]:
         return []
 
 
-def _end_orphan(pid_file: Path) -> None:
+def _end_orphan(data: Path) -> None:
     """Make way: a postmaster may still be shutting down after its supervisor was killed.
 
+    If it was killed itself, its backends go a moment later, and hold its memory until then.
     A number that meanwhile belongs to another program would keep Postgres from starting
     for ever, so then the file goes.
     """
+    pid_file = data / "postmaster.pid"
     lines = _lines(pid_file)
     if not lines or not lines[0].isdigit():
         return
@@ -152,3 +154,4 @@ def _end_orphan(pid_file: Path) -> None:
         wait_until(lambda: program_name(old) != "postgres", 10)
     elif is_alive(old):
         pid_file.unlink(missing_ok=True)
+    wait_until(lambda: not works_in(data, "postgres"), 10)

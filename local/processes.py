@@ -109,6 +109,20 @@ def program_name(pid: int) -> str:
     return Path(done.stdout.strip()).name
 
 
+def works_in(folder: Path, name: str) -> bool:
+    """Whether a program of that name has this working directory. Never, where nothing tells."""
+    pids = [int(file.name) for file in Path("/proc").glob("[0-9]*")] if LINUX else []
+    return any(_folder(pid) == folder and program_name(pid) == name for pid in pids)
+
+
+def _folder(pid: int) -> Path | None:
+    """Where it works; None for what has just ended or is somebody else's."""
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:
+        return None
+
+
 def _linux_program_name(pid: int) -> str:
     """From /proc, since small images have no `ps`. A zombie has ended, whoever fails to bury it."""
     try:

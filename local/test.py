@@ -13,6 +13,9 @@ WITHOUT_BROWSER = """\
 | Install it (Debian, Ubuntu: apt install chromium) or name it in CHROMIUM.       |
 +---------------------------------------------------------------------------------+"""
 
+#: All of it: two files at a time, each on servers of its own. Much of a story is waiting.
+WHOLE = ("--numprocesses", "2", "--dist", "loadfile")
+
 
 def main(arguments: Sequence[str]) -> None:
     """Become pytest. Where nobody watches, a missing browser is a failure, not a skip."""
@@ -24,7 +27,8 @@ def main(arguments: Sequence[str]) -> None:
     else:
         print(WITHOUT_BROWSER, flush=True)
     os.chdir(ROOT)
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])  # noqa: S606
+    words = arguments or WHOLE
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *words])  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 """The embedded servers: real ones, at one address for life, never orphaned."""
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from local import homes
 from local.postgres import Postgres
-from local.processes import ROOT, program_name
+from local.processes import LINUX, ROOT, program_name
 from local.redis import Redis
 from local.server import Server, StartError, wait_until
 
@@ -38,6 +41,22 @@ def test_a_killed_server_comes_back_at_its_address(
         assert server.pid != old
         assert server.ready()
     assert not server.alive()
+
+
+@pytest.mark.skipif(not LINUX, reason="elsewhere the supervisor tries again")
+def test_a_postgres_whose_backends_linger_is_waited_for(home: Path) -> None:
+    with Postgres(home / "lingering") as server, ThreadPoolExecutor(1) as pool:
+        lingering = psycopg2.connect(server.url).info.backend_pid
+        os.kill(lingering, signal.SIGSTOP)
+        server.kill()
+
+        start = pool.submit(server.command)  # what waits for it
+        with pytest.raises(TimeoutError):
+            start.result(0.2)
+        os.kill(lingering, signal.SIGCONT)
+        start.result()
+
+        assert server.start().wait().ready()
 
 
 @KINDS
