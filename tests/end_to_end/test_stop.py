@@ -21,7 +21,7 @@ from local.scripted import (
     usage,
 )
 from local.scripted.steps import Step
-from tests.client import Client, new_id, proof
+from tests.client import Client, proof
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, eventually
 from tests.stories import NEVER, ending, following, hire, only_request, told
