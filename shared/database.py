@@ -18,6 +18,9 @@ from shared.errors import StorageDown
 POOL_SIZE = 8
 #: Serialization failure, deadlock, lock not available: run the transaction again.
 _RETRYABLE = frozenset({"40001", "40P01", "55P03"})
+#: No such table, no such column: the migrations of this version have not run (yet).
+_NO_SUCH = frozenset({"42P01", "42703"})
+NOT_MIGRATED = "The database is not that of this version yet; `outlive migrate` makes it so."
 
 #: Milliseconds that a lock, and any one statement, may take; a dead peer is noticed in seconds.
 _OPTIONS = "-c lock_timeout=2000 -c statement_timeout=20000 -c timezone=UTC"
@@ -72,7 +75,8 @@ class Database:
         """A connection in a transaction: committed at the end, rolled back on an error.
 
         Raises StorageDown when Postgres cannot be reached, refuses to write or broke off; a
-        commit's outcome is then unknown.
+        commit's outcome is then unknown. With the code not_migrated when the tables of this
+        version are not there (yet).
         """
         try:
             with self.engine.begin() as connection:
@@ -82,6 +86,8 @@ class Database:
         except DBAPIError as error:
             if error.connection_invalidated or _is_passing(error):
                 raise StorageDown from error
+            if _state(error) in _NO_SUCH:
+                raise StorageDown(NOT_MIGRATED, "not_migrated") from error
             raise
 
     def rows(self, sql: str, **parameters: Any) -> list[Any]:
@@ -91,7 +97,12 @@ class Database:
 
     def is_current(self) -> bool:
         """Whether Postgres answers and has the schema that this code was written for."""
-        found = self.rows("SELECT version_num FROM alembic_version")
+        try:
+            found = self.rows("SELECT version_num FROM alembic_version")
+        except StorageDown as error:
+            if error.code == "not_migrated":
+                return False
+            raise
         return [row.version_num for row in found] == [schema_head()]
 
     def dispose(self) -> None:
@@ -99,7 +110,11 @@ class Database:
         self.engine.dispose()
 
 
+def _state(error: DBAPIError) -> str:
+    return getattr(error.orig, "pgcode", None) or ""
+
+
 def _is_passing(error: DBAPIError) -> bool:
     """Whether the server, not the statement, is at fault (disk full, read-only, shutdown ...)."""
-    state = getattr(error.orig, "pgcode", None) or ""
+    state = _state(error)
     return state in _RETRYABLE or state == "25006" or state[:2] in ("08", "53", "57", "58")

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -9,10 +10,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect
 
-from shared.database import Database
+from shared import conversations
+from shared.database import NOT_MIGRATED, Database
+from shared.errors import StorageDown
 from shared.models import LOCAL_USER, metadata
 from tests.ground import migrate, new_database
 from tests.rig import Rig
+from web.cli.exits import Exit
 
 
 @pytest.fixture
@@ -78,6 +82,26 @@ def test_a_database_is_current_only_with_the_newest_migration(url: str) -> None:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
     assert not db.is_current()
     db.dispose()
+
+
+def test_a_database_without_tables_is_not_current_and_a_question_can_wait(url: str) -> None:
+    db = Database(url)
+
+    assert not db.is_current()
+    with pytest.raises(StorageDown) as down:
+        conversations.load(db, LOCAL_USER, LOCAL_USER)
+    assert down.value.code == "not_migrated"
+    db.dispose()
+
+
+def test_a_sweep_by_hand_says_that_there_are_no_tables(rig: Rig, url: str) -> None:
+    env = {**os.environ, **rig.env(), "DATABASE_URL": url}
+
+    command = [sys.executable, "-m", "web.cli", "sweep"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    assert done.returncode == Exit.UNREACHABLE
+    assert done.stderr == f"Error: {NOT_MIGRATED}\n"
 
 
 def test_the_local_user_is_there_from_the_beginning(url: str) -> None:
