@@ -146,6 +146,18 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
     assert written == in_code
 
 
+def test_every_setting_that_a_person_may_change_is_in_the_example() -> None:
+    ours = {"OUTLIVE_BOOT", "OUTLIVE_READY_FILE"}  # a supervisor's, not a person's
+    table = {name: default for name, default, _ in _table("operations.md", "variable")}
+
+    example = (ROOT / ".env.example").read_text()
+    lines = re.findall(r"^# ([A-Z_]+)=(\S*)", example, re.MULTILINE)
+
+    assert {name for name, _ in lines} == set(table) - ours
+    for name, shown in lines:
+        assert not name.startswith("OUTLIVE_") or shown == table[name]
+
+
 def _shown(name: str, default: object) -> str:
     if name == "boot":
         return "a new one"
@@ -161,7 +173,10 @@ def test_every_line_of_the_procfile_is_explained() -> None:
     assert written == {line.partition(":")[0] for line in lines if line}
 
 
-@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda p: p.name)
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
 def test_every_link_leads_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)", document.read_text())
 
