@@ -5,7 +5,7 @@ import uuid
 from bench.timing import side_by_side
 from shared.body import Body, Delta
 from web.faces.native import encode_delta
-from web.hub import Followed
+from web.followed import Followed
 
 READERS = 200
 DELTAS = 500

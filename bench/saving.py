@@ -13,7 +13,7 @@ from alembic.config import Config
 from bench.timing import table
 from local import homes
 from local.postgres import Postgres
-from shared import asking, conversations, messages
+from shared import asking, conversations, messages, owning
 from shared.body import Delta
 from shared.database import Database, run
 from shared.lifecycle import Status
@@ -35,7 +35,7 @@ def main() -> None:
         config.attributes["url"] = url
         command.upgrade(config, "head")
         db = Database(url)
-        _measure(db, {"pieces (messages.save)": _pieces, "text = text || piece": _growing})
+        _measure(db, {"pieces (owning.save)": _pieces, "text = text || piece": _growing})
         db.dispose()
 
 
@@ -62,7 +62,7 @@ def _claimed(db: Database) -> uuid.UUID:
     wanted = asking.Asking(LOCAL_USER, "bench", {}, None, "", 0, 3600.0)
     place = conversations.create(db, LOCAL_USER, None, None).id
     answer = asking.ask(db, wanted, place, "bench").answer.id
-    assert messages.claim(db, answer, OWNER, 3600.0, 3600.0) is not None
+    assert owning.claim(db, answer, OWNER, 3600.0, 3600.0) is not None
     return answer
 
 
@@ -70,10 +70,10 @@ def _pieces(db: Database) -> None:
     answer = _claimed(db)
     for number in range(SAVES):
         start = number * CHARACTERS
-        save = messages.Save(answer, 1, start, (Delta(start, 0, "text", _text(number)),))
-        assert messages.save(db, OWNER, 3600.0, [save])
-    done = messages.Save(answer, 1, SAVES * CHARACTERS)
-    assert messages.finish(db, OWNER, done, messages.Ending(Status.DONE, "stop"))
+        save = owning.Save(answer, 1, start, (Delta(start, 0, "text", _text(number)),))
+        assert owning.save(db, OWNER, 3600.0, [save])
+    done = owning.Save(answer, 1, SAVES * CHARACTERS)
+    assert owning.finish(db, OWNER, done, messages.Ending(Status.DONE, "stop"))
 
 
 def _growing(db: Database) -> None:

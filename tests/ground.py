@@ -17,14 +17,15 @@ from alembic.config import Config
 from sqlalchemy import create_engine, text
 
 from local.processes import ROOT
-from shared import asking, conversations, messages
+from shared import asking, conversations, owning
 from shared.asking import Asked, Asking
 from shared.body import Body
 from shared.database import Database
 from shared.jobs import Queue
 from shared.lifecycle import Status
 from shared.livelog import LiveLog, Publication
-from shared.messages import Claim, Ending, Save
+from shared.messages import Ending
+from shared.owning import Claim, Save
 from shared.sweep import Sweep
 from tests.rig import Rig
 
@@ -142,7 +143,7 @@ class Ground:
         return self.claim(self.sending(user), owner)
 
     def claim(self, message_id: uuid.UUID, owner: str = ME) -> Claim:
-        claim = messages.claim(self.db, message_id, owner, 60, 900)
+        claim = owning.claim(self.db, message_id, owner, 60, 900)
         assert claim is not None
         self.livelog.open(claim.id, claim.attempt)
         return claim
@@ -153,7 +154,7 @@ class Ground:
         body = Body()
         body.write("text", "Because.")
         how = ending or Ending(Status.DONE, "stop")
-        assert messages.finish(self.db, ME, save_of(claim, body), how)
+        assert owning.finish(self.db, ME, save_of(claim, body), how)
         return claim.id
 
     def publish(self, claim: Claim, body: Body, start: int = 0, trim: int = 0) -> str:
@@ -163,7 +164,7 @@ class Ground:
 
     def save(self, claim: Claim, body: Body, start: int = 0, owner: str = ME) -> bool:
         """Save what stands behind `start`; whether that was done."""
-        done = messages.save(self.db, owner, 60, [save_of(claim, body, start)])
+        done = owning.save(self.db, owner, 60, [save_of(claim, body, start)])
         return claim.id in done
 
     def sweep(self, lease: float = 0.0, livelog: LiveLog | None = None) -> Sweep:

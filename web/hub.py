@@ -12,23 +12,22 @@ from the row, only.
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 import gevent
 import structlog
-from gevent.event import Event
 
 from shared import messages
-from shared.body import Body, Delta
 from shared.database import Database
 from shared.errors import NotFound, RedisDown, StorageDown
 from shared.lifecycle import TERMINAL
-from shared.livelog import Heard, LiveLog, Subscription, channel, decode, extend, message_of
+from shared.livelog import Heard, LiveLog, Subscription, channel, decode, message_of
 from shared.messages import Message
 from shared.sweep import Sweep
 from web import metrics
+from web.followed import Followed
 
 #: Seconds between reads while text is known to be missing.
 REREAD: Final = 0.25
@@ -45,111 +44,6 @@ REDIS_SILENCE: Final = 2.0
 RECONNECT: Final = 0.5
 
 log = structlog.get_logger("hub")
-
-
-class Followed:
-    """A message as all its readers here see it."""
-
-    def __init__(self, message_id: uuid.UUID, user_id: uuid.UUID) -> None:
-        self.id = message_id
-        self.user_id = user_id
-        self.body = Body()
-        #: the row, once it has ended
-        self.end: Message | None = None
-        self.readers = 0
-        #: set when the body grew, it ended or its readers have to go; then there is another one
-        self.changed = Event()
-        self.subscribed = Event()
-        self.opened = Event()
-        #: nobody keeps it true any more: readers have to ask anew
-        self.gone = False
-        #: when it was last heard of, and whether Postgres had text that Redis did not bring
-        self.heard = time.monotonic()
-        self.lagging = False
-        #: something is missing and has to be read; a greenlet is at it
-        self.read_begun = False
-        self.missing = False
-        self.rereading = False
-        self._arrived: list[Delta] | None = None
-        self._frames: dict[tuple[object, int], bytes] = {}
-
-    def hear(self, deltas: Sequence[Delta]) -> bool:
-        """Text from Redis; False if it does not fit and the row has to be read."""
-        self.heard = time.monotonic()
-        if self._arrived is not None:  # a read is under way: in order, behind what it finds
-            self._arrived.extend(deltas)
-            return True
-        return self._grow(deltas)
-
-    def _grow(self, deltas: Sequence[Delta]) -> bool:
-        before = self.body.length
-        fits = extend(self.body, deltas)
-        if self.body.length > before:
-            self.tell()
-        return fits
-
-    def leave(self) -> None:
-        """Send every reader away."""
-        self.gone = True
-        self.tell()
-
-    def tell(self) -> None:
-        """Wake every reader."""
-        self._frames.clear()
-        changed, self.changed = self.changed, Event()
-        changed.set()
-
-    def frames(self, face: Callable[[Delta], bytes], position: int) -> tuple[bytes, int]:
-        """Everything behind `position` as a face writes it, and the position behind that.
-
-        Encoded once for all readers that stand at the same place.
-        """
-        if position >= self.body.length:
-            return b"", position
-        key = (face, position)
-        if key not in self._frames:
-            self._frames[key] = b"".join(face(delta) for delta in self.body.since(position))
-        return self._frames[key], self.body.length
-
-    # --- reading the truth
-
-    def read(self, db: Database, livelog: LiveLog) -> bool:
-        """Row and pieces, then the live log, then what arrived meanwhile; whether all is there."""
-        self.read_begun = True
-        self._arrived = []
-        try:
-            message = messages.load(db, self.id, self.user_id, deleted=True)
-            if message.status in TERMINAL:
-                self.finish(message)
-                return True
-            logged = _read_log(livelog, self.id)
-        finally:
-            arrived, self._arrived = self._arrived, None
-            self.heard = time.monotonic()
-        return self._grow([*message.body.since(self.body.length), *logged, *arrived])
-
-    def finish(self, message: Message) -> None:
-        """It has ended: the row says how, and with which body."""
-        # Postgres is the truth: usually the same body, seldom one that is shorter (Redis and the
-        # worker died together), which the end's length tells a reader.
-        self.body = message.body
-        self.end = message
-        self.tell()
-
-
-def _read_log(livelog: LiveLog, message_id: uuid.UUID) -> list[Delta]:
-    try:
-        return livelog.read(message_id)
-    except RedisDown:
-        return []  # then only what is saved: at most a second old
-
-
-def snapshot(db: Database, livelog: LiveLog, message_id: uuid.UUID, user_id: uuid.UUID) -> Message:
-    """A message as far as it is published, for somebody who does not follow it."""
-    message = messages.load(db, message_id, user_id)
-    if message.status not in TERMINAL:
-        extend(message.body, _read_log(livelog, message_id))
-    return message
 
 
 class Hub:

@@ -20,7 +20,8 @@ from shared.body import Delta
 from shared.errors import TooMany
 from shared.messages import Message
 from web import metrics
-from web.hub import Followed, Hub
+from web.followed import Followed
+from web.hub import Hub
 
 #: Seconds a write may be stuck before the reader is sent away; it resumes when it can read.
 STUCK: Final = 60.0

@@ -12,7 +12,8 @@ from typing import Any
 import gevent
 
 from shared.body import Body, Delta
-from shared.messages import Claim, Ending, Save
+from shared.messages import Ending
+from shared.owning import Claim, Save
 
 
 class Interrupted(BaseException):

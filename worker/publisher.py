@@ -13,7 +13,7 @@ import gevent
 import structlog
 from gevent.event import Event
 
-from shared import messages
+from shared import owning
 from shared.database import Database
 from shared.errors import RedisDown, StorageDown
 from shared.livelog import LiveLog, Outcome, Publication
@@ -97,7 +97,7 @@ class Publisher:
 
     def _confirm(self, missing: Sequence[Generation]) -> None:
         """Redis lost text: begin again behind the last save, if the rows are still ours."""
-        rows = messages.standing(self._db, self._owner, [g.id for g in missing])
+        rows = owning.standing(self._db, self._owner, [g.id for g in missing])
         for generation in missing:
             row = rows.get(generation.id)
             if row is None or row.attempt != generation.attempt:

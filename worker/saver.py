@@ -13,7 +13,7 @@ import gevent
 import structlog
 from gevent.event import Event
 
-from shared import messages
+from shared import owning
 from shared.database import Database
 from shared.errors import StorageDown
 from shared.lifecycle import Status
@@ -111,7 +111,7 @@ class Saver:
         """Whether every row was written or is known not to be ours."""
         begun = time.monotonic()
         saves = [generation.to_save() for generation in due]
-        done = messages.save(self._db, self._owner, self._lease, saves)
+        done = owning.save(self._db, self._owner, self._lease, saves)
         for generation, save in zip(due, saves, strict=True):
             if generation.id in done:
                 self._saved(generation, save.reaches, begun, stop=done[generation.id])
@@ -122,7 +122,7 @@ class Saver:
 
     def _look_again(self, missing: Sequence[Generation], begun: float) -> bool:
         """A row that was not written is locked, written before, or not ours any more."""
-        rows = messages.standing(self._db, self._owner, [g.id for g in missing])
+        rows = owning.standing(self._db, self._owner, [g.id for g in missing])
         locked = False
         for generation in missing:
             row = rows.get(generation.id)

@@ -14,12 +14,13 @@ from typing import Final
 import gevent
 import structlog
 
-from shared import messages
+from shared import messages, owning
 from shared.database import Database
 from shared.errors import GenerationFailed, RedisDown, StorageDown
 from shared.lifecycle import Status
 from shared.livelog import LiveLog
-from shared.messages import Claim, Ending
+from shared.messages import Ending
+from shared.owning import Claim
 from shared.settings import Settings
 from worker import metrics, prompt
 from worker.generation import Generation, Interrupted, TooLong
@@ -87,7 +88,7 @@ class Writer:
 
     def _write(self, message_id: uuid.UUID) -> Ending | None:
         settings = self._settings
-        claim = messages.claim(
+        claim = owning.claim(
             self._db,
             message_id,
             self._owner,
@@ -154,7 +155,7 @@ class Writer:
     def _released(self, generation: Generation) -> bool:
         deadline = self._settings.queue_deadline_seconds
         with suppress(StorageDown):
-            return messages.release(
+            return owning.release(
                 self._db, self._owner, generation.id, generation.attempt, deadline
             )
         return False
@@ -164,10 +165,10 @@ class Writer:
         patience = max(generation.renewed, time.monotonic()) + STORAGE_PATIENCE
         while True:
             try:
-                if messages.finish(self._db, self._owner, generation.to_save(), ending):
+                if owning.finish(self._db, self._owner, generation.to_save(), ending):
                     return ending
                 if not self._still_ours(generation):
-                    landed = messages.has_ended(self._db, generation.id, generation.attempt)
+                    landed = owning.has_ended(self._db, generation.id, generation.attempt)
                     return ending if landed else None
             except StorageDown:
                 if time.monotonic() > patience:
@@ -175,7 +176,7 @@ class Writer:
             gevent.sleep(FINISH_PAUSE)
 
     def _still_ours(self, generation: Generation) -> bool:
-        row = messages.standing(self._db, self._owner, [generation.id]).get(generation.id)
+        row = owning.standing(self._db, self._owner, [generation.id]).get(generation.id)
         if row is None or row.attempt != generation.attempt:
             return False
         if row.saved > generation.saved:  # an earlier commit of unknown outcome had landed
@@ -221,7 +222,7 @@ class Writer:
         generation = self._running.get(message_id)
         if generation is None:
             return
-        row = messages.standing(self._db, self._owner, [message_id]).get(message_id)
+        row = owning.standing(self._db, self._owner, [message_id]).get(message_id)
         if row is not None and row.stop_requested:
             generation.interrupt(Interrupted(Ending(Status.CANCELLED)))
 

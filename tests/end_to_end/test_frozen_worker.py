@@ -6,11 +6,12 @@ from uuid import UUID
 from local import scripted
 from local.programs import Web, Worker
 from local.scripted import done, finish, hold, long, say, script, usage
-from shared import messages
+from shared import owning
 from shared.body import Delta
 from shared.lifecycle import Status
 from shared.livelog import LiveLog, Outcome, Publication
-from shared.messages import Ending, Save
+from shared.messages import Ending
+from shared.owning import Save
 from tests.client import Client
 from tests.rig import Rig, eventually
 from tests.stories import NEVER, Watch, ending, following, hire, only_request, told
@@ -101,10 +102,10 @@ def _every_write_is_refused(rig: Rig, answer: str, owner: str, length: int) -> N
         said = Publication(message_id, first, [delta], 0, force)
         assert _log(rig).publish([said]) == [Outcome.FENCED]
     save = Save(message_id, first, length, (delta,))
-    assert messages.save(rig.db, owner, 15, [save]) == {}
-    assert not messages.finish(rig.db, owner, save, Ending(Status.DONE, "stop"))
-    assert not messages.release(rig.db, owner, message_id, first, 60)
-    assert messages.standing(rig.db, owner, [message_id]) == {}
+    assert owning.save(rig.db, owner, 15, [save]) == {}
+    assert not owning.finish(rig.db, owner, save, Ending(Status.DONE, "stop"))
+    assert not owning.release(rig.db, owner, message_id, first, 60)
+    assert owning.standing(rig.db, owner, [message_id]) == {}
 
 
 def test_an_answer_frozen_before_its_first_character_is_written_once_by_another(

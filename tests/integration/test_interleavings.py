@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 from structlog.testing import capture_logs
 
-from shared import asking, messages
+from shared import asking, messages, owning
 from shared.body import Body, Delta
 from shared.errors import Conflict, TooMany
 from shared.lifecycle import MAX_TRIES, TERMINAL, Status
@@ -31,7 +31,7 @@ from shared.messages import SELECT, Ending, Message, to_message
 from shared.settings import Settings
 from tests.ground import Ground
 from tests.strategies import between, thorough
-from web.hub import Followed
+from web.followed import Followed
 from worker import writer as writer_module
 from worker.generation import Generation, Interrupted
 from worker.publisher import _publication
@@ -145,7 +145,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def take(self, number: int, message_id: uuid.UUID, *, opened: bool) -> None:
         worker = self.workers[number]
-        claim = messages.claim(self.db, message_id, worker.owner, 600, 900)
+        claim = owning.claim(self.db, message_id, worker.owner, 600, 900)
         if claim is None:
             return
         if opened:  # else Redis was away for a moment
@@ -187,7 +187,7 @@ class Interleavings(RuleBasedStateMachine):
             worker.writer.saver._save(worker.running)
         elif worker.running:  # a commit of unknown outcome
             saves = [generation.to_save() for generation in worker.running]
-            messages.save(self.db, worker.owner, 600, saves)
+            owning.save(self.db, worker.owner, 600, saves)
         self.notice(worker)
 
     @precondition(lambda self: self.running())
@@ -200,7 +200,7 @@ class Interleavings(RuleBasedStateMachine):
         else:
             ending = Ending.error("provider_cut")
         if not answered:  # the commit's outcome does not come back, so it is tried again
-            messages.finish(self.db, worker.owner, generation.to_save(), ending)
+            owning.finish(self.db, worker.owner, generation.to_save(), ending)
         self.end(worker, generation, Interrupted(ending))
 
     def end(self, worker: Worker, generation: Generation, how: Interrupted) -> None:

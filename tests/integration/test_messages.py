@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from sqlalchemy import text
 
-from shared import asking, conversations, messages
+from shared import asking, conversations, messages, owning
 from shared.body import Body, Delta
 from shared.database import Database
 from shared.errors import MESSAGE_ERRORS, NotFound, StorageDown
 from shared.lifecycle import MAX_TRIES, Status
-from shared.messages import Claim, Ending, Save, Standing
+from shared.messages import Ending
+from shared.owning import Claim, Save, Standing
 from tests.ground import ME, OTHER, Ground, at_once, body_of, save_of
 from tests.strategies import Written, thorough, writings
 from tests.strategies import body_of as written_body
@@ -51,7 +52,7 @@ def assert_whole(ground: Ground, message_id: uuid.UUID, body: Body) -> None:
 def test_a_claim_brings_what_is_asked_and_begins_the_lease(ground: Ground) -> None:
     answer = ground.sending()
 
-    claim = messages.claim(ground.db, answer, ME, 15, 900)
+    claim = owning.claim(ground.db, answer, ME, 15, 900)
 
     assert claim is not None
     assert (claim.id, claim.attempt, claim.model, claim.options) == (
@@ -82,7 +83,7 @@ def test_of_many_workers_one_has_the_message(ground: Ground) -> None:
         return [
             message_id
             for message_id in order
-            if messages.claim(ground.db, message_id, f"host:boot-{number}", 60, 900)
+            if owning.claim(ground.db, message_id, f"host:boot-{number}", 60, 900)
         ]
 
     won, errors = at_once(6, work)
@@ -99,14 +100,14 @@ def test_a_second_delivery_finds_nothing_to_do(ground: Ground) -> None:
     claim = ground.streaming()
     before = ground.row(claim.id)
 
-    assert messages.claim(ground.db, claim.id, OTHER, 60, 900) is None
+    assert owning.claim(ground.db, claim.id, OTHER, 60, 900) is None
 
     assert ground.row(claim.id) == before
 
 
 def test_what_has_ended_or_never_was_cannot_be_claimed(ground: Ground) -> None:
     for message_id in (ground.ended(), ground.ask().question.id, uuid.uuid4()):
-        assert messages.claim(ground.db, message_id, ME, 60, 900) is None
+        assert owning.claim(ground.db, message_id, ME, 60, 900) is None
 
 
 # --- R3: save and heartbeat -----------------------------------------------------------------------
@@ -116,7 +117,7 @@ def test_a_batch_writes_exactly_what_it_says(ground: Ground) -> None:
     claims = [ground.streaming() for _ in range(3)]
     bodies = [LONG, body_of("only text"), Body()]
 
-    done = messages.save(
+    done = owning.save(
         ground.db,
         ME,
         60,
@@ -137,7 +138,7 @@ def test_a_save_without_text_renews_the_lease(ground: Ground) -> None:
     claim = ground.streaming()
     ground.pass_by(claim.id, "lease_until")
 
-    assert messages.save(ground.db, ME, 60, [save_of(claim, Body())]) == {claim.id: False}
+    assert owning.save(ground.db, ME, 60, [save_of(claim, Body())]) == {claim.id: False}
 
     [row] = ground.db.rows(
         "SELECT lease_until > clock_timestamp() + interval '50 s' AS renewed FROM messages"
@@ -171,7 +172,7 @@ def test_a_save_that_expects_something_else_writes_nothing_and_holds_up_nobody(
     before = ground.row(claim.id), ground.pieces(claim.id)
     wrong = Save(claim.id, attempt, offset, [Delta(offset, 0, "text", "X")])
 
-    done = messages.save(ground.db, owner, 60, [wrong, save_of(good, body_of("ok"))])
+    done = owning.save(ground.db, owner, 60, [wrong, save_of(good, body_of("ok"))])
 
     assert list(done) == [good.id]
     assert (ground.row(claim.id), ground.pieces(claim.id)) == before
@@ -184,8 +185,8 @@ def test_nothing_is_saved_of_a_message_that_is_not_streaming(ground: Ground, sta
 
     save = Save(message_id, 1, 0, [Delta(0, 0, "text", "X")])
 
-    assert messages.save(ground.db, ME, 60, [save]) == {}
-    assert messages.standing(ground.db, ME, [message_id]) == {}
+    assert owning.save(ground.db, ME, 60, [save]) == {}
+    assert owning.standing(ground.db, ME, [message_id]) == {}
     assert ground.pieces(message_id) == []
 
 
@@ -196,14 +197,14 @@ def test_one_locked_row_does_not_hold_up_the_others(ground: Ground) -> None:
     begun = time.monotonic()
 
     with ground.locked(locked.id):
-        done = messages.save(ground.db, ME, 60, saves)
+        done = owning.save(ground.db, ME, 60, saves)
         waited = time.monotonic() - begun
-        rows = messages.standing(ground.db, ME, [locked.id])
+        rows = owning.standing(ground.db, ME, [locked.id])
 
     assert set(done) == {claim.id for claim in claims} - {locked.id}
     assert waited < 1.0  # a lock is waited for up to two seconds
     assert rows == {locked.id: Standing(1, 0, stop_requested=False)}  # ours: so it was locked
-    assert list(messages.save(ground.db, ME, 60, [saves[7]])) == [locked.id]
+    assert list(owning.save(ground.db, ME, 60, [saves[7]])) == [locked.id]
 
 
 def test_two_savers_and_a_deletion_do_not_block_each_other(ground: Ground) -> None:
@@ -219,7 +220,7 @@ def test_two_savers_and_a_deletion_do_not_block_each_other(ground: Ground) -> No
         if number == 0:
             conversations.delete(ground.db, user, place)
         for _ in range(5):
-            messages.save(ground.db, ME, 60, saves if number % 2 else saves[::-1])
+            owning.save(ground.db, ME, 60, saves if number % 2 else saves[::-1])
 
     _, errors = at_once(5, act)
 
@@ -229,12 +230,12 @@ def test_two_savers_and_a_deletion_do_not_block_each_other(ground: Ground) -> No
 def test_a_commit_of_unknown_outcome_is_recognised(ground: Ground) -> None:
     claim = ground.streaming()
     save = save_of(claim, LONG)
-    messages.save(ground.db, ME, 60, [save])  # it landed, but the answer never came back
+    owning.save(ground.db, ME, 60, [save])  # it landed, but the answer never came back
 
-    again = messages.save(ground.db, ME, 60, [save])
+    again = owning.save(ground.db, ME, 60, [save])
 
     assert again == {}
-    [standing] = messages.standing(ground.db, ME, [claim.id]).values()
+    [standing] = owning.standing(ground.db, ME, [claim.id]).values()
     assert standing == Standing(1, save.reaches, stop_requested=False)
     assert "".join(piece[3] for piece in ground.pieces(claim.id)) == LONG.content
 
@@ -244,10 +245,10 @@ def test_a_save_tells_that_somebody_pressed_stop(ground: Ground) -> None:
     stopped, other = ground.streaming(user), ground.streaming(user)
     messages.stop(ground.db, stopped.id, user)
 
-    done = messages.save(ground.db, ME, 60, [save_of(stopped, Body()), save_of(other, Body())])
+    done = owning.save(ground.db, ME, 60, [save_of(stopped, Body()), save_of(other, Body())])
 
     assert done == {stopped.id: True, other.id: False}
-    assert messages.standing(ground.db, ME, [stopped.id])[stopped.id].stop_requested
+    assert owning.standing(ground.db, ME, [stopped.id])[stopped.id].stop_requested
 
 
 def test_a_batch_is_written_whole_or_not_at_all(ground: Ground) -> None:
@@ -255,7 +256,7 @@ def test_a_batch_is_written_whole_or_not_at_all(ground: Ground) -> None:
     twice = Save(other.id, 1, 0, [Delta(0, 0, "text", "a"), Delta(0, 0, "text", "b")])
 
     with pytest.raises(Exception, match="pieces_pkey"):
-        messages.save(ground.db, ME, 60, [save_of(one, body_of("x")), twice])
+        owning.save(ground.db, ME, 60, [save_of(one, body_of("x")), twice])
 
     assert [ground.row(claim.id).saved_len for claim in (one, other)] == [0, 0]
     assert ground.pieces(one.id) == []
@@ -274,9 +275,9 @@ def test_the_end_has_the_whole_text_wherever_the_last_save_stood(
         for delta in LONG.since(0)
         if delta.start < saved
     ]
-    messages.save(ground.db, ME, 60, [Save(claim.id, 1, 0, first)])
+    owning.save(ground.db, ME, 60, [Save(claim.id, 1, 0, first)])
 
-    assert messages.finish(ground.db, ME, save_of(claim, LONG, saved), DONE)
+    assert owning.finish(ground.db, ME, save_of(claim, LONG, saved), DONE)
 
     assert_whole(ground, claim.id, LONG)
     row = ground.row(claim.id)
@@ -297,7 +298,7 @@ def test_any_body_saved_call_by_call_is_kept_exactly(tables: Ground) -> None:
             body.write(call.kind, call.text, call.meta, fresh=call.fresh)
             assert tables.save(claim, body, start)
 
-        assert messages.finish(tables.db, ME, save_of(claim, body, body.length), DONE)
+        assert owning.finish(tables.db, ME, save_of(claim, body, body.length), DONE)
 
         assert_whole(tables, claim.id, body)
 
@@ -307,7 +308,7 @@ def test_any_body_saved_call_by_call_is_kept_exactly(tables: Ground) -> None:
 def test_an_answer_without_a_word_is_whole_too(ground: Ground) -> None:
     claim = ground.streaming()
 
-    assert messages.finish(ground.db, ME, save_of(claim, Body()), DONE)
+    assert owning.finish(ground.db, ME, save_of(claim, Body()), DONE)
 
     assert_whole(ground, claim.id, Body())
 
@@ -319,10 +320,10 @@ def test_done_only_at_the_right_length(ground: Ground, offset: int) -> None:
     before = ground.row(claim.id), ground.pieces(claim.id)
     last = Save(claim.id, 1, offset, [Delta(offset, 0, "text", "c")])
 
-    assert not messages.finish(ground.db, ME, last, DONE)
+    assert not owning.finish(ground.db, ME, last, DONE)
 
     assert (ground.row(claim.id), ground.pieces(claim.id)) == before
-    assert messages.finish(ground.db, ME, Save(claim.id, 1, 2, [Delta(2, 0, "text", "c")]), DONE)
+    assert owning.finish(ground.db, ME, Save(claim.id, 1, 2, [Delta(2, 0, "text", "c")]), DONE)
     assert_whole(ground, claim.id, body_of("abc"))
 
 
@@ -333,7 +334,7 @@ def test_done_only_at_the_right_length(ground: Ground, offset: int) -> None:
 def test_every_end_keeps_the_partial_and_forgets_the_owner(ground: Ground, ending: Ending) -> None:
     claim = ground.streaming()
 
-    assert messages.finish(ground.db, ME, save_of(claim, LONG), ending)
+    assert owning.finish(ground.db, ME, save_of(claim, LONG), ending)
 
     assert_whole(ground, claim.id, LONG)
     row = ground.row(claim.id)
@@ -351,12 +352,12 @@ def test_an_error_has_the_sentence_of_its_code_or_a_better_one(code: str) -> Non
 def test_a_commit_of_the_end_of_unknown_outcome_is_recognised(ground: Ground) -> None:
     claim = ground.streaming()
     last = save_of(claim, LONG)
-    messages.finish(ground.db, ME, last, DONE)
+    owning.finish(ground.db, ME, last, DONE)
 
-    assert not messages.finish(ground.db, ME, last, DONE)
+    assert not owning.finish(ground.db, ME, last, DONE)
 
-    assert messages.has_ended(ground.db, claim.id, claim.attempt)
-    assert messages.standing(ground.db, ME, [claim.id]) == {}
+    assert owning.has_ended(ground.db, claim.id, claim.attempt)
+    assert owning.standing(ground.db, ME, [claim.id]) == {}
 
 
 def test_the_end_by_somebody_else_is_not_taken_for_ones_own(ground: Ground) -> None:
@@ -365,28 +366,28 @@ def test_the_end_by_somebody_else_is_not_taken_for_ones_own(ground: Ground) -> N
     ground.sweep().run()
 
     assert ground.row(claim.id).status == "SENDING"  # nothing was shown
-    assert not messages.has_ended(ground.db, claim.id, claim.attempt)
+    assert not owning.has_ended(ground.db, claim.id, claim.attempt)
 
     again = ground.claim(claim.id, OTHER)
-    assert messages.finish(ground.db, OTHER, save_of(again, LONG), DONE)
-    assert not messages.has_ended(ground.db, claim.id, claim.attempt)
-    assert messages.has_ended(ground.db, claim.id, again.attempt)
+    assert owning.finish(ground.db, OTHER, save_of(again, LONG), DONE)
+    assert not owning.has_ended(ground.db, claim.id, claim.attempt)
+    assert owning.has_ended(ground.db, claim.id, again.attempt)
 
 
 def test_a_finish_of_a_locked_row_waits_for_nobody(ground: Ground) -> None:
     claim = ground.streaming()
 
     with ground.locked(claim.id):
-        assert not messages.finish(ground.db, ME, save_of(claim, LONG), DONE)
+        assert not owning.finish(ground.db, ME, save_of(claim, LONG), DONE)
 
-    assert messages.finish(ground.db, ME, save_of(claim, LONG), DONE)
+    assert owning.finish(ground.db, ME, save_of(claim, LONG), DONE)
 
 
 # --- a drain gives back ---------------------------------------------------------------------------
 
 
 def release(ground: Ground, claim: Claim, owner: str = ME) -> bool:
-    return messages.release(ground.db, owner, claim.id, claim.attempt, 60)
+    return owning.release(ground.db, owner, claim.id, claim.attempt, 60)
 
 
 def test_an_answer_without_a_word_goes_back_to_the_queue(ground: Ground) -> None:
@@ -434,7 +435,7 @@ def test_stop_ends_what_nobody_has_begun(ground: Ground) -> None:
 
     assert ground.row(answer).status == "CANCELLED"
     assert_whole(ground, answer, Body())
-    assert messages.claim(ground.db, answer, ME, 60, 900) is None
+    assert owning.claim(ground.db, answer, ME, 60, 900) is None
 
 
 def test_stop_asks_the_owner_who_keeps_the_partial(ground: Ground) -> None:
@@ -447,7 +448,7 @@ def test_stop_asks_the_owner_who_keeps_the_partial(ground: Ground) -> None:
 
     assert ground.row(claim.id).stop_requested
     end = Ending(Status.CANCELLED)
-    assert messages.finish(ground.db, ME, save_of(claim, body_of("partial"), 3), end)
+    assert owning.finish(ground.db, ME, save_of(claim, body_of("partial"), 3), end)
     assert_whole(ground, claim.id, body_of("partial"))
 
 
@@ -476,7 +477,7 @@ def test_stop_and_claim_at_once_lose_nothing(ground: Ground) -> None:
 
         def act(number: int, answer: uuid.UUID = answer) -> object:
             if number:
-                return messages.claim(ground.db, answer, ME, 60, 900)
+                return owning.claim(ground.db, answer, ME, 60, 900)
             return messages.stop(ground.db, answer, user)
 
         _, errors = at_once(2, act)
@@ -527,7 +528,7 @@ def test_the_prompt_is_the_path_from_the_root_without_the_answer(ground: Ground)
     place = conversations.create(ground.db, user, None, "Be brief.").id
     first = asking.ask(ground.db, ground.asking(user), place, "One?")
     claim = ground.claim(first.answer.id)
-    messages.finish(ground.db, ME, save_of(claim, LONG), DONE)
+    owning.finish(ground.db, ME, save_of(claim, LONG), DONE)
     asking.ask(ground.db, ground.asking(user), place, "Aside?", None)
     second = asking.ask(ground.db, ground.asking(user), place, "Two?", first.answer.id)
 
@@ -611,6 +612,6 @@ def test_an_error_shows_no_text_of_a_message(ground: Ground) -> None:
     twice = Save(claim.id, 1, 0, [Delta(0, 0, "text", "canary"), Delta(0, 0, "text", "canary")])
 
     with pytest.raises(Exception, match="pieces_pkey") as error:
-        messages.save(ground.db, ME, 60, [twice])
+        owning.save(ground.db, ME, 60, [twice])
 
     assert "canary" not in str(error.value)

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from shared import messages, reaping
+from shared import messages, owning, reaping
 from shared.body import Body
 from shared.lifecycle import MAX_TRIES, Status
 from shared.messages import Ending
@@ -115,7 +115,7 @@ def test_an_owner_that_saves_while_it_is_reaped_is_refused(ground: Ground) -> No
         row.end(LOST)
 
     assert not ground.save(claim, body_of("late"))
-    assert messages.standing(ground.db, ME, [claim.id]) == {}
+    assert owning.standing(ground.db, ME, [claim.id]) == {}
 
 
 # --- what may be done -----------------------------------------------------------------------------

@@ -9,11 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from local.redis import Redis
-from shared import conversations, messages, sweep
+from shared import conversations, messages, owning, sweep
 from shared.body import Body
 from shared.lifecycle import MAX_TRIES, Status
 from shared.livelog import LiveLog, Outcome, Publication, channel
-from shared.messages import Claim, Ending
+from shared.messages import Ending
+from shared.owning import Claim
 from shared.sweep import Swept
 from tests.ground import ME, OTHER, Ground, at_once, body_of, save_of
 
@@ -240,7 +241,7 @@ def test_what_was_provably_never_shown_begins_again_at_once(ground: Ground) -> N
     assert ground.queue.ids == [claim.id]
     again = ground.claim(claim.id, OTHER)
     assert ground.publish(again, TEXT) == Outcome.WRITTEN
-    assert messages.finish(ground.db, OTHER, save_of(again, TEXT), DONE)
+    assert owning.finish(ground.db, OTHER, save_of(again, TEXT), DONE)
     assert end(ground, claim) == ("DONE", None, TEXT.content)
 
 
@@ -285,7 +286,7 @@ def test_a_missing_log_is_no_proof(ground: Ground, story: str) -> None:
         ground.sweep().run()
     else:
         message_id = ground.sending()
-    claim = messages.claim(ground.db, message_id, ME, 60, 900)
+    claim = owning.claim(ground.db, message_id, ME, 60, 900)
     assert claim is not None  # and Redis did not take its open
     if story == "the log is gone":
         ground.livelog.open(claim.id, claim.attempt)
@@ -333,7 +334,7 @@ def test_a_message_given_back_and_taken_again_is_judged_by_its_last_attempt(
     ground: Ground,
 ) -> None:
     claim = ground.streaming()
-    assert messages.release(ground.db, ME, claim.id, claim.attempt, 60)
+    assert owning.release(ground.db, ME, claim.id, claim.attempt, 60)
     again = ground.claim(claim.id, OTHER)
     lapse(ground, again)
 
@@ -362,12 +363,12 @@ def test_an_owner_that_was_swept_can_write_nothing_anywhere(ground: Ground, stor
 
     published = ground.publish(zombie, TEXT, start=shown.length)
     saved = ground.save(zombie, TEXT)
-    finished = messages.finish(ground.db, ME, save_of(zombie, TEXT), DONE)
-    released = messages.release(ground.db, ME, zombie.id, zombie.attempt, 60)
+    finished = owning.finish(ground.db, ME, save_of(zombie, TEXT), DONE)
+    released = owning.release(ground.db, ME, zombie.id, zombie.attempt, 60)
 
     assert (published, saved, finished, released) == (Outcome.FENCED, False, False, False)
-    assert messages.standing(ground.db, ME, [zombie.id]) == {}
-    assert not messages.has_ended(ground.db, zombie.id, zombie.attempt)
+    assert owning.standing(ground.db, ME, [zombie.id]) == {}
+    assert not owning.has_ended(ground.db, zombie.id, zombie.attempt)
     after = ground.row(zombie.id), ground.pieces(zombie.id), ground.livelog.read(zombie.id)
     assert after == before
 
@@ -380,7 +381,7 @@ def test_a_zombie_with_the_same_owners_name_is_one_too(ground: Ground) -> None:
 
     assert not ground.save(zombie, TEXT)
     assert ground.publish(zombie, TEXT) == Outcome.FENCED
-    assert messages.standing(ground.db, ME, [zombie.id])[zombie.id].attempt == 3
+    assert owning.standing(ground.db, ME, [zombie.id])[zombie.id].attempt == 3
 
 
 # --- Redis away -----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import uuid
 
 from shared.body import Delta
 from web.faces import native
-from web.hub import Followed
+from web.followed import Followed
 from web.streaming import _Reader
 
 

@@ -21,7 +21,7 @@ from web import schemas
 from web.auth import current_user
 from web.context import context
 from web.errors import Malformed, NotJson
-from web.hub import snapshot
+from web.followed import snapshot
 from web.streaming import RETRY_CUT, Face, connection_of, milliseconds
 
 blueprint = Blueprint("native", __name__, url_prefix="/api")

@@ -1,0 +1,201 @@
+"""What only the owner of an answer may do: claim it, save and renew, finish it, give it back.
+
+R2 to R4 (told in ARCHITECTURE.md). Each is one guarded write that names the attempt and the owner
+which it expects; losing the race is an ordinary answer, not an exception. Only the database's
+clock counts.
+"""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from shared.body import Delta
+from shared.database import Database, run
+from shared.lifecycle import MAX_TRIES, OPEN
+from shared.messages import Ending, end_locked
+
+# --- R2: claim -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An answer that is now ours to write."""
+
+    id: uuid.UUID
+    attempt: int
+    model: str
+    options: dict[str, Any]
+    #: seconds since it was asked
+    waited: float
+
+
+def claim(
+    db: Database, message_id: uuid.UUID, owner: str, lease: float, hard_deadline: float
+) -> Claim | None:
+    """Take a SENDING message, or None: a duplicate delivery, or ended before anybody came."""
+    rows = db.rows(
+        "UPDATE messages SET status = 'STREAMING', attempt = attempt + 1, tries = tries + 1,"
+        " owner = :owner, queue_deadline = NULL, dispatch_at = NULL,"
+        " lease_until = clock_timestamp() + make_interval(secs => :lease),"
+        " hard_deadline = clock_timestamp() + make_interval(secs => :deadline),"
+        " started_at = clock_timestamp()"
+        " WHERE id = :id AND status = 'SENDING' RETURNING id, attempt, model, options,"
+        " CAST(extract(epoch FROM clock_timestamp() - created_at) AS float8)",
+        id=message_id,
+        owner=owner,
+        lease=lease,
+        deadline=hard_deadline,
+    )
+    return Claim(*rows[0]) if rows else None
+
+
+# --- R3: save and heartbeat ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """What is to be written of one message behind `offset`; without deltas it only renews."""
+
+    id: uuid.UUID
+    attempt: int
+    offset: int
+    deltas: Sequence[Delta] = ()
+
+    @property
+    def reaches(self) -> int:
+        """The position behind the save."""
+        return self.deltas[-1].end if self.deltas else self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An open row as Postgres has it, while it is still ours."""
+
+    attempt: int
+    saved: int
+    stop_requested: bool
+
+
+# SKIP LOCKED: one row locked by somebody else must not hold up the other hundred.
+_SAVE = """
+WITH due AS (
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS int[]), CAST(:offsets AS int[]),
+        CAST(:reaches AS int[])) AS d (id, attempt, saved, reaches)
+), mine AS (
+    SELECT m.id, due.reaches FROM messages m JOIN due ON due.id = m.id
+    WHERE m.attempt = due.attempt AND m.owner = :owner AND m.status = 'STREAMING'
+        AND m.saved_len = due.saved
+    ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
+), kept AS (
+    UPDATE messages m SET saved_len = mine.reaches,
+        lease_until = clock_timestamp() + make_interval(secs => :lease)
+    FROM mine WHERE m.id = mine.id RETURNING m.id, m.user_id, m.stop_requested
+), written AS (
+    INSERT INTO pieces (message_id, start, user_id, part, kind, meta, text)
+    SELECT p.id, p.start, kept.user_id, p.part, p.kind, CAST(p.meta AS jsonb), p.text
+    FROM unnest(CAST(:piece_ids AS uuid[]), CAST(:starts AS int[]), CAST(:parts AS int[]),
+        CAST(:kinds AS text[]), CAST(:metas AS text[]), CAST(:texts AS text[]))
+        AS p (id, start, part, kind, meta, text)
+    JOIN kept ON kept.id = p.id
+)
+SELECT id, stop_requested FROM kept
+"""
+
+
+def save(db: Database, owner: str, lease: float, saves: Sequence[Save]) -> dict[uuid.UUID, bool]:
+    """Write and renew many in one statement: id -> stop_requested, of those that were done.
+
+    A row that is missing was locked, saved before (a commit of unknown outcome) or taken away:
+    ask `standing`.
+    """
+    with db.transaction() as connection:
+        return _save(connection, owner, lease, saves)
+
+
+def _save(
+    connection: Connection, owner: str, lease: float, saves: Sequence[Save]
+) -> dict[uuid.UUID, bool]:
+    pieces = [(save.id, delta) for save in saves for delta in save.deltas]
+    rows = run(
+        connection,
+        _SAVE,
+        owner=owner,
+        lease=lease,
+        ids=[str(save.id) for save in saves],
+        attempts=[save.attempt for save in saves],
+        offsets=[save.offset for save in saves],
+        reaches=[save.reaches for save in saves],
+        piece_ids=[str(message_id) for message_id, _ in pieces],
+        starts=[delta.start for _, delta in pieces],
+        parts=[delta.part for _, delta in pieces],
+        kinds=[delta.kind for _, delta in pieces],
+        metas=[json.dumps(delta.meta) if delta.meta else None for _, delta in pieces],
+        texts=[delta.text for _, delta in pieces],
+    )
+    return {row.id: row.stop_requested for row in rows}
+
+
+def standing(db: Database, owner: str, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Standing]:
+    """The rows among `ids` that are open and still `owner`'s."""
+    rows = db.rows(
+        "SELECT id, attempt, saved_len, stop_requested FROM messages"
+        " WHERE id = ANY(CAST(:ids AS uuid[])) AND owner = :owner AND status = 'STREAMING'",
+        ids=[str(message_id) for message_id in ids],
+        owner=owner,
+    )
+    return {row.id: Standing(row.attempt, row.saved_len, row.stop_requested) for row in rows}
+
+
+# --- R4: finish ----------------------------------------------------------------------------------
+
+
+def finish(db: Database, owner: str, last: Save, ending: Ending) -> bool:
+    """The last pieces, the compaction and the end in one transaction.
+
+    False when the row is not as `last` expects: see `standing` and `has_ended`.
+    """
+    with db.transaction() as connection:
+        if last.id not in _save(connection, owner, 60.0, [last]):
+            return False
+        end_locked(connection, last.id, ending)
+        return True
+
+
+def release(db: Database, owner: str, message_id: uuid.UUID, attempt: int, deadline: float) -> bool:
+    """Give an answer of which nothing was shown back to the queue, due at once (a drain).
+
+    `deadline`: seconds until nobody need take it any more. False when it is ours no longer, was
+    claimed too often or somebody wants it stopped: then it has to be ended.
+    """
+    rows = db.rows(
+        "UPDATE messages SET status = 'SENDING', attempt = attempt + 1, owner = NULL,"
+        " lease_until = NULL, hard_deadline = NULL, dispatch_at = clock_timestamp(),"
+        " queue_deadline = clock_timestamp() + make_interval(secs => :deadline)"
+        " WHERE id = :id AND attempt = :attempt AND owner = :owner AND status = 'STREAMING'"
+        " AND saved_len = 0 AND NOT stop_requested AND tries < :tries RETURNING id",
+        id=message_id,
+        attempt=attempt,
+        owner=owner,
+        deadline=deadline,
+        tries=MAX_TRIES,
+    )
+    return bool(rows)
+
+
+def has_ended(db: Database, message_id: uuid.UUID, attempt: int) -> bool:
+    """Whether this very attempt ended the row: how a commit of unknown outcome is recognised.
+
+    Nobody else can have: the sweep raises the attempt before it ends a row.
+    """
+    found = db.rows(
+        "SELECT 1 FROM messages"
+        " WHERE id = :id AND attempt = :attempt AND NOT (status = ANY(:open))",
+        id=message_id,
+        attempt=attempt,
+        open=sorted(OPEN),
+    )
+    return bool(found)
