@@ -30,6 +30,12 @@ def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     assert wait_until(lambda: bool(condition()), seconds), "waited in vain"
 
 
+def allowed(seconds: float) -> float:
+    """The seconds that something may take: as promised where there is nothing else to do, and
+    more in proportion on a machine that is busy."""
+    return seconds * min(max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), 5.0)
+
+
 @contextmanager
 def frozen(server: Server) -> Iterator[None]:
     """A server that is there but does not answer."""
