@@ -7,6 +7,7 @@ when to read. The end is read from the row, only.
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from gevent.event import Event
 
@@ -17,6 +18,10 @@ from shared.errors import RedisDown
 from shared.lifecycle import TERMINAL
 from shared.livelog import LiveLog, extend
 from shared.messages import Message
+
+#: Places in a body for which frames are kept. Readers under way stand at one or two; in a storm of
+#: returning ones each may stand elsewhere, and frames for all of them would be bodies without end.
+PLACES: Final = 16
 
 
 class Followed:
@@ -80,6 +85,8 @@ class Followed:
             return b"", position
         key = (face, position)
         if key not in self._frames:
+            if len(self._frames) >= PLACES:
+                self._frames.clear()
             self._frames[key] = b"".join(face(delta) for delta in self.body.since(position))
         return self._frames[key], self.body.length
 

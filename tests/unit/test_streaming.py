@@ -4,7 +4,7 @@ import uuid
 
 from shared.body import Delta
 from web.faces import native
-from web.followed import Followed
+from web.followed import PLACES, Followed
 from web.streaming import _Reader
 
 
@@ -21,3 +21,20 @@ def test_what_comes_during_a_slow_write_is_not_waited_for() -> None:
     assert reader.wait(0)
     assert b"second" in reader.advance()
     assert not reader.wait(0)
+
+
+def test_frames_are_encoded_once_for_all_at_a_place_and_not_kept_for_every_place() -> None:
+    encoded: list[int] = []
+
+    def face(delta: Delta) -> bytes:
+        encoded.append(delta.start)
+        return delta.text.encode()
+
+    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    followed.hear([Delta(0, 0, "text", "x" * 1000)])
+    assert [followed.frames(face, 5) for _ in range(100)] == [(b"x" * 995, 1000)] * 100
+    assert encoded == [5]
+
+    for position in range(1000):  # a storm of returning readers
+        assert followed.frames(face, position) == (b"x" * (1000 - position), 1000)
+    assert len(followed._frames) <= PLACES
