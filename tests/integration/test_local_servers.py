@@ -51,9 +51,11 @@ def test_a_postgres_whose_backends_linger_is_waited_for(home: Path) -> None:
         server.kill()
 
         start = pool.submit(server.command)  # what waits for it
-        with pytest.raises(TimeoutError):
-            start.result(0.2)
-        os.kill(lingering, signal.SIGCONT)
+        try:
+            with pytest.raises(TimeoutError):
+                start.result(0.2)
+        finally:
+            os.kill(lingering, signal.SIGCONT)
         start.result()
 
         assert server.start().wait().ready()
