@@ -46,7 +46,8 @@ def test_a_killed_server_comes_back_at_its_address(
 @pytest.mark.skipif(not LINUX, reason="elsewhere the supervisor tries again")
 def test_a_postgres_whose_backends_linger_is_waited_for(home: Path) -> None:
     with Postgres(home / "lingering") as server, ThreadPoolExecutor(1) as pool:
-        lingering = psycopg2.connect(server.url).info.backend_pid
+        connection = psycopg2.connect(server.url)
+        lingering = connection.info.backend_pid
         os.kill(lingering, signal.SIGSTOP)
         server.kill()
 
@@ -57,6 +58,7 @@ def test_a_postgres_whose_backends_linger_is_waited_for(home: Path) -> None:
         finally:
             os.kill(lingering, signal.SIGCONT)
         start.result()
+        connection.close()
 
         assert server.start().wait().ready()
 
