@@ -9,6 +9,7 @@ from local import homes
 from local.programs import Web, Worker
 from tests.client import Client
 from tests.rig import Rig
+from tests.stories import sweep
 
 for name in list(os.environ):
     # The person's own settings are not the tests'.
@@ -50,9 +51,10 @@ def long_lived_worker(rig: Rig) -> Worker:
 
 
 @pytest.fixture
-def nobody(long_lived_worker: Worker) -> None:
-    """No worker but those that the story starts itself."""
+def nobody(rig: Rig, long_lived_worker: Worker) -> None:
+    """No worker but those that the story starts itself, and nothing left of who was there."""
     long_lived_worker.kill()
+    sweep(rig, died=long_lived_worker.boot)
 
 
 @pytest.fixture
