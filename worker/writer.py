@@ -30,8 +30,9 @@ from worker.saver import Saver
 
 #: Seconds that Postgres may be away before an answer's end becomes "could not be saved".
 STORAGE_PATIENCE: Final = 60.0
-#: Seconds between tries to write an end, and between looks at the clocks.
-FINISH_PAUSE: Final = 0.25
+#: Seconds between tries of what Postgres has to do (the prompt, the end), of a drain to be over,
+#: and between looks at the clocks.
+STORAGE_PAUSE: Final = 0.25
 DRAIN_PAUSE: Final = 0.1
 WATCH_SECONDS: Final = 0.2
 
@@ -111,7 +112,7 @@ class Writer:
         with suppress(RedisDown):  # then a restart cannot be proved harmless: ERROR instead
             self._livelog.open(claim.id, claim.attempt)
         try:
-            request = self._request(claim)
+            request = self._request(claim, generation)
             generation.progress = time.monotonic()
             with generation.interruptible():
                 reply = self._provider.stream(request, generation.write)
@@ -121,8 +122,6 @@ class Writer:
             return Interrupted(Ending(Status.DONE, "length", _estimate(generation)))
         except GenerationFailed as failure:
             return Interrupted(Ending.error(failure.code, failure.message, _estimate(generation)))
-        except StorageDown:
-            return Interrupted(Ending.error("storage"))
         except gevent.GreenletExit:  # somebody terminated the task
             return Interrupted(Ending.error("worker_shutdown"), release=True)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a message open
@@ -130,10 +129,17 @@ class Writer:
             return Interrupted(Ending.error("worker_lost"))
         return Interrupted(Ending(Status.DONE, reply.finish_reason or "stop", reply.usage))
 
-    def _request(self, claim: Claim) -> Request:
-        system, path = messages.prompt(self._db, claim.id)
-        turns = prompt.build(system, path, self._settings.history_chars)
-        return Request(claim.model, turns, claim.options)
+    def _request(self, claim: Claim, generation: Generation) -> Request:
+        """What will be asked; while Postgres is away that has to wait, until `watch` ends it."""
+        while True:
+            try:
+                system, path = messages.prompt(self._db, claim.id)
+            except StorageDown:
+                with generation.interruptible():
+                    gevent.sleep(STORAGE_PAUSE)
+            else:
+                turns = prompt.build(system, path, self._settings.history_chars)
+                return Request(claim.model, turns, claim.options)
 
     def _finished(self, generation: Generation, end: Interrupted) -> Ending | None:
         """Write the end, however long Postgres takes; None if the message is not ours any more."""
@@ -173,7 +179,7 @@ class Writer:
             except StorageDown:
                 if time.monotonic() > patience:
                     ending = Ending.error("storage")
-            gevent.sleep(FINISH_PAUSE)
+            gevent.sleep(STORAGE_PAUSE)
 
     def _still_ours(self, generation: Generation) -> bool:
         row = owning.standing(self._db, self._owner, [generation.id]).get(generation.id)

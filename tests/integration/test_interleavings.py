@@ -393,7 +393,7 @@ class Interleavings(RuleBasedStateMachine):
 def test_whoever_moves_next_the_promise_holds(
     tables: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "FINISH_PAUSE", 0)
+    monkeypatch.setattr(writer_module, "STORAGE_PAUSE", 0)
     monkeypatch.setattr(Interleavings, "ground", tables, raising=False)
 
     until = time.monotonic() + SECONDS
