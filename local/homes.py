@@ -60,9 +60,18 @@ def reachable_copy(wheel: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=SHELTER) as draft:
             for part in (wheel, libraries):
                 shutil.copytree(part, Path(draft, version, part.name), symlinks=True)
-            Path(draft, version).rename(shelter)
+            _move(Path(draft, version), shelter)
         say(f"  Postgres' programs were copied to {shelter}, where its user can run them")
     return shelter / wheel.name
+
+
+def _move(draft: Path, place: Path) -> None:
+    """Put it into place whole, unless somebody else who started at the same time was first."""
+    try:
+        draft.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
 
 
 @contextmanager

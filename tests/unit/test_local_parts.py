@@ -1,11 +1,16 @@
 """The small pieces of `outlive up` that can be looked at alone."""
 
+import shutil
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from local import chromium, memory, options, ports, procfile
+from local import chromium, homes, memory, options, ports, procfile
 
 
 def test_a_server_keeps_its_address_between_two_runs(tmp_path: Path) -> None:
@@ -114,3 +119,30 @@ def test_a_browser_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setenv("CHROMIUM", str(tmp_path / "none"))
     assert chromium.find() is None
+
+
+def test_programs_that_two_starts_copy_at_the_same_time_are_there_for_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / "packages" / "server"
+    for folder in (wheel / "bin", wheel.with_name("server.libs")):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("program")
+    wheel.with_name("server-1.0.dist-info").mkdir()
+    tmp_path.chmod(0o700)  # so that another user cannot come down to it
+    monkeypatch.setattr(homes, "SHELTER", tmp_path / "shelter")
+    both = Barrier(2)
+
+    def together(source: Path, target: Path, **options: Any) -> None:
+        shutil.copytree(source, target, **options)
+        both.wait(10)
+
+    monkeypatch.setattr(homes, "shutil", SimpleNamespace(copytree=together))
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(homes.reachable_copy, [wheel, wheel]))
+
+    assert found == [tmp_path / "shelter" / "server-1.0" / "server"] * 2
+    assert (found[0] / "bin" / "file").read_text() == "program"
+    assert (found[0].with_name("server.libs") / "file").exists()
+    assert [file.name for file in homes.SHELTER.iterdir()] == ["server-1.0"]
