@@ -14,7 +14,9 @@ PIECE = "token "
 
 def main() -> None:
     """200 readers of 500 deltas: encoded once a position, or once a reader."""
-    side_by_side({"shared body and frames (web/hub.py)": _shared, "each its own": _own}, "frame")
+    side_by_side(
+        {"shared body and frames (web/followed.py)": _shared, "each its own": _own}, "frame"
+    )
 
 
 def _deltas() -> list[Delta]:
