@@ -88,24 +88,35 @@ class Writer:
             self._busy -= 1
 
     def _write(self, message_id: uuid.UUID) -> Ending | None:
-        settings = self._settings
-        claim = owning.claim(
-            self._db,
-            message_id,
-            self._owner,
-            settings.lease_seconds,
-            settings.hard_deadline_seconds,
-        )
+        claim = self._claim(message_id)
         if claim is None:
             return None
         metrics.QUEUE_WAIT.observe(claim.waited)
-        generation = Generation(claim, limit=settings.answer_chars, grown=self._grown)
+        generation = Generation(claim, limit=self._settings.answer_chars, grown=self._grown)
         self._running[claim.id] = generation
         self.saver.add(generation)
         try:
             return self._finished(generation, self._generate(claim, generation))
         finally:
             self._running.pop(claim.id, None)
+
+    def _claim(self, message_id: uuid.UUID) -> Claim | None:
+        lease, deadline = self._settings.lease_seconds, self._settings.hard_deadline_seconds
+        try:
+            return owning.claim(self._db, message_id, self._owner, lease, deadline)
+        except StorageDown:
+            gevent.spawn(self._disclaim, message_id, time.monotonic() + lease)
+            raise
+
+    def _disclaim(self, message_id: uuid.UUID, until: float) -> None:
+        """A claim of unknown outcome: if it landed, give it back, since nobody writes it."""
+        while time.monotonic() < until:
+            gevent.sleep(STORAGE_PAUSE)
+            with suppress(StorageDown):
+                row = owning.standing(self._db, self._owner, [message_id]).get(message_id)
+                if row is not None and message_id not in self._running:
+                    self._released(message_id, row.attempt)
+                return
 
     def _generate(self, claim: Claim, generation: Generation) -> Interrupted:
         """Have the answer written; how that ended, whatever happened."""
@@ -150,7 +161,11 @@ class Writer:
             return None
         if ending.status == Status.CANCELLED and ending.usage is None:
             ending = Ending(ending.status, usage=_estimate(generation))
-        if end.release and not generation.body.length and self._released(generation):
+        if (
+            end.release
+            and not generation.body.length
+            and self._released(generation.id, generation.attempt)
+        ):
             return None
         written = self._persist(generation, ending)
         with suppress(RedisDown):  # followers look at the row by themselves
@@ -158,12 +173,10 @@ class Writer:
         self._tell(generation, written)
         return written
 
-    def _released(self, generation: Generation) -> bool:
+    def _released(self, message_id: uuid.UUID, attempt: int) -> bool:
         deadline = self._settings.queue_deadline_seconds
         with suppress(StorageDown):
-            return owning.release(
-                self._db, self._owner, generation.id, generation.attempt, deadline
-            )
+            return owning.release(self._db, self._owner, message_id, attempt, deadline)
         return False
 
     def _persist(self, generation: Generation, ending: Ending) -> Ending | None:

@@ -1,4 +1,4 @@
-"""A writer in our own process, while Postgres does not give it the question."""
+"""A writer in our own process, while Postgres does not answer it."""
 
 import uuid
 from typing import Any
@@ -7,7 +7,7 @@ import gevent
 import pytest
 
 from local import scripted
-from shared import messages
+from shared import messages, owning
 from shared.database import Database
 from shared.errors import StorageDown
 from shared.lifecycle import Status
@@ -62,3 +62,29 @@ def test_stop_ends_the_wait_for_a_question_that_cannot_be_read(
     assert ending is not None
     assert ending.status == Status.CANCELLED
     assert ground.row(answer.id).status == "CANCELLED"
+
+
+def test_a_claim_of_unknown_outcome_is_given_back_and_the_question_is_answered(
+    ground: Ground, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, claim = ground.ask().answer, owning.claim
+
+    def landed(*arguments: Any) -> Any:
+        assert claim(*arguments) is not None
+        raise StorageDown
+
+    with monkeypatch.context() as away:
+        away.setattr(owning, "claim", landed)
+        with pytest.raises(StorageDown):
+            writer.write(answer.id)
+    assert ground.row(answer.id).status == "STREAMING"
+
+    with gevent.Timeout(10):
+        while ground.row(answer.id).status == "STREAMING":
+            gevent.sleep(0.05)
+    ground.sweep().run()
+
+    assert ground.queue.ids == [answer.id]
+    ending = writer.write(answer.id)
+    assert ending is not None
+    assert ending.status == Status.DONE
