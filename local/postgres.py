@@ -18,6 +18,9 @@ from local.server import Server, StartError, wait_until
 
 USER = DATABASE = "outlive"
 
+#: The longest that a start waits for the last backends of a killed postmaster; they go at once.
+LINGER_SECONDS = 2.0
+
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -154,4 +157,4 @@ def _end_orphan(data: Path) -> None:
         wait_until(lambda: program_name(old) != "postgres", 10)
     elif is_alive(old):
         pid_file.unlink(missing_ok=True)
-    wait_until(lambda: not works_in(data, "postgres"), 10)
+    wait_until(lambda: not works_in(data, "postgres"), LINGER_SECONDS)

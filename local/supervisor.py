@@ -27,6 +27,8 @@ from local.terminal import say
 PACE_SECONDS = 1.0
 #: Postgres refuses to start until the last child of a killed one has gone: a moment.
 POSTGRES_PACE_SECONDS = 0.1
+#: Seconds between two tries of a sweep that failed.
+SWEEP_PACE_SECONDS = 2.0
 #: Seconds between two looks while something is on its way.
 LOOK_SECONDS = 0.05
 
@@ -49,7 +51,8 @@ class Supervisor:
     parts: dict[str, Server] = field(default_factory=dict)
     successors: list[Program] = field(default_factory=list)
     draining: list[Program] = field(default_factory=list)
-    sweeps: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    #: by boot: the sweep for a worker that died, and when it began
+    sweeps: dict[str, tuple["subprocess.Popen[bytes]", float]] = field(default_factory=dict)
     #: Names of parts that ended and wait for their next start.
     dead: set[str] = field(default_factory=set)
     reported: bool = False
@@ -143,14 +146,16 @@ class Supervisor:
 
     def sweep(self, boot: str) -> None:
         """End what a dead worker left, in the background."""
-        self.sweeps[boot] = spawn(sweep(boot, self.around))
+        self.sweeps[boot] = spawn(sweep(boot, self.around)), time.monotonic()
 
     def _reap(self) -> None:
-        for boot, process in list(self.sweeps.items()):
-            if process.poll() is not None:
+        for boot, (process, begun) in list(self.sweeps.items()):
+            status = process.poll()
+            if status == 0:
                 del self.sweeps[boot]
-                if process.returncode == 0:
-                    (self.around.data / "run" / f"worker-{boot}.ready").unlink(missing_ok=True)
+                (self.around.data / "run" / f"worker-{boot}.ready").unlink(missing_ok=True)
+            elif status is not None and time.monotonic() > begun + SWEEP_PACE_SECONDS:
+                self.sweep(boot)  # Postgres was away, too: as often as it takes
         for program in [old for old in self.draining if not old.alive()]:
             self.draining.remove(program)
             self._bury(program)
@@ -224,7 +229,7 @@ class Supervisor:
         for server in servers:
             server.signal(server.stop_signal)
         self._kill_after(servers, started + ALL_SECONDS)
-        for process in self.sweeps.values():
+        for process, _ in self.sweeps.values():
             process.kill()
 
     def _kill_after(

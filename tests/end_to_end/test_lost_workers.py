@@ -241,6 +241,26 @@ def up(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> Iterator[Up]:
             up.process.wait(20)
 
 
+def test_under_outlive_up_a_worker_and_postgres_may_go_together(up: Up) -> None:
+    with Client(up.state()["web"]["url"]) as client:
+        question = _endless(random.Random())
+        one = Read(question, client.ask(question), [])
+        one.readings = [client.read(one.id)]
+        client.shown(one.id, 30)
+        log, postgres = up.data / "log" / "sweep.log", up.pid("postgres")
+
+        # when: the sweep for the worker finds no Postgres
+        with following(*one.readings):
+            os.kill(postgres, signal.SIGSTOP)
+            os.kill(up.pid("worker"), signal.SIGKILL)
+            eventually(lambda: log.exists() and "Error:" in log.read_text())
+            os.kill(postgres, signal.SIGCONT)
+
+        # then: it was not the last one
+        _worker_lost(client, one)
+        assert "1 ended" in log.read_text()
+
+
 def test_under_outlive_up_the_truth_comes_in_seconds_and_so_does_the_next_worker(up: Up) -> None:
     dice = random.Random()
     with Client(up.state()["web"]["url"]) as client:
