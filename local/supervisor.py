@@ -1,7 +1,8 @@
 """Keep every part alive, replace two of them on a deploy, end all of them in order.
 
 One thread and one loop. A part's death wakes the loop (SIGCHLD), as every other signal does;
-between events nothing runs. Nothing in the loop waits, except at the beginning and the end.
+between events nothing runs. Nothing in the loop waits, except at the beginning and the end, and
+for up to 2 s when backends of a killed Postgres linger.
 
     SIGTERM, SIGINT   stop; a second one stops without waiting
     SIGHUP            deploy: successors of web and worker first, then the old ones drain

@@ -7,7 +7,6 @@ retries, one id as the only argument. (Why each setting: ARCHITECTURE.md, "What 
 
 import logging
 import uuid
-from collections.abc import Callable
 from typing import Any, Final
 
 from celery import Celery
@@ -32,17 +31,10 @@ class EagerConnection(Connection):
     Kombu's own pause grows to thirty seconds, in which questions would wait for nothing.
     """
 
-    def ensure_connection(
-        self,
-        errback: Callable[..., Any] | None = None,
-        max_retries: int | None = None,
-        **options: Any,
-    ) -> Connection:
+    def ensure_connection(self, *arguments: Any, **options: Any) -> Connection:
         """Connect, with the pauses of COME_BACK."""
-        start, step, most = COME_BACK
-        pauses = {"interval_start": start, "interval_step": step, "interval_max": most}
-        super().ensure_connection(errback, max_retries, **{**options, **pauses})  # type: ignore[no-untyped-call]
-        return self
+        pauses = zip(("interval_start", "interval_step", "interval_max"), COME_BACK, strict=True)
+        return super().ensure_connection(*arguments, **options | dict(pauses))  # type: ignore[no-untyped-call,no-any-return]
 
 
 def make_app(settings: Settings, patience: float = 5.0) -> Celery:

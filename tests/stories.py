@@ -8,17 +8,20 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Self
 
+from local import scripted
 from local.processes import ROOT
 from local.programs import Program, Surroundings, Worker
-from local.scripted import Record
+from local.scripted import Record, hold, script
+from local.scripted.steps import Step
 from shared.errors import MESSAGE_ERRORS
 from shared.jobs import Queue, make_app
 from shared.livelog import LiveLog
 from shared.settings import Settings
 from shared.sweep import Sweep, Swept
-from tests.client import Reading, proof
+from tests.client import Client, Reading, new_id, proof
 from tests.rig import PATIENCE, Rig
 
 #: A hold that nobody ever releases: the answer goes on until something ends it.
@@ -46,6 +49,39 @@ def sweep(rig: Rig, died: str | None = None) -> Swept:
     livelog = LiveLog(rig.redis.url, 960)
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": rig.redis.url})))
     return Sweep(rig.db, livelog, queue, lease=15.0, queue_deadline=120.0).run(died=died)
+
+
+@dataclass(frozen=True)
+class Held:
+    """An answer whose beginning is published, and which waits for a word."""
+
+    rig: Rig
+    conversation: str
+    id: str
+    question: str
+    name: str
+
+    def go_on(self) -> None:
+        """Let it be finished."""
+        self.rig.scripted.release(self.name)
+
+    @property
+    def text(self) -> str:
+        """All that it will have said."""
+        return scripted.expected(self.question).text
+
+
+@contextmanager
+def holding(rig: Rig, client: Client, beginning: Step, *rest: Step) -> Iterator[Held]:
+    """Ask for such an answer; wait until its beginning is published."""
+    name, conversation = f"held {new_id()}", client.conversation()
+    question = script(beginning, hold(name), *rest)
+    held = Held(rig, conversation, client.ask(question, conversation), question, name)
+    client.shown(held.id, len(scripted.expected(script(beginning)).text))
+    try:
+        yield held
+    finally:
+        held.go_on()
 
 
 @contextmanager

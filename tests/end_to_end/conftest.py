@@ -5,11 +5,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from playwright.sync_api import Browser
 
 from local import homes
 from local.programs import Web, Worker
 from tests.client import Client
+from tests.end_to_end.browser import launched
 from tests.rig import Rig, eventually
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all stories of a file."""
+    with launched() as browser:
+        yield browser
 
 
 @dataclass(frozen=True)

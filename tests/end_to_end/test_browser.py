@@ -15,19 +15,12 @@ from playwright.sync_api import Browser, expect
 from local import scripted
 from local.programs import Web, Worker
 from tests.client import Client
-from tests.end_to_end.browser import Person, Road, Tab, launched, text_of
+from tests.end_to_end.browser import Person, Road, Tab, text_of
 from tests.rig import Rig
 
 pytestmark = pytest.mark.usefixtures("worker")
 
 Meet = Callable[..., Person]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all stories."""
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

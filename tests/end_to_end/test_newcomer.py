@@ -17,29 +17,18 @@ from playwright.sync_api import Browser, expect
 from local import homes, model
 from local.processes import Command, spawn
 from tests.client import OPEN, Client, proof
-from tests.end_to_end.browser import Person, Tab, launched
+from tests.end_to_end.browser import Person, Tab
 from tests.rig import eventually
 
 QUESTION = "Tell me a very short story about a lighthouse."
 #: The small model is read from disk, and shares the processor with everything else.
 START_SECONDS, ANSWER_SECONDS = 120, 120
-#: What the environment may carry that would replace a part of ours.
-OTHERS = ("DATABASE_URL", "REDIS_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OUTLIVE_MODEL", "PORT")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A Chromium."""
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture
-def service(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def service(browser: Browser) -> Iterator[dict[str, Any]]:
     """`outlive up`, nothing configured: what outlive.json says."""
     assert model.installed(), "the model's wheels are not here; ./outlive test brings them"
-    for name in OTHERS:
-        monkeypatch.delenv(name, raising=False)
     with homes.temporary() as home:
         said, ready = home / "up.txt", home / "outlive.json"
         words = [sys.executable, "-m", "local", "up", "--data", str(home), "--port", "0"]

@@ -16,10 +16,11 @@ import pytest
 
 from local import scripted
 from local.programs import Web, Worker
-from local.scripted import done, finish, hold, long, reasoning, say, script, tool_call, usage
+from local.scripted import done, finish, long, reasoning, say, script, tool_call, usage
 from shared.sse import Event
-from tests.client import Client, Connection, Cut, Reading, new_id, proof
+from tests.client import Client, Connection, Cut, Reading, proof
 from tests.rig import Rig
+from tests.stories import Held, holding
 
 ANSWERS, READERS, CYCLES = 20, 40, 1000
 
@@ -187,32 +188,17 @@ def test_a_thousand_cuts_and_returns_lose_repeat_and_reorder_nothing(
 # --- one answer that waits in the middle ---------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Held:
-    """An answer of which 300 characters are published, and which waits for a word."""
-
-    rig: Rig
-    id: str
-    name: str
-    text: str
-    published: int = 300
-
-    def go_on(self) -> None:
-        """Let it be finished."""
-        self.rig.scripted.release(self.name)
+#: How many characters of a held answer are published.
+PUBLISHED = 300
 
 
 @pytest.fixture
 def held(rig: Rig, client: Client, worker: Worker) -> Iterator[Held]:
-    """See `Held`."""
-    name = f"middle {new_id()}"
-    question = script(long(300), hold(name), long(50, seed=1), finish(), done())
-    answer = client.ask(question)
-    client.shown(answer, 300)
-    held = Held(rig, answer, name, scripted.expected(question).text)
-    yield held
-    held.go_on()
-    client.ended(answer)
+    """An answer that waits for a word behind so many."""
+    rest = (long(50, seed=1), finish(), done())
+    with holding(rig, client, long(PUBLISHED), *rest) as held:
+        yield held
+    client.ended(held.id)
 
 
 def _ended(client: Client, held: Held) -> None:
@@ -330,9 +316,9 @@ def test_readers_who_join_at_any_moment_on_another_master_read_the_same(
 def test_every_position_is_a_place_to_come_back_to_in_whatever_process(
     other_web: Web, client: Client, held: Held
 ) -> None:
-    for position in range(0, held.published, 7):
+    for position in range(0, PUBLISHED, 7):
         reading = Reading(held.id, [client.url, other_web.url])
         reading.text = held.text[:position]
         with reading.open(after=position) as connection:
             reading.take(next(connection.events()))
-        assert reading.text == held.text[: held.published]
+        assert reading.text == held.text[:PUBLISHED]

@@ -10,17 +10,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pytest
 
 from local import scripted
 from local.programs import Web, Worker
-from local.scripted import done, finish, hold, long, script, usage
+from local.scripted import done, finish, long, script, usage
 from shared.sse import Decoder
-from tests.client import Client, Connection, Cut, Reading, new_id
+from tests.client import Client, Connection, Cut, Reading
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, allowed, children, eventually
+from tests.stories import Held, holding
 
 #: Seconds after which a reader who was sent away is back.
 BACK = 2.0
@@ -41,36 +41,18 @@ def _log(rig: Rig) -> str:
     return (rig.home / "log" / "web.log").read_text(errors="replace")
 
 
-@dataclass(frozen=True)
-class Held:
-    """An answer that waits for a word behind its first 100 characters."""
-
-    rig: Rig
-    id: str
-    question: str
-    name: str
-
-    def go_on(self) -> None:
-        """Let it be finished."""
-        self.rig.scripted.release(self.name)
-
-
 @contextmanager
 def _held(rig: Rig, client: Client) -> Iterator[Held]:
-    name = f"held {new_id()}"
-    question = script(long(100), hold(name), long(100, seed=1), finish(), usage(), done())
-    answer = client.ask(question)
-    client.shown(answer, 100)
-    try:
-        yield Held(rig, answer, question, name)
-    finally:
-        rig.scripted.release(name)
-        client.ended(answer)
+    """An answer that waits for a word behind its first 100 characters."""
+    rest = (long(100, seed=1), finish(), usage(), done())
+    with holding(rig, client, long(100), *rest) as held:
+        yield held
+    client.ended(held.id)
 
 
 @pytest.fixture
 def held(rig: Rig, client: Client, worker: Worker) -> Iterator[Held]:
-    """See `Held`."""
+    """See `_held`."""
     with _held(rig, client) as held:
         yield held
 

@@ -4,7 +4,6 @@ import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -13,9 +12,10 @@ import httpx2
 import pytest
 
 from local.programs import Web, Worker
-from local.scripted import cut, done, finish, hold, long, reasoning, say, script, usage
+from local.scripted import cut, done, finish, long, reasoning, say, script, usage
 from tests.client import Client, Connection, Reading, new_id, proof
 from tests.rig import Rig
+from tests.stories import Held, holding
 
 STRANGER = "00000000-0000-4000-8000-00000000dead"
 
@@ -35,29 +35,11 @@ def _problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-@dataclass(frozen=True)
-class Open:
-    """An answer that is being written until somebody lets it end."""
-
-    rig: Rig
-    conversation: str
-    id: str
-    name: str
-
-    def go_on(self) -> None:
-        """Let it be finished."""
-        self.rig.scripted.release(self.name)
-
-
 @pytest.fixture
-def open_answer(rig: Rig, client: Client, worker: Worker) -> Iterator[Open]:
-    """See `Open`."""
-    name, conversation = f"http {new_id()}", client.conversation()
-    question = script(say("So far"), hold(name), say(" so good."), finish(), done())
-    answer = client.ask(question, conversation)
-    client.shown(answer, 6)
-    yield Open(rig, conversation, answer, name)
-    rig.scripted.release(name)
+def open_answer(rig: Rig, client: Client, worker: Worker) -> Iterator[Held]:
+    """An answer that is being written until somebody lets it end."""
+    with holding(rig, client, say("So far"), say(" so good."), finish(), done()) as held:
+        yield held
 
 
 # --- conversations -------------------------------------------------------------------------------
@@ -162,7 +144,7 @@ def test_a_first_question_names_its_conversation(client: Client, worker: Worker)
 
 
 def test_a_deleted_conversation_ends_its_answers_and_readers_and_is_gone(
-    client: Client, web: Web, other_web: Web, open_answer: Open
+    client: Client, web: Web, other_web: Web, open_answer: Held
 ) -> None:
     place = f"/api/conversations/{open_answer.conversation}"
     readings = [Reading(open_answer.id, [url]) for url in (web.url, other_web.url) * 3]
@@ -238,7 +220,7 @@ def test_a_question_is_accepted_with_both_messages(client: Client, worker: Worke
     assert done_one["created_at"] < done_one["started_at"] < done_one["ended_at"]
 
 
-def test_the_partial_is_shown_while_it_is_written(client: Client, open_answer: Open) -> None:
+def test_the_partial_is_shown_while_it_is_written(client: Client, open_answer: Held) -> None:
     message = client.message(open_answer.id)
     assert (message["status"], message["text"]) == ("STREAMING", "So far")
     assert message["parts"] == [{"kind": "text", "text": "So far", "meta": None}]
@@ -247,7 +229,7 @@ def test_the_partial_is_shown_while_it_is_written(client: Client, open_answer: O
 
 
 def test_stop_keeps_the_partial_and_is_harmless_afterwards(
-    client: Client, open_answer: Open
+    client: Client, open_answer: Held
 ) -> None:
     assert client.stop(open_answer.id)["id"] == open_answer.id
     ended = client.ended(open_answer.id)
@@ -289,7 +271,7 @@ def test_a_parent_must_be_an_answer_of_this_conversation(client: Client, worker:
         _problem(refused, 422, "invalid_parent")
 
 
-def test_nobody_asks_below_an_open_answer(client: Client, open_answer: Open) -> None:
+def test_nobody_asks_below_an_open_answer(client: Client, open_answer: Held) -> None:
     for more in ({}, {"parent_id": open_answer.id}):
         refused = client.post_question("x", open_answer.conversation, **more)
         _problem(refused, 409, "answer_open")
