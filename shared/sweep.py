@@ -25,6 +25,9 @@ from shared.reaping import Reaping
 
 #: Seconds that Redis may cost one sweep over all; behind that it ends with what Postgres has.
 REDIS_BUDGET: Final = 10.0
+#: Seconds for which a dead worker's last statement may hold its rows, and between looks at them.
+LAST_STATEMENT: Final = 2.0
+LOCKED_PAUSE: Final = 0.05
 
 log = structlog.get_logger("sweep")
 
@@ -64,8 +67,7 @@ class Sweep:
     def run(self, died: str | None = None) -> Swept:
         """One round over everything. `died` is the boot of a worker that somebody saw die."""
         deadline = time.monotonic() + REDIS_BUDGET
-        lapsed = reaping.lapsed(self._db, self._grace, died)
-        actions = [self._try_reap(message_id, died, deadline) for message_id in lapsed]
+        actions = self._reap_all(died, deadline)
         return Swept(
             ended=actions.count("ended"),
             restarted=actions.count("restarted"),
@@ -73,6 +75,19 @@ class Sweep:
             dispatched=self._dispatch(),
             purged=reaping.purge(self._db),
         )
+
+    def _reap_all(self, died: str | None, deadline: float) -> list[str]:
+        """What became of each lapsed row. Who saw a worker die looks until none is locked: there
+        will be no other round that names it, and Postgres still ends what it had begun."""
+        patience = time.monotonic() + (LAST_STATEMENT if died else 0.0)
+        actions: list[str] = []
+        while True:
+            lapsed = reaping.lapsed(self._db, self._grace, died)
+            found = [self._try_reap(message_id, died, deadline) for message_id in lapsed]
+            actions += found
+            if "lost" not in found or time.monotonic() > patience:
+                return actions
+            time.sleep(LOCKED_PAUSE)
 
     def one(self, message_id: uuid.UUID) -> None:
         """The same for a message that a reader waits for."""

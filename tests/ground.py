@@ -167,9 +167,15 @@ class Ground:
         done = owning.save(self.db, owner, 60, [save_of(claim, body, start)])
         return claim.id in done
 
-    def sweep(self, lease: float = 0.0, livelog: LiveLog | None = None) -> Sweep:
+    def sweep(
+        self,
+        lease: float = 0.0,
+        livelog: LiveLog | None = None,
+        observe: Callable[[str], None] | None = None,
+    ) -> Sweep:
         """A sweep; `lease` is the time of grace after a start of Postgres."""
-        return Sweep(self.db, livelog or self.livelog, self.queue, lease=lease, queue_deadline=60)
+        log = livelog or self.livelog
+        return Sweep(self.db, log, self.queue, lease=lease, queue_deadline=60, observe=observe)
 
     # --- looking and meddling
 

@@ -3,7 +3,9 @@
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from structlog.testing import capture_logs
@@ -146,6 +148,21 @@ def test_a_worker_that_was_seen_to_die_is_not_waited_for(ground: Ground) -> None
 
     assert end(ground, dead) == ("ERROR", "worker_lost", TEXT.content)
     assert ground.row(alive.id).status == "STREAMING"
+
+
+def test_a_row_that_its_last_statement_still_holds_is_swept_too(ground: Ground) -> None:
+    # given: Postgres is still at what the dead worker had sent for one of its answers
+    held, free = sorted((ground.streaming(owner="host:dead") for _ in "12"), key=lambda one: one.id)
+    first_look = Event()
+    sweep = ground.sweep(observe=lambda action: first_look.set())
+
+    with ThreadPoolExecutor(1) as pool:
+        with ground.locked(held.id):
+            swept = pool.submit(sweep.run, "dead")
+            assert first_look.wait(10)  # the other one was swept, so this one was tried
+
+        assert swept.result(10) == Swept(restarted=2, dispatched=2)
+    assert ground.row(held.id).status == ground.row(free.id).status == "SENDING"
 
 
 def test_past_the_hard_deadline_a_living_owner_is_swept_too(ground: Ground) -> None:
