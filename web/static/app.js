@@ -2,8 +2,10 @@
 
 import * as api from "./api.js";
 import { Composer } from "./composer.js";
+import { goesOn } from "./connection.js";
 import { byId } from "./dom.js";
 import * as outbox from "./outbox.js";
+import { watchPresence } from "./presence.js";
 import { Scroll } from "./scroll.js";
 import { Sidebar, nameOf } from "./sidebar.js";
 import { Thread } from "./thread.js";
@@ -83,6 +85,7 @@ async function refresh() {
 function changed() {
   const writing = thread.writing;
   composer.update(Boolean(writing || thread.promised), Boolean(writing));
+  goesOn(thread.promised ? "sending" : writing ? "writing" : "");
   byId("empty").hidden = !thread.empty || Boolean(here.id && !here.conversation);
   const name = here.id ? nameOf(here.conversation ?? { title: " " }) : "";
   byId("title").textContent = here.conversation ? name : "";
@@ -185,9 +188,9 @@ function drawer(open) {
 }
 
 /** Somebody looks at the page again: what happened meanwhile? */
-function back() {
+function back({ slept }) {
   if (document.hidden) return;
-  thread.poke();
+  thread.poke({ always: slept });
   refresh();
   sidebar.refresh();
 }
@@ -205,10 +208,7 @@ byId("thread").addEventListener("click", ({ target }) => {
   if (target.className === "copy-code") navigator.clipboard.writeText(target.previousSibling.textContent);
 });
 addEventListener("popstate", arrive);
-addEventListener("online", () => thread.poke({ always: true }));
-addEventListener("pageshow", (event) => event.persisted && (thread.poke({ always: true }), back()));
-addEventListener("focus", back);
-document.addEventListener("visibilitychange", back);
+watchPresence({ back, rest: () => thread.rest(), leave: () => thread.rest() });
 tabs.addEventListener("message", ({ data }) => {
   if (data === here.id) refresh();
   sidebar.refresh();

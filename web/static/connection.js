@@ -2,11 +2,12 @@
 
 import { byId } from "./dom.js";
 
-/** Shorter interruptions are ordinary: a stream may be cut at any time and is back at once. */
-const PATIENCE = 800;
+/** Milliseconds. Shorter interruptions are ordinary: a stream may be cut at any time and is back at once. */
+const PATIENCE = 1000;
 
 const troubled = new Set();
 let timer = null;
+let meanwhile = "";
 
 /** Note that something has, or no longer has, trouble reaching the server. */
 export function trouble(source, is) {
@@ -19,12 +20,26 @@ export function trouble(source, is) {
   } else if (timer === null) timer = setTimeout(show, PATIENCE);
 }
 
+/** What goes on although we are offline: "writing", "sending" or nothing. */
+export function goesOn(what) {
+  if (what === meanwhile) return;
+  meanwhile = what;
+  if (byId("connection").dataset.state === "offline") show();
+}
+
+const WORDS = {
+  good: () => "",
+  reconnecting: () => "Reconnecting…",
+  offline: () =>
+    ({ writing: "Offline. It is still being written.", sending: "Offline. It will be sent." })[meanwhile] ??
+    "Offline. What you send waits here.",
+};
+
 /** Say how things are. */
 function show() {
   const state = !troubled.size ? "good" : navigator.onLine ? "reconnecting" : "offline";
-  const words = { good: "", reconnecting: "Reconnecting…", offline: "Offline. It is still being written." };
   byId("connection").dataset.state = state;
-  byId("connection").textContent = words[state];
+  byId("connection").textContent = WORDS[state]();
 }
 
 /** Wait so long, about: less when the network comes back or `signal` aborts. */
@@ -47,3 +62,4 @@ addEventListener("offline", () => {
   show();
 });
 addEventListener("online", () => trouble("network", false));
+if (!navigator.onLine) trouble("network", true);

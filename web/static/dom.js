@@ -20,11 +20,6 @@ export function button(label, onclick, props = {}) {
   return el("button", { type: "button", className: "quiet", onclick, ...props }, label);
 }
 
-/** Tell those who listen instead of look; never token by token. */
-export function announce(text) {
-  byId("announce").textContent = text;
-}
-
 /** Run once before the next paint; a hidden page does not paint, so there after a while. */
 export function soon(task) {
   if (document.hidden) setTimeout(task, 250);

@@ -1,7 +1,8 @@
 /** One message on the page: its body, how it stands, what can be done with it. */
 
+import { announce } from "./announcer.js";
 import { Body } from "./body.js";
-import { announce, button, el } from "./dom.js";
+import { button, el } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Parts } from "./parts.js";
 import { Follower, isOpen } from "./stream.js";

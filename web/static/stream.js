@@ -38,6 +38,7 @@ export class Follower {
   /** Connect anew, from where we stand. */
   open() {
     if (this.over.signal.aborted) return;
+    this.resting = false;
     this.source?.close();
     const source = new EventSource(`/api/messages/${this.id}/stream?after=${this.body.position}`);
     this.source = source;
@@ -53,6 +54,13 @@ export class Follower {
   /** The network or the page is back: do not wait for the browser's own pause. */
   poke({ always = false } = {}) {
     if (always || this.source.readyState !== EventSource.OPEN) this.open();
+  }
+
+  /** Hold no connection until somebody pokes. */
+  rest() {
+    this.source.close();
+    this.resting = true;
+    trouble(this, false);
   }
 
   /** Leave; the answer is written on. */
@@ -104,8 +112,8 @@ export class Follower {
       if (signal.aborted) return;
       this.body = new Body(message);
       this.on.reread(this.body);
-      if (isOpen(message.status)) this.open();
-      else this.#finish(message);
+      if (!isOpen(message.status)) this.#finish(message);
+      else if (!this.resting) this.open();
     } catch (error) {
       if (!signal.aborted) this.#finish({ status: "GONE", error: { message: error.message } });
     }
@@ -113,6 +121,7 @@ export class Follower {
 
   /** Silence is ordinary, but a dead connection is silent too. */
   async #look() {
+    if (this.resting) return;
     if (this.body.position && performance.now() - this.heard < LOOK_AFTER) return;
     try {
       const message = await glance(this.id, this.over.signal);

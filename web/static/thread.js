@@ -66,6 +66,11 @@ export class Thread {
     for (const view of this.views.values()) view.follower?.poke(options);
   }
 
+  /** Nobody looks: hold no connection. */
+  rest() {
+    for (const view of this.views.values()) view.follower?.rest();
+  }
+
   clear() {
     this.show([]);
   }
