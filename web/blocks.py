@@ -1,0 +1,439 @@
+"""A body as blocks of HTML, while it grows. Pure: no I/O, no clock.
+
+A block is finished when what follows cannot change it any more. Finished ones are rendered once;
+what is behind them, the open tail, is all that is parsed again when text comes, and it is kept
+short: a list, a fence, a table or a paragraph that goes on for long is finished in pieces.
+
+    text    parsed by lines that are complete; every block but the last is finished, because in
+            Markdown a block ends where a line begins another one, whatever comes later
+    fence   a line at a time: it is finished in pieces of PIECE code points, and at its end
+    plain   what is no Markdown (a tool's arguments): pieces of PIECE code points
+
+Where a piece ends depends on the text alone, never on how it came: a text that is fed a
+character at a time gives the same blocks as one that is fed whole.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared.body import Body, Delta, Meta
+from web.markdown import block_tokens, code_html, markdown_html
+
+#: Code points after which a list or a fence may be finished in pieces, and what is parsed at most.
+PIECE: Final = 2_000
+WINDOW: Final = 8_000
+#: Code points that are fed at a time: each is a moment's work.
+SLICE: Final = 4_000
+#: Code points of a table's head that are worth repeating above each of its pieces.
+HEAD: Final = 1_000
+
+#: Kinds of parts that are Markdown.
+PROSE: Final = frozenset({"text", "reasoning"})
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A finished piece of a body and what it looks like; all of them in order are the body."""
+
+    number: int
+    part: int
+    kind: str
+    meta: Meta
+    start: int
+    text: str
+    html: str
+    #: it goes on where the one before it ends: drawn without a gap
+    joins: bool
+
+    @property
+    def end(self) -> int:
+        """The position behind it."""
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What a tail gives away: so many code points, their HTML."""
+
+    length: int
+    html: str
+    joins: bool
+
+
+class Blocks:
+    """The blocks of a body that grows."""
+
+    def __init__(self) -> None:
+        self.finished: list[Block] = []
+        #: code points that are finished, and that were fed
+        self.settled = 0
+        self.length = 0
+        self.ended = False
+        self._part = -1
+        self._kind = ""
+        self._meta: Meta = None
+        self._tail = _Tail("")
+
+    def feed(self, body: Body) -> Iterator[None]:
+        """Take what the body has more, a slice at a time."""
+        for delta in body.since(self.length):
+            yield from self._take(delta)
+
+    def end(self) -> None:
+        """The body will not grow any more."""
+        self.ended = True
+        self._finish(self._tail.end())
+
+    def open(self) -> Block | None:
+        """What is not finished, as it may be shown for now; its text may go on."""
+        text = self._tail.text
+        return self._block(text, self._tail.shown(), joins=self._tail.joins) if text else None
+
+    def _take(self, delta: Delta) -> Iterator[None]:
+        if delta.part != self._part:
+            self._finish(self._tail.end())
+            self._part, self._kind, self._meta = delta.part, delta.kind, delta.meta
+            self._tail = _Prose("") if delta.kind in PROSE else _Tail("")
+        for start in range(0, len(delta.text), SLICE):
+            part = delta.text[start : start + SLICE]
+            self.length += len(part)
+            self._finish(self._tail.grow(part))
+            yield
+
+    def _finish(self, pieces: Iterable[_Piece]) -> None:
+        for piece in pieces:
+            text = self._tail.take(piece.length)
+            self.finished.append(self._block(text, piece.html, joins=piece.joins))
+            self.settled += piece.length
+
+    def _block(self, text: str, html: str, *, joins: bool) -> Block:
+        number = len(self.finished)
+        return Block(
+            number, self._part, self._kind, self._meta, self.settled, text, html, joins=joins
+        )
+
+
+class _Tail:
+    """The open end of a part that is no Markdown."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.joins = False
+
+    def take(self, length: int) -> str:
+        """The text of a piece that was given away."""
+        taken, self.text = self.text[:length], self.text[length:]
+        return taken
+
+    def grow(self, text: str) -> Iterator[_Piece]:
+        """Go on; what is finished by that."""
+        self.text += text
+        while len(self.text) > PIECE:
+            yield self._piece(PIECE)
+
+    def end(self) -> Iterator[_Piece]:
+        """Nothing more comes; what is left."""
+        if self.text:
+            yield self._piece(len(self.text))
+
+    def shown(self) -> str:
+        """What there is, for now."""
+        return code_html(self.text, "")
+
+    def _piece(self, length: int) -> _Piece:
+        joins, self.joins = self.joins, True
+        return _Piece(length, code_html(self.text[:length], ""), joins)
+
+
+@dataclass(slots=True)
+class _Fence:
+    """A fence at the top level: what closes it, and how far it was read."""
+
+    closer: re.Pattern[str]
+    indent: int
+    language: str
+    #: code points of its first line, while that belongs to the open piece
+    head: int
+    #: code points of the tail that were looked at
+    seen: int
+    #: whether what is behind `seen` is a line's beginning
+    fresh: bool = True
+
+
+_LINE_END = re.compile("\r\n|\r|\n")
+_INDENT = re.compile(" {0,3}")
+
+
+class _Prose(_Tail):
+    """The open end of a part that is Markdown."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._fence: _Fence | None = None
+        #: the head of the table that the tail goes on with
+        self._head = ""
+        #: code points of complete lines that were parsed and gave nothing away
+        self._parsed = 0
+
+    def take(self, length: int) -> str:
+        if self._fence is not None:
+            self._fence.seen -= length
+        self._parsed = 0
+        return super().take(length)
+
+    def grow(self, text: str) -> Iterator[_Piece]:
+        self.text += text
+        return self._pieces(whole=False)
+
+    def end(self) -> Iterator[_Piece]:
+        yield from self._pieces(whole=True)
+        if self.text:
+            yield from self._piece_of(len(self.text))
+
+    def _pieces(self, *, whole: bool) -> Iterator[_Piece]:
+        """What is finished now. Each piece is taken before the next one is asked for."""
+        while self.text:
+            before = len(self.text), self._fence is None
+            if self._fence is not None:
+                yield from self._fence_pieces(self._fence, whole=whole)
+            else:
+                yield from self._text_pieces(whole=whole)
+            if before == (len(self.text), self._fence is None):
+                return
+
+    def _piece_of(self, length: int, *, more: bool = False) -> Iterator[_Piece]:
+        """Give the beginning away; `more`: what follows joins it."""
+        joins, self.joins = self.joins, more
+        yield _Piece(length, self._html(self.text[:length]), joins)
+
+    def _html(self, text: str) -> str:
+        fence = self._fence
+        if fence is None:
+            return markdown_html(self._head + text)
+        return code_html(_without_indent(text[fence.head :], fence), fence.language)
+
+    # --- text
+
+    def _text_pieces(self, *, whole: bool) -> Iterator[_Piece]:
+        full = len(self.text) >= WINDOW
+        view = self.text[:WINDOW]
+        lines = len(view) if whole and not full else _complete(view)
+        if lines == self._parsed and not full and not whole:
+            return
+        found = _structure(self._head, view[:lines])
+        if self._head and not (found and found[0].goes_on):  # the table is over
+            self._head, self.joins = "", False
+            found = _structure("", view[:lines])
+        gone = 0
+        for index, block in enumerate(found, 1):
+            if block.fence is not None:
+                self._enter(block.fence, block.body - gone)
+                return
+            cut = block.cut()
+            if cut is not None:
+                yield from self._piece_of(cut - gone, more=True)
+                return
+            if index < len(found):
+                yield from self._piece_of(found[index].start - gone)
+                self._head = ""
+                gone = found[index].start
+        if gone or not full:
+            self._parsed = lines - gone
+            return
+        yield from self._forced(found[-1] if found else None, lines)
+
+    def _forced(self, block: "_Found | None", lines: int) -> Iterator[_Piece]:
+        """One block fills the window: end a piece of it at a line, a word, or anywhere."""
+        cut = lines
+        if cut <= WINDOW // 2:
+            blank = max(self.text.rfind(sign, WINDOW // 2, WINDOW) for sign in " \n\t")
+            cut = blank + 1 if blank > 0 else WINDOW
+        head = block.head if block is not None else 0
+        again = self._head or (self.text[:head] if 0 < head <= HEAD and head < cut else "")
+        yield from self._piece_of(cut, more=True)
+        self._head = again
+
+    # --- fences
+
+    def _enter(self, opener: "_Opener", body: int) -> None:
+        """From here on, line by line; blank lines above belong to it."""
+        self._fence = _Fence(opener.closer, opener.indent, opener.language, body, body)
+        self._head, self._parsed = "", 0
+
+    def _fence_pieces(self, fence: _Fence, *, whole: bool) -> Iterator[_Piece]:
+        while True:
+            end = self._line_end(fence.seen, whole=whole)
+            if end is None:
+                return
+            line = self.text[fence.seen : end]
+            if fence.fresh and fence.closer.fullmatch(line.rstrip("\r\n")):
+                yield _Piece(end, self._html(self.text[: fence.seen]), self.joins)
+                self._fence, self.joins = None, False
+                return
+            if fence.seen - fence.head >= PIECE:
+                yield from self._piece_of(fence.seen, more=True)
+                fence.head = 0
+                return
+            fence.fresh = end - fence.seen < WINDOW
+            fence.seen = end
+
+    def _line_end(self, start: int, *, whole: bool) -> int | None:
+        """Where the line that begins at `start` ends, if that is known; very long ones are cut."""
+        found = _LINE_END.search(self.text, start, start + WINDOW)
+        if found is not None and (found.group() != "\r" or found.end() < len(self.text) or whole):
+            return found.end()
+        if len(self.text) - start >= WINDOW:
+            return start + WINDOW
+        return len(self.text) if whole and start < len(self.text) else None
+
+    # --- what is shown of an open end
+
+    def shown(self) -> str:
+        if self._fence is not None:
+            text = self.text
+            last = _complete(text)
+            if last >= self._fence.head and set(text[last:].strip()) <= {"`", "~"}:
+                text = text[:last]  # perhaps the end of the fence
+            return self._html(text)
+        return self._html(mended(self.text, in_table=bool(self._head)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    closer: re.Pattern[str]
+    indent: int
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A block in a view: where it and what is inside it begin."""
+
+    start: int
+    body: int
+    items: tuple[int, ...] = ()
+    fence: _Opener | None = None
+    #: where a table's rows begin
+    head: int = 0
+    #: it began above the view, in a table's head, and has rows in it
+    goes_on: bool = False
+
+    def cut(self) -> int | None:
+        """Where a long list may be parted: at the first item far enough from its beginning."""
+        return next((item for item in self.items if item - self.start >= PIECE), None)
+
+
+def _structure(head: str, view: str) -> list[_Found]:
+    """The top level of a view that goes on behind `head`."""
+    source = head + view
+    starts = [0, *(found.end() for found in _LINE_END.finditer(source)), len(source)]
+    places = [max(start - len(head), 0) for start in starts]
+    found: list[_Found] = []
+    tokens = block_tokens(source)
+    for index, token in enumerate(tokens):
+        if token.level or token.nesting < 0 or token.map is None:
+            continue
+        first, last = token.map
+        body, rows = places[first + 1], 0
+        fence: _Opener | None = None
+        items: tuple[int, ...] = ()
+        if token.type == "fence":
+            fence = _opener(source[starts[first] : starts[first + 1]], token)
+        elif token.type in ("bullet_list_open", "ordered_list_open"):
+            items = tuple(_items(tokens, index, places))
+        elif token.type == "table_open":
+            rows = places[min(first + 2, len(places) - 1)]
+        goes_on = bool(head) and first == 0 and starts[min(last, len(starts) - 1)] > len(head)
+        found.append(_Found(places[first], body, items, fence, rows, goes_on))
+    return found
+
+
+def _items(tokens: list[Any], index: int, places: list[int]) -> Iterator[int]:
+    for token in tokens[index + 1 :]:
+        if token.level == 0:
+            return
+        if token.level == 1 and token.type == "list_item_open" and token.map is not None:
+            yield places[token.map[0]]
+
+
+def _opener(line: str, token: Any) -> _Opener:
+    marks = re.escape(token.markup[0])
+    closer = re.compile(f" {{0,3}}{marks}{{{len(token.markup)},}}[ \t]*")
+    indent = _INDENT.match(line)
+    return _Opener(closer, indent.end() if indent else 0, token.info)
+
+
+def _without_indent(code: str, fence: _Fence) -> str:
+    if not fence.indent:
+        return code
+    return re.sub(f"^ {{1,{fence.indent}}}", "", code, flags=re.MULTILINE)
+
+
+def _complete(text: str) -> int:
+    """Where the last complete line ends. A CR at the end may be half of a line's end."""
+    end = max(text.rfind("\n"), text.rfind("\r", 0, len(text) - 1)) + 1
+    return end if end else 0
+
+
+# --- mending -------------------------------------------------------------------------------------
+
+#: A line of signs alone: what it will be is not known yet.
+_SIGNS = re.compile(r"[-*+=_#>|~`:$\\\d.)\[\]!\s]*")
+#: A link whose address is being written.
+_HALF_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*\Z")
+_CODE_OR_MATH = re.compile(r"(`+)[^`]+?\1|\$[^$]+\$|\\\(.*?\\\)|\\.", re.DOTALL)
+_TABLE = re.compile(r" {0,3}\|")
+
+
+def mended(text: str, *, in_table: bool = False) -> str:
+    """Text whose end is not there yet, so that what is shown does not change its looks.
+
+    Signs that mean nothing yet are held back, what is half-way is closed.
+    """
+    last = _complete(text)
+    if _SIGNS.fullmatch(text, last):
+        text = text[:last]
+    if not in_table:
+        text = _without_half_head(text)
+    begin = _complete(text.rstrip("\r\n"))
+    return text[:begin] + _closed(text[begin:])
+
+
+def _without_half_head(text: str) -> str:
+    """A table shows as one when the line below its head is there."""
+    lines = text.split("\n")
+    run = next((n for n, line in enumerate(reversed(lines[:-1])) if not _TABLE.match(line)), None)
+    complete = len(lines) - 1 if run is None else run
+    half = 1 if _TABLE.match(lines[-1]) else 0
+    if complete >= 2 or not complete + half:
+        return text
+    return "\n".join([*lines[: len(lines) - 1 - complete], ""])
+
+
+def _closed(line: str) -> str:
+    """A line with its code, emphasis and links closed."""
+    end = len(line.rstrip())
+    line, blanks = line[:end], line[end:]
+    line = _HALF_LINK.sub(r"\1", line)
+    plain = _CODE_OR_MATH.sub("", line)
+    ticks = re.search(r"`+", plain)
+    if ticks is not None:
+        opened = ticks.group()
+        closed = line + opened if not line.endswith(opened) else line[: -len(opened)]
+        return closed + blanks
+    for sign in ("**", "~~", "__"):
+        if plain.count(sign) % 2:
+            line = line.removesuffix(sign) if line.endswith(sign) else _close(line, sign)
+        plain = plain.replace(sign, "")
+    if re.search(r"(?:^|[\s(])\*(?=[^\s*])[^*]*\Z", plain) and not line.endswith("*"):
+        line = _close(line, "*")
+    return line + blanks
+
+
+def _close(line: str, sign: str) -> str:
+    """Before a star that is perhaps half of the sign."""
+    half = sign[:-1]
+    bare = line.removesuffix(half) if half else line
+    return bare + sign

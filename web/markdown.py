@@ -1,0 +1,274 @@
+"""Markdown and code as HTML that is safe to show. Pure.
+
+What a model writes is a stranger's text. Three fences, one behind the other: raw HTML is text,
+a link goes to http, https or mailto and an image is only a link, and what comes out is cleaned
+once more by nh3 against a list of what a message may hold. The page's policy is the fourth.
+
+Two things that CommonMark has are left out, because a later line could change what was shown:
+link references (`[text][1]` stays as it is written) and headings underlined with `---` or `===`.
+Math stays legible: it is not set, but nothing in it is taken for Markdown.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from html import escape
+from typing import Any, Final
+
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock, table
+from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from pygments import lex
+from pygments.formatters import HtmlFormatter
+from pygments.lexer import Lexer
+from pygments.lexers import get_lexer_by_name
+from pygments.token import STANDARD_TYPES
+from pygments.util import ClassNotFound
+
+from web.haste import TooSlow, at_most
+
+#: Code points of a line of code, and of a piece, that are worth colours: lexers are made of
+#: regular expressions, and some of those take their time over what nobody would write by hand.
+LINE_CHARS: Final = 1_000
+PIECE_CHARS: Final = 10_000
+#: Seconds of the processor that a piece of code, and a block, may take.
+CODE_SECONDS: Final = 0.1
+BLOCK_SECONDS: Final = 0.5
+#: What may be coloured: widely used, well kept.
+_LANGUAGES: Final = """
+bash c c++ cpp c# cs csharp css cuda dart diff docker dockerfile elixir erlang fish go
+golang graphql haskell hcl hs html http ini java javascript js json jsx julia kotlin lua
+make makefile matlab mysql nginx nix objective-c ocaml perl php plsql postgresql
+powershell ps1 proto protobuf py python python3 r rb rs ruby rust scala scss sh shell
+sql sqlite3 svelte swift terraform tf toml ts tsx typescript vim vue xml yaml yml zig
+zsh console pycon
+"""
+LANGUAGES: Final = frozenset(_LANGUAGES.split())
+
+_SCHEMES = ("http://", "https://", "mailto:")
+_INTERRUPTED = ["paragraph", "reference", "blockquote", "list"]
+_WITH_DIRECTION = frozenset(
+    {"paragraph_open", "heading_open", "list_item_open", "blockquote_open", "td_open", "th_open"}
+)
+
+
+def markdown_html(source: str) -> str:
+    """Markdown as HTML that may be shown."""
+    try:
+        with at_most(BLOCK_SECONDS):
+            html = _markdown().render(source)
+    except TooSlow:
+        html = f"<p>{escape(source)}</p>"
+    return _clean(html)
+
+
+def code_html(code: str, language: str) -> str:
+    """Code, coloured if its language is known."""
+    return _clean(_code(code, language))
+
+
+def block_tokens(source: str) -> list[Token]:
+    """The block structure of a source, without what is inside."""
+    markdown, tokens = _markdown(), list[Token]()
+    markdown.block.parse(source.replace("\r\n", "\n").replace("\r", "\n"), markdown, {}, tokens)
+    return tokens
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    options: Any = {"html": False, "linkify": True, "typographer": False}
+    made = MarkdownIt("js-default", options, renderer_cls=_Renderer)
+    made.disable(["reference", "lheading", "html_block", "html_inline", "table"])
+    # Last, because what its first line is must not hang on the second one.
+    made.block.ruler.before("paragraph", "late_table", table, {"alt": ["paragraph", "reference"]})
+    made.block.ruler.before("fence", "math", _math_block, {"alt": _INTERRUPTED})
+    made.inline.ruler.before("escape", "math", _math_inline)
+    made.core.ruler.push("manners", _manners)
+    made.validateLink = _is_allowed  # type: ignore[method-assign]  # its documented hook
+    assert made.linkify is not None
+    made.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
+    return made
+
+
+def _is_allowed(url: str) -> bool:
+    return url.strip().lower().startswith(_SCHEMES)
+
+
+def _manners(state: StateCore) -> None:
+    """The direction of each block is that of its text; columns are aligned by classes."""
+    for token in state.tokens:
+        if token.type in _WITH_DIRECTION:
+            token.attrSet("dir", "auto")
+        style = token.attrs.pop("style", None)
+        if style is not None:
+            token.attrSet("class", str(style).removeprefix("text-align:").strip())
+
+
+class _Renderer(RendererHTML):
+    """As markdown-it writes HTML, but for what is ours."""
+
+    def table_open(self, *_: Any) -> str:
+        return '<div class="table"><table>'
+
+    def table_close(self, *_: Any) -> str:
+        return "</table></div>"
+
+    def fence(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        return _code(tokens[idx].content, tokens[idx].info)
+
+    def code_block(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        return _code(tokens[idx].content, "")
+
+    def link_open(
+        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType
+    ) -> str:
+        tokens[idx].attrSet("target", "_blank")
+        return self.renderToken(tokens, idx, options, env)
+
+    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        """Nothing is fetched before somebody wants it: an address can carry a secret away."""
+        token = tokens[idx]
+        alt = self.renderInlineAsText(token.children or [], options, env) or "?"
+        where = escape(str(token.attrs.get("src", "")))
+        return f'<a href="{where}" target="_blank">Image: {escape(alt)}</a>'
+
+    def math_inline(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        return f'<span class="math">{escape(tokens[idx].content)}</span>'
+
+    def math_block(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        return f'<div class="math">{escape(tokens[idx].content)}</div>\n'
+
+
+# --- code ----------------------------------------------------------------------------------------
+
+
+def _code(code: str, info: str) -> str:
+    words = info.split()
+    language = re.sub(r"[^\w+#.-]", "", words[0])[:40].lower() if words else ""
+    inner = _coloured(code, language)
+    return f'<pre class="code" data-language="{escape(language)}"><code>{inner}</code></pre>\n'
+
+
+def _coloured(code: str, language: str) -> str:
+    lexer = _lexer(language)
+    long = len(code) > PIECE_CHARS or any(len(line) > LINE_CHARS for line in code.split("\n"))
+    if lexer is None or long:
+        return escape(code)
+    written: list[str] = []
+    try:
+        with at_most(CODE_SECONDS):
+            _FORMATTER.format(lex(code, lexer), _Pen(written))
+    except TooSlow:
+        return escape(code)
+    # Lexers want a newline at the end: some would look for ever for one.
+    html = "".join(written)
+    return html if code.endswith("\n") else html.removesuffix("\n")
+
+
+class _Pen:
+    """What a formatter writes to."""
+
+    def __init__(self, written: list[str]) -> None:
+        self.write = written.append
+
+
+_FORMATTER: Final = HtmlFormatter(nowrap=True)
+
+
+@cache
+def _lexer(language: str) -> Lexer | None:
+    if language not in LANGUAGES:
+        return None
+    try:
+        return get_lexer_by_name(language, stripnl=False)
+    except ClassNotFound:
+        return None
+
+
+# --- math ----------------------------------------------------------------------------------------
+
+_CLOSERS = {"$$": "$$", "\\[": "\\]"}
+_DOLLARS = re.compile(r"\$\$[^$`]+\$\$|\$(?![\s$])[^$`\n]*(?<![\s\\])\$(?![0-9])")
+_BRACKETS = re.compile(r"\\\([^`]*?\\\)|\\\[[^`]*?\\\]")
+
+
+def _math_inline(state: StateInline, silent: bool) -> bool:
+    """Between dollars, or the brackets of LaTeX: as it is written."""
+    first = state.src[state.pos]
+    if first not in "$\\":
+        return False
+    found = (_DOLLARS if first == "$" else _BRACKETS).match(state.src, state.pos, state.posMax)
+    if found is None:
+        return False
+    if not silent:
+        state.push("math_inline", "span", 0).content = found.group()
+    state.pos = found.end()
+    return True
+
+
+def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """From a line that begins with `$$` or `\\[` to the one that closes it, or a blank one.
+
+    An unclosed one is still math: whether it is must not hang on lines that come later.
+    """
+    if state.is_code_block(start):
+        return False
+    line = _line(state, start)
+    closer = _CLOSERS.get(line[:2])
+    if closer is None or (closer in line[2:] and not line.rstrip().endswith(closer)):
+        return False
+    if silent:
+        return True
+    after = start + 1
+    closed = closer in line[2:]
+    while not closed and after < end and not state.isEmpty(after):
+        if state.sCount[after] < state.blkIndent:
+            break
+        closed = closer in _line(state, after)
+        after += 1
+    token = state.push("math_block", "div", 0)
+    token.content = state.getLines(start, after, state.blkIndent, False).strip()
+    token.map = [start, after]
+    state.line = after
+    return True
+
+
+def _line(state: StateBlock, number: int) -> str:
+    return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]
+
+
+# --- the last fence ------------------------------------------------------------------------------
+
+_ALIGNED = {"left", "center", "right"}
+_BLOCKS = ("p", "li", "blockquote", *(f"h{level}" for level in range(1, 7)))
+_PLAIN = ("ul", "hr", "table", "thead", "tbody", "tr", "strong", "em", "s", "br", "code")
+_CLEANER: Final = nh3.Cleaner(
+    tags={*_BLOCKS, *_PLAIN, "ol", "th", "td", "a", "pre", "div", "span"},
+    clean_content_tags=set(),
+    attributes={
+        **{tag: {"dir"} for tag in (*_BLOCKS, "th", "td")},
+        "a": {"href"},
+        "ol": {"start"},
+        "pre": {"data-language"},
+    },
+    tag_attribute_values={"a": {"target": {"_blank"}}},
+    allowed_classes={
+        "th": _ALIGNED,
+        "td": _ALIGNED,
+        "div": {"math", "table"},
+        "pre": {"code"},
+        "span": {"math", *filter(None, STANDARD_TYPES.values())},
+    },
+    url_schemes={"http", "https", "mailto"},
+    url_relative="deny",
+    link_rel="noopener nofollow noreferrer",
+)
+
+
+def _clean(html: str) -> str:
+    return _CLEANER.clean(html)
