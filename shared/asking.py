@@ -89,6 +89,7 @@ def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
         before = _ended_answer(connection, asking.user_id, answer_id)
         _within_cap(connection, asking)
         place, above, continues = before.conversation_id, before.parent_id, before.continues_id
+        _touch(connection, place)
         fresh_id = _insert_answer(connection, asking, place, above, continues)
         return _asked(connection, before.parent_id, fresh_id, fresh=True)
 
@@ -103,6 +104,7 @@ def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, content:
             raise Conflict("This answer is complete; there is nothing to continue.", "complete")
         _within_cap(connection, asking)
         place = before.conversation_id
+        _touch(connection, place)
         question_id = _insert_question(connection, asking, place, answer_id, content)
         fresh_id = _insert_answer(connection, asking, place, question_id, answer_id)
         return _asked(connection, question_id, fresh_id, fresh=True)
@@ -146,7 +148,8 @@ def _enter_conversation(
     entered = run(
         connection,
         "UPDATE conversations SET updated_at = clock_timestamp(),"
-        " title = coalesce(title, CAST(:title AS text))"
+        " title = coalesce(title, CAST(:title AS text)), title_by = CASE"
+        " WHEN title IS NULL AND CAST(:title AS text) IS NOT NULL THEN 'question' ELSE title_by END"
         " WHERE id = :id AND user_id = :user AND deleted_at IS NULL",
         id=conversation_id,
         user=asking.user_id,
@@ -154,6 +157,12 @@ def _enter_conversation(
     )
     if not entered.rowcount:
         raise NotFound("There is no such conversation.")
+
+
+def _touch(connection: Connection, conversation_id: uuid.UUID) -> None:
+    """Something is asked in it: it comes to the top of the list."""
+    touch = "UPDATE conversations SET updated_at = clock_timestamp() WHERE id = :id"
+    run(connection, touch, id=conversation_id)
 
 
 def _parent(connection: Connection, conversation: uuid.UUID, parent: Parent) -> uuid.UUID | None:

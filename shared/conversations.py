@@ -9,8 +9,9 @@ from typing import Any
 
 from shared.asking import lock_user
 from shared.database import Database, run
-from shared.errors import NotFound
+from shared.errors import KeyReused, NotFound
 from shared.messages import SELECT, Message, stop_locked, to_message
+from shared.reaping import UNDO_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +21,14 @@ class Conversation:
     id: uuid.UUID
     seq: int
     title: str | None
+    #: who gave it: question, model, person
+    title_by: str | None
     system: str | None
     created_at: datetime
     updated_at: datetime
 
 
-_COLUMNS = "id, seq, title, system, created_at, updated_at"
+_COLUMNS = "id, seq, title, title_by, system, created_at, updated_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +40,51 @@ class Turn:
     siblings: list[tuple[uuid.UUID, uuid.UUID]]
 
 
-def create(db: Database, user_id: uuid.UUID, title: str | None, system: str | None) -> Conversation:
-    """A conversation without messages."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some turns of a branch, root first; `above`: whether there are more before them."""
+
+    turns: list[Turn]
+    above: bool
+
+
+def create(
+    db: Database,
+    user_id: uuid.UUID,
+    title: str | None,
+    system: str | None,
+    *,
+    key: str | None = None,
+    request_hash: str | None = None,
+) -> Conversation:
+    """A conversation without messages. The same key gives the same one; raises KeyReused."""
     rows = db.rows(
-        "INSERT INTO conversations (id, user_id, title, system)"
-        f" VALUES (:id, :user, :title, :system) RETURNING {_COLUMNS}",
+        "INSERT INTO conversations (id, user_id, title, title_by, system, client_key, request_hash)"
+        " VALUES (:id, :user, CAST(:title AS text),"
+        " CASE WHEN CAST(:title AS text) IS NOT NULL THEN 'person' END, :system, :key, :hash)"
+        f" ON CONFLICT (user_id, client_key) DO NOTHING RETURNING {_COLUMNS}",
         id=uuid.uuid4(),
         user=user_id,
         title=title,
         system=system,
+        key=key,
+        hash=request_hash if key is not None else None,
     )
-    return Conversation(*rows[0])
+    return Conversation(*rows[0]) if rows else _known(db, user_id, key, request_hash)
+
+
+def _known(
+    db: Database, user_id: uuid.UUID, key: str | None, request_hash: str | None
+) -> Conversation:
+    [row] = db.rows(
+        f"SELECT {_COLUMNS}, request_hash FROM conversations"
+        " WHERE user_id = :user AND client_key = :key",
+        user=user_id,
+        key=key,
+    )
+    if row.request_hash != request_hash:
+        raise KeyReused
+    return Conversation(*row[:-1])
 
 
 def newest(db: Database, user_id: uuid.UUID, limit: int, before: int | None) -> list[Conversation]:
@@ -74,19 +111,70 @@ def load(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Conver
     )
 
 
-def rename(
-    db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, title: str | None
+def change(
+    db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, **changes: str | None
 ) -> Conversation:
-    """Give it another title. Raises NotFound."""
+    """Give it another title or system text. Raises NotFound.
+
+    A title is a person's from then on; without one the next question names it again.
+    """
+    title, system = changes.get("title"), changes.get("system")
     return _one(
         db.rows(
-            "UPDATE conversations SET title = :title"
+            "UPDATE conversations SET"
+            " title = CASE WHEN :retitled THEN CAST(:title AS text) ELSE title END,"
+            " title_by = CASE WHEN NOT :retitled THEN title_by"
+            " WHEN CAST(:title AS text) IS NOT NULL THEN 'person' END,"
+            " system = CASE WHEN :instructed THEN CAST(:system AS text) ELSE system END"
             f" WHERE id = :id AND user_id = :user AND deleted_at IS NULL RETURNING {_COLUMNS}",
             id=conversation_id,
             user=user_id,
             title=title,
+            retitled="title" in changes,
+            system=system,
+            instructed="system" in changes,
         )
     )
+
+
+def rename(
+    db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, title: str | None
+) -> Conversation:
+    """Give it another title. Raises NotFound."""
+    return change(db, user_id, conversation_id, title=title)
+
+
+def undelete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Conversation:
+    """Bring it back; harmless if it was never gone. Raises NotFound when it is too late."""
+    return _one(
+        db.rows(
+            "UPDATE conversations SET deleted_at = NULL WHERE id = :id AND user_id = :user"
+            " AND (deleted_at IS NULL"
+            " OR deleted_at > clock_timestamp() - make_interval(secs => :undo))"
+            f" RETURNING {_COLUMNS}",
+            id=conversation_id,
+            user=user_id,
+            undo=UNDO_SECONDS,
+        )
+    )
+
+
+def see(
+    db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, message_id: uuid.UUID | None
+) -> bool:
+    """Its answers were seen, up to the end of this one or up to now; whether that was news."""
+    rows = db.rows(
+        "UPDATE conversations SET seen_at = seen.at FROM (SELECT CASE"
+        " WHEN CAST(:message AS uuid) IS NULL THEN clock_timestamp()"
+        " ELSE (SELECT ended_at FROM messages WHERE id = :message AND conversation_id = :id"
+        " AND user_id = :user) END AS at) AS seen"
+        " WHERE id = :id AND user_id = :user AND deleted_at IS NULL AND seen_at < seen.at"
+        " RETURNING 1",
+        id=conversation_id,
+        user=user_id,
+        message=message_id,
+    )
+    return bool(rows)
 
 
 def _one(rows: Sequence[Any]) -> Conversation:
@@ -124,27 +212,42 @@ def branch(
     db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, leaf: uuid.UUID | None
 ) -> list[Turn]:
     """The path from the root to `leaf`, by default to the newest message. Raises NotFound."""
+    return turns(db, user_id, conversation_id, leaf).turns
+
+
+def turns(
+    db: Database,
+    user_id: uuid.UUID,
+    conversation_id: uuid.UUID,
+    leaf: uuid.UUID | None = None,
+    *,
+    before: uuid.UUID | None = None,
+    limit: int | None = None,
+) -> Page:
+    """The last `limit` turns of a branch, those above `before` if that is given. NotFound."""
     tree = db.rows(
         "SELECT id, parent_id FROM messages"
         " WHERE conversation_id = :id AND user_id = :user ORDER BY seq",
         id=conversation_id,
         user=user_id,
     )
-    if not tree and leaf is None:
-        return []
+    if not tree and leaf is None and before is None:
+        return Page([], above=False)
     parents = {row.id: row.parent_id for row in tree}
-    end = tree[-1].id if leaf is None else leaf
+    end = before or leaf or tree[-1].id
     if end not in parents:
         raise NotFound("There is no such message in this conversation.")
-    path = _path(parents, end)
+    path = _path(parents, end)[: -1 if before else None]
+    shown = path[-limit:] if limit else path
     siblings = _siblings(parents)
     rows = db.rows(
         f"{SELECT} WHERE m.id = ANY(CAST(:ids AS uuid[])) AND m.user_id = :user",
-        ids=[str(message_id) for message_id in path],
+        ids=[str(message_id) for message_id in shown],
         user=user_id,
     )
     found = {row.id: to_message(row) for row in rows}
-    return [Turn(found[node], siblings[parents[node]]) for node in path if node in found]
+    there = [Turn(found[node], siblings[parents[node]]) for node in shown if node in found]
+    return Page(there, above=len(shown) < len(path))
 
 
 Parents = dict[uuid.UUID, uuid.UUID | None]

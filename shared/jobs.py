@@ -16,6 +16,7 @@ from kombu.exceptions import KombuError
 from shared.settings import Settings
 
 TASK: Final = "outlive.generate"
+TITLE_TASK: Final = "outlive.title"
 QUEUE: Final = "outlive"
 
 logger = logging.getLogger(__name__)
@@ -86,13 +87,18 @@ class Queue:
         self._app = app
 
     def enqueue(self, message_id: uuid.UUID) -> bool:
-        """Hand the id to a worker; False if Redis did not take it (no error: see R6).
+        """Hand the id to a worker; False if Redis did not take it (no error: see R6)."""
+        return self._send(TASK, message_id)
 
-        The task's id begins with the message's, so that Flower can be searched for it.
-        """
+    def enqueue_title(self, message_id: uuid.UUID) -> bool:
+        """Have the conversation of an answer named. If it is lost, the old name stays."""
+        return self._send(TITLE_TASK, message_id)
+
+    def _send(self, task: str, message_id: uuid.UUID) -> bool:
+        """The task's id begins with the message's, so that Flower can be searched for it."""
         try:
             self._app.send_task(
-                TASK,
+                task,
                 args=[str(message_id)],
                 task_id=f"{message_id}.{uuid.uuid4().hex[:8]}",
                 retry=False,

@@ -2,6 +2,8 @@
 
     outlive:log:<id>    stream; entry ids <attempt>-<end offset>; "d": deltas, "open", "fence"
     outlive:live:<id>   channel; the same deltas as they are stored, "{}" to look at the row
+    outlive:user:<id>   channel; something in this user's conversations has changed
+    outlive:web         hash; what each web process tells operators about its readers
     outlive:stop        channel; ids of messages that somebody wants stopped
 
 Redis is a hint, never the truth: everything here may vanish at any moment. The ids make Redis
@@ -33,6 +35,10 @@ ENDED_TTL: Final = 60_000
 
 STOP_CHANNEL: Final = "outlive:stop"
 _LIVE: Final = "outlive:live:"
+_USER: Final = "outlive:user:"
+_WEB: Final = "outlive:web"
+#: Seconds after which the hash is forgotten, if nobody writes to it.
+_WEB_TTL: Final = 60
 #: What a channel carries to say "look at the row".
 _WAKE: Final = "{}"
 
@@ -49,6 +55,16 @@ def channel(message_id: uuid.UUID) -> str:
 def message_of(channel_name: str) -> uuid.UUID:
     """The message of a channel."""
     return uuid.UUID(channel_name.removeprefix(_LIVE))
+
+
+def user_channel(user_id: uuid.UUID) -> str:
+    """The channel on which a user's notices wake."""
+    return f"{_USER}{user_id}"
+
+
+def user_of(channel_name: str) -> uuid.UUID:
+    """The user of such a channel."""
+    return uuid.UUID(channel_name.removeprefix(_USER))
 
 
 class Outcome(StrEnum):
@@ -129,12 +145,17 @@ class LiveLog:
             )
         return [Outcome(outcome) for outcome in pipeline.execute()]
 
-    def open(self, message_id: uuid.UUID, attempt: int) -> None:
-        """Begin an attempt's log. While this entry is its top, nothing was ever published."""
+    def open(self, message_id: uuid.UUID, attempt: int, user_id: uuid.UUID | None = None) -> None:
+        """Begin an attempt's log, and wake its user's notices.
+
+        While this entry is its top, nothing was ever published.
+        """
         with _errors():
             pipeline = self._redis.pipeline()
             pipeline.xadd(_log(message_id), {"open": "1"}, id=f"{attempt}-0")
             pipeline.pexpire(_log(message_id), self._ttl)
+            if user_id is not None:
+                pipeline.publish(user_channel(user_id), _WAKE)
             pipeline.execute()
 
     def fence(self, message_id: uuid.UUID, attempt: int) -> tuple[bool, list[Delta]]:
@@ -162,13 +183,33 @@ class LiveLog:
             entries: Any = self._redis.xrange(_log(message_id))
             return _deltas(entries)
 
-    def ended(self, message_id: uuid.UUID) -> None:
+    def ended(self, message_id: uuid.UUID, user_id: uuid.UUID | None = None) -> None:
         """Tell followers to look at the row; its log is not needed for long any more."""
         with _errors():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.pexpire(_log(message_id), ENDED_TTL)
             pipeline.publish(channel(message_id), _WAKE)
+            if user_id is not None:
+                pipeline.publish(user_channel(user_id), _WAKE)
             pipeline.execute()
+
+    def notice(self, user_id: uuid.UUID) -> None:
+        """Something in this user's conversations has changed: whoever shows them may look."""
+        with _errors():
+            self._redis.publish(user_channel(user_id), _WAKE)
+
+    def tell_operators(self, process: str, said: str) -> None:
+        """What a web process has to say about itself; stale ones are for the reader to drop."""
+        with _errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hset(_WEB, process, said)
+            pipeline.expire(_WEB, _WEB_TTL)
+            pipeline.execute()
+
+    def told_operators(self) -> dict[str, str]:
+        """What each web process said last."""
+        with _errors():
+            return dict(self._redis.hgetall(_WEB))  # type: ignore[arg-type]  # not awaitable here
 
     def nudge(self, message_id: uuid.UUID) -> None:
         """Somebody wants this one stopped: workers and followers may look at the row."""

@@ -60,6 +60,7 @@ class Message:
     attempt: int
     created_at: datetime
     started_at: datetime | None
+    first_text_at: datetime | None
     ended_at: datetime | None
 
 
@@ -126,6 +127,8 @@ class Ending:
     usage: Mapping[str, Any] | None = None
     error_code: str | None = None
     error_message: str | None = None
+    #: seconds from the claim to the first character, where that is known
+    first_text: float | None = None
 
     @classmethod
     def error(
@@ -153,6 +156,7 @@ UPDATE messages SET status = :status, body = whole.body, length = whole.length,
     sha256 = encode(sha256(convert_to(whole.content, 'UTF8')), 'hex'),
     finish_reason = :finish_reason, usage = CAST(:usage AS jsonb), error_code = :error_code,
     error_message = :error_message, ended_at = clock_timestamp(), owner = NULL,
+    first_text_at = started_at + make_interval(secs => CAST(:first_text AS float8)),
     lease_until = NULL, hard_deadline = NULL, queue_deadline = NULL, dispatch_at = NULL
 FROM whole WHERE messages.id = :id AND status = ANY(:open) AND saved_len = whole.length
 """
@@ -171,6 +175,7 @@ def end_locked(connection: Connection, message_id: uuid.UUID, ending: Ending) ->
         usage=usage,
         error_code=ending.error_code,
         error_message=ending.error_message,
+        first_text=ending.first_text,
     )
     if ended.rowcount != 1:  # pragma: no cover - the row is ours and locked: a bug, not a race
         raise AssertionError(f"the pieces of message {message_id} are not its saved length")

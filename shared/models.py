@@ -29,6 +29,7 @@ metadata = MetaData()
 
 _NOW = text("clock_timestamp()")
 _OPEN = text("status IN ('SENDING', 'STREAMING')")
+_ENDED = text("role = 'assistant' AND ended_at IS NOT NULL")
 
 
 def _moment(name: str, *, required: bool = False) -> Column[object]:
@@ -55,8 +56,16 @@ conversations = Table(
     _moment("created_at", required=True),
     _moment("updated_at", required=True),
     _moment("deleted_at"),
+    # up to when its answers were seen; whose the title is, and what it cost
+    _moment("seen_at", required=True),
+    Column("title_by", Text),
+    Column("title_usage", JSONB),
+    Column("client_key", Text),
+    Column("request_hash", Text),
     UniqueConstraint("id", "user_id", name="conversations_owner"),
+    UniqueConstraint("user_id", "client_key", name="conversations_client_key"),
     Index("conversations_newest", "user_id", "seq"),
+    Index("conversations_active", "user_id", "updated_at"),
     Index("conversations_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
 )
 
@@ -97,6 +106,7 @@ messages = Table(
     _moment("created_at", required=True),
     _moment("started_at"),
     _moment("ended_at"),
+    _moment("first_text_at"),
     ForeignKeyConstraint(
         ["conversation_id", "user_id"],
         ["conversations.id", "conversations.user_id"],
@@ -107,6 +117,14 @@ messages = Table(
     Index("messages_branch", "conversation_id", "seq"),
     Index("messages_parent", "parent_id"),
     Index("messages_open", "user_id", postgresql_where=_OPEN),
+    Index("messages_ended", "conversation_id", "ended_at", postgresql_where=_ENDED),
+    Index("messages_failed", "ended_at", postgresql_where=text("status = 'ERROR'")),
+    Index(
+        "messages_words",
+        text("message_words(body)"),
+        postgresql_using="gin",
+        postgresql_where=text("body IS NOT NULL"),
+    ),
 )
 
 pieces = Table(

@@ -31,6 +31,7 @@ class Claim:
     options: dict[str, Any]
     #: seconds since it was asked
     waited: float
+    user_id: uuid.UUID
 
 
 def claim(
@@ -44,7 +45,7 @@ def claim(
         " hard_deadline = clock_timestamp() + make_interval(secs => :deadline),"
         " started_at = clock_timestamp()"
         " WHERE id = :id AND status = 'SENDING' RETURNING id, attempt, model, options,"
-        " CAST(extract(epoch FROM clock_timestamp() - created_at) AS float8)",
+        " CAST(extract(epoch FROM clock_timestamp() - created_at) AS float8), user_id",
         id=message_id,
         owner=owner,
         lease=lease,

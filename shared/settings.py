@@ -89,8 +89,12 @@ class Settings(BaseSettings):
     #: Open generations and open streams a user may have; 0 is no cap.
     max_open: Cap = 0
     max_streams: Cap = 0
-    #: Whether a conversation without a title gets one from its first question.
+    #: Whether a conversation without a title gets one: in web its first question's words, in a
+    #: worker the model's.
     titles: bool = True
+    #: Whether operators may look at what runs, and where Flower is.
+    live: bool = True
+    flower_url: str | None = None
     #: Where a worker serves its metrics, if web (on another machine) cannot; 0 is nowhere.
     metrics_port: Cap = 0
     auth: Literal["local", "required"] = "local"

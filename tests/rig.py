@@ -110,10 +110,9 @@ class Rig:
         return web.start().wait()
 
     def worker(self, **more: str) -> Worker:
-        """A Celery worker that takes work."""
-        worker = Worker(
-            "worker", self.procfile["worker"], Surroundings(self.home, self.env(**more))
-        )
+        """A Celery worker that takes work, and asks the provider for nothing but answers."""
+        around = Surroundings(self.home, self.env(**{"OUTLIVE_TITLES": "off", **more}))
+        worker = Worker("worker", self.procfile["worker"], around)
         self._stack.callback(worker.kill)
         return worker.start().wait()
 

@@ -11,8 +11,12 @@ from shared.settings import Settings
 from shared.sweep import Sweep
 from web import auth, errors, health
 from web.context import Context
-from web.faces import native, pages
+from web.faces import native, noticed, operators, pages, rendered
 from web.hub import Hub
+from web.live import Live
+from web.models import Models
+from web.notices import Notices
+from web.rendered import Renderings
 from web.streaming import Readers
 
 #: Seconds that enqueueing may take; without it the sweep hands the question out.
@@ -41,9 +45,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # where a body in chunks is cut, and refused
     app.config["OUTLIVE"] = settings
-    app.extensions["outlive"] = Context(settings, db, livelog, queue, hub, readers)
+    notices = Notices(db, livelog, hub, readers)
+    models, live = Models(settings), Live(settings, db, livelog, readers, notices)
+    app.extensions["outlive"] = Context(
+        settings, db, livelog, queue, hub, readers, notices, Renderings(), models, live
+    )
     errors.register(app)
     auth.register(app)
-    for blueprint in (native.blueprint, health.blueprint, pages.blueprint):
-        app.register_blueprint(blueprint)
+    for face in (native, rendered, noticed, operators, health, pages):
+        app.register_blueprint(face.blueprint)
     return app

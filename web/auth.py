@@ -27,6 +27,16 @@ def current_user() -> uuid.UUID:
     return LOCAL_USER
 
 
+def must_operate() -> None:
+    """Raise Refused unless who asks may look at what everybody does.
+
+    Without sign-in the one user is the operator, too.
+    """
+    settings = current_app.config["OUTLIVE"]
+    if not (settings.live and settings.auth == "local"):
+        raise Refused("Only operators may see this.", "not_operator")
+
+
 def _check() -> None:
     if request.path in _OPEN:
         return

@@ -14,6 +14,10 @@ from shared.jobs import Queue
 from shared.livelog import LiveLog
 from shared.settings import Settings
 from web.hub import Hub
+from web.live import Live
+from web.models import Models
+from web.notices import Notices
+from web.rendered import Renderings
 from web.streaming import Readers
 
 
@@ -27,15 +31,25 @@ class Context:
     queue: Queue
     hub: Hub
     readers: Readers
+    notices: Notices
+    renderings: Renderings
+    models: Models
+    live: Live
 
     def serving_while(self, serving: Callable[[], bool]) -> None:
         """How to learn that this process is told to stop."""
         self.hub.serving_while(serving)
+        self.live.start()
 
     def nudge(self, message_id: uuid.UUID) -> None:
         """Something was changed in the row: worker and readers may look at once."""
         with suppress(RedisDown):  # they look by themselves, a little later
             self.livelog.nudge(message_id)
+
+    def notice(self, user_id: uuid.UUID) -> None:
+        """Something in this user's conversations was changed: who shows them may look at once."""
+        with suppress(RedisDown):  # they look by themselves, a little later
+            self.livelog.notice(user_id)
 
 
 def context() -> Context:

@@ -4,13 +4,23 @@ import base64
 import binascii
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from shared.conversations import Conversation, Turn
 from shared.errors import Invalid
 from shared.messages import Message
+from shared.search import Hit
 from shared.text import normalise
 
 #: Code points of a question, a title, a system text.
@@ -56,10 +66,23 @@ class NewConversation(Request):
     system: Annotated[Text, Field(max_length=SYSTEM_CHARS)] | None = None
 
 
-class Rename(Request):
-    """PATCH /api/conversations/{id}"""
+class Change(Request):
+    """PATCH /api/conversations/{id}: what is named is changed, null takes it away."""
 
-    title: Annotated[Text, Field(max_length=TITLE_CHARS)] | None
+    title: Annotated[Text, Field(max_length=TITLE_CHARS)] | None = None
+    system: Annotated[Text, Field(max_length=SYSTEM_CHARS)] | None = None
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("nothing", "title or system must be there")
+        return self
+
+
+class Seen(Request):
+    """POST /api/conversations/{id}/seen: up to the end of an answer, or up to now."""
+
+    message_id: Annotated[uuid.UUID, Field(strict=False)] | None = None
 
 
 ModelName = Annotated[Text, Field(min_length=1, max_length=200)]
@@ -122,6 +145,7 @@ class MessageShape(BaseModel):
     error: ErrorShape | None
     created_at: datetime
     started_at: datetime | None
+    first_text_at: datetime | None
     ended_at: datetime | None
 
     @classmethod
@@ -161,6 +185,8 @@ class ConversationShape(BaseModel):
 
     id: uuid.UUID
     title: str | None
+    #: who gave it: question, model, person
+    title_by: str | None
     system: str | None
     created_at: datetime
     updated_at: datetime
@@ -172,15 +198,60 @@ class ConversationShape(BaseModel):
 
 
 class ConversationDetail(ConversationShape):
-    """A conversation with the messages of one branch, root first."""
+    """A conversation with the messages of one branch, root first; `earlier` names those above."""
 
     messages: list[TurnShape]
+    earlier: uuid.UUID | None
 
 
 class ConversationList(BaseModel):
     """A page of conversations, newest first; `next` is the cursor of the page behind it."""
 
     items: list[ConversationShape]
+    next: str | None
+
+
+class PieceShape(BaseModel):
+    """A piece of a snippet."""
+
+    text: str
+    hit: bool
+
+
+class FoundShape(BaseModel):
+    """A conversation that was found, without its messages."""
+
+    id: uuid.UUID
+    title: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class HitShape(BaseModel):
+    """What was found: a message, or a conversation by its title."""
+
+    conversation: FoundShape
+    message_id: uuid.UUID | None
+    leaf: uuid.UUID | None
+    snippet: list[PieceShape]
+
+    @classmethod
+    def of(cls, hit: Hit) -> "HitShape":
+        """From what the database found."""
+        return cls(
+            conversation=FoundShape(
+                id=hit.id, title=hit.title, created_at=hit.created_at, updated_at=hit.updated_at
+            ),
+            message_id=hit.message_id,
+            leaf=hit.leaf,
+            snippet=[PieceShape(text=text, hit=found) for text, found in hit.snippet],
+        )
+
+
+class HitList(BaseModel):
+    """A page of what was found."""
+
+    items: list[HitShape]
     next: str | None
 
 

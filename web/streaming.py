@@ -9,9 +9,9 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -32,6 +32,10 @@ RETRY_SENT_AWAY: Final = (200, 1500)
 RETRY_TIME_UP: Final = (50, 250)
 
 
+#: What a reader reads.
+Source = TypeVar("Source")
+
+
 @dataclass(frozen=True, slots=True)
 class Face:
     """How one dialect writes what a reader gets."""
@@ -40,6 +44,8 @@ class Face:
     end: Callable[[Message], bytes]
     heartbeat: bytes
     retry: Callable[[int], bytes]
+    #: who makes its readers, where a position alone does not say what comes next
+    reader: "Callable[[Followed, int, Face, socket.socket | None], Reader] | None" = None
 
 
 def milliseconds(span: tuple[int, int]) -> int:
@@ -55,7 +61,7 @@ class Readers:
         self._heartbeat = heartbeat
         self._max_seconds = max_seconds
         self._max_streams = max_streams
-        self._open: dict[_Reader, uuid.UUID] = {}
+        self._open: dict[Reader, uuid.UUID] = {}
         self._watching: Event | None = None
 
     def open(
@@ -70,10 +76,23 @@ class Readers:
 
         What can go wrong does so here, before the response begins; the iterator must be closed.
         """
+        made = face.reader or Reader
+        return self.serve(
+            user_id,
+            self._hub.follow(message_id, user_id),
+            lambda followed: made(followed, position, face, connection),
+        )
+
+    def serve(
+        self,
+        user_id: uuid.UUID,
+        source: AbstractContextManager[Source],
+        reader_of: "Callable[[Source], Reader]",
+    ) -> Iterator[bytes]:
+        """The bytes of a response to a reader of `source`, which is kept open until its end."""
         self._within_cap(user_id)
         with ExitStack() as stack:
-            followed = stack.enter_context(self._hub.follow(message_id, user_id))
-            reader = _Reader(followed, position, face, connection)
+            reader = reader_of(stack.enter_context(source))
             self._open[reader] = user_id
             stack.callback(self._open.pop, reader)
             stack.enter_context(metrics.READERS.track_inprogress())
@@ -84,7 +103,7 @@ class Readers:
         if self._max_streams and list(self._open.values()).count(user_id) >= self._max_streams:
             raise TooMany("You have too many streams open at once.", "too_many_streams")
 
-    def _frames(self, reader: "_Reader") -> Iterator[bytes]:
+    def _frames(self, reader: "Reader") -> Iterator[bytes]:
         face, deadline = reader.face, time.monotonic() + self._max_seconds
         # Who comes to a process that is leaving (it listens for another second) was spread out
         # before, and may try again at once.
@@ -97,7 +116,7 @@ class Readers:
             if reader.at_end:
                 yield face.end(reader.end)
                 return
-            if self._hub.leaving or reader.followed.gone:
+            if self._hub.leaving or reader.gone:
                 yield face.retry(milliseconds(goodbye))
                 return
             left = deadline - time.monotonic()
@@ -106,6 +125,10 @@ class Readers:
                 return
             if not reader.wait(min(left, self._heartbeat)) and left > self._heartbeat:
                 yield from reader.written(face.heartbeat)
+
+    def open_ones(self) -> "list[Reader]":
+        """Everybody who reads here now."""
+        return list(self._open)
 
     def _watch(self) -> None:
         if self._watching is None:
@@ -119,7 +142,7 @@ class Readers:
                 reader.cut_if_stuck()
 
 
-class _Reader:
+class Reader:
     """One response: what it follows, how far it is, since when its last write is under way."""
 
     def __init__(
@@ -135,6 +158,21 @@ class _Reader:
         """Everything new, and the position behind it."""
         frames, self.position = self.followed.frames(self.face.delta, self.position)
         return frames
+
+    @property
+    def message_id(self) -> uuid.UUID | None:
+        """The message that it reads, if it reads one."""
+        return self.followed.id
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody keeps it true any more."""
+        return self.followed.gone
+
+    @property
+    def lag(self) -> int:
+        """Code points that are there and were not sent."""
+        return max(0, self.followed.body.length - self.position)
 
     @property
     def at_end(self) -> bool:

@@ -29,6 +29,7 @@ from shared.sweep import Sweep
 from worker import metrics
 from worker.provider import Provider
 from worker.tasks import register
+from worker.titles import Titles
 from worker.writer import Writer
 
 #: Seconds between looks at a silent stop channel, and before a failed loop goes on.
@@ -50,7 +51,9 @@ class Worker:
         patch_psycopg()
         db = Database(settings.database_url)
         self._livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
-        self.writer = Writer(settings, db, self._livelog, Provider(settings))
+        provider = Provider(settings)
+        self.writer = Writer(settings, db, self._livelog, provider)
+        self.titles = Titles(settings, db, self._livelog, provider)
         self._sweep = Sweep(
             db,
             self._livelog,
@@ -129,12 +132,12 @@ def _for_ever(loop: Callable[[], None]) -> None:
 _worker: Worker | None = None
 
 
-def _writer() -> Writer:
+def _started() -> Worker:
     assert _worker is not None, "tasks run in a started worker only"
-    return _worker.writer
+    return _worker
 
 
-register(app, _writer)
+register(app, lambda: _started().writer, lambda: _started().titles)
 
 
 @signals.setup_logging.connect

@@ -40,6 +40,7 @@ class Generation:
         """`grown` is told whenever there is something new to publish and to save."""
         now = time.monotonic()
         self.id = claim.id
+        self.user_id = claim.user_id
         self.attempt = claim.attempt
         self.body = Body()
         #: readers may have it this far

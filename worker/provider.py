@@ -98,6 +98,33 @@ class Provider:
             raise GenerationFailed("provider_cut")
         return reply
 
+    def complete(
+        self, request: Request, max_tokens: int, seconds: float
+    ) -> tuple[str, dict[str, Any] | None]:
+        """A short answer at once, and what it cost. Never a stream.
+
+        Raises GenerationFailed for whatever went wrong; asks once, as nobody waits for it.
+        """
+        for limit in ("max_tokens", "max_completion_tokens"):
+            try:
+                answer: Any = self._client.chat.completions.create(
+                    model=request.model,
+                    messages=list(request.turns),  # type: ignore[arg-type]  # plain dicts
+                    stream=False,
+                    extra_body={limit: max_tokens},
+                    timeout=seconds,
+                )
+            except openai.APIStatusError as error:
+                if error.status_code == 400 and limit == "max_tokens" and limit in _says(error):
+                    continue  # newer models have another word for it
+                raise GenerationFailed("provider_rejected") from None
+            except openai.APIConnectionError:
+                raise GenerationFailed("provider_unavailable") from None
+            except (openai.OpenAIError, httpx2.HTTPError, ValueError):
+                raise GenerationFailed("provider_malformed") from None
+            return _short(answer)
+        raise GenerationFailed("provider_rejected")
+
     def _open(self, request: Request) -> "_Response":
         """Ask until the provider begins to answer: it may be busy, or not there for a moment."""
         deadline = time.monotonic() + RETRY_BUDGET
@@ -137,6 +164,18 @@ class Provider:
     def _refuses_usage(self, error: openai.APIStatusError) -> bool:
         refused = error.status_code in (400, 422) and "stream_options" in _says(error)
         return refused and self._asks_usage
+
+
+def _short(answer: Any) -> tuple[str, dict[str, Any] | None]:
+    """The text and the usage of an answer that came at once. Raises GenerationFailed."""
+    try:
+        text = answer.choices[0].message.content or ""
+        usage = answer.usage.model_dump() if answer.usage else None
+    except (AttributeError, IndexError, TypeError):
+        raise GenerationFailed("provider_malformed") from None
+    if not isinstance(text, str):
+        raise GenerationFailed("provider_malformed")
+    return text, usage
 
 
 class _Response(AbstractContextManager["_Response"]):

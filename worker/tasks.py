@@ -1,4 +1,4 @@
-"""The one Celery task: write the message with this id."""
+"""The Celery tasks: write the message with this id, and name its conversation."""
 
 import uuid
 from collections.abc import Callable
@@ -8,8 +8,9 @@ import structlog
 from celery import Celery
 
 from shared.errors import GenerationFailed, StorageDown
-from shared.jobs import TASK, Queue
+from shared.jobs import TASK, TITLE_TASK, Queue
 from shared.lifecycle import Status
+from worker.titles import Titles
 from worker.writer import Writer
 
 log = structlog.get_logger("task")
@@ -19,9 +20,10 @@ class TaskFailed(Exception):
     """A bug of ours: the sweep ends the message."""
 
 
-def register(app: Celery, writer: Callable[[], Writer]) -> None:
-    """Give the app its task. `writer` is asked when a task runs, not before."""
+def register(app: Celery, writer: Callable[[], Writer], titles: Callable[[], Titles]) -> None:
+    """Give the app its tasks. `writer` and `titles` are asked when a task runs, not before."""
     queue = Queue(app)
+    register_titles(app, writer, titles)
 
     @app.task(name=TASK, throws=(GenerationFailed,))
     def generate(message_id: Any) -> None:
@@ -30,10 +32,8 @@ def register(app: Celery, writer: Callable[[], Writer]) -> None:
         Whatever stands in the queue, a task is only a hint: an id that is no SENDING message
         has no effect.
         """
-        try:
-            message = uuid.UUID(message_id)
-        except (ValueError, TypeError, AttributeError):
-            log.warning("task.refused", reason="not a message id")
+        message = _id(message_id)
+        if message is None:
             return
         if writer().draining:
             # Celery takes tasks for a moment after it was told to stop: somebody else may begin
@@ -51,3 +51,32 @@ def register(app: Celery, writer: Callable[[], Writer]) -> None:
             raise TaskFailed(type(error).__name__) from None
         if ending is not None and ending.status == Status.ERROR and ending.error_code:
             raise GenerationFailed(ending.error_code)
+        if ending is not None and ending.status == Status.DONE and titles().wants(message):
+            queue.enqueue_title(message)
+
+
+def register_titles(
+    app: Celery, writer: Callable[[], Writer], titles: Callable[[], Titles]
+) -> None:
+    """Give the app the task that names conversations."""
+
+    @app.task(name=TITLE_TASK)
+    def title(message_id: Any) -> None:
+        """Name the conversation of an answer. Whatever comes of it, nobody waits for it."""
+        message = _id(message_id)
+        if message is None or writer().draining:
+            return
+        try:
+            titles().write(message)
+        except Exception as error:
+            log.exception("title.bug", message_id=message_id)
+            raise TaskFailed(type(error).__name__) from None
+
+
+def _id(message_id: Any) -> uuid.UUID | None:
+    """What stands in the queue, if it is an id: it may be anything."""
+    try:
+        return uuid.UUID(message_id)
+    except (ValueError, TypeError, AttributeError):
+        log.warning("task.refused", reason="not a message id")
+        return None

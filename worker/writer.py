@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 import gevent
@@ -121,7 +122,7 @@ class Writer:
     def _generate(self, claim: Claim, generation: Generation) -> Interrupted:
         """Have the answer written; how that ended, whatever happened."""
         with suppress(RedisDown):  # then a restart cannot be proved harmless: ERROR instead
-            self._livelog.open(claim.id, claim.attempt)
+            self._livelog.open(claim.id, claim.attempt, claim.user_id)
         try:
             request = self._request(claim, generation)
             generation.progress = time.monotonic()
@@ -167,9 +168,11 @@ class Writer:
             and self._released(generation.id, generation.attempt)
         ):
             return None
+        if generation.first_text is not None:
+            ending = replace(ending, first_text=generation.first_text - generation.claimed)
         written = self._persist(generation, ending)
         with suppress(RedisDown):  # followers look at the row by themselves
-            self._livelog.ended(generation.id)
+            self._livelog.ended(generation.id, generation.user_id)
         self._tell(generation, written)
         return written
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import Invalid
-from web.faces.native import _hash
+from web.http import digest as _hash
 from web.schemas import (
     CONTENT_CHARS,
     Again,
+    Change,
     NewConversation,
     Options,
     Question,
-    Rename,
     cursor,
     from_cursor,
 )
@@ -97,7 +97,7 @@ def test_an_option_that_is_null_is_left_out() -> None:
 # --- texts ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [NewConversation, Rename, Again, Question])
+@pytest.mark.parametrize("shape", [NewConversation, Change, Again, Question])
 def test_an_unknown_field_is_refused(shape: type[BaseModel]) -> None:
     assert "colour" in refused(shape, {"content": "x", "title": "x", "colour": "red"})
 
@@ -122,7 +122,7 @@ def test_every_text_is_made_storable(sent: str, kept: str) -> None:
 
     assert (new.title, new.system) == (kept, kept)
     assert (question.content, question.model, question.options.stop) == (kept, kept, [kept])
-    assert parsed(Rename, {"title": sent}).title == kept
+    assert parsed(Change, {"title": sent}).title == kept
 
 
 def test_a_parent_that_is_null_is_not_a_parent_that_is_left_out() -> None:
@@ -132,8 +132,10 @@ def test_a_parent_that_is_null_is_not_a_parent_that_is_left_out() -> None:
 
 
 def test_a_title_can_be_taken_away_but_not_forgotten() -> None:
-    assert parsed(Rename, {"title": None}).title is None
-    assert refused(Rename, {}) == ["title"]
+    assert parsed(Change, {"title": None}).title is None
+    assert parsed(Change, {"system": None}).model_fields_set == {"system"}
+    with pytest.raises(ValidationError, match="must be there"):
+        parsed(Change, {})
 
 
 # --- idempotency ----------------------------------------------------------------------------------

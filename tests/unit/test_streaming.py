@@ -5,12 +5,12 @@ import uuid
 from shared.body import Delta
 from web.faces import native
 from web.followed import PLACES, Followed
-from web.streaming import _Reader
+from web.streaming import Reader
 
 
 def test_what_comes_during_a_slow_write_is_not_waited_for() -> None:
     followed = Followed(uuid.uuid4(), uuid.uuid4())
-    reader = _Reader(followed, 0, native.FACE, None)
+    reader = Reader(followed, 0, native.FACE, None)
     followed.hear([Delta(0, 0, "text", "first ")])
     writing = reader.written(reader.advance())
     assert b"first" in next(writing)

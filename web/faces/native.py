@@ -1,78 +1,80 @@
 """The native face: conversations and messages as JSON, a message's growth as SSE."""
 
-import hashlib
-import json
 import uuid
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
-import structlog
-from flask import Blueprint, Response, request
-from pydantic import BaseModel
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from flask import Blueprint, Response, jsonify, request
 
-from shared import asking, conversations, messages, sse
+from shared import asking, conversations, messages, search, sse
 from shared.asking import NEWEST, Asked, Asking
 from shared.body import Delta
-from shared.errors import Invalid, OutliveError, Unavailable
-from shared.lifecycle import TERMINAL
 from shared.messages import Message
-from web import schemas
+from shared.text import normalise
+from web import http, schemas
 from web.auth import current_user
 from web.context import context
-from web.errors import Malformed, NotJson
 from web.followed import snapshot
-from web.streaming import RETRY_CUT, Face, connection_of, milliseconds
+from web.streaming import Face
 
 blueprint = Blueprint("native", __name__, url_prefix="/api")
-log = structlog.get_logger("native")
 
 #: What Continue asks in the person's name.
 GO_ON = "Please continue exactly where you stopped."
 PAGE, PAGE_MAX = 50, 200
-KEY_CHARS = 200
+FOUND, FOUND_MAX = 20, 50
 
 # --- conversations -------------------------------------------------------------------------------
 
 
 @blueprint.post("/conversations")
 def create_conversation() -> Response:
-    """201 with an empty conversation."""
-    new = _body(schemas.NewConversation)
-    made = conversations.create(context().db, current_user(), new.title, new.system)
-    return _json(schemas.ConversationShape.of(made), 201)
+    """201 with an empty conversation; the same one for the same Idempotency-Key."""
+    new = http.body(schemas.NewConversation)
+    sent = http.digest({"path": request.path, **new.model_dump(exclude_unset=True)})
+    made = conversations.create(
+        context().db, current_user(), new.title, new.system, key=http.key(), request_hash=sent
+    )
+    context().notice(current_user())
+    return http.reply(schemas.ConversationShape.of(made), 201)
 
 
 @blueprint.get("/conversations")
 def list_conversations() -> Response:
     """A page of conversations, newest first."""
-    limit = _count("limit", PAGE, PAGE_MAX)
-    before = request.args.get("cursor")
-    place = schemas.from_cursor(before) if before else None
-    found = conversations.newest(context().db, current_user(), limit + 1, place)
+    limit = http.count("limit", PAGE, PAGE_MAX)
+    found = conversations.newest(context().db, current_user(), limit + 1, http.cursor())
     page = found[:limit]
     more = schemas.cursor(page[-1].seq) if len(found) > limit else None
     items = [schemas.ConversationShape.of(one) for one in page]
-    return _json(schemas.ConversationList(items=items, next=more))
+    return http.reply(schemas.ConversationList(items=items, next=more))
 
 
 @blueprint.get("/conversations/<uuid:conversation_id>")
 def show_conversation(conversation_id: uuid.UUID) -> Response:
-    """A conversation with one branch: that of `?leaf=`, by default of the newest message."""
+    """A conversation with one branch: that of `?leaf=`, by default of the newest message.
+
+    With `?limit=` only its last messages, with `?before=` those above one of them.
+    """
     db, user = context().db, current_user()
+    limit = http.count("limit", PAGE_MAX, PAGE_MAX) if "limit" in request.args else None
     found = conversations.load(db, user, conversation_id)
-    branch = conversations.branch(db, user, conversation_id, _uuid("leaf"))
+    leaf, before = http.identifier("leaf"), http.identifier("before")
+    page = conversations.turns(db, user, conversation_id, leaf, before=before, limit=limit)
     shape = schemas.ConversationShape.of(found)
-    turns = [schemas.TurnShape.of_turn(turn) for turn in branch]
-    return _json(schemas.ConversationDetail(**shape.model_dump(), messages=turns))
+    turns = [schemas.TurnShape.of_turn(turn) for turn in page.turns]
+    earlier = turns[0].id if page.above else None
+    return http.reply(
+        schemas.ConversationDetail(**shape.model_dump(), messages=turns, earlier=earlier)
+    )
 
 
 @blueprint.patch("/conversations/<uuid:conversation_id>")
-def rename_conversation(conversation_id: uuid.UUID) -> Response:
-    """The conversation with its new title."""
-    title = _body(schemas.Rename).title
-    found = conversations.rename(context().db, current_user(), conversation_id, title)
-    return _json(schemas.ConversationShape.of(found))
+def change_conversation(conversation_id: uuid.UUID) -> Response:
+    """The conversation with its new title or system text."""
+    changes = http.body(schemas.Change).model_dump(exclude_unset=True)
+    found = conversations.change(context().db, current_user(), conversation_id, **changes)
+    context().notice(current_user())
+    return http.reply(schemas.ConversationShape.of(found))
 
 
 @blueprint.delete("/conversations/<uuid:conversation_id>")
@@ -80,7 +82,42 @@ def delete_conversation(conversation_id: uuid.UUID) -> Response:
     """204; its answers are stopped, their readers get `end`."""
     for message_id in conversations.delete(context().db, current_user(), conversation_id):
         context().nudge(message_id)
+    context().notice(current_user())
     return Response(status=204)
+
+
+@blueprint.post("/conversations/<uuid:conversation_id>/undelete")
+def undelete_conversation(conversation_id: uuid.UUID) -> Response:
+    """The conversation, which is back; 404 when it was purged or is due to be."""
+    found = conversations.undelete(context().db, current_user(), conversation_id)
+    context().notice(current_user())
+    return http.reply(schemas.ConversationShape.of(found))
+
+
+@blueprint.post("/conversations/<uuid:conversation_id>/seen")
+def see_conversation(conversation_id: uuid.UUID) -> Response:
+    """204; the answers that have ended there are news no more, on any device."""
+    seen = http.body(schemas.Seen).message_id
+    conversations.load(context().db, current_user(), conversation_id)
+    if conversations.see(context().db, current_user(), conversation_id, seen):
+        context().notice(current_user())
+    return Response(status=204)
+
+
+@blueprint.get("/search")
+def search_conversations() -> Response:
+    """Conversations in which every word of `?q=` is, most recently active first."""
+    limit, words = http.count("limit", FOUND, FOUND_MAX), request.args.get("q", "")
+    found = search.search(context().db, current_user(), normalise(words), limit + 1, http.cursor())
+    page = found[:limit]
+    more = schemas.cursor(page[-1].place) if len(found) > limit else None
+    return http.reply(schemas.HitList(items=[schemas.HitShape.of(hit) for hit in page], next=more))
+
+
+@blueprint.get("/models")
+def list_models() -> Response:
+    """The provider's models, the one of this service first."""
+    return jsonify(context().models.listed())
 
 
 # --- asking --------------------------------------------------------------------------------------
@@ -89,7 +126,7 @@ def delete_conversation(conversation_id: uuid.UUID) -> Response:
 @blueprint.post("/conversations/<uuid:conversation_id>/messages")
 def ask(conversation_id: uuid.UUID) -> Response:
     """202 with the question and the answer's placeholder, committed before it is enqueued."""
-    question = _body(schemas.Question)
+    question = http.body(schemas.Question)
     parent = question.parent_id if question.names_parent else NEWEST
     asked = asking.ask(context().db, _asking(question), conversation_id, question.content, parent)
     return _accepted(asked)
@@ -98,13 +135,13 @@ def ask(conversation_id: uuid.UUID) -> Response:
 @blueprint.post("/messages/<uuid:message_id>/retry")
 def retry(message_id: uuid.UUID) -> Response:
     """202 with the same question and another answer beside the old one."""
-    return _accepted(asking.ask_again(context().db, _asking(_body(schemas.Again)), message_id))
+    return _accepted(asking.ask_again(context().db, _asking(http.body(schemas.Again)), message_id))
 
 
 @blueprint.post("/messages/<uuid:message_id>/continue")
 def go_on(message_id: uuid.UUID) -> Response:
     """202 with a question that asks to go on, and its answer, which says what it continues."""
-    wanted = _asking(_body(schemas.Again))
+    wanted = _asking(http.body(schemas.Again))
     return _accepted(asking.ask_to_continue(context().db, wanted, message_id, GO_ON))
 
 
@@ -115,36 +152,23 @@ def _asking(again: schemas.Again) -> Asking:
         user_id=current_user(),
         model=again.model or settings.model,
         options=again.options.model_dump(exclude_none=True),
-        key=_key(),
-        request_hash=_hash({"path": request.path, **sent}),
+        key=http.key(),
+        request_hash=http.digest({"path": request.path, **sent}),
         max_open=settings.max_open,
         queue_deadline=settings.queue_deadline_seconds,
         titles=settings.titles,
     )
 
 
-def _hash(sent: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest()
-
-
-def _key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key) <= KEY_CHARS and key.isprintable()):
-        raise Invalid(
-            f"Idempotency-Key must be 1 to {KEY_CHARS} printable characters.",
-            "invalid_idempotency_key",
-        )
-    return key
-
-
 def _accepted(asked: Asked) -> Response:
     if asked.fresh:
         context().queue.enqueue(asked.answer.id)
+        context().notice(current_user())
     shape = schemas.AskedShape(
         user=schemas.MessageShape.of(asked.question),
         assistant=schemas.MessageShape.of(asked.answer),
     )
-    response = _json(shape, 202)
+    response = http.reply(shape, 202)
     response.headers["Outlive-Message-Id"] = str(asked.answer.id)
     return response
 
@@ -155,7 +179,7 @@ def _accepted(asked: Asked) -> Response:
 @blueprint.get("/messages/<uuid:message_id>")
 def show_message(message_id: uuid.UUID) -> Response:
     """A message; while it is written, as far as it is published."""
-    return _json(schemas.MessageShape.of(_snapshot(message_id)))
+    return http.reply(schemas.MessageShape.of(_snapshot(message_id)))
 
 
 @blueprint.post("/messages/<uuid:message_id>/stop")
@@ -163,7 +187,8 @@ def stop(message_id: uuid.UUID) -> Response:
     """202 with the message as it is now; harmless when it has ended."""
     messages.stop(context().db, message_id, current_user())
     context().nudge(message_id)
-    return _json(schemas.MessageShape.of(_snapshot(message_id)), 202)
+    context().notice(current_user())
+    return http.reply(schemas.MessageShape.of(_snapshot(message_id)), 202)
 
 
 def _snapshot(message_id: uuid.UUID) -> Message:
@@ -186,105 +211,10 @@ def encode_delta(delta: Delta) -> bytes:
     return sse.encode("delta", data, delta.end)
 
 
-def encode_end(message: Message) -> bytes:
-    """The end frame, with the proof."""
-    return sse.encode("end", schemas.EndShape.of(message).model_dump(mode="json"), "end")
-
-
-FACE = Face(encode_delta, encode_end, sse.HEARTBEAT, sse.retry)
+FACE = Face(encode_delta, http.encode_end, sse.HEARTBEAT, sse.retry)
 
 
 @blueprint.get("/messages/<uuid:message_id>/stream")
 def stream(message_id: uuid.UUID) -> Response:
-    """The message from a position to its end; 204 to a reader who has seen the end.
-
-    EventSource gives up for ever on a 5xx, so whatever passes is answered with 200, `retry:` and
-    a close.
-    """
-    try:
-        return _stream(message_id)
-    except Unavailable:
-        return _sse([sse.retry(milliseconds(RETRY_CUT))])
-    except (OutliveError, HTTPException):
-        raise
-    except Exception as error:  # a bug must not send every client away for ever
-        log.exception("native.stream", error=type(error).__name__)
-        return _sse([sse.retry(milliseconds(RETRY_CUT))])
-
-
-def _stream(message_id: uuid.UUID) -> Response:
-    if request.method == "HEAD":
-        return _sse([])
-    seen = request.headers.get("Last-Event-ID", "").strip()
-    if seen == "end" and _has_ended(message_id):
-        return Response(status=204)
-    position = _position(seen) if seen else _after()
-    connection = connection_of(request.environ)
-    frames = context().readers.open(message_id, current_user(), position, FACE, connection)
-    return _sse(frames)
-
-
-def _has_ended(message_id: uuid.UUID) -> bool:
-    return messages.load(context().db, message_id, current_user()).status in TERMINAL
-
-
-def _position(seen: str) -> int:
-    """A Last-Event-ID is forgiven: what is no position means from the beginning."""
-    return int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 16 else 0
-
-
-def _after() -> int:
-    value = request.args.get("after", "0")
-    if not (value.isascii() and value.isdigit() and len(value) < 16):
-        raise Invalid("after must be a position: a whole number, 0 or more.", "invalid_position")
-    return int(value)
-
-
-def _sse(frames: Iterable[bytes]) -> Response:
-    return Response(
-        frames,
-        content_type="text/event-stream; charset=utf-8",
-        headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
-    )
-
-
-# --- bodies --------------------------------------------------------------------------------------
-
-Shape = TypeVar("Shape", bound=BaseModel)
-
-
-def _body(shape: type[Shape]) -> Shape:
-    """The request's JSON as `shape`; no body at all is an empty object."""
-    raw = request.get_data()
-    if len(raw) == request.max_content_length:  # in chunks, which werkzeug cuts there and accepts
-        raise RequestEntityTooLarge
-    if not raw:
-        return shape.model_validate({})
-    if not request.is_json:
-        raise NotJson
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):  # a ValueError also for a number of 5,000 digits
-        raise Malformed from None
-    return shape.model_validate(body)
-
-
-def _json(shape: BaseModel, status: int = 200) -> Response:
-    return Response(shape.model_dump_json(), status, content_type="application/json")
-
-
-def _count(name: str, default: int, most: int) -> int:
-    value = request.args.get(name)
-    if value is None:
-        return default
-    if not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= most):
-        raise Invalid(f"{name} must be a whole number from 1 to {most}.", f"invalid_{name}")
-    return int(value)
-
-
-def _uuid(name: str) -> uuid.UUID | None:
-    value = request.args.get(name)
-    try:
-        return uuid.UUID(value) if value is not None else None
-    except ValueError:
-        raise Invalid(f"{name} must be a message's id.", f"invalid_{name}") from None
+    """The message from a position to its end; 204 to a reader who has seen the end."""
+    return http.message_stream(message_id, FACE)

@@ -1,16 +1,18 @@
-"""The page: one template, one script, no build step."""
+"""The pages: a template and a script each, no build step."""
 
 import uuid
 
 from flask import Blueprint, Response, make_response, render_template
 
+from web.auth import must_operate
 from web.context import context
 
 blueprint = Blueprint("pages", __name__)
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
-    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'; trusted-types blocks"
 )
 
 
@@ -18,7 +20,18 @@ _POLICY = (
 @blueprint.get("/c/<uuid:conversation_id>")
 def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 - the script reads it
     """The whole application; the script reads the address."""
-    response = make_response(render_template("index.html", model=context().settings.model))
+    return _page("index.html", model=context().settings.model)
+
+
+@blueprint.get("/live")
+def live() -> Response:
+    """What operators see."""
+    must_operate()
+    return _page("live.html")
+
+
+def _page(template: str, **words: str) -> Response:
+    response = make_response(render_template(template, **words))
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"

@@ -1,0 +1,254 @@
+"""Bodies as HTML, once for all their readers here.
+
+A followed message is rendered while somebody reads it so, an ended one when somebody looks at it.
+It is done by whoever waits for it, never more often than a screen can show, and less often where
+that would cost more than a share of this process' time: then each frame brings more.
+"""
+
+import json
+import time
+import uuid
+from bisect import bisect_right
+from collections import OrderedDict
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from shared.body import Body
+from shared.messages import Message
+from web.blocks import Block, Blocks
+from web.followed import PLACES, Followed
+from web.streaming import Reader
+
+#: Frames a second that a screen can show.
+FRAMES: Final = 30.0
+#: Of this process' time, the share that rendering may take: one part in so many.
+SHARE: Final = 3.0
+#: Bytes of blocks in one event.
+EVENT_BYTES: Final = 64 << 10
+#: Code points of HTML of ended messages that are kept.
+KEPT: Final = 8 << 20
+
+
+class Rendering:
+    """A followed message as blocks, and the frames that carry them."""
+
+    def __init__(self, all_of_them: "Renderings") -> None:
+        self._all = all_of_them
+        self._blocks = Blocks()
+        self._ends: list[int] = []
+        self._encoded: list[bytes] = []
+        self._open: bytes = b"null"
+        self._frames: dict[int, bytes] = {}
+        self._busy = BoundedSemaphore()
+        self._due = 0.0
+        #: counts what was seen anew; seconds that the last look took
+        self.version = 0
+        self.cost = 0.0
+
+    @property
+    def settled(self) -> int:
+        """The position behind the last finished block."""
+        return self._blocks.settled
+
+    @property
+    def length(self) -> int:
+        """How far it is rendered, the open block included."""
+        return self._blocks.length
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of an ended body is here."""
+        return self._blocks.ended
+
+    def pause(self) -> float:
+        """Seconds until it may be rendered again."""
+        return max(0.0, self._due - time.monotonic())
+
+    def behind(self, followed: Followed) -> bool:
+        """Whether there is something to be rendered."""
+        if followed.end is not None:
+            return not self.ended
+        return self._blocks.length < followed.body.length
+
+    def refresh(self, followed: Followed) -> None:
+        """Render what is new. Other greenlets run meanwhile if it is much."""
+        with self._busy:
+            if not self.behind(followed):
+                return
+            body, end = followed.body, followed.end
+            if self._blocks.length > body.length:  # it ended shorter than it had been shown
+                self._blocks, self._ends, self._encoded = Blocks(), [], []
+            begun = time.process_time()
+            for _ in self._blocks.feed(body):
+                gevent.sleep(0)
+            if end is not None:
+                self._blocks.end()
+            self._encode()
+            self.cost = time.process_time() - begun
+            self._due = time.monotonic() + self._all.interval()
+
+    def _encode(self) -> None:
+        for block in self._blocks.finished[len(self._encoded) :]:
+            self._encoded.append(encode(block, whole=True))
+            self._ends.append(block.end)
+        opened = self._blocks.open()
+        self._open = encode(opened, whole=False) if opened else b"null"
+        self._frames.clear()
+        self.version += 1
+
+    def frames(self, position: int) -> tuple[bytes, int]:
+        """The finished blocks behind `position` and the open one; the position behind those.
+
+        Nothing while the position is ahead: another process had more of it.
+        """
+        if position > self.settled:
+            return b"", position
+        if position not in self._frames:
+            if len(self._frames) >= PLACES:
+                self._frames.clear()
+            self._frames[position] = b"".join(self._events(position))
+        return self._frames[position], self.settled
+
+    def _events(self, position: int) -> list[bytes]:
+        first = bisect_right(self._ends, position)
+        events: list[bytes] = []
+        waiting: list[bytes] = []
+        size = 0
+        for number in range(first, len(self._encoded)):
+            waiting.append(self._encoded[number])
+            size += len(self._encoded[number])
+            if size > EVENT_BYTES:
+                place = self._ends[number]
+                events.append(_event(waiting, b"null", place, place))
+                waiting, size = [], 0
+        settled = self.settled
+        return [*events, _event(waiting, self._open, settled, self._blocks.length)]
+
+
+def _event(blocks: list[bytes], opened: bytes, place: int, covered: int) -> bytes:
+    return b'id: %d\nevent: blocks\ndata: {"blocks":[%s],"open":%s,"position":%d}\n\n' % (
+        place,
+        b",".join(blocks),
+        opened,
+        covered,
+    )
+
+
+def shape(block: Block) -> dict[str, Any]:
+    """A finished block as clients get it."""
+    return {
+        "n": block.number,
+        "part": block.part,
+        "kind": block.kind,
+        "meta": dict(block.meta) if block.meta else None,
+        "start": block.start,
+        "end": block.end,
+        "joins": block.joins,
+        "html": block.html,
+        "text": block.text,
+    }
+
+
+def encode(block: Block, *, whole: bool) -> bytes:
+    """One line of ASCII JSON; the open one without its text, which comes when it is finished."""
+    found = shape(block)
+    if not whole:
+        del found["text"]
+    return json.dumps(found, separators=(",", ":")).encode("ascii")
+
+
+class Renderings:
+    """All renderings of this process."""
+
+    def __init__(self) -> None:
+        self._followed: WeakKeyDictionary[Followed, Rendering] = WeakKeyDictionary()
+        self._ended: OrderedDict[uuid.UUID, list[Block]] = OrderedDict()
+        self._size = 0
+
+    def of(self, followed: Followed) -> Rendering:
+        """That of a followed message."""
+        found = self._followed.get(followed)
+        if found is None:
+            found = self._followed[followed] = Rendering(self)
+        return found
+
+    def interval(self) -> float:
+        """Seconds between two looks at one message, as things are."""
+        cost = sum(one.cost for one in self._followed.values() if not one.ended)
+        return max(1.0 / FRAMES, SHARE * cost)
+
+    def blocks(self, message: Message) -> list[Block]:
+        """The finished blocks of a message as it is. Those of ended ones are kept for a while."""
+        if message.ended_at is None:
+            return _rendered(message.body, ended=False)
+        found = self._ended.get(message.id)
+        if found is None:
+            found = _rendered(message.body, ended=True)
+            if message.id not in self._ended:  # nobody else has done it meanwhile
+                self._keep(message.id, found)
+        else:
+            self._ended.move_to_end(message.id)
+        return found
+
+    def _keep(self, message_id: uuid.UUID, blocks: list[Block]) -> None:
+        self._ended[message_id] = blocks
+        self._size += _size(blocks)
+        while self._size > KEPT and len(self._ended) > 1:
+            _, gone = self._ended.popitem(last=False)
+            self._size -= _size(gone)
+
+
+def _size(blocks: list[Block]) -> int:
+    return sum(len(block.html) + len(block.text) for block in blocks)
+
+
+def _rendered(body: Body, *, ended: bool) -> list[Block]:
+    blocks = Blocks()
+    for _ in blocks.feed(body):
+        gevent.sleep(0)
+    if ended:
+        blocks.end()
+    return blocks.finished
+
+
+class BlockReader(Reader):
+    """A reader of blocks: a position, and which look at the open block it has seen."""
+
+    def __init__(self, renderings: Renderings, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._rendering = renderings.of(self.followed)
+        self._seen = 0
+
+    def advance(self) -> bytes:
+        """Everything new, and the position behind it."""
+        rendering = self._rendering
+        if rendering.behind(self.followed) and not rendering.pause():
+            rendering.refresh(self.followed)
+        if self._seen == rendering.version:
+            return b""
+        self._seen = rendering.version
+        frames, self.position = rendering.frames(self.position)
+        return frames
+
+    @property
+    def lag(self) -> int:
+        """Code points that are there and were not shown to it."""
+        shown = self._rendering.length if self._seen == self._rendering.version else self.position
+        return max(0, self.followed.body.length - shown)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether there is an end and every block before it was sent."""
+        done = self._rendering.ended and self._seen == self._rendering.version
+        return done and self.followed.end is not None
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until there is something to be shown, and it may be."""
+        rendering = self._rendering
+        if rendering.behind(self.followed):
+            gevent.sleep(min(seconds, rendering.pause()))
+            return True
+        return self._seen != rendering.version or bool(self.followed.changed.wait(seconds))

@@ -1,0 +1,91 @@
+"""Titles by the model: after the first answer, in a task of its own, quietly.
+
+Nobody waits for one, and a conversation whose title could not be made keeps its question's first
+words. What it costs is kept with the conversation.
+"""
+
+import re
+import uuid
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from shared import titles
+from shared.database import Database
+from shared.errors import GenerationFailed, RedisDown, StorageDown
+from shared.livelog import LiveLog
+from shared.settings import Settings
+from shared.text import normalise
+from worker.provider import Provider, Request
+
+#: Tokens and seconds that a title may take, and its code points.
+TOKENS: Final = 32
+SECONDS: Final = 30.0
+CHARS: Final = 60
+
+SYSTEM: Final = "You give conversations a title."
+WANTED: Final = (
+    "Write a title for this conversation, in its language: at most six words, no quotation marks,"
+    " no full stop. Write the title and nothing else."
+)
+
+#: What models put before a title.
+_AROUND: Final = re.compile(r"^[\s#*_>\"'“”„«»`]*(?:title\s*:)?[\s*_\"'“”„«»`]*", re.IGNORECASE)
+
+log = structlog.get_logger("titles")
+
+
+class Titles:
+    """What names conversations."""
+
+    def __init__(
+        self, settings: Settings, db: Database, livelog: LiveLog, provider: Provider
+    ) -> None:
+        self._wanted = settings.titles
+        self._db = db
+        self._livelog = livelog
+        self._provider = provider
+
+    def wants(self, message_id: uuid.UUID) -> bool:
+        """Whether the conversation of this answer is to be named."""
+        with suppress(StorageDown):
+            return self._wanted and titles.untitled(self._db, message_id) is not None
+        return False
+
+    def write(self, message_id: uuid.UUID) -> None:
+        """Name the conversation of this answer."""
+        try:
+            talk = titles.untitled(self._db, message_id)
+            if talk is None:
+                return
+            said, usage = self._provider.complete(_request(talk), TOKENS, SECONDS)
+            user_id = titles.give(self._db, message_id, title_of(said), usage or {})
+        except (GenerationFailed, StorageDown) as error:
+            log.info("title.none", message_id=str(message_id), code=error.code)
+            return
+        log.info("title", message_id=str(message_id), given=user_id is not None)
+        if user_id is not None:
+            with suppress(RedisDown):  # who shows it looks by themselves
+                self._livelog.notice(user_id)
+
+
+def _request(talk: titles.Talk) -> Request:
+    turns = [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": talk.question},
+        {"role": "assistant", "content": talk.answer},
+        {"role": "user", "content": WANTED},
+    ]
+    return Request(talk.model, [turn for turn in turns if turn["content"]], {})
+
+
+def title_of(said: str) -> str | None:
+    """A model's answer as a title: its first line without what models put around it."""
+    said = re.sub(r"<think>.*?(</think>|\Z)", "", normalise(said), flags=re.DOTALL)
+    line = next((line for line in said.split("\n") if line.strip()), "")
+    line = _AROUND.sub("", line, count=1)
+    title = " ".join(line.split()).rstrip(" *_\"'“”«»`.")
+    if len(title) > CHARS:
+        title = title[: CHARS - 1].rsplit(" ", 1)[0].rstrip() + "…"
+    return title or None
