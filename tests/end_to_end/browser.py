@@ -4,7 +4,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    BrowserType,
     Dialog,
     Locator,
     Page,
@@ -39,7 +40,9 @@ Object.defineProperty(navigator, "clipboard", {
   value: {writeText: async (text) => { window.copied = text; }},
 });
 """
-TEXT = 'node => [...node.querySelectorAll(".part.text")].map(part => part.textContent).join("")'
+#: What a message says: the source of what is finished, and what is seen of the block being written.
+TEXT = """node => (node.source ?? node.querySelector(".part").textContent)
+  + [...node.querySelectorAll(".text .block.open")].map(open => open.innerText).join("")"""
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -47,17 +50,24 @@ expect.set_options(timeout=PATIENCE * 1000)
 @contextmanager
 def launched() -> Iterator[Browser]:
     """Chromium; without one the test is skipped, except where nobody would notice."""
-    program = chromium.find()
-    if program is None:
+    if chromium.find() is None:
         reason = "no Chromium here (Debian, Ubuntu: apt install chromium)"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=[*root, *ARGUMENTS], timeout=PATIENCE * 1000
-        )
+        browser = launch(playwright.chromium)
         yield browser
         browser.close()
+
+
+def launch(kind: BrowserType, **options: Any) -> Browser:
+    """A browser of this kind; `options` are Playwright's."""
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return kind.launch(
+        executable_path=chromium.find(),
+        args=[*root, *ARGUMENTS],
+        timeout=PATIENCE * 1000,
+        **options,
+    )
 
 
 class Road:
@@ -126,7 +136,12 @@ class Person:
     context: BrowserContext
     url: str
     mishaps: list[str] = field(default_factory=list)
-    streams: int = 0
+    requests: list[str] = field(default_factory=list)
+
+    @property
+    def streams(self) -> int:
+        """How often an answer's stream was asked for."""
+        return sum("/stream?" in url for url in self.requests)
 
     @classmethod
     def of(cls, browser: Browser, url: str, **options: Any) -> Self:
@@ -146,7 +161,7 @@ class Person:
         """A request: to us, or it is a mishap."""
         if not url.startswith((self.url, "data:")):
             self.mishaps.append(url)
-        self.streams += "/stream?" in url
+        self.requests.append(url)
 
     def was_asked(self, dialog: Dialog) -> None:
         """A dialog of the browser: the page has none."""
@@ -207,6 +222,10 @@ class Tab:
         """The last answer."""
         return self.answers.last
 
+    def mark(self, conversation: str) -> Locator:
+        """What the list says about a conversation, if anything."""
+        return self.page.locator(f"[data-conversation='{conversation}'] .mark")
+
     def written(self, characters: int = 1) -> str:
         """The last answer's text, once so much of it is shown."""
         self.answer.wait_for()
@@ -226,7 +245,7 @@ class Tab:
     def copied(self, message: Locator) -> str:
         """What its Copy button copies."""
         self.press("Copy", message)
-        self.page.wait_for_function("window.copied !== null")
+        self.page.wait_for_function("() => window.copied !== null")
         return str(self.page.evaluate("[window.copied, window.copied = null][0]"))
 
     def close(self) -> None:
@@ -235,5 +254,15 @@ class Tab:
 
 
 def text_of(message: Locator) -> str:
-    """Its text as it stands in the page."""
+    """What it says, as it was written."""
     return str(message.evaluate(TEXT))
+
+
+def drawn(message: Locator) -> str:
+    """What the page has made of it: every block's elements."""
+    inside = 'node => [...node.querySelectorAll(".block")].map(one => one.innerHTML).join("")'
+    return str(message.evaluate(inside))
+
+
+#: Makes a person who looks at a web master, or at it through a road.
+Meet = Callable[..., Person]

@@ -2,7 +2,9 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
@@ -10,7 +12,7 @@ from playwright.sync_api import Browser
 from local import homes
 from local.programs import Web, Worker
 from tests.client import Client
-from tests.end_to_end.browser import launched
+from tests.end_to_end.browser import Meet, Person, Road, Tab, launched
 from tests.rig import Rig, eventually
 
 
@@ -19,6 +21,27 @@ def browser() -> Iterator[Browser]:
     """One Chromium for all stories of a file."""
     with launched() as browser:
         yield browser
+
+
+@pytest.fixture
+def meet(browser: Browser) -> Iterator[Meet]:
+    """Make people; when the story is over nothing may have happened to them."""
+    with ExitStack() as stack:
+        people: list[Person] = []
+
+        def meet(web: Web | Road, **options: Any) -> Person:
+            people.append(Person.of(browser, web.url, **options))
+            stack.callback(people[-1].context.close)
+            return people[-1]
+
+        yield meet
+        assert [person.mishaps for person in people] == [[] for _ in people]
+
+
+@pytest.fixture
+def tab(meet: Meet, web: Web) -> Tab:
+    """A person's first tab."""
+    return meet(web).open()
 
 
 @dataclass(frozen=True)

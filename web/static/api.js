@@ -63,17 +63,32 @@ async function persist(method, path, options = {}) {
   }
 }
 
-export const listConversations = (limit, cursor) =>
-  persist("GET", `/conversations?limit=${limit}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
-export const createConversation = () => persist("POST", "/conversations", { body: {} });
-export const showConversation = (id, leaf, signal) =>
-  persist("GET", `/conversations/${id}${leaf ? `?leaf=${leaf}` : ""}`, { signal });
-export const renameConversation = (id, title) => persist("PATCH", `/conversations/${id}`, { body: { title } });
+/** `?name=value&…` of what is given. */
+function query(values) {
+  const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return given.length ? `?${new URLSearchParams(given)}` : "";
+}
+
+// Conversations
+export const createConversation = (fields, key) => persist("POST", "/conversations", { body: fields, key });
+export const changeConversation = (id, fields) => persist("PATCH", `/conversations/${id}`, { body: fields });
 export const deleteConversation = (id) => persist("DELETE", `/conversations/${id}`);
-export const ask = (conversation, content, parent, key) =>
-  persist("POST", `/conversations/${conversation}/messages`, { body: { content, parent_id: parent }, key });
-export const retry = (id) => persist("POST", `/messages/${id}/retry`, { body: {}, key: newKey() });
-export const goOn = (id) => persist("POST", `/messages/${id}/continue`, { body: {}, key: newKey() });
+export const undelete = (id) => persist("POST", `/conversations/${id}/undelete`);
+export const seen = (id, message) => persist("POST", `/conversations/${id}/seen`, { body: { message_id: message } });
+export const sidebar = (limit, cursor) => persist("GET", `/sidebar${query({ limit, cursor })}`);
+export const search = (q, signal) => persist("GET", `/search${query({ q, limit: 30 })}`, { signal });
+export const models = () => persist("GET", "/models");
+
+/** A branch: its newest `limit` turns, or those before the cursor `before`. */
+export const turns = (id, { leaf, before, limit }, signal) =>
+  persist("GET", `/conversations/${id}/turns${query({ leaf, before, limit })}`, { signal });
+
+// Messages; `wanted` is {model?, options?}
+export const ask = (conversation, content, parent, key, wanted) =>
+  persist("POST", `/conversations/${conversation}/messages`, { body: { content, parent_id: parent, ...wanted }, key });
+export const retry = (id, wanted) => persist("POST", `/messages/${id}/retry`, { body: wanted, key: newKey() });
+export const goOn = (id, wanted) => persist("POST", `/messages/${id}/continue`, { body: wanted, key: newKey() });
 export const stop = (id) => persist("POST", `/messages/${id}/stop`, { body: {}, key: newKey() });
 export const showMessage = (id, signal) => persist("GET", `/messages/${id}`, { signal });
-export const glance = (id, signal) => once("GET", `/messages/${id}`, { signal });
+export const showBlocks = (id, after, signal) => persist("GET", `/messages/${id}/blocks${query({ after })}`, { signal });
+export const glance = (id, after, signal) => once("GET", `/messages/${id}/blocks${query({ after })}`, { signal });

@@ -1,38 +1,49 @@
 /** The page: which conversation is open, and what happens when somebody does something. */
 
 import * as api from "./api.js";
+import { codeBelow } from "./blocks.js";
 import { Composer } from "./composer.js";
 import { goesOn } from "./connection.js";
 import { byId } from "./dom.js";
+import { Instructions } from "./instructions.js";
+import { Models } from "./models.js";
+import { Notices } from "./notices.js";
+import { Notifier } from "./notify.js";
 import * as outbox from "./outbox.js";
 import { watchPresence } from "./presence.js";
 import { Scroll } from "./scroll.js";
-import { Sidebar, nameOf } from "./sidebar.js";
+import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
+import { offer } from "./toast.js";
+import { nameOf } from "./words.js";
 
-/** The open conversation (null: a new one) and the leaf of the branch shown (null: the newest). */
-const here = { id: null, leaf: null, conversation: null };
+/** Turns of a conversation that is opened, and of one that has changed. */
+const PAGE = 20;
+const FEW = 4;
+
+/** The open conversation (null: a new one), the leaf of the branch shown (null: the newest), and what is above. */
+const here = { id: null, leaf: null, conversation: null, earlier: null };
 let reading = new AbortController();
-/** Other tabs of this browser, so that they need not wait until somebody looks at them. */
-const tabs = new BroadcastChannel("outlive");
 
 const thread = new Thread(byId("thread"), {
-  retry: ({ id }) => act(() => api.retry(id)),
-  goOn: ({ id }) => act(() => api.goOn(id)),
+  retry: ({ id }) => act(() => api.retry(id, models.wanted)),
+  goOn: ({ id }) => act(() => api.goOn(id, models.wanted)),
   edit: ({ id, parent_id: parent }, text) => ask(text, parent, id),
   visit: (leaf) => go(here.id, leaf),
   changed,
+  ended: () => look(),
+  lost: () => composer.focus(),
 });
+const models = new Models();
 const composer = new Composer({
   send: (text) => ask(text, thread.last?.id ?? null),
   stop: () => thread.writing && act(() => api.stop(thread.writing.message.id), { moves: false }),
 });
-const sidebar = new Sidebar({
-  open: (id) => go(id),
-  gone: (id) => (id === here.id ? go(null) : null),
-  renamed: () => refresh(),
-});
+const instructions = new Instructions((text) => here.id && act(() => api.changeConversation(here.id, { system: text || null }), { moves: false }));
 const scroll = new Scroll(byId("scroll"), byId("thread"), byId("latest"));
+const notices = new Notices({ state: () => noticed(), change: noticed });
+const sidebar = new Sidebar(notices, { open: go, remove, rename });
+const notifier = new Notifier(go);
 
 // --- where we are
 
@@ -45,40 +56,65 @@ function go(id, leaf = null) {
 /** Show what the address says. */
 function arrive() {
   const id = location.pathname.match(/^\/c\/([0-9a-f-]{36})$/i)?.[1] ?? null;
+  const leaf = new URLSearchParams(location.search).get("leaf");
   const same = id === here.id && here.conversation;
-  here.id = id;
-  here.leaf = new URLSearchParams(location.search).get("leaf");
+  const branch = leaf !== here.leaf;
+  Object.assign(here, { id, leaf });
   drawer(false);
   sidebar.select(id);
   if (!same) {
-    here.conversation = null;
+    Object.assign(here, { conversation: null, earlier: null });
     thread.clear();
     composer.enter(id);
+    instructions.show("");
     scroll.down();
   }
   changed();
-  refresh();
+  refresh(same && !branch ? FEW : PAGE);
 }
 
-/** Read the conversation again and show what is new in it. */
-async function refresh() {
+/** Read the newest turns again and show what is new in them. */
+async function refresh(limit = FEW) {
   reading.abort();
   reading = new AbortController();
   const { signal } = reading;
   if (!here.id) return;
+  const { id, leaf } = here;
   try {
-    const found = await api.showConversation(here.id, here.leaf, signal);
+    const all = limit === PAGE || thread.empty;
+    const found = await api.turns(id, { leaf, limit: all ? PAGE : limit }, signal);
     if (signal.aborted) return;
-    here.conversation = found;
-    thread.show(found.messages);
+    here.conversation = found.conversation;
+    if (!thread.show(found.items, all ? null : found.earlier)) return void refresh(PAGE);
+    if (all) above(found.earlier);
+    instructions.show(found.conversation.system);
     promise();
+    look();
   } catch (problem) {
     if (signal.aborted) return;
-    if (here.leaf) return go(here.id);
+    if (here.leaf) return void go(here.id);
     composer.say(problem.status === 404 ? "This conversation is gone." : problem.message);
     if (problem.status === 404) thread.clear();
   }
   changed();
+}
+
+/** Turns above those that are shown can be asked for. */
+function above(cursor) {
+  here.earlier = cursor;
+  byId("earlier").hidden = !cursor;
+}
+
+async function earlier() {
+  const { id, leaf } = here;
+  byId("earlier").disabled = true;
+  const found = await api.turns(id, { leaf, before: here.earlier, limit: PAGE }).catch(() => null);
+  byId("earlier").disabled = false;
+  if (!found || id !== here.id || leaf !== here.leaf) return;
+  scroll.keep(() => {
+    thread.showEarlier(found.items);
+    above(found.earlier);
+  });
 }
 
 /** Everything that depends on whether something is being written. */
@@ -87,9 +123,54 @@ function changed() {
   composer.update(Boolean(writing || thread.promised), Boolean(writing));
   goesOn(thread.promised ? "sending" : writing ? "writing" : "");
   byId("empty").hidden = !thread.empty || Boolean(here.id && !here.conversation);
-  const name = here.id ? nameOf(here.conversation ?? { title: " " }) : "";
-  byId("title").textContent = here.conversation ? name : "";
-  document.title = `${writing ? "● " : ""}${here.conversation ? `${name} · ` : ""}Outlive`;
+  byId("title").textContent = here.conversation ? nameOf(here.conversation) : "";
+  title();
+}
+
+/** What the browser's tab says: written here, or seen by nobody elsewhere. */
+function title() {
+  const unseen = [...notices.entries.values()].filter(({ id, status }) => id !== here.id && ["unseen", "failed"].includes(status));
+  const busy = thread.writing ? "● " : unseen.length ? `(${unseen.length}) ` : "";
+  document.title = `${busy}${here.conversation ? `${nameOf(here.conversation)} · ` : ""}Outlive`;
+}
+
+// --- what happens in all conversations
+
+/** The state of all of them, or changes in some. */
+function noticed(changes = null, { first = false } = {}) {
+  sidebar.show();
+  const mine = notices.entries.get(here.id);
+  if (mine) follow(mine);
+  else if (changes?.some(({ what, id }) => id === here.id && what.includes("deleted"))) gone();
+  for (const { what, conversation } of changes ?? []) if (first && conversation) notifier.tell(what, conversation);
+  title();
+}
+
+/** What is said of the open conversation: is it what we show? */
+function follow({ title: name, answer, status }) {
+  if (!here.conversation) return;
+  if (here.conversation.title !== name) {
+    here.conversation.title = name;
+    changed();
+  }
+  const shown = answer && thread.views.get(answer.id);
+  if (answer && !here.leaf && !shown && !thread.promised) refresh();
+  else if (shown?.open && !["SENDING", "STREAMING"].includes(answer.status)) shown.follower?.poke({ always: true });
+  if (["unseen", "failed"].includes(status)) look();
+}
+
+/** The open conversation was deleted, here or elsewhere. */
+function gone() {
+  history.replaceState(null, "", "/");
+  arrive();
+}
+
+/** Somebody sees the end of the answer: say so, for the dots elsewhere. */
+function look() {
+  const { status, answer } = notices.entries.get(here.id) ?? {};
+  if (document.hidden || !here.conversation || !["unseen", "failed"].includes(status)) return;
+  if (thread.views.get(answer?.id)?.open) return;
+  api.seen(here.id, answer?.id).catch(() => {});
 }
 
 // --- what somebody does
@@ -106,19 +187,19 @@ async function act(change, { moves = true } = {}) {
   }
 }
 
-/** Something new has been asked here: show it, and tell the other tabs. */
+/** Something new has been asked here: show it. */
 function newest() {
   if (here.leaf) history.replaceState(null, "", `/c/${here.id}`);
+  const limit = here.leaf ? PAGE : FEW;
   here.leaf = null;
   scroll.down();
-  tabs.postMessage(here.id);
-  sidebar.refresh();
-  return refresh();
+  return refresh(limit);
 }
 
 /** Ask; `before` is the question that this one takes the place of. */
 function ask(content, parent, before = null) {
-  const entry = { key: api.newKey(), conversation: here.id, parent, before, content };
+  const system = here.id ? null : instructions.text || null;
+  const entry = { key: api.newKey(), conversation: here.id, parent, before, content, wanted: models.wanted, system };
   outbox.keep(entry);
   promise();
   scroll.down();
@@ -140,10 +221,9 @@ function deliver(key) {
     const adopted = here.id === entry.conversation;
     try {
       if (!entry.conversation) await settle(entry, adopted);
-      await api.ask(entry.conversation, entry.content, entry.parent, key);
+      await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted);
       outbox.drop(entry);
       if (here.id === entry.conversation) await newest();
-      else sidebar.refresh();
     } catch (problem) {
       outbox.drop(entry);
       giveBack(entry, problem);
@@ -154,7 +234,8 @@ function deliver(key) {
 
 /** Give a first question the conversation it begins. */
 async function settle(entry, adopted) {
-  entry.conversation = (await api.createConversation()).id;
+  const fields = entry.system ? { system: entry.system } : {};
+  entry.conversation = (await api.createConversation(fields, `${entry.key}-c`)).id;
   outbox.keep(entry);
   if (!adopted || here.id) return;
   here.id = entry.conversation;
@@ -174,29 +255,59 @@ function giveBack(entry, problem) {
 
 /** Nothing is on its way any more: show what there is. */
 function restore() {
-  thread.show(here.conversation?.messages ?? []);
+  thread.unpromise();
   changed();
   return refresh();
+}
+
+/** Delete it, and offer to bring it back. */
+async function remove(entry) {
+  const open = entry.id === here.id;
+  notices.entries.delete(entry.id);
+  sidebar.show();
+  if (open) go(null);
+  await api.deleteConversation(entry.id).catch((problem) => problem.status !== 404 && composer.say(problem.message));
+  offer(`“${nameOf(entry)}” was deleted.`, "Undo", async () => {
+    await act(() => api.undelete(entry.id), { moves: false });
+    if (open) go(entry.id);
+  });
+}
+
+function rename(entry, title) {
+  entry.title = title;
+  if (entry.id === here.id && here.conversation) here.conversation.title = title;
+  changed();
+  return act(() => api.changeConversation(entry.id, { title }), { moves: false });
 }
 
 // --- what happens around us
 
 /** On a narrow screen the conversations are behind a button. */
 function drawer(open) {
+  const was = document.body.classList.contains("drawer");
   document.body.classList.toggle("drawer", open);
   byId("menu").setAttribute("aria-expanded", String(open));
+  if (open) byId("search").focus();
+  else if (was && byId("side").contains(document.activeElement)) byId("menu").focus();
 }
 
-/** Somebody looks at the page again: what happened meanwhile? */
+/** Somebody looks at the page again: go on from where we stand. */
 function back({ slept }) {
   if (document.hidden) return;
   thread.poke({ always: slept });
-  refresh();
-  sidebar.refresh();
+  if (slept) notices.again();
+  look();
+}
+
+/** The page may be frozen now, and should be kept. */
+function leave() {
+  thread.rest();
+  notices.end();
 }
 
 byId("menu").addEventListener("click", () => drawer(!document.body.classList.contains("drawer")));
 byId("shade").addEventListener("click", () => drawer(false));
+byId("earlier").addEventListener("click", earlier);
 for (const link of [byId("new"), document.querySelector(".brand")]) {
   link.addEventListener("click", (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;
@@ -204,18 +315,24 @@ for (const link of [byId("new"), document.querySelector(".brand")]) {
     go(null);
   });
 }
-byId("thread").addEventListener("click", ({ target }) => {
-  if (target.className === "copy-code") navigator.clipboard.writeText(target.previousSibling.textContent);
+byId("thread").addEventListener("click", async ({ target }) => {
+  if (!target.classList.contains("copy-code")) return;
+  await navigator.clipboard.writeText(codeBelow(target.parentElement));
+  target.textContent = "Copied";
+  setTimeout(() => (target.textContent = "Copy"), 1500);
+});
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && document.body.classList.contains("drawer")) drawer(false);
+  if (!(event.ctrlKey || event.metaKey) || event.altKey || event.key.toLowerCase() !== "k") return;
+  event.preventDefault();
+  if (getComputedStyle(byId("menu")).display !== "none") drawer(true);
+  sidebar.search();
 });
 addEventListener("popstate", arrive);
-watchPresence({ back, rest: () => thread.rest(), leave: () => thread.rest() });
-tabs.addEventListener("message", ({ data }) => {
-  if (data === here.id) refresh();
-  sidebar.refresh();
-});
+watchPresence({ back, rest: () => thread.rest(), leave });
 
 arrive();
-sidebar.refresh();
 promise();
 for (const { key } of outbox.waiting()) deliver(key);
 changed();
+models.load().catch(() => {});

@@ -1,39 +1,50 @@
 /**
- * The body of a message: parts that only grow, and the position behind them.
+ * The body of an answer: blocks that never change once they are finished, and the one being written.
  *
- * Positions count Unicode code points. They are the server's: a snapshot carries one, and so does
- * the id of every frame. They are never taken from the length of a string here (UTF-16).
+ * Positions count Unicode code points. They are the server's: each block carries where it starts and
+ * ends. They are never taken from the length of a string here (UTF-16).
  */
 
-/** A frame that does not start where we stand: something is missing, read again. */
+/** A block that does not start where we stand: something is missing, read again. */
 export class Gap extends Error {}
 
 export class Body {
-  /** From a message as the server tells it. */
-  constructor({ parts = [], position = 0 } = {}) {
-    this.parts = parts.map(({ kind, text, meta }) => ({ kind, text, meta }));
-    this.position = position;
+  constructor() {
+    this.blocks = [];
+    /** The block being written: its HTML so far, without its source. */
+    this.open = null;
+    /** How far all of it reaches. */
+    this.covered = 0;
   }
 
-  /** Grow by a frame that ends at `end`. Raises Gap. */
-  append({ start, part, kind, text, meta = null }, end) {
-    const last = this.parts.length - 1;
-    const fits = part === last ? this.parts[last].kind === kind : part === last + 1;
-    if (start !== this.position || !Number.isSafeInteger(end) || end < start || !fits) throw new Gap();
-    if (typeof text !== "string") throw new Gap();
-    if (part > last) this.parts.push({ kind, text: "", meta });
-    this.parts[part].text += text;
-    this.position = end;
+  /** Behind the last finished block: where a stream goes on. */
+  get position() {
+    return this.blocks.at(-1)?.end ?? 0;
   }
 
-  /** All parts joined in order: what `length` and `sha256` are about. */
+  /** Take in a frame. Raises Gap. */
+  take({ blocks, open, position }) {
+    for (const block of blocks) this.#put(block);
+    if (open && open.n !== this.blocks.length) throw new Gap();
+    if (open !== undefined) this.open = open;
+    this.covered = Math.max(position ?? 0, this.position);
+  }
+
+  /** A block that is here already is the same; the next one begins where the last one ends. */
+  #put(block) {
+    const { n, start } = block;
+    if (n > this.blocks.length || start !== (n ? this.blocks[n - 1].end : 0)) throw new Gap();
+    this.blocks[n] = block;
+  }
+
+  /** All sources joined in order: what `length` and `sha256` are about. */
   get content() {
-    return this.parts.map((part) => part.text).join("");
+    return this.blocks.map((block) => block.text).join("");
   }
 
-  /** What a person copies: the text parts. */
+  /** What a person copies: the text, without what was thought and called. */
   get text() {
-    return this.parts.map((part) => (part.kind === "text" ? part.text : "")).join("");
+    return this.blocks.map((block) => (block.kind === "text" ? block.text : "")).join("");
   }
 
   /** Whether this is, to the character, what the server says it wrote. */

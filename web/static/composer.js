@@ -17,7 +17,7 @@ export class Composer {
     });
     sendsOnEnter(this.area, () => this.#send());
     this.area.addEventListener("input", () => keepDraft(this.conversation, this.area.value));
-    byId("stop").addEventListener("click", () => this.#stop());
+    byId("stop").addEventListener("click", (event) => this.#stop(event));
     for (const idea of byId("ideas").querySelectorAll("button")) {
       idea.addEventListener("click", () => this.put(idea.textContent));
     }
@@ -31,8 +31,9 @@ export class Composer {
     this.on.send(text);
   }
 
-  async #stop() {
+  async #stop({ detail }) {
     byId("stop").disabled = true;
+    if (detail === 0) this.area.focus(); // by keyboard: the button will be gone
     await this.on.stop();
     byId("stop").disabled = false;
   }
@@ -54,6 +55,11 @@ export class Composer {
     this.area.focus();
   }
 
+  /** What somebody was at is gone: go on here. */
+  focus() {
+    if (matchMedia("(pointer: fine)").matches) this.area.focus({ preventScroll: true });
+  }
+
   /** Say a sentence beside it. */
   say(sentence) {
     byId("notice").textContent = sentence;
@@ -63,8 +69,10 @@ export class Composer {
   /** While an answer is written there is something to stop, and nothing to send. */
   update(writing, stoppable) {
     this.writing = writing;
+    const held = document.activeElement === byId("send");
     byId("send").hidden = stoppable;
     byId("send").disabled = writing;
     byId("stop").hidden = !stoppable;
+    if (held && writing) this.area.focus();
   }
 }

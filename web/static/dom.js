@@ -20,6 +20,17 @@ export function button(label, onclick, props = {}) {
   return el("button", { type: "button", className: "quiet", onclick, ...props }, label);
 }
 
+/** A picture that the page carries. */
+export function icon(name) {
+  const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  picture.setAttribute("class", "icon");
+  picture.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#icon-${name}`);
+  picture.append(use);
+  return picture;
+}
+
 /** Run once before the next paint; a hidden page does not paint, so there after a while. */
 export function soon(task) {
   if (document.hidden) setTimeout(task, 250);

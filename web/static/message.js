@@ -1,29 +1,88 @@
-/** One message on the page: its body, how it stands, what can be done with it. */
+/** One message on the page: its text, how it stands, what can be done with it. */
 
-import { announce } from "./announcer.js";
+import { announce, Narrator } from "./announcer.js";
+import { showMessage } from "./api.js";
+import { Blocks } from "./blocks.js";
 import { Body } from "./body.js";
 import { button, el } from "./dom.js";
 import { Editor } from "./editor.js";
-import { Parts } from "./parts.js";
-import { Follower, isOpen } from "./stream.js";
-import { continuable, spent, spoken, standing } from "./words.js";
+import { Follower, isOpen, readOn } from "./stream.js";
+import { continuable, facts, spent, spoken, standing } from "./words.js";
 
-export class MessageView {
-  /** `actions`: retry, goOn, edit(message, text), visit(leaf), changed(). */
+/** A message's element around what it says. */
+function article({ id, role }, content, below) {
+  const element = el("article", { className: `message ${role}`, dataset: { id } }, content, below);
+  element.setAttribute("aria-label", role === "user" ? "You" : "Answer");
+  return element;
+}
+
+/** What a person asked: shown as it was typed. */
+export class QuestionView {
+  /** `actions`: edit(message, text), visit(leaf). */
   constructor(message, actions) {
     this.message = message;
     this.actions = actions;
-    this.body = new Body(message);
-    const { id, role } = message;
-    this.content = el("div", { className: "body" });
+    const text = el("div", { className: "part text", dir: "auto" }, message.text);
     this.below = el("div", { className: "below" });
-    this.element = el("article", { className: `message ${role}`, dataset: { id } }, this.content, this.below);
-    this.element.setAttribute("aria-label", role === "user" ? "You" : "Answer");
-    this.parts = new Parts(this.content, { rich: role === "assistant" });
-    this.parts.reset(this.body, this.open);
+    this.element = article(message, el("div", { className: "body" }, text), this.below);
+    this.element.source = message.text;
     this.#show();
+  }
+
+  open = false;
+
+  refresh(message) {
+    this.message = message;
+    if (!this.editing) this.#show();
+  }
+
+  close() {
+    this.element.remove();
+  }
+
+  #show() {
+    const bar = el("div", { className: "actions" });
+    if (this.message.siblings.length > 1) bar.append(siblings(this.message, this.actions.visit));
+    bar.append(copy(() => this.message.text), button("Edit", () => this.#edit()));
+    this.below.replaceChildren(bar);
+  }
+
+  /** Let it be asked differently: that makes another branch, this one stays. */
+  #edit() {
+    this.editing = new Editor(this.message.text, {
+      send: (text) => this.actions.edit(this.message, text),
+      leave: () => {
+        this.editing = null;
+        this.element.classList.remove("editing");
+        this.#show();
+        this.below.querySelector("button:last-of-type").focus();
+      },
+    });
+    this.element.classList.add("editing");
+    this.below.replaceChildren(this.editing.element);
+    this.editing.focus();
+  }
+}
+
+/** An answer: finished, or being written. */
+export class AnswerView {
+  /** `actions`: retry(message), goOn(message), visit(leaf), changed(), ended(message). */
+  constructor(message, actions) {
+    this.message = message;
+    this.actions = actions;
+    this.body = new Body();
+    this.narrator = new Narrator();
+    this.leaving = new AbortController();
+    const content = el("div", { className: "body" });
+    this.state = el("p", { className: "state" });
+    this.bar = el("div", { className: "actions" });
+    this.below = el("div", { className: "below" }, this.state, this.bar);
+    this.element = article(message, content, this.below);
+    Object.defineProperty(this.element, "source", { get: () => this.body.text });
+    this.blocks = new Blocks(content, (block, shown) => this.#narrate(block, shown));
     if (this.open) this.#follow();
-    else this.#prove(message);
+    else this.#read();
+    this.#show();
   }
 
   /** Whether it is still being written. */
@@ -33,128 +92,167 @@ export class MessageView {
 
   /** What a conversation read again says: the text is ours already, the siblings may be new. */
   refresh(message) {
-    const before = JSON.stringify(this.message.siblings);
     this.message.siblings = message.siblings;
-    if (this.open && !isOpen(message.status)) this.follower?.poke();
-    if (before !== JSON.stringify(message.siblings) && !this.editing) this.#show();
+    if (this.open && !isOpen(message.status)) this.follower?.poke({ always: true });
+    this.#bar();
   }
 
   /** Leave; an answer is written on. */
   close() {
+    this.leaving.abort();
     this.follower?.close();
     this.element.remove();
   }
 
   #follow() {
     this.follower = new Follower(this.message.id, this.body, {
-      delta: (delta) => {
-        this.parts.append(delta);
-        this.#status("STREAMING");
-        this.element.dataset.length = this.body.position;
-      },
+      grown: (frame) => this.#grown(frame),
       reread: (body) => {
         this.body = body;
-        this.parts.reset(body, true);
-        this.#show();
+        this.#again();
       },
-      status: (status) => isOpen(status) && this.#status(status),
+      status: (status) => isOpen(status) && this.#is(status),
       end: (end) => this.#end(end),
     });
   }
 
-  #status(status) {
-    if (this.message.status === status && this.body.position) return this.#quieten();
-    if (this.message.status !== status) announce(spoken({ ...this.message, status }));
-    this.message.status = status;
-    this.#show();
-    return this.actions.changed();
+  #grown({ blocks, open }) {
+    this.blocks.show(blocks, open);
+    this.#is("STREAMING");
   }
 
-  /** The first text is here: nobody waits any more. */
-  #quieten() {
-    const state = this.below.querySelector(".state");
-    if (state?.textContent) this.#show();
+  /** An answer that has ended: its blocks came with it, or most of them. */
+  async #read() {
+    const { message, leaving } = this;
+    this.body.take({ blocks: message.blocks ?? [] });
+    this.#again();
+    if (message.next !== null) {
+      await readOn(message.id, this.body, leaving.signal, message.next).catch(() => {});
+      if (leaving.signal.aborted) return;
+      this.#again();
+    }
+    this.#prove(message);
+  }
+
+  /** Show the body from its beginning. */
+  #again() {
+    this.blocks.clear();
+    this.blocks.show(this.body.blocks, this.body.open);
+    if (this.open) this.blocks.flush();
+    else this.blocks.settle();
+    this.#show();
+  }
+
+  #is(status) {
+    const before = this.message.status;
+    this.message.status = status;
+    this.#show();
+    if (before === status) return;
+    announce(spoken(this.message, this.body));
+    this.actions.changed();
   }
 
   #end({ status, finish_reason, usage, error, length, sha256 }) {
     this.follower = null;
-    Object.assign(this.message, { status, finish_reason, usage, error });
-    this.parts.reset(this.body, false);
+    this.blocks.settle();
+    Object.assign(this.message, { status, finish_reason, usage, error, length, sha256 });
     this.#show();
-    announce(spoken(this.message));
-    this.#prove({ length, sha256 });
+    announce(spoken(this.message, this.body));
+    this.#prove(this.message);
     this.actions.changed();
+    this.actions.ended(this.message);
   }
 
   /** Compare with what the server says it wrote, to the character. */
   async #prove(proof) {
     const { dataset } = this.element;
-    dataset.proof = "pending";
     dataset.proof = (await this.body.proves(proof)) ? "ok" : "failed";
-    if (dataset.proof === "failed") this.#show();
+    if (dataset.proof === "ok") return;
+    this.below.prepend(el("p", { className: "doubt" }, "This copy differs from the server's; reload the page."));
+  }
+
+  // --- what is heard and seen
+
+  #narrate({ kind, text }, shown) {
+    if (!this.open || kind !== "text" || document.hidden) return;
+    const finished = text !== undefined;
+    const code = shown.querySelector("pre.code");
+    if (!code) this.narrator.hear(shown.textContent, finished);
+    else if (finished) announce(`Code. ${code.dataset.language}`);
+  }
+
+  get #thinking() {
+    const last = this.body.open ?? this.body.blocks.at(-1);
+    return last?.kind === "reasoning";
   }
 
   #show() {
-    const { dataset } = this.element;
-    dataset.status = this.message.status;
-    dataset.length = this.body.position;
-    if (this.open) dataset.proof = "pending";
-    this.element.setAttribute("aria-busy", String(this.open));
-    this.element.classList.toggle("continued", Boolean(this.message.continues_id));
-    const said = standing(this.message, this.body.position);
-    this.below.replaceChildren(el("p", { className: "state" }, said), this.#bar());
-    if (dataset.proof === "failed") this.below.prepend(el("p", { className: "doubt" }, "This copy differs from the server's; reload the page."));
+    const { element, message, body } = this;
+    element.dataset.length = body.covered;
+    if (element.dataset.status !== message.status) {
+      element.dataset.status = message.status;
+      element.setAttribute("aria-busy", String(this.open));
+      if (this.open) element.dataset.proof = "pending";
+    }
+    element.classList.toggle("continued", Boolean(message.continues_id));
+    const said = standing(message, { covered: body.covered, thinking: this.#thinking });
+    if (this.state.textContent !== said) this.state.textContent = said;
+    this.#bar();
   }
 
   #bar() {
-    const { message } = this;
-    const bar = el("div", { className: "actions" });
-    if (message.siblings?.length > 1) bar.append(this.#siblings());
-    if (this.open || message.status === "GONE") return bar;
-    if (this.body.text) bar.append(button("Copy", (event) => this.#copy(event.target)));
-    if (message.role === "user") bar.append(button("Edit", () => this.#edit()));
-    else bar.append(button("Retry", (event) => this.#again(event.target, this.actions.retry)));
-    if (message.role === "assistant" && continuable(message, this.body.position)) {
-      bar.append(button("Continue", (event) => this.#again(event.target, this.actions.goOn)));
+    const { message, body } = this;
+    const key = JSON.stringify([message.status, message.siblings, message.usage, body.covered > 0]);
+    if (key === this.shown) return;
+    this.shown = key;
+    this.bar.replaceChildren();
+    if (message.siblings.length > 1) this.bar.append(siblings(message, this.actions.visit));
+    if (this.open || message.status === "GONE") return;
+    if (body.covered) this.bar.append(copy(() => this.body.text));
+    this.bar.append(button("Retry", (event) => this.#act(event.target, this.actions.retry)));
+    if (continuable(message, body.covered)) {
+      this.bar.append(button("Continue", (event) => this.#act(event.target, this.actions.goOn)));
     }
-    const spoils = spent(message.usage);
-    if (spoils) bar.append(el("span", { className: "spent", title: message.model ?? "" }, spoils));
-    return bar;
+    const details = button(spent(message.usage) || "Details", () => this.#facts(details), { className: "quiet spent" });
+    details.setAttribute("aria-expanded", "false");
+    details.setAttribute("aria-label", `${details.textContent}: how it was written`);
+    this.bar.append(details);
   }
 
-  #siblings() {
-    const { siblings, id } = this.message;
-    const here = siblings.findIndex((one) => one.id === id);
-    const step = (label, name, to) =>
-      button(label, () => this.actions.visit(siblings[to].leaf), { "aria-label": name, disabled: !siblings[to] });
-    const place = el("span", { className: "place" }, `${here + 1}/${siblings.length}`);
-    return el("span", { className: "siblings" }, step("‹", "Previous version", here - 1), place, step("›", "Next version", here + 1));
-  }
-
-  async #again(pressed, action) {
-    pressed.disabled = true;
+  async #act(pressed, action) {
+    if (pressed.dataset.pressed) return;
+    pressed.dataset.pressed = "true";
     await action(this.message);
-    pressed.disabled = false;
+    delete pressed.dataset.pressed;
   }
 
-  async #copy(pressed) {
-    await navigator.clipboard.writeText(this.body.text);
-    pressed.textContent = "Copied";
-    setTimeout(() => (pressed.textContent = "Copy"), 1500);
+  /** How it was written, for whoever wants to know. */
+  async #facts(pressed) {
+    const open = this.below.querySelector(".facts");
+    pressed.setAttribute("aria-expanded", String(!open));
+    if (open) return open.remove();
+    const list = el("dl", { className: "facts" });
+    this.below.append(list);
+    const told = this.message.first_text_at ? this.message : await showMessage(this.message.id).catch(() => this.message);
+    for (const [name, value] of facts(told)) list.append(el("div", {}, el("dt", {}, name), el("dd", {}, value)));
+    return undefined;
   }
+}
 
-  /** Let a question be asked differently: that makes another branch, this one stays. */
-  #edit() {
-    this.editing = new Editor(this.body.text, {
-      send: (text) => this.actions.edit(this.message, text),
-      leave: () => {
-        this.editing = null;
-        this.element.classList.remove("editing");
-        this.#show();
-      },
-    });
-    this.element.classList.add("editing");
-    this.below.replaceChildren(this.editing.element);
-    this.editing.focus();
-  }
+/** ‹ 2/3 ›: what else could stand here. */
+function siblings({ siblings: all, id }, visit) {
+  const here = all.findIndex((one) => one.id === id);
+  const step = (label, name, to) =>
+    button(label, () => visit(all[to].leaf), { "aria-label": name, disabled: !all[to] });
+  const place = el("span", { className: "place" }, `${here + 1}/${all.length}`);
+  return el("span", { className: "siblings" }, step("‹", "Previous version", here - 1), place, step("›", "Next version", here + 1));
+}
+
+/** A button that copies what `text()` says. */
+function copy(text) {
+  return button("Copy", async ({ target }) => {
+    await navigator.clipboard.writeText(text());
+    target.textContent = "Copied";
+    setTimeout(() => (target.textContent = "Copy"), 1500);
+  });
 }

@@ -32,7 +32,7 @@ function attempt(step) {
   }
 }
 
-/** Keep a question until it is answered: {key, conversation, parent, content}. */
+/** Keep a question until it is answered: {key, conversation, parent, content, wanted, system}. */
 export const keep = (entry) => store.set(OUT + entry.key, JSON.stringify(entry));
 
 /** It has been answered, or refused. */
@@ -51,6 +51,10 @@ export function waiting() {
 export function alone(key, task) {
   return navigator.locks ? navigator.locks.request(OUT + key, task) : task();
 }
+
+/** Small choices that a browser remembers. */
+export const recall = (name) => store.get(name);
+export const remember = (name, value) => (value ? store.set(name, value) : store.remove(name));
 
 export const draft = (conversation) => store.get(DRAFT + (conversation ?? "new")) ?? "";
 

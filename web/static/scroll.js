@@ -26,6 +26,13 @@ export class Scroll {
     this.#button();
   }
 
+  /** Change what is above without moving what is seen. */
+  keep(change) {
+    const below = this.pane.scrollHeight - this.pane.scrollTop;
+    change();
+    this.pane.scrollTop = this.pane.scrollHeight - below;
+  }
+
   #leave() {
     if (this.pane.scrollHeight > this.pane.clientHeight) this.following = false;
     this.#button();

@@ -1,28 +1,38 @@
 /**
- * Following a message to its end, whatever happens on the way.
+ * Following an answer to its end, whatever happens on the way.
  *
  * EventSource comes back by itself and sends the last id it saw. Everything it does not survive
- * (a 404, a proxy's 502, a frame that does not fit) is answered the same way: read the message
- * and go on from the position it carries.
+ * (a 404, a proxy's 502, a block that does not fit) is answered the same way: read the blocks
+ * again and go on behind them.
  */
 
-import { glance, showMessage } from "./api.js";
+import { glance, showMessage, showBlocks } from "./api.js";
 import { Body } from "./body.js";
 import { pause, trouble } from "./connection.js";
 
 const OPEN = ["SENDING", "STREAMING"];
-/** How often to look after a silent stream; sooner while nothing has come at all. */
+/** Milliseconds: how often to look after a silent stream; sooner while nothing has come at all. */
 const LOOK_AFTER = 20_000;
 const LOOK_FIRST = 2_000;
-/** So long a connection must hold to count as one. */
+/** Milliseconds a connection must hold to count as one. */
 const STEADY = 300;
 
 /** Whether a message in this status is still being written. */
 export const isOpen = (status) => OPEN.includes(status);
 
+/** All blocks of a message that are finished, behind those that are here. */
+export async function readOn(id, body, signal, after = body.position) {
+  let page;
+  for (let next = after; next !== null; next = page.next) {
+    page = await showBlocks(id, next, signal);
+    if (!signal?.aborted) body.take({ blocks: page.blocks });
+  }
+  return page;
+}
+
 export class Follower {
   /**
-   * `on.delta(delta)`: the body has grown; `on.reread(body)`: it was replaced;
+   * `on.grown(frame)`: the body has grown; `on.reread(body)`: it was replaced;
    * `on.status(status)`; `on.end(end)`: it ended so, and the body is as good as it gets.
    */
   constructor(id, body, on) {
@@ -40,9 +50,9 @@ export class Follower {
     if (this.over.signal.aborted) return;
     this.resting = false;
     this.source?.close();
-    const source = new EventSource(`/api/messages/${this.id}/stream?after=${this.body.position}`);
+    const source = new EventSource(`/api/messages/${this.id}/blocks/stream?after=${this.body.position}`);
     this.source = source;
-    source.addEventListener("delta", (event) => this.#delta(event));
+    source.addEventListener("blocks", (event) => this.#grown(event));
     source.addEventListener("end", (event) => this.#end(event));
     source.onopen = () => setTimeout(() => source.readyState === EventSource.OPEN && this.#good(), STEADY);
     source.onerror = () => {
@@ -75,18 +85,18 @@ export class Follower {
     if (!this.over.signal.aborted) trouble(this, false);
   }
 
-  #delta(event) {
-    let delta;
+  #grown(event) {
+    let frame;
     try {
-      delta = JSON.parse(event.data);
-      this.body.append(delta, Number(event.lastEventId));
+      frame = JSON.parse(event.data);
+      this.body.take(frame);
     } catch {
       this.#reread();
       return;
     }
     this.heard = performance.now();
     this.#good();
-    this.on.delta(delta);
+    this.on.grown(frame);
   }
 
   async #end(event) {
@@ -102,17 +112,18 @@ export class Follower {
     else this.#reread();
   }
 
-  /** What we have is not to be trusted: take the message as the server tells it, and go on. */
+  /** What we have is not to be trusted: take the blocks as the server tells them, and go on. */
   async #reread() {
     this.source.close();
     const { signal } = this.over;
     try {
       await pause(300, signal);
-      const message = await showMessage(this.id, signal);
+      const body = new Body();
+      const { status } = await readOn(this.id, body, signal);
       if (signal.aborted) return;
-      this.body = new Body(message);
-      this.on.reread(this.body);
-      if (!isOpen(message.status)) this.#finish(message);
+      this.body = body;
+      this.on.reread(body);
+      if (!isOpen(status)) this.#finish(await showMessage(this.id, signal));
       else if (!this.resting) this.open();
     } catch (error) {
       if (!signal.aborted) this.#finish({ status: "GONE", error: { message: error.message } });
@@ -121,13 +132,12 @@ export class Follower {
 
   /** Silence is ordinary, but a dead connection is silent too. */
   async #look() {
-    if (this.resting) return;
-    if (this.body.position && performance.now() - this.heard < LOOK_AFTER) return;
+    if (this.resting || (this.body.covered && performance.now() - this.heard < LOOK_AFTER)) return;
     try {
-      const message = await glance(this.id, this.over.signal);
+      const { status, blocks } = await glance(this.id, this.body.position, this.over.signal);
       this.heard = performance.now();
-      this.on.status(message.status);
-      if (!isOpen(message.status) || message.position > this.body.position) this.poke({ always: true });
+      this.on.status(status);
+      if (!isOpen(status) || blocks.length) this.poke({ always: true });
     } catch {
       // EventSource is at it
     }

@@ -1,0 +1,58 @@
+"""axe-core, for the tests only: npm brings it beside the environment when it is first wanted."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from local.environment import VENV
+
+PACKAGE = "axe-core@4.14.1"
+SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+#: What nobody may be hindered by.
+SERIOUS = ("serious", "critical")
+
+
+def serious(page: Page) -> list[str]:
+    """The serious violations that axe finds in what the page shows now."""
+    page.evaluate(_script())
+    found: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
+        for one in found["violations"]
+        if one["impact"] in SERIOUS
+        for node in one["nodes"]
+    ]
+
+
+@cache
+def _script() -> str:
+    """The program; without npm the test is skipped, except where nobody would notice."""
+    kept = VENV / f"{PACKAGE}.js"
+    if not kept.exists():
+        if shutil.which("npm") is None:
+            reason = "no npm here, which brings axe-core"
+            pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+        with tempfile.TemporaryDirectory() as folder:
+            kept.write_bytes(_fetched(Path(folder)))
+    return kept.read_text()
+
+
+def _fetched(folder: Path) -> bytes:
+    words = ["npm", "pack", "--silent", PACKAGE, "--pack-destination", str(folder)]
+    subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=60)
+    [archive] = folder.glob("*.tgz")
+    with tarfile.open(archive) as opened:
+        member = opened.extractfile("package/axe.min.js")
+        assert member is not None
+        program = member.read()
+    assert hashlib.sha256(program).hexdigest() == SHA256
+    return program

@@ -1,0 +1,147 @@
+"""Leaving and coming back in every way: the text is there and goes on, to the character."""
+
+import random
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from local import scripted
+from local.programs import Web
+from tests.client import Client, proof
+from tests.end_to_end.browser import Meet, Person, Tab, drawn, launch
+from tests.end_to_end.questions import gated, lengthy, told
+from tests.rig import Rig
+from tests.stories import ending, hire
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+
+@pytest.fixture
+def keeping(browser: Browser) -> Iterator[Browser]:
+    """A browser that keeps pages for Back, as people's browsers do."""
+    without = ["--disable-back-forward-cache"]
+    keeping = launch(browser.browser_type, ignore_default_args=without)
+    yield keeping
+    keeping.close()
+
+
+def same_as_saved(tab: Tab, client: Client, status: str = "DONE") -> str:
+    """The last answer's text, which is what is saved, to the character."""
+    text = tab.finished(status)
+    message = client.message(tab.answer.get_attribute("data-id") or "")
+    assert (text, message["status"]) == (message["text"], status)
+    assert (message["length"], message["sha256"]) == proof(
+        "".join(part["text"] for part in message["parts"])
+    )
+    return text
+
+
+def test_twenty_reloads_at_random_moments(tab: Tab, client: Client) -> None:
+    question, chance = lengthy(3000, "reloads", rate=400), random.Random(20)
+    tab.ask(question)
+    tab.written()
+
+    for _ in range(20):
+        before = tab.written()
+        tab.page.wait_for_timeout(chance.uniform(0, 250))
+        tab.page.reload(wait_until="commit")
+        assert tab.written(len(before.strip()) // 2 or 1)
+
+    assert same_as_saved(tab, client) == told(question)
+    expect(tab.answers).to_have_count(1)
+    grown = drawn(tab.answer)
+    tab.page.reload()
+    tab.finished()
+    assert drawn(tab.answer) == grown
+
+
+def test_a_killed_worker_is_said_and_what_was_written_is_kept(
+    rig: Rig, nobody: None, tab: Tab, client: Client
+) -> None:
+    worker = hire(rig, OUTLIVE_LEASE_SECONDS="2", OUTLIVE_HEARTBEAT_SECONDS="0.5").wait()
+    with ending(worker):
+        question = gated("What was written before. " * 20, "killed", "Never said.")
+        tab.ask(question)
+        before = tab.written(400)
+
+        worker.kill()
+        other = hire(rig, OUTLIVE_SWEEP_SECONDS="0.5").wait()
+        with ending(other):
+            text = same_as_saved(tab, client, "ERROR")
+            assert told(question).startswith(text)
+            assert text.startswith(before.strip())
+            expect(tab.answer.locator(".state")).to_have_text(re.compile("^Interrupted: "))
+            rig.scripted.release("killed")
+            tab.press("Continue", tab.answer)
+            expect(tab.answers).to_have_count(2)
+            same_as_saved(tab, client)
+
+
+def test_a_page_kept_for_back_goes_on_where_it_was(
+    rig: Rig, keeping: Browser, web: Web, client: Client
+) -> None:
+    person = Person.of(keeping, web.url)
+    tab, question = person.open(), gated("Before Back. ", "bfcache", "And after it. " * 20)
+    tab.ask(question)
+    tab.written()
+    tab.page.evaluate("window.kept = true")
+
+    tab.page.goto(f"{web.url}/healthz")
+    rig.scripted.release("bfcache")
+    rig.scripted.wait_requests(1, contains=question, ended=True)
+    tab.page.go_back(wait_until="commit")  # no load: it is there
+
+    assert tab.page.evaluate("window.kept") is True
+    assert same_as_saved(tab, client) == told(question)
+    expect(tab.answers).to_have_count(1)
+    tab.page.get_by_role("link", name="New").click()  # and so do the notices
+    assert tab.answer_to(gated("Again.", "bfcache", "")) == "Again."
+    assert person.mishaps == []
+    person.context.close()
+
+
+def test_a_frozen_page_goes_on_where_it_was(rig: Rig, tab: Tab, client: Client) -> None:
+    question = gated("Before the pocket. ", "frozen", "And after it. " * 20)
+    tab.ask(question)
+    tab.written()
+    chrome = tab.page.context.new_cdp_session(tab.page)
+
+    chrome.send("Page.setWebLifecycleState", {"state": "frozen"})
+    rig.scripted.release("frozen")
+    rig.scripted.wait_requests(1, contains=question, ended=True)
+    chrome.send("Page.setWebLifecycleState", {"state": "active"})
+
+    assert same_as_saved(tab, client) == told(question)
+
+
+def test_a_hundred_thousand_characters(tab: Tab, client: Client) -> None:
+    steps = (scripted.long(100_000, chunk=60), scripted.finish(), scripted.usage())
+    question = scripted.script(*steps, scripted.done(), tag="100k")
+    tab.ask(question)
+
+    assert same_as_saved(tab, client) == told(question)
+
+    grown = drawn(tab.answer)
+    tab.page.reload()
+    assert same_as_saved(tab, client) == told(question)
+    assert drawn(tab.answer) == grown
+
+
+def test_offline_is_said_and_what_is_asked_meanwhile_is_sent_once(
+    meet: Meet, web: Web, client: Client
+) -> None:
+    person, question = meet(web), lengthy(200, "queued", rate=None)
+    tab = person.open()
+    expect(tab.page.locator("#empty")).to_be_visible()
+
+    person.context.set_offline(True)
+    tab.ask(question)
+    expect(tab.page.locator("#connection")).to_have_text("Offline. It will be sent.")
+    expect(tab.page.locator(".promised .state")).to_have_text("Waiting for the network")
+    person.context.set_offline(False)
+
+    assert same_as_saved(tab, client) == told(question)
+    titles = [one["title"] for one in client.http.get("/api/conversations").json()["items"]]
+    assert titles.count(titles[0]) == 1

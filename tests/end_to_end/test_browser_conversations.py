@@ -1,0 +1,253 @@
+"""Many conversations in a real Chromium: what goes on in them, and what is done with them."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from local import scripted
+from local.programs import Web
+from tests.client import Client
+from tests.end_to_end.browser import Meet, Tab
+from tests.end_to_end.questions import gated, quick, told
+from tests.rig import Rig, eventually
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+
+def test_every_tab_and_device_sees_what_goes_on(rig: Rig, meet: Meet, web: Web) -> None:
+    person, phone = meet(web), meet(web, viewport={"width": 390, "height": 844})
+    tab = person.open()
+    other, elsewhere = person.open(), phone.open()
+
+    tab.ask(gated("One moment. ", "notice", "Here it is."))
+    tab.written()
+    place = tab.path.removeprefix("/c/")
+    for one in (tab, other, elsewhere):
+        expect(one.mark(place)).to_have_attribute("data-mark", "writing")
+    tab.page.get_by_role("link", name="New").click()
+    rig.scripted.release("notice")
+
+    for one in (tab, other, elsewhere):
+        expect(one.mark(place)).to_have_attribute("data-mark", "unseen")
+        expect(one.page).to_have_title(re.compile(r"^\(\d+\) "))
+    tab.page.locator(f"[data-conversation='{place}'] a").click()
+    assert tab.finished().startswith("One moment.")
+    for one in (tab, other, elsewhere):
+        expect(one.mark(place)).to_have_count(0)
+
+
+def test_one_tab_listens_for_all_and_another_takes_its_place(meet: Meet, web: Web) -> None:
+    person = meet(web)
+    tabs = [person.open() for _ in range(3)]
+    for tab in tabs:
+        expect(tab.page.locator("#conversations")).to_have_attribute("aria-busy", "false")
+    assert sum(url.endswith("/api/notices") for url in person.requests) == 1
+
+    tabs[0].close()  # the first one listened
+    tabs[1].ask(quick("After the first one has gone."))
+
+    tabs[1].finished()
+    place = tabs[1].path.removeprefix("/c/")
+    expect(tabs[2].page.locator(f"[data-conversation='{place}']")).to_have_count(1)
+
+
+def test_many_are_written_at_once(rig: Rig, tab: Tab) -> None:
+    questions = [gated(f"Number {n}. ", f"many-{n}", f"The end of {n}.") for n in range(4)]
+    places = []
+    for question in questions:
+        tab.page.get_by_role("link", name="New").click()
+        tab.ask(question)
+        tab.written()
+        places.append(tab.path)
+
+    for number in (2, 0, 3, 1):
+        rig.scripted.release(f"many-{number}")
+        name = places[number].removeprefix("/c/")
+        tab.page.locator(f"[data-conversation='{name}'] a").click()
+        assert tab.finished() == told(questions[number])
+
+
+def test_a_failure_and_a_stop_elsewhere_are_told(rig: Rig, tab: Tab, client: Client) -> None:
+    answer = client.ask(scripted.script(scripted.say("Half of it"), scripted.cut()))
+    place = client.message(answer)["conversation_id"]
+    expect(tab.mark(place)).to_have_attribute("data-mark", "failed")
+
+    held = client.ask(gated("Some of it", "told-stop", " and the rest"))
+    place = client.message(held)["conversation_id"]
+    expect(tab.mark(place)).to_have_attribute("data-mark", "writing")
+    tab.page.locator(f"[data-conversation='{place}'] a").click()
+    tab.written()
+    client.stop(held)
+
+    tab.finished("CANCELLED")
+    expect(tab.answer.locator(".state")).to_have_text("Stopped by you")
+    rig.scripted.release("told-stop")
+
+
+def test_a_name_is_changed_everywhere(meet: Meet, web: Web, client: Client) -> None:
+    place = client.conversation(title="The first name")
+    tab, elsewhere = meet(web).open(f"/c/{place}"), meet(web).open(f"/c/{place}")
+    expect(tab.page.locator("h1")).to_have_text("The first name")
+
+    tab.press("Rename The first name")
+    tab.page.get_by_label("Name", exact=True).fill("Another name")
+    tab.page.keyboard.press("Enter")
+
+    for one in (tab, elsewhere):
+        expect(one.page.locator("h1")).to_have_text("Another name")
+        expect(one.page.get_by_role("link", name="Another name")).to_be_visible()
+    assert client.http.get(f"/api/conversations/{place}").json()["title"] == "Another name"
+
+
+def test_what_is_deleted_can_be_brought_back(
+    rig: Rig, meet: Meet, web: Web, client: Client
+) -> None:
+    person = meet(web)
+    tab, other = person.open(), person.open()
+    tab.ask(gated("Do not delete this", "deleted", "."))
+    tab.written()
+    place, name = tab.path, tab.page.locator("h1").inner_text()
+    answer = tab.answer.get_attribute("data-id") or ""
+    other.page.goto(person.url + place)
+    other.written()
+
+    tab.press(f"Delete {name}")
+    expect(tab.page.locator("#empty")).to_be_visible()
+    expect(other.page.locator("#empty")).to_be_visible()
+    expect(tab.page.locator(f"[data-conversation='{place.removeprefix('/c/')}']")).to_have_count(0)
+    eventually(lambda: client.http.get(f"/api/messages/{answer}").status_code == 404)
+    tab.page.go_back()
+    expect(tab.page.locator("#notice")).to_have_text("This conversation is gone.")
+    tab.page.go_forward()
+    tab.press("Undo")
+
+    assert tab.finished("CANCELLED") == "Do not delete this"  # it was stopped, and kept
+    assert tab.path == place
+    expect(other.page.locator(f"[data-conversation='{place.removeprefix('/c/')}']")).to_have_count(
+        1
+    )
+    rig.scripted.release("deleted")
+
+
+def test_words_are_found_in_what_was_said(meet: Meet, web: Web, client: Client) -> None:
+    question = quick("The cormorant dries its wings.")
+    answer = client.ask(question)
+    client.ended(answer)
+    tab = meet(web).open()
+
+    tab.page.keyboard.press("Control+k")
+    tab.page.keyboard.type("cormorant")
+
+    hit = tab.page.locator("#conversations li")
+    expect(hit).to_have_count(1)
+    expect(hit.locator("mark").first).to_have_text("cormorant")
+    tab.page.keyboard.press("ArrowDown")
+    tab.page.keyboard.press("Enter")
+    assert tab.finished() == told(question)
+    tab.page.locator("#search").fill("nobody ever said this")
+    expect(tab.page.locator("#nothing")).to_be_visible()
+    tab.page.locator("#search").press("Escape")
+    expect(tab.page.locator("#search")).to_have_value("")
+    expect(hit.first).to_be_visible()
+
+
+def test_a_long_list_and_a_long_conversation_come_in_pages(
+    meet: Meet, web: Web, client: Client
+) -> None:
+    for number in range(105):
+        client.conversation(title=f"Page {number}")
+    place = client.conversation(title="Long")
+    for number in range(14):
+        client.ended(client.ask(quick(f"Answer {number}."), place))
+    tab = meet(web).open(f"/c/{place}")
+    listed = tab.page.locator("#conversations li")
+
+    expect(listed.first).to_contain_text("Long")
+    assert listed.count() <= 101
+    tab.press("Older")
+    expect(tab.page.get_by_role("link", name="Page 0", exact=True)).to_have_count(1)
+
+    expect(tab.answers).to_have_count(10)
+    assert tab.finished() == "Answer 13."
+    tab.press("Earlier messages")
+    expect(tab.answers).to_have_count(14)
+    expect(tab.page.get_by_role("button", name="Earlier messages")).to_be_hidden()
+    assert tab.answer_to(quick("Answer 14.")) == "Answer 14."
+    expect(tab.answers).to_have_count(15)
+    expect(tab.answers.first).to_contain_text("Answer 0.")
+
+
+def test_each_conversation_keeps_its_draft(tab: Tab, client: Client, web: Web) -> None:
+    first, second = client.conversation(title="First"), client.conversation(title="Second")
+    question = tab.page.locator("#question")
+
+    tab.page.locator(f"[data-conversation='{first}'] a").click()
+    question.fill("to the first")
+    tab.page.locator(f"[data-conversation='{second}'] a").click()
+    expect(question).to_have_value("")
+    question.fill("to the second")
+    tab.page.locator(f"[data-conversation='{first}'] a").click()
+
+    expect(question).to_have_value("to the first")
+    tab.page.reload()
+    expect(question).to_have_value("to the first")
+
+
+def test_another_model_and_instructions_go_with_the_question(rig: Rig, tab: Tab) -> None:
+    model = tab.page.locator("#model")
+    expect(model).to_be_enabled()
+    names = model.locator("option").all_inner_texts()
+    model.select_option(names[-1])
+    tab.press("Instructions")
+    tab.page.get_by_role("textbox", name="Instructions").fill("Answer like a lighthouse keeper.")
+    tab.press("Save")
+    question = quick("Aye.", tag="model")
+
+    assert tab.answer_to(question) == "Aye."
+
+    [record] = rig.scripted.wait_requests(1, contains=question)
+    assert record.request is not None
+    assert record.request["model"] == names[-1]
+    assert record.request["messages"][0] == {
+        "role": "system",
+        "content": "Answer like a lighthouse keeper.",
+    }
+    tab.page.reload()
+    expect(tab.page.locator("#instructions")).to_have_attribute("data-set", "true")
+    expect(model.locator("option:checked")).to_have_text(names[-1])
+    tab.press(f"{tab.answer.locator('.spent').inner_text()}: how it was written")
+    expect(tab.answer.locator(".facts")).to_contain_text(names[-1])
+    expect(tab.answer.locator(".facts")).to_contain_text("First token after")
+
+
+def test_a_hidden_tab_says_on_the_desktop_that_the_answer_is_ready(
+    rig: Rig, meet: Meet, web: Web
+) -> None:
+    person = meet(web, permissions=["notifications"])
+    person.context.add_init_script(
+        "window.told = []; window.Notification = class { static permission = 'granted';"
+        " static requestPermission = async () => 'granted';"
+        " constructor(title, {body}) { window.told.push(`${title}: ${body}`); } }"
+    )
+    tab = person.open()
+    tab.press("Notify me")
+    expect(tab.page.get_by_role("button", name="Notify me")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    tab.ask(gated("Soon. ", "hidden", "Now."))
+    tab.written()
+    assert tab.page.evaluate("window.told") == []
+
+    tab.page.evaluate(
+        "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
+        " document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    rig.scripted.release("hidden")
+
+    tab.page.wait_for_function("() => window.told.length > 0")
+    assert tab.page.evaluate("window.told[0]").endswith(": The answer is ready.")
+    tab.page.evaluate(
+        "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    assert tab.finished() == "Soon. Now."

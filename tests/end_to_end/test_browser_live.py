@@ -1,0 +1,47 @@
+"""The operators' page in a real Chromium: where people would rather look than read."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from local import scripted
+from local.programs import Web
+from tests.client import Client
+from tests.end_to_end import axe
+from tests.end_to_end.browser import Meet
+from tests.end_to_end.questions import gated
+from tests.rig import Rig
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+
+def test_operators_see_what_is_written_read_and_failed(
+    rig: Rig, meet: Meet, web: Web, client: Client
+) -> None:
+    held = [client.ask(gated(f"Number {n}. " * 9, "live", ".")) for n in range(3)]
+    for answer in held:
+        client.shown(answer)
+    failed = client.ask(scripted.script(scripted.say("Half"), scripted.cut()))
+    client.ended(failed)
+    person = meet(web, viewport={"width": 1100, "height": 800})
+    reader = person.open(f"/c/{client.message(held[0])['conversation_id']}")
+    reader.written()
+
+    page = person.open("/live").page
+    running = page.locator("#running tbody tr")
+
+    mine = running.filter(has=page.get_by_title(held[0])).get_by_role("cell")
+    expect(mine.nth(4)).to_have_text("90")  # characters
+    expect(mine.nth(6)).to_have_text("1")  # readers
+    expect(page.locator("#errors tbody tr").filter(has=page.get_by_title(failed))).to_contain_text(
+        "provider_cut"
+    )
+    expect(page.locator(".chart[data-name=running] .line")).to_have_attribute("d", re.compile("^M"))
+    expect(page.locator(".chart")).to_have_count(5)
+    assert axe.serious(page) == []
+    rig.scripted.release("live")
+    for answer in held:
+        expect(running.filter(has=page.get_by_title(answer))).to_have_count(0)
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390

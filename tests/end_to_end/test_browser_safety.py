@@ -1,0 +1,236 @@
+"""What a page must not do, and for whom it has to be there."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from local import scripted
+from local.programs import Web
+from tests.end_to_end import axe
+from tests.end_to_end.browser import Meet, Tab, text_of
+from tests.end_to_end.questions import gated, quick, told
+from tests.rig import Rig
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+#: Bytes of everything that the first page loads.
+FIRST_PAGE = 100_000
+
+RUN = "window.ran=(window.ran||0)+1"
+#: What answers have been made to say elsewhere to make a page do something.
+HOSTILE = (
+    f"<script>{RUN}</script>",
+    f"<img src=x onerror={RUN}>",
+    f"<svg onload={RUN}><circle r=9></svg>",
+    f"<iframe srcdoc='<script>parent.{RUN}</script>'></iframe>",
+    "<iframe src=//example.invalid></iframe>",
+    "<link rel=stylesheet href=//example.invalid/x.css><style>@import '//example.invalid'</style>",
+    "<base href=//example.invalid><meta http-equiv=refresh content='0;url=//example.invalid'>",
+    f"<math><mtext></p><style><img src=x onerror={RUN}></style></mtext></math>",
+    f"<details open ontoggle={RUN}><summary>x</summary></details>",
+    f"<form><input name=innerHTML autofocus onfocus={RUN}></form>",
+    f"<a id=thread name=thread href='javascript:{RUN}'>clobber</a>",
+    f"[a](javascript:{RUN}) [b](JaVaScRiPt:{RUN}) [c](data:text/html,<script>{RUN}</script>)",
+    f"[d](&#106;avascript:{RUN}) [e](\\x6aavascript:{RUN}) [f](vbscript:x) [g](file:///etc/passwd)",
+    f"<javascript:{RUN}> <data:text/html,x> [h](//example.invalid/x) [i]: javascript:{RUN}",
+    "![beacon](https://example.invalid/beacon.png) ![b](//example.invalid/b.png 'x')",
+    f"[x](https://example.org/'onmouseover='{RUN} \"onclick='{RUN}'\")",
+    f'```"><script>{RUN}</script>\n</code></pre><script>{RUN}</script>\n```',
+    f"```html onload={RUN}\n<img src=x onerror={RUN}>\n```",
+    f"| <img src=x onerror={RUN}> | <script>{RUN}</script> |\n| --- | --- |\n| </table> | x |",
+    f"$$</div><img src=x onerror={RUN}>$$ and $</span><svg onload={RUN}>$",
+    f"# <b onclick={RUN}>x</b>\n\n> <img src=x onerror={RUN}>\n\n- </ul></p>",
+    "</div></article></main><template><slot></template><plaintext>",
+    "<!-- <img title='--><img src=x onerror=window.ran=1>'> <![CDATA[ <x> ]]> <?php ?>",
+    "\u202e<\u0000script>\u2028</script\u0000> &lt;script&gt;&#60;script&#62;",
+)
+
+
+#: Attributes that could run something or lead somewhere else.
+STRANGE_ATTRIBUTES = """() => [...document.querySelectorAll(".block *")]
+  .flatMap(one => [...one.attributes])
+  .filter(({name, value}) => /^on/.test(name)
+    || (name === "href" && !/^(https?|mailto):/.test(value)))
+  .map(({name, value}) => `${name}=${value}`)"""
+
+
+def weighed(page: Page, path: str) -> int:
+    """Bytes of the bodies of everything that loads with a page."""
+    sizes: list[int] = []
+    page.on("response", lambda one: sizes.append(0 if "/api/" in one.url else len(one.body())))
+    page.goto(path, wait_until="load")
+    return sum(sizes)
+
+
+def test_the_first_page_is_small_and_its_policy_strict(meet: Meet, web: Web) -> None:
+    person = meet(web)
+    tab = person.open()
+    answer = tab.page.goto(person.url)
+    assert answer is not None
+    policy = answer.headers["content-security-policy"]
+
+    assert "unsafe" not in policy
+    assert "*" not in policy
+    assert "default-src 'none'" in policy
+    assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=", answer.text())
+    assert weighed(tab.page, person.url) < FIRST_PAGE
+
+
+@pytest.mark.parametrize("chunk", [1, (2, 11)])
+def test_hostile_answers_stay_text(tab: Tab, chunk: int | tuple[int, int]) -> None:
+    said = scripted.say("\n\n".join(HOSTILE), chunk=chunk)
+    question = scripted.script(said, scripted.finish(), scripted.done(), tag=str(chunk))
+
+    assert tab.answer_to(question) == told(question)
+    _nothing_came_of_it(tab)
+    tab.page.reload()
+    assert tab.finished() == told(question)
+    _nothing_came_of_it(tab)
+
+
+def _nothing_came_of_it(tab: Tab) -> None:
+    assert tab.page.evaluate("window.ran") is None
+    strange = (
+        "script, style, iframe, img, svg, link, base, meta, form, input, object, template, math,"
+        " [id], [name], [style], [src], [srcdoc]"
+    )
+    assert tab.page.locator(f".block :is({strange})").count() == 0
+    assert tab.page.evaluate(STRANGE_ATTRIBUTES) == []
+
+
+def test_a_question_is_shown_as_it_was_typed(tab: Tab) -> None:
+    asked = "\n".join(HOSTILE).replace("\x00", "")
+    tab.ask(asked)
+    tab.finished()
+
+    assert text_of(tab.questions) == asked
+    assert tab.page.evaluate("window.ran") is None
+
+
+# --- for everybody -------------------------------------------------------------------------------
+
+RICH = (
+    "# A title\n\nSome **bold** text, `code` and [a link](https://example.org).\n\n"
+    "- one\n- two\n\n| a | b |\n| --- | ---: |\n| 1 | 2 |\n\n"
+    "```python\nprint('hello')  # said\n```\n\n"
+    "> A quotation, and $x^2$.\n\nשלום עולם\n"
+)
+
+
+def rich(tag: str) -> str:
+    """A question whose answer has a bit of everything."""
+    steps = (scripted.reasoning("Let me think."), scripted.say(RICH), scripted.finish())
+    return scripted.script(*steps, scripted.usage(), scripted.done(), tag=tag)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(meet: Meet, web: Web, scheme: str) -> None:
+    tab = meet(web, color_scheme=scheme).open()
+    expect(tab.page.locator("#empty")).to_be_visible()
+    found = axe.serious(tab.page)
+
+    tab.answer_to(rich(scheme))
+    tab.page.get_by_text("Thoughts").click()
+    tab.answer.locator(".spent").click()
+    found += axe.serious(tab.page)
+    tab.ask(scripted.script(scripted.say("Half"), scripted.cut(), tag=scheme))
+    tab.finished("ERROR")
+    tab.press("Instructions")
+    found += axe.serious(tab.page)
+    tab.page.keyboard.press("Escape")
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    tab.press("Conversations")
+    found += axe.serious(tab.page)
+
+    assert found == []
+
+
+def test_everything_can_be_done_with_the_keyboard_alone(rig: Rig, tab: Tab) -> None:
+    page, keys = tab.page, tab.page.keyboard
+    expect(page.locator("#question")).to_be_focused()  # one begins by typing
+    keys.type("half a thou")
+    keys.press("Control+A")
+    keys.insert_text(gated("First. ", "keys", "Second."))
+    keys.press("Enter")
+    tab.written()
+    keys.press("Tab")  # model, instructions, Stop
+    _tab_to(page, "Stop")
+    keys.press("Enter")
+    tab.finished("CANCELLED")
+    expect(page.locator("#question")).to_be_focused()
+
+    rig.scripted.release("keys")
+    _tab_to(page, "Retry", back=True)
+    keys.press("Enter")
+    assert tab.finished() == "First. Second."
+    _tab_to(page, "Previous version", back=True)
+    keys.press("Space")
+    assert tab.finished("CANCELLED").startswith("First.")
+
+    keys.press("Control+k")
+    expect(page.locator("#search")).to_be_focused()
+    keys.press("ArrowDown")
+    _tab_to(page, re.compile("^Rename "))
+    keys.press("Enter")
+    keys.type("By keyboard")
+    keys.press("Enter")
+    expect(page.locator("h1")).to_have_text("By keyboard")
+    _tab_to(page, "Delete By keyboard")
+    keys.press("Enter")
+    expect(page.locator("#empty")).to_be_visible()
+    _tab_to(page, "Undo", back=True)
+    keys.press("Enter")
+    expect(page.locator("h1")).to_have_text("By keyboard")
+
+
+def _tab_to(page: Page, name: str | re.Pattern[str], *, back: bool = False) -> None:
+    """Press Tab until the focus is there; it can always be seen."""
+    wanted = page.get_by_role("button", name=name, exact=isinstance(name, str))
+    for _ in range(40):
+        if wanted.evaluate_all("all => all.includes(document.activeElement)"):
+            break
+        page.keyboard.press("Shift+Tab" if back else "Tab")
+    else:
+        pytest.fail(f"{name} is out of the keyboard's reach")
+    outline = "getComputedStyle(document.activeElement)"
+    assert page.evaluate(f"{outline}.outlineStyle") != "none"
+    assert page.evaluate(f"{outline}.opacity") == "1"
+
+
+def test_listeners_hear_sentences_and_how_it_stands(tab: Tab) -> None:
+    tab.page.evaluate(
+        "window.heard = []; new MutationObserver(all => all.forEach(({addedNodes}) =>"
+        " addedNodes.forEach(one => window.heard.push(one.textContent))))"
+        ".observe(document.getElementById('announce'), {childList: true})"
+    )
+    said = "One sentence is heard. And then another one! Is this the third? " * 4
+    steps = (scripted.say(said, chunk=2, rate=200), scripted.finish(), scripted.done())
+
+    tab.answer_to(scripted.script(*steps))
+    expect(tab.page.locator("#announce p").last).to_contain_text("The answer is complete.")
+    heard = tab.page.evaluate("window.heard")
+
+    assert len(heard) < 12
+    assert said.strip() in " ".join(heard)
+    assert all(re.search(r"[.!?]$", one) for one in heard), heard
+
+
+def test_who_wants_no_motion_gets_none(meet: Meet, web: Web) -> None:
+    tab = meet(web, reduced_motion="reduce").open()
+    tab.ask(gated("Still. ", "still", "Done."))
+    tab.written()
+
+    assert tab.page.evaluate("document.getAnimations().length") == 0
+    tab.press("Stop")
+
+
+def test_the_second_part_of_a_long_code_is_copied_with_the_first(tab: Tab) -> None:
+    code = "".join(f"line_{number} = {number}\n" for number in range(400))
+
+    tab.answer_to(quick(f"Look:\n\n```python\n{code}```\n\nThat was it."))
+    tab.answer.get_by_role("button", name="Copy the code").click()
+
+    tab.page.wait_for_function("() => window.copied !== null")
+    assert tab.page.evaluate("window.copied") == code
+    expect(tab.answer.get_by_role("button", name="Copy the code")).to_have_count(1)

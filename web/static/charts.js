@@ -1,0 +1,67 @@
+/** A small chart: one number over the last minutes. */
+
+import { el } from "./dom.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+/** The drawing's own units; it is stretched to its place. */
+const WIDTH = 240;
+const HEIGHT = 50;
+
+function shape(tag, attributes) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+/** A number for people: 1,234 and 12.5. */
+export const number = (value) => (value ?? 0).toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 });
+
+export class Chart {
+  constructor(name, label) {
+    this.label = label;
+    this.value = el("p", { className: "value" }, "–");
+    this.beside = el("p", { className: "beside" });
+    this.area = shape("path", { class: "area" });
+    this.line = shape("path", { class: "line" });
+    this.cursor = shape("line", { class: "cursor", y1: 0, y2: HEIGHT, visibility: "hidden" });
+    this.svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
+    this.svg.append(this.area, this.line, this.cursor);
+    this.element = el("article", { className: "chart", dataset: { name } }, el("h2", {}, label), this.value, this.beside, this.svg);
+    this.element.addEventListener("pointermove", (event) => this.#point(event));
+    this.element.addEventListener("pointerleave", () => this.#leave());
+    this.values = [];
+  }
+
+  /** Draw these values at these moments (epoch seconds), and say the newest. */
+  draw(at, values, now, beside = "") {
+    Object.assign(this, { at, values, now, words: beside });
+    const most = Math.max(...values, 1);
+    const x = (index) => (values.length < 2 ? WIDTH : (index / (values.length - 1)) * WIDTH);
+    const y = (value) => HEIGHT - 1 - (value / most) * (HEIGHT - 6);
+    const path = values.map((value, index) => `${index ? "L" : "M"}${x(index).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+    this.line.setAttribute("d", path);
+    this.area.setAttribute("d", path && `${path}L${WIDTH} ${HEIGHT}L0 ${HEIGHT}Z`);
+    const minutes = at.length > 1 ? Math.round((at.at(-1) - at[0]) / 60) : 0;
+    this.svg.setAttribute("aria-label", `${this.label}: at most ${number(most)} in the last ${minutes || 1} min`);
+    if (this.cursor.getAttribute("visibility") === "hidden") this.#leave();
+  }
+
+  #leave() {
+    this.cursor.setAttribute("visibility", "hidden");
+    this.value.textContent = number(this.now);
+    this.beside.textContent = this.words;
+  }
+
+  /** What it was at the moment under the pointer. */
+  #point({ clientX }) {
+    if (this.values.length < 2) return;
+    const { left, width } = this.svg.getBoundingClientRect();
+    const share = Math.min(Math.max((clientX - left) / width, 0), 1);
+    const index = Math.round(share * (this.values.length - 1));
+    const place = (index / (this.values.length - 1)) * WIDTH;
+    for (const name of ["x1", "x2"]) this.cursor.setAttribute(name, place);
+    this.cursor.setAttribute("visibility", "visible");
+    this.value.textContent = number(this.values[index]);
+    this.beside.textContent = new Date(this.at[index] * 1000).toLocaleTimeString();
+  }
+}

@@ -1,0 +1,32 @@
+/** The system prompt of a conversation: what the model keeps in mind. */
+
+import { byId } from "./dom.js";
+
+export class Instructions {
+  /** `save(text)`: it is to be kept. */
+  constructor(save) {
+    this.dialog = byId("system");
+    this.area = byId("system-text");
+    this.opener = byId("instructions");
+    this.text = "";
+    this.opener.addEventListener("click", () => {
+      this.area.value = this.text;
+      this.dialog.returnValue = "";
+      this.dialog.showModal();
+      this.area.focus();
+    });
+    this.dialog.addEventListener("close", () => {
+      const text = this.area.value.trim();
+      if (this.dialog.returnValue !== "keep" || text === this.text) return;
+      this.show(text);
+      save(text);
+    });
+  }
+
+  /** These are the ones of the open conversation. */
+  show(text) {
+    this.text = text ?? "";
+    this.opener.dataset.set = String(Boolean(this.text));
+    this.opener.title = this.text || "What the model keeps in mind in this conversation";
+  }
+}

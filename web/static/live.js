@@ -1,0 +1,83 @@
+/** The operators' page: asks every two seconds, while somebody looks. */
+
+import { Chart, number } from "./charts.js";
+import { byId, el } from "./dom.js";
+
+/** Milliseconds. */
+const EVERY = 2_000;
+
+const NAMES = {
+  running: "Being written",
+  waiting: "Waiting in the queue",
+  rate: "Characters per second",
+  readers: "Readers",
+  errors: "Errors",
+};
+const charts = Object.fromEntries(Object.entries(NAMES).map(([name, label]) => [name, new Chart(name, label)]));
+byId("charts").append(...Object.values(charts).map((chart) => chart.element));
+byId("series").querySelector("tr").append(...["At", ...Object.values(NAMES)].map((name) => el("th", { scope: "col" }, name)));
+
+/** Seconds as 4 s, 2 min 5 s, 1 h 3 min. */
+function duration(seconds) {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+const moment = (at) => new Date(typeof at === "number" ? at * 1000 : at).toLocaleTimeString();
+const short = (id) => el("code", { title: id }, id.slice(0, 8));
+const row = (...cells) => el("tr", {}, ...cells.map((cell) => el("td", {}, cell)));
+const fill = (table, rows) => byId(table).querySelector("tbody").replaceChildren(...rows);
+
+function show(live) {
+  const { series, running, errors, readers } = live;
+  const reading = new Map(readers.map((one) => [one.message_id, one]));
+  const now = {
+    running: running.filter(({ status }) => status === "STREAMING").length,
+    waiting: live.waiting,
+    rate: running.reduce((sum, { rate }) => sum + (rate ?? 0), 0),
+    readers: readers.reduce((sum, one) => sum + one.readers, 0),
+    errors: series.errors.reduce((sum, count) => sum + count, 0),
+  };
+  const lag = Math.max(0, ...readers.map((one) => one.lag));
+  const beside = {
+    waiting: live.waiting ? `the oldest for ${duration(live.oldest_waiting ?? 0)}` : "",
+    readers: `the slowest ${number(lag)} behind`,
+    errors: "in these minutes",
+  };
+  for (const [name, chart] of Object.entries(charts)) chart.draw(series.at, series[name], now[name], beside[name] ?? "");
+  fill("running", running.map((one) => runningRow(one, reading.get(one.id))));
+  fill("errors", errors.map(({ id, code, at }) => row(moment(at), el("code", {}, code), short(id))));
+  fill("series", series.at.map((at, index) => row(moment(at), ...Object.keys(NAMES).map((name) => number(series[name][index])))).reverse());
+  byId("quiet").hidden = running.length > 0;
+  byId("fine").hidden = errors.length > 0;
+  byId("flower").hidden = !live.flower;
+  if (live.flower) byId("flower").href = live.flower;
+}
+
+function runningRow({ id, owner, status, model, age, characters, rate }, reading) {
+  const worker = status === "SENDING" ? el("span", { className: "waiting" }, "waiting") : owner?.replace(/^(.*?:.{8}).*$/, "$1") ?? "–";
+  return row(short(id), worker, model ?? "–", duration(age), number(characters), number(rate), number(reading?.readers), number(reading?.lag));
+}
+
+function say(text, state = "good") {
+  byId("as-of").textContent = text;
+  byId("as-of").dataset.state = state;
+}
+
+async function look() {
+  if (document.hidden) return;
+  try {
+    const response = await fetch("/api/live", { cache: "no-store" });
+    if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail || `The server answered ${response.status}.`);
+    show(await response.json());
+    say(`as of ${new Date().toLocaleTimeString()}`);
+  } catch (error) {
+    say(error instanceof TypeError ? "The server cannot be reached." : error.message, "stale");
+  }
+}
+
+setInterval(look, EVERY);
+document.addEventListener("visibilitychange", look);
+look();
