@@ -276,8 +276,11 @@ class _Prose(_Tail):
                 yield from self._piece_of(fence.seen, more=True)
                 fence.head = 0
                 return
-            fence.fresh = end - fence.seen < WINDOW
-            fence.seen = end
+            fence.fresh, fence.seen = line[-1] in "\r\n", end
+            if not fence.fresh and end < len(self.text):
+                yield from self._piece_of(end, more=True)
+                fence.head = 0
+                return
 
     def _line_end(self, start: int, *, whole: bool) -> int | None:
         """Where the line that begins at `start` ends, if that is known; very long ones are cut."""
@@ -380,7 +383,7 @@ def _complete(text: str) -> int:
 # --- mending -------------------------------------------------------------------------------------
 
 #: A line of signs alone: what it will be is not known yet.
-_SIGNS = re.compile(r"[-*+=_#>|~`:$\\\d.)\[\]!\s]*")
+_SIGNS = re.compile(r"[-*+=_#>|~`:$\\.)\[\]!\s]*|\s*\d{1,9}[.)]?\s*")
 #: A link whose address is being written.
 _HALF_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*\Z")
 _CODE_OR_MATH = re.compile(r"(`+)[^`]+?\1|\$[^$]+\$|\\\(.*?\\\)|\\.", re.DOTALL)

@@ -46,7 +46,7 @@ def body(shape: type[Shape]) -> Shape:
     return shape.model_validate(found)
 
 
-def count(name: str, default: int, most: int) -> int:
+def number(name: str, default: int, most: int) -> int:
     """A number of the query, from 1 to `most`."""
     value = request.args.get(name)
     if value is None:

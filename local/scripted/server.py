@@ -13,7 +13,7 @@ from local.scripted.ledger import Ended, Ledger, Record, text_of
 from local.scripted.player import Player
 from local.scripted.refusals import error_body
 
-MODEL = "scripted"
+MODELS = ("scripted", "scripted-large")  #: they say the same
 
 
 class Server:
@@ -151,5 +151,5 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def models() -> dict[str, Any]:
-    model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "outlive"}
-    return {"object": "list", "data": [model]}
+    made = {"object": "model", "created": 0, "owned_by": "outlive"}
+    return {"object": "list", "data": [{"id": name, **made} for name in MODELS]}

@@ -114,7 +114,8 @@ def _codes(code: ast.expr, tree: ast.Module) -> list[str]:
     ]
     return [
         text
-        for call in ast.walk(tree)
+        for file in (ROOT / "web").rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text()))
         if isinstance(call, ast.Call) and _name(call.func) in makers
         for text in _texts(code, str(getattr(call.args[0], "value", "")))
     ]

@@ -41,7 +41,7 @@ def create_conversation() -> Response:
 @blueprint.get("/conversations")
 def list_conversations() -> Response:
     """A page of conversations, newest first."""
-    limit = http.count("limit", PAGE, PAGE_MAX)
+    limit = http.number("limit", PAGE, PAGE_MAX)
     found = conversations.newest(context().db, current_user(), limit + 1, http.cursor())
     page = found[:limit]
     more = schemas.cursor(page[-1].seq) if len(found) > limit else None
@@ -56,7 +56,7 @@ def show_conversation(conversation_id: uuid.UUID) -> Response:
     With `?limit=` only its last messages, with `?before=` those above one of them.
     """
     db, user = context().db, current_user()
-    limit = http.count("limit", PAGE_MAX, PAGE_MAX) if "limit" in request.args else None
+    limit = http.number("limit", PAGE_MAX, PAGE_MAX) if "limit" in request.args else None
     found = conversations.load(db, user, conversation_id)
     leaf, before = http.identifier("leaf"), http.identifier("before")
     page = conversations.turns(db, user, conversation_id, leaf, before=before, limit=limit)
@@ -107,7 +107,7 @@ def see_conversation(conversation_id: uuid.UUID) -> Response:
 @blueprint.get("/search")
 def search_conversations() -> Response:
     """Conversations in which every word of `?q=` is, most recently active first."""
-    limit, words = http.count("limit", FOUND, FOUND_MAX), request.args.get("q", "")
+    limit, words = http.number("limit", FOUND, FOUND_MAX), request.args.get("q", "")
     found = search.search(context().db, current_user(), normalise(words), limit + 1, http.cursor())
     page = found[:limit]
     more = schemas.cursor(page[-1].place) if len(found) > limit else None

@@ -28,7 +28,7 @@ def notices() -> Response:
 @blueprint.get("/sidebar")
 def older() -> Response:
     """A page of the same list, the most recently active first."""
-    limit = http.count("limit", PAGE, PAGE_MAX)
+    limit = http.number("limit", PAGE, PAGE_MAX)
     found = sidebar.page(context().db, current_user(), limit + 1, http.cursor())
     shown = found[:limit]
     more = schemas.cursor(shown[-1].place) if len(found) > limit else None

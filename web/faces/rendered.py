@@ -58,7 +58,7 @@ def blocks(message_id: uuid.UUID) -> Response:
 def turns(conversation_id: uuid.UUID) -> Response:
     """The last turns of a branch, or those above one of them, as they are shown."""
     db, user = context().db, current_user()
-    limit = http.count("limit", TURNS, TURNS_MAX)
+    limit = http.number("limit", TURNS, TURNS_MAX)
     found = conversations.load(db, user, conversation_id)
     leaf, before = http.identifier("leaf"), http.identifier("before")
     page = conversations.turns(db, user, conversation_id, leaf, before=before, limit=limit)
