@@ -162,7 +162,11 @@ def undelete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Co
 def see(
     db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, message_id: uuid.UUID | None
 ) -> bool:
-    """Its answers were seen, up to the end of this one or up to now; whether that was news."""
+    """Its answers were seen, up to the end of this one or up to now; whether that was news.
+
+    Raises NotFound.
+    """
+    load(db, user_id, conversation_id)
     rows = db.rows(
         "UPDATE conversations SET seen_at = seen.at FROM (SELECT CASE"
         " WHEN CAST(:message AS uuid) IS NULL THEN clock_timestamp()"

@@ -9,7 +9,7 @@ from shared.jobs import Queue, make_app
 from shared.livelog import LiveLog
 from shared.settings import Settings
 from shared.sweep import Sweep
-from web import auth, errors, health
+from web import auth, compression, errors, health
 from web.context import Context
 from web.faces import native, noticed, operators, pages, rendered
 from web.hub import Hub
@@ -52,6 +52,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     errors.register(app)
     auth.register(app)
+    compression.register(app)
     for face in (native, rendered, noticed, operators, health, pages):
         app.register_blueprint(face.blueprint)
     return app

@@ -174,13 +174,14 @@ class _Prose(_Tail):
         self._fence: _Fence | None = None
         #: the head of the table that the tail goes on with
         self._head = ""
-        #: code points of complete lines that were parsed and gave nothing away
-        self._parsed = 0
+        #: code points of complete lines that were parsed and gave nothing away, and whether the
+        #: one behind them begins a block
+        self._parsed = 0, False
 
     def take(self, length: int) -> str:
         if self._fence is not None:
             self._fence.seen -= length
-        self._parsed = 0
+        self._parsed = 0, False
         return super().take(length)
 
     def grow(self, text: str) -> Iterator[_Piece]:
@@ -220,7 +221,8 @@ class _Prose(_Tail):
         full = len(self.text) >= WINDOW
         view = self.text[:WINDOW]
         lines = len(view) if whole and not full else _complete(view)
-        if lines == self._parsed and not full and not whole:
+        begins = _begins(view, lines)
+        if (lines, begins) == self._parsed and not full and not whole:
             return
         found = _structure(self._head, view[:lines])
         if self._head and not (found and found[0].goes_on):  # the table is over
@@ -235,12 +237,17 @@ class _Prose(_Tail):
             if cut is not None:
                 yield from self._piece_of(cut - gone, more=True)
                 return
-            if index < len(found):
-                yield from self._piece_of(found[index].start - gone)
+            end = block.end
+            if end is None and index < len(found):
+                end = found[index].start
+            if end is None and begins:
+                end = lines
+            if end is not None:
+                yield from self._piece_of(end - gone)
                 self._head = ""
-                gone = found[index].start
+                gone = end
         if gone or not full:
-            self._parsed = lines - gone
+            self._parsed = lines - gone, begins
             return
         yield from self._forced(found[-1] if found else None, lines)
 
@@ -260,7 +267,7 @@ class _Prose(_Tail):
     def _enter(self, opener: "_Opener", body: int) -> None:
         """From here on, line by line; blank lines above belong to it."""
         self._fence = _Fence(opener.closer, opener.indent, opener.language, body, body)
-        self._head, self._parsed = "", 0
+        self._head, self._parsed = "", (0, False)
 
     def _fence_pieces(self, fence: _Fence, *, whole: bool) -> Iterator[_Piece]:
         while True:
@@ -322,6 +329,8 @@ class _Found:
     head: int = 0
     #: it began above the view, in a table's head, and has rows in it
     goes_on: bool = False
+    #: where it ends, if nothing can be added to it
+    end: int | None = None
 
     def cut(self) -> int | None:
         """Where a long list may be parted: at the first item far enough from its beginning."""
@@ -349,8 +358,18 @@ def _structure(head: str, view: str) -> list[_Found]:
         elif token.type == "table_open":
             rows = places[min(first + 2, len(places) - 1)]
         goes_on = bool(head) and first == 0 and starts[min(last, len(starts) - 1)] > len(head)
-        found.append(_Found(places[first], body, items, fence, rows, goes_on))
+        end = places[last] if token.type in ("heading_open", "hr") else None
+        found.append(_Found(places[first], body, items, fence, rows, goes_on, end))
     return found
+
+
+_BLANK_LINE = re.compile(r"(?:\A|\n|\r(?!\n))[ \t]*(?:\r\n|\r|\n)\Z")
+
+
+def _begins(view: str, lines: int) -> bool:
+    """Whether the line behind the complete ones begins another block, however it goes on: a
+    letter at its beginning, behind a blank line."""
+    return view[lines : lines + 1].isalpha() and bool(_BLANK_LINE.search(view, 0, lines))
 
 
 def _items(tokens: list[Any], index: int, places: list[int]) -> Iterator[int]:

@@ -25,12 +25,14 @@ from shared.errors import RedisDown, StorageDown
 from shared.livelog import LiveLog, Subscription, user_channel, user_of
 from shared.sidebar import Change, Entry, State
 from web.hub import CONFIRM, LINGER, RECONNECT, REDIS_SILENCE, Hub
-from web.schemas import cursor
+from web.schemas import cursor, moment
 from web.streaming import Face, Reader, Readers
 
 #: Seconds between looks at a list that Redis did not wake, while it is there and while it is not.
 QUIET: Final = 3.0
 BLIND: Final = 1.0
+#: Seconds for which a state is good enough to begin with.
+FRESH: Final = 0.25
 #: Seconds in which wake-ups become one look.
 GATHER: Final = 0.05
 
@@ -158,6 +160,8 @@ class Notices:
         watched.readers += 1
         try:
             watched.opened.wait()
+            if time.monotonic() - watched.looked > FRESH:
+                self._look(watched)
             if watched.state is None:
                 raise StorageDown
             yield watched
@@ -303,17 +307,13 @@ def shape(entry: Entry) -> dict[str, Any]:
             "id": str(entry.answer_id),
             "status": entry.answer_status,
             "error_code": entry.error_code,
-            "ended_at": _moment(entry.ended_at),
+            "ended_at": moment(entry.ended_at),
         }
     return {
         "id": str(entry.id),
         "title": entry.title,
-        "created_at": _moment(entry.created_at),
-        "updated_at": _moment(entry.updated_at),
+        "created_at": moment(entry.created_at),
+        "updated_at": moment(entry.updated_at),
         "status": entry.status,
         "answer": answer,
     }
-
-
-def _moment(moment: Any) -> str | None:
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

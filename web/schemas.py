@@ -185,8 +185,6 @@ class ConversationShape(BaseModel):
 
     id: uuid.UUID
     title: str | None
-    #: who gave it: question, model, person
-    title_by: str | None
     system: str | None
     created_at: datetime
     updated_at: datetime
@@ -198,9 +196,14 @@ class ConversationShape(BaseModel):
 
 
 class ConversationDetail(ConversationShape):
-    """A conversation with the messages of one branch, root first; `earlier` names those above."""
+    """A conversation with the messages of one branch, root first."""
 
     messages: list[TurnShape]
+
+
+class ConversationPage(ConversationDetail):
+    """The same with some of its messages; `earlier` is the `before` of those above, if any."""
+
     earlier: uuid.UUID | None
 
 
@@ -294,6 +297,11 @@ def _fields(message: Message) -> dict[str, Any]:
 
 def _meta(meta: Any) -> dict[str, Any] | None:
     return dict(meta) if meta else None
+
+
+def moment(at: datetime | None) -> str | None:
+    """A moment as pydantic writes it, where a shape is not needed."""
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 def cursor(seq: int) -> str:

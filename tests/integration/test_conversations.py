@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared import asking, conversations, messages, reaping
+from shared import asking, conversations, messages, reaping, search, sidebar
 from shared.asking import NEWEST
 from shared.errors import NotFound
 from shared.lifecycle import Status
@@ -36,7 +36,15 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     "conversations.rename": lambda it, user: conversations.rename(
         it.db, user, it.conversation, "Mine"
     ),
+    "conversations.change": lambda it, user: conversations.change(
+        it.db, user, it.conversation, system="Mine"
+    ),
     "conversations.delete": lambda it, user: conversations.delete(it.db, user, it.conversation),
+    "conversations.undelete": lambda it, user: conversations.undelete(it.db, user, it.conversation),
+    "conversations.see": lambda it, user: conversations.see(it.db, user, it.conversation, None),
+    "conversations.turns": lambda it, user: conversations.turns(
+        it.db, user, it.conversation, before=it.ended
+    ),
     "conversations.branch": lambda it, user: conversations.branch(
         it.db, user, it.conversation, it.ended
     ),
@@ -49,7 +57,10 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     ),
 }
 #: They name nothing of anybody's: see below.
-OTHERWISE = {"conversations.create", "conversations.newest", "asking.lock_user"}
+OTHERWISE = {
+    *("conversations.create", "conversations.newest", "asking.lock_user"),
+    *("search.search", "sidebar.page", "sidebar.state"),
+}
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -74,7 +85,7 @@ def test_and_it_is_there_for_its_owner(ground: Ground, call: str) -> None:
 def test_no_function_that_takes_a_user_was_forgotten() -> None:
     found = {
         f"{module.__name__.removeprefix('shared.')}.{name}"
-        for module in (messages, conversations, asking, reaping)
+        for module in (messages, conversations, asking, reaping, search, sidebar)
         for name, function in public_functions(module)
         if {"user_id", "asking"} & set(inspect.signature(function).parameters)
     }
@@ -88,6 +99,23 @@ def public_functions(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
     ]
+
+
+# --- what is found --------------------------------------------------------------------------------
+
+
+def test_nobody_finds_or_is_shown_what_is_somebody_elses(ground: Ground) -> None:
+    theirs = Theirs(ground)
+
+    def found(user: uuid.UUID) -> tuple[int, int, int]:
+        return (
+            len(search.search(ground.db, user, "because", 10, None)),
+            len(sidebar.page(ground.db, user, 10, None)),
+            len(sidebar.state(ground.db, user).entries),
+        )
+
+    assert found(theirs.owner) == (1, 2, 2)
+    assert found(theirs.stranger) == (0, 0, 0)
 
 
 # --- lists ----------------------------------------------------------------------------------------

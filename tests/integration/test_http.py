@@ -130,7 +130,7 @@ def test_a_title_can_be_changed_and_taken_away(client: Client) -> None:
         assert client.http.get(place).json()["title"] == title
     _problem(client.http.patch(place, json={}), 422, "invalid")
     _problem(client.http.patch(place, json={"title": "x" * 201}), 422, "invalid")
-    _problem(client.http.patch(place, json={"title": "x", "system": "y"}), 422, "invalid")
+    _problem(client.http.patch(place, json={"title": "x", "model": "y"}), 422, "invalid")
 
 
 def test_a_first_question_names_its_conversation(client: Client, worker: Worker) -> None:
@@ -199,7 +199,7 @@ def test_a_question_is_accepted_with_both_messages(client: Client, worker: Worke
     fields = {
         "id", "conversation_id", "parent_id", "continues_id", "role", "status", "text", "parts",
         "position", "length", "sha256", "model", "usage", "finish_reason", "error", "created_at",
-        "started_at", "ended_at",
+        "started_at", "first_text_at", "ended_at",
     }  # fmt: skip
     assert set(user) == set(assistant) == fields
     assert accepted.headers["Outlive-Message-Id"] == assistant["id"]
@@ -217,7 +217,8 @@ def test_a_question_is_accepted_with_both_messages(client: Client, worker: Worke
     assert done_one["finish_reason"] == "stop"
     assert done_one["usage"]["completion_tokens"] == 22
     assert done_one["model"] == "scripted"
-    assert done_one["created_at"] < done_one["started_at"] < done_one["ended_at"]
+    moments = [done_one[f"{name}_at"] for name in ("created", "started", "first_text", "ended")]
+    assert moments == sorted(moments)
 
 
 def test_the_partial_is_shown_while_it_is_written(client: Client, open_answer: Held) -> None:

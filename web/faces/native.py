@@ -62,10 +62,11 @@ def show_conversation(conversation_id: uuid.UUID) -> Response:
     page = conversations.turns(db, user, conversation_id, leaf, before=before, limit=limit)
     shape = schemas.ConversationShape.of(found)
     turns = [schemas.TurnShape.of_turn(turn) for turn in page.turns]
+    detail = schemas.ConversationDetail(**shape.model_dump(), messages=turns)
+    if limit is None and before is None:
+        return http.reply(detail)
     earlier = turns[0].id if page.above else None
-    return http.reply(
-        schemas.ConversationDetail(**shape.model_dump(), messages=turns, earlier=earlier)
-    )
+    return http.reply(schemas.ConversationPage(**dict(detail), earlier=earlier))
 
 
 @blueprint.patch("/conversations/<uuid:conversation_id>")
@@ -98,7 +99,6 @@ def undelete_conversation(conversation_id: uuid.UUID) -> Response:
 def see_conversation(conversation_id: uuid.UUID) -> Response:
     """204; the answers that have ended there are news no more, on any device."""
     seen = http.body(schemas.Seen).message_id
-    conversations.load(context().db, current_user(), conversation_id)
     if conversations.see(context().db, current_user(), conversation_id, seen):
         context().notice(current_user())
     return Response(status=204)

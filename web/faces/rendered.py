@@ -63,8 +63,9 @@ def turns(conversation_id: uuid.UUID) -> Response:
     leaf, before = http.identifier("leaf"), http.identifier("before")
     page = conversations.turns(db, user, conversation_id, leaf, before=before, limit=limit)
     items = [_turn(turn) for turn in page.turns]
+    shown = schemas.ConversationShape.of(found).model_dump(mode="json")
     answer = {
-        "conversation": schemas.ConversationShape.of(found).model_dump(mode="json"),
+        "conversation": {**shown, "title_by": found.title_by},
         "items": items,
         "earlier": items[0]["id"] if page.above else None,
     }
