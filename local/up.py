@@ -197,6 +197,8 @@ class Up:
         port = ports.choose(FLOWER_PORT)
         if port != FLOWER_PORT:
             say(f"Port {FLOWER_PORT} is taken; Flower uses {port}")
+        given = os.environ.get("OUTLIVE_FLOWER_URL")
+        self.env["OUTLIVE_FLOWER_URL"] = given or f"http://127.0.0.1:{port}"
         return Flower(self.words["flower"], self.around, port)
 
     def _welcome(self, supervisor: Supervisor, seconds: float) -> None:
