@@ -18,8 +18,8 @@ from shared.errors import StorageDown
 POOL_SIZE = 8
 #: Serialization failure, deadlock, lock not available: run the transaction again.
 _RETRYABLE = frozenset({"40001", "40P01", "55P03"})
-#: No such table, no such column: the migrations of this version have not run (yet).
-_NO_SUCH = frozenset({"42P01", "42703"})
+#: No such table, column or function: the migrations of this version have not run (yet).
+_NO_SUCH = frozenset({"42P01", "42703", "42883"})
 NOT_MIGRATED = "The database is not that of this version yet; `outlive migrate` makes it so."
 
 #: Milliseconds that a lock, and any one statement, may take; a dead peer is noticed in seconds.

@@ -80,8 +80,9 @@ class Api:
         return self._call("GET", f"/api/conversations/{conversation_id}")
 
     def new_conversation(self, system: str | None) -> uuid.UUID:
-        """An empty conversation. (Sent twice it may leave one that is never used.)"""
-        made = self._call("POST", "/api/conversations", json={"system": system})
+        """An empty conversation."""
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        made = self._call("POST", "/api/conversations", json={"system": system}, headers=headers)
         return uuid.UUID(made["id"])
 
     def ask(self, conversation_id: uuid.UUID, content: str, again: Json) -> Json:

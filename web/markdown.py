@@ -38,7 +38,7 @@ LINE_CHARS: Final = 1_000
 PIECE_CHARS: Final = 10_000
 #: Seconds of the processor that a piece of code, and a block, may take.
 CODE_SECONDS: Final = 0.1
-BLOCK_SECONDS: Final = 0.5
+BLOCK_SECONDS: Final = 0.25
 #: What may be coloured: widely used, well kept.
 _LANGUAGES: Final = """
 bash c c++ cpp c# cs csharp css cuda dart diff docker dockerfile elixir erlang fish go

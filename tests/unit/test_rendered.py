@@ -1,0 +1,153 @@
+"""Renderings without a socket: made once for everybody, no oftener than can be seen."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from shared.body import Body, Delta
+from shared.lifecycle import Status
+from shared.messages import Message
+from shared.sse import Decoder
+from web import blocks, rendered
+from web.followed import Followed
+from web.rendered import BlockReader, Renderings
+from web.streaming import Face
+
+FACE = Face(lambda _: b"", lambda _: b"", b"", lambda _: b"")
+
+
+@pytest.fixture
+def followed() -> Followed:
+    """A message that is being written."""
+    return Followed(uuid.uuid4(), uuid.uuid4())
+
+
+@pytest.fixture
+def rushing() -> Iterator[None]:
+    """A screen that shows everything at once."""
+    with patch.multiple(rendered, FRAMES=1e9, SHARE=0.0):
+        yield
+
+
+def reader_of(renderings: Renderings, followed: Followed, position: int = 0) -> BlockReader:
+    return BlockReader(renderings, followed, position, FACE, None)
+
+
+def shown(frames: bytes) -> list[dict[str, Any]]:
+    """The data of the events in some frames."""
+    return [json.loads(event.data) for event in Decoder(errors="strict").feed(frames)]
+
+
+def say(followed: Followed, text: str) -> None:
+    followed.hear([Delta(followed.body.length, 0, "text", text)])
+
+
+def ended(followed: Followed, body: Body) -> None:
+    """The row has ended so."""
+    now = datetime.now(UTC)
+    nothing: dict[str, Any] = dict.fromkeys(
+        ["parent_id", "continues_id", "model", "length", "sha256", "usage", "finish_reason"]
+    )
+    message = Message(
+        id=followed.id, user_id=followed.user_id, conversation_id=uuid.uuid4(), role="assistant",
+        status=Status.DONE, body=body, error_code=None, error_message=None, attempt=1,
+        created_at=now, started_at=now, first_text_at=None, ended_at=now, **nothing,
+    )  # fmt: skip
+    followed.finish(message)
+
+
+def test_a_reader_of_nothing_waits(followed: Followed) -> None:
+    reader = reader_of(Renderings(), followed)
+
+    assert reader.advance() == b""
+    assert not reader.wait(0)
+
+
+@pytest.mark.usefixtures("rushing")
+def test_everybody_is_shown_the_same_and_it_is_made_once(followed: Followed) -> None:
+    renderings = Renderings()
+    readers = [reader_of(renderings, followed) for _ in range(50)]
+    say(followed, "First.\n\nSecond.\n\nThi")
+    with patch.object(blocks, "markdown_html", wraps=blocks.markdown_html) as made:
+        frames = {reader.advance() for reader in readers}
+        assert made.call_count == 3
+        say(followed, "rd.")
+        again = {reader.advance() for reader in readers}
+        assert made.call_count == 4
+
+    [first], [second] = map(shown, frames), map(shown, again)
+    assert [block["text"] for block in first[0]["blocks"]] == ["First.\n\n", "Second.\n\n"]
+    assert first[0]["open"]["html"] == '<p dir="auto">Thi</p>\n'
+    assert second[0]["blocks"] == []
+    assert second[0]["open"]["html"] == '<p dir="auto">Third.</p>\n'
+
+
+def test_it_is_not_shown_oftener_than_a_screen_can(followed: Followed) -> None:
+    reader = reader_of(Renderings(), followed)
+    say(followed, "a")
+    assert reader.advance()
+    with patch.object(rendered.time, "monotonic", return_value=0.0):  # no time passes
+        for _ in range(100):
+            say(followed, "b")
+            assert reader.advance() == b""
+
+
+@pytest.mark.usefixtures("rushing")
+def test_who_was_ahead_in_another_process_is_shown_nothing_older(followed: Followed) -> None:
+    say(followed, "First.\n\nSecond")
+    reader = reader_of(Renderings(), followed, position=20)
+
+    assert reader.advance() == b""
+
+    say(followed, " to the end of it.\n\nThird")
+    [frame] = shown(reader.advance())
+    assert [block["text"] for block in frame["blocks"]] == ["Second to the end of it.\n\n"]
+
+
+@pytest.mark.usefixtures("rushing")
+def test_an_end_that_is_shorter_than_what_was_shown_ends_it_all_the_same(
+    followed: Followed,
+) -> None:
+    reader = reader_of(Renderings(), followed)
+    say(followed, "First.\n\nSecond.\n\nThird")
+    reader.advance()
+    ended(followed, Body([Delta(0, 0, "text", "First.\n\nSec")]))
+
+    assert reader.advance() == b""
+    assert reader.at_end
+
+
+@pytest.mark.usefixtures("rushing")
+def test_a_big_body_comes_in_events_of_a_size(followed: Followed) -> None:
+    text = "".join(f"Paragraph {number} with some words.\n\n" for number in range(5_000))
+    ended(followed, Body([Delta(0, 0, "text", text)]))
+    reader = reader_of(Renderings(), followed)
+
+    events = shown(reader.advance())
+
+    assert reader.at_end
+    assert len(events) > 5
+    assert [event["open"] for event in events] == [None] * len(events)
+    assert "".join(block["text"] for event in events for block in event["blocks"]) == text
+
+
+def test_ended_messages_are_kept_while_there_is_room(followed: Followed) -> None:
+    renderings = Renderings()
+    ended(followed, Body([Delta(0, 0, "text", "Said.")]))
+    assert followed.end is not None
+    first = renderings.blocks(followed.end)
+    with patch.object(blocks, "markdown_html") as made:
+        assert renderings.blocks(followed.end) is first
+        assert not made.called
+
+    with patch.object(rendered, "KEPT", 0):
+        other = Followed(uuid.uuid4(), uuid.uuid4())
+        ended(other, Body([Delta(0, 0, "text", "Other.")]))
+        assert other.end is not None
+        renderings.blocks(other.end)
+    assert renderings.blocks(followed.end) is not first
