@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
+import gevent
 from flask import current_app
 
 from shared.database import Database
@@ -47,7 +48,13 @@ class Context:
             self.livelog.nudge(message_id)
 
     def notice(self, user_id: uuid.UUID) -> None:
-        """Something in this user's conversations was changed: who shows them may look at once."""
+        """Something in this user's conversations was changed: who shows them may look at once.
+
+        Whoever changed it need not wait for that.
+        """
+        gevent.spawn(self._notice, user_id)
+
+    def _notice(self, user_id: uuid.UUID) -> None:
         with suppress(RedisDown):  # they look by themselves, a little later
             self.livelog.notice(user_id)
 

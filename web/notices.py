@@ -32,7 +32,7 @@ from web.streaming import Face, Reader, Readers
 QUIET: Final = 3.0
 BLIND: Final = 1.0
 #: Seconds for which a state is good enough to begin with.
-FRESH: Final = 0.25
+FRESH: Final = 0.05
 #: Seconds in which wake-ups become one look.
 GATHER: Final = 0.05
 
@@ -174,8 +174,8 @@ class Notices:
         if self._subscription is not None:
             with suppress(RedisDown):
                 self._subscription.subscribe(user_channel(watched.user_id))
-        watched.subscribed.wait(CONFIRM if self._subscription is not None else 0)
-        self._look(watched)
+            watched.subscribed.wait(CONFIRM)
+        self._look_safely(watched)
         watched.opened.set()
 
     def _forget(self, watched: Watched) -> None:

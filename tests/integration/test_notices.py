@@ -146,7 +146,7 @@ def test_who_comes_is_shown_what_is_being_written_and_how_it_went(
 def test_who_was_away_has_missed_nothing(client: Client, web: Web, other_web: Web) -> None:
     kept, gone = client.conversation(), client.conversation()
     with watching(web) as [before]:
-        assert {kept, gone} <= set(before.known)
+        eventually(lambda: {kept, gone} <= set(before.known))
     answer = client.ask(script(say("Meanwhile."), finish(), done(), tag=new_id()), kept)
     client.ended(answer)
     client.http.delete(f"/api/conversations/{gone}")

@@ -13,8 +13,9 @@ from shared.body import Body, Delta
 from shared.lifecycle import Status
 from shared.messages import Message
 from shared.sse import Decoder
-from web import blocks, rendered
+from web import rendered
 from web.followed import Followed
+from web.markdown import markdown_html
 from web.rendered import BlockReader, Renderings
 from web.streaming import Face
 
@@ -73,7 +74,7 @@ def test_everybody_is_shown_the_same_and_it_is_made_once(followed: Followed) -> 
     renderings = Renderings()
     readers = [reader_of(renderings, followed) for _ in range(50)]
     say(followed, "First.\n\nSecond.\n\nThi")
-    with patch.object(blocks, "markdown_html", wraps=blocks.markdown_html) as made:
+    with patch("web.blocks.markdown_html", wraps=markdown_html) as made:
         frames = {reader.advance() for reader in readers}
         assert made.call_count == 3
         say(followed, "rd.")
@@ -91,7 +92,7 @@ def test_it_is_not_shown_oftener_than_a_screen_can(followed: Followed) -> None:
     reader = reader_of(Renderings(), followed)
     say(followed, "a")
     assert reader.advance()
-    with patch.object(rendered.time, "monotonic", return_value=0.0):  # no time passes
+    with patch("web.rendered.time.monotonic", return_value=0.0):  # no time passes
         for _ in range(100):
             say(followed, "b")
             assert reader.advance() == b""
@@ -141,7 +142,7 @@ def test_ended_messages_are_kept_while_there_is_room(followed: Followed) -> None
     ended(followed, Body([Delta(0, 0, "text", "Said.")]))
     assert followed.end is not None
     first = renderings.blocks(followed.end)
-    with patch.object(blocks, "markdown_html") as made:
+    with patch("web.blocks.markdown_html") as made:
         assert renderings.blocks(followed.end) is first
         assert not made.called
 
