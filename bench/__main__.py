@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("reading", "saving", "following")
+NAMES = ("reading", "saving", "following", "page")
 
 
 def main() -> None:

@@ -226,12 +226,13 @@ class Tab:
         """What the list says about a conversation, if anything."""
         return self.page.locator(f"[data-conversation='{conversation}'] .mark")
 
-    def written(self, characters: int = 1) -> str:
+    def written(self, characters: int = 1, seconds: float = PATIENCE) -> str:
         """The last answer's text, once so much of it is shown."""
         self.answer.wait_for()
         self.page.wait_for_function(
             "least => [...document.querySelectorAll('.assistant')].at(-1)?.dataset.length >= least",
             arg=characters,
+            timeout=seconds * 1000,
         )
         expect(self.answer.locator(".part").first).not_to_be_empty()
         return text_of(self.answer)

@@ -14,7 +14,7 @@ from tests.rig import Rig
 
 pytestmark = pytest.mark.usefixtures("worker")
 
-#: Bytes of everything that the first page loads.
+#: Bytes of everything that the first page loads, as they are sent.
 FIRST_PAGE = 100_000
 
 RUN = "window.ran=(window.ran||0)+1"
@@ -55,17 +55,21 @@ STRANGE_ATTRIBUTES = """() => [...document.querySelectorAll(".block *")]
   .map(({name, value}) => `${name}=${value}`)"""
 
 
-def weighed(page: Page, path: str) -> int:
-    """Bytes of the bodies of everything that loads with a page."""
-    sizes: list[int] = []
-    page.on("response", lambda one: sizes.append(0 if "/api/" in one.url else len(one.body())))
-    page.goto(path, wait_until="load")
-    return sum(sizes)
+def weighed(tab: Tab) -> int:
+    """Bytes of everything that came with the page, as they were sent."""
+    sent = (
+        "() => [...performance.getEntriesByType('navigation'),"
+        " ...performance.getEntriesByType('resource')]"
+        ".reduce((sum, one) => sum + one.encodedBodySize, 0)"
+    )
+    return int(tab.page.evaluate(sent))
 
 
 def test_the_first_page_is_small_and_its_policy_strict(meet: Meet, web: Web) -> None:
     person = meet(web)
     tab = person.open()
+    expect(tab.page.locator("#conversations")).to_have_attribute("aria-busy", "false")
+    assert 20_000 < weighed(tab) < FIRST_PAGE
     answer = tab.page.goto(person.url)
     assert answer is not None
     policy = answer.headers["content-security-policy"]
@@ -74,7 +78,6 @@ def test_the_first_page_is_small_and_its_policy_strict(meet: Meet, web: Web) -> 
     assert "*" not in policy
     assert "default-src 'none'" in policy
     assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=", answer.text())
-    assert weighed(tab.page, person.url) < FIRST_PAGE
 
 
 @pytest.mark.parametrize("chunk", [1, (2, 11)])

@@ -1,14 +1,9 @@
-"""A newcomer's first minute: one command, a real model, a closed tab, a whole answer.
-
-With SCREENSHOTS=DIR the pictures of the README are taken on the way.
-"""
+"""A newcomer's first minute: one command, a real model, a closed tab, a whole answer."""
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from local import homes, model
 from local.processes import Command, spawn
 from tests.client import OPEN, Client, proof
-from tests.end_to_end.browser import Person, Tab
+from tests.end_to_end.browser import Person
 from tests.rig import eventually
 
 QUESTION = "Tell me a very short story about a lighthouse."
@@ -46,23 +41,17 @@ def test_ask_close_the_tab_come_back(service: dict[str, Any], browser: Browser) 
     person = Person.of(browser, service["web"]["url"], viewport={"width": 900, "height": 620})
     tab = person.open()
     expect(tab.page.locator("#empty")).to_contain_text("a tiny model")
-    tab.page.locator("#question").fill(QUESTION)
-    picture(tab, "1-ask")
-
     tab.ask(QUESTION)
-    begun = tab.written(120)
-    picture(tab, "2-writing")
+    begun = tab.written(120, ANSWER_SECONDS)
     place = tab.path
     tab.close()
 
     with Client(service["web"]["url"]) as client:
         tab = person.open(place)
-        assert tab.written(len(begun)).startswith(begun)
-        picture(tab, "3-back")
+        assert tab.written(len(begun), ANSWER_SECONDS).startswith(begun)
         answer = tab.answer.get_attribute("data-id") or ""
         eventually(lambda: client.message(answer)["status"] not in OPEN, ANSWER_SECONDS)
         text = tab.finished()
-        picture(tab, "4-done")
 
         message = client.message(answer)
         assert message["model"] == model.NAME
@@ -70,9 +59,3 @@ def test_ask_close_the_tab_come_back(service: dict[str, Any], browser: Browser) 
     expect(tab.answers).to_have_count(1)
     assert person.mishaps == []
     person.context.close()
-
-
-def picture(tab: Tab, name: str) -> None:
-    """Take a picture, if somebody wants one."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        tab.page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
