@@ -261,13 +261,19 @@ function restore() {
 }
 
 /** Delete it, and offer to bring it back. */
-async function remove(entry) {
+function remove(entry) {
   const open = entry.id === here.id;
   notices.entries.delete(entry.id);
   sidebar.show();
   if (open) go(null);
-  await api.deleteConversation(entry.id).catch((problem) => problem.status !== 404 && composer.say(problem.message));
+  const deleted = api.deleteConversation(entry.id).catch((problem) => {
+    if (problem.status === 404) return; // it is gone already
+    composer.say(problem.message);
+    notices.entries.set(entry.id, entry);
+    sidebar.show();
+  });
   offer(`“${nameOf(entry)}” was deleted.`, "Undo", async () => {
+    await deleted;
     await act(() => api.undelete(entry.id), { moves: false });
     if (open) go(entry.id);
   });
