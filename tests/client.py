@@ -163,7 +163,7 @@ class Connection:
     """One HTTP/1.1 response on a raw socket, which can be cut at any byte."""
 
     def __init__(
-        self, url: str, message_id: str, *, after: int | None, last_id: str | None, path: str = ""
+        self, url: str, message_id: str, *, after: int | None, last_id: str | None
     ) -> None:
         where = urlsplit(url)
         assert where.hostname is not None
@@ -171,8 +171,7 @@ class Connection:
         query = f"?after={after}" if after is not None else ""
         header = f"Last-Event-ID: {last_id}\r\n" if last_id is not None else ""
         self.socket.sendall(
-            f"GET {path or f'/api/messages/{message_id}/stream'}{query} HTTP/1.1\r\n"
-            f"Host: {where.netloc}\r\n"
+            f"GET /api/messages/{message_id}/stream{query} HTTP/1.1\r\nHost: {where.netloc}\r\n"
             f"Accept: text/event-stream\r\n{header}\r\n".encode()
         )
         self._buffer = bytearray()

@@ -2,11 +2,13 @@
 
 import json
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import httpx2
 import pytest
 
 from local.programs import Web
@@ -15,29 +17,37 @@ from shared import sidebar
 from shared.lifecycle import Status
 from shared.messages import Ending
 from shared.sidebar import State
-from tests.client import Client, Connection, Cut, new_id
+from shared.sse import Decoder
+from tests.client import Client, new_id
 from tests.ground import Ground
 from tests.rig import PATIENCE, Rig, eventually, frozen
 from tests.stories import holding
 
 
-class Watching(Connection):
+class Watching:
     """Somebody who watches the list: what they know of it, and what they were told."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, "", after=None, last_id=None, path="/api/notices")
         self.known: dict[str, dict[str, Any]] = {}
         self.told: list[tuple[str, str]] = []
         self.begun = threading.Event()
         self.over = False
+        self.decoder = Decoder()
+        self._http = httpx2.Client(base_url=url, timeout=PATIENCE)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         assert self.begun.wait(PATIENCE)
 
     def _watch(self) -> None:
-        with suppress(Cut, OSError, ValueError):
-            for event in self.events():
-                self._take(event.event, json.loads(event.data))
+        with (
+            suppress(httpx2.HTTPError),
+            self._http,
+            self._http.stream("GET", "/api/notices") as response,
+        ):
+            self._socket = response.extensions["network_stream"].get_extra_info("socket")
+            for chunk in response.iter_raw():
+                for event in self.decoder.feed(chunk):
+                    self._take(event.event, json.loads(event.data))
         self.over = True
 
     def _take(self, event: str, data: Any) -> None:
@@ -52,17 +62,14 @@ class Watching(Connection):
             if entry:
                 self.known[changed] = entry
             else:
-                del self.known[changed]
+                self.known.pop(changed, None)
             self.told += [(changed, what) for what in change["what"]]
 
     def leave(self) -> None:
-        self.socket.shutdown(2)
-        self._thread.join(PATIENCE)
-
-    def __exit__(self, *error: object) -> None:
+        """Close the tab."""
         with suppress(OSError):
-            self.leave()
-        super().__exit__(*error)
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE)
 
     def hears(self, conversation: str, *what: str) -> None:
         """Wait until all of that was told, in this order."""
@@ -86,7 +93,7 @@ def watching(*webs: Web) -> Iterator[list[Watching]]:
         yield watchers
     finally:
         for one in watchers:
-            one.__exit__(None, None, None)
+            one.leave()
 
 
 def every(watchers: list[Watching], conversation: str) -> set[str | None]:

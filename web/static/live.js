@@ -50,6 +50,7 @@ function show(live) {
   fill("running", running.map((one) => runningRow(one, reading.get(one.id))));
   fill("errors", errors.map(({ id, code, at }) => row(moment(at), el("code", {}, code), short(id))));
   fill("series", series.at.map((at, index) => row(moment(at), ...Object.keys(NAMES).map((name) => number(series[name][index])))).reverse());
+  document.querySelector("main").setAttribute("aria-busy", "false");
   byId("quiet").hidden = running.length > 0;
   byId("fine").hidden = errors.length > 0;
   byId("flower").hidden = !live.flower;
