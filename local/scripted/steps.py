@@ -52,6 +52,23 @@ def long(characters: int, *, rate: float | None = None, chunk: Chunk = 5, seed: 
 
 
 @_step
+def hostile(
+    characters: int,
+    *,
+    kind: str = "text",
+    rate: float | None = None,
+    chunk: Chunk = 5,
+    seed: int = 0,
+) -> Step:
+    """Text or reasoning with everything in it that ever broke a stream: `hostile(…, seed)`.
+
+    `chunk` counts UTF-16 units, so that pairs are cut in two.
+    """
+    manner = {"rate": rate, "chunk": chunk, "seed": seed}
+    return {"characters": characters, "kind": kind, **manner}
+
+
+@_step
 def reasoning(
     text: str,
     *,

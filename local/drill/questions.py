@@ -1,0 +1,147 @@
+"""What is asked in a drill: a pure function of the seed and the question's number."""
+
+import random
+from dataclasses import dataclass, replace
+from typing import Final
+
+from local.scripted import (
+    cut,
+    done,
+    end,
+    error_object,
+    expected,
+    finish,
+    hold,
+    hostile,
+    long,
+    malformed,
+    pause,
+    script,
+    slow_headers,
+    tool_call,
+    usage,
+)
+from local.scripted.answers import Answer
+from local.scripted.steps import Step
+from shared.lifecycle import MAX_TRIES
+
+#: How an answer ends when nothing is broken: (status, error code, finish reason).
+Ending = tuple[str, str | None, str | None]
+
+#: The end of a script, how it has to be told, and how often it is drawn.
+ENDS: Final[list[tuple[list[Step], Ending, int]]] = [
+    ([finish(), usage(), done()], ("DONE", None, "stop"), 70),
+    ([finish(), done()], ("DONE", None, "stop"), 6),
+    ([finish("length"), usage(), done()], ("DONE", None, "length"), 4),
+    ([end()], ("ERROR", "provider_cut", None), 6),
+    ([cut()], ("ERROR", "provider_cut", None), 6),
+    ([error_object()], ("ERROR", "provider_error", None), 4),
+    ([malformed()], ("ERROR", "provider_malformed", None), 4),
+]
+
+#: One question in so many is a rendezvous, and there are not more than so many.
+RENDEZVOUS_EVERY, RENDEZVOUS_MOST = 8, 40
+#: Characters before the first, and in each of the texts that a reader of it comes for.
+FIRST, BURST = 40, 20
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, what may be answered to it, and how its readers behave."""
+
+    number: int
+    text: str
+    natural: Ending
+    #: press Stop once so many characters are there
+    stop_at: int | None = None
+    #: send the POST a second time although it was answered
+    twice: bool = False
+    readers: int = 1
+    #: seconds between a reader's request and the last text, for each of the web addresses
+    rendezvous: tuple[float, ...] = ()
+    #: the positions at which its text waits for one
+    reaches: tuple[int, ...] = ()
+
+    def answers(self) -> list[Answer]:
+        """What the first, second ... request at the provider is told."""
+        return [expected(self.text, call) for call in range(1, MAX_TRIES + 1)]
+
+    def hold(self, turn: int | str) -> str:
+        """The name of one of a rendezvous' holds."""
+        return f"question-{self.number}-{turn}"
+
+
+def rendezvous_of(generations: int) -> int:
+    """How many of a drill's questions are rendezvous: the first ones."""
+    return min(generations // RENDEZVOUS_EVERY, RENDEZVOUS_MOST)
+
+
+def question(seed: int, number: int, *, rendezvous: int, run: str) -> Question:
+    """The question with this number; `run` tells it from those of other runs."""
+    dice = random.Random(f"{seed} {number}")  # noqa: S311 - a drill has no secrets
+    tag = f"{run} {seed} question-{number}"
+    if number < rendezvous:
+        return _rendezvous(dice, number, tag)
+    last, natural, _ = dice.choices(ENDS, [weight for *_, weight in ENDS])[0]
+    steps = [*_silence(dice), *_thoughts(dice), *_said(dice), *_call(dice), *last]
+    return Question(
+        number,
+        script(*steps, tag=tag, crlf=dice.random() < 0.2, varies=True),
+        natural,
+        stop_at=dice.randrange(1, 600) if dice.random() < 0.06 else None,
+        twice=dice.random() < 0.1,
+        readers=dice.choice([1, 2, 2]),
+    )
+
+
+def _silence(dice: random.Random) -> list[Step]:
+    """Some models think before they say anything: what is killed then begins again."""
+    if dice.random() < 0.3:
+        return [dice.choice([slow_headers, pause])(dice.uniform(0.5, 6.0))]
+    return []
+
+
+def _thoughts(dice: random.Random) -> list[Step]:
+    if dice.random() < 0.25:
+        return [_hostile(dice, 400, kind="reasoning")]
+    return []
+
+
+def _said(dice: random.Random) -> list[Step]:
+    steps = []
+    for _ in range(dice.randint(1, 3)):
+        steps.append(_hostile(dice, 1200))
+        if dice.random() < 0.15:
+            steps.append(pause(dice.uniform(0.2, 2.0)))
+    return steps
+
+
+def _hostile(dice: random.Random, most: int, kind: str = "text") -> Step:
+    return hostile(
+        dice.randint(30, most),
+        kind=kind,
+        rate=dice.choice([150, 300, 300, 600, 2000]),
+        chunk=(1, dice.choice([8, 40])),
+        seed=dice.randrange(10**6),
+    )
+
+
+def _call(dice: random.Random) -> list[Step]:
+    if dice.random() < 0.08:
+        return [tool_call("call-1", "look_up", '{"what": "\u2028 data: \\n\\n"}')]
+    return []
+
+
+def _rendezvous(dice: random.Random, number: int, tag: str) -> Question:
+    """Readers arrive at the very moment when the last text does, and then there is silence.
+
+    Whoever reads first and subscribes afterwards misses it, and has nothing to notice it by.
+    """
+    moments = tuple(dice.uniform(-0.004, 0.008) for _ in range(2))
+    reaches = tuple(FIRST + turn * BURST for turn in range(len(moments) + 1))
+    plain = Question(number, "", ("DONE", None, "stop"), rendezvous=moments, reaches=reaches)
+    steps = [long(FIRST, seed=number)]
+    for turn in range(len(moments)):
+        steps += [hold(plain.hold(turn)), long(BURST, chunk=BURST, seed=dice.randrange(10**6))]
+    steps += [hold(plain.hold("end")), finish(), done()]
+    return replace(plain, text=script(*steps, tag=tag))
