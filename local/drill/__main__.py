@@ -48,7 +48,8 @@ def _again(options: argparse.Namespace) -> str:
     kinds = "all" if options.faults == list(KINDS) else ",".join(options.faults) or "none"
     return (
         f"{where} --generations {options.generations} --people {options.people}"
-        f" --workers {options.workers} --faults {kinds} --seed {options.seed}"
+        f" --rendezvous {options.rendezvous} --workers {options.workers} --faults {kinds}"
+        f" --seed {options.seed}"
     )
 
 
@@ -71,6 +72,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--seconds", type=float, default=600, help="the longest it may take (%(default)s)")
     add("--resume", type=Path, nargs="?", const=LEDGER, metavar="FILE",
         help="add up with earlier runs of this commit, kept in FILE (var/drill.json)")  # fmt: skip
+    add("--rendezvous", type=int,
+        help="with --local: readers who come as the last text does (an eighth)")  # fmt: skip
+    add("--first", action="store_true", help="with --local: stop at the first violation")
     add("--workers", type=int, default=4, help="with --local (%(default)s)")
     add("--timings", choices=TIMINGS, default="short",
         help="with --local: short leases, or the default ones (%(default)s)")  # fmt: skip
@@ -79,6 +83,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="with --against: a process to stop now and then, and to kill late")  # fmt: skip
     options = parser.parse_args(arguments)
     options.faults = _kinds(parser, options.faults)
+    if options.rendezvous is None:
+        options.rendezvous = min(options.generations // 8, 40)
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(10**6)
     return options

@@ -23,7 +23,7 @@ from local.drill.people import Task
 from local.drill.questions import question
 from local.drill.reading import Broken, Reading
 from local.drill.report import Run
-from local.processes import is_alive
+from local.processes import program_name
 from local.scripted import done, expected, finish, hostile, script
 from local.terminal import say
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> tuple[Run, str]:
     _check(url)
     begun = time.monotonic()
     task = Task([url], "", options.seed, uuid4().hex, options.generations, options.people,
-                rendezvous=False)  # fmt: skip
+                rendezvous=0)  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="outlive-drill-") as folder:
         people = People(task, Path(folder) / "people.jsonl")
         try:
@@ -99,7 +99,7 @@ def _watch(options: argparse.Namespace, people: People, begun: float) -> list[Ha
             for pid in [pid for pid, until in stopped.items() if now >= until]:
                 _signal(pid, signal.SIGCONT)
                 del stopped[pid]
-            pids = [pid for pid in options.pid if is_alive(pid) and pid not in stopped]
+            pids = [pid for pid in options.pid if program_name(pid) and pid not in stopped]
             if pids and now >= due:
                 due = now + dice.uniform(*PACE)
                 late = len(people.seen) > KILL_AT * options.generations

@@ -9,14 +9,15 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from local.drill.faults import KINDS, Doing, Field, Harm, Kind
-from local.drill.judge import Happened
+from local.drill.judge import Happened, wrong
 from local.drill.people import Seen, Task
+from local.drill.questions import Question
 from local.processes import Command, spawn
 from local.terminal import say
 
@@ -30,7 +31,7 @@ SETTLED: Final = 2.5
 PACE: Final = (0.2, 1.4)
 
 #: A round of the deck: worker deaths, with which Redis is left alone, then Redis' own. A tuple
-#: takes its next at every turn. So each kind comes within four rounds.
+#: takes its next at every turn.
 FIRST_HALF: Final[list[str | tuple[str, ...]]] = [
     *["worker-kill"] * 12,
     *["worker-freeze"] * 4,
@@ -45,14 +46,14 @@ SECOND_HALF: Final[list[str | tuple[str, ...]]] = [
     "redis-kill",
     ("redis-loss", "redis-flush", "redis-and-postgres-kill"),
     *[("redis-freeze", "redis-pause", "redis-full", "redis-connections")] * 2,
-    ("postgres-freeze", "postgres-connections", "postgres-lock", "postgres-readonly"),
+    "postgres-connections",
     ("worker-and-redis-loss", "task-loss", "task-loss"),
-    ("web-kill", "web-process-kill", "web-reload", "web-freeze"),
+    ("web-kill", "web-freeze"),
 ]
 
 
 def deck(dice: random.Random, wanted: Sequence[str]) -> Iterator[str]:
-    """Kinds of faults for ever, in rounds; only the wanted ones."""
+    """Kinds of faults for ever; only the wanted ones. Each of them once, then in rounds."""
     turns: dict[tuple[str, ...], int] = {}
 
     def drawn(one: str | tuple[str, ...]) -> str:
@@ -61,10 +62,19 @@ def deck(dice: random.Random, wanted: Sequence[str]) -> Iterator[str]:
         turns[one] = turns.get(one, -1) + 1
         return one[turns[one] % len(one)]
 
+    for half in (FIRST_HALF, SECOND_HALF):
+        names = [name for name in _kinds_of(half) if name in wanted]
+        yield from dice.sample(names, len(names))
     while wanted:
         for half in (FIRST_HALF, SECOND_HALF):
             names = [name for name in map(drawn, half) if name in wanted]
             yield from dice.sample(names, len(names))
+
+
+def _kinds_of(half: list[str | tuple[str, ...]]) -> list[str]:
+    """Each kind of a half, once."""
+    kinds = [name for one in half for name in ([one] if isinstance(one, str) else one)]
+    return list(dict.fromkeys(kinds))
 
 
 @dataclass
@@ -117,13 +127,22 @@ class Director:
     """One local drill."""
 
     def __init__(
-        self, field: Field, people: People, wanted: Sequence[str], generations: int, deadline: float
+        self,
+        field: Field,
+        people: People,
+        wanted: Sequence[str],
+        questions: Mapping[int, Question],
+        deadline: float,
+        *,
+        first: bool,
     ) -> None:
-        """`deadline`: monotonic seconds at which it ends, whatever is left."""
+        """`deadline`: monotonic seconds at which it ends, whatever is left; `first`: it ends at
+        the first violation that a reader saw."""
         self.field = field
         self.people = people
         self.wanted = wanted
-        self.generations = generations
+        self.questions = questions
+        self.first = first
         self.deadline = deadline
         self.dice = field.dice
         self.happened: list[Happened] = []
@@ -133,6 +152,7 @@ class Director:
         self._over: dict[str, float] = {}
         self._next: str | None = None
         self._due = 0.0
+        self._judged = 0
         self._looked = self._looked_at_deadlines = self._seen_well = 0.0
 
     @property
@@ -154,13 +174,20 @@ class Director:
             if time.monotonic() > self.deadline:
                 self.people.process.kill()
                 self.people.strange.append("the drill's time was over before its people were")
+            elif self.first and self._went_wrong():
+                self.people.process.kill()
         self.people.listen()
+
+    def _went_wrong(self) -> bool:
+        """Whether one of those who came back since the last time saw what must not be."""
+        new, self._judged = self.people.seen[self._judged :], len(self.people.seen)
+        return any(wrong(self.questions[one.number], one, self.happened) for one in new)
 
     # --- breaking
 
     def _break_something(self, cards: Iterator[str]) -> None:
         now = time.monotonic()
-        if now < self._due or len(self.people.seen) >= self.generations - 2:
+        if now < self._due or len(self.people.seen) >= len(self.questions) - 2:
             return
         if self._next is None:
             self._next = next(cards, None)
@@ -185,7 +212,7 @@ class Director:
         self._under_way.append(UnderWay(kind, doing, now + harm.seconds, happened))
 
     def _tell(self, one: Happened) -> None:
-        answered = f"{len(self.people.seen)}/{self.generations}"
+        answered = f"{len(self.people.seen)}/{len(self.questions)}"
         seconds = time.monotonic() - self.field.begun
         say(f"  {seconds:6.1f} s  {answered:>9}  {one.kind:<24} {one.what}")
 

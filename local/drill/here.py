@@ -15,9 +15,9 @@ from local.drill.director import Director, People
 from local.drill.eyes import Eyes
 from local.drill.faults import Field
 from local.drill.fleet import TIMINGS, Fleet
-from local.drill.judge import Verdict, judge
+from local.drill.judge import judge
 from local.drill.people import Task
-from local.drill.questions import Question, question, rendezvous_of
+from local.drill.questions import Question, question
 from local.drill.report import Run
 from local.processes import ROOT
 from local.terminal import say
@@ -58,7 +58,7 @@ def _drill(
         uuid4().hex,
         options.generations,
         options.people,
-        rendezvous=True,
+        options.rendezvous,
     )
     eyes = Eyes(fleet.postgres.url, fleet.lease)
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": fleet.redis.url}), 1.0))
@@ -67,13 +67,15 @@ def _drill(
         Field(fleet, eyes, queue, dice, begun),
         people,
         options.faults,
-        options.generations,
+        _questions(options, task),
         begun + options.seconds,
+        first=options.first,
     )
     try:
         director.run()
-        _settle(fleet, eyes, people)
-        return _judged(options, task, director, time.monotonic() - begun)
+        if not options.first:
+            _settle(fleet, eyes, people)
+        return _judged(options, director, time.monotonic() - begun)
     finally:
         people.process.kill()
         eyes.close()
@@ -90,15 +92,17 @@ def _settle(fleet: Fleet, eyes: Eyes, people: People) -> None:
         time.sleep(0.1)
 
 
-def _judged(options: argparse.Namespace, task: Task, director: Director, seconds: float) -> Run:
-    questions = _questions(options, task)
+def _judged(options: argparse.Namespace, director: Director, seconds: float) -> Run:
     calls = Counter(
         record.texts[-1] for record in director.field.fleet.provider.requests() if record.texts
     )
     people, eyes = director.people, director.field.eyes
-    verdict = judge(questions, people.seen, director.happened, eyes.rows(), calls)
+    rows = None if options.first else eyes.rows()
+    verdict = judge(director.questions, people.seen, director.happened, rows, calls)
     verdict.violations += director.late + people.strange
-    _all_were_asked(options, people, verdict)
+    missing = len(director.questions) - len(people.seen)
+    if missing and not options.first:
+        verdict.violations.append(f"{missing} questions have no story")
     run = Run(
         options.seed,
         report.commit(),
@@ -111,17 +115,10 @@ def _judged(options: argparse.Namespace, task: Task, director: Director, seconds
 
 
 def _questions(options: argparse.Namespace, task: Task) -> dict[int, Question]:
-    calm = rendezvous_of(options.generations)
     return {
-        number: question(options.seed, number, rendezvous=calm, run=task.run)
+        number: question(options.seed, number, rendezvous=options.rendezvous, run=task.run)
         for number in range(options.generations)
     }
-
-
-def _all_were_asked(options: argparse.Namespace, people: People, verdict: Verdict) -> None:
-    missing = options.generations - len(people.seen)
-    if missing:
-        verdict.violations.append(f"{missing} questions have no story")
 
 
 def _timings(name: str) -> str:

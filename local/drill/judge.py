@@ -63,6 +63,13 @@ def judge(
     return verdict
 
 
+def wrong(asked: Question, seen: Seen, happened: Sequence[Happened]) -> bool:
+    """Whether what the readers of one answer saw must not be, as far as is known now."""
+    verdict = Verdict()
+    _Story(asked, seen, happened, verdict).readers()
+    return bool(verdict.violations)
+
+
 class _Story:
     """One question, and what became of it."""
 
@@ -110,7 +117,7 @@ class _Story:
             return
         if seen.code == "worker_lost" and self._hits(DEADLY):
             return
-        told = f"{seen.status} {seen.code or ''} {seen.finish_reason or ''}".strip()
+        told = " ".join(filter(None, (seen.status, seen.code, seen.finish_reason)))
         self._complain(f"ended as {told}, and nothing that was done explains it")
 
     def _loss(self) -> None:

@@ -10,6 +10,7 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 import httpx2
 
-from local.drill.questions import Question, question, rendezvous_of
+from local.drill.questions import Question, question
 from local.drill.reading import Broken, Connection, Cut, Reading, proof
 from local.scripted import Control
 from shared.sse import Event
@@ -33,6 +34,8 @@ SILENT: Final = 6.0
 END_LATE: Final = 12.0
 #: Seconds in which the text of a rendezvous must be there: less than a look at what is silent.
 LATE: Final = 2.0
+#: So many rendezvous at a time, and seconds by which their moment is spread and corrected.
+CALM_PEOPLE, AIM_SPREAD, AIM_STEP = 4, 0.001, 0.0005
 #: Seconds that one answer may take from question to end.
 ANSWER_SECONDS: Final = 180.0
 #: What a reader does about it: a share of connections is cut behind so many bytes at most.
@@ -44,13 +47,14 @@ class Task:
     """What the people are told."""
 
     urls: list[str]
-    #: the scripted provider's address; empty where nobody can reach it
+    #: the scripted provider's address, where there are rendezvous
     provider: str
     seed: int
     run: str
     generations: int
     people: int
-    rendezvous: bool
+    #: how many of the questions are rendezvous: the first ones
+    rendezvous: int
 
 
 @dataclass
@@ -84,8 +88,11 @@ class Seen:
 class Person:
     """Asks one question and sees to its readers."""
 
-    def __init__(self, task: Task, asked: Question, http: httpx2.Client) -> None:
+    def __init__(
+        self, task: Task, asked: Question, http: httpx2.Client, aims: Mapping[str, "Aim"]
+    ) -> None:
         self.task = task
+        self.aims = aims
         self.question = asked
         self.http = http
         self.dice = random.Random(f"{task.seed} {asked.number} reader")  # noqa: S311
@@ -97,7 +104,7 @@ class Person:
         seen = self.seen
         try:
             self._ask()
-            if self.question.rendezvous:
+            if self.question.reaches:
                 self._rendezvous()
             self._read()
         except Broken as broken:
@@ -217,10 +224,10 @@ class Person:
     def _rendezvous(self) -> None:
         """At each web address a reader arrives in the moment of the last text."""
         control = Control(self.task.provider)
-        for turn, moment in enumerate(self.question.rendezvous):
+        for turn in range(len(self.question.reaches) - 1):
             control.wait_held(self.question.hold(turn))
             self._shown(self.question.reaches[turn])
-            self._arrive(control, turn, moment)
+            self._arrive(control, turn)
         control.release(self.question.hold("end"))
 
     def _shown(self, position: int) -> None:
@@ -232,24 +239,49 @@ class Person:
                 return
             time.sleep(0.01)
 
-    def _arrive(self, control: Control, turn: int, moment: float) -> None:
-        reading = Reading(self.seen.id, [self.task.urls[turn % len(self.task.urls)]], LATE)
+    def _arrive(self, control: Control, turn: int) -> None:
+        url = self.task.urls[turn % len(self.task.urls)]
+        reading = Reading(self.seen.id, [url], LATE)
         wanted = self.question.reaches[turn + 1]
+        moment = self.aims[url].draw(self.dice)
         release = threading.Thread(
             target=_later, args=(max(0.0, moment), control, self.question.hold(turn))
         )
         release.start()
         time.sleep(max(0.0, -moment))
-        arrived = time.monotonic()
+        arrived, frames = time.monotonic(), 0
         with suppress(Cut, OSError), reading.open() as connection:
             for event in connection.events():
                 reading.take(event)
+                frames += 1
                 if len(reading.text) >= wanted:
                     break
         release.join()
+        self.aims[url].learn(early=frames == 1)
         self.seen.rendezvous += 1
         if len(reading.text) < wanted or time.monotonic() - arrived > LATE:
             self._complain(f"a reader came as the last text did, and had none of it in {LATE} s")
+
+
+class Aim:
+    """When the last text should be let go so that it comes while a reader is being let in.
+
+    Text that came too early is in the reader's first frame, text that came too late in one of its
+    own. Between the two lies the moment in which it can fall through, so that is aimed at.
+    """
+
+    def __init__(self) -> None:
+        self._moment = 0.002
+        self._lock = threading.Lock()
+
+    def draw(self, dice: random.Random) -> float:
+        """Seconds from the reader's request to the text; below zero, from the text to it."""
+        return dice.gauss(self._moment, AIM_SPREAD)
+
+    def learn(self, *, early: bool) -> None:
+        """How it went."""
+        with self._lock:
+            self._moment += AIM_STEP if early else -AIM_STEP
 
 
 def _later(seconds: float, control: Control, name: str) -> None:
@@ -336,16 +368,20 @@ class Reader:
 def main() -> None:
     """Ask everything that the task says, the rendezvous first."""
     task = Task(**json.loads(sys.argv[1]))
-    calm = rendezvous_of(task.generations) if task.rendezvous else 0
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
     with httpx2.Client(timeout=REQUEST_SECONDS, limits=limits, trust_env=False) as http:
 
         def live(number: int) -> None:
-            asked = question(task.seed, number, rendezvous=calm, run=task.run)
-            say(asdict(Person(task, asked, http).live()))
+            asked = question(task.seed, number, rendezvous=task.rendezvous, run=task.run)
+            say(asdict(Person(task, asked, http, aims).live()))
 
-        for numbers in (range(calm), range(calm, task.generations)):
-            with ThreadPoolExecutor(task.people) as pool:
+        aims = {url: Aim() for url in task.urls}
+        calm = task.rendezvous
+        for numbers, people in (
+            (range(calm), CALM_PEOPLE),
+            (range(calm, task.generations), task.people),
+        ):
+            with ThreadPoolExecutor(people) as pool:
                 list(pool.map(live, numbers))
             say("calm is over")
 

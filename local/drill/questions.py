@@ -39,10 +39,8 @@ ENDS: Final[list[tuple[list[Step], Ending, int]]] = [
     ([malformed()], ("ERROR", "provider_malformed", None), 4),
 ]
 
-#: One question in so many is a rendezvous, and there are not more than so many.
-RENDEZVOUS_EVERY, RENDEZVOUS_MOST = 8, 40
-#: Characters before the first, and in each of the texts that a reader of it comes for.
-FIRST, BURST = 40, 20
+#: Characters of a rendezvous' text before its first hold and between two, and readers that come.
+FIRST, BURST, TURNS = 40, 20, 2
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,7 @@ class Question:
     #: send the POST a second time although it was answered
     twice: bool = False
     readers: int = 1
-    #: seconds between a reader's request and the last text, for each of the web addresses
-    rendezvous: tuple[float, ...] = ()
-    #: the positions at which its text waits for one
+    #: the positions at which the text of a rendezvous waits for a reader, and its end
     reaches: tuple[int, ...] = ()
 
     def answers(self) -> list[Answer]:
@@ -69,11 +65,6 @@ class Question:
     def hold(self, turn: int | str) -> str:
         """The name of one of a rendezvous' holds."""
         return f"question-{self.number}-{turn}"
-
-
-def rendezvous_of(generations: int) -> int:
-    """How many of a drill's questions are rendezvous: the first ones."""
-    return min(generations // RENDEZVOUS_EVERY, RENDEZVOUS_MOST)
 
 
 def question(seed: int, number: int, *, rendezvous: int, run: str) -> Question:
@@ -137,11 +128,10 @@ def _rendezvous(dice: random.Random, number: int, tag: str) -> Question:
 
     Whoever reads first and subscribes afterwards misses it, and has nothing to notice it by.
     """
-    moments = tuple(dice.uniform(-0.004, 0.008) for _ in range(2))
-    reaches = tuple(FIRST + turn * BURST for turn in range(len(moments) + 1))
-    plain = Question(number, "", ("DONE", None, "stop"), rendezvous=moments, reaches=reaches)
+    reaches = tuple(FIRST + turn * BURST for turn in range(TURNS + 1))
+    plain = Question(number, "", ("DONE", None, "stop"), reaches=reaches)
     steps = [long(FIRST, seed=number)]
-    for turn in range(len(moments)):
+    for turn in range(TURNS):
         steps += [hold(plain.hold(turn)), long(BURST, chunk=BURST, seed=dice.randrange(10**6))]
     steps += [hold(plain.hold("end")), finish(), done()]
     return replace(plain, text=script(*steps, tag=tag))
