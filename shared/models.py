@@ -109,6 +109,15 @@ messages = Table(
     Index("messages_open", "user_id", postgresql_where=_OPEN),
 )
 
+#: One row: since when Postgres has answered without a break. A crash empties it.
+uptime = Table(
+    "uptime",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=text("true")),
+    _moment("since", required=True),
+    prefixes=["UNLOGGED"],
+)
+
 pieces = Table(
     "pieces",
     metadata,

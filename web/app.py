@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     queue = Queue(make_app(settings, ENQUEUE_SECONDS))
     lease = settings.lease_seconds
     deadline = settings.queue_deadline_seconds
-    hub = Hub(db, livelog, Sweep(db, livelog, queue, lease=lease, queue_deadline=deadline), lease)
+    hub = Hub(db, livelog, Sweep(db, livelog, queue, lease=lease, queue_deadline=deadline))
     readers = Readers(
         hub,
         heartbeat=settings.sse_heartbeat_seconds,

@@ -1,6 +1,7 @@
 """What a local drill sees in Postgres, with a connection and words of its own."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,13 +16,9 @@ SELECT id, split_part(coalesce(owner, ''), ':', 2), saved_len FROM messages
 WHERE status = 'STREAMING'
 """
 
-# A sweep waits for one lease after a start of Postgres, because no owner could have renewed.
 _LATE = """
-SELECT id, status FROM messages
-WHERE (status = 'STREAMING' AND clock_timestamp() - make_interval(secs => %(late)s) >
-        greatest(least(lease_until, hard_deadline),
-            pg_postmaster_start_time() + make_interval(secs => %(lease)s)))
-    OR (status = 'SENDING' AND queue_deadline < clock_timestamp() - make_interval(secs => %(late)s))
+SELECT id, status FROM messages WHERE clock_timestamp() - make_interval(secs => %(late)s) >
+    least(lease_until, hard_deadline, queue_deadline)
 """
 
 _ROWS = """
@@ -51,6 +48,8 @@ class Eyes:
         self._url = url
         self._lease = lease
         self._connection: Any = None
+        #: since when Postgres has answered us, in monotonic seconds
+        self._since = 0.0
         self.looks = 0
 
     def open_rows(self) -> list[tuple[str, str, int]] | None:
@@ -59,8 +58,9 @@ class Eyes:
 
     def late(self) -> list[str] | None:
         """Rows that are open behind their deadline, as sentences."""
-        rows = self._ask(_LATE, late=LATE, lease=self._lease)
-        if rows is None:
+        rows = self._ask(_LATE, late=LATE)
+        # A sweep gives owners one lease to renew in, once Postgres is back.
+        if rows is None or time.monotonic() < self._since + self._lease + LATE:
             return None
         self.looks += 1
         return [f"{row[0]} is {row[1]} {LATE} s behind its deadline" for row in rows]
@@ -101,6 +101,7 @@ class Eyes:
             if self._connection is None:
                 self._connection = _connect(self._url)
                 self._connection.autocommit = True
+                self._since = time.monotonic()
             with self._connection.cursor() as cursor:
                 cursor.execute(sql, values)
                 return list(cursor.fetchall()) if cursor.description else []
