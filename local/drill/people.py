@@ -29,9 +29,9 @@ REQUEST_SECONDS: Final = 15.0
 ASKING_SECONDS: Final = 120.0
 #: Seconds without a byte after which a connection is dead; without news, the row is looked at.
 DEAD: Final = 10.0
-SILENT: Final = 6.0
-#: Seconds after an end is written in which a connected reader must have it, whatever is broken.
-END_LATE: Final = 12.0
+SILENT: Final = 3.0
+#: Seconds after we saw an end at which a connected reader must have it, whatever is broken.
+END_LATE: Final = 8.0
 #: Seconds in which the text of a rendezvous must be there: less than a look at what is silent.
 LATE: Final = 2.0
 #: So many rendezvous at a time, and seconds by which their moment is spread and corrected.
@@ -297,6 +297,8 @@ class Reader:
         self.dice = random.Random(f"{person.task.seed} {person.question.number} {number}")  # noqa: S311
         self.reading = Reading(person.seen.id, person.task.urls, DEAD)
         self.candidates = list(person.answers)
+        #: when a look said that it has ended, although this connection did not; monotonic seconds
+        self._ended: float | None = None
 
     def run(self) -> None:
         """Read to the end."""
@@ -337,13 +339,14 @@ class Reader:
         return 200
 
     def _follow(self, connection: Connection, cut_after: int | None) -> None:
-        news = opened = time.monotonic()
+        news = time.monotonic()
+        self._ended = None
         for data in connection.body(cut_after=cut_after):
             for event in connection.decoder.feed(data):
                 self._take(event)
                 news = time.monotonic()
             if time.monotonic() - news > SILENT:
-                self._end_is_not_late(time.monotonic() - opened)
+                self._end_is_not_late()
                 news = time.monotonic()
 
     def _take(self, event: Event) -> None:
@@ -358,11 +361,13 @@ class Reader:
         if stop_at is not None and len(self.reading.text) >= stop_at:
             self.person.stop()
 
-    def _end_is_not_late(self, connected: float) -> None:
-        message = self.person.look()
-        if message is None or message["status"] in OPEN or connected < END_LATE:
+    def _end_is_not_late(self) -> None:
+        message, now = self.person.look(), time.monotonic()
+        if message is None or message["status"] in OPEN:
             return
-        raise Broken("the answer has ended, and a connected reader was not told")
+        self._ended = self._ended or now
+        if now - self._ended > END_LATE:
+            raise Broken("the answer has ended, and a connected reader was not told")
 
 
 def main() -> None:
