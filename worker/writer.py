@@ -278,6 +278,8 @@ class Writer:
             return "deadline"
         if now - generation.renewed > STORAGE_PATIENCE:
             return "storage"
+        if generation.waits_for_storage:
+            return None
         patience = settings.stall_seconds if generation.first_text else settings.first_token_seconds
         return "provider_stalled" if now - generation.progress > patience else None
 
