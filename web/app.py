@@ -5,7 +5,7 @@ from psycogreen.gevent import patch_psycopg
 
 from shared import logs
 from shared.database import Database
-from shared.jobs import Queue, make_app
+from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.livelog import LiveLog
 from shared.settings import Settings
 from shared.sweep import Sweep
@@ -15,8 +15,6 @@ from web.faces import native, pages
 from web.hub import Hub
 from web.streaming import Readers
 
-#: Seconds that enqueueing may take; without it the sweep hands the question out.
-ENQUEUE_SECONDS = 1.5
 #: Bytes of a request's body.
 MAX_BODY = 4 << 20
 

@@ -22,7 +22,7 @@ from psycogreen.gevent import patch_psycopg
 from shared import logs
 from shared.database import Database
 from shared.errors import RedisDown, StorageDown
-from shared.jobs import Queue, make_app
+from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.livelog import STOP_CHANNEL, LiveLog
 from shared.settings import Settings
 from shared.sweep import Sweep
@@ -54,9 +54,11 @@ class Worker:
         self._sweep = Sweep(
             db,
             self._livelog,
-            Queue(app),
+            # A sweep must not wait as long as a worker waits for work.
+            Queue(make_app(settings, ENQUEUE_SECONDS)),
             lease=settings.lease_seconds,
             queue_deadline=settings.queue_deadline_seconds,
+            take=self.writer.take,
             observe=metrics.swept,
         )
 
