@@ -1,10 +1,9 @@
 """Web's entry: `create_app` reads top to bottom and is the whole wiring."""
 
 from flask import Flask
-from psycogreen.gevent import patch_psycopg
 
 from shared import logs
-from shared.database import Database
+from shared.database import Database, cooperate
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.livelog import LiveLog
 from shared.settings import Settings
@@ -23,7 +22,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """The app over the servers that the settings name; nothing connects before a request."""
     settings = settings or Settings.from_env()
     logs.configure()
-    patch_psycopg()  # a query must not hold up the other streams
+    cooperate()  # a query must not hold up the other streams
     db = Database(settings.database_url)
     livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
     queue = Queue(make_app(settings, ENQUEUE_SECONDS))

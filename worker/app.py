@@ -17,10 +17,9 @@ import structlog
 from celery import signals
 from kombu.utils import functional
 from prometheus_client import start_http_server
-from psycogreen.gevent import patch_psycopg
 
 from shared import logs
-from shared.database import Database
+from shared.database import Database, cooperate
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.livelog import STOP_CHANNEL, LiveLog
@@ -47,7 +46,7 @@ class Worker:
     """The greenlets of a worker process and what they share."""
 
     def __init__(self) -> None:
-        patch_psycopg()
+        cooperate()
         db = Database(settings.database_url)
         self._livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
         self.writer = Writer(settings, db, self._livelog, Provider(settings))

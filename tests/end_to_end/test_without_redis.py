@@ -107,7 +107,7 @@ def test_a_slow_redis_makes_text_slow_and_nothing_else(rig: Rig, nobody: None) -
                 for reading in readings:
                     client.shown(reading.message_id, 100)
                 with redis.Redis.from_url(rig.redis.url) as server:
-                    server.execute_command("CLIENT PAUSE", 1500, "ALL")  # type: ignore[no-untyped-call]
+                    server.execute_command("CLIENT PAUSE", 1500, "ALL")
                 for reading in readings:
                     begun = time.monotonic()
                     client.message(reading.message_id)
