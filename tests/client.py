@@ -6,8 +6,10 @@ protocol promises: each frame starts exactly where the reader stands.
 
 import hashlib
 import json
+import math
 import random
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -139,10 +141,12 @@ class Reading:
 
     def to_end(self, seconds: float = PATIENCE) -> Self:
         """Read on, coming back after every cut, until `end`."""
+        deadline = time.monotonic() + seconds
 
         def once() -> bool:
             try:
                 with self.open() as connection:
+                    connection.deadline = deadline  # heartbeats may come for ever
                     for event in connection.events():
                         self.take(event)
             except (Cut, OSError):
@@ -176,6 +180,8 @@ class Connection:
         )
         self._buffer = bytearray()
         self.decoder = Decoder()
+        #: when it is given up, if it goes on for so long
+        self.deadline = math.inf
         try:
             self.status, self.headers = self._head()
         except BaseException:
@@ -237,7 +243,7 @@ class Connection:
 
     def _more(self) -> None:
         data = self.socket.recv(65536)
-        if not data:
+        if not data or time.monotonic() > self.deadline:
             raise Cut
         self._buffer += data
 

@@ -94,9 +94,10 @@ class Saver:
     def _due_at(self, generation: Generation) -> float:
         if generation.unsaved >= self._chars:
             return 0.0
-        if generation.unsaved_since is not None:
-            return generation.unsaved_since + self._seconds
-        return generation.renewed + self._heartbeat
+        renewal = generation.renewed + self._heartbeat
+        if generation.unsaved_since is None:
+            return renewal
+        return min(generation.unsaved_since + self._seconds, renewal)
 
     def _round(self, due: Sequence[Generation]) -> None:
         self._under_way = frozenset(due)
