@@ -71,6 +71,7 @@ def _start(postgres: Postgres) -> None:
     eventually(ready)
 
 
+@pytest.mark.failure(13)
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 def test_ten_answers_survive_a_restart_of_postgres(fragile: Fragile, how: str) -> None:
     rig, client = fragile.rig, fragile.client
@@ -162,6 +163,7 @@ def _ahead(rig: Rig, question: str) -> int:
     return only_request(rig, question).characters
 
 
+@pytest.mark.failure(14)
 def test_connections_that_are_cut_again_and_again_lose_nothing(fragile: Fragile) -> None:
     rig, client = fragile.rig, fragile.client
     questions = _questions(rate=400)
@@ -180,6 +182,7 @@ def test_connections_that_are_cut_again_and_again_lose_nothing(fragile: Fragile)
     assert _unfinished(rig) == 0
 
 
+@pytest.mark.failure(15)
 def test_a_locked_row_delays_nobody_but_its_own_message(fragile: Fragile) -> None:
     rig, client = fragile.rig, fragile.client
     questions = _questions(rate=600)
