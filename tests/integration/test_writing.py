@@ -95,6 +95,22 @@ def test_a_claim_of_unknown_outcome_is_given_back_and_the_question_is_answered(
     assert ending.status == Status.DONE
 
 
+@pytest.mark.failure(31)
+def test_an_answer_that_is_longer_than_allowed_is_done_for_its_length(
+    rig: Rig, ground: Ground
+) -> None:
+    answer = ground.ask().answer
+
+    ending = _writer(rig, ground, answer_chars=10).write(answer.id)
+
+    assert ending is not None
+    assert (ending.status, ending.finish_reason) == (Status.DONE, "length")
+    whole = scripted.expected("Why?").text
+    found = messages.load(ground.db, answer.id, answer.user_id)
+    assert (found.body.content, found.length) == (whole[:10], 10)
+    assert len(whole) > 10
+
+
 # --- without a queue -----------------------------------------------------------------------------
 
 
