@@ -18,8 +18,10 @@ from shared.settings import Settings
 TASK: Final = "outlive.generate"
 QUEUE: Final = "outlive"
 
-logger = logging.getLogger(__name__)
+#: Seconds that enqueueing may take; without it the sweep hands the question out.
+ENQUEUE_SECONDS: Final = 1.5
 
+logger = logging.getLogger(__name__)
 
 #: Seconds between tries to reach Redis again: at first, more for each, at most.
 COME_BACK: Final = (0.5, 0.5, 2.0)

@@ -31,7 +31,7 @@ NEVER = "never"
 def hire(rig: Rig, **env: str) -> Worker:
     """A worker on its way: `.wait()` until it takes work. The caller ends it."""
     around = Surroundings(rig.home, rig.env(**env))
-    return Worker("worker", rig.procfile["worker"], around).start()
+    return Worker("worker", rig.words("worker", env), around).start()
 
 
 @contextmanager

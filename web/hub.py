@@ -139,8 +139,11 @@ class Hub:
         followed.rereading = False
 
     def _read(self, followed: Followed) -> bool:
+        # Redis is not asked while it is known to be away, for it would cost seconds. When it is
+        # back, everything is subscribed to anew, and read.
+        livelog = self._livelog if self._subscription is not None else None
         try:
-            return followed.read(self._db, self._livelog)
+            return followed.read(self._db, livelog)
         except StorageDown:
             return False
         except NotFound:  # purged: there is nothing to be read any more

@@ -235,16 +235,22 @@ def _rejected(sentence: str | None) -> GenerationFailed:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The Retry-After header in seconds: a number, or a date (RFC 9110, 10.2.3)."""
+    """The Retry-After header in seconds: a number, or a date (RFC 9110, 10.2.3).
+
+    A date is the provider's, so it counts from the provider's own clock, if that is told.
+    """
     value = headers.get("retry-after", "").strip()
     try:
         return max(0.0, float(value))
     except ValueError:
         pass
+    moment, now = _moment(value), _moment(headers.get("date", ""))
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()) if moment else None
+
+
+def _moment(date: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(date)
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -87,6 +87,24 @@ class Writer:
         finally:
             self._busy -= 1
 
+    def take(self, message_id: uuid.UUID) -> bool:
+        """Write a message that the queue cannot carry, beside this; False if no place is free."""
+        if self.draining or self._busy >= self._settings.worker_concurrency:
+            return False
+        self._busy += 1  # now: the greenlet begins later, and the next one asks at once
+        gevent.spawn(self._write_taken, message_id)
+        return True
+
+    def _write_taken(self, message_id: uuid.UUID) -> None:
+        try:
+            self._write(message_id)
+        except StorageDown as error:
+            log.warning("take.waits", message_id=str(message_id), code=error.code)
+        except Exception:
+            log.exception("take.bug", message_id=str(message_id))
+        finally:
+            self._busy -= 1
+
     def _write(self, message_id: uuid.UUID) -> Ending | None:
         claim = self._claim(message_id)
         if claim is None:
@@ -278,6 +296,8 @@ class Writer:
             return "deadline"
         if now - generation.renewed > STORAGE_PATIENCE:
             return "storage"
+        if generation.waits_for_storage:
+            return None
         patience = settings.stall_seconds if generation.first_text else settings.first_token_seconds
         return "provider_stalled" if now - generation.progress > patience else None
 

@@ -7,8 +7,10 @@ of Server-Sent Events, whose own tests are elsewhere.
 
 import hashlib
 import json
+import math
 import random
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -80,10 +82,12 @@ class Reading:
 
     def to_end(self, seconds: float = PATIENCE) -> Self:
         """Read on, coming back after every cut, until `end`."""
+        deadline = time.monotonic() + seconds
 
         def once() -> bool:
             try:
                 with self.open() as connection:
+                    connection.deadline = deadline  # heartbeats may come for ever
                     for event in connection.events():
                         self.take(event)
             except (Cut, OSError):
@@ -120,6 +124,8 @@ class Connection:
         header = f"Last-Event-ID: {last_id}\r\n" if last_id is not None else ""
         self._buffer = bytearray()
         self.decoder = Decoder()
+        #: when it is given up, if it goes on for so long
+        self.deadline = math.inf
         try:
             self.socket.sendall(
                 f"GET /api/messages/{message_id}/stream{query} HTTP/1.1\r\nHost: {where.netloc}\r\n"
@@ -186,6 +192,6 @@ class Connection:
 
     def _more(self) -> None:
         data = self.socket.recv(65536)
-        if not data:
+        if not data or time.monotonic() > self.deadline:
             raise Cut
         self._buffer += data

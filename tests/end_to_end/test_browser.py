@@ -15,8 +15,9 @@ from playwright.sync_api import Browser, expect
 from local import scripted
 from local.programs import Web, Worker
 from tests.client import Client
-from tests.end_to_end.browser import Person, Road, Tab, text_of
+from tests.end_to_end.browser import Person, Tab, text_of
 from tests.rig import Rig
+from tests.road import Road
 
 pytestmark = pytest.mark.usefixtures("worker")
 

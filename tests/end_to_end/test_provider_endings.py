@@ -321,6 +321,7 @@ def asked(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
         }
 
 
+@pytest.mark.failure(18, 19, 21, 22, 23, 33, 34, 35)
 @pytest.mark.parametrize("one", ENDINGS, ids=lambda one: one.name)
 def test_a_provider_that(rig: Rig, client: Client, asked: Asked, one: Ending) -> None:
     answer = asked[one.name]
@@ -371,6 +372,7 @@ def test_usage_after_the_reason_is_waited_for_two_seconds(
     assert 1.8 < record.quiet < 4
 
 
+@pytest.mark.failure(21)
 def test_a_frame_that_is_cut_anywhere_is_no_text_and_no_end(client: Client, worker: Worker) -> None:
     places = [0, 1, 5, 6, *range(7, 595, 49), 595, 597, 598, 599, scripted.FRAME_BYTES]
     answers = {
@@ -432,6 +434,7 @@ def impatient(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
     return answers
 
 
+@pytest.mark.failure(20)
 @pytest.mark.parametrize("name", LIMITS)
 def test_patience_has_an_end(rig: Rig, client: Client, impatient: Asked, name: str) -> None:
     steps, text, error, seconds = LIMITS[name]
@@ -492,6 +495,7 @@ def test_stream_options_are_left_out_for_a_provider_that_refuses_them(
     assert options == [{"include_usage": True}, None, None]  # and it is not asked again
 
 
+@pytest.mark.failure(18)
 def test_a_provider_that_stays_away_is_given_up_when_the_budget_is_spent(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -422,6 +422,7 @@ def test_any_byte_may_be_wrong() -> None:
             assert_honest(broken, [broken])
 
 
+@pytest.mark.failure(22)
 @thorough(80)
 @given(st.integers(0, 1 << 32))
 def test_any_number_of_things_may_be_wrong(seed: int) -> None:
