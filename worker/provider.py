@@ -158,9 +158,8 @@ def _read(response: _Response, reply: Reply) -> None:
     slice_end = time.monotonic() + SLICE
     try:
         for chunk in response.chunks():
-            for event in decoder.feed(chunk):
-                if not reply.done:
-                    reply.take(event)
+            if not reply.done:  # behind [DONE] nothing counts, not even what is no UTF-8
+                _feed(decoder, chunk, reply)
             patience.look(reply)
             if time.monotonic() > slice_end:
                 gevent.sleep(0)
@@ -170,6 +169,13 @@ def _read(response: _Response, reply: Reply) -> None:
             raise
     finally:
         patience.close()
+
+
+def _feed(decoder: Decoder, chunk: bytes, reply: Reply) -> None:
+    for event in decoder.feed(chunk):
+        reply.take(event)
+        if reply.done:
+            return
 
 
 class _Patience:
