@@ -5,6 +5,7 @@ The same streams go through the whole service in tests/end_to_end/test_mutated_s
 
 import json
 import random
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -19,11 +20,14 @@ from local.scripted import mutations, parse_script
 from local.scripted.mutations import CLOSES, Stream
 from shared.body import Body
 from shared.errors import GenerationFailed
+from shared.owning import Claim
 from tests.oracle import Verdict, verdict
 from tests.strategies import cut, thorough
+from worker.generation import Generation, TooLong
 from worker.provider import Provider, Request
 
 STREAMS = 10_000
+REQUEST = Request("scripted", [], {})
 seeds = st.integers(0, 1 << 48)
 
 
@@ -32,6 +36,7 @@ class Played(Provider):
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._limit = 4_000_000
 
     def _open(self, request: Request) -> Any:
         self.chunks = self._arriving
@@ -51,7 +56,7 @@ def read(stream: Stream) -> Verdict:
     body, right = Body(), verdict(stream)
     status, code, reason, usage = "DONE", None, None, None
     try:
-        reply = Played(stream).stream(Request("scripted", [], {}), body.write)
+        reply = Played(stream).stream(REQUEST, body.write)
     except GenerationFailed as failure:
         status, code, usage = "ERROR", failure.code, right.usage  # counted by the writer
     else:
@@ -115,6 +120,40 @@ def test_behind_done_nothing_counts() -> None:
     for rest in (b"\xff\n", b"x" * 1_100_000, b"data: {\n\n", b'data: {"error": 1}\n\n'):
         found = read(Stream((good + rest, rest), "reset"))
         assert (found.status, found.finish_reason, found.body) == ("DONE", "stop", "All.")
+
+
+FRAMES = [{"content": "A"}, {"tool_calls": [{"index": 0, "function": {"arguments": "x" * 99}}]}]
+TALK = "".join(f"data: {json.dumps({'choices': [{'delta': one}]})}\n\n" for one in FRAMES).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "close", "code"),
+    [
+        (TALK, "whole", "provider_cut"),
+        (TALK, "reset", "provider_cut"),
+        (TALK + b"data: {\n\n", "whole", "provider_malformed"),
+        (TALK + b'data: {"error": 1}\n\n', "whole", "provider_error"),
+    ],
+)
+def test_a_rest_that_has_no_room_does_not_make_a_failure_a_success(
+    data: bytes, close: mutations.Close, code: str
+) -> None:
+    claim = Claim(uuid.uuid4(), 1, "scripted", {}, 0.0)
+    generation = Generation(claim, limit=50, grown=lambda _: None)
+
+    with pytest.raises(GenerationFailed) as failure:
+        Played(Stream((data,), close)).stream(REQUEST, generation.write)
+
+    assert failure.value.code == code
+    assert generation.body.content == "A" + "x" * 49
+
+
+def test_an_answer_that_ends_well_but_has_no_room_is_too_long() -> None:
+    claim = Claim(uuid.uuid4(), 1, "scripted", {}, 0.0)
+    generation = Generation(claim, limit=50, grown=lambda _: None)
+
+    with pytest.raises(TooLong):
+        Played(Stream((TALK + b"data: [DONE]\n\n",), "whole")).stream(REQUEST, generation.write)
 
 
 # --- the oracle itself: what it says is written down here, not computed ---------------------------
