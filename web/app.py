@@ -4,7 +4,7 @@ from flask import Flask
 from psycogreen.gevent import patch_psycopg
 
 from shared import logs
-from shared.database import Database
+from shared.database import Database, schema_head
 from shared.jobs import Queue, make_app
 from shared.livelog import LiveLog
 from shared.settings import Settings
@@ -26,6 +26,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_env()
     logs.configure()
     patch_psycopg()  # a query must not hold up the other streams
+    schema_head()  # before anybody reads: looking it up takes a moment in which no stream moves
     db = Database(settings.database_url)
     livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
     queue = Queue(make_app(settings, ENQUEUE_SECONDS))
