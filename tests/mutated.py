@@ -169,10 +169,10 @@ class _Run:
 
     def _read(self, answer: str, seed: int) -> None:
         """The frames, their proof and a GET say one thing, and none of it is a traceback."""
-        with Client(self._url) as client:
-            reading = client.read(answer).to_end(GIVEN_UP)
-            message = client.message(answer)
         try:
+            with Client(self._url) as client:
+                reading = client.read(answer).to_end(GIVEN_UP)
+                message = client.message(answer)
             told(reading, message)
             assert "Traceback" not in json.dumps([message, reading.end])
         except AssertionError as error:
