@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from psycogreen.gevent import gevent_wait_callback
 from psycopg2 import extensions
 from sqlalchemy import Connection, CursorResult, Engine, create_engine, text
@@ -31,7 +29,12 @@ CONNECT_SECONDS = 3
 ANSWER_SECONDS = 25
 
 #: Milliseconds that a lock, and any one statement, may take; a dead peer is noticed in seconds.
-_OPTIONS = "-c lock_timeout=2000 -c statement_timeout=20000 -c timezone=UTC"
+#: Between two statements nobody needs longer than Redis may take: a process that is stopped there
+#: must not hold its rows for as long as it sleeps.
+_OPTIONS = (
+    "-c lock_timeout=2000 -c statement_timeout=20000 -c idle_in_transaction_session_timeout=5000"
+    " -c timezone=UTC"
+)
 _CONNECT = {
     "connect_timeout": CONNECT_SECONDS,
     "options": _OPTIONS,
@@ -80,6 +83,10 @@ def run(connection: Connection, sql: str, **parameters: Any) -> CursorResult[Any
 @cache
 def schema_head() -> str | None:
     """The newest migration of this code."""
+    # A worker never asks, and would start a tenth later if it had to load Alembic.
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return ScriptDirectory.from_config(config).get_current_head()

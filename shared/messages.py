@@ -118,12 +118,10 @@ class Ending:
     error_message: str | None = None
 
     @classmethod
-    def error(
-        cls, code: str, message: str | None = None, usage: Mapping[str, Any] | None = None
-    ) -> "Ending":
+    def error(cls, code: str, message: str | None = None) -> "Ending":
         """An ERROR with one of the codes of MESSAGE_ERRORS."""
         sentence, _ = MESSAGE_ERRORS[code]
-        return cls(Status.ERROR, None, usage, code, message or sentence)
+        return cls(Status.ERROR, None, None, code, message or sentence)
 
 
 # Length and hash are computed here, from what is really saved, and copied everywhere else.

@@ -55,8 +55,9 @@ def children(pid: int) -> set[int]:
 class Rig:
     """Servers of our own, and the processes of the service on them."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, durable: bool = False) -> None:
         self.home = home
+        self.durable = durable
         self._stack = ExitStack()
         (home / "log").mkdir(parents=True)
         (home / "run").mkdir()
@@ -67,7 +68,7 @@ class Rig:
         enter = self._stack.enter_context
         log = self.home / "log"
         postgres, redis = self.home / "postgres", self.home / "redis"
-        self.postgres = enter(Postgres(postgres, log=log / "postgres.log", durable=False))
+        self.postgres = enter(Postgres(postgres, log=log / "postgres.log", durable=self.durable))
         self.redis = enter(Redis(redis, log=log / "redis.log"))
         self.scripted: Scripted = enter(start_scripted())
         self.db = Database(

@@ -3,7 +3,7 @@
 from flask import Flask
 
 from shared import logs
-from shared.database import Database, cooperate
+from shared.database import Database, cooperate, schema_head
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.livelog import LiveLog
 from shared.settings import Settings
@@ -23,6 +23,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_env()
     logs.configure()
     cooperate()  # a query must not hold up the other streams
+    schema_head()  # before anybody reads: looking it up takes a moment in which no stream moves
     db = Database(settings.database_url)
     livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
     queue = Queue(make_app(settings, ENQUEUE_SECONDS))

@@ -8,7 +8,7 @@ prompt or the key): it is told by status and code, in our own sentences.
 import random
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +23,7 @@ from shared.errors import GenerationFailed
 from shared.settings import Settings
 from shared.sse import Decoder, LineTooLong
 from worker import metrics
+from worker.generation import TooLong
 from worker.prompt import Turn
 from worker.reply import Reply, Write
 
@@ -75,6 +76,7 @@ class Provider:
             timeout=timeout,
             http_client=openai.DefaultHttpxClient(limits=limits, timeout=timeout),
         )
+        self._limit = settings.answer_chars
         self._asks_usage = True
 
     def stream(self, request: Request, write: Write) -> Reply:
@@ -84,19 +86,15 @@ class Provider:
         calls interrupts it when it is too slow.
         """
         with self._open(request) as response:
-            reply = Reply(write)
+            reply = Reply(write, self._limit)
             try:
                 _read(response, reply)
-            except (UnicodeDecodeError, LineTooLong, httpx2.DecodingError):
-                raise GenerationFailed("provider_malformed") from None
-            except httpx2.TransportError:
-                if not reply.ended:
-                    raise GenerationFailed("provider_cut") from None
-            finally:
-                reply.close()
-        if not reply.ended:
-            raise GenerationFailed("provider_cut")
-        return reply
+            except BaseException:
+                with suppress(TooLong):  # how it ends is known, whether its rest has room or not
+                    reply.close()
+                raise
+            reply.close()
+            return reply
 
     def _open(self, request: Request) -> "_Response":
         """Ask until the provider begins to answer: it may be busy, or not there for a moment."""
@@ -152,15 +150,26 @@ class _Response(AbstractContextManager["_Response"]):
 
 
 def _read(response: _Response, reply: Reply) -> None:
-    """Feed the reply until the body's end, or until all that can still come is late."""
+    """Feed the reply until the provider's explicit end; GenerationFailed for every other one."""
+    try:
+        _read_on(response, reply)
+    except (UnicodeDecodeError, LineTooLong, httpx2.DecodingError):
+        raise GenerationFailed("provider_malformed") from None
+    except httpx2.TransportError:
+        pass  # a cut, unless it came after the end
+    if not reply.ended:
+        raise GenerationFailed("provider_cut")
+
+
+def _read_on(response: _Response, reply: Reply) -> None:
+    """Until the body's end, or until all that can still come is late."""
     decoder = Decoder(limit=LINE_LIMIT)
     patience = _Patience()
     slice_end = time.monotonic() + SLICE
     try:
         for chunk in response.chunks():
-            for event in decoder.feed(chunk):
-                if not reply.done:
-                    reply.take(event)
+            if not reply.done:  # behind [DONE] nothing counts, not even what is no UTF-8
+                _feed(decoder, chunk, reply)
             patience.look(reply)
             if time.monotonic() > slice_end:
                 gevent.sleep(0)
@@ -170,6 +179,13 @@ def _read(response: _Response, reply: Reply) -> None:
             raise
     finally:
         patience.close()
+
+
+def _feed(decoder: Decoder, chunk: bytes, reply: Reply) -> None:
+    for event in decoder.feed(chunk):
+        reply.take(event)
+        if reply.done:
+            return
 
 
 class _Patience:

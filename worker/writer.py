@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 import gevent
@@ -150,7 +151,7 @@ class Writer:
         except TooLong:
             return Interrupted(Ending(Status.DONE, "length", _estimate(generation)))
         except GenerationFailed as failure:
-            return Interrupted(Ending.error(failure.code, failure.message, _estimate(generation)))
+            return Interrupted(Ending.error(failure.code, failure.message))
         except gevent.GreenletExit:  # somebody terminated the task
             return Interrupted(Ending.error("worker_shutdown"), release=True)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a message open
@@ -177,8 +178,8 @@ class Writer:
         if ending is None:
             self._tell(generation, None)
             return None
-        if ending.status == Status.CANCELLED and ending.usage is None:
-            ending = Ending(ending.status, usage=_estimate(generation))
+        if ending.status != Status.DONE:  # not before: the reply writes its rest when it closes
+            ending = replace(ending, usage=_estimate(generation))
         if (
             end.release
             and not generation.body.length
@@ -273,7 +274,7 @@ class Writer:
         while self._busy:
             if time.monotonic() >= self._drained_at:
                 for generation in list(self._running.values()):
-                    ending = Ending.error("worker_shutdown", usage=_estimate(generation))
+                    ending = Ending.error("worker_shutdown")
                     generation.interrupt(Interrupted(ending, release=True))
             gevent.sleep(DRAIN_PAUSE)
 
@@ -285,8 +286,7 @@ class Writer:
             for generation in list(self._running.values()):
                 code = self._too_long(generation, now)
                 if code:
-                    usage = _estimate(generation)
-                    generation.interrupt(Interrupted(Ending.error(code, usage=usage)))
+                    generation.interrupt(Interrupted(Ending.error(code)))
 
     def _too_long(self, generation: Generation, now: float) -> str | None:
         settings = self._settings

@@ -39,7 +39,7 @@ PLAIN_CHARACTERS = 600
 PLAIN_RATE = 300.0  #: characters a second
 
 #: a reader that is told one of these is told nothing more
-FINAL = {"done", "end", "cut", "malformed", "half_utf8", "big_line", "error_object"}
+FINAL = {"done", "end", "cut", "malformed", "half_utf8", "big_line", "error_object", "mutated"}
 
 
 @dataclass(frozen=True)

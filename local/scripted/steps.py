@@ -217,6 +217,12 @@ def error_object(error: Any = None) -> Step:
     return {"error": usual if error is None else error}
 
 
+@_step
+def mutated(seed: int) -> Step:
+    """The whole reply, broken: the stream of this number (see mutations.py)."""
+    return {"seed": seed}
+
+
 # --- answers other than 200: these come before the first of the others ---------------------------
 
 

@@ -262,7 +262,7 @@ def test_under_outlive_up_a_worker_and_postgres_may_go_together(up: Up) -> None:
 
         # then: it was not the last one
         _worker_lost(client, one)
-        assert "1 ended" in log.read_text()
+        eventually(lambda: "1 ended" in log.read_text())  # it says so once it has told the readers
 
 
 @pytest.mark.failure(4)

@@ -252,6 +252,8 @@ ENDINGS = [
     bad("an error as a string", error_object("overloaded"), error=ERROR),
     bad("a nested error object", error_object({"error": {"message": "deep"}}), error=ERROR),
     bad("event: error", raw(b'event: error\ndata: {"message": "overloaded"}\n\n'), error=ERROR),
+    Ending("nonsense behind [DONE]", (say("All."), done(), half_utf8()), "All."),
+    bad("nonsense behind the reason", finish(), half_utf8(), error=MALFORMED),
     bad("an error instead of an end", error_object(), *WELL, error=ERROR),
     Ending("a cut before any text", (cut(at=0),), "", CUT, None),
     Ending(
@@ -399,6 +401,7 @@ LIMITS: dict[str, tuple[tuple[Step, ...], str, tuple[str, str] | None, float]] =
     "only empty packets": ((empty(100, every=0.1),), "", STALLED, FIRST),
     "silence after text": ((say(HALF), hold(NEVER)), HALF, STALLED, STALL),
     "comments after text": ((say(HALF), comment(100, every=0.1)), HALF, STALLED, STALL),
+    "silence in a tool call": ((tool_call("c", "f", '{"a": 1'), hold(NEVER)), "", STALLED, STALL),
     "empty packets after text": ((say(HALF), empty(100, every=0.1)), HALF, STALLED, STALL),
     "slow, but never silent": (
         (say("0123456789", chunk=1, rate=5), finish(), done()),
@@ -449,6 +452,7 @@ def test_patience_has_an_end(rig: Rig, client: Client, impatient: Asked, name: s
         assert len(message["text"]) > 200
     else:
         assert message["text"] == text
+    assert message["usage"] == (_estimated(reading.text) if code else None)
     [record] = rig.scripted.wait_requests(1, contains=f'"tag":"{name}"', ended=True)
     assert record.closed_at is not None
     assert seconds - 0.3 < record.closed_at - record.came_at < allowed(seconds + 2)

@@ -162,7 +162,7 @@ def test_a_killed_part_is_back_within_two_seconds_at_the_same_address(
         assert took < allowed(2)
         assert up.state()[part].get("url") == address
         if address:
-            eventually(lambda: serves(address), 10)
+            eventually(lambda: serves(address), allowed(10))
     assert urllib.request.urlopen(f"{up.state()['web']['url']}/healthz", timeout=20).status == 200
 
 
