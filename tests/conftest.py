@@ -19,6 +19,7 @@ for name in list(os.environ):
 
 #: Files that take minutes come first: one that is left for the end keeps only one process busy.
 LONG = (
+    "test_drill",
     "test_deploys",
     "test_lost_workers",
     "test_up",

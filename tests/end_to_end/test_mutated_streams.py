@@ -6,6 +6,8 @@ worker reads them (tests/unit/test_mutations.py), and so many of them take the w
 
 import random
 
+import pytest
+
 from local.programs import Web
 from tests import mutated
 from tests.rig import Rig
@@ -14,6 +16,7 @@ from tests.stories import ending, hire
 STREAMS = 1_000
 
 
+@pytest.mark.failure(22)
 def test_a_thousand_mutated_streams_leave_nothing_stuck_and_nothing_falsely_done(
     rig: Rig, nobody: None, web: Web
 ) -> None:

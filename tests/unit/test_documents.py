@@ -8,6 +8,7 @@ from typing import TypeGuard
 
 import pytest
 
+from local.drill.faults import KINDS
 from local.processes import ROOT
 from shared import errors
 from shared.errors import MESSAGE_ERRORS, OutliveError
@@ -204,9 +205,18 @@ def test_every_failure_has_a_proof_and_every_proof_is_told() -> None:
 
     assert list(told) == list(range(1, FAILURES + 1))
     assert all(told.values())
-    # What is proven by a fault of the drill is not looked for here.
     tests = {row: {name for name in names if "drill:" not in name} for row, names in told.items()}
-    assert {row: names for row, names in tests.items() if names} == marked
+    assert tests == marked
+    faults = {name.removeprefix("drill:") for names in told.values() for name in names} - {
+        name for names in tests.values() for name in names
+    }
+    assert faults == set(KINDS)
+
+
+def test_every_fault_of_the_drill_is_explained() -> None:
+    written = {name for cell, *_ in _table("drill.md", "fault") for name in cell.split("` · `")}
+
+    assert written == set(KINDS)
 
 
 def _failures() -> Iterator[tuple[str, int]]:
