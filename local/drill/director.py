@@ -134,6 +134,7 @@ class Director:
         questions: Mapping[int, Question],
         deadline: float,
         *,
+        seed: int,
         first: bool,
     ) -> None:
         """`deadline`: monotonic seconds at which it ends, whatever is left; `first`: it ends at
@@ -144,7 +145,8 @@ class Director:
         self.questions = questions
         self.first = first
         self.deadline = deadline
-        self.dice = field.dice
+        # Of its own: what others draw depends on what happens, and the deck must not.
+        self.dice = random.Random(f"{seed} deck")  # noqa: S311 - a drill has no secrets
         self.happened: list[Happened] = []
         #: rows that were open behind their deadline, and looks at them
         self.late: list[str] = []
@@ -154,11 +156,6 @@ class Director:
         self._due = 0.0
         self._judged = 0
         self._looked = self._looked_at_deadlines = self._seen_well = 0.0
-
-    @property
-    def kinds_left(self) -> set[str]:
-        """Kinds that were not done yet."""
-        return set(self.wanted) - {one.kind for one in self.happened}
 
     def run(self) -> None:
         """Until the people have gone and nothing is broken any more."""
@@ -194,8 +191,7 @@ class Director:
         if self._next is None or not self._may(KINDS[self._next]):
             return
         kind, self._next = KINDS[self._next], None
-        self._due = now + self.dice.uniform(*PACE)
-        self.field.fleet.watched = self.field.fleet.lease < 10 and self.dice.random() < 0.3
+        self._due = now + self.field.dice.uniform(*PACE)
         self._look_now()
         running = bool(self.field.open)
         doing = kind.do(self.field)

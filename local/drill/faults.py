@@ -101,7 +101,7 @@ def _writing(field: Field, worker: Worker) -> str:
 
 @_kind("worker")
 def worker_kill(field: Field) -> Doing:
-    """kill -9. Half of the time somebody saw it and names it to a sweep."""
+    """kill -9. Now and then somebody saw it and names it to a sweep."""
     worker = field.worker()
     if worker is not None:
         harm = Harm(_writing(field, worker), 0.0, field.writes(worker))

@@ -37,6 +37,8 @@ SHORT: Mapping[str, str] = {
 DEFAULT: Mapping[str, str] = {"OUTLIVE_SSE_HEARTBEAT_SECONDS": "2"}
 TIMINGS = {"short": SHORT, "default": DEFAULT}
 LEASE = {"short": 4.0, "default": 15.0}
+#: The share of dead workers that somebody saw die, and named to a sweep as `outlive up` does.
+SEEN = {"short": 0.3, "default": 0.0}
 
 
 class Fleet:
@@ -46,7 +48,7 @@ class Fleet:
         self.home = home
         self.lease = LEASE[timings]
         self.dice = dice
-        self._timings = TIMINGS[timings]
+        self._name = timings
         self._number = workers
         self._stack = ExitStack()
         self._words = procfile.read()
@@ -57,8 +59,6 @@ class Fleet:
         self.webs: list[Web] = []
         #: what is stopped by SIGSTOP now
         self.frozen: set[Server] = set()
-        #: whether a sweep is told of workers that died, as `outlive up` does
-        self.watched = False
 
     def __enter__(self) -> Self:
         for folder in ("log", "run", "metrics"):
@@ -104,7 +104,7 @@ class Fleet:
             "OUTLIVE_AUTH": "local",
             "OUTLIVE_MODEL": "scripted",
             "WEB_CONCURRENCY": "1",
-            **self._timings,
+            **TIMINGS[self._name],
             **more,
         }
         return Surroundings(self.home, env)
@@ -162,7 +162,7 @@ class Fleet:
     def _bury(self, server: Server) -> None:
         server.ended()
         self.frozen.discard(server)
-        if self.watched and isinstance(server, Worker):
+        if isinstance(server, Worker) and self.dice.random() < SEEN[self._name]:
             spawn(sweep(server.boot, server.around))
 
     def kill(self, server: Server) -> None:

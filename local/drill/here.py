@@ -34,12 +34,11 @@ def run(options: argparse.Namespace) -> tuple[Run, str]:
     """Break our own; the run in numbers, and its timings in words."""
     for name in [name for name in os.environ if name.startswith("OUTLIVE_")]:
         del os.environ[name]  # the person's own settings are not the drill's
-    dice = random.Random(options.seed)  # noqa: S311 - a drill has no secrets
     with homes.temporary() as home:
         say("Starting servers, web and workers")
-        with Fleet(home, options.timings, options.workers, dice) as fleet:
+        with Fleet(home, options.timings, options.workers, _dice(options, "fleet")) as fleet:
             begun = time.monotonic()
-            found = _drill(options, fleet, home, dice, begun)
+            found = _drill(options, fleet, home, begun)
         if found.violations:
             place = KEPT / f"seed-{options.seed}"
             shutil.rmtree(place, ignore_errors=True)
@@ -48,9 +47,12 @@ def run(options: argparse.Namespace) -> tuple[Run, str]:
     return found, _timings(options.timings)
 
 
-def _drill(
-    options: argparse.Namespace, fleet: Fleet, home: Path, dice: random.Random, begun: float
-) -> Run:
+def _dice(options: argparse.Namespace, whose: str) -> random.Random:
+    """Each has its own, so that the order in which they throw does not matter."""
+    return random.Random(f"{options.seed} {whose}")  # noqa: S311 - a drill has no secrets
+
+
+def _drill(options: argparse.Namespace, fleet: Fleet, home: Path, begun: float) -> Run:
     task = Task(
         fleet.urls,
         fleet.provider.url,
@@ -64,11 +66,12 @@ def _drill(
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": fleet.redis.url}), 1.0))
     people = People(task, home / "log" / "people.jsonl")
     director = Director(
-        Field(fleet, eyes, queue, dice, begun),
+        Field(fleet, eyes, queue, _dice(options, "faults"), begun),
         people,
         options.faults,
         _questions(options, task),
         begun + options.seconds,
+        seed=options.seed,
         first=options.first,
     )
     try:
