@@ -6,7 +6,7 @@ from typing import Final
 
 from local.drill.eyes import Row
 from local.drill.people import Seen
-from local.drill.questions import Question
+from local.drill.questions import Question, continues
 
 #: Kinds of faults that may end an answer as `worker_lost`, and nothing else may.
 DEADLY: Final = frozenset(
@@ -150,5 +150,5 @@ class _Story:
         if (row.status, row.code) == self.asked.natural[:2]:
             if text not in self.answers:
                 self._complain(f"{row.status}, but its text is not what the provider said")
-        elif not any(answer.startswith(text) for answer in self.answers):
+        elif not any(continues(answer, text) for answer in self.answers):
             self._complain("its text is not the beginning of what the provider said")

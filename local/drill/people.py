@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import httpx2
 
-from local.drill.questions import Question, question
+from local.drill.questions import Question, continues, question
 from local.drill.reading import Broken, Connection, Cut, Reading, proof
 from local.scripted import Control
 from shared.sse import Event
@@ -353,7 +353,7 @@ class Reader:
         before = len(self.reading.text)
         self.reading.take(event)
         new = self.reading.text[before:]
-        fitting = [one for one in self.candidates if one.startswith(new, before)]
+        fitting = [one for one in self.candidates if continues(one, new, before)]
         if not fitting:
             raise Broken(f"at {before}: text that the provider did not say there")
         self.candidates = fitting

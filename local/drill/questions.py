@@ -67,6 +67,19 @@ class Question:
         return f"question-{self.number}-{turn}"
 
 
+def continues(answer: str, text: str, at: int = 0) -> bool:
+    """Whether `answer` goes on with `text` behind `at`, as far as it was said.
+
+    Who is interrupted between the two halves of a character beyond U+FFFF has one of them, and
+    shows it as U+FFFD.
+    """
+    if answer.startswith(text, at):
+        return True
+    last = at + len(text) - 1
+    half = text.endswith("\ufffd") and answer[last : last + 1] > "\uffff"
+    return half and answer.startswith(text[:-1], at)
+
+
 def question(seed: int, number: int, *, rendezvous: int, run: str) -> Question:
     """The question with this number; `run` tells it from those of other runs."""
     dice = random.Random(f"{seed} {number}")  # noqa: S311 - a drill has no secrets

@@ -15,7 +15,7 @@ from local.drill.eyes import Row
 from local.drill.faults import KINDS
 from local.drill.judge import BOUND, Happened, Verdict, judge
 from local.drill.people import Seen
-from local.drill.questions import question
+from local.drill.questions import continues, question
 from local.drill.report import Run
 
 ASKED = next(
@@ -57,6 +57,17 @@ def test_a_question_is_a_function_of_seed_and_number() -> None:
 
 def test_what_a_question_is_answered_differs_from_call_to_call() -> None:
     assert len({answer.body for answer in ASKED.answers()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "good"),
+    [("", 0, True), ("a😀", 0, True), ("a\ufffd", 0, True), ("\ufffd", 1, True), ("b", 2, True),
+     ("\ufffd", 0, False), ("a\ufffdb", 0, False), ("x\ufffd", 0, False), ("😀b\ufffd", 1, False)],
+)  # fmt: skip
+def test_half_a_character_is_where_an_answer_may_be_interrupted(
+    text: str, at: int, good: bool
+) -> None:
+    assert continues("a😀b", text, at) == good
 
 
 # --- the deck -------------------------------------------------------------------------------------
