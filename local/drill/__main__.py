@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ LEDGER = ROOT / "var" / "drill.json"
 def main(arguments: Sequence[str]) -> int:
     """Run one drill; 0 when nothing was found, 1 when something was, 2 when it cannot be run."""
     options = parse(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM):  # both are a way to say that it is enough
+        signal.signal(number, signal.default_int_handler)
     say(f"Drill with seed {options.seed}: {options.generations} generations")
     try:
         run, timings = (here.run if options.local else against.run)(options)

@@ -18,7 +18,7 @@ import redis
 
 from local.drill.eyes import Eyes
 from local.drill.fleet import Fleet, children
-from local.programs import Worker
+from local.programs import Web, Worker
 from local.server import Server
 from shared.jobs import QUEUE, Queue
 
@@ -59,11 +59,16 @@ class Field:
 
     def worker(self) -> Worker | None:
         """One that is at work, rather one that writes; None if it were the last."""
-        staff = self.fleet.at_work()
+        staff = self.fleet.at_work(self.fleet.workers)
         if len(staff) < 2:
             return None
         busy = [worker for worker in staff if self.writes(worker)]
         return self.dice.choice(busy or staff)
+
+    def web(self) -> Web | None:
+        """A master that serves; None if it were the last."""
+        staff = self.fleet.at_work(self.fleet.webs)
+        return self.dice.choice(staff) if len(staff) > 1 else None
 
 
 Doing = Iterator[Harm]
@@ -147,8 +152,8 @@ def worker_deploy(field: Field) -> Doing:
 @_kind("web")
 def web_kill(field: Field) -> Doing:
     """kill -9 of a master and its process."""
-    web = field.dice.choice(field.fleet.webs)
-    if web.alive():
+    web = field.web()
+    if web is not None:
         field.fleet.kill(web)
         yield Harm("a master and its process")
 
@@ -156,8 +161,8 @@ def web_kill(field: Field) -> Doing:
 @_kind("web")
 def web_process_kill(field: Field) -> Doing:
     """kill -9 of the process below a master."""
-    web = field.dice.choice(field.fleet.webs)
-    for process in children(web.pid) if web.alive() else ():
+    web = field.web()
+    for process in children(web.pid) if web is not None else ():
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
             yield Harm("a process below its master")
@@ -167,8 +172,8 @@ def web_process_kill(field: Field) -> Doing:
 @_kind("web")
 def web_reload(field: Field) -> Doing:
     """SIGHUP: a new process serves, the old one sends its readers away."""
-    web = field.dice.choice(field.fleet.webs)
-    if web.alive() and web not in field.fleet.frozen:
+    web = field.web()
+    if web is not None:
         web.signal(signal.SIGHUP)
         yield Harm("a master")
 
@@ -176,8 +181,8 @@ def web_reload(field: Field) -> Doing:
 @_kind("web")
 def web_freeze(field: Field) -> Doing:
     """SIGSTOP of a master and its process for seconds."""
-    web = field.dice.choice(field.fleet.webs)
-    if web.alive():
+    web = field.web()
+    if web is not None:
         yield from _frozen(field, web, field.dice.uniform(0.5, 3.0))
 
 

@@ -8,10 +8,10 @@ import os
 import random
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from local import ports, procfile
 from local.postgres import Postgres
@@ -20,6 +20,8 @@ from local.programs import Program, Surroundings, Web, Worker, sweep
 from local.redis import Redis
 from local.scripted import Scripted, start_scripted
 from local.server import Server
+
+P = TypeVar("P", bound=Program)
 
 BACKLOG = 2048
 MASTERS = 2
@@ -128,12 +130,12 @@ class Fleet:
         """Where web answers."""
         return [web.url for web in self.webs]
 
-    def at_work(self) -> list[Worker]:
-        """Workers that live, are ready and are not frozen."""
+    def at_work(self, programs: Sequence[P]) -> list[P]:
+        """Those that live, have become ready and are not frozen."""
         return [
-            worker
-            for worker in self.workers
-            if worker.alive() and worker not in self.frozen and worker.ready()
+            one
+            for one in programs
+            if one.alive() and one not in self.frozen and one.ready_file.exists()
         ]
 
     def boots(self) -> set[str]:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 
 from local import ports
-from local.processes import ROOT
+from local.processes import ROOT, Command, spawn
 from local.programs import Web, Worker
-from tests.rig import Rig
+from tests.client import new_id
+from tests.end_to_end.test_up import relatives
+from tests.rig import Rig, eventually
 from tests.stories import ending, hire
 
 #: What a copy of the product needs.
@@ -130,6 +133,20 @@ def test_the_drill_catches_a_product_that(name: str, tmp_path: Path) -> None:
 
     assert status == 1, said
     assert any(re.search(bug.said, violation) for violation in run["violations"]), said
+
+
+def test_a_drill_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> None:
+    mark = new_id()
+    words = ["-m", "local", "drill", "--local", "--generations", "40", "--rendezvous", "0"]
+    said = tmp_path / "drill.txt"
+    drill = spawn(Command([sys.executable, *words], said, env={"OUTLIVE_TEST_MARK": mark}))
+    eventually(lambda: " worker-" in said.read_text() or drill.poll() is not None)
+
+    drill.send_signal(signal.SIGTERM)
+
+    assert drill.wait(30) == 130, said.read_text()
+    assert "nothing is left behind" in said.read_text()
+    assert relatives(mark) == []
 
 
 # --- against a deployment ------------------------------------------------------------------------

@@ -75,9 +75,13 @@ class Up:
 
     def relatives(self) -> list[int]:
         """All living processes that descend from this `up`, whoever their parent is now."""
-        mark = f"OUTLIVE_TEST_MARK={self.mark}".encode()
-        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return [pid for pid in pids if mark in _environment(pid)]
+        return relatives(self.mark)
+
+
+def relatives(mark: str) -> list[int]:
+    """All living processes with this mark in their environment."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if f"OUTLIVE_TEST_MARK={mark}".encode() in _environment(pid)]
 
 
 def _environment(pid: int) -> bytes:
