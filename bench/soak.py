@@ -73,6 +73,8 @@ class People:
         dice = random.Random()
         while not self._enough.is_set():
             with Client(self._url) as client:
+                # A kept connection may be closed by gunicorn just when it is used again.
+                client.http.headers["Connection"] = "close"
                 place = client.conversation()
                 for _ in range(QUESTIONS):
                     self._ask(client, place, dice)
