@@ -29,10 +29,11 @@ CONNECT_SECONDS = 3
 ANSWER_SECONDS = 25
 
 #: Milliseconds that a lock, and any one statement, may take; a dead peer is noticed in seconds.
-#: Between two statements nobody needs longer than Redis may take: a process that is stopped there
-#: must not hold its rows for as long as it sleeps.
+#: Between two statements nobody needs longer than Redis may take (two tries of a second): a process
+#: that is stopped there, a sweep in the middle of a row, must not hold it past the five seconds in
+#: which the others have to end it.
 _OPTIONS = (
-    "-c lock_timeout=2000 -c statement_timeout=20000 -c idle_in_transaction_session_timeout=5000"
+    "-c lock_timeout=2000 -c statement_timeout=20000 -c idle_in_transaction_session_timeout=3000"
     " -c timezone=UTC"
 )
 _CONNECT = {

@@ -64,6 +64,9 @@ def make_app(settings: Settings, patience: float = 5.0) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A Redis that answers with a refusal (full, read-only) is away like any other: Celery
+        # would end the worker, and what it is writing with it.
+        broker_channel_error_retry=True,
         broker_connection_timeout=1,
         broker_transport_options={
             "socket_timeout": patience,

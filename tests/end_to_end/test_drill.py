@@ -67,9 +67,9 @@ WAKES = """\
 
     def nudge"""
 TELLS_CUTS = """\
-        if not reply.ended:
-            raise GenerationFailed("provider_cut")
-        return"""
+    if not reply.ended:
+        raise GenerationFailed("provider_cut")
+"""
 STORES = "redis.call('XADD', KEYS[1], ARGV[2] .. '-' .. ARGV[4], 'd', ARGV[5])"
 
 BUGS = {
@@ -93,7 +93,7 @@ BUGS = {
         "--faults worker-kill --generations 40 --people 40",
     ),
     "calls a plain end DONE": Bug(
-        [("worker/provider.py", TELLS_CUTS, "        return")],
+        [("worker/provider.py", TELLS_CUTS, "")],
         "ended as DONE stop, and nothing that was done explains it",
         "--faults none --generations 40 --people 40",
     ),

@@ -50,8 +50,11 @@ def test_a_full_redis_delays_answers_and_costs_nobody_a_character(fragile: Fragi
     with holding(rig, client, long(300), long(900, rate=300, seed=1), *WELL) as held:
         before = client.read(held.id)
         with following(before), _full(rig):
-            # when: it goes on, and another question is asked
+            # when: it goes on, and another question is asked, and all have to connect anew
             held.go_on()
+            with redis.Redis.from_url(rig.redis.url) as server:
+                server.execute_command("CLIENT KILL", "TYPE", "normal")
+                server.execute_command("CLIENT KILL", "TYPE", "pubsub")
             question = script(long(400), *WELL, tag=new_id())
             asked = client.read(client.ask(question)).to_end()
             # then: both are read to the end though nothing fits into Redis
