@@ -1,6 +1,6 @@
 # Thin on purpose: each target is one command that works without make, too.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock
+.PHONY: help run test check drill bench lock
 
 COMPILE = uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
@@ -16,6 +16,9 @@ test:  ## all tests, on real servers
 
 check:  ## lint, format, types, import rules
 	./outlive check
+
+drill:  ## break everything, lose nothing
+	./outlive drill --local
 
 bench:  ## the figures of docs/
 	./outlive bench

@@ -5,7 +5,13 @@ import sys
 from typing import NoReturn
 
 #: Commands and their modules. The benchmarks start the service too, from outside.
-HERE = {"up": "local.up", "test": "local.test", "check": "local.check", "bench": "bench"}
+HERE = {
+    "up": "local.up",
+    "test": "local.test",
+    "check": "local.check",
+    "drill": "local.drill",
+    "bench": "bench",
+}
 
 
 def main() -> NoReturn:

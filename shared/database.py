@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
+import psycopg2
+from psycogreen.gevent import gevent_wait_callback
+from psycopg2 import extensions
 from sqlalchemy import Connection, CursorResult, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -22,10 +23,21 @@ _RETRYABLE = frozenset({"40001", "40P01", "55P03"})
 _NO_SUCH = frozenset({"42P01", "42703", "42883"})
 NOT_MIGRATED = "The database is not that of this version yet; `outlive migrate` makes it so."
 
+#: Seconds that a new connection may take, and for which an answer is waited for: longer than any
+#: statement may run, so then nobody will answer, though something on the way still holds the line.
+CONNECT_SECONDS = 3
+ANSWER_SECONDS = 25
+
 #: Milliseconds that a lock, and any one statement, may take; a dead peer is noticed in seconds.
-_OPTIONS = "-c lock_timeout=2000 -c statement_timeout=20000 -c timezone=UTC"
+#: Between two statements nobody needs longer than Redis may take (two tries of a second): a process
+#: that is stopped there, a sweep in the middle of a row, must not hold it past the five seconds in
+#: which the others have to end it.
+_OPTIONS = (
+    "-c lock_timeout=2000 -c statement_timeout=20000 -c idle_in_transaction_session_timeout=3000"
+    " -c timezone=UTC"
+)
 _CONNECT = {
-    "connect_timeout": 3,
+    "connect_timeout": CONNECT_SECONDS,
     "options": _OPTIONS,
     "application_name": "outlive",
     "keepalives_idle": 10,
@@ -33,6 +45,19 @@ _CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+
+
+def cooperate() -> None:
+    """Let other greenlets run while this process waits for Postgres, which is not for ever."""
+    extensions.set_wait_callback(_wait)
+
+
+def _wait(connection: Any) -> None:
+    connecting = connection.status == extensions.STATUS_SETUP
+    try:
+        gevent_wait_callback(connection, CONNECT_SECONDS if connecting else ANSWER_SECONDS)
+    except TimeoutError:  # psycopg2 closes the connection then
+        raise psycopg2.OperationalError("no answer") from None
 
 
 def make_engine(url: str) -> Engine:
@@ -59,6 +84,10 @@ def run(connection: Connection, sql: str, **parameters: Any) -> CursorResult[Any
 @cache
 def schema_head() -> str | None:
     """The newest migration of this code."""
+    # A worker never asks, and would start a tenth later if it had to load Alembic.
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return ScriptDirectory.from_config(config).get_current_head()

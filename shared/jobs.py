@@ -19,8 +19,10 @@ TASK: Final = "outlive.generate"
 TITLE_TASK: Final = "outlive.title"
 QUEUE: Final = "outlive"
 
-logger = logging.getLogger(__name__)
+#: Seconds that enqueueing may take; without it the sweep hands the question out.
+ENQUEUE_SECONDS: Final = 1.5
 
+logger = logging.getLogger(__name__)
 
 #: Seconds between tries to reach Redis again: at first, more for each, at most.
 COME_BACK: Final = (0.5, 0.5, 2.0)
@@ -63,6 +65,9 @@ def make_app(settings: Settings, patience: float = 5.0) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A Redis that answers with a refusal (full, read-only) is away like any other: Celery
+        # would end the worker, and what it is writing with it.
+        broker_channel_error_retry=True,
         broker_connection_timeout=1,
         broker_transport_options={
             "socket_timeout": patience,

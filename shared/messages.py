@@ -28,16 +28,6 @@ FROM messages m
 """
 
 
-# Left by its owner: past lease or hard deadline (but not so soon after a start of Postgres that no
-# owner could have renewed), or owned by a boot that somebody saw die.
-LAPSED: Final = """
-status = 'STREAMING' AND (
-    (CAST(:died AS text) IS NOT NULL AND split_part(owner, ':', 2) = :died)
-    OR ((lease_until < clock_timestamp() OR hard_deadline < clock_timestamp())
-        AND clock_timestamp() > pg_postmaster_start_time() + make_interval(secs => :grace)))
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """A row and its body: the saved pieces while it is open, the whole once it has ended."""
@@ -131,12 +121,10 @@ class Ending:
     first_text: float | None = None
 
     @classmethod
-    def error(
-        cls, code: str, message: str | None = None, usage: Mapping[str, Any] | None = None
-    ) -> "Ending":
+    def error(cls, code: str, message: str | None = None) -> "Ending":
         """An ERROR with one of the codes of MESSAGE_ERRORS."""
         sentence, _ = MESSAGE_ERRORS[code]
-        return cls(Status.ERROR, None, usage, code, message or sentence)
+        return cls(Status.ERROR, None, None, code, message or sentence)
 
 
 # Length and hash are computed here, from what is really saved, and copied everywhere else.
@@ -222,16 +210,14 @@ class Glance:
     lapsed: bool
 
 
-def glance(db: Database, ids: Sequence[uuid.UUID], grace: float) -> dict[uuid.UUID, Glance]:
+def glance(db: Database, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Glance]:
     """Many rows in one statement; a row that is gone is missing."""
     rows = db.rows(
-        f"SELECT id, saved_len, NOT (status = ANY(:open)) AS ended, ({LAPSED}"
-        " OR (status = 'SENDING' AND queue_deadline < clock_timestamp())) AS lapsed"
+        "SELECT id, saved_len, NOT (status = ANY(:open)) AS ended, coalesce("
+        "least(lease_until, hard_deadline, queue_deadline) < clock_timestamp(), false) AS lapsed"
         " FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))",
         ids=[str(message_id) for message_id in ids],
         open=sorted(OPEN),
-        grace=grace,
-        died=None,
     )
     return {row.id: Glance(row.saved_len, row.ended, row.lapsed) for row in rows}
 

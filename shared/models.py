@@ -127,6 +127,15 @@ messages = Table(
     ),
 )
 
+#: One row: since when Postgres has answered without a break. A crash empties it.
+uptime = Table(
+    "uptime",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=text("true")),
+    _moment("since", required=True),
+    prefixes=["UNLOGGED"],
+)
+
 pieces = Table(
     "pieces",
     metadata,

@@ -15,21 +15,42 @@ from sqlalchemy import Connection
 from shared.body import Delta
 from shared.database import Database, run
 from shared.lifecycle import MAX_TRIES, OPEN
-from shared.messages import LAPSED, SELECT, Ending, end_locked, to_message
+from shared.messages import SELECT, Ending, end_locked, to_message
 
 #: Seconds until a question that nobody took is handed to the queue once more.
 DISPATCH_AGAIN: Final = 10.0
 #: Seconds for which a deleted conversation could be brought back.
 UNDO_SECONDS: Final = 3600.0
 
+# Left by its owner: past lease or hard deadline (but not so soon after Postgres was away that no
+# owner could have renewed), or owned by a boot that somebody saw die.
+_LAPSED: Final = """
+status = 'STREAMING' AND (
+    (CAST(:died AS text) IS NOT NULL AND split_part(owner, ':', 2) = :died)
+    OR (least(lease_until, hard_deadline) < clock_timestamp()
+        AND clock_timestamp() > make_interval(secs => :grace)
+            + (SELECT since FROM uptime WHERE since >= pg_postmaster_start_time())))
+"""
+
+# The first to come after a start writes down when that was. The start itself is no use: recovery
+# from a crash follows it, and may take longer than a lease.
+_NOTICE: Final = """
+INSERT INTO uptime (since) SELECT clock_timestamp()
+WHERE NOT EXISTS (SELECT FROM uptime WHERE since >= pg_postmaster_start_time())
+ON CONFLICT (one) DO UPDATE SET since = excluded.since
+WHERE uptime.since < pg_postmaster_start_time()
+"""
+
 
 def lapsed(db: Database, grace: float, died: str | None = None) -> list[uuid.UUID]:
     """Open rows that their owner left: past lease or hard deadline, or owned by boot `died`.
 
-    Not within `grace` seconds of a start of Postgres: no owner could have renewed.
+    Not within `grace` seconds of Postgres' coming back: no owner could have renewed.
     """
-    found = f"SELECT id FROM messages WHERE {LAPSED} ORDER BY id LIMIT 1000"
-    return [row.id for row in db.rows(found, grace=grace, died=died)]
+    with db.transaction() as connection:
+        run(connection, _NOTICE)
+        found = f"SELECT id FROM messages WHERE {_LAPSED} ORDER BY id LIMIT 1000"
+        return [row.id for row in run(connection, found, grace=grace, died=died)]
 
 
 class Reaping:
@@ -91,10 +112,11 @@ def reaping(
 ) -> Iterator[Reaping | None]:
     """Lock a lapsed row for the sweep; None when somebody else has it or it came back."""
     with db.transaction() as connection:
+        run(connection, _NOTICE)
         row = run(
             connection,
             f"SELECT m.*, NULL AS pieces, hard_deadline < clock_timestamp() AS overdue"
-            f" FROM messages m WHERE id = :id AND {LAPSED} FOR UPDATE SKIP LOCKED",
+            f" FROM messages m WHERE id = :id AND {_LAPSED} FOR UPDATE SKIP LOCKED",
             id=message_id,
             grace=grace,
             died=died,

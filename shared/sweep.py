@@ -54,14 +54,17 @@ class Sweep:
         *,
         lease: float,
         queue_deadline: float,
+        take: Callable[[uuid.UUID], bool] | None = None,
         observe: Callable[[str], None] | None = None,
     ) -> None:
-        """`observe` is told each action by name (for metrics)."""
+        """`take` writes a message here and now, if it says so: what a worker can do for questions
+        that Redis does not take. `observe` is told each action by name (for metrics)."""
         self._db = db
         self._livelog = livelog
         self._queue = queue
         self._grace = lease
         self._queue_deadline = queue_deadline
+        self._take = take
         self._observe = observe
 
     def run(self, died: str | None = None) -> Swept:
@@ -103,11 +106,15 @@ class Sweep:
         return expired
 
     def _dispatch(self) -> int:
+        """Hand out what is due. Once Redis has refused one it is not asked about the others, which
+        would cost its patience each: they are written here, or are due again soon."""
         waiting = reaping.undispatched(self._db)
+        queued = True
         for done, message_id in enumerate(waiting):
-            if not self._queue.enqueue(message_id):
-                return done  # Redis is away: they are due again soon
-            self._tell("dispatched", message_id)
+            queued = queued and self._queue.enqueue(message_id)
+            if not queued and not (self._take and self._take(message_id)):
+                return done
+            self._tell("dispatched" if queued else "taken", message_id)
         return len(waiting)
 
     def _try_reap(self, message_id: uuid.UUID, died: str | None, deadline: float) -> str:

@@ -17,6 +17,28 @@ for name in list(os.environ):
         del os.environ[name]
 
 
+#: Files that take minutes come first: one that is left for the end keeps only one process busy.
+LONG = (
+    "test_drill",
+    "test_deploys",
+    "test_lost_workers",
+    "test_up",
+    "test_newcomer",
+    "test_streams",
+    "test_mutated_streams",
+    "test_browser",
+    "test_frozen_worker",
+    "test_terminal",
+    "test_redis_loss",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """By what a file takes; within a file, and among the short ones, nothing changes."""
+    order = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def rig() -> Iterator[Rig]:
     """Postgres, Redis, the scripted provider; migrated."""

@@ -82,9 +82,11 @@ class Handed(Queue):
 
     def __init__(self) -> None:
         self.ids: list[uuid.UUID] = []
+        self.asked = 0
         self.away = False
 
     def enqueue(self, message_id: uuid.UUID) -> bool:
+        self.asked += 1
         if not self.away:
             self.ids.append(message_id)
         return not self.away
@@ -171,11 +173,20 @@ class Ground:
         self,
         lease: float = 0.0,
         livelog: LiveLog | None = None,
+        take: Callable[[uuid.UUID], bool] | None = None,
         observe: Callable[[str], None] | None = None,
     ) -> Sweep:
         """A sweep; `lease` is the time of grace after a start of Postgres."""
         log = livelog or self.livelog
-        return Sweep(self.db, log, self.queue, lease=lease, queue_deadline=60, observe=observe)
+        return Sweep(
+            self.db,
+            log,
+            self.queue,
+            lease=lease,
+            queue_deadline=60,
+            take=take,
+            observe=observe,
+        )
 
     # --- looking and meddling
 

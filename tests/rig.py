@@ -7,7 +7,8 @@ workers on them by the Procfile's own lines, each with whatever environment a st
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,9 @@ def children(pid: int) -> set[int]:
 class Rig:
     """Servers of our own, and the processes of the service on them."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, durable: bool = False) -> None:
         self.home = home
+        self.durable = durable
         self._stack = ExitStack()
         (home / "log").mkdir(parents=True)
         (home / "run").mkdir()
@@ -66,7 +68,7 @@ class Rig:
         enter = self._stack.enter_context
         log = self.home / "log"
         postgres, redis = self.home / "postgres", self.home / "redis"
-        self.postgres = enter(Postgres(postgres, log=log / "postgres.log", durable=False))
+        self.postgres = enter(Postgres(postgres, log=log / "postgres.log", durable=self.durable))
         self.redis = enter(Redis(redis, log=log / "redis.log"))
         self.scripted: Scripted = enter(start_scripted())
         self.db = Database(
@@ -94,6 +96,13 @@ class Rig:
             **more,
         }
 
+    def words(self, line: str, env: Mapping[str, str]) -> list[str]:
+        """The Procfile's line; by way of tests/odd.py if the story wants something odd about it."""
+        program, *words = self.procfile[line]
+        if not any(name.startswith("ODD_") for name in env):
+            return [program, *words]
+        return [sys.executable, "-m", "tests.odd", Path(program).name, *words]
+
     def release(self) -> None:
         """The Procfile's release line: migrations."""
         subprocess.run(self.procfile["release"], env={**os.environ, **self.env()}, check=True)
@@ -104,15 +113,16 @@ class Rig:
         port = listener.getsockname()[1]
         bind = {"OUTLIVE_BIND": f"fd://{listener.fileno()}"}
         around = Surroundings(self.home, self.env(**bind, **more))
-        web = Web(self.procfile["web"], around, listener.fileno(), f"http://127.0.0.1:{port}")
+        web = Web(self.words("web", more), around, listener.fileno(), f"http://127.0.0.1:{port}")
         self._stack.callback(listener.close)
         self._stack.callback(web.stop)
         return web.start().wait()
 
     def worker(self, **more: str) -> Worker:
         """A Celery worker that takes work, and asks the provider for nothing but answers."""
-        around = Surroundings(self.home, self.env(**{"OUTLIVE_TITLES": "off", **more}))
-        worker = Worker("worker", self.procfile["worker"], around)
+        more = {"OUTLIVE_TITLES": "off", **more}
+        around = Surroundings(self.home, self.env(**more))
+        worker = Worker("worker", self.words("worker", more), around)
         self._stack.callback(worker.kill)
         return worker.start().wait()
 

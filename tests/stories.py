@@ -30,8 +30,9 @@ NEVER = "never"
 
 def hire(rig: Rig, **env: str) -> Worker:
     """A worker on its way: `.wait()` until it takes work. The caller ends it."""
-    around = Surroundings(rig.home, rig.env(**{"OUTLIVE_TITLES": "off", **env}))
-    return Worker("worker", rig.procfile["worker"], around).start()
+    env = {"OUTLIVE_TITLES": "off", **env}
+    around = Surroundings(rig.home, rig.env(**env))
+    return Worker("worker", rig.words("worker", env), around).start()
 
 
 @contextmanager

@@ -1,11 +1,10 @@
 """Web's entry: `create_app` reads top to bottom and is the whole wiring."""
 
 from flask import Flask
-from psycogreen.gevent import patch_psycopg
 
 from shared import logs
-from shared.database import Database
-from shared.jobs import Queue, make_app
+from shared.database import Database, cooperate, schema_head
+from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.livelog import LiveLog
 from shared.settings import Settings
 from shared.sweep import Sweep
@@ -19,8 +18,6 @@ from web.notices import Notices
 from web.rendered import Renderings
 from web.streaming import Readers
 
-#: Seconds that enqueueing may take; without it the sweep hands the question out.
-ENQUEUE_SECONDS = 1.5
 #: Bytes of a request's body.
 MAX_BODY = 4 << 20
 
@@ -29,13 +26,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     """The app over the servers that the settings name; nothing connects before a request."""
     settings = settings or Settings.from_env()
     logs.configure()
-    patch_psycopg()  # a query must not hold up the other streams
+    cooperate()  # a query must not hold up the other streams
+    schema_head()  # before anybody reads: looking it up takes a moment in which no stream moves
     db = Database(settings.database_url)
     livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
     queue = Queue(make_app(settings, ENQUEUE_SECONDS))
     lease = settings.lease_seconds
     deadline = settings.queue_deadline_seconds
-    hub = Hub(db, livelog, Sweep(db, livelog, queue, lease=lease, queue_deadline=deadline), lease)
+    hub = Hub(db, livelog, Sweep(db, livelog, queue, lease=lease, queue_deadline=deadline))
     readers = Readers(
         hub,
         heartbeat=settings.sse_heartbeat_seconds,

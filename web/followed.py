@@ -92,8 +92,11 @@ class Followed:
 
     # --- reading the truth
 
-    def read(self, db: Database, livelog: LiveLog) -> bool:
-        """Row and pieces, then the live log, then what arrived meanwhile; whether all is there."""
+    def read(self, db: Database, livelog: LiveLog | None) -> bool:
+        """Row and pieces, then the live log, then what arrived meanwhile; whether all is there.
+
+        Without a live log it is what is saved: Redis is known to be away.
+        """
         self.read_begun = True
         self._arrived = []
         try:
@@ -101,7 +104,7 @@ class Followed:
             if message.status in TERMINAL:
                 self.finish(message)
                 return True
-            logged = _read_log(livelog, self.id)
+            logged = _read_log(livelog, self.id) if livelog else []
         finally:
             arrived, self._arrived = self._arrived, None
             self.heard = time.monotonic()

@@ -49,11 +49,10 @@ log = structlog.get_logger("hub")
 class Hub:
     """What this process follows, and the greenlets that keep it true."""
 
-    def __init__(self, db: Database, livelog: LiveLog, sweep: Sweep, lease: float) -> None:
+    def __init__(self, db: Database, livelog: LiveLog, sweep: Sweep) -> None:
         self._db = db
         self._livelog = livelog
         self._sweep = sweep
-        self._lease = lease
         self._followed: dict[uuid.UUID, Followed] = {}
         self._subscription: Subscription | None = None
         self._started = False
@@ -140,8 +139,11 @@ class Hub:
         followed.rereading = False
 
     def _read(self, followed: Followed) -> bool:
+        # Redis is not asked while it is known to be away, for it would cost seconds. When it is
+        # back, everything is subscribed to anew, and read.
+        livelog = self._livelog if self._subscription is not None else None
         try:
-            return followed.read(self._db, self._livelog)
+            return followed.read(self._db, livelog)
         except StorageDown:
             return False
         except NotFound:  # purged: there is nothing to be read any more
@@ -230,7 +232,7 @@ class Hub:
         }
         if not silent:
             return
-        found = messages.glance(self._db, list(silent), self._lease)
+        found = messages.glance(self._db, list(silent))
         for message_id, followed in silent.items():
             row = found.get(message_id)
             followed.heard = now

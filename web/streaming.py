@@ -25,6 +25,9 @@ from web.hub import Hub
 
 #: Seconds a write may be stuck before the reader is sent away; it resumes when it can read.
 STUCK: Final = 60.0
+#: The part of a heartbeat in which a reader's machine has to acknowledge what was sent. The one
+#: after the next then finds the connection closed: who vanished is noticed within two heartbeats.
+ACKNOWLEDGED: Final = 0.75
 #: Milliseconds after which a client comes back: of itself (spread out, since many may have been
 #: cut at once), and when it was sent away.
 RETRY_CUT: Final = (1000, 5000)
@@ -97,6 +100,7 @@ class Readers:
             stack.callback(self._open.pop, reader)
             stack.enter_context(metrics.READERS.track_inprogress())
             self._watch()
+            _close_unless_acknowledged(reader.connection, ACKNOWLEDGED * self._heartbeat)
             return _Response(self._frames(reader), stack.pop_all())
 
     def _within_cap(self, user_id: uuid.UUID) -> None:
@@ -151,7 +155,7 @@ class Reader:
         self.followed = followed
         self.position = position
         self.face = face
-        self._connection = connection
+        self.connection = connection
         self._writing_since: float | None = None
 
     def advance(self) -> bytes:
@@ -202,10 +206,10 @@ class Reader:
         The write then fails as if the client had gone, which is what gunicorn is quiet about.
         """
         since = self._writing_since
-        if since is None or self._connection is None or time.monotonic() - since < STUCK:
+        if since is None or self.connection is None or time.monotonic() - since < STUCK:
             return
         with suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
+            self.connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Response:
@@ -224,6 +228,17 @@ class _Response:
     def close(self) -> None:
         """Called by the server at the end, however it came."""
         self._stack.close()
+
+
+def _close_unless_acknowledged(connection: socket.socket | None, seconds: float) -> None:
+    """A machine that was switched off sends no goodbye. (Only Linux can be told how long to wait.)
+
+    It closes the connections of who is there but does not read, too: they resume when they do.
+    """
+    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        with suppress(OSError):  # not TCP
+            option = socket.TCP_USER_TIMEOUT
+            connection.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds * 1000)))
 
 
 def connection_of(environ: dict[str, Any]) -> socket.socket | None:

@@ -17,12 +17,11 @@ import structlog
 from celery import signals
 from kombu.utils import functional
 from prometheus_client import start_http_server
-from psycogreen.gevent import patch_psycopg
 
 from shared import logs
-from shared.database import Database
+from shared.database import Database, cooperate
 from shared.errors import RedisDown, StorageDown
-from shared.jobs import Queue, make_app
+from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.livelog import STOP_CHANNEL, LiveLog
 from shared.settings import Settings
 from shared.sweep import Sweep
@@ -48,7 +47,7 @@ class Worker:
     """The greenlets of a worker process and what they share."""
 
     def __init__(self) -> None:
-        patch_psycopg()
+        cooperate()
         db = Database(settings.database_url)
         self._livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
         provider = Provider(settings)
@@ -57,9 +56,11 @@ class Worker:
         self._sweep = Sweep(
             db,
             self._livelog,
-            Queue(app),
+            # A sweep must not wait as long as a worker waits for work.
+            Queue(make_app(settings, ENQUEUE_SECONDS)),
             lease=settings.lease_seconds,
             queue_deadline=settings.queue_deadline_seconds,
+            take=self.writer.take,
             observe=metrics.swept,
         )
 

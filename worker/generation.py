@@ -4,16 +4,21 @@ A generation runs in one greenlet that reads the provider. Everything else that 
 (Stop, a stall, a deadline, a lost lease, a drain) interrupts that greenlet.
 """
 
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import gevent
+from gevent.event import Event
 
 from shared.body import Body, Delta
 from shared.messages import Ending
 from shared.owning import Claim, Save
+
+#: Code points that may wait for Postgres; with more the provider is not read on.
+UNSAVED_MAX: Final = 1 << 18
 
 
 class Interrupted(BaseException):
@@ -61,6 +66,9 @@ class Generation:
         self.first_text: float | None = None
         #: nothing more is published or saved for it but by its own finish
         self.closing = False
+        #: the provider is not read: too much waits for Postgres
+        self.waits_for_storage = False
+        self._was_saved = Event()
         self._limit = limit
         self._grown = grown
         self._greenlet: gevent.Greenlet | None = None
@@ -71,7 +79,10 @@ class Generation:
     def write(
         self, kind: str, text: str, meta: dict[str, Any] | None = None, *, fresh: bool = False
     ) -> None:
-        """Text from the provider; none is a sign of life. TooLong when the answer is full."""
+        """Text from the provider; none is a sign of life. TooLong when the answer is full.
+
+        Returns when there is room for more: while too much of it is unsaved, nothing is read.
+        """
         if not text:
             self.progress = time.monotonic()
             return
@@ -86,6 +97,21 @@ class Generation:
             self._grown(self)
         if room < len(text):
             raise TooLong
+        # Who was interrupted only writes what it had in hand, and must not be held up by that.
+        if self.unsaved >= UNSAVED_MAX and self._interruption is None:
+            self._wait_for_storage()
+
+    def _wait_for_storage(self) -> None:
+        """Until a save has made room, or somebody interrupts. The provider feels it as a client
+        that is slow, and cannot be blamed for what it does not say meanwhile."""
+        self.waits_for_storage = True
+        try:
+            while self.unsaved >= UNSAVED_MAX:
+                self._was_saved.clear()
+                self._was_saved.wait()
+        finally:
+            self.waits_for_storage = False
+            self.progress = time.monotonic()
 
     def unpublished(self) -> list[Delta]:
         """What readers do not have yet."""
@@ -105,17 +131,22 @@ class Generation:
         """Code points that Postgres does not have yet."""
         return self.body.length - self.saved
 
-    def to_save(self) -> Save:
-        """What Postgres does not have yet, with the condition under which it may be written."""
-        return Save(self.id, self.attempt, self.saved, tuple(self.body.since(self.saved)))
+    def to_save(self, most: int = sys.maxsize) -> Save:
+        """What Postgres does not have yet, with the condition under which it may be written.
+
+        At most so many code points of it; with 0 the save only renews the lease.
+        """
+        deltas = _first(self.body.since(self.saved), most) if most else ()
+        return Save(self.id, self.attempt, self.saved, tuple(deltas))
 
     def saved_to(self, position: int, begun: float) -> None:
         """A save that began at `begun` reached `position`, or renewed the lease there."""
+        self.renewed = begun
         if position > self.saved:
             self.saved_before, self.saved = self.saved, position
-        self.renewed = begun
-        # What came during the save is due a save's time after the save began, at the latest.
-        self.unsaved_since = begun if self.unsaved else None
+            # What came during the save is due a save's time after it began, at the latest.
+            self.unsaved_since = begun if self.unsaved else None
+            self._was_saved.set()
 
     # --- interrupting
 
@@ -142,3 +173,12 @@ class Generation:
         greenlet, self._greenlet = self._greenlet, None
         if greenlet is not None:
             greenlet.throw(self._interruption)
+
+
+def _first(deltas: Sequence[Delta], most: int) -> Iterator[Delta]:
+    """The beginning of what follows on one another: so many code points of it."""
+    for delta in deltas:
+        if most <= 0:
+            return
+        yield delta._replace(text=delta.text[:most])
+        most -= len(delta.text)

@@ -8,7 +8,7 @@ prompt or the key): it is told by status and code, in our own sentences.
 import random
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +23,7 @@ from shared.errors import GenerationFailed
 from shared.settings import Settings
 from shared.sse import Decoder, LineTooLong
 from worker import metrics
+from worker.generation import TooLong
 from worker.prompt import Turn
 from worker.reply import Reply, Write
 
@@ -75,6 +76,7 @@ class Provider:
             timeout=timeout,
             http_client=openai.DefaultHttpxClient(limits=limits, timeout=timeout),
         )
+        self._limit = settings.answer_chars
         self._asks_usage = True
 
     def stream(self, request: Request, write: Write) -> Reply:
@@ -84,19 +86,15 @@ class Provider:
         calls interrupts it when it is too slow.
         """
         with self._open(request) as response:
-            reply = Reply(write)
+            reply = Reply(write, self._limit)
             try:
                 _read(response, reply)
-            except (UnicodeDecodeError, LineTooLong, httpx2.DecodingError):
-                raise GenerationFailed("provider_malformed") from None
-            except httpx2.TransportError:
-                if not reply.ended:
-                    raise GenerationFailed("provider_cut") from None
-            finally:
-                reply.close()
-        if not reply.ended:
-            raise GenerationFailed("provider_cut")
-        return reply
+            except BaseException:
+                with suppress(TooLong):  # how it ends is known, whether its rest has room or not
+                    reply.close()
+                raise
+            reply.close()
+            return reply
 
     def complete(
         self, request: Request, max_tokens: int, seconds: float
@@ -191,15 +189,26 @@ class _Response(AbstractContextManager["_Response"]):
 
 
 def _read(response: _Response, reply: Reply) -> None:
-    """Feed the reply until the body's end, or until all that can still come is late."""
+    """Feed the reply until the provider's explicit end; GenerationFailed for every other one."""
+    try:
+        _read_on(response, reply)
+    except (UnicodeDecodeError, LineTooLong, httpx2.DecodingError):
+        raise GenerationFailed("provider_malformed") from None
+    except httpx2.TransportError:
+        pass  # a cut, unless it came after the end
+    if not reply.ended:
+        raise GenerationFailed("provider_cut")
+
+
+def _read_on(response: _Response, reply: Reply) -> None:
+    """Until the body's end, or until all that can still come is late."""
     decoder = Decoder(limit=LINE_LIMIT)
     patience = _Patience()
     slice_end = time.monotonic() + SLICE
     try:
         for chunk in response.chunks():
-            for event in decoder.feed(chunk):
-                if not reply.done:
-                    reply.take(event)
+            if not reply.done:  # behind [DONE] nothing counts, not even what is no UTF-8
+                _feed(decoder, chunk, reply)
             patience.look(reply)
             if time.monotonic() > slice_end:
                 gevent.sleep(0)
@@ -209,6 +218,13 @@ def _read(response: _Response, reply: Reply) -> None:
             raise
     finally:
         patience.close()
+
+
+def _feed(decoder: Decoder, chunk: bytes, reply: Reply) -> None:
+    for event in decoder.feed(chunk):
+        reply.take(event)
+        if reply.done:
+            return
 
 
 class _Patience:
@@ -274,16 +290,22 @@ def _rejected(sentence: str | None) -> GenerationFailed:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The Retry-After header in seconds: a number, or a date (RFC 9110, 10.2.3)."""
+    """The Retry-After header in seconds: a number, or a date (RFC 9110, 10.2.3).
+
+    A date is the provider's, so it counts from the provider's own clock, if that is told.
+    """
     value = headers.get("retry-after", "").strip()
     try:
         return max(0.0, float(value))
     except ValueError:
         pass
+    moment, now = _moment(value), _moment(headers.get("date", ""))
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()) if moment else None
+
+
+def _moment(date: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(date)
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -38,11 +38,14 @@ class Reply:
     an error object in the stream.
     """
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, limit: int) -> None:
+        """`limit`: characters of tool calls that may wait for the end of the reply."""
         self._write = write
+        self._limit = limit
         self._kind = ""
         self._normaliser = Normaliser()
         self._calls: dict[int, _Call] = {}
+        self._collected = 0
         self.finish_reason: str | None = None
         self.usage: dict[str, Any] | None = None
         self.done = False
@@ -73,6 +76,7 @@ class Reply:
             arguments = normalise("".join(call.arguments)) or "{}"
             self._write("tool_call", arguments, call.meta, fresh=True)
         self._calls.clear()
+        self._collected = 0
 
     def _choice(self, choice: dict[str, Any]) -> None:
         delta = choice.get("delta")
@@ -110,8 +114,12 @@ class Reply:
         if not isinstance(index, int):
             raise GenerationFailed("provider_malformed")
         call = self._calls.setdefault(index, _Call())
-        if call.add(piece.get("id"), function.get("name"), function.get("arguments")):
+        grown = call.add(piece.get("id"), function.get("name"), function.get("arguments"))
+        if grown:
             self._write("tool_call", "")
+            self._collected += grown
+            if self._collected > self._limit:  # more than an answer may hold, so this is its end
+                self.close()
 
 
 class _Call:
@@ -119,15 +127,17 @@ class _Call:
         self.meta: dict[str, Any] = {}
         self.arguments: list[str] = []
 
-    def add(self, call_id: Any, name: Any, arguments: Any) -> bool:
-        """Whether it grew."""
-        before = len(self.meta), len(self.arguments)
+    def add(self, call_id: Any, name: Any, arguments: Any) -> int:
+        """By how many characters it grew."""
+        grown = 0
         for key, value in (("id", call_id), ("name", name)):
             if isinstance(value, str) and value:
+                grown += 0 if key in self.meta else len(value)
                 self.meta[key] = normalise(value)
         if isinstance(arguments, str) and arguments:
             self.arguments.append(arguments)
-        return (len(self.meta), len(self.arguments)) != before
+            grown += len(arguments)
+        return grown
 
 
 def _object(data: str) -> dict[str, Any]:

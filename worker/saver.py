@@ -2,9 +2,11 @@
 
 A save is due at so many unsaved characters, or so long after the first of them; a quiet message
 is renewed every heartbeat. All that is due goes as one statement; what arrives during it goes
-with the next.
+with the next. After a time without Postgres a statement renews all leases and carries as much
+text as is good for it, the oldest first; the rest goes with the next ones.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -18,11 +20,14 @@ from shared.database import Database
 from shared.errors import StorageDown
 from shared.lifecycle import Status
 from shared.messages import Ending
+from shared.owning import Save
 from worker.generation import Generation, Interrupted
 
 #: Seconds until Postgres is asked again after it did not answer, or a row was locked.
 PAUSE: Final = 0.25
 LOCKED_PAUSE: Final = 0.02
+#: Code points that one statement carries at most.
+STATEMENT_MAX: Final = 1 << 20
 
 log = structlog.get_logger("saver")
 
@@ -89,9 +94,10 @@ class Saver:
     def _due_at(self, generation: Generation) -> float:
         if generation.unsaved >= self._chars:
             return 0.0
-        if generation.unsaved_since is not None:
-            return generation.unsaved_since + self._seconds
-        return generation.renewed + self._heartbeat
+        renewal = generation.renewed + self._heartbeat
+        if generation.unsaved_since is None:
+            return renewal
+        return min(generation.unsaved_since + self._seconds, renewal)
 
     def _round(self, due: Sequence[Generation]) -> None:
         self._under_way = frozenset(due)
@@ -110,7 +116,8 @@ class Saver:
     def _save(self, due: Sequence[Generation]) -> bool:
         """Whether every row was written or is known not to be ours."""
         begun = time.monotonic()
-        saves = [generation.to_save() for generation in due]
+        due = sorted(due, key=_waiting_since)
+        saves = _within_one_statement(due)
         done = owning.save(self._db, self._owner, self._lease, saves)
         for generation, save in zip(due, saves, strict=True):
             if generation.id in done:
@@ -140,3 +147,15 @@ class Saver:
         if stop:
             generation.interrupt(Interrupted(Ending(Status.CANCELLED)))
         self._renewed(generation)
+
+
+def _waiting_since(generation: Generation) -> float:
+    return math.inf if generation.unsaved_since is None else generation.unsaved_since
+
+
+def _within_one_statement(due: Sequence[Generation]) -> list[Save]:
+    saves, room = [], STATEMENT_MAX
+    for generation in due:
+        saves.append(generation.to_save(room))
+        room -= saves[-1].reaches - saves[-1].offset
+    return saves

@@ -88,6 +88,24 @@ class Writer:
         finally:
             self._busy -= 1
 
+    def take(self, message_id: uuid.UUID) -> bool:
+        """Write a message that the queue cannot carry, beside this; False if no place is free."""
+        if self.draining or self._busy >= self._settings.worker_concurrency:
+            return False
+        self._busy += 1  # now: the greenlet begins later, and the next one asks at once
+        gevent.spawn(self._write_taken, message_id)
+        return True
+
+    def _write_taken(self, message_id: uuid.UUID) -> None:
+        try:
+            self._write(message_id)
+        except StorageDown as error:
+            log.warning("take.waits", message_id=str(message_id), code=error.code)
+        except Exception:
+            log.exception("take.bug", message_id=str(message_id))
+        finally:
+            self._busy -= 1
+
     def _write(self, message_id: uuid.UUID) -> Ending | None:
         claim = self._claim(message_id)
         if claim is None:
@@ -133,7 +151,7 @@ class Writer:
         except TooLong:
             return Interrupted(Ending(Status.DONE, "length", _estimate(generation)))
         except GenerationFailed as failure:
-            return Interrupted(Ending.error(failure.code, failure.message, _estimate(generation)))
+            return Interrupted(Ending.error(failure.code, failure.message))
         except gevent.GreenletExit:  # somebody terminated the task
             return Interrupted(Ending.error("worker_shutdown"), release=True)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a message open
@@ -160,8 +178,8 @@ class Writer:
         if ending is None:
             self._tell(generation, None)
             return None
-        if ending.status == Status.CANCELLED and ending.usage is None:
-            ending = Ending(ending.status, usage=_estimate(generation))
+        if ending.status != Status.DONE:  # not before: the reply writes its rest when it closes
+            ending = replace(ending, usage=_estimate(generation))
         if (
             end.release
             and not generation.body.length
@@ -258,7 +276,7 @@ class Writer:
         while self._busy:
             if time.monotonic() >= self._drained_at:
                 for generation in list(self._running.values()):
-                    ending = Ending.error("worker_shutdown", usage=_estimate(generation))
+                    ending = Ending.error("worker_shutdown")
                     generation.interrupt(Interrupted(ending, release=True))
             gevent.sleep(DRAIN_PAUSE)
 
@@ -270,8 +288,7 @@ class Writer:
             for generation in list(self._running.values()):
                 code = self._too_long(generation, now)
                 if code:
-                    usage = _estimate(generation)
-                    generation.interrupt(Interrupted(Ending.error(code, usage=usage)))
+                    generation.interrupt(Interrupted(Ending.error(code)))
 
     def _too_long(self, generation: Generation, now: float) -> str | None:
         settings = self._settings
@@ -281,6 +298,8 @@ class Writer:
             return "deadline"
         if now - generation.renewed > STORAGE_PATIENCE:
             return "storage"
+        if generation.waits_for_storage:
+            return None
         patience = settings.stall_seconds if generation.first_text else settings.first_token_seconds
         return "provider_stalled" if now - generation.progress > patience else None
 

@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 
@@ -24,11 +24,22 @@ SPECIAL = (
 )
 ESCAPED = "\U0001f600\u2029"  #: written with JSON's escapes, so as a surrogate pair
 
+#: what `hostile` text is made of: line ends of every kind, what looks like a stream's own frames,
+#: what Postgres or JSON refuses (NUL, lone surrogates), markup, letters of one to many code points
+HOSTILE = (
+    "\r", "\n", "\r\n", "\n\n", "\r\r", "\u2028", "\u2029", "\u0085", "\v", "\f", "\0", "\ufeff",
+    "\ud83d", "\udc00", "\U0001f600", "\U0001f469\u200d\U0001f467", "e\u0301", "\u0301", "\ufffd",
+    "שלום", "\u202e", "\x1b[31m", "\\", '"', "\\n", "\\ud83d", "data:", "data: [DONE]\n\n",
+    "\n\nevent: end\ndata: {}\n\n", "\nid: 7\n", "retry: 1\n", ": comment\n", "[DONE]", "{}",
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "&lt;", "```", "](javascript:1)",
+    "null", "'; DROP TABLE messages; --", "%s", "{0}", "$1", "\t", " ", "", "%00",
+)  # fmt: skip
+
 PLAIN_CHARACTERS = 600
 PLAIN_RATE = 300.0  #: characters a second
 
 #: a reader that is told one of these is told nothing more
-FINAL = {"done", "end", "cut", "malformed", "half_utf8", "big_line", "error_object"}
+FINAL = {"done", "end", "cut", "malformed", "half_utf8", "big_line", "error_object", "mutated"}
 
 
 @dataclass(frozen=True)
@@ -44,12 +55,13 @@ class Answer:
         return "".join(text for _, text in self.parts)
 
 
-def expected(question: str) -> Answer:
+def expected(question: str, call: int = 1) -> Answer:
     """What a reader who read everything that could be read has, normalised.
 
-    The text of a `cut` frame is left out, and so is all that `raw` and `data` may carry.
+    The text of a `cut` frame is left out, and so is all that `raw` and `data` may carry. `call`:
+    which request with this question it was, in case its script varies.
     """
-    said = [item for step in _heard(script_of(question).steps) for item in _said(step)]
+    said = [item for step in _heard(told(question, call).steps) for item in _said(step)]
     parts = tuple(
         (key[0], normalised("".join(text for _, text in run)) or _absent(key[0]))
         for key, run in groupby(said, key=lambda item: item[0])
@@ -60,6 +72,20 @@ def expected(question: str) -> Answer:
 def script_of(question: str) -> Script:
     """The script that a question asks for: its own, or prose made from it."""
     return parse_script(question) or Script(steps=plain_steps(question))
+
+
+def told(question: str, call: int) -> Script:
+    """The script that a request with this question is played: always the same, unless it varies."""
+    script = script_of(question)
+    if not script.varies or call == 1:
+        return script
+    steps = [_varied(step, call) for step in script.steps]
+    return replace(script, steps=steps)
+
+
+def _varied(step: Step, call: int) -> Step:
+    generates = step["do"] in {"long", "hostile"}
+    return {**step, "seed": step["seed"] + 1_000_003 * (call - 1)} if generates else step
 
 
 def plain_steps(question: str) -> list[Step]:
@@ -90,6 +116,19 @@ def generated(characters: int, seed: int = 0) -> str:
     return " ".join(words)[:characters].ljust(characters)
 
 
+@lru_cache(maxsize=64)
+def hostile(characters: int, seed: int = 0) -> str:
+    """So many characters (a pair counts as one) of words and HOSTILE pieces, as they are sent."""
+    dice = random.Random(seed)  # noqa: S311
+    pieces: list[str] = []
+    length = 0
+    while length < characters:
+        pieces.append(dice.choice(HOSTILE if dice.random() < 0.4 else WORDS))
+        pieces.append(f" {len(pieces)} " if dice.random() < 0.1 else " ")
+        length += len(pieces[-1]) + len(pieces[-2])
+    return "".join(pieces)[:characters]
+
+
 def seed_of(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:6])
 
@@ -118,6 +157,8 @@ def _said(step: Step) -> list[tuple[tuple[str, str], str]]:
             return [(("text", ""), text)]
         case {"do": "long", "characters": characters, "seed": seed}:
             return [(("text", ""), generated(characters, seed))]
+        case {"do": "hostile", "kind": kind, "characters": characters, "seed": seed}:
+            return [((kind, ""), hostile(characters, seed))]
         case {"do": "reasoning", "text": text}:
             return [(("reasoning", ""), text)]
         case {"do": "tool_call", "call_id": call_id, "arguments": arguments}:

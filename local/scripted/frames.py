@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
-from local.scripted.answers import generated
+from local.scripted.answers import generated, hostile
 from local.scripted.question import Script
 from local.scripted.steps import Chunk, Step
 
@@ -79,6 +79,12 @@ class Frames:
 
     def long(self, characters: int, rate: float | None, chunk: Chunk, seed: int) -> Pieces:
         return paced(generated(characters, seed), chunk, rate, seed, self.content)
+
+    def hostile(
+        self, characters: int, kind: str, rate: float | None, chunk: Chunk, seed: int
+    ) -> Pieces:
+        field = "content" if kind == "text" else "reasoning_content"
+        return self.reasoning(utf16_units(hostile(characters, seed)), field, chunk, rate, seed)
 
     def reasoning(
         self, text: str, field: str, chunk: Chunk, rate: float | None, seed: int

@@ -62,6 +62,7 @@ class Ledger:
         self._count = 0
         self._released: set[str] = set()
         self._refused: Counter[Hashable] = Counter()
+        self._calls: Counter[str] = Counter()
         self._changed = asyncio.Event()
 
     # --- requests ---
@@ -100,6 +101,13 @@ class Ledger:
         """Is it this request's turn to be refused?"""
         self._refused[key] += 1
         return times is None or self._refused[key] <= times
+
+    # --- calls ---
+
+    def call_of(self, question: str) -> int:
+        """The number of this request among those with this very question, from 1."""
+        self._calls[question] += 1
+        return self._calls[question]
 
     # --- holds ---
 
@@ -140,4 +148,5 @@ class Ledger:
         self.records.clear()
         self._released.clear()
         self._refused.clear()
+        self._calls.clear()
         self.changed()

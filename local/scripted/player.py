@@ -6,7 +6,7 @@ import time
 from email.utils import formatdate
 from typing import Any
 
-from local.scripted import refusals, wire
+from local.scripted import mutations, refusals, wire
 from local.scripted.answers import expected
 from local.scripted.frames import Frames, Piece, usage_object
 from local.scripted.ledger import Ended, Ledger, Record
@@ -103,6 +103,8 @@ class Player:
                 self._clock = time.monotonic()
             case {"do": "cut"}:
                 await self._cut(step)
+            case {"do": "mutated", "seed": seed}:
+                await self._mutated(mutations.stream(seed))
             case {"do": "end"}:
                 await self._end()
             case {"do": "done"} if self._record.reached + 1 == len(self._script.steps):
@@ -147,9 +149,26 @@ class Player:
         at = len(frame) // 2 if step["at"] is None else step["at"]
         if at > 0:
             await self._write(wire.chunked(frame)[: -2 - len(frame) + min(at, len(frame))])
+        await self._break_off(reset=step["abort"])
+
+    async def _mutated(self, stream: mutations.Stream) -> None:
+        for chunk in stream.chunks:
+            await self._write(wire.chunked(chunk))
+        match stream.close:
+            case "whole":
+                await self._end()
+            case "hanging":
+                await asyncio.Event().wait()  # until the client goes
+            case "torn":
+                await self._write(wire.NO_CHUNK)
+        if stream.close != "whole":
+            await self._break_off(reset=stream.close == "reset")
+
+    async def _break_off(self, *, reset: bool) -> None:
+        """Close the connection before the end of the body."""
         await self._connection.acknowledged()  # a reset throws away what is still on its way
         self.ended = "scripted_cut"
-        if step["abort"]:
+        if reset:
             self._connection.reset()
 
     def _wants_usage(self) -> bool:

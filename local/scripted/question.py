@@ -26,6 +26,7 @@ class Script:
     space: bool = True
     event: str = ""
     size: int = FRAME_BYTES
+    varies: bool = False
 
 
 def script(
@@ -36,13 +37,17 @@ def script(
     space: bool = True,
     event: str = "",
     size: int = FRAME_BYTES,
+    varies: bool = False,
 ) -> str:
     """The question whose answer is these steps.
 
     `tag` tells equal scripts apart; `role` sends the role chunk first; `crlf`, `space` and `event`
     choose the line ends, the blank after `data:` and an `event:` line; `size` pads the frames.
+    With `varies` each call is told another text, as by a real model: see `answers.expected`.
     """
     manner = {"tag": tag, "role": role, "crlf": crlf, "space": space, "event": event, "size": size}
+    if varies:
+        manner["varies"] = True
     return json.dumps({"script": steps, **manner}, separators=(",", ":"))
 
 

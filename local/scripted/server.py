@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from local.scripted import wire
-from local.scripted.answers import script_of
+from local.scripted.answers import script_of, told
 from local.scripted.ledger import Ended, Ledger, Record, text_of
 from local.scripted.player import Player
 from local.scripted.refusals import error_body
@@ -61,7 +61,10 @@ class Server:
     ) -> Ended:
         try:
             question = understood(record, request)
-            player = Player(connection, self.ledger, record, script_of(question))
+            script = script_of(question)
+            if script.varies and record.stream:
+                script = told(question, self.ledger.call_of(question))
+            player = Player(connection, self.ledger, record, script)
         except ValueError as error:
             record.status = 400
             await connection.write(wire.json_answer(error_body(str(error)), 400))

@@ -52,6 +52,23 @@ def long(characters: int, *, rate: float | None = None, chunk: Chunk = 5, seed: 
 
 
 @_step
+def hostile(
+    characters: int,
+    *,
+    kind: str = "text",
+    rate: float | None = None,
+    chunk: Chunk = 5,
+    seed: int = 0,
+) -> Step:
+    """Text or reasoning with everything in it that ever broke a stream: `hostile(…, seed)`.
+
+    `chunk` counts UTF-16 units, so that pairs are cut in two.
+    """
+    manner = {"rate": rate, "chunk": chunk, "seed": seed}
+    return {"characters": characters, "kind": kind, **manner}
+
+
+@_step
 def reasoning(
     text: str,
     *,
@@ -198,6 +215,12 @@ def error_object(error: Any = None) -> Step:
     """An error in the stream: an object like OpenAI's, any other object, or a string."""
     usual = {"message": "The server had an error", "type": "server_error", "code": None}
     return {"error": usual if error is None else error}
+
+
+@_step
+def mutated(seed: int) -> Step:
+    """The whole reply, broken: the stream of this number (see mutations.py)."""
+    return {"seed": seed}
 
 
 # --- answers other than 200: these come before the first of the others ---------------------------

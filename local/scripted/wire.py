@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 LINE_LIMIT = 2**20  #: bytes of a request's head
 BODY_LIMIT = 2**26
 END = b"0\r\n\r\n"
+NO_CHUNK = b"no chunk\r\n"  #: where the size of the next one should be
 
 
 class Request(NamedTuple):

@@ -2,13 +2,10 @@
 
 import os
 import re
-import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import (
@@ -68,65 +65,6 @@ def launch(kind: BrowserType, **options: Any) -> Browser:
         timeout=PATIENCE * 1000,
         **options,
     )
-
-
-class Road:
-    """The network between a browser and the service: it can be cut, and mended."""
-
-    def __init__(self, url: str) -> None:
-        self._target = (urlsplit(url).hostname, urlsplit(url).port)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._open: set[socket.socket] = set()
-        self._whole = True
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.cut()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def cut(self) -> None:
-        """Every connection breaks, and so does every new one."""
-        self._whole = False
-        for end in list(self._open):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def mend(self) -> None:
-        """New connections hold again."""
-        self._whole = True
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                threading.Thread(target=self._join, args=(near,), daemon=True).start()
-
-    def _join(self, near: socket.socket) -> None:
-        with near, suppress(OSError):
-            if not self._whole:
-                return
-            with socket.create_connection(self._target) as far:
-                ends = {near, far}
-                self._open |= ends
-                back = threading.Thread(target=_carry, args=(far, near), daemon=True)
-                back.start()
-                _carry(near, far)
-                back.join()
-                self._open -= ends
-
-
-def _carry(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    for end in (source, sink):
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass

@@ -12,8 +12,9 @@ from playwright.sync_api import Browser
 from local import homes
 from local.programs import Web, Worker
 from tests.client import Client
-from tests.end_to_end.browser import Meet, Person, Road, Tab, launched
+from tests.end_to_end.browser import Meet, Person, Tab, launched
 from tests.rig import Rig, eventually
+from tests.road import Road
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ from playwright.sync_api import expect
 from local import scripted
 from local.programs import Web, Worker
 from tests.client import Client
-from tests.end_to_end.browser import Meet, Road, Tab, drawn, text_of
+from tests.end_to_end.browser import Meet, Tab, drawn, text_of
 from tests.end_to_end.questions import gated, lengthy, quick, told
 from tests.rig import Rig
+from tests.road import Road
 
 pytestmark = pytest.mark.usefixtures("worker")
 

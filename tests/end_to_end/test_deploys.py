@@ -34,6 +34,7 @@ def _went_well(answers: list[dict[str, Any]]) -> None:
     assert [one["refusals"] for one in answers if one["refusals"]] == []
 
 
+@pytest.mark.failure(2, 7)
 def test_twenty_deploys_of_worker_and_web_cut_no_answer(rig: Rig, nobody: None) -> None:
     with ExitStack() as staff:
         web: Web = rig.web(WEB_CONCURRENCY="1")
@@ -63,6 +64,7 @@ def test_twenty_deploys_of_worker_and_web_cut_no_answer(rig: Rig, nobody: None) 
     assert sum(one["connections"] > 1 for one in answers) > DEPLOYS  # the deploys were felt
 
 
+@pytest.mark.failure(7)
 def test_a_drain_has_a_limit_and_the_successor_takes_what_was_not_begun(
     rig: Rig, nobody: None, client: Client
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_drained_worker_takes_nothing_new(rig: Rig, nobody: None, client: Clie
         assert successor.alive()
 
 
+@pytest.mark.failure(2)
 def test_web_sends_its_readers_on_and_goes(rig: Rig, client: Client, worker: Worker) -> None:
     question = script(say("To be"), hold("two webs"), say(" continued."), finish(), done())
     old = rig.web(WEB_CONCURRENCY="1")

@@ -79,6 +79,7 @@ def _boot(rig: Rig, answer: str) -> str:
     return str(owner[0][0]).partition(":")[2]
 
 
+@pytest.mark.failure(4)
 @pytest.mark.parametrize("seed", range(KILLS // KILLS_A_TEST))
 def test_everything_that_was_shown_is_kept_when_its_worker_is_killed(
     rig: Rig, nobody: None, client: Client, other_web: Web, took: list[float], seed: int
@@ -135,6 +136,7 @@ def _worker_lost(client: Client, one: Read) -> None:
     assert scripted.expected(one.question).text.startswith(message["text"])
 
 
+@pytest.mark.failure(4)
 def test_a_lease_alone_tells_the_truth_within_twenty_seconds(
     rig: Rig, nobody: None, client: Client, other_web: Web
 ) -> None:
@@ -162,6 +164,7 @@ def test_a_lease_alone_tells_the_truth_within_twenty_seconds(
                 client.stop(one.id)
 
 
+@pytest.mark.failure(3)
 def test_an_answer_of_which_nothing_was_shown_begins_again_by_itself(
     rig: Rig, nobody: None, client: Client
 ) -> None:
@@ -189,6 +192,7 @@ def test_an_answer_of_which_nothing_was_shown_begins_again_by_itself(
         assert reading.connections == 1
 
 
+@pytest.mark.failure(30)
 def test_a_question_that_kills_its_workers_is_given_up_after_three_claims(
     rig: Rig, nobody: None, client: Client
 ) -> None:
@@ -258,9 +262,10 @@ def test_under_outlive_up_a_worker_and_postgres_may_go_together(up: Up) -> None:
 
         # then: it was not the last one
         _worker_lost(client, one)
-        assert "1 ended" in log.read_text()
+        eventually(lambda: "1 ended" in log.read_text())  # it says so once it has told the readers
 
 
+@pytest.mark.failure(4)
 def test_under_outlive_up_the_truth_comes_in_seconds_and_so_does_the_next_worker(up: Up) -> None:
     dice = random.Random()
     with Client(up.state()["web"]["url"]) as client:

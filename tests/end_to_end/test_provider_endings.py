@@ -252,6 +252,8 @@ ENDINGS = [
     bad("an error as a string", error_object("overloaded"), error=ERROR),
     bad("a nested error object", error_object({"error": {"message": "deep"}}), error=ERROR),
     bad("event: error", raw(b'event: error\ndata: {"message": "overloaded"}\n\n'), error=ERROR),
+    Ending("nonsense behind [DONE]", (say("All."), done(), half_utf8()), "All."),
+    bad("nonsense behind the reason", finish(), half_utf8(), error=MALFORMED),
     bad("an error instead of an end", error_object(), *WELL, error=ERROR),
     Ending("a cut before any text", (cut(at=0),), "", CUT, None),
     Ending(
@@ -321,6 +323,7 @@ def asked(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
         }
 
 
+@pytest.mark.failure(18, 19, 21, 22, 23, 33, 34, 35)
 @pytest.mark.parametrize("one", ENDINGS, ids=lambda one: one.name)
 def test_a_provider_that(rig: Rig, client: Client, asked: Asked, one: Ending) -> None:
     answer = asked[one.name]
@@ -371,6 +374,7 @@ def test_usage_after_the_reason_is_waited_for_two_seconds(
     assert 1.8 < record.quiet < 4
 
 
+@pytest.mark.failure(21)
 def test_a_frame_that_is_cut_anywhere_is_no_text_and_no_end(client: Client, worker: Worker) -> None:
     places = [0, 1, 5, 6, *range(7, 595, 49), 595, 597, 598, 599, scripted.FRAME_BYTES]
     answers = {
@@ -397,6 +401,7 @@ LIMITS: dict[str, tuple[tuple[Step, ...], str, tuple[str, str] | None, float]] =
     "only empty packets": ((empty(100, every=0.1),), "", STALLED, FIRST),
     "silence after text": ((say(HALF), hold(NEVER)), HALF, STALLED, STALL),
     "comments after text": ((say(HALF), comment(100, every=0.1)), HALF, STALLED, STALL),
+    "silence in a tool call": ((tool_call("c", "f", '{"a": 1'), hold(NEVER)), "", STALLED, STALL),
     "empty packets after text": ((say(HALF), empty(100, every=0.1)), HALF, STALLED, STALL),
     "slow, but never silent": (
         (say("0123456789", chunk=1, rate=5), finish(), done()),
@@ -432,6 +437,7 @@ def impatient(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
     return answers
 
 
+@pytest.mark.failure(20)
 @pytest.mark.parametrize("name", LIMITS)
 def test_patience_has_an_end(rig: Rig, client: Client, impatient: Asked, name: str) -> None:
     steps, text, error, seconds = LIMITS[name]
@@ -446,6 +452,7 @@ def test_patience_has_an_end(rig: Rig, client: Client, impatient: Asked, name: s
         assert len(message["text"]) > 200
     else:
         assert message["text"] == text
+    assert message["usage"] == (_estimated(reading.text) if code else None)
     [record] = rig.scripted.wait_requests(1, contains=f'"tag":"{name}"', ended=True)
     assert record.closed_at is not None
     assert seconds - 0.3 < record.closed_at - record.came_at < allowed(seconds + 2)
@@ -492,6 +499,7 @@ def test_stream_options_are_left_out_for_a_provider_that_refuses_them(
     assert options == [{"include_usage": True}, None, None]  # and it is not asked again
 
 
+@pytest.mark.failure(18)
 def test_a_provider_that_stays_away_is_given_up_when_the_budget_is_spent(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

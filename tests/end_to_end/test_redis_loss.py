@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import pytest
 import redis
 
 from local import scripted
@@ -86,6 +87,7 @@ def _hurt(fragile: Fragile, hurt: Callable[[Rig, Story], None]) -> None:
     story.all_complete()
 
 
+@pytest.mark.failure(9)
 def test_flushall_in_the_middle_of_ten_streams(fragile: Fragile) -> None:
     def forget_again_and_again(rig: Rig, story: Story) -> None:
         for characters in (100, 200, 350):
@@ -95,6 +97,7 @@ def test_flushall_in_the_middle_of_ten_streams(fragile: Fragile) -> None:
     _hurt(fragile, forget_again_and_again)
 
 
+@pytest.mark.failure(8)
 def test_redis_is_killed_and_starts_again_with_what_it_kept(fragile: Fragile) -> None:
     def die(rig: Rig, story: Story) -> None:
         rig.redis.kill()
@@ -104,6 +107,7 @@ def test_redis_is_killed_and_starts_again_with_what_it_kept(fragile: Fragile) ->
     _hurt(fragile, die)
 
 
+@pytest.mark.failure(9)
 def test_redis_is_killed_and_starts_again_with_nothing(fragile: Fragile) -> None:
     def die(rig: Rig, story: Story) -> None:
         rig.redis.kill()
@@ -115,6 +119,7 @@ def test_redis_is_killed_and_starts_again_with_nothing(fragile: Fragile) -> None
     _hurt(fragile, die)
 
 
+@pytest.mark.failure(10)
 def test_redis_is_frozen_for_seconds_while_everything_is_answered(fragile: Fragile) -> None:
     def freeze(rig: Rig, story: Story) -> None:
         with frozen(rig.redis):
@@ -158,6 +163,7 @@ def test_after_flushall_the_next_question_is_answered_at_once(fragile: Fragile) 
     assert time.monotonic() - begun < allowed(4)  # no sweep was needed
 
 
+@pytest.mark.failure(27)
 def test_a_question_whose_task_was_lost_is_answered_a_little_later(fragile: Fragile) -> None:
     client, rig = fragile.client, fragile.rig
     question = script(long(20), finish(), done(), tag=new_id())

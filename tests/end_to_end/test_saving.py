@@ -25,6 +25,7 @@ from local.scripted.steps import Step
 from tests.client import Client, proof
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, allowed, eventually, frozen
+from tests.stories import following
 
 #: Seconds in which a question is taken even if Redis does not answer.
 SOON = 4.0
@@ -38,7 +39,9 @@ def _sending(rig: Rig, message_id: str) -> bool:
     return [tuple(row) for row in rows] == [("SENDING", 0)]
 
 
-def test_a_question_is_taken_without_redis_and_answered_when_it_is_back(fragile: Fragile) -> None:
+@pytest.mark.failure(27)
+def test_a_question_is_taken_and_answered_without_redis(fragile: Fragile) -> None:
+    """The queue is in Redis, too: a worker finds the question in Postgres and writes it itself."""
     rig, client = fragile.rig, fragile.client
     conversation = client.conversation()
     question = script(long(250), finish(), done(), tag="asked without redis")
@@ -53,18 +56,16 @@ def test_a_question_is_taken_without_redis_and_answered_when_it_is_back(fragile:
     assert (message["status"], message["text"], message["position"]) == ("SENDING", "", 0)
     assert rig.scripted.requests(contains="asked without redis") == []
 
-    rig.redis.start().wait()
-
     reading = client.read(answer).to_end()
     assert reading.text == scripted.expected(question).text
     assert reading.proven
     assert client.message(answer)["status"] == "DONE"
+    rig.redis.start().wait()
     assert len(rig.scripted.requests(contains="asked without redis")) == 1
 
 
-def test_a_question_is_taken_while_redis_is_frozen_and_answered_afterwards(
-    fragile: Fragile,
-) -> None:
+@pytest.mark.failure(10, 27)
+def test_questions_are_taken_and_answered_while_redis_is_frozen(fragile: Fragile) -> None:
     rig, client = fragile.rig, fragile.client
     conversations = [client.conversation() for _ in range(8)]
     question = script(long(250), finish(), done(), tag="asked of a frozen redis")
@@ -77,10 +78,14 @@ def test_a_question_is_taken_while_redis_is_frozen_and_answered_afterwards(
         with ThreadPoolExecutor(8) as pool:
             asked = list(pool.map(ask, conversations))
         assert max(seconds for _, seconds in asked) < allowed(SOON)
-        assert all(_sending(rig, answer) for answer, _ in asked)
+        answers = [answer for answer, _ in asked]
+        readings = [client.read(answer) for answer in answers]
+        with following(*readings):
+            pass
 
-    for answer, _ in asked:
-        assert client.read(answer).to_end().text == scripted.expected(question).text
+    assert {reading.text for reading in readings} == {scripted.expected(question).text}
+    assert {client.message(answer)["status"] for answer in answers} == {"DONE"}
+    assert len(rig.scripted.requests(contains="asked of a frozen redis")) == len(answers)
 
 
 def test_the_placeholder_is_there_before_anybody_can_take_it(
@@ -122,6 +127,7 @@ def _saved(rig: Rig, answer: str) -> int:
     return int(rig.rows("SELECT saved_len FROM messages WHERE id = :id", id=answer)[0][0])
 
 
+@pytest.mark.failure(12)
 def test_a_slow_answer_is_saved_after_a_second(rig: Rig, client: Client, worker: Worker) -> None:
     answer = client.ask(script(long(7), hold("slow"), finish(), done()))
     client.shown(answer, 7)

@@ -43,6 +43,7 @@ def _pressed(rig: Rig, client: Client, answer: str, question: str) -> Record:
     return record
 
 
+@pytest.mark.failure(36)
 def test_stop_while_it_streams_keeps_what_was_written(
     rig: Rig, client: Client, other_web: Web, worker: Worker
 ) -> None:
@@ -65,6 +66,7 @@ def test_stop_while_it_streams_keeps_what_was_written(
     assert message["usage"] == {"completion_tokens": tokens, "source": "estimated"}
 
 
+@pytest.mark.failure(36)
 def test_stop_while_the_model_is_silent(rig: Rig, client: Client, worker: Worker) -> None:
     question = script(say("A word, and"), hold(NEVER), finish(), done(), tag="stop silent")
     answer = client.ask(question)

@@ -75,9 +75,13 @@ class Up:
 
     def relatives(self) -> list[int]:
         """All living processes that descend from this `up`, whoever their parent is now."""
-        mark = f"OUTLIVE_TEST_MARK={self.mark}".encode()
-        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return [pid for pid in pids if mark in _environment(pid)]
+        return relatives(self.mark)
+
+
+def relatives(mark: str) -> list[int]:
+    """All living processes with this mark in their environment."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if f"OUTLIVE_TEST_MARK={mark}".encode() in _environment(pid)]
 
 
 def _environment(pid: int) -> bytes:
@@ -162,7 +166,7 @@ def test_a_killed_part_is_back_within_two_seconds_at_the_same_address(
         assert took < allowed(2)
         assert up.state()[part].get("url") == address
         if address:
-            eventually(lambda: serves(address), 10)
+            eventually(lambda: serves(address), allowed(10))
     assert urllib.request.urlopen(f"{up.state()['web']['url']}/healthz", timeout=20).status == 200
 
 

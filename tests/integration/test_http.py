@@ -14,7 +14,8 @@ import pytest
 from local.programs import Web, Worker
 from local.scripted import cut, done, finish, long, reasoning, say, script, usage
 from tests.client import Client, Connection, Reading, new_id, proof
-from tests.rig import Rig
+from tests.rig import Rig, eventually
+from tests.road import Road
 from tests.stories import Held, holding
 
 STRANGER = "00000000-0000-4000-8000-00000000dead"
@@ -143,6 +144,7 @@ def test_a_first_question_names_its_conversation(client: Client, worker: Worker)
 # --- deleting ------------------------------------------------------------------------------------
 
 
+@pytest.mark.failure(37)
 def test_a_deleted_conversation_ends_its_answers_and_readers_and_is_gone(
     client: Client, web: Web, other_web: Web, open_answer: Held
 ) -> None:
@@ -470,6 +472,7 @@ def test_the_same_key_with_anything_else_is_refused(client: Client, worker: Work
         _problem(refused, 422, "idempotency_key_reused")
 
 
+@pytest.mark.failure(26)
 def test_twenty_racing_equal_questions_are_one_message_and_one_call(
     rig: Rig, web: Web, other_web: Web, client: Client, worker: Worker
 ) -> None:
@@ -488,6 +491,32 @@ def test_twenty_racing_equal_questions_are_one_message_and_one_call(
     assert len(rig.scripted.requests(contains=question)) == 1
     count = "SELECT count(*) FROM messages WHERE conversation_id = :id"
     assert rig.rows(count, id=conversation)[0][0] == 2
+
+
+@pytest.mark.failure(26)
+def test_a_web_that_dies_between_the_commit_and_its_reply_has_asked_once(
+    rig: Rig, client: Client, worker: Worker
+) -> None:
+    place, key = client.conversation(), new_id()
+    question = script(say("Once."), finish(), done(), tag=f"dies {key}")
+    with Road(rig.redis.url) as road, ThreadPoolExecutor(1) as pool:
+        victim = rig.web(REDIS_URL=road.url)
+        with rig.gone(victim), Client(victim.url) as other, road.blocked():
+            # given: it has committed, and is about to enqueue
+            lost = pool.submit(other.post_question, question, place, key)
+            there = "SELECT 1 FROM messages WHERE client_key = :key"
+            eventually(lambda: rig.rows(there, key=key))
+            victim.kill()
+            assert isinstance(lost.exception(), httpx2.TransportError)
+
+    # when
+    again = client.post_question(question, place, key)
+
+    # then
+    assert again.status_code == 202
+    assert client.ended(again.json()["assistant"]["id"])["text"] == "Once."
+    assert len(client.http.get(f"/api/conversations/{place}").json()["messages"]) == 2
+    assert len(rig.scripted.requests(contains=question)) == 1
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\tb"])
@@ -574,6 +603,7 @@ def test_numbers_that_are_none_are_refused(client: Client) -> None:
         assert answer.json()["code"] in ("invalid", "malformed_json")
 
 
+@pytest.mark.failure(32)
 def test_a_huge_body_is_refused_by_its_length_and_in_chunks(client: Client, web: Web) -> None:
     big = b'{"title": "' + b"x" * (4 << 20) + b'"}'
     headers = {"Content-Type": "application/json"}

@@ -102,6 +102,7 @@ def test_a_batch_has_an_outcome_for_each(ground: Ground, opened: uuid.UUID) -> N
     assert ground.livelog.publish(batch) == [LANDED, WRITTEN, FENCED, MISSING]
 
 
+@pytest.mark.failure(8)
 def test_the_same_again_has_landed_and_is_not_announced_twice(
     ground: Ground, opened: uuid.UUID, heard: Callable[[], list[str]]
 ) -> None:

@@ -96,6 +96,7 @@ def test_of_many_workers_one_has_the_message(ground: Ground) -> None:
             assert (row.owner, row.attempt, row.tries) == (f"host:boot-{number}", 1, 1)
 
 
+@pytest.mark.failure(6)
 def test_a_second_delivery_finds_nothing_to_do(ground: Ground) -> None:
     claim = ground.streaming()
     before = ground.row(claim.id)
@@ -190,6 +191,7 @@ def test_nothing_is_saved_of_a_message_that_is_not_streaming(ground: Ground, sta
     assert ground.pieces(message_id) == []
 
 
+@pytest.mark.failure(15)
 def test_one_locked_row_does_not_hold_up_the_others(ground: Ground) -> None:
     claims = [ground.streaming() for _ in range(20)]
     saves = [save_of(claim, body_of("text")) for claim in claims]
@@ -207,6 +209,7 @@ def test_one_locked_row_does_not_hold_up_the_others(ground: Ground) -> None:
     assert list(owning.save(ground.db, ME, 60, [saves[7]])) == [locked.id]
 
 
+@pytest.mark.failure(15)
 def test_two_savers_and_a_deletion_do_not_block_each_other(ground: Ground) -> None:
     user = ground.user()
     place = ground.conversation(user)
@@ -227,6 +230,7 @@ def test_two_savers_and_a_deletion_do_not_block_each_other(ground: Ground) -> No
     assert errors == []
 
 
+@pytest.mark.failure(14)
 def test_a_commit_of_unknown_outcome_is_recognised(ground: Ground) -> None:
     claim = ground.streaming()
     save = save_of(claim, LONG)
@@ -349,6 +353,7 @@ def test_an_error_has_the_sentence_of_its_code_or_a_better_one(code: str) -> Non
     assert Ending.error(code, "Better.").error_message == "Better."
 
 
+@pytest.mark.failure(14)
 def test_a_commit_of_the_end_of_unknown_outcome_is_recognised(ground: Ground) -> None:
     claim = ground.streaming()
     last = save_of(claim, LONG)
@@ -499,7 +504,7 @@ def test_a_glance_tells_what_a_follower_has_to_know(ground: Ground) -> None:
     ground.pass_by(expired, "queue_deadline")
     ids = [fresh.id, lapsed.id, overdue.id, waiting, expired, ended, uuid.uuid4()]
 
-    seen = messages.glance(ground.db, ids, 0)
+    seen = messages.glance(ground.db, ids)
 
     assert [(g.saved, g.ended, g.lapsed) for g in (seen[one] for one in ids[:-1])] == [
         (3, False, False),
@@ -510,7 +515,6 @@ def test_a_glance_tells_what_a_follower_has_to_know(ground: Ground) -> None:
         (8, True, False),
     ]
     assert ids[-1] not in seen
-    assert not messages.glance(ground.db, [lapsed.id], 1e6)[lapsed.id].lapsed
 
 
 def test_open_messages_are_counted_by_status(ground: Ground) -> None:

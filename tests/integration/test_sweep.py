@@ -2,6 +2,7 @@
 
 import signal
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -462,6 +463,32 @@ def test_a_queue_that_is_away_is_no_error_and_is_asked_again(ground: Ground) -> 
 
 
 # --- the round ------------------------------------------------------------------------------------
+
+
+def test_what_redis_does_not_take_is_written_where_there_is_a_place(ground: Ground) -> None:
+    """And Redis, which may be slow to refuse, is asked once a round and not for each message."""
+    waiting = [ground.sending() for _ in range(5)]
+    for message in waiting:
+        ground.pass_by(message, "dispatch_at")
+    ground.queue.away = True
+    taken: list[uuid.UUID] = []
+
+    def take(message_id: uuid.UUID) -> bool:
+        free = len(taken) < 3
+        taken.extend([message_id] * free)
+        return free
+
+    told: list[str] = []
+    sweep = ground.sweep(take=take, observe=told.append)
+    assert sweep.run().dispatched == 3
+    assert (ground.queue.asked, told) == (1, ["taken"] * 3)
+    assert len(taken) == 3
+
+    for message in set(waiting) - set(taken):  # those are due again
+        ground.pass_by(message, "dispatch_at")
+    ground.queue.away = False
+    assert sweep.run().dispatched == 2
+    assert set(ground.queue.ids) | set(taken) == set(waiting)
 
 
 @pytest.mark.parametrize("entry", ["no JSON", "7", "[7]", "[[0]]"])

@@ -18,6 +18,8 @@ from worker.provider import LINE_LIMIT
 from worker.reply import Reply
 
 DONE = "[DONE]"
+#: Characters of tool calls that may be collected.
+LIMIT = 100_000
 #: Everything that a broken stream may raise; the provider turns each into an ERROR.
 EXPECTED = (GenerationFailed, LineTooLong, UnicodeDecodeError)
 
@@ -38,7 +40,7 @@ def call(index: Any, call_id: Any = None, name: Any = None, arguments: Any = Non
 def taken(*chunks: Any, close: bool = True) -> tuple[Reply, Body]:
     """A reply that took these chunks, and the body it wrote."""
     body = Body()
-    reply = Reply(body.write)
+    reply = Reply(body.write, LIMIT)
     for one in chunks:
         reply.take(Event(one if isinstance(one, str) else json.dumps(one)))
     if close:
@@ -241,6 +243,14 @@ def test_calls_are_written_once() -> None:
     assert body.content == "1"
 
 
+def test_calls_are_not_collected_without_end() -> None:
+    pieces = [call(0, "a", "f", "x" * 1000)] * (LIMIT // 1000 + 1)
+
+    _, body = taken(*pieces, close=False)
+
+    assert body.length >= LIMIT  # written, and refused by whoever knows what an answer may hold
+
+
 @pytest.mark.parametrize("index", ["0", 1.5, {}, [1]])
 def test_a_call_at_an_impossible_place_is_malformed(index: Any) -> None:
     if not index:
@@ -305,7 +315,7 @@ def test_an_error_in_the_stream_is_told_without_its_words(error: Any) -> None:
 
 
 def test_an_error_event_is_one_whatever_it_holds() -> None:
-    reply = Reply(Body().write)
+    reply = Reply(Body().write, LIMIT)
 
     with pytest.raises(GenerationFailed, match="provider_error"):
         reply.take(Event("{}", "error"))
@@ -360,7 +370,7 @@ STREAM = "".join(
 def read(chunks: Iterable[bytes]) -> tuple[Reply, Body]:
     """As the provider reads; raises nothing but EXPECTED, and the partial is kept."""
     body = Body()
-    reply = Reply(body.write)
+    reply = Reply(body.write, LIMIT)
     decoder = Decoder(limit=LINE_LIMIT)
     try:
         for piece in chunks:
@@ -422,6 +432,7 @@ def test_any_byte_may_be_wrong() -> None:
             assert_honest(broken, [broken])
 
 
+@pytest.mark.failure(22)
 @thorough(80)
 @given(st.integers(0, 1 << 32))
 def test_any_number_of_things_may_be_wrong(seed: int) -> None:

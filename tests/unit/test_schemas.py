@@ -107,6 +107,7 @@ def test_a_question_needs_something_to_ask() -> None:
     assert refused(Question, {"content": None}) == refused(Question, {"content": 7}) == ["content"]
 
 
+@pytest.mark.failure(32)
 def test_a_question_may_be_long_but_not_longer() -> None:
     assert len(parsed(Question, {"content": "😀" * CONTENT_CHARS}).content) == CONTENT_CHARS
     assert refused(Question, {"content": "x" * (CONTENT_CHARS + 1)}) == ["content"]

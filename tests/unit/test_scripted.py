@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local import scripted as s
+from local.scripted.answers import HOSTILE, hostile, normalised
 from local.scripted.frames import Frames, cut_up, utf16_units
 from local.scripted.steps import Step
 
@@ -205,3 +206,34 @@ def test_a_torn_frame_is_one_good_frame_in_two_writes() -> None:
 
     assert len(first) == 222
     assert delta_of(first + second) == {"content": "naïve"}
+
+
+# --- hostile text, and text that varies -----------------------------------------------------------
+
+
+@given(st.integers(1, 3000), st.integers(0, 10**9), st.sampled_from(["text", "reasoning"]))
+def test_hostile_text_is_a_function_of_its_step_and_survives_its_frames(
+    characters: int, seed: int, kind: str
+) -> None:
+    step = s.hostile(characters, kind=kind, chunk=(1, 40), seed=seed)
+    field = "content" if kind == "text" else "reasoning_content"
+
+    said = "".join(delta_of(frame)[field] for frame in written(step))
+
+    answer = s.expected(s.script(step))
+    assert normalised(said) == answer.body
+    assert answer.parts == ((kind, answer.body),)
+
+
+def test_hostile_text_holds_everything_that_it_names() -> None:
+    text = hostile(100_000)
+
+    assert [piece for piece in HOSTILE if piece not in text] == []
+
+
+def test_a_varying_answer_differs_from_call_to_call_and_another_does_not() -> None:
+    varying = s.script(s.hostile(300), s.long(300), s.say("!"), varies=True)
+    plain = s.script(s.hostile(300), s.long(300), s.say("!"))
+
+    assert len({s.expected(varying, call).text for call in (1, 2, 3)}) == 3
+    assert s.expected(varying) == s.expected(varying, 1) == s.expected(plain, 2)

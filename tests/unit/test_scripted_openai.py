@@ -109,7 +109,7 @@ def test_without_stream_the_answer_comes_whole_and_at_once(client: openai.OpenAI
     assert answer.choices[0].message.content == "Yes"
     assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None
-    assert [model.id for model in client.models.list()] == ["scripted"]
+    assert [model.id for model in client.models.list()] == ["scripted", "scripted-large"]
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def test_every_character_comes_back_whatever_the_chunks(text: str, places: list[
     assert (event.event, event.id) == ("delta", "7")
 
 
+@pytest.mark.failure(35)
 def test_every_code_point_comes_back() -> None:
     # Backwards, so that no two halves of a pair meet: JSON would join them.
     everything = "".join(map(chr, range(0x10FFFF, -1, -1)))

@@ -48,6 +48,7 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert normalise(text) == text
 
 
+@pytest.mark.failure(34)
 @thorough(300)
 @given(chunks)
 def test_any_chunking_gives_the_same_text(pieces: list[str]) -> None:

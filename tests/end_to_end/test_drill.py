@@ -1,0 +1,182 @@
+"""The drill finds nothing in the product, and finds each bug that is planted into a copy of it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import ports
+from local.processes import ROOT, Command, spawn
+from local.programs import Web, Worker
+from tests.client import new_id
+from tests.end_to_end.test_up import relatives
+from tests.rig import Rig, eventually
+from tests.stories import ending, hire
+
+#: What a copy of the product needs.
+PARTS = ("shared", "worker", "web", "local", "Procfile", "alembic.ini", "pyproject.toml")
+
+
+def drill(root: Path, ledger: Path, *words: str) -> tuple[int, str, dict[str, Any]]:
+    """Run `outlive drill` on the code below `root`: its exit status, words and numbers."""
+    done = subprocess.run(
+        [sys.executable, "-m", "local", "drill", *words, "--resume", str(ledger)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert ledger.exists(), done.stdout + done.stderr
+    run: dict[str, Any] = json.loads(ledger.read_text())[-1]
+    return done.returncode, done.stdout, run
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A planted bug: (file, what stands there, what is put there) and what the drill then says."""
+
+    edits: list[tuple[str, str, str]]
+    said: str
+    words: str
+
+
+OURS = "attempt = due.attempt AND m.owner = :owner AND m."
+READS = """\
+        self._subscribe(followed)
+        followed.subscribed.wait(CONFIRM)
+        complete = self._read(followed)
+"""
+READS_FIRST = """\
+        complete = self._read(followed)
+        self._subscribe(followed)
+        followed.subscribed.wait(CONFIRM)
+"""
+WAKES = """\
+            pipeline.publish(channel(message_id), _WAKE)
+            pipeline.execute()
+
+    def nudge"""
+TELLS_CUTS = """\
+    if not reply.ended:
+        raise GenerationFailed("provider_cut")
+"""
+STORES = "redis.call('XADD', KEYS[1], ARGV[2] .. '-' .. ARGV[4], 'd', ARGV[5])"
+
+BUGS = {
+    "has no attempt test": Bug(
+        [
+            ("shared/owning.py", f"WHERE m.{OURS}status", "WHERE m.status"),
+            (
+                "shared/owning.py",
+                ":ids AS uuid[])) AND owner = :owner",
+                ":ids AS uuid[])) AND :owner <> ''",
+            ),
+            ("worker/saver.py", "row is None or row.attempt != generation.attempt", "row is None"),
+            ("shared/publish.lua", "if top_attempt > attempt then return 'fenced' end", ""),
+        ],
+        "did not say there|is not what the provider said|are not the answer's|are lost",
+        "--faults worker-freeze --generations 120 --people 30",
+    ),
+    "publishes without storing": Bug(
+        [("shared/publish.lua", STORES, "")],
+        "were shown and are lost|came as the last text did",
+        "--faults worker-kill --generations 40 --people 40",
+    ),
+    "calls a plain end DONE": Bug(
+        [("worker/provider.py", TELLS_CUTS, "")],
+        "ended as DONE stop, and nothing that was done explains it",
+        "--faults none --generations 40 --people 40",
+    ),
+    "reads before it subscribes": Bug(
+        [
+            ("web/hub.py", READS, READS_FIRST),
+            ("web/hub.py", "if not followed.read_begun:", "if True:"),
+        ],
+        "came as the last text did",
+        "--faults none --generations 300 --rendezvous 300",
+    ),
+    "loses an end": Bug(
+        [
+            ("web/hub.py", "row is None or row.ended or followed", "row is None or followed"),
+            ("shared/livelog.py", WAKES, WAKES[WAKES.index("            pipeline.execute") :]),
+        ],
+        "a connected reader was not told",
+        "--faults none --generations 20 --people 20",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_the_drill_catches_a_product_that(name: str, tmp_path: Path) -> None:
+    bug = BUGS[name]
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, tmp_path / part)
+    for file, good, bad in bug.edits:
+        source = (tmp_path / file).read_text()
+        assert source.count(good) == 1, f"{file} has changed: plant the bug anew"
+        (tmp_path / file).write_text(source.replace(good, bad))
+
+    status, said, run = drill(
+        tmp_path, tmp_path / "drill.json", "--local", "--first", *bug.words.split()
+    )
+
+    assert status == 1, said
+    assert any(re.search(bug.said, violation) for violation in run["violations"]), said
+
+
+def test_a_drill_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> None:
+    mark = new_id()
+    words = ["-m", "local", "drill", "--local", "--generations", "40", "--rendezvous", "0"]
+    said = tmp_path / "drill.txt"
+    drill = spawn(Command([sys.executable, *words], said, env={"OUTLIVE_TEST_MARK": mark}))
+    eventually(lambda: " worker-" in said.read_text() or drill.poll() is not None)
+
+    drill.send_signal(signal.SIGTERM)
+
+    assert drill.wait(30) == 130, said.read_text()
+    assert "nothing is left behind" in said.read_text()
+    assert relatives(mark) == []
+
+
+# --- against a deployment ------------------------------------------------------------------------
+
+
+def test_a_deployment_is_drilled_from_outside(rig: Rig, nobody: None, tmp_path: Path) -> None:
+    short = {"OUTLIVE_LEASE_SECONDS": "4", "OUTLIVE_HEARTBEAT_SECONDS": "0.8"}
+    web, worker, spare = rig.web(**short), hire(rig, **short), hire(rig, **short)
+    with rig.gone(web), ending(worker.wait(), spare.wait()):
+        status, said, run = drill(
+            ROOT, tmp_path / "drill.json", "--against", web.url, "--pid", str(worker.pid),
+            "--generations", "40", "--people", "20", "--seed", "4",
+        )  # fmt: skip
+
+        assert status == 0, said
+        assert run["violations"] == []
+        assert sum(run["statuses"].values()) == 40
+        assert run["faults"]["process-kill"] == 1
+        assert not worker.alive()
+        assert spare.alive()
+
+
+def test_a_deployment_with_another_model_is_not_drilled(rig: Rig, web: Web, worker: Worker) -> None:
+    words = [sys.executable, "-m", "local", "drill", "--against"]
+    nobody = f"http://127.0.0.1:{ports.choose()}"
+
+    with rig.gone(other := rig.web(OPENAI_BASE_URL=nobody)):
+        for url in (nobody, other.url + "/nothing"):
+            done = subprocess.run(
+                [*words, url], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 2
+            assert "does not answer" in done.stderr

@@ -1,0 +1,173 @@
+"""The disk below Postgres is full, or Postgres may not write: what it has can still be read.
+
+Its data lies on a file system of its own, small enough to be filled in a moment. Its log does not:
+when that cannot grow Postgres crashes, which is another story.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from local import homes, scripted
+from local.postgres import Postgres
+from local.scripted import done, finish, generated, hold, long, say, script, usage
+from tests.client import Client
+from tests.end_to_end.conftest import Fragile
+from tests.rig import Rig, eventually
+from tests.stories import NEVER, ending, following, hire, holding, only_request, told
+
+WELL = (finish(), usage(), done())
+#: Far more than Postgres' files have room for without growing.
+HUGE = 240_000
+
+
+@contextmanager
+def _small_disk(place: Path) -> Iterator[Path]:
+    """A file system of 256 MB at `place`. Without the right to mount one there is no such story."""
+    place.mkdir(parents=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256m,mode=711", "outlive", place],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = f"no file system can be mounted here: {done.stderr.strip()}"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """Where the rig's Postgres lives."""
+    with homes.temporary() as home, _small_disk(home / "rig" / "postgres") as disk:
+        yield disk
+
+
+@contextmanager
+def _full(disk: Path) -> Iterator[None]:
+    """Not a byte is left, until afterwards."""
+    filler = disk / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(1 << 16)):
+                pass
+        yield
+    finally:
+        filler.unlink()
+
+
+def _keep_its_log_elsewhere(postgres: Postgres, place: Path) -> None:
+    postgres.stop()
+    wal = postgres.data / "pg_wal"
+    subprocess.run(["cp", "--archive", wal, place], check=True)
+    shutil.rmtree(wal)
+    wal.symlink_to(place)
+    postgres.start().wait()
+
+
+@pytest.mark.failure(16)
+def test_a_full_disk_takes_no_question_and_makes_no_answer_falsely_done(disk: Path) -> None:
+    with ExitStack() as stack:
+        rig = stack.enter_context(Rig(disk.parent))
+        _keep_its_log_elsewhere(rig.postgres, disk.parent / "wal")
+        client = stack.enter_context(Client(rig.web(WEB_CONCURRENCY="1").url))
+        # given: an answer of a worker that waits two seconds for the disk, and one of a patient one
+        impatient = hire(rig, ODD_CONSTANTS="worker.writer.STORAGE_PATIENCE=2").wait()
+        stack.enter_context(ending(impatient))
+        given_up, kept = (
+            script(long(300), hold("space"), long(HUGE, seed=1), *rest, tag=f"full {rest}")
+            for rest in ((hold(NEVER),), WELL)
+        )
+        readings = [client.read(client.ask(given_up))]
+        client.shown(readings[0].message_id, 300)
+        impatient.signal(signal.SIGTERM)  # it takes nothing new
+        patient = hire(rig).wait()
+        stack.enter_context(ending(patient))
+        readings.append(client.read(client.ask(kept)))
+        client.shown(readings[1].message_id, 300)
+        conversation = client.conversation()
+
+        with following(*readings, seconds=60):
+            with _full(disk):
+                # when
+                refused = client.post_question(generated(HUGE), conversation, "the same key")
+                rig.scripted.release("space")
+
+                # then: nothing is taken, and nothing ends before its end is written
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+                assert refused.json()["code"] == "storage_unavailable"
+                assert (
+                    client.http.get(f"/api/conversations/{conversation}").json()["messages"] == []
+                )
+                assert only_request(rig, kept, ended=True).ended == "whole"
+                assert only_request(rig, given_up, ended=True).ended == "client_closed"
+                statuses = [client.message(one.message_id)["status"] for one in readings]
+                assert statuses[0] in ("STREAMING", "ERROR")  # which may fit
+                assert statuses[1] == "STREAMING"
+                assert readings[1].end is None
+
+            # and: with the space everything goes on, but for what was given up
+            again = client.read(
+                client.ask(script(say("There is room."), *WELL), conversation, key="the same key")
+            )
+
+        ends = [told(one, client.message(one.message_id)) for one in (*readings, again.to_end())]
+        assert ends == [("ERROR", "storage"), ("DONE", None), ("DONE", None)]
+        texts = [scripted.expected(question).text for question in (given_up, kept)]
+        assert texts[0].startswith(readings[0].text)
+        assert len(readings[0].text) >= 300
+        assert (readings[1].text, again.text) == (texts[1], "There is room.")
+
+
+@pytest.mark.failure(17)
+def test_a_postgres_that_may_only_be_read_is_read(fragile: Fragile) -> None:
+    rig, client = fragile.rig, fragile.client
+    ended = client.read(client.ask(script(long(300), *WELL))).to_end()
+    conversation = client.conversation()
+    with holding(rig, client, long(300), long(400, rate=400, seed=1), *WELL) as held:
+        reading = client.read(held.id)
+        with following(reading), _read_only(rig):
+            # when
+            held.go_on()
+            refused = client.post_question("Now?", conversation, "the same key")
+
+            # then
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert refused.json()["code"] == "storage_unavailable"
+            late = client.read(ended.message_id).to_end()
+            assert (late.text, late.end) == (ended.text, ended.end)
+            eventually(lambda: reading.text == held.text)  # shown, but not yet written
+            assert client.message(held.id)["status"] == "STREAMING"
+            assert client.message(held.id)["text"] == held.text
+
+        assert told(reading, client.message(held.id)) == ("DONE", None)
+    assert client.post_question("Now?", conversation, "the same key").status_code == 202
+
+
+@contextmanager
+def _read_only(rig: Rig) -> Iterator[None]:
+    """As after a failover to a standby."""
+    server = rig.db.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def say_to_all(word: str) -> None:
+        with server.connect() as connection:
+            connection.execute(text(f"ALTER SYSTEM SET default_transaction_read_only = {word}"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        eventually(lambda: rig.rows("SHOW transaction_read_only")[0][0] == word)
+
+    say_to_all("on")
+    try:
+        yield
+    finally:
+        say_to_all("off")

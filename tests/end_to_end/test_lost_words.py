@@ -1,0 +1,168 @@
+"""What Redis was to tell and did not: text, an end, the end of a dead worker's answer.
+
+The stories write into Postgres as an owner does, and tell nobody.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import pytest
+
+from local import ports, scripted
+from local.programs import Web, Worker
+from local.scripted import done, finish, hold, long, script
+from shared import owning
+from shared.body import Body
+from shared.jobs import Queue, make_app
+from shared.lifecycle import Status
+from shared.livelog import LiveLog
+from shared.messages import Ending
+from shared.settings import Settings
+from shared.sweep import Sweep
+from tests.client import Client, Reading
+from tests.end_to_end.conftest import Fragile
+from tests.ground import save_of
+from tests.rig import Rig, allowed, eventually
+from tests.stories import NEVER, Watch, ending, following, hire, sweep, told
+
+#: Seconds in which every connected reader knows what Postgres knows.
+KNOWN = 4.0
+ME = "story:a-worker-that-whispers"
+
+
+@contextmanager
+def _readers(client: Client, answer: str, *urls: str) -> Iterator[list[Reading]]:
+    """Somebody at every master."""
+    readings = [Reading(answer, [url]) for url in (client.url, *urls)]
+    with following(*readings):
+        eventually(lambda: all(reading.connections for reading in readings))
+        yield readings
+
+
+@pytest.mark.failure(9)
+@pytest.mark.parametrize("how", ["ended by its owner", "reaped"])
+def test_what_postgres_knows_every_reader_knows_in_four_seconds(
+    rig: Rig, nobody: None, client: Client, other_web: Web, how: str
+) -> None:
+    answer = client.ask(script(hold(NEVER), tag="whispered"))
+    claim = owning.claim(rig.db, UUID(answer), ME, 60, 900)
+    assert claim is not None
+    body = Body()
+    body.write("text", "Nobody told you.")
+    with _readers(client, answer, other_web.url) as readings:
+        # text
+        assert owning.save(rig.db, ME, 60, [save_of(claim, body)])
+        watch = Watch()
+        eventually(lambda: all(reading.text == "Nobody told you." for reading in readings))
+        assert watch.seconds < allowed(KNOWN)
+
+        # and the end
+        body.write("text", " Not this either.")
+        if how == "reaped":
+            past = "lease_until = clock_timestamp() - interval '1 s'"
+            with rig.db.transaction() as connection:
+                connection.exec_driver_sql(f"UPDATE messages SET {past} WHERE id = '{answer}'")
+            assert _a_sweep_without_redis(rig).run().ended >= 1
+        else:
+            last = save_of(claim, body, len("Nobody told you."))
+            assert owning.finish(rig.db, ME, last, Ending(Status.DONE, "stop"))
+        watch = Watch()
+    assert watch.seconds < allowed(KNOWN)
+    for reading in readings:
+        expected = ("ERROR", "worker_lost") if how == "reaped" else ("DONE", None)
+        assert told(reading, client.message(answer)) == expected
+        assert reading.connections == 1
+
+
+def _a_sweep_without_redis(rig: Rig) -> Sweep:
+    away = f"redis://127.0.0.1:{ports.choose()}/0"
+    queue = Queue(make_app(Settings.model_validate({"REDIS_URL": away})))
+    return Sweep(rig.db, LiveLog(away, 60), queue, lease=0.0, queue_deadline=60)
+
+
+@pytest.mark.failure(12)
+def test_redis_and_the_worker_lost_together_cost_200_characters_and_the_proof_says_so(
+    fragile: Fragile,
+) -> None:
+    rig, client = fragile.rig, fragile.client
+    fragile.worker.kill()
+    sweep(rig, died=fragile.worker.boot)
+    # What a second would save is never saved here: the loss is as large as it can be.
+    worker = hire(
+        rig,
+        OUTLIVE_SAVE_SECONDS="100",
+        OUTLIVE_HEARTBEAT_SECONDS="100",
+        OUTLIVE_LEASE_SECONDS="300",
+    )
+    lengths = [1, 150, 199, 201, 350, 777]
+    with ending(worker.wait()):
+        questions = [script(long(n, chunk=(1, 40)), hold(NEVER), tag=f"both {n}") for n in lengths]
+        readings = [client.read(client.ask(question)) for question in questions]
+        with following(*readings):
+            eventually(lambda: [len(reading.text) for reading in readings] == lengths)
+            eventually(lambda: max(_unsaved(rig, reading) for reading in readings) < 200)
+
+            # when: both die, and Redis has kept nothing
+            worker.kill()
+            rig.redis.kill()
+            for file in rig.redis.directory.glob("appendonlydir/*"):
+                file.unlink()
+            rig.redis.start().wait()
+            sweep(rig, died=worker.boot)
+
+    lost = []
+    for question, reading in zip(questions, readings, strict=True):
+        message = client.message(reading.message_id)
+        assert (message["status"], message["error"]["code"]) == ("ERROR", "worker_lost")
+        assert reading.text == scripted.expected(question).text
+        assert reading.text.startswith(message["text"])
+        lost.append(len(reading.text) - message["length"])
+        assert reading.proven == (lost[-1] == 0)  # who had seen more is told so
+        assert client.read(reading.message_id).to_end().proven
+    assert max(lost) < 200
+    assert lost[:3] == [1, 150, 199]
+
+
+def _unsaved(rig: Rig, reading: Reading) -> int:
+    row = rig.rows("SELECT saved_len FROM messages WHERE id = :id", id=reading.message_id)
+    return len(reading.text) - int(row[0].saved_len)
+
+
+@pytest.mark.failure(6)
+def test_a_task_that_is_delivered_again_and_again_is_written_once(
+    rig: Rig, client: Client, worker: Worker
+) -> None:
+    queue = Queue(make_app(Settings.model_validate({"REDIS_URL": rig.redis.url})))
+    questions = [
+        script(long(60, rate=60, seed=n), finish(), done(), tag=f"delivered {n}") for n in range(5)
+    ]
+    answers = [client.ask(question) for question in questions]
+    readings = [client.read(answer) for answer in answers]
+    with following(*readings):
+        for answer in answers * 3:
+            assert queue.enqueue(UUID(answer))
+    for question, reading in zip(questions, readings, strict=True):
+        assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+        assert reading.text == scripted.expected(question).text
+        assert len(rig.scripted.requests(contains=question)) == 1
+
+
+@pytest.mark.failure(31)
+def test_a_million_characters_are_complete_and_cost_little_log(
+    rig: Rig, client: Client, worker: Worker
+) -> None:
+    question = script(long(1_000_000, chunk=(20, 400)), finish(), done())
+    before = _log_position(rig)
+    reading = client.read(client.ask(question)).to_end(120)
+
+    assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+    assert reading.text == scripted.expected(question).text
+    assert _log_position(rig) - before < 5 * len(reading.text)
+    rows = rig.rows("SELECT 1 FROM pieces WHERE message_id = :id", id=reading.message_id)
+    assert rows == []
+
+
+def _log_position(rig: Rig) -> int:
+    """Bytes of Postgres' write-ahead log so far."""
+    return int(rig.rows("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")[0][0])

@@ -1,0 +1,31 @@
+"""Whatever a provider sends, every answer ends, honestly, with all that was good of it.
+
+The full ten thousand: `python -m tests.mutated 10000`. In a run of all tests they are read as the
+worker reads them (tests/unit/test_mutations.py), and so many of them take the whole road.
+"""
+
+import random
+
+import pytest
+
+from local.programs import Web
+from tests import mutated
+from tests.rig import Rig
+from tests.stories import ending, hire
+
+STREAMS = 1_000
+
+
+@pytest.mark.failure(22)
+def test_a_thousand_mutated_streams_leave_nothing_stuck_and_nothing_falsely_done(
+    rig: Rig, nobody: None, web: Web
+) -> None:
+    first = random.randrange(10**9)
+
+    with ending(hire(rig, **mutated.IMPATIENT).wait()):
+        found = mutated.run(rig, web.url, range(first, first + STREAMS))
+
+    print(found)
+    assert found.good, f"{found}\nagain: python -m tests.mutated {STREAMS} {first}"
+    assert found.ends.total() == STREAMS
+    assert found.read >= STREAMS / mutated.READ_ONE_IN

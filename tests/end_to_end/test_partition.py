@@ -1,0 +1,72 @@
+"""A worker that cannot reach Postgres while everybody else can.
+
+What is sent simply does not arrive, and nobody is told: the worst way for a network to fail.
+"""
+
+from uuid import UUID
+
+import pytest
+
+from local import scripted
+from local.programs import Web
+from local.scripted import done, finish, hold, long, say, script, usage
+from shared.livelog import LiveLog
+from tests.client import Client
+from tests.rig import Rig, eventually
+from tests.road import Road
+from tests.stories import NEVER, ending, following, hire, only_request, told
+
+QUICK = {
+    "OUTLIVE_LEASE_SECONDS": "2",
+    "OUTLIVE_HEARTBEAT_SECONDS": "0.5",
+    "OUTLIVE_SWEEP_SECONDS": "0.5",
+}
+#: What a worker waits for, shortened: an answer of Postgres, and its being there at all.
+IMPATIENT = "shared.database.ANSWER_SECONDS=2 worker.writer.STORAGE_PATIENCE=5"
+WELL = (finish(), usage(), done())
+
+
+@pytest.mark.failure(24)
+def test_a_worker_that_lost_postgres_falls_silent_and_gives_up_and_is_not_heard_again(
+    rig: Rig, nobody: None, client: Client, other_web: Web
+) -> None:
+    questions = [
+        script(long(100), long(3000, rate=150, seed=n), hold(NEVER), tag=f"cut off {n}")
+        for n in range(3)
+    ]
+    with Road(rig.postgres.url) as road:
+        cut_off = hire(rig, DATABASE_URL=road.url, ODD_CONSTANTS=IMPATIENT, **QUICK).wait()
+        answers = [client.ask(question) for question in questions]
+        for answer in answers:
+            client.shown(answer, 150)
+        other = hire(rig, **QUICK)
+        readings = [client.read(answer, other_web.url) for answer in answers]
+        with ending(cut_off, other):
+            other.wait()
+            with road.blocked():
+                # when: the others see its leases lapse
+                with following(*readings):
+                    pass
+                ended = [client.message(answer) for answer in answers]
+                # then: it lets go of the model by itself, though nobody can tell it
+                for question in questions:
+                    assert only_request(rig, question, ended=True).ended == "client_closed"
+                logs = [_log(rig, answer) for answer in answers]
+                lost = rig.logs().count('"status": "LOST"')
+            # and: when the road is free what it had sent arrives, and is refused
+            eventually(lambda: rig.logs().count('"status": "LOST"') == lost + len(questions))
+
+            for question, reading, message in zip(questions, readings, ended, strict=True):
+                assert told(reading, message) == ("ERROR", "worker_lost")
+                assert scripted.expected(question).text.startswith(reading.text)
+                assert client.message(reading.message_id) == message
+            assert [_log(rig, answer) for answer in answers] == logs
+
+            # and: it is as good as any other worker for what comes next
+            other.kill()
+            again = client.ask(script(say("Good as new."), *WELL))
+            assert client.ended(again)["text"] == "Good as new."
+
+
+def _log(rig: Rig, answer: str) -> list[object]:
+    return [*LiveLog(rig.redis.url, 60).read(UUID(answer))]

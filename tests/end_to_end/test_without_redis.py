@@ -1,0 +1,121 @@
+"""A Redis that is full, slow, frozen or gone: answers are asked for, written and read without it.
+
+The worker finds the questions in Postgres, readers see what is saved there, and once Redis is
+itself again everything takes the short road by itself.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from uuid import UUID
+
+import pytest
+import redis
+
+from local import scripted
+from local.scripted import done, finish, long, say, script, usage
+from shared.livelog import LiveLog
+from tests.client import Client, new_id
+from tests.end_to_end.conftest import Fragile
+from tests.rig import Rig, allowed, eventually, frozen
+from tests.road import Road
+from tests.stories import ending, following, hire, holding, told
+
+WELL = (finish(), usage(), done())
+#: Seconds between two looks of web at what Postgres has, with what the looks themselves take.
+STEP = 2.5
+#: Seconds in which a message is shown, however slow Redis is.
+SOON = 4.0
+
+
+@contextmanager
+def _full(rig: Rig) -> Iterator[None]:
+    """It is a queue, so it drops nothing: it refuses whatever would need memory."""
+    with redis.Redis.from_url(rig.redis.url) as server:
+        server.config_set("maxmemory", "1")
+        try:
+            yield
+        finally:
+            server.config_set("maxmemory", "0")
+
+
+def _is_live(rig: Rig, answer: str) -> bool:
+    return bool(LiveLog(rig.redis.url, 60).read(UUID(answer)))
+
+
+@pytest.mark.failure(11, 27)
+def test_a_full_redis_delays_answers_and_costs_nobody_a_character(fragile: Fragile) -> None:
+    rig, client = fragile.rig, fragile.client
+    with holding(rig, client, long(300), long(900, rate=300, seed=1), *WELL) as held:
+        before = client.read(held.id)
+        with following(before), _full(rig):
+            # when: it goes on, and another question is asked, and all have to connect anew
+            held.go_on()
+            with redis.Redis.from_url(rig.redis.url) as server:
+                server.execute_command("CLIENT KILL", "TYPE", "normal")
+                server.execute_command("CLIENT KILL", "TYPE", "pubsub")
+            question = script(long(400), *WELL, tag=new_id())
+            asked = client.read(client.ask(question)).to_end()
+            # then: both are read to the end though nothing fits into Redis
+            late = client.read(held.id).to_end()
+
+        for reading, text in (
+            (before, held.text),
+            (late, held.text),
+            (asked, scripted.expected(question).text),
+        ):
+            assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+            assert reading.text == text
+
+    # and: the short road is back by itself
+    with holding(rig, client, say("At once."), *WELL) as again:
+        eventually(lambda: _is_live(rig, again.id))
+        again.go_on()
+        assert client.ended(again.id)["status"] == "DONE"
+    assert fragile.worker.alive()
+
+
+@pytest.mark.failure(10)
+def test_while_redis_is_frozen_text_comes_in_steps_of_a_second(fragile: Fragile) -> None:
+    rig, client = fragile.rig, fragile.client
+    question = script(long(800, rate=100), *WELL)
+    reading = client.read(client.ask(question))
+    client.shown(reading.message_id, 50)
+    grown: list[float] = []
+    with frozen(rig.redis), reading.open() as connection:
+        for event in connection.events():
+            reading.take(event)
+            grown.append(time.monotonic())
+
+    assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+    assert reading.text == scripted.expected(question).text
+    gaps = sorted(after - before for before, after in pairwise(grown))
+    assert gaps[-1] < allowed(SOON)  # the first one: until Redis is known to be away
+    assert gaps[-2] < allowed(STEP)
+
+
+@pytest.mark.failure(10)
+def test_a_slow_redis_makes_text_slow_and_nothing_else(rig: Rig, nobody: None) -> None:
+    with Road(rig.redis.url) as road:
+        web, worker = rig.web(REDIS_URL=road.url), hire(rig, REDIS_URL=road.url)
+        with ending(web, worker), Client(web.url) as client:
+            worker.wait()
+            questions = [script(long(600, rate=200, seed=n), *WELL, tag=new_id()) for n in range(3)]
+
+            # when: everything takes a fifth of a second each way, and stands still for a while
+            road.delay = 0.2
+            readings = [client.read(client.ask(question)) for question in questions]
+            with following(*readings):
+                for reading in readings:
+                    client.shown(reading.message_id, 100)
+                with redis.Redis.from_url(rig.redis.url) as server:
+                    server.execute_command("CLIENT PAUSE", 1500, "ALL")
+                for reading in readings:
+                    begun = time.monotonic()
+                    client.message(reading.message_id)
+                    assert time.monotonic() - begun < allowed(SOON)
+
+            for reading, question in zip(readings, questions, strict=True):
+                assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+                assert reading.text == scripted.expected(question).text
