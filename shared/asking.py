@@ -144,7 +144,9 @@ def _known(connection: Connection, asking: Asking) -> Asked | None:
 def _enter_conversation(
     connection: Connection, asking: Asking, conversation_id: uuid.UUID, content: str
 ) -> None:
-    title = " ".join(content[: 4 * TITLE_CHARS].split())[:TITLE_CHARS]
+    title = " ".join(content[: 4 * TITLE_CHARS].split())
+    if len(title) > TITLE_CHARS:
+        title = title[: TITLE_CHARS - 1].rstrip() + "…"
     entered = run(
         connection,
         "UPDATE conversations SET updated_at = clock_timestamp(),"

@@ -87,7 +87,7 @@ class NoticeReader(Reader):
     def __init__(self, watched: Watched, face: Face, connection: socket.socket | None) -> None:
         self.watched = watched
         self.face = face
-        self._connection = connection
+        self.connection = connection
         self._writing_since: float | None = None
         self._seen: State | None = None
 

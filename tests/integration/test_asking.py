@@ -71,7 +71,7 @@ def test_the_first_question_names_its_conversation(ground: Ground) -> None:
     ask(ground, user, conversation, content="Another")
 
     title = conversations.load(ground.db, user, conversation).title
-    assert title == f"Why is {'x' * 100}"[:TITLE_CHARS]
+    assert title == f"Why is {'x' * 100}"[: TITLE_CHARS - 1] + "…"
 
 
 def test_titles_can_be_switched_off(ground: Ground) -> None:
