@@ -373,7 +373,7 @@ def test_a_phone_shows_all_of_it_in_its_width(meet: Meet, web: Web) -> None:
     expect(tab.page.locator("#side")).to_be_hidden()
     tab.press("Conversations")
     expect(tab.page.locator("#side")).to_be_visible()
-    tab.page.get_by_role("link", name="New").click()
+    tab.page.get_by_role("link", name="New", exact=True).click()
     expect(tab.page.locator("#empty")).to_be_visible()
     expect(tab.page.locator("#side")).to_be_hidden()
 

@@ -96,7 +96,7 @@ def test_a_page_kept_for_back_goes_on_where_it_was(
     assert tab.page.evaluate("window.kept") is True
     assert same_as_saved(tab, client) == told(question)
     expect(tab.answers).to_have_count(1)
-    tab.page.get_by_role("link", name="New").click()  # and so do the notices
+    tab.page.get_by_role("link", name="New", exact=True).click()  # and so do the notices
     assert tab.answer_to(gated("Again.", "bfcache", "")) == "Again."
     assert person.mishaps == []
     person.context.close()

@@ -25,7 +25,7 @@ def test_every_tab_and_device_sees_what_goes_on(rig: Rig, meet: Meet, web: Web) 
     place = tab.path.removeprefix("/c/")
     for one in (tab, other, elsewhere):
         expect(one.mark(place)).to_have_attribute("data-mark", "writing")
-    tab.page.get_by_role("link", name="New").click()
+    tab.page.get_by_role("link", name="New", exact=True).click()
     rig.scripted.release("notice")
 
     for one in (tab, other, elsewhere):
@@ -56,7 +56,7 @@ def test_many_are_written_at_once(rig: Rig, tab: Tab) -> None:
     questions = [gated(f"Number {n}. ", f"many-{n}", f"The end of {n}.") for n in range(4)]
     places = []
     for question in questions:
-        tab.page.get_by_role("link", name="New").click()
+        tab.page.get_by_role("link", name="New", exact=True).click()
         tab.ask(question)
         tab.written()
         places.append(tab.path)

@@ -17,7 +17,7 @@ def test_a_hundred_answers_are_written_to_their_end_though_every_reader_has_gone
 ) -> None:
     tag = "nobody returns"
     questions = [
-        script(long(360, rate=90, chunk=(3, 9), seed=n), finish(), usage(), done(), tag=tag)
+        script(long(720, rate=180, chunk=(3, 9), seed=n), finish(), usage(), done(), tag=tag)
         for n in range(ANSWERS)
     ]
 

@@ -63,9 +63,7 @@ READS_FIRST = """\
 """
 WAKES = """\
             pipeline.publish(channel(message_id), _WAKE)
-            pipeline.execute()
-
-    def nudge"""
+            if user_id"""
 TELLS_CUTS = """\
     if not reply.ended:
         raise GenerationFailed("provider_cut")
@@ -108,7 +106,7 @@ BUGS = {
     "loses an end": Bug(
         [
             ("web/hub.py", "row is None or row.ended or followed", "row is None or followed"),
-            ("shared/livelog.py", WAKES, WAKES[WAKES.index("            pipeline.execute") :]),
+            ("shared/livelog.py", WAKES, "            if user_id"),
         ],
         "a connected reader was not told",
         "--faults none --generations 20 --people 20",
