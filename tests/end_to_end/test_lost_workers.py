@@ -20,7 +20,8 @@ from tests.end_to_end.test_up import OTHERS, Up
 from tests.rig import Rig, allowed, eventually
 from tests.stories import NEVER, Watch, ending, following, hire, sweep, told
 
-#: Kills of real Celery processes; the drill has hundreds more. Two workers live at a time, so that two can start at a time.
+#: Kills of real Celery processes (the drill has hundreds more). Two workers live at a time, so
+#: that two can start at a time.
 KILLS, TEAM = 20, 2
 #: A test has so many of them, so that a failure says where to look.
 KILLS_A_TEST = 10
