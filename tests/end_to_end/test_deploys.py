@@ -16,7 +16,7 @@ from tests.end_to_end.test_up import OTHERS, Up
 from tests.rig import Rig, allowed, eventually
 from tests.stories import NEVER, Crowd, Watch, ending, following, hire, told
 
-DEPLOYS, PEOPLE = 20, 6
+DEPLOYS, PEOPLE = 10, 6
 #: Seconds within which a reader who was sent away is back.
 BACK = 2.0
 #: Seconds within which an answer begins, as the queue's second way would take five of them.
@@ -35,7 +35,7 @@ def _went_well(answers: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.failure(2, 7)
-def test_twenty_deploys_of_worker_and_web_cut_no_answer(rig: Rig, nobody: None) -> None:
+def test_ten_deploys_of_worker_and_web_cut_no_answer(rig: Rig, nobody: None) -> None:
     with ExitStack() as staff:
         web: Web = rig.web(WEB_CONCURRENCY="1")
         worker: Worker = hire(rig)

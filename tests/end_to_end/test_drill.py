@@ -88,12 +88,12 @@ BUGS = {
     "publishes without storing": Bug(
         [("shared/publish.lua", STORES, "")],
         "were shown and are lost|came as the last text did",
-        "--faults worker-kill --generations 40 --people 40",
+        "--faults worker-kill --generations 40 --people 40 --workers 2",
     ),
     "calls a plain end DONE": Bug(
         [("worker/provider.py", TELLS_CUTS, "")],
         "ended as DONE stop, and nothing that was done explains it",
-        "--faults none --generations 40 --people 40",
+        "--faults none --generations 40 --people 40 --workers 1",
     ),
     "reads before it subscribes": Bug(
         [
@@ -101,7 +101,7 @@ BUGS = {
             ("web/hub.py", "if not followed.read_begun:", "if True:"),
         ],
         "came as the last text did",
-        "--faults none --generations 300 --rendezvous 300",
+        "--faults none --generations 300 --rendezvous 300 --workers 2",
     ),
     "loses an end": Bug(
         [
@@ -109,7 +109,7 @@ BUGS = {
             ("shared/livelog.py", WAKES, "            if user_id"),
         ],
         "a connected reader was not told",
-        "--faults none --generations 20 --people 20",
+        "--faults none --generations 20 --people 20 --workers 1",
     ),
 }
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from bench import plotting, sampling, soak
 from bench.sampling import Sampler, held_by, slope
+from local.processes import ROOT
 from tests.rig import Rig, eventually
 from tests.strategies import thorough
 
@@ -24,17 +25,26 @@ SVG = "{http://www.w3.org/2000/svg}"
 # --- what is held ---------------------------------------------------------------------------------
 
 
-def test_a_process_holds_its_descriptors_its_connections_and_what_its_children_hold() -> None:
-    before = held_by(os.getpid())
+def _measured() -> None:
+    """What a process says of itself: alone, with connections, with a child. To stdout."""
+    looks = [held_by(os.getpid())]
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()),
         listening.accept()[0],
     ):
-        now = held_by(os.getpid())
+        looks.append(held_by(os.getpid()))
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-            with_child = held_by(os.getpid())
+            looks.append(held_by(os.getpid()))
             child.communicate(b"\n")
+    print(json.dumps(looks))
+
+
+def test_a_process_holds_its_descriptors_its_connections_and_what_its_children_hold() -> None:
+    # in a process of its own: in this one other tests' servers open and close theirs
+    words = [sys.executable, "-c", f"from {__name__} import _measured; _measured()"]
+    said = subprocess.run(words, capture_output=True, check=True, cwd=ROOT)
+    before, now, with_child = json.loads(said.stdout)
 
     assert now["descriptors"] == before["descriptors"] + 3
     assert now["tcp"] == before["tcp"] + 2  # both ends; the listening one is no connection
