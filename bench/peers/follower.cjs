@@ -15,30 +15,37 @@ const PROVIDER = process.env.OPENAI_BASE_URL;
 const DONE = "data: [DONE]\n\n";
 
 // The provider's text as events of our own, one by one, as an application sends them.
-function written(prompt) {
-  return new ReadableStream({
-    async start(controller) {
-      const response = await fetch(`${PROVIDER}/chat/completions`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-        body: JSON.stringify({
-          model: "bench", stream: true, messages: [{ role: "user", content: prompt }],
-        }),
-      });
-      let rest = "";
-      for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
-        const lines = (rest + piece).split("\n");
-        rest = lines.pop();
-        for (const line of lines) {
-          if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
-          const text = JSON.parse(line.slice(6)).choices[0]?.delta?.content;
-          if (text) controller.enqueue(`data: ${JSON.stringify({ text })}\n\n`);
-        }
+function events() {
+  let rest = "";
+  return new TransformStream({
+    transform(piece, controller) {
+      const lines = (rest + piece).split("\n");
+      rest = lines.pop();
+      for (const line of lines) {
+        if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
+        const text = JSON.parse(line.slice(6)).choices[0]?.delta?.content;
+        if (text) controller.enqueue(`data: ${JSON.stringify({ text })}\n\n`);
       }
+    },
+    flush(controller) {
       controller.enqueue(DONE);
-      controller.close();
     },
   });
+}
+
+// A stream, at once, of what will come: the library wants it before there is a response.
+function written(prompt) {
+  const { readable, writable } = events();
+  fetch(`${PROVIDER}/chat/completions`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
+    body: JSON.stringify({
+      model: "bench", stream: true, messages: [{ role: "user", content: prompt }],
+    }),
+  })
+    .then((response) => response.body.pipeThrough(new TextDecoderStream()).pipeTo(writable))
+    .catch((error) => writable.abort(error).catch(() => {}));
+  return readable;
 }
 
 async function drained(stream) {

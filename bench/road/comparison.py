@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,7 +63,7 @@ class Field:
         self._running: dict[str, tuple[Target, ExitStack]] = {}
         self._number = 0
 
-    def target(self, name: str, *, fresh: bool) -> Target:
+    def target(self, name: str, fresh: bool) -> Target:
         """One that runs; `fresh`: and has done nothing yet."""
         if name in self._running and fresh:
             self._running.pop(name)[1].close()
@@ -131,9 +132,11 @@ def _measured(asked: argparse.Namespace, peers: Sequence[str]) -> Results:
             print(f"\n  {name}: {workload.run.__doc__}", flush=True)
             for _ in range(1 if workload.once else asked.repeat):
                 for peer in (one for one in workload.peers if one in peers):
-                    target = ground.target(peer, fresh=workload.fresh)
+                    bench = Bench(partial(ground.target, peer), load, asked.stall)
+                    if workload.fresh:
+                        bench.renew()
                     begun = time.monotonic()
-                    found = workload.run(Bench(target, load, asked.stall))
+                    found = workload.run(bench)
                     results.numbers[name][peer].append(found)
                     _progress(peer, workload, found, time.monotonic() - begun)
     return results

@@ -26,6 +26,7 @@ MARK: Final = b'"text":"'
 #: How every target tells that an answer has ended.
 ENDS: Final = (b"event: end\n", b"data: [DONE]\n")
 LENGTH: Final = re.compile(rb'"status":"(\w+)".*?"length":(\d+)')
+SIZE: Final = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 STATUS: Final = re.compile(rb"HTTP/1\.1 (\d+)")
 #: Bytes that a reader who does not read may leave in its own machine.
 LITTLE: Final = 65_536
@@ -154,6 +155,7 @@ class Follower:
         "phase",
         "read",
         "shown",
+        "skip",
         "sock",
         "texts",
         "told",
@@ -172,6 +174,8 @@ class Follower:
         self.texts: list[bytes] = []
         self.length = 0
         self.shown = False
+        #: bytes of a response that do not matter
+        self.skip = 0
         self.told: tuple[str, int] | None = None
         self.reset()
 
@@ -378,7 +382,10 @@ class Load:
         if not data:
             self._cut(follower)
             return
-        if follower.phase == "head":
+        if follower.phase == "skip":
+            follower.skip -= len(data)
+            self._skip(follower)
+        elif follower.phase == "head":
             found = follower.head(data)
             if found is None:
                 return
@@ -399,17 +406,33 @@ class Load:
         if status != 202 or road.path is None:
             self._fault(follower, f"status {status}")
             return b""
-        # The question was taken; its response's body may still be coming, and does not matter.
+        self._taken(follower, head, rest)
+        return b""
+
+    def _taken(self, follower: Follower, head: bytes, rest: bytes) -> None:
+        """The question was taken, and its answer has a name."""
+        road = self._job.road
         named = re.search(rb"(?i)\r\n%b: *([^\r]+)" % road.header.encode(), head)
+        size = SIZE.search(head)
         assert named is not None, head
         follower.id = self._ids[follower.ask] = named[1].decode()
-        ask = self._job.asks[follower.ask]
-        self._close(follower)
-        if ask.follow:
-            self._connect(follower, road.follow)
-        else:
+        if not self._job.asks[follower.ask].follow:
             self._over(follower)
-        return b""
+        elif road.ask != road.follow:
+            self._close(follower)
+            self._connect(follower, road.follow)
+        elif size is None:
+            self._fault(follower, "a response without Content-Length")
+        else:  # a browser would use the connection again, too
+            follower.skip = int(size[1]) - len(rest)
+            self._skip(follower)
+
+    def _skip(self, follower: Follower) -> None:
+        """The rest of the response to a question does not matter, but comes first."""
+        follower.phase = "skip"
+        if follower.skip <= 0:
+            follower.reset()
+            self._request(follower)
 
     def _take(self, follower: Follower, whole: bytes) -> None:
         now = time.monotonic_ns()

@@ -52,6 +52,8 @@ class Wanted:
     width: int = 1
     #: events that come at once
     burst: int = 0
+    #: seconds until the first event
+    delay: float = 0.0
 
     @classmethod
     def of(cls, request: Any) -> "Wanted":
@@ -75,7 +77,7 @@ class Answer:
         self._stair = 0
         self._end = wanted.stairs[-1][0]
         self.ended = False
-        self.due = now
+        self.due = now + int(wanted.delay * SECOND)
         beat = self._beat()
         if beat and not self._burst:
             self.due += int(beat * (wanted.tag * GOLDEN % 1))
