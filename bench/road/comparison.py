@@ -92,7 +92,8 @@ def run(words: Sequence[str]) -> int:
     file = asked.out / "road.json"
     file.write_text(json.dumps({"machine": _machine(), "numbers": results.numbers}, indent=1))
     (asked.out / "road.svg").write_text(picture.draw(results, asked.workloads, peers))
-    print(f"\n  Numbers and picture: {asked.out / 'road.json'}, road.svg")
+    (asked.out / "road.md").write_text(_markdown(results, asked.workloads, peers))
+    print(f"\n  Numbers, picture and table: {file}, road.svg, road.md")
     for line in results.wrong():
         print(f"  WRONG: {line}", flush=True)
     return 1 if results.wrong() else 0
@@ -180,6 +181,20 @@ def verdicts(row: Row, values: Mapping[str, float | None]) -> list[str]:
             met = "met" if goal.met(known["us"], bound) else "MISSED"
             told.append(f"{kind}{goal}: {reached or _shown(known['us'])} {met}")
     return told
+
+
+def _markdown(results: Results, workloads: Sequence[str], peers: Sequence[str]) -> str:
+    """The table as docs/performance.md shows it."""
+    lines = [
+        f"| workload | {' | '.join(peers)} | goals |",
+        f"| --- |{' ---: |' * len(peers)} --- |",
+    ]
+    for name in workloads:
+        for row in WORKLOADS[name].rows:
+            values = {peer: results.median(name, peer, row.key) for peer in peers}
+            cells = [row.label, *(_with_unit(values[peer], row) for peer in peers)]
+            lines.append(f"| {' | '.join([*cells, '<br>'.join(verdicts(row, values))])} |")
+    return "\n".join(lines) + "\n"
 
 
 def _with_unit(value: float | None, row: Row) -> str:
