@@ -1,6 +1,6 @@
 """A cheap provider: OpenAI's chat-completions stream from one process, one epoll loop.
 
-    python -m bench.road.provider PORT
+    python -m bench.road.provider PORT        GET /end ends every answer
 
 The last user message says in JSON what is wanted (`Wanted`). Everything but a block's counter
 and moment is made beforehand; whatever is due at a wake-up goes out in one write. A block that was
@@ -89,6 +89,10 @@ class Answer:
             self._stair += 1
         rate = stairs[self._stair][1]
         return int(SECOND / rate) if rate else 0
+
+    def end(self, now: int) -> None:
+        """The next event is the last one."""
+        self.due = self._end = now
 
     def events(self, now: int, *, late: bool) -> bytes:
         """What is due now, as bytes of a chunked body. `late`: nobody read for a while."""
@@ -196,6 +200,8 @@ class Provider:
             return
         if head.startswith(b"GET"):
             connection.read = rest
+            if head.startswith(b"GET /end "):
+                self._end_all()
             connection.pending = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
             self._flush(connection)
             return
@@ -208,6 +214,14 @@ class Provider:
         connection.pending = OPENING
         self._flush(connection)
         self._later(connection, connection.answer)
+
+    def _end_all(self) -> None:
+        """Nobody wants to know any more: every answer ends with what is said next."""
+        now = time.monotonic_ns()
+        for connection in list(self._connections.values()):
+            if connection.answer is not None:
+                connection.answer.end(now)
+                self._send(connection, now)
 
     def _later(self, connection: Connection, answer: Answer) -> None:
         self._turn += 1

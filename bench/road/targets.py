@@ -122,6 +122,7 @@ class Target(ABC):
 
     def __init__(self, home: Path, provider_url: str) -> None:
         self.home = home
+        self.provider_root = provider_url
         self.provider_url = f"{provider_url}/v1"
         self._stack = ExitStack()
 

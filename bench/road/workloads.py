@@ -5,6 +5,7 @@ something wrong has a name that begins with "wrong": nothing may be.
 """
 
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -85,6 +86,9 @@ class Bench:
             time.sleep(max(0.0, (moment - time.monotonic_ns()) / SECOND))
             look()
         found = self.load.outcome()
+        # Whoever was left in the middle is not a reader any more, but goes on being answered.
+        with urllib.request.urlopen(f"{self.target.provider_root}/end") as answer:
+            answer.read()
         self.settle()
         return found
 

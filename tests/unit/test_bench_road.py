@@ -84,3 +84,10 @@ def test_a_goal_is_met_or_missed_by_the_ratio() -> None:
         "aim ≤ 3: 1.80 met",
     ]
     assert verdicts(row, {"us": 4.0, "follower": None}) == ["aim ≤ 3: 4.00 MISSED"]
+
+
+def test_an_answer_that_nobody_wants_any_more_ends_at_once() -> None:
+    answer = Answer(Wanted(tag=TAG, stairs=[(10 * SECOND, 1.0)]), 0)
+    answer.end(SECOND)
+    assert block(0, SECOND, TAG, last=True) in answer.events(SECOND, late=False)
+    assert answer.ended
