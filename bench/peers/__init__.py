@@ -1,0 +1,1 @@
+"""What the road of a token is compared with."""

@@ -1,0 +1,18 @@
+"""The road of a token, beside the roads that people take otherwise, on the same processors."""
+
+import sys
+from collections.abc import Sequence
+
+
+def compare(words: Sequence[str]) -> int:
+    """Run what the words say; the exit status is 1 when a reader got something wrong."""
+    # Provider and load client are modules of this package, and need none of this.
+    from bench.road import comparison  # noqa: PLC0415
+
+    return comparison.run(words)
+
+
+def main() -> None:
+    """Everything."""
+    if compare(()):
+        sys.exit(1)
