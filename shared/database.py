@@ -1,22 +1,27 @@
 """The one door to Postgres: an engine and its manners."""
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 from psycogreen.gevent import gevent_wait_callback
 from psycopg2 import extensions
-from sqlalchemy import Connection, CursorResult, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.errors import StorageDown
 
 #: Connections a process may hold. No connection is held across a wait for the network.
 POOL_SIZE = 8
+#: Seconds after which a pooled connection is looked at before it is used.
+IDLE_SECONDS = 0.25
 #: Serialization failure, deadlock, lock not available: run the transaction again.
 _RETRYABLE = frozenset({"40001", "40P01", "55P03"})
 #: No such table, column or function: the migrations of this version have not run (yet).
@@ -65,20 +70,43 @@ def make_engine(url: str) -> Engine:
 
     `hide_parameters`: an error must not carry a message's text into a log.
     """
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=5,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args=_CONNECT,
     )
+    _ping_if_idle(engine)
+    return engine
+
+
+def _ping_if_idle(engine: Engine) -> None:
+    """Look whether a pooled connection still lives, unless it did a moment ago.
+
+    A look is a round trip, and under load as dear as most statements.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def left(_: Any, record: ConnectionPoolEntry) -> None:
+        record.info["left"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def taken(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+        if time.monotonic() - record.info.get("left", math.inf) > IDLE_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except psycopg2.Error:
+                raise InvalidatePoolError from None  # this one and all that are as old
+
+
+_text = lru_cache(text)  # to parse a statement takes longer than to send it
 
 
 def run(connection: Connection, sql: str, **parameters: Any) -> CursorResult[Any]:
     """One statement with named parameters, in the connection's transaction."""
-    return connection.execute(text(sql), parameters)
+    return connection.execute(_text(sql), parameters)
 
 
 @cache
@@ -98,6 +126,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
+        self._alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -107,21 +136,21 @@ class Database:
         commit's outcome is then unknown. With the code not_migrated when the tables of this
         version are not there (yet).
         """
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except (OperationalError, PoolTimeout) as error:
-            raise StorageDown from error
-        except DBAPIError as error:
-            if error.connection_invalidated or _is_passing(error):
-                raise StorageDown from error
-            if _state(error) in _NO_SUCH:
-                raise StorageDown(NOT_MIGRATED, "not_migrated") from error
-            raise
+        with _failures(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """A connection whose statement is a transaction by itself: one round trip, not three.
+
+        Raises as `transaction` does.
+        """
+        with _failures(), self._alone.connect() as connection:
+            yield connection
 
     def rows(self, sql: str, **parameters: Any) -> list[Any]:
-        """The rows of one statement in a transaction of its own."""
-        with self.transaction() as connection:
+        """The rows of one statement, alone."""
+        with self.alone() as connection:
             return list(run(connection, sql, **parameters).all())
 
     def is_current(self) -> bool:
@@ -137,6 +166,20 @@ class Database:
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, PoolTimeout) as error:
+        raise StorageDown from error
+    except DBAPIError as error:
+        if error.connection_invalidated or _is_passing(error):
+            raise StorageDown from error
+        if _state(error) in _NO_SUCH:
+            raise StorageDown(NOT_MIGRATED, "not_migrated") from error
+        raise
 
 
 def _state(error: DBAPIError) -> str:

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from celery import Celery
 from kombu.connection import Connection
+from kombu.entity import Exchange
+from kombu.entity import Queue as Declared
 from kombu.exceptions import KombuError
 
 from shared.settings import Settings
@@ -49,6 +51,8 @@ def make_app(settings: Settings, patience: float = 5.0) -> Celery:
     app = Celery("outlive", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         task_default_queue=QUEUE,
+        # Nothing to acknowledge: the row says whose it is, and two commands a task are saved.
+        task_queues=[Declared(QUEUE, Exchange(QUEUE), routing_key=QUEUE, no_ack=True)],  # type: ignore[no-untyped-call]
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -59,7 +63,6 @@ def make_app(settings: Settings, patience: float = 5.0) -> Celery:
         worker_prefetch_multiplier=1,
         worker_concurrency=settings.worker_concurrency,
         worker_send_task_events=True,
-        task_send_sent_event=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

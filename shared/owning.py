@@ -113,7 +113,7 @@ def save(db: Database, owner: str, lease: float, saves: Sequence[Save]) -> dict[
     A row that is missing was locked, saved before (a commit of unknown outcome) or taken away:
     ask `standing`.
     """
-    with db.transaction() as connection:
+    with db.alone() as connection:
         return _save(connection, owner, lease, saves)
 
 

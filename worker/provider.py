@@ -143,9 +143,10 @@ class Provider:
         usage: Any = {"stream_options": {"include_usage": True}} if self._asks_usage else {}
         call = self._client.chat.completions.with_streaming_response.create(
             model=request.model,
-            messages=list(request.turns),  # type: ignore[arg-type]  # plain dicts, as documented
+            # In the body as they are: the package would walk through each turn by its types.
+            messages=[],
             stream=True,
-            extra_body={**request.options, **usage},
+            extra_body={"messages": request.turns, **request.options, **usage},
             # No compressed bombs; nothing to inflate between a token and its reader.
             extra_headers={"Accept-Encoding": "identity", "Accept": "text/event-stream"},
         )
