@@ -37,6 +37,12 @@ Object.defineProperty(navigator, "clipboard", {
   value: {writeText: async (text) => { window.copied = text; }},
 });
 """
+#: What a page sees when somebody looks at another tab, and again at this one.
+HIDE = """
+Object.defineProperty(document, "hidden", {value: true, configurable: true});
+document.dispatchEvent(new Event("visibilitychange"));
+"""
+SHOW = "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'));"
 #: What a message says: the source of what is finished, and what is seen of the block being written.
 TEXT = """node => (node.source ?? node.querySelector(".part").textContent)
   + [...node.querySelectorAll(".text .block.open")].map(open => open.innerText).join("")"""

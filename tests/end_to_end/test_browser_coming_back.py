@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 from local import scripted
 from local.programs import Web
 from tests.client import Client, proof
-from tests.end_to_end.browser import Meet, Person, Tab, drawn, launch
+from tests.end_to_end.browser import HIDE, SHOW, Meet, Person, Tab, drawn, launch
 from tests.end_to_end.questions import gated, lengthy, told
 from tests.rig import Rig
 from tests.stories import ending, hire
@@ -114,6 +114,34 @@ def test_a_frozen_page_goes_on_where_it_was(rig: Rig, tab: Tab, client: Client) 
     chrome.send("Page.setWebLifecycleState", {"state": "active"})
 
     assert same_as_saved(tab, client) == told(question)
+
+
+def test_a_hidden_tab_hears_the_notices_again_once_it_is_thawed(tab: Tab, client: Client) -> None:
+    page, listed = tab.page, tab.page.locator("#conversations")
+    expect(listed).to_have_attribute("aria-busy", "false")
+    page.evaluate(HIDE)
+    page.evaluate("document.dispatchEvent(new Event('freeze'))")
+    client.conversation(title="While it was frozen")
+
+    page.evaluate("document.dispatchEvent(new Event('resume'))")
+
+    expect(listed.get_by_role("link", name="While it was frozen")).to_have_count(1)
+    page.evaluate(SHOW)
+    client.conversation(title="After it was seen")
+    expect(listed.get_by_role("link", name="After it was seen")).to_have_count(1)
+
+
+def test_a_hidden_tab_does_not_trust_a_connection_that_slept(meet: Meet, web: Web) -> None:
+    person = meet(web)
+    page = person.open("/healthz").page
+    page.clock.install()
+    page.goto(person.url)
+    listed = page.locator("#conversations")
+    expect(listed).to_have_attribute("aria-busy", "false")
+    page.evaluate(HIDE)
+
+    with page.expect_request("**/api/notices"):
+        page.clock.fast_forward("10:00")  # every timer fires once, late
 
 
 def test_a_hundred_thousand_characters(tab: Tab, client: Client) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from local import scripted
 from local.programs import Web
 from tests.client import Client
-from tests.end_to_end.browser import Meet, Tab
+from tests.end_to_end.browser import HIDE, SHOW, Meet, Tab
 from tests.end_to_end.questions import gated, quick, told
 from tests.rig import Rig, eventually
 
@@ -239,15 +239,10 @@ def test_a_hidden_tab_says_on_the_desktop_that_the_answer_is_ready(
     tab.written()
     assert tab.page.evaluate("window.told") == []
 
-    tab.page.evaluate(
-        "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
-        " document.dispatchEvent(new Event('visibilitychange'))"
-    )
+    tab.page.evaluate(HIDE)
     rig.scripted.release("hidden")
 
     tab.page.wait_for_function("() => window.told.length > 0")
     assert tab.page.evaluate("window.told[0]").endswith(": The answer is ready.")
-    tab.page.evaluate(
-        "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"
-    )
+    tab.page.evaluate(SHOW)
     assert tab.finished() == "Soon. Now."

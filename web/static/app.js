@@ -299,9 +299,8 @@ function drawer(open) {
 
 /** Somebody looks at the page again: go on from where we stand. */
 function back({ slept }) {
-  if (document.hidden) return;
   thread.poke({ always: slept });
-  if (slept) notices.again();
+  notices.begin();
   look();
 }
 
@@ -335,7 +334,7 @@ addEventListener("keydown", (event) => {
   sidebar.search();
 });
 addEventListener("popstate", arrive);
-watchPresence({ back, rest: () => thread.rest(), leave });
+watchPresence({ back, rest: () => thread.rest(), wake: () => notices.again(), leave });
 
 arrive();
 promise();
