@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from local import scripted
 from local.programs import Web
 from tests.client import Client
-from tests.end_to_end.browser import HIDE, SHOW, Meet, Tab
+from tests.end_to_end.browser import HIDE, SHOW, Meet, Tab, held
 from tests.end_to_end.questions import gated, quick, told
 from tests.rig import Rig, eventually
 
@@ -192,6 +192,30 @@ def test_each_conversation_keeps_its_draft(tab: Tab, client: Client, web: Web) -
     expect(question).to_have_value("to the first")
     tab.page.reload()
     expect(question).to_have_value("to the first")
+
+
+def test_who_went_on_is_not_pulled_back_to_a_first_question(rig: Rig, meet: Meet, web: Web) -> None:
+    person, question = meet(web), quick("At last.")
+    tab = person.open()
+    routes = held(tab.page, "**/api/conversations")
+    with tab.page.expect_request("**/api/conversations"):
+        tab.ask(question)
+    tab.page.get_by_role("link", name="New", exact=True).click()
+    tab.page.locator("#question").fill("something else")
+    second = person.open()
+    expect(second.page.locator("#conversations")).to_have_attribute("aria-busy", "false")
+    expect(second.page.locator("#empty")).to_be_visible()
+    expect(second.questions).to_have_count(0)
+
+    for route in routes:
+        route.continue_()
+    rig.scripted.wait_requests(1, contains=question, ended=True)
+
+    for one in (tab, second):
+        expect(one.page.get_by_role("link", name=question[:40])).to_have_count(1)
+        expect(one.page.locator("#empty")).to_be_visible()
+        assert one.path == "/"
+    expect(tab.page.locator("#question")).to_have_value("something else")
 
 
 def test_another_model_and_instructions_go_with_the_question(rig: Rig, tab: Tab) -> None:

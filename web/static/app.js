@@ -23,6 +23,9 @@ const FEW = 4;
 
 /** The open conversation (null: a new one), the leaf of the branch shown (null: the newest), and what is above. */
 const here = { id: null, leaf: null, conversation: null, earlier: null };
+/** One stay at one place; and in which of them the questions on their way were asked, by key. */
+let visit = null;
+const asked = new Map();
 let reading = new AbortController();
 
 const thread = new Thread(byId("thread"), {
@@ -60,6 +63,7 @@ function arrive() {
   const same = id === here.id && here.conversation;
   const branch = leaf !== here.leaf;
   Object.assign(here, { id, leaf });
+  visit = Symbol(id);
   drawer(false);
   sidebar.select(id);
   if (!same) {
@@ -201,15 +205,19 @@ function ask(content, parent, before = null) {
   const system = here.id ? null : instructions.text || null;
   const entry = { key: api.newKey(), conversation: here.id, parent, before, content, wanted: models.wanted, system };
   outbox.keep(entry);
+  asked.set(entry.key, visit);
   promise();
   scroll.down();
   changed();
   return deliver(entry.key);
 }
 
+/** Whether a question that begins a conversation belongs to what is shown. */
+const adopted = ({ key }) => !here.id && asked.get(key) === visit;
+
 /** Show the question of this conversation that is on its way, if one is. */
 function promise() {
-  const entry = outbox.waiting().find(({ conversation }) => conversation === here.id);
+  const entry = outbox.waiting().find((one) => (one.conversation ? one.conversation === here.id : adopted(one)));
   if (entry) thread.promise(entry.content, entry.before);
 }
 
@@ -218,9 +226,8 @@ function deliver(key) {
   return outbox.alone(key, async () => {
     const entry = outbox.kept(key);
     if (!entry) return restore(); // another tab has
-    const adopted = here.id === entry.conversation;
     try {
-      if (!entry.conversation) await settle(entry, adopted);
+      if (!entry.conversation) await settle(entry);
       await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted);
       outbox.drop(entry);
       if (here.id === entry.conversation) await newest();
@@ -233,14 +240,14 @@ function deliver(key) {
 }
 
 /** Give a first question the conversation it begins. */
-async function settle(entry, adopted) {
+async function settle(entry) {
   const fields = entry.system ? { system: entry.system } : {};
   entry.conversation = (await api.createConversation(fields, `${entry.key}-c`)).id;
   outbox.keep(entry);
-  if (!adopted || here.id) return;
+  if (!adopted(entry)) return;
   here.id = entry.conversation;
   history.replaceState(null, "", `/c/${here.id}`);
-  composer.conversation = here.id;
+  composer.settle(here.id);
   sidebar.select(here.id);
 }
 
@@ -256,6 +263,7 @@ function giveBack(entry, problem) {
 /** Nothing is on its way any more: show what there is. */
 function restore() {
   thread.unpromise();
+  promise();
   changed();
   return refresh();
 }
@@ -336,8 +344,17 @@ addEventListener("keydown", (event) => {
 addEventListener("popstate", arrive);
 watchPresence({ back, rest: () => thread.rest(), wake: () => notices.again(), leave });
 
+/** Bring what was left behind to the server; what another tab is at is that tab's. */
+async function resume(key) {
+  const now = visit;
+  if (!(await outbox.taken(key))) asked.set(key, now);
+  promise();
+  changed();
+  return deliver(key);
+}
+
 arrive();
 promise();
-for (const { key } of outbox.waiting()) deliver(key);
 changed();
+for (const { key } of outbox.waiting()) resume(key);
 models.load().catch(() => {});
