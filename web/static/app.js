@@ -32,6 +32,7 @@ const thread = new Thread(byId("thread"), {
   retry: ({ id }) => act(() => api.retry(id, models.wanted)),
   goOn: ({ id }) => act(() => api.goOn(id, models.wanted)),
   edit: ({ id, parent_id: parent }, text) => ask(text, parent, id),
+  edited: () => noticed(),
   visit: (leaf) => go(here.id, leaf),
   changed,
   ended: () => look(),
@@ -158,7 +159,7 @@ function follow({ title: name, answer, status }) {
     changed();
   }
   const shown = answer && thread.views.get(answer.id);
-  if (answer && !here.leaf && !shown && !thread.promised) refresh();
+  if (answer && !here.leaf && !shown && !thread.promised && !thread.editing) refresh();
   else if (shown?.open && !["SENDING", "STREAMING"].includes(answer.status)) shown.follower?.poke({ always: true });
   if (["unseen", "failed"].includes(status)) look();
 }
@@ -251,12 +252,15 @@ async function settle(entry) {
   sidebar.select(here.id);
 }
 
-/** The server refused: the text goes back to who wrote it. */
+/** The server refused: the text goes back to who wrote it, above what was typed meanwhile. */
 function giveBack(entry, problem) {
-  outbox.keepDraft(entry.conversation, entry.content);
-  if (here.id !== entry.conversation) return;
+  const mine = here.id === entry.conversation;
+  const typed = mine ? composer.area.value : outbox.draft(entry.conversation);
+  const text = [entry.content, typed].filter(Boolean).join("\n\n");
+  outbox.keepDraft(entry.conversation, text);
+  if (!mine) return;
   restore();
-  composer.put(entry.content);
+  composer.put(text);
   composer.say(problem.message);
 }
 

@@ -18,7 +18,7 @@ function article({ id, role }, content, below) {
 
 /** What a person asked: shown as it was typed. */
 export class QuestionView {
-  /** `actions`: edit(message, text), visit(leaf). */
+  /** `actions`: edit(message, text), edited(): or not, visit(leaf). */
   constructor(message, actions) {
     this.message = message;
     this.actions = actions;
@@ -56,6 +56,7 @@ export class QuestionView {
         this.element.classList.remove("editing");
         this.#show();
         this.below.querySelector("button:last-of-type").focus();
+        queueMicrotask(this.actions.edited); // once it has been sent, if it was
       },
     });
     this.element.classList.add("editing");
