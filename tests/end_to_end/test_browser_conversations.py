@@ -160,13 +160,21 @@ def test_a_long_list_and_a_long_conversation_come_in_pages(
     place = client.conversation(title="Long")
     for number in range(14):
         client.ended(client.ask(quick(f"Answer {number}."), place))
-    tab = meet(web).open(f"/c/{place}")
+    person = meet(web)
+    tab = person.open(f"/c/{place}")
     listed = tab.page.locator("#conversations li")
 
     expect(listed.first).to_contain_text("Long")
     assert listed.count() <= 101
     tab.press("Older")
-    expect(tab.page.get_by_role("link", name="Page 0", exact=True)).to_have_count(1)
+    oldest = tab.page.get_by_role("link", name="Page 0", exact=True)
+    expect(oldest).to_have_count(1)
+    tab.page.evaluate("document.dispatchEvent(new Event('resume'))")  # the notices begin anew
+    newest = client.conversation(title="Newest")
+    second = person.open()
+    for one in (tab, second):
+        expect(one.page.locator(f"[data-conversation='{newest}']")).to_have_count(1)
+    expect(oldest).to_have_count(1)
 
     expect(tab.answers).to_have_count(10)
     assert tab.finished() == "Answer 13."
