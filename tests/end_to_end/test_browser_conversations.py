@@ -184,6 +184,27 @@ def test_a_long_list_and_a_long_conversation_come_in_pages(
     assert tab.answer_to(quick("Answer 14.")) == "Answer 14."
     expect(tab.answers).to_have_count(15)
     expect(tab.answers.first).to_contain_text("Answer 0.")
+    tab.page.reload()
+    expect(tab.page.get_by_role("button", name="Earlier messages")).to_be_visible()
+    tab.page.get_by_role("link", name="New", exact=True).click()
+    expect(tab.page.get_by_role("button", name="Earlier messages")).to_be_hidden()
+
+
+def test_a_branch_that_is_not_there_does_not_trap_back(
+    meet: Meet, web: Web, client: Client
+) -> None:
+    answer = client.ask(quick("The only branch."))
+    client.ended(answer)
+    place = f"/c/{client.message(answer)['conversation_id']}"
+    tab = meet(web).open()
+    expect(tab.page.locator("#empty")).to_be_visible()
+
+    for leaf in ("bad", "00000000-0000-7000-8000-000000000000"):
+        tab.page.goto(f"{web.url}{place}?leaf={leaf}")
+        assert tab.finished() == "The only branch."
+        assert tab.path == place
+        tab.page.go_back()
+        expect(tab.page.locator("#empty")).to_be_visible()
 
 
 def test_each_conversation_keeps_its_draft(tab: Tab, client: Client, web: Web) -> None:

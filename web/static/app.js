@@ -68,7 +68,8 @@ function arrive() {
   drawer(false);
   sidebar.select(id);
   if (!same) {
-    Object.assign(here, { conversation: null, earlier: null });
+    here.conversation = null;
+    above(null);
     thread.clear();
     composer.enter(id);
     instructions.show("");
@@ -97,7 +98,10 @@ async function refresh(limit = FEW) {
     look();
   } catch (problem) {
     if (signal.aborted) return;
-    if (here.leaf) return void go(here.id);
+    if (here.leaf && [404, 422].includes(problem.status)) {
+      history.replaceState(null, "", `/c/${id}`); // there is no such branch
+      return void arrive();
+    }
     composer.say(problem.status === 404 ? "This conversation is gone." : problem.message);
     if (problem.status === 404) thread.clear();
   }
