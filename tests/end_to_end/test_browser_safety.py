@@ -237,3 +237,33 @@ def test_the_second_part_of_a_long_code_is_copied_with_the_first(tab: Tab) -> No
     tab.page.wait_for_function("() => window.copied !== null")
     assert tab.page.evaluate("window.copied") == code
     expect(tab.answer.get_by_role("button", name="Copy the code")).to_have_count(1)
+
+
+def test_wide_code_and_tables_scroll_by_keyboard_and_as_one(meet: Meet, web: Web) -> None:
+    tab = meet(web, viewport={"width": 390, "height": 844}).open()
+    row = "| " + " | ".join(["a_word_that_is_long"] * 9) + " |\n"
+    code = "".join(f"line_{number} = {number * 'x'}\n" for number in range(120))
+    tab.answer_to(quick(f"{row}{'| --- ' * 9}|\n{row}\n```python\n{code}```\n\nThat was it."))
+
+    codes = tab.answer.locator("pre.code")
+    assert codes.count() >= 3
+    expect(tab.answer.locator("pre.code:not([tabindex='0'])")).to_have_count(0)
+    expect(tab.answer.get_by_role("region", name="Table")).to_have_attribute("tabindex", "0")
+    assert axe.serious(tab.page) == []
+    codes.last.evaluate("code => code.scrollLeft = 300")
+    tab.page.wait_for_function(
+        "() => [...document.querySelectorAll('pre.code')].slice(1)"
+        ".every(one => one.scrollLeft === 300)"
+    )
+
+
+def test_code_being_written_has_no_button_that_would_go(rig: Rig, tab: Tab) -> None:
+    tab.ask(gated("```python\nprint(1)\n", "button", "print(2)\n```\n"))
+    tab.written()
+    copy = tab.answer.locator(".copy-code")
+
+    expect(copy).to_be_hidden()
+    rig.scripted.release("button")
+
+    tab.finished()
+    expect(copy).to_be_visible()
