@@ -201,12 +201,16 @@ def _tab_to(page: Page, name: str | re.Pattern[str], *, back: bool = False) -> N
     assert page.evaluate(f"{outline}.opacity") == "1"
 
 
+#: Keeps what a page says to listeners.
+LISTEN = (
+    "window.heard = []; new MutationObserver(all => all.forEach(({addedNodes}) =>"
+    " addedNodes.forEach(one => window.heard.push(one.textContent))))"
+    ".observe(document.getElementById('announce'), {childList: true})"
+)
+
+
 def test_listeners_hear_sentences_and_how_it_stands(tab: Tab) -> None:
-    tab.page.evaluate(
-        "window.heard = []; new MutationObserver(all => all.forEach(({addedNodes}) =>"
-        " addedNodes.forEach(one => window.heard.push(one.textContent))))"
-        ".observe(document.getElementById('announce'), {childList: true})"
-    )
+    tab.page.evaluate(LISTEN)
     said = "One sentence is heard. And then another one! Is this the third? " * 4
     steps = (scripted.say(said, chunk=2, rate=200), scripted.finish(), scripted.done())
 
@@ -217,6 +221,24 @@ def test_listeners_hear_sentences_and_how_it_stands(tab: Tab) -> None:
     assert len(heard) < 12
     assert said.strip() in " ".join(heard)
     assert all(re.search(r"[.!?]$", one) for one in heard), heard
+
+
+def test_listeners_who_come_back_hear_only_what_is_new(rig: Rig, tab: Tab) -> None:
+    before = "One was heard.\n\nTwo was heard.\n\nThree has begun. It is "
+    tab.ask(gated(before, "heard", "said now. And this.\n\nFour."))
+    tab.written(len(before) - 1)
+    tab.page.add_init_script(f"document.addEventListener('DOMContentLoaded', () => {{{LISTEN}}})")
+
+    tab.page.reload()
+    tab.written(len(before) - 1)
+    rig.scripted.release("heard")
+
+    tab.finished()
+    expect(tab.page.locator("#announce p").last).to_contain_text("The answer is complete.")
+    heard = " ".join(tab.page.evaluate("window.heard"))
+    assert "was heard" not in heard
+    assert "has begun" not in heard
+    assert "It is said now. And this. Four." in heard
 
 
 def test_who_wants_no_motion_gets_none(meet: Meet, web: Web) -> None:

@@ -73,6 +73,8 @@ export class AnswerView {
     this.actions = actions;
     this.body = new Body();
     this.narrator = new Narrator();
+    /** What was written before we came is not read aloud. */
+    this.late = message.status !== "SENDING";
     this.leaving = new AbortController();
     const content = el("div", { className: "body" });
     this.state = el("p", { className: "state" });
@@ -119,6 +121,8 @@ export class AnswerView {
 
   #grown({ blocks, open }) {
     this.blocks.show(blocks, open);
+    if (this.late && blocks.length) this.#quietly(() => this.blocks.flush());
+    this.late = false;
     this.#is("STREAMING");
   }
 
@@ -137,11 +141,19 @@ export class AnswerView {
 
   /** Show the body from its beginning. */
   #again() {
-    this.blocks.clear();
-    this.blocks.show(this.body.blocks, this.body.open);
-    if (this.open) this.blocks.flush();
-    else this.blocks.settle();
+    this.#quietly(() => {
+      this.blocks.clear();
+      this.blocks.show(this.body.blocks, this.body.open);
+      if (this.open) this.blocks.flush();
+      else this.blocks.settle();
+    });
     this.#show();
+  }
+
+  #quietly(step) {
+    this.quiet = true;
+    step();
+    this.quiet = false;
   }
 
   #is(status) {
@@ -175,11 +187,12 @@ export class AnswerView {
   // --- what is heard and seen
 
   #narrate({ kind, text }, shown) {
-    if (!this.open || kind !== "text" || document.hidden) return;
-    const finished = text !== undefined;
+    if (!this.open || kind !== "text") return;
+    const over = text !== undefined;
+    const quiet = this.quiet || document.hidden;
     const code = shown.querySelector("pre.code");
-    if (!code) this.narrator.hear(shown.textContent, finished);
-    else if (finished) announce(`Code. ${code.dataset.language}`);
+    if (!code) this.narrator.hear(shown.textContent, { over, quiet });
+    else if (over && !quiet) announce(`Code. ${code.dataset.language}`);
   }
 
   get #thinking() {
