@@ -5,6 +5,8 @@ import { byId, el } from "./dom.js";
 
 /** Milliseconds. */
 const EVERY = 2_000;
+/** Milliseconds: a request that takes longer will never be answered. */
+const LIMIT = 20_000;
 
 const NAMES = {
   running: "Being written",
@@ -67,16 +69,21 @@ function say(text, state = "good") {
   byId("as-of").dataset.state = state;
 }
 
+let looking = false;
+
 async function look() {
-  if (document.hidden) return;
+  if (document.hidden || looking) return;
+  looking = true;
   try {
-    const response = await fetch("/api/live", { cache: "no-store" });
+    const response = await fetch("/api/live", { cache: "no-store", signal: AbortSignal.timeout(LIMIT) });
     if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail || `The server answered ${response.status}.`);
     show(await response.json());
     say(`as of ${new Date().toLocaleTimeString()}`);
   } catch (error) {
-    say(error instanceof TypeError ? "The server cannot be reached." : error.message, "stale");
+    const unreachable = error instanceof TypeError || error.name === "TimeoutError";
+    say(unreachable ? "The server cannot be reached." : error.message, "stale");
   }
+  looking = false;
 }
 
 setInterval(look, EVERY);
