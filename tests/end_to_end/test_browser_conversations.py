@@ -303,3 +303,25 @@ def test_a_hidden_tab_says_on_the_desktop_that_the_answer_is_ready(
     assert tab.page.evaluate("window.told[0]").endswith(": The answer is ready.")
     tab.page.evaluate(SHOW)
     assert tab.finished() == "Soon. Now."
+
+
+def test_a_browser_without_desktop_notifications_is_offered_none(
+    rig: Rig, meet: Meet, web: Web
+) -> None:
+    person = meet(web, permissions=["notifications"])
+    person.context.add_init_script(
+        "window.Notification = class { static permission = 'granted';"
+        " static requestPermission = async () => 'granted';"
+        " constructor() { throw new TypeError('Illegal constructor'); } }"  # as on Android
+    )
+    tab = person.open()
+    tab.press("Notify me")
+    tab.ask(gated("Soon. ", "android", "Now."))
+    tab.written()
+
+    tab.page.evaluate(HIDE)
+    rig.scripted.release("android")
+
+    expect(tab.page.get_by_text("Notify me")).to_be_hidden()
+    tab.page.evaluate(SHOW)
+    assert tab.finished() == "Soon. Now."
