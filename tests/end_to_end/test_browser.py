@@ -375,6 +375,16 @@ def test_markup_in_a_question_or_an_answer_is_text(tab: Tab) -> None:
     assert text_of(tab.answers.first) == evil
 
 
+def test_a_forbidden_clipboard_is_said(tab: Tab) -> None:
+    tab.answer_to(quick("Words.\n\n```\ncode\n```\n"))
+    tab.page.evaluate("void (navigator.clipboard.writeText = async () => { throw new Error(); })")
+
+    for name in ("Copy", "Copy the code"):
+        pressed = tab.answer.get_by_role("button", name=name, exact=True).element_handle()
+        pressed.click()
+        tab.page.wait_for_function("one => one.textContent === 'Not copied'", arg=pressed)
+
+
 # --- around it -----------------------------------------------------------------------------------
 
 

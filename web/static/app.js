@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { codeBelow } from "./blocks.js";
 import { Composer } from "./composer.js";
 import { goesOn } from "./connection.js";
-import { byId } from "./dom.js";
+import { byId, copyFor } from "./dom.js";
 import { Instructions } from "./instructions.js";
 import { Models } from "./models.js";
 import { Notices } from "./notices.js";
@@ -149,14 +149,14 @@ function title() {
 function noticed(changes = null, { first = false } = {}) {
   sidebar.show();
   const mine = notices.entries.get(here.id);
-  if (mine) follow(mine);
+  if (mine) follow(mine, !changes || changes.some(({ conversation }) => conversation?.id === here.id));
   else if (changes?.some(({ what, id }) => id === here.id && what.includes("deleted"))) gone();
   for (const { what, conversation } of changes ?? []) if (first && conversation) notifier.tell(what, conversation);
   title();
 }
 
-/** What is said of the open conversation: is it what we show? */
-function follow({ title: name, answer, status }) {
+/** What is said of the open conversation (`told`: just now): is it what we show? */
+function follow({ title: name, answer, status }, told) {
   if (!here.conversation) return;
   if (here.conversation.title !== name) {
     here.conversation.title = name;
@@ -164,7 +164,7 @@ function follow({ title: name, answer, status }) {
   }
   const shown = answer && thread.views.get(answer.id);
   if (answer && !here.leaf && !shown && !thread.promised && !thread.editing) refresh();
-  else if (shown?.open && !["SENDING", "STREAMING"].includes(answer.status)) shown.follower?.poke({ always: true });
+  else if (told && shown?.open && !["SENDING", "STREAMING"].includes(answer.status)) shown.follower?.poke({ always: true });
   if (["unseen", "failed"].includes(status)) look();
 }
 
@@ -336,11 +336,8 @@ for (const link of [byId("new"), document.querySelector(".brand")]) {
     go(null);
   });
 }
-byId("thread").addEventListener("click", async ({ target }) => {
-  if (!target.classList.contains("copy-code")) return;
-  await navigator.clipboard.writeText(codeBelow(target.parentElement));
-  target.textContent = "Copied";
-  setTimeout(() => (target.textContent = "Copy"), 1500);
+byId("thread").addEventListener("click", ({ target }) => {
+  if (target.classList.contains("copy-code")) copyFor(target, codeBelow(target.parentElement));
 });
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && document.body.classList.contains("drawer")) drawer(false);

@@ -4,7 +4,7 @@ import { announce, Narrator } from "./announcer.js";
 import { showMessage } from "./api.js";
 import { Blocks } from "./blocks.js";
 import { Body } from "./body.js";
-import { button, el } from "./dom.js";
+import { button, copyFor, el } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Follower, isOpen, readOn } from "./stream.js";
 import { continuable, facts, spent, spoken, standing } from "./words.js";
@@ -264,9 +264,5 @@ function siblings({ siblings: all, id }, visit) {
 
 /** A button that copies what `text()` says. */
 function copy(text) {
-  return button("Copy", async ({ target }) => {
-    await navigator.clipboard.writeText(text());
-    target.textContent = "Copied";
-    setTimeout(() => (target.textContent = "Copy"), 1500);
-  });
+  return button("Copy", ({ target }) => copyFor(target, text()));
 }

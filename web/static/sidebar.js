@@ -42,8 +42,8 @@ export class Sidebar {
   }
 
   async #older() {
-    const { items, next } = await api.sidebar(PAGE, this.notices.next);
-    this.notices.add(items, next);
+    const found = await api.sidebar(PAGE, this.notices.next).catch(() => null);
+    if (found) this.notices.add(found.items, found.next);
     this.show();
   }
 
