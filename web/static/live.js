@@ -39,7 +39,7 @@ function show(live) {
     running: running.filter(({ status }) => status === "STREAMING").length,
     waiting: live.waiting,
     rate: running.reduce((sum, { rate }) => sum + (rate ?? 0), 0),
-    readers: readers.reduce((sum, one) => sum + one.readers, 0),
+    readers: live.streams,
     errors: series.errors.reduce((sum, count) => sum + count, 0),
   };
   const lag = Math.max(0, ...readers.map((one) => one.lag));
