@@ -15,6 +15,7 @@ from playwright.sync_api import (
     Dialog,
     Locator,
     Page,
+    Route,
     expect,
     sync_playwright,
 )
@@ -37,6 +38,12 @@ Object.defineProperty(navigator, "clipboard", {
   value: {writeText: async (text) => { window.copied = text; }},
 });
 """
+#: What a page sees when somebody looks at another tab, and again at this one.
+HIDE = """
+Object.defineProperty(document, "hidden", {value: true, configurable: true});
+document.dispatchEvent(new Event("visibilitychange"));
+"""
+SHOW = "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'));"
 #: What a message says: the source of what is finished, and what is seen of the block being written.
 TEXT = """node => (node.source ?? node.querySelector(".part").textContent)
   + [...node.querySelectorAll(".text .block.open")].map(open => open.innerText).join("")"""
@@ -201,6 +208,17 @@ def drawn(message: Locator) -> str:
     """What the page has made of it: every block's elements."""
     inside = 'node => [...node.querySelectorAll(".block")].map(one => one.innerHTML).join("")'
     return str(message.evaluate(inside))
+
+
+def held(page: Page, urls: str) -> list[Route]:
+    """The page's requests to such addresses, which get nowhere by themselves."""
+    routes: list[Route] = []
+
+    def hold(route: Route) -> None:
+        routes.append(route)
+
+    page.route(urls, hold)
+    return routes
 
 
 #: Makes a person who looks at a web master, or at it through a road.

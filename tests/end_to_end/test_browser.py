@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from local import scripted
 from local.programs import Web, Worker
 from tests.client import Client
-from tests.end_to_end.browser import Meet, Tab, drawn, text_of
+from tests.end_to_end.browser import Meet, Tab, drawn, held, text_of
 from tests.end_to_end.questions import gated, lengthy, quick, told
 from tests.rig import Rig
 from tests.road import Road
@@ -240,6 +240,47 @@ def test_edit_asks_differently_beside_the_first_question(tab: Tab) -> None:
     assert (text_of(tab.answers.first), tab.finished()) == ("One.", "Two.")
 
 
+def test_a_question_is_edited_while_another_device_asks_on_another_branch(
+    rig: Rig, meet: Meet, web: Web
+) -> None:
+    first = quick("First.")
+    tab = meet(web).open()
+    tab.answer_to(first)
+    elsewhere = meet(web).open(tab.path)
+    tab.press("Edit", tab.questions)
+    editor = tab.page.get_by_label("Edit your question")
+    editor.fill("half an ed")
+
+    elsewhere.press("Edit", elsewhere.questions)
+    elsewhere.page.get_by_label("Edit your question").fill(gated("Another ", "branch", "one."))
+    elsewhere.page.get_by_label("Edit your question").press("Enter")
+    mark = tab.mark(tab.path.removeprefix("/c/"))
+    expect(mark).to_have_attribute("data-mark", "writing")
+    rig.scripted.release("branch")
+    elsewhere.finished()
+    expect(mark).to_have_count(0)
+
+    expect(editor).to_have_value("half an ed")
+    tab.press("Cancel")
+    expect(tab.answers).to_have_text(re.compile("Another one."))
+
+
+def test_a_refused_question_does_not_replace_what_was_typed_meanwhile(tab: Tab) -> None:
+    tab.answer_to(quick("First."))
+    routes = held(tab.page, "**/messages")
+    with tab.page.expect_request("**/messages"):
+        tab.ask("Refused")
+    tab.page.locator("#question").fill("typed meanwhile")
+
+    routes[0].fulfill(status=429, json={"detail": "Too many."})
+
+    expect(tab.page.locator("#notice")).to_have_text("Too many.")
+    expect(tab.page.locator("#question")).to_have_value("Refused\n\ntyped meanwhile")
+    expect(tab.questions).to_have_count(1)
+    tab.page.reload()
+    expect(tab.page.locator("#question")).to_have_value("Refused\n\ntyped meanwhile")
+
+
 def test_a_failed_answer_says_why_and_can_be_tried_again(tab: Tab) -> None:
     tab.ask(scripted.script(scripted.say("Half of it"), scripted.cut()))
 
@@ -332,6 +373,16 @@ def test_markup_in_a_question_or_an_answer_is_text(tab: Tab) -> None:
     tab.page.reload()
     expect(tab.answers).to_have_count(2)
     assert text_of(tab.answers.first) == evil
+
+
+def test_a_forbidden_clipboard_is_said(tab: Tab) -> None:
+    tab.answer_to(quick("Words.\n\n```\ncode\n```\n"))
+    tab.page.evaluate("void (navigator.clipboard.writeText = async () => { throw new Error(); })")
+
+    for name in ("Copy", "Copy the code"):
+        pressed = tab.answer.get_by_role("button", name=name, exact=True).element_handle()
+        pressed.click()
+        tab.page.wait_for_function("one => one.textContent === 'Not copied'", arg=pressed)
 
 
 # --- around it -----------------------------------------------------------------------------------

@@ -10,10 +10,16 @@ from playwright.sync_api import Browser, expect
 from local import scripted
 from local.programs import Web
 from tests.client import Client, proof
-from tests.end_to_end.browser import Meet, Person, Tab, drawn, launch
-from tests.end_to_end.questions import gated, lengthy, told
+from tests.end_to_end.browser import HIDE, SHOW, Meet, Person, Tab, drawn, held, launch
+from tests.end_to_end.questions import gated, lengthy, quick, told
 from tests.rig import Rig
 from tests.stories import ending, hire
+
+#: A page that waits a tenth as long for an answer.
+IMPATIENT = """
+const limit = AbortSignal.timeout.bind(AbortSignal);
+AbortSignal.timeout = (milliseconds) => limit(milliseconds / 10);
+"""
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -114,6 +120,64 @@ def test_a_frozen_page_goes_on_where_it_was(rig: Rig, tab: Tab, client: Client) 
     chrome.send("Page.setWebLifecycleState", {"state": "active"})
 
     assert same_as_saved(tab, client) == told(question)
+
+
+def test_a_hidden_tab_hears_the_notices_again_once_it_is_thawed(tab: Tab, client: Client) -> None:
+    page, listed = tab.page, tab.page.locator("#conversations")
+    expect(listed).to_have_attribute("aria-busy", "false")
+    page.evaluate(HIDE)
+    page.evaluate("document.dispatchEvent(new Event('freeze'))")
+    client.conversation(title="While it was frozen")
+
+    page.evaluate("document.dispatchEvent(new Event('resume'))")
+
+    expect(listed.get_by_role("link", name="While it was frozen")).to_have_count(1)
+    page.evaluate(SHOW)
+    client.conversation(title="After it was seen")
+    expect(listed.get_by_role("link", name="After it was seen")).to_have_count(1)
+
+
+def test_a_hidden_tab_does_not_trust_a_connection_that_slept(meet: Meet, web: Web) -> None:
+    person = meet(web)
+    page = person.open("/healthz").page
+    page.clock.install()
+    page.goto(person.url)
+    listed = page.locator("#conversations")
+    expect(listed).to_have_attribute("aria-busy", "false")
+    page.evaluate(HIDE)
+
+    with page.expect_request("**/api/notices"):
+        page.clock.fast_forward("10:00")  # every timer fires once, late
+
+
+def test_a_request_that_nobody_answers_is_given_up_and_sent_again(tab: Tab) -> None:
+    page, question = tab.page, quick("Here, after all.")
+    page.evaluate(IMPATIENT)
+    swallowed = held(page, "**/api/conversations")
+    tab.ask(question)
+
+    expect(page.locator("#connection")).to_have_text("Reconnecting…")
+    assert swallowed
+    page.unroute("**/api/conversations")
+
+    assert tab.finished() == told(question)
+    expect(page.locator("#connection")).to_have_attribute("data-state", "good")
+
+
+def test_a_look_that_hangs_is_not_followed_by_others(rig: Rig, meet: Meet, web: Web) -> None:
+    person = meet(web)
+    page = person.open("/healthz").page
+    page.clock.install()
+    page.goto(person.url)
+    tab, looks = Tab(page), held(page, "**/blocks?after=*")
+    tab.ask(gated("", "looks", "Here."))
+    expect(tab.answers).to_have_count(1)
+
+    page.clock.run_for(20_000)  # ten looks
+
+    assert len(looks) == 1
+    rig.scripted.release("looks")
+    assert tab.finished() == "Here."
 
 
 def test_a_hundred_thousand_characters(tab: Tab, client: Client) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from local import scripted
 from local.programs import Web
 from tests.client import Client
-from tests.end_to_end.browser import Meet, Tab
+from tests.end_to_end.browser import HIDE, SHOW, Meet, Tab, held
 from tests.end_to_end.questions import gated, quick, told
 from tests.rig import Rig, eventually
 
@@ -134,7 +134,8 @@ def test_words_are_found_in_what_was_said(meet: Meet, web: Web, client: Client) 
     question = quick("The cormorant dries its wings.")
     answer = client.ask(question)
     client.ended(answer)
-    tab = meet(web).open()
+    person = meet(web)
+    tab, second = person.open(), person.open()
 
     tab.page.keyboard.press("Control+k")
     tab.page.keyboard.type("cormorant")
@@ -143,6 +144,9 @@ def test_words_are_found_in_what_was_said(meet: Meet, web: Web, client: Client) 
     expect(hit).to_have_count(1)
     expect(hit.locator("mark").first).to_have_text("cormorant")
     tab.page.keyboard.press("ArrowDown")
+    client.conversation(title="Meanwhile")
+    expect(second.page.get_by_role("link", name="Meanwhile", exact=True)).to_have_count(1)
+    expect(hit.get_by_role("link")).to_be_focused()
     tab.page.keyboard.press("Enter")
     assert tab.finished() == told(question)
     tab.page.locator("#search").fill("nobody ever said this")
@@ -160,13 +164,21 @@ def test_a_long_list_and_a_long_conversation_come_in_pages(
     place = client.conversation(title="Long")
     for number in range(14):
         client.ended(client.ask(quick(f"Answer {number}."), place))
-    tab = meet(web).open(f"/c/{place}")
+    person = meet(web)
+    tab = person.open(f"/c/{place}")
     listed = tab.page.locator("#conversations li")
 
     expect(listed.first).to_contain_text("Long")
     assert listed.count() <= 101
     tab.press("Older")
-    expect(tab.page.get_by_role("link", name="Page 0", exact=True)).to_have_count(1)
+    oldest = tab.page.get_by_role("link", name="Page 0", exact=True)
+    expect(oldest).to_have_count(1)
+    tab.page.evaluate("document.dispatchEvent(new Event('resume'))")  # the notices begin anew
+    newest = client.conversation(title="Newest")
+    second = person.open()
+    for one in (tab, second):
+        expect(one.page.locator(f"[data-conversation='{newest}']")).to_have_count(1)
+    expect(oldest).to_have_count(1)
 
     expect(tab.answers).to_have_count(10)
     assert tab.finished() == "Answer 13."
@@ -176,6 +188,27 @@ def test_a_long_list_and_a_long_conversation_come_in_pages(
     assert tab.answer_to(quick("Answer 14.")) == "Answer 14."
     expect(tab.answers).to_have_count(15)
     expect(tab.answers.first).to_contain_text("Answer 0.")
+    tab.page.reload()
+    expect(tab.page.get_by_role("button", name="Earlier messages")).to_be_visible()
+    tab.page.get_by_role("link", name="New", exact=True).click()
+    expect(tab.page.get_by_role("button", name="Earlier messages")).to_be_hidden()
+
+
+def test_a_branch_that_is_not_there_does_not_trap_back(
+    meet: Meet, web: Web, client: Client
+) -> None:
+    answer = client.ask(quick("The only branch."))
+    client.ended(answer)
+    place = f"/c/{client.message(answer)['conversation_id']}"
+    tab = meet(web).open()
+    expect(tab.page.locator("#empty")).to_be_visible()
+
+    for leaf in ("bad", "00000000-0000-7000-8000-000000000000"):
+        tab.page.goto(f"{web.url}{place}?leaf={leaf}")
+        assert tab.finished() == "The only branch."
+        assert tab.path == place
+        tab.page.go_back()
+        expect(tab.page.locator("#empty")).to_be_visible()
 
 
 def test_each_conversation_keeps_its_draft(tab: Tab, client: Client, web: Web) -> None:
@@ -192,6 +225,30 @@ def test_each_conversation_keeps_its_draft(tab: Tab, client: Client, web: Web) -
     expect(question).to_have_value("to the first")
     tab.page.reload()
     expect(question).to_have_value("to the first")
+
+
+def test_who_went_on_is_not_pulled_back_to_a_first_question(rig: Rig, meet: Meet, web: Web) -> None:
+    person, question = meet(web), quick("At last.")
+    tab = person.open()
+    routes = held(tab.page, "**/api/conversations")
+    with tab.page.expect_request("**/api/conversations"):
+        tab.ask(question)
+    tab.page.get_by_role("link", name="New", exact=True).click()
+    tab.page.locator("#question").fill("something else")
+    second = person.open()
+    expect(second.page.locator("#conversations")).to_have_attribute("aria-busy", "false")
+    expect(second.page.locator("#empty")).to_be_visible()
+    expect(second.questions).to_have_count(0)
+
+    for route in routes:
+        route.continue_()
+    rig.scripted.wait_requests(1, contains=question, ended=True)
+
+    for one in (tab, second):
+        expect(one.page.get_by_role("link", name=question[:40])).to_have_count(1)
+        expect(one.page.locator("#empty")).to_be_visible()
+        assert one.path == "/"
+    expect(tab.page.locator("#question")).to_have_value("something else")
 
 
 def test_another_model_and_instructions_go_with_the_question(rig: Rig, tab: Tab) -> None:
@@ -239,15 +296,32 @@ def test_a_hidden_tab_says_on_the_desktop_that_the_answer_is_ready(
     tab.written()
     assert tab.page.evaluate("window.told") == []
 
-    tab.page.evaluate(
-        "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
-        " document.dispatchEvent(new Event('visibilitychange'))"
-    )
+    tab.page.evaluate(HIDE)
     rig.scripted.release("hidden")
 
     tab.page.wait_for_function("() => window.told.length > 0")
     assert tab.page.evaluate("window.told[0]").endswith(": The answer is ready.")
-    tab.page.evaluate(
-        "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"
+    tab.page.evaluate(SHOW)
+    assert tab.finished() == "Soon. Now."
+
+
+def test_a_browser_without_desktop_notifications_is_offered_none(
+    rig: Rig, meet: Meet, web: Web
+) -> None:
+    person = meet(web, permissions=["notifications"])
+    person.context.add_init_script(
+        "window.Notification = class { static permission = 'granted';"
+        " static requestPermission = async () => 'granted';"
+        " constructor() { throw new TypeError('Illegal constructor'); } }"  # as on Android
     )
+    tab = person.open()
+    tab.press("Notify me")
+    tab.ask(gated("Soon. ", "android", "Now."))
+    tab.written()
+
+    tab.page.evaluate(HIDE)
+    rig.scripted.release("android")
+
+    expect(tab.page.get_by_text("Notify me")).to_be_hidden()
+    tab.page.evaluate(SHOW)
     assert tab.finished() == "Soon. Now."

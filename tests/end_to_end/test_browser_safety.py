@@ -201,12 +201,16 @@ def _tab_to(page: Page, name: str | re.Pattern[str], *, back: bool = False) -> N
     assert page.evaluate(f"{outline}.opacity") == "1"
 
 
+#: Keeps what a page says to listeners.
+LISTEN = (
+    "window.heard = []; new MutationObserver(all => all.forEach(({addedNodes}) =>"
+    " addedNodes.forEach(one => window.heard.push(one.textContent))))"
+    ".observe(document.getElementById('announce'), {childList: true})"
+)
+
+
 def test_listeners_hear_sentences_and_how_it_stands(tab: Tab) -> None:
-    tab.page.evaluate(
-        "window.heard = []; new MutationObserver(all => all.forEach(({addedNodes}) =>"
-        " addedNodes.forEach(one => window.heard.push(one.textContent))))"
-        ".observe(document.getElementById('announce'), {childList: true})"
-    )
+    tab.page.evaluate(LISTEN)
     said = "One sentence is heard. And then another one! Is this the third? " * 4
     steps = (scripted.say(said, chunk=2, rate=200), scripted.finish(), scripted.done())
 
@@ -217,6 +221,24 @@ def test_listeners_hear_sentences_and_how_it_stands(tab: Tab) -> None:
     assert len(heard) < 12
     assert said.strip() in " ".join(heard)
     assert all(re.search(r"[.!?]$", one) for one in heard), heard
+
+
+def test_listeners_who_come_back_hear_only_what_is_new(rig: Rig, tab: Tab) -> None:
+    before = "One was heard.\n\nTwo was heard.\n\nThree has begun. It is "
+    tab.ask(gated(before, "heard", "said now. And this.\n\nFour."))
+    tab.written(len(before) - 1)
+    tab.page.add_init_script(f"document.addEventListener('DOMContentLoaded', () => {{{LISTEN}}})")
+
+    tab.page.reload()
+    tab.written(len(before) - 1)
+    rig.scripted.release("heard")
+
+    tab.finished()
+    expect(tab.page.locator("#announce p").last).to_contain_text("The answer is complete.")
+    heard = " ".join(tab.page.evaluate("window.heard"))
+    assert "was heard" not in heard
+    assert "has begun" not in heard
+    assert "It is said now. And this. Four." in heard
 
 
 def test_who_wants_no_motion_gets_none(meet: Meet, web: Web) -> None:
@@ -237,3 +259,33 @@ def test_the_second_part_of_a_long_code_is_copied_with_the_first(tab: Tab) -> No
     tab.page.wait_for_function("() => window.copied !== null")
     assert tab.page.evaluate("window.copied") == code
     expect(tab.answer.get_by_role("button", name="Copy the code")).to_have_count(1)
+
+
+def test_wide_code_and_tables_scroll_by_keyboard_and_as_one(meet: Meet, web: Web) -> None:
+    tab = meet(web, viewport={"width": 390, "height": 844}).open()
+    row = "| " + " | ".join(["a_word_that_is_long"] * 9) + " |\n"
+    code = "".join(f"line_{number} = {number * 'x'}\n" for number in range(120))
+    tab.answer_to(quick(f"{row}{'| --- ' * 9}|\n{row}\n```python\n{code}```\n\nThat was it."))
+
+    codes = tab.answer.locator("pre.code")
+    assert codes.count() >= 3
+    expect(tab.answer.locator("pre.code:not([tabindex='0'])")).to_have_count(0)
+    expect(tab.answer.get_by_role("region", name="Table")).to_have_attribute("tabindex", "0")
+    assert axe.serious(tab.page) == []
+    codes.last.evaluate("code => code.scrollLeft = 300")
+    tab.page.wait_for_function(
+        "() => [...document.querySelectorAll('pre.code')].slice(1)"
+        ".every(one => one.scrollLeft === 300)"
+    )
+
+
+def test_code_being_written_has_no_button_that_would_go(rig: Rig, tab: Tab) -> None:
+    tab.ask(gated("```python\nprint(1)\n", "button", "print(2)\n```\n"))
+    tab.written()
+    copy = tab.answer.locator(".copy-code")
+
+    expect(copy).to_be_hidden()
+    rig.scripted.release("button")
+
+    tab.finished()
+    expect(copy).to_be_visible()

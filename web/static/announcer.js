@@ -33,13 +33,13 @@ function speak() {
 export class Narrator {
   #said = 0;
 
-  /** All of a block's text so far; `over`: it will not grow any more. */
-  hear(text, over = false) {
+  /** All of a block's text so far; `over`: it will not grow any more; `quiet`: only go on behind it. */
+  hear(text, { over, quiet }) {
     const fresh = text.slice(this.#said);
     const whole = over ? fresh : fresh.slice(0, endOfSentences(fresh));
     if (over) this.#said = 0;
     else this.#said += whole.length;
-    announce(whole);
+    if (!quiet) announce(whole);
   }
 }
 

@@ -2,6 +2,9 @@
 
 import { pause, trouble } from "./connection.js";
 
+/** Milliseconds: a request that takes longer will never be answered. */
+const LIMIT = 20_000;
+
 /** What went wrong, in a sentence a person can read. Status 0: nobody answered. */
 export class Problem extends Error {
   constructor(status, code, detail) {
@@ -27,7 +30,9 @@ async function once(method, path, { body, key, signal } = {}) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
-  const sent = { method, headers, signal, body: body && JSON.stringify(body), cache: "no-store" };
+  const limit = AbortSignal.timeout(LIMIT);
+  const either = signal ? (AbortSignal.any?.([signal, limit]) ?? signal) : limit;
+  const sent = { method, headers, signal: either, body: body && JSON.stringify(body), cache: "no-store" };
   try {
     const response = await fetch(`/api${path}`, sent);
     if (response.status === 204) return null;

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { codeBelow } from "./blocks.js";
 import { Composer } from "./composer.js";
 import { goesOn } from "./connection.js";
-import { byId } from "./dom.js";
+import { byId, copyFor } from "./dom.js";
 import { Instructions } from "./instructions.js";
 import { Models } from "./models.js";
 import { Notices } from "./notices.js";
@@ -23,12 +23,16 @@ const FEW = 4;
 
 /** The open conversation (null: a new one), the leaf of the branch shown (null: the newest), and what is above. */
 const here = { id: null, leaf: null, conversation: null, earlier: null };
+/** One stay at one place; and in which of them the questions on their way were asked, by key. */
+let visit = null;
+const asked = new Map();
 let reading = new AbortController();
 
 const thread = new Thread(byId("thread"), {
   retry: ({ id }) => act(() => api.retry(id, models.wanted)),
   goOn: ({ id }) => act(() => api.goOn(id, models.wanted)),
   edit: ({ id, parent_id: parent }, text) => ask(text, parent, id),
+  edited: () => noticed(),
   visit: (leaf) => go(here.id, leaf),
   changed,
   ended: () => look(),
@@ -60,10 +64,12 @@ function arrive() {
   const same = id === here.id && here.conversation;
   const branch = leaf !== here.leaf;
   Object.assign(here, { id, leaf });
+  visit = Symbol(id);
   drawer(false);
   sidebar.select(id);
   if (!same) {
-    Object.assign(here, { conversation: null, earlier: null });
+    here.conversation = null;
+    above(null);
     thread.clear();
     composer.enter(id);
     instructions.show("");
@@ -92,7 +98,10 @@ async function refresh(limit = FEW) {
     look();
   } catch (problem) {
     if (signal.aborted) return;
-    if (here.leaf) return void go(here.id);
+    if (here.leaf && [404, 422].includes(problem.status)) {
+      history.replaceState(null, "", `/c/${id}`); // there is no such branch
+      return void arrive();
+    }
     composer.say(problem.status === 404 ? "This conversation is gone." : problem.message);
     if (problem.status === 404) thread.clear();
   }
@@ -140,22 +149,22 @@ function title() {
 function noticed(changes = null, { first = false } = {}) {
   sidebar.show();
   const mine = notices.entries.get(here.id);
-  if (mine) follow(mine);
+  if (mine) follow(mine, !changes || changes.some(({ conversation }) => conversation?.id === here.id));
   else if (changes?.some(({ what, id }) => id === here.id && what.includes("deleted"))) gone();
   for (const { what, conversation } of changes ?? []) if (first && conversation) notifier.tell(what, conversation);
   title();
 }
 
-/** What is said of the open conversation: is it what we show? */
-function follow({ title: name, answer, status }) {
+/** What is said of the open conversation (`told`: just now): is it what we show? */
+function follow({ title: name, answer, status }, told) {
   if (!here.conversation) return;
   if (here.conversation.title !== name) {
     here.conversation.title = name;
     changed();
   }
   const shown = answer && thread.views.get(answer.id);
-  if (answer && !here.leaf && !shown && !thread.promised) refresh();
-  else if (shown?.open && !["SENDING", "STREAMING"].includes(answer.status)) shown.follower?.poke({ always: true });
+  if (answer && !here.leaf && !shown && !thread.promised && !thread.editing) refresh();
+  else if (told && shown?.open && !["SENDING", "STREAMING"].includes(answer.status)) shown.follower?.poke({ always: true });
   if (["unseen", "failed"].includes(status)) look();
 }
 
@@ -201,15 +210,19 @@ function ask(content, parent, before = null) {
   const system = here.id ? null : instructions.text || null;
   const entry = { key: api.newKey(), conversation: here.id, parent, before, content, wanted: models.wanted, system };
   outbox.keep(entry);
+  asked.set(entry.key, visit);
   promise();
   scroll.down();
   changed();
   return deliver(entry.key);
 }
 
+/** Whether a question that begins a conversation belongs to what is shown. */
+const adopted = ({ key }) => !here.id && asked.get(key) === visit;
+
 /** Show the question of this conversation that is on its way, if one is. */
 function promise() {
-  const entry = outbox.waiting().find(({ conversation }) => conversation === here.id);
+  const entry = outbox.waiting().find((one) => (one.conversation ? one.conversation === here.id : adopted(one)));
   if (entry) thread.promise(entry.content, entry.before);
 }
 
@@ -218,9 +231,8 @@ function deliver(key) {
   return outbox.alone(key, async () => {
     const entry = outbox.kept(key);
     if (!entry) return restore(); // another tab has
-    const adopted = here.id === entry.conversation;
     try {
-      if (!entry.conversation) await settle(entry, adopted);
+      if (!entry.conversation) await settle(entry);
       await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted);
       outbox.drop(entry);
       if (here.id === entry.conversation) await newest();
@@ -233,29 +245,33 @@ function deliver(key) {
 }
 
 /** Give a first question the conversation it begins. */
-async function settle(entry, adopted) {
+async function settle(entry) {
   const fields = entry.system ? { system: entry.system } : {};
   entry.conversation = (await api.createConversation(fields, `${entry.key}-c`)).id;
   outbox.keep(entry);
-  if (!adopted || here.id) return;
+  if (!adopted(entry)) return;
   here.id = entry.conversation;
   history.replaceState(null, "", `/c/${here.id}`);
-  composer.conversation = here.id;
+  composer.settle(here.id);
   sidebar.select(here.id);
 }
 
-/** The server refused: the text goes back to who wrote it. */
+/** The server refused: the text goes back to who wrote it, above what was typed meanwhile. */
 function giveBack(entry, problem) {
-  outbox.keepDraft(entry.conversation, entry.content);
-  if (here.id !== entry.conversation) return;
+  const mine = here.id === entry.conversation;
+  const typed = mine ? composer.area.value : outbox.draft(entry.conversation);
+  const text = [entry.content, typed].filter(Boolean).join("\n\n");
+  outbox.keepDraft(entry.conversation, text);
+  if (!mine) return;
   restore();
-  composer.put(entry.content);
+  composer.put(text);
   composer.say(problem.message);
 }
 
 /** Nothing is on its way any more: show what there is. */
 function restore() {
   thread.unpromise();
+  promise();
   changed();
   return refresh();
 }
@@ -299,9 +315,8 @@ function drawer(open) {
 
 /** Somebody looks at the page again: go on from where we stand. */
 function back({ slept }) {
-  if (document.hidden) return;
   thread.poke({ always: slept });
-  if (slept) notices.again();
+  notices.begin();
   look();
 }
 
@@ -321,11 +336,8 @@ for (const link of [byId("new"), document.querySelector(".brand")]) {
     go(null);
   });
 }
-byId("thread").addEventListener("click", async ({ target }) => {
-  if (!target.classList.contains("copy-code")) return;
-  await navigator.clipboard.writeText(codeBelow(target.parentElement));
-  target.textContent = "Copied";
-  setTimeout(() => (target.textContent = "Copy"), 1500);
+byId("thread").addEventListener("click", ({ target }) => {
+  if (target.classList.contains("copy-code")) copyFor(target, codeBelow(target.parentElement));
 });
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && document.body.classList.contains("drawer")) drawer(false);
@@ -335,10 +347,19 @@ addEventListener("keydown", (event) => {
   sidebar.search();
 });
 addEventListener("popstate", arrive);
-watchPresence({ back, rest: () => thread.rest(), leave });
+watchPresence({ back, rest: () => thread.rest(), wake: () => notices.again(), leave });
+
+/** Bring what was left behind to the server; what another tab is at is that tab's. */
+async function resume(key) {
+  const now = visit;
+  if (!(await outbox.taken(key))) asked.set(key, now);
+  promise();
+  changed();
+  return deliver(key);
+}
 
 arrive();
 promise();
-for (const { key } of outbox.waiting()) deliver(key);
 changed();
+for (const { key } of outbox.waiting()) resume(key);
 models.load().catch(() => {});

@@ -19,6 +19,7 @@ export class Blocks {
   constructor(root, painted = () => {}) {
     this.root = root;
     this.painted = painted;
+    root.addEventListener("scroll", together, true);
     this.clear();
   }
 
@@ -61,7 +62,7 @@ export class Blocks {
     if (!same) shown.element.innerHTML = trusted(block.html);
     shown.html = block.html;
     if (!same || finished) this.painted(block, shown.element);
-    if (!same && !block.joins) dress(shown.element);
+    if (!same) dress(shown.element, block.joins);
   }
 
   /** A new block's element, in its part. */
@@ -112,26 +113,46 @@ function folded(kind, meta, part) {
   return details;
 }
 
-/** Code says its language, and can be copied. */
-function dress(element) {
-  for (const code of element.querySelectorAll("pre.code")) {
-    const copy = el("button", { type: "button", className: "copy-code quiet" }, "Copy");
-    copy.setAttribute("aria-label", "Copy the code");
-    const head = el("div", { className: "code-head" }, el("span", {}, code.dataset.language ?? ""), copy);
-    code.before(head);
-    code.tabIndex = 0; // it scrolls sideways: by keyboard, too
-    code.setAttribute("role", "region");
-    code.setAttribute("aria-label", "Code");
+/** Code says its language, and can be copied; what scrolls sideways does so by keyboard, too. */
+function dress(element, joins) {
+  for (const wide of element.querySelectorAll("pre.code, .table")) {
+    const code = wide.tagName === "PRE";
+    if (code && !joins) wide.before(headOf(wide));
+    wide.tabIndex = 0;
+    wide.setAttribute("role", "region");
+    wide.setAttribute("aria-label", code ? "Code" : "Table");
   }
 }
 
-/** The code that a Copy button stands above: of a block, and of those that go on with it. */
-export function codeBelow(head) {
-  let text = head.nextElementSibling.textContent;
-  const block = head.parentElement.closest(".block");
-  if (head.parentElement !== block) return text;
-  for (let next = block.nextElementSibling; next?.classList.contains("joins"); next = next.nextElementSibling) {
-    text += next.querySelector("pre.code")?.textContent ?? "";
+function headOf(code) {
+  const copy = el("button", { type: "button", className: "copy-code quiet" }, "Copy");
+  copy.setAttribute("aria-label", "Copy the code");
+  return el("div", { className: "code-head" }, el("span", {}, code.dataset.language ?? ""), copy);
+}
+
+/** All of a long code: it stands in several blocks that join. */
+function joined(block) {
+  let first = block;
+  while (first.classList.contains("joins")) first = first.previousElementSibling;
+  const all = [[...first.querySelectorAll("pre.code")].at(-1)];
+  for (let next = first.nextElementSibling; next?.classList.contains("joins"); next = next.nextElementSibling) {
+    all.push(next.querySelector("pre.code"));
   }
-  return text;
+  return all.filter(Boolean);
+}
+
+/** The code that a Copy button stands above. */
+export function codeBelow(head) {
+  const block = head.closest(".block");
+  const codes = head.parentElement === block ? joined(block) : [head.nextElementSibling];
+  return codes.map((code) => code.textContent).join("");
+}
+
+/** What is one code scrolls sideways as one. */
+function together({ target }) {
+  if (!target.matches("pre.code") || target.scrollLeft === target.placed) return; // we have moved it
+  for (const code of joined(target.closest(".block"))) {
+    code.scrollLeft = target.scrollLeft;
+    code.placed = code.scrollLeft;
+  }
 }

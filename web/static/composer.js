@@ -47,6 +47,13 @@ export class Composer {
     if (matchMedia("(pointer: fine)").matches) this.area.focus();
   }
 
+  /** The new conversation has been made: what is typed meanwhile belongs to it. */
+  settle(conversation) {
+    keepDraft(this.conversation, "");
+    this.conversation = conversation;
+    keepDraft(conversation, this.area.value);
+  }
+
   /** Put a text where it can be changed and sent. */
   put(text) {
     this.area.value = text;

@@ -20,6 +20,17 @@ export function button(label, onclick, props = {}) {
   return el("button", { type: "button", className: "quiet", onclick, ...props }, label);
 }
 
+/** Copy a text, and say on the button whether that went well. */
+export async function copyFor(pressed, text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    pressed.textContent = "Copied";
+  } catch {
+    pressed.textContent = "Not copied"; // the browser forbids it, or has no clipboard here
+  }
+  setTimeout(() => (pressed.textContent = "Copy"), 1500);
+}
+
 /** A picture that the page carries. */
 export function icon(name) {
   const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");

@@ -5,6 +5,8 @@ import { byId, el } from "./dom.js";
 
 /** Milliseconds. */
 const EVERY = 2_000;
+/** Milliseconds: a request that takes longer will never be answered. */
+const LIMIT = 20_000;
 
 const NAMES = {
   running: "Being written",
@@ -37,7 +39,7 @@ function show(live) {
     running: running.filter(({ status }) => status === "STREAMING").length,
     waiting: live.waiting,
     rate: running.reduce((sum, { rate }) => sum + (rate ?? 0), 0),
-    readers: readers.reduce((sum, one) => sum + one.readers, 0),
+    readers: live.streams,
     errors: series.errors.reduce((sum, count) => sum + count, 0),
   };
   const lag = Math.max(0, ...readers.map((one) => one.lag));
@@ -67,16 +69,21 @@ function say(text, state = "good") {
   byId("as-of").dataset.state = state;
 }
 
+let looking = false;
+
 async function look() {
-  if (document.hidden) return;
+  if (document.hidden || looking) return;
+  looking = true;
   try {
-    const response = await fetch("/api/live", { cache: "no-store" });
+    const response = await fetch("/api/live", { cache: "no-store", signal: AbortSignal.timeout(LIMIT) });
     if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail || `The server answered ${response.status}.`);
     show(await response.json());
     say(`as of ${new Date().toLocaleTimeString()}`);
   } catch (error) {
-    say(error instanceof TypeError ? "The server cannot be reached." : error.message, "stale");
+    const unreachable = error instanceof TypeError || error.name === "TimeoutError";
+    say(unreachable ? "The server cannot be reached." : error.message, "stale");
   }
+  looking = false;
 }
 
 setInterval(look, EVERY);

@@ -4,7 +4,7 @@ import { announce, Narrator } from "./announcer.js";
 import { showMessage } from "./api.js";
 import { Blocks } from "./blocks.js";
 import { Body } from "./body.js";
-import { button, el } from "./dom.js";
+import { button, copyFor, el } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Follower, isOpen, readOn } from "./stream.js";
 import { continuable, facts, spent, spoken, standing } from "./words.js";
@@ -18,7 +18,7 @@ function article({ id, role }, content, below) {
 
 /** What a person asked: shown as it was typed. */
 export class QuestionView {
-  /** `actions`: edit(message, text), visit(leaf). */
+  /** `actions`: edit(message, text), edited(): or not, visit(leaf). */
   constructor(message, actions) {
     this.message = message;
     this.actions = actions;
@@ -56,6 +56,7 @@ export class QuestionView {
         this.element.classList.remove("editing");
         this.#show();
         this.below.querySelector("button:last-of-type").focus();
+        queueMicrotask(this.actions.edited); // once it has been sent, if it was
       },
     });
     this.element.classList.add("editing");
@@ -72,6 +73,8 @@ export class AnswerView {
     this.actions = actions;
     this.body = new Body();
     this.narrator = new Narrator();
+    /** What was written before we came is not read aloud. */
+    this.late = message.status !== "SENDING";
     this.leaving = new AbortController();
     const content = el("div", { className: "body" });
     this.state = el("p", { className: "state" });
@@ -118,6 +121,8 @@ export class AnswerView {
 
   #grown({ blocks, open }) {
     this.blocks.show(blocks, open);
+    if (this.late && blocks.length) this.#quietly(() => this.blocks.flush());
+    this.late = false;
     this.#is("STREAMING");
   }
 
@@ -136,11 +141,19 @@ export class AnswerView {
 
   /** Show the body from its beginning. */
   #again() {
-    this.blocks.clear();
-    this.blocks.show(this.body.blocks, this.body.open);
-    if (this.open) this.blocks.flush();
-    else this.blocks.settle();
+    this.#quietly(() => {
+      this.blocks.clear();
+      this.blocks.show(this.body.blocks, this.body.open);
+      if (this.open) this.blocks.flush();
+      else this.blocks.settle();
+    });
     this.#show();
+  }
+
+  #quietly(step) {
+    this.quiet = true;
+    step();
+    this.quiet = false;
   }
 
   #is(status) {
@@ -174,11 +187,12 @@ export class AnswerView {
   // --- what is heard and seen
 
   #narrate({ kind, text }, shown) {
-    if (!this.open || kind !== "text" || document.hidden) return;
-    const finished = text !== undefined;
+    if (!this.open || kind !== "text") return;
+    const over = text !== undefined;
+    const quiet = this.quiet || document.hidden;
     const code = shown.querySelector("pre.code");
-    if (!code) this.narrator.hear(shown.textContent, finished);
-    else if (finished) announce(`Code. ${code.dataset.language}`);
+    if (!code) this.narrator.hear(shown.textContent, { over, quiet });
+    else if (over && !quiet) announce(`Code. ${code.dataset.language}`);
   }
 
   get #thinking() {
@@ -250,9 +264,5 @@ function siblings({ siblings: all, id }, visit) {
 
 /** A button that copies what `text()` says. */
 function copy(text) {
-  return button("Copy", async ({ target }) => {
-    await navigator.clipboard.writeText(text());
-    target.textContent = "Copied";
-    setTimeout(() => (target.textContent = "Copy"), 1500);
-  });
+  return button("Copy", ({ target }) => copyFor(target, text()));
 }

@@ -19,6 +19,7 @@ export class Notices {
     this.entries = new Map();
     this.next = null;
     this.known = false;
+    this.name = Math.random();
     this.others = globalThis.BroadcastChannel ? new BroadcastChannel(NAME) : null;
     this.others?.addEventListener("message", ({ data }) => this.#told(data));
     this.begin();
@@ -31,7 +32,7 @@ export class Notices {
     const { signal } = this.over;
     if (!navigator.locks || !this.others) return void this.#listen(signal);
     this.#queue(signal, {});
-    this.others.postMessage({ hello: true });
+    this.others.postMessage({ hello: this.name });
     this.answered = false;
     this.waiting = setTimeout(() => this.answered || this.#queue(signal, { steal: true }), ANSWER);
   }
@@ -97,9 +98,9 @@ export class Notices {
     this.#apply(changes, true);
   }
 
-  #told({ hello, state, changes }) {
-    if (hello && this.source && this.known) this.#tell({ state: this.#all() });
-    if (this.source) return;
+  #told({ hello, state, changes, to = this.name }) {
+    if (hello && this.source && this.known) this.#tell({ state: this.#all(), to: hello });
+    if (this.source || to !== this.name) return;
     this.answered ||= Boolean(state);
     if (state) this.#set(state);
     if (changes && this.known) this.#apply(changes, false);
@@ -113,9 +114,14 @@ export class Notices {
     return { conversations: [...this.entries.values()], next: this.next };
   }
 
+  /** The newest of them; older ones that have been added stay, if nothing is missing in between. */
   #set({ conversations, next }) {
+    const before = [...this.entries.values()];
+    const last = conversations.at(-1)?.updated_at;
     this.entries = new Map(conversations.map((entry) => [entry.id, entry]));
-    this.next = next;
+    const older = before.filter(({ id, updated_at: at }) => at <= last && !this.entries.has(id));
+    if (next && older.length && before.some(({ updated_at: at }) => at >= last)) this.add(older, this.next);
+    else this.next = next;
     this.known = true;
     this.on.state();
   }

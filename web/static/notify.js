@@ -1,6 +1,7 @@
 /** A word on the desktop when an answer is ready and nobody looks at any tab. */
 
 import { byId } from "./dom.js";
+import { recall, remember } from "./outbox.js";
 import { nameOf } from "./words.js";
 
 const LOOKED_AT = "outlive.looked-at";
@@ -11,9 +12,10 @@ const WORDS = { finished: "The answer is ready.", failed: "The answer failed.", 
 function look() {
   if (document.hidden || !navigator.locks) return;
   const seen = new Promise((resolve) => {
-    const hidden = () => document.hidden && (document.removeEventListener("visibilitychange", hidden), resolve());
-    document.addEventListener("visibilitychange", hidden);
-    addEventListener("pagehide", resolve, { once: true });
+    const over = new AbortController();
+    const left = () => (over.abort(), resolve());
+    document.addEventListener("visibilitychange", () => document.hidden && left(), { signal: over.signal });
+    addEventListener("pagehide", left, { signal: over.signal });
   });
   navigator.locks.request(LOOKED_AT, { mode: "shared" }, () => seen);
 }
@@ -22,14 +24,6 @@ async function somebodyLooks() {
   if (!navigator.locks) return !document.hidden;
   return (await navigator.locks.query()).held.some(({ name }) => name === LOOKED_AT);
 }
-
-const stored = () => {
-  try {
-    return localStorage.getItem(WANTED) === "yes";
-  } catch {
-    return false;
-  }
-};
 
 /** Offer it, where there is such a thing; `open(id)` shows a conversation. */
 export class Notifier {
@@ -46,12 +40,12 @@ export class Notifier {
   }
 
   get wanted() {
-    return globalThis.Notification?.permission === "granted" && stored();
+    return globalThis.Notification?.permission === "granted" && recall(WANTED) === "yes";
   }
 
   async #toggle() {
     const wanted = !this.wanted && (await Notification.requestPermission()) === "granted";
-    localStorage.setItem(WANTED, wanted ? "yes" : "no");
+    remember(WANTED, wanted ? "yes" : "no");
     this.#show();
   }
 
@@ -65,7 +59,13 @@ export class Notifier {
   async tell(what, { id, title, answer }) {
     const words = WORDS[what.find((one) => one in WORDS)];
     if (!words || !this.wanted || (await somebodyLooks())) return;
-    const notification = new Notification(nameOf({ title }), { body: words, tag: answer?.id ?? id, icon: "/static/icon.svg" });
+    let notification;
+    try {
+      notification = new Notification(nameOf({ title }), { body: words, tag: answer?.id ?? id, icon: "/static/icon.svg" });
+    } catch {
+      this.button.hidden = true; // Chrome for Android has the class, but lets no page use it
+      return;
+    }
     notification.onclick = () => {
       focus();
       this.open(id);

@@ -52,6 +52,12 @@ export function alone(key, task) {
   return navigator.locks ? navigator.locks.request(OUT + key, task) : task();
 }
 
+/** Whether some tab is doing that. */
+export async function taken(key) {
+  const held = (await navigator.locks?.query())?.held ?? [];
+  return held.some(({ name }) => name === OUT + key);
+}
+
 /** Small choices that a browser remembers. */
 export const recall = (name) => store.get(name);
 export const remember = (name, value) => (value ? store.set(name, value) : store.remove(name));

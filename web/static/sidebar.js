@@ -18,6 +18,7 @@ export class Sidebar {
     this.notices = notices;
     this.on = on;
     this.current = null;
+    /** Elements of what was found; null: nothing is searched. */
     this.found = null;
     this.items = new Map();
     this.root = byId("conversations");
@@ -41,8 +42,8 @@ export class Sidebar {
   }
 
   async #older() {
-    const { items, next } = await api.sidebar(PAGE, this.notices.next);
-    this.notices.add(items, next);
+    const found = await api.sidebar(PAGE, this.notices.next).catch(() => null);
+    if (found) this.notices.add(found.items, found.next);
     this.show();
   }
 
@@ -55,7 +56,7 @@ export class Sidebar {
       if (signal.aborted) return;
       const found = await api.search(wanted, signal).catch(() => null);
       if (signal.aborted) return;
-      this.found = found?.items ?? [];
+      this.found = (found?.items ?? []).map((hit) => this.#hit(hit));
     } else this.found = null;
     this.show();
   }
@@ -81,7 +82,8 @@ export class Sidebar {
     this.root.setAttribute("aria-busy", String(!this.notices.known));
     byId("older").hidden = Boolean(this.found) || !this.notices.next;
     byId("nothing").hidden = this.found?.length !== 0;
-    const items = this.found ? this.found.map((hit) => this.#hit(hit)) : this.notices.sorted.map((one) => this.#item(one));
+    const items = this.found ?? this.notices.sorted.map((one) => this.#item(one));
+    for (const id of this.items.keys()) if (!this.notices.entries.has(id)) this.items.delete(id);
     const held = this.root.contains(document.activeElement) ? document.activeElement : null;
     this.#arrange(items);
     if (held?.isConnected) held.focus({ preventScroll: true });

@@ -41,6 +41,7 @@ export class Follower {
     this.on = on;
     this.over = new AbortController();
     this.heard = performance.now();
+    this.looking = false;
     this.look = setInterval(() => this.#look(), LOOK_FIRST);
     this.open();
   }
@@ -132,7 +133,8 @@ export class Follower {
 
   /** Silence is ordinary, but a dead connection is silent too. */
   async #look() {
-    if (this.resting || (this.body.covered && performance.now() - this.heard < LOOK_AFTER)) return;
+    if (this.looking || this.resting || (this.body.covered && performance.now() - this.heard < LOOK_AFTER)) return;
+    this.looking = true;
     try {
       const { status, blocks } = await glance(this.id, this.body.position, this.over.signal);
       this.heard = performance.now();
@@ -140,6 +142,8 @@ export class Follower {
       if (!isOpen(status) || blocks.length) this.poke({ always: true });
     } catch {
       // EventSource is at it
+    } finally {
+      this.looking = false;
     }
   }
 

@@ -115,6 +115,11 @@ export class Thread {
     return [...this.views.values()].findLast((view) => view.open) ?? null;
   }
 
+  /** Whether somebody is editing a question: what is shown stays. */
+  get editing() {
+    return [...this.views.values()].some((view) => view.editing);
+  }
+
   get empty() {
     return !this.views.size && !this.promised;
   }
