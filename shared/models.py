@@ -120,6 +120,11 @@ messages = Table(
     Index("messages_ended", "conversation_id", "ended_at", postgresql_where=_ENDED),
     Index("messages_failed", "ended_at", postgresql_where=text("status = 'ERROR'")),
     Index(
+        "messages_continued",
+        "continues_id",
+        postgresql_where=text("continues_id IS NOT NULL"),
+    ),
+    Index(
         "messages_words",
         text("message_words(body)"),
         postgresql_using="gin",

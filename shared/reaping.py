@@ -21,6 +21,8 @@ from shared.messages import SELECT, Ending, end_locked, to_message
 DISPATCH_AGAIN: Final = 10.0
 #: Seconds for which a deleted conversation could be brought back.
 UNDO_SECONDS: Final = 3600.0
+#: Conversations that are removed at once: each may be large, and a sweep must be short.
+PURGED_AT_ONCE: Final = 10
 
 # Left by its owner: past lease or hard deadline (but not so soon after Postgres was away that no
 # owner could have renewed), or owned by a boot that somebody saw die.
@@ -162,10 +164,13 @@ def undispatched(db: Database) -> list[uuid.UUID]:
 def purge(db: Database) -> int:
     """Remove conversations that were deleted long enough ago and are at rest; their number."""
     rows = db.rows(
-        "DELETE FROM conversations WHERE deleted_at < clock_timestamp()"
-        " - make_interval(secs => :undo) AND NOT EXISTS (SELECT 1 FROM messages m"
-        " WHERE m.conversation_id = conversations.id AND m.status = ANY(:open)) RETURNING id",
+        "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations c"
+        " WHERE deleted_at < clock_timestamp() - make_interval(secs => :undo)"
+        " AND NOT EXISTS (SELECT 1 FROM messages m"
+        " WHERE m.conversation_id = c.id AND m.status = ANY(:open))"
+        " LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING id",
         undo=UNDO_SECONDS,
+        most=PURGED_AT_ONCE,
         open=sorted(OPEN),
     )
     return len(rows)

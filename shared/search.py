@@ -1,6 +1,6 @@
 """Search in a person's conversations: titles and what was said, in any language.
 
-Words are looked up by their beginnings (`message_words`, the second migration). Scripts that put
+Words are looked up by their beginnings (`message_words`, the third migration). Scripts that put
 no blanks between words are one long word to Postgres, so text in them is looked for as it stands.
 """
 
@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from shared.database import Database
+from shared.database import Database, run
 
 #: Code points of a message that are searched and of a snippet before and behind its first hit.
 SEARCHED: Final = 100_000
 AROUND: Final = (40, 120)
 #: Words of a query that count.
 WORDS: Final = 12
+#: Milliseconds that a search may take.
+PATIENCE: Final = 3_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Han, kana, Thai, Lao, Burmese, Khmer: written without blanks.
@@ -91,7 +93,8 @@ def search(
     unspaced = any(_UNSPACED.search(word) for word in words)
     by_word = "message_words(m.body) @@ to_tsquery('pg_catalog.simple', :words)"
     fits = f"lower({_TEXT}) LIKE ALL(CAST(:patterns AS text[]))" if unspaced else by_word
-    rows = db.rows(
+    rows = _rows(
+        db,
         _SEARCH.format(fits=fits),
         user=user_id,
         words=" & ".join(f"'{word}':*" for word in words),
@@ -113,6 +116,13 @@ def search(
         )
         for row in rows
     ]
+
+
+def _rows(db: Database, sql: str, **parameters: Any) -> list[Any]:
+    """In bounded time: somebody types, and everybody shares the connections."""
+    with db.transaction() as connection:
+        run(connection, f"SET LOCAL statement_timeout = {PATIENCE}")
+        return list(run(connection, sql, **parameters).all())
 
 
 def _leaves(db: Database, user_id: uuid.UUID, rows: Sequence[Any]) -> dict[uuid.UUID, uuid.UUID]:

@@ -41,17 +41,44 @@ def untitled(db: Database, message_id: uuid.UUID) -> Talk | None:
     return Talk(*rows[0]) if rows else None
 
 
+_CLAIM = f"""
+WITH wanted AS ({_UNTITLED}),
+mine AS (
+    UPDATE conversations c SET title_usage = '{{}}' FROM messages m
+    WHERE m.id = :id AND c.id = m.conversation_id AND c.title_usage IS NULL
+        AND EXISTS (SELECT 1 FROM wanted) RETURNING c.id
+)
+SELECT wanted.* FROM wanted, mine
+"""
+
+
+def claim(db: Database, message_id: uuid.UUID) -> Talk | None:
+    """What a title is to be made from, if it is wanted and nobody else is at it: a conversation
+    is named, and that is paid, once."""
+    rows = db.rows(_CLAIM, id=message_id, beginning=BEGINNING)
+    return Talk(*rows[0]) if rows else None
+
+
+def release(db: Database, message_id: uuid.UUID) -> None:
+    """It could not be made and cost nothing: the next answer may try."""
+    db.rows(
+        "UPDATE conversations c SET title_usage = NULL FROM messages m"
+        " WHERE m.id = :id AND c.id = m.conversation_id AND c.title_usage = '{}' RETURNING c.id",
+        id=message_id,
+    )
+
+
 def give(
     db: Database, message_id: uuid.UUID, title: str | None, usage: Mapping[str, Any]
 ) -> uuid.UUID | None:
-    """Name the conversation of this answer, unless somebody has meanwhile; its user if that was
-    done. Without a title only what it cost is kept, and it is not tried again."""
+    """Name the claimed conversation of this answer, unless a person has meanwhile; its user if
+    that was done. Without a title only what it cost is kept."""
     rows = db.rows(
         "UPDATE conversations c SET title = coalesce(CAST(:title AS text), title),"
         " title_by = CASE WHEN CAST(:title AS text) IS NULL THEN title_by ELSE 'model' END,"
         " title_usage = CAST(:usage AS jsonb)"
         " FROM messages m WHERE m.id = :id AND c.id = m.conversation_id"
-        " AND c.title_by = 'question' AND c.title_usage IS NULL RETURNING c.user_id",
+        " AND c.title_by = 'question' AND c.title_usage = '{}' RETURNING c.user_id",
         id=message_id,
         title=title,
         usage=json.dumps(dict(usage)),

@@ -51,7 +51,7 @@ def number(name: str, default: int, most: int) -> int:
     value = request.args.get(name)
     if value is None:
         return default
-    if not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= most):
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= most):
         raise Invalid(f"{name} must be a whole number from 1 to {most}.", f"invalid_{name}")
     return int(value)
 

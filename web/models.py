@@ -57,7 +57,9 @@ class Models:
             return []
 
     def _read(self) -> bytes:
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        headers = {"Accept-Encoding": "identity"}  # no compressed bombs
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         with (
             httpx2.Client(timeout=PATIENCE, follow_redirects=False) as client,
             client.stream("GET", self._url, headers=headers) as response,

@@ -316,6 +316,6 @@ def from_cursor(value: str) -> int:
         seq = int(base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii"))
     except (binascii.Error, ValueError):
         raise Invalid("This cursor was not given out by a list.", "invalid_cursor") from None
-    if not 0 <= seq < 1 << 63:
+    if not 0 <= seq < 1 << 57:  # a place is a number, or microseconds that a date can hold
         raise Invalid("This cursor was not given out by a list.", "invalid_cursor")
     return seq

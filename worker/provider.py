@@ -5,6 +5,7 @@ times as much. Nothing of what a provider says in an error is kept or logged (it
 prompt or the key): it is told by status and code, in our own sentences.
 """
 
+import json
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from shared.sse import Decoder, LineTooLong
 from worker import metrics
 from worker.generation import TooLong
 from worker.prompt import Turn
-from worker.reply import Reply, Write
+from worker.reply import Reply, Write, usage_of
 
 #: Seconds that all tries together may wait for a provider that is not there or overloaded.
 RETRY_BUDGET: Final = 60.0
@@ -35,8 +36,9 @@ BACKOFF: Final = 0.5
 #: Seconds after the finish reason in which the usage may come, and after [DONE] the body's end.
 USAGE_GRACE: Final = 2.0
 DONE_GRACE: Final = 0.5
-#: Bytes of one line of a stream.
+#: Bytes of one line of a stream, and of an answer that is to be short.
 LINE_LIMIT: Final = 1 << 20
+SHORT_LIMIT: Final = 1 << 16
 #: Seconds a fast stream may keep the process to itself.
 SLICE: Final = 0.005
 
@@ -103,25 +105,34 @@ class Provider:
 
         Raises GenerationFailed for whatever went wrong; asks once, as nobody waits for it.
         """
-        for limit in ("max_tokens", "max_completion_tokens"):
-            try:
-                answer: Any = self._client.chat.completions.create(
-                    model=request.model,
-                    messages=list(request.turns),  # type: ignore[arg-type]  # plain dicts
-                    stream=False,
-                    extra_body={limit: max_tokens},
-                    timeout=seconds,
-                )
-            except openai.APIStatusError as error:
-                if error.status_code == 400 and limit == "max_tokens" and limit in _says(error):
-                    continue  # newer models have another word for it
-                raise GenerationFailed("provider_rejected") from None
-            except openai.APIConnectionError:
-                raise GenerationFailed("provider_unavailable") from None
-            except (openai.OpenAIError, httpx2.HTTPError, ValueError):
-                raise GenerationFailed("provider_malformed") from None
-            return _short(answer)
+        with gevent.Timeout(seconds, GenerationFailed("provider_stalled")):
+            for limit in ("max_tokens", "max_completion_tokens"):
+                try:
+                    return _short(self._whole(request, {limit: max_tokens}))
+                except openai.APIStatusError as error:
+                    if error.status_code == 400 and limit == "max_tokens" and limit in _says(error):
+                        continue  # newer models have another word for it
+                    raise GenerationFailed("provider_rejected") from None
+                except openai.APIConnectionError:
+                    raise GenerationFailed("provider_unavailable") from None
+                except (openai.OpenAIError, httpx2.HTTPError):
+                    raise GenerationFailed("provider_malformed") from None
         raise GenerationFailed("provider_rejected")
+
+    def _whole(self, request: Request, options: Mapping[str, Any]) -> bytes:
+        with self._client.chat.completions.with_streaming_response.create(
+            model=request.model,
+            messages=[],
+            stream=False,
+            extra_body={"messages": request.turns, **options},
+            extra_headers={"Accept-Encoding": "identity"},
+        ) as response:
+            data = b""
+            for chunk in response.iter_bytes():
+                data += chunk
+                if len(data) > SHORT_LIMIT:
+                    raise GenerationFailed("provider_malformed")
+            return data
 
     def _open(self, request: Request) -> "_Response":
         """Ask until the provider begins to answer: it may be busy, or not there for a moment."""
@@ -165,12 +176,13 @@ class Provider:
         return refused and self._asks_usage
 
 
-def _short(answer: Any) -> tuple[str, dict[str, Any] | None]:
+def _short(data: bytes) -> tuple[str, dict[str, Any] | None]:
     """The text and the usage of an answer that came at once. Raises GenerationFailed."""
     try:
-        text = answer.choices[0].message.content or ""
-        usage = answer.usage.model_dump() if answer.usage else None
-    except (AttributeError, IndexError, TypeError):
+        answer = json.loads(data)
+        text = answer["choices"][0]["message"]["content"] or ""
+        usage = usage_of(answer["usage"]) if answer.get("usage") else None
+    except (ValueError, RecursionError, LookupError, AttributeError, TypeError):
         raise GenerationFailed("provider_malformed") from None
     if not isinstance(text, str):
         raise GenerationFailed("provider_malformed")

@@ -64,7 +64,7 @@ class Reply:
         if chunk.get("error") or event.event == "error":
             raise GenerationFailed("provider_error")
         if isinstance(chunk.get("usage"), dict):
-            self.usage = _usage(chunk["usage"])
+            self.usage = usage_of(chunk["usage"])
         for choice in _list(chunk.get("choices")):
             if choice.get("index") in (0, None):
                 self._choice(choice)
@@ -158,7 +158,7 @@ def _list(value: Any) -> list[dict[str, Any]]:
     return value
 
 
-def _usage(usage: dict[str, Any]) -> dict[str, Any]:
+def usage_of(usage: dict[str, Any]) -> dict[str, Any]:
     """The counts of a usage object: whole numbers, nested details kept one level deep."""
     details = {
         normalise(key): _counts(value) for key, value in usage.items() if isinstance(value, dict)

@@ -7,7 +7,7 @@ words. What it costs is kept with the conversation.
 import re
 import uuid
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -23,6 +23,8 @@ from worker.provider import Provider, Request
 TOKENS: Final = 32
 SECONDS: Final = 30.0
 CHARS: Final = 60
+#: Failures that cost nothing.
+FREE: Final = frozenset({"provider_unavailable", "provider_rejected"})
 
 SYSTEM: Final = "You give conversations a title."
 WANTED: Final = (
@@ -56,10 +58,10 @@ class Titles:
     def write(self, message_id: uuid.UUID) -> None:
         """Name the conversation of this answer."""
         try:
-            talk = titles.untitled(self._db, message_id)
+            talk = titles.claim(self._db, message_id)
             if talk is None:
                 return
-            said, usage = self._provider.complete(_request(talk), TOKENS, SECONDS)
+            said, usage = self._ask(message_id, talk)
             user_id = titles.give(self._db, message_id, title_of(said), usage or {})
         except (GenerationFailed, StorageDown) as error:
             log.info("title.none", message_id=str(message_id), code=error.code)
@@ -68,6 +70,14 @@ class Titles:
         if user_id is not None:
             with suppress(RedisDown):  # who shows it looks by themselves
                 self._livelog.notice(user_id)
+
+    def _ask(self, message_id: uuid.UUID, talk: titles.Talk) -> tuple[str, dict[str, Any] | None]:
+        try:
+            return self._provider.complete(_request(talk), TOKENS, SECONDS)
+        except GenerationFailed as error:
+            if error.code in FREE:
+                titles.release(self._db, message_id)
+            raise
 
 
 def _request(talk: titles.Talk) -> Request:

@@ -111,6 +111,8 @@ def test_the_last_page_has_no_next(client: Client) -> None:
         ("limit=many", "invalid_limit"),
         ("limit=", "invalid_limit"),
         ("limit=99999999999999999999", "invalid_limit"),
+        ("limit=0000000011000000", "invalid_limit"),
+        ("cursor=OTAwMDAwMDAwMDAwMDAwMDAwMA", "invalid_cursor"),  # a moment that no date can hold
         ("cursor=banana", "invalid_cursor"),
         ("cursor=MTIz!", "invalid_cursor"),
         ("cursor=LTE", "invalid_cursor"),

@@ -76,7 +76,7 @@ def test_a_title_comes_too_late_for_a_person_who_was_quicker(ground: Ground) -> 
     user = ground.user()
     answer = ground.ended(user)
     conversation = ground.row(answer).conversation_id
-    assert titles.untitled(ground.db, answer) is not None
+    assert titles.claim(ground.db, answer) is not None
 
     conversations.change(ground.db, user, conversation, title="Mine")
 
@@ -88,14 +88,28 @@ def test_a_title_comes_too_late_for_a_person_who_was_quicker(ground: Ground) -> 
 def test_two_who_name_at_once_name_once(ground: Ground) -> None:
     answer = ground.ended()
 
+    assert titles.claim(ground.db, answer) is not None
+    assert titles.claim(ground.db, answer) is None  # so the provider is asked once
+
     assert titles.give(ground.db, answer, "First", {"total_tokens": 1}) is not None
     assert titles.give(ground.db, answer, "Second", {"total_tokens": 1}) is None
+
+
+def test_a_title_that_could_not_be_asked_for_may_be_tried_again(ground: Ground) -> None:
+    answer = ground.ended()
+    asked = titles.claim(ground.db, answer)
+
+    titles.release(ground.db, answer)
+
+    assert asked is not None
+    assert titles.claim(ground.db, answer) == asked
 
 
 def test_a_model_that_has_no_title_is_not_asked_again(ground: Ground) -> None:
     user = ground.user()
     answer = ground.ended(user)
 
+    titles.claim(ground.db, answer)
     titles.give(ground.db, answer, None, {"total_tokens": 1})
 
     found = conversations.load(ground.db, user, ground.row(answer).conversation_id)

@@ -20,6 +20,7 @@ CREATE INDEX conversations_active ON conversations (user_id, updated_at);
 CREATE INDEX messages_ended ON messages (conversation_id, ended_at)
     WHERE role = 'assistant' AND ended_at IS NOT NULL;
 CREATE INDEX messages_failed ON messages (ended_at) WHERE status = 'ERROR';
+CREATE INDEX messages_continued ON messages (continues_id) WHERE continues_id IS NOT NULL;
 """
 
 # No language is known, so no word is changed but to lower case. Only the beginning of a very long
@@ -44,7 +45,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP INDEX messages_words; DROP FUNCTION message_words(jsonb)")
-    op.execute("DROP INDEX conversations_active, messages_ended, messages_failed")
+    op.execute(
+        "DROP INDEX conversations_active, messages_ended, messages_failed, messages_continued"
+    )
     op.execute("ALTER TABLE messages DROP COLUMN first_text_at")
     op.execute(
         "ALTER TABLE conversations DROP COLUMN seen_at, DROP COLUMN title_by,"
