@@ -44,19 +44,13 @@ class Rendering:
         self._frames: dict[int, bytes] = {}
         self._busy = BoundedSemaphore()
         self._due = 0.0
+        #: the position behind the last finished block, and how far it is rendered, the open block
+        #: included; both as they are encoded: `_blocks` is ahead while others run
+        self.settled = 0
+        self.length = 0
         #: counts what was seen anew; seconds that the last look took
         self.version = 0
         self.cost = 0.0
-
-    @property
-    def settled(self) -> int:
-        """The position behind the last finished block."""
-        return self._blocks.settled
-
-    @property
-    def length(self) -> int:
-        """How far it is rendered, the open block included."""
-        return self._blocks.length
 
     @property
     def ended(self) -> bool:
@@ -71,7 +65,7 @@ class Rendering:
         """Whether there is something to be rendered."""
         if followed.end is not None:
             return not self.ended
-        return self._blocks.length < followed.body.length
+        return self.length < followed.body.length
 
     def refresh(self, followed: Followed) -> None:
         """Render what is new. Other greenlets run meanwhile if it is much."""
@@ -97,6 +91,7 @@ class Rendering:
         opened = self._blocks.open()
         self._open = encode(opened, whole=False) if opened else b"null"
         self._frames.clear()
+        self.settled, self.length = self._blocks.settled, self._blocks.length
         self.version += 1
 
     def frames(self, position: int) -> tuple[bytes, int]:
@@ -125,7 +120,7 @@ class Rendering:
                 events.append(_event(waiting, b"null", place, place))
                 waiting, size = [], 0
         settled = self.settled
-        return [*events, _event(waiting, self._open, settled, self._blocks.length)]
+        return [*events, _event(waiting, self._open, settled, self.length)]
 
 
 def _event(blocks: list[bytes], opened: bytes, place: int, covered: int) -> bytes:

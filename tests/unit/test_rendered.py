@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
+import gevent
 import pytest
 
 from shared.body import Body, Delta
@@ -86,6 +87,31 @@ def test_everybody_is_shown_the_same_and_it_is_made_once(followed: Followed) -> 
     assert first[0]["open"]["html"] == '<p dir="auto">Thi</p>\n'
     assert second[0]["blocks"] == []
     assert second[0]["open"]["html"] == '<p dir="auto">Third.</p>\n'
+
+
+@pytest.mark.usefixtures("rushing")
+@pytest.mark.parametrize("paragraphs", [10, 2_000])
+def test_whoever_comes_while_it_is_being_made_gets_all_of_it_at_once(
+    followed: Followed, paragraphs: int
+) -> None:
+    renderings = Renderings()
+    text = "A paragraph.\n\n" * paragraphs
+    say(followed, text + "The end")  # and then a pause: nothing else wakes anybody
+
+    def read() -> str:
+        reader = reader_of(renderings, followed)
+        frames = b""
+        while reader.lag and reader.wait(1):
+            frames += reader.advance()
+        events = shown(frames)
+        last = events[-1]["open"]["html"] if events else ""
+        return "".join(block["text"] for event in events for block in event["blocks"]) + last
+
+    reading = [gevent.spawn(read) for _ in range(3)]
+    gevent.joinall(reading, timeout=30)
+
+    whole = text + '<p dir="auto">The end</p>\n'
+    assert [found.value == whole for found in reading] == [True] * 3
 
 
 def test_it_is_not_shown_oftener_than_a_screen_can(followed: Followed) -> None:
