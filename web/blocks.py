@@ -14,20 +14,27 @@ character at a time gives the same blocks as one that is fed whole.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.body import Body, Delta, Meta
+from web.haste import TooSlow, at_most
 from web.markdown import block_tokens, code_html, markdown_html
 
 #: Code points after which a list or a fence may be finished in pieces, and what is parsed at most.
 PIECE: Final = 2_000
 WINDOW: Final = 8_000
+#: Code points that are looked at first: usually a block ends in them, and what is behind a fence
+#: need not be parsed before it.
+LOOK: Final = 500
 #: Code points that are fed at a time: each is a moment's work.
 SLICE: Final = 4_000
 #: Code points of a table's head that are worth repeating above each of its pieces.
 HEAD: Final = 1_000
+
+#: Seconds of the processor that mending a line may take.
+MEND_SECONDS: Final = 0.1
 
 #: Kinds of parts that are Markdown.
 PROSE: Final = frozenset({"text", "reasoning"})
@@ -77,14 +84,14 @@ class Blocks:
         self._tail = _Tail("")
 
     def feed(self, body: Body) -> Iterator[None]:
-        """Take what the body has more, a slice at a time."""
+        """Take what the body has more, a block at a time; must be gone through to its end."""
         for delta in body.since(self.length):
             yield from self._take(delta)
 
-    def end(self) -> None:
-        """The body will not grow any more."""
+    def end(self) -> Iterator[None]:
+        """The body will not grow any more; as `feed`."""
+        yield from self._finish(self._tail.end())
         self.ended = True
-        self._finish(self._tail.end())
 
     def open(self) -> Block | None:
         """What is not finished, as it may be shown for now; its text may go on."""
@@ -93,20 +100,21 @@ class Blocks:
 
     def _take(self, delta: Delta) -> Iterator[None]:
         if delta.part != self._part:
-            self._finish(self._tail.end())
+            yield from self._finish(self._tail.end())
             self._part, self._kind, self._meta = delta.part, delta.kind, delta.meta
             self._tail = _Prose("") if delta.kind in PROSE else _Tail("")
         for start in range(0, len(delta.text), SLICE):
             part = delta.text[start : start + SLICE]
             self.length += len(part)
-            self._finish(self._tail.grow(part))
+            yield from self._finish(self._tail.grow(part))
             yield
 
-    def _finish(self, pieces: Iterable[_Piece]) -> None:
+    def _finish(self, pieces: Iterable[_Piece]) -> Iterator[None]:
         for piece in pieces:
             text = self._tail.take(piece.length)
             self.finished.append(self._block(text, piece.html, joins=piece.joins))
             self.settled += piece.length
+            yield
 
     def _block(self, text: str, html: str, *, joins: bool) -> Block:
         number = len(self.finished)
@@ -222,21 +230,41 @@ class _Prose(_Tail):
         view = self.text[:WINDOW]
         lines = len(view) if whole and not full else _complete(view)
         begins = _begins(view, lines)
+        known, left = self._parsed[0], len(self.text)
         if (lines, begins) == self._parsed and not full and not whole:
             return
-        found = _structure(self._head, view[:lines])
+        look = LOOK
+        while look < len(view):  # what a shorter look finds does not hang on what is behind it
+            part = _complete(view[:look])
+            if part > known:
+                yield from self._found_pieces(part, _begins(view, part))
+                if self._fence is not None or len(self.text) < left:
+                    return
+            look *= 2
+        last = yield from self._found_pieces(lines, begins)
+        if self._fence is not None or len(self.text) < left:
+            return
+        if full:
+            yield from self._forced(last, lines)
+        else:
+            self._parsed = lines, begins
+
+    def _found_pieces(self, lines: int, begins: bool) -> Generator[_Piece, None, "_Found | None"]:
+        """What is finished in complete lines; the last block there."""
+        view = self.text[:lines]
+        found = _structure(self._head, view)
         if self._head and not (found and found[0].goes_on):  # the table is over
             self._head, self.joins = "", False
-            found = _structure("", view[:lines])
+            found = _structure("", view)
         gone = 0
         for index, block in enumerate(found, 1):
             if block.fence is not None:
                 self._enter(block.fence, block.body - gone)
-                return
+                break
             cut = block.cut()
             if cut is not None:
                 yield from self._piece_of(cut - gone, more=True)
-                return
+                break
             end = block.end
             if end is None and index < len(found):
                 end = found[index].start
@@ -246,10 +274,7 @@ class _Prose(_Tail):
                 yield from self._piece_of(end - gone)
                 self._head = ""
                 gone = end
-        if gone or not full:
-            self._parsed = lines - gone, begins
-            return
-        yield from self._forced(found[-1] if found else None, lines)
+        return found[-1] if found else None
 
     def _forced(self, block: "_Found | None", lines: int) -> Iterator[_Piece]:
         """One block fills the window: end a piece of it at a line, a word, or anywhere."""
@@ -420,7 +445,11 @@ def mended(text: str, *, in_table: bool = False) -> str:
     if not in_table:
         text = _without_half_head(text)
     begin = _complete(text.rstrip("\r\n"))
-    return text[:begin] + _closed(text[begin:])
+    try:
+        with at_most(MEND_SECONDS):
+            return text[:begin] + _closed(text[begin:])
+    except TooSlow:
+        return text
 
 
 def _without_half_head(text: str) -> str:

@@ -9,6 +9,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
+
+#: Seconds after which it is raised again: what is raised in a callback of the collector is lost.
+AGAIN: Final = 0.02
 
 
 class TooSlow(Exception):
@@ -24,11 +28,11 @@ def at_most(seconds: float) -> Iterator[None]:
     except ValueError:  # not the main thread
         yield
         return
-    left, _ = signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    left, again = signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, left)
+        signal.setitimer(signal.ITIMER_VIRTUAL, left, again)
         signal.signal(signal.SIGVTALRM, before)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import nh3
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_block import StateBlock, table
+from markdown_it.rules_block import StateBlock, paragraph, table
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
@@ -36,9 +36,13 @@ from web.haste import TooSlow, at_most
 #: regular expressions, and some of those take their time over what nobody would write by hand.
 LINE_CHARS: Final = 1_000
 PIECE_CHARS: Final = 10_000
-#: Seconds of the processor that a piece of code, and a block, may take.
+#: Seconds of the processor that a piece of code, and a block or a look at its structure, may take.
 CODE_SECONDS: Final = 0.1
 BLOCK_SECONDS: Final = 0.25
+#: Quotes within quotes (a list and its items are two), and columns of a table: what is deeper is
+#: a paragraph, what is wider is none. Each line is looked at once for each of them.
+DEEPEST: Final = 12
+COLUMNS: Final = 100
 #: What may be coloured: widely used, well kept.
 _LANGUAGES: Final = """
 bash c c++ cpp c# cs csharp css cuda dart diff docker dockerfile elixir erlang fish go
@@ -73,9 +77,14 @@ def code_html(code: str, language: str) -> str:
 
 
 def block_tokens(source: str) -> list[Token]:
-    """The block structure of a source, without what is inside."""
+    """The block structure of a source, without what is inside; none if it takes too long."""
     markdown, tokens = _markdown(), list[Token]()
-    markdown.block.parse(source.replace("\r\n", "\n").replace("\r", "\n"), markdown, {}, tokens)
+    source = source.replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        with at_most(BLOCK_SECONDS):
+            markdown.block.parse(source, markdown, {}, tokens)
+    except TooSlow:
+        return []
     return tokens
 
 
@@ -85,7 +94,8 @@ def _markdown() -> MarkdownIt:
     made = MarkdownIt("js-default", options, renderer_cls=_Renderer)
     made.disable(["reference", "lheading", "html_block", "html_inline", "table"])
     # Last, because what its first line is must not hang on the second one.
-    made.block.ruler.before("paragraph", "late_table", table, {"alt": ["paragraph", "reference"]})
+    made.block.ruler.before("paragraph", "late_table", _table, {"alt": ["paragraph", "reference"]})
+    made.block.ruler.before("code", "deep", _deep)
     made.block.ruler.before("fence", "math", _math_block, {"alt": _INTERRUPTED})
     made.inline.ruler.before("escape", "math", _math_inline)
     made.core.ruler.push("manners", _manners)
@@ -93,6 +103,14 @@ def _markdown() -> MarkdownIt:
     assert made.linkify is not None
     made.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
     return made
+
+
+def _deep(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    return state.level >= DEEPEST and paragraph(state, start, end, silent)
+
+
+def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    return _line(state, start).count("|") <= COLUMNS and table(state, start, end, silent)
 
 
 def _is_allowed(url: str) -> bool:

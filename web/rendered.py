@@ -10,6 +10,8 @@ import time
 import uuid
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -26,6 +28,8 @@ from web.streaming import Reader
 FRAMES: Final = 30.0
 #: Of this process' time, the share that rendering may take: one part in so many.
 SHARE: Final = 3.0
+#: Seconds that rendering may keep the process to itself.
+SLICE: Final = 0.005
 #: Bytes of blocks in one event.
 EVENT_BYTES: Final = 64 << 10
 #: Code points of HTML of ended messages that are kept.
@@ -75,13 +79,10 @@ class Rendering:
             body, end = followed.body, followed.end
             if self._blocks.length > body.length:  # it ended shorter than it had been shown
                 self._blocks, self._ends, self._encoded = Blocks(), [], []
+            cost = _politely(chain(self._blocks.feed(body), self._blocks.end() if end else ()))
             begun = time.process_time()
-            for _ in self._blocks.feed(body):
-                gevent.sleep(0)
-            if end is not None:
-                self._blocks.end()
             self._encode()
-            self.cost = time.process_time() - begun
+            self.cost = cost + time.process_time() - begun
             self._due = time.monotonic() + self._all.interval()
 
     def _encode(self) -> None:
@@ -200,12 +201,20 @@ def _size(blocks: list[Block]) -> int:
     return sum(len(block.html) + len(block.text) for block in blocks)
 
 
+def _politely(steps: Iterable[None]) -> float:
+    """Go through the steps; others run now and then. The seconds that it took itself."""
+    spent, begun = 0.0, time.process_time()
+    for _ in steps:
+        if time.process_time() - begun > SLICE:
+            spent += time.process_time() - begun
+            gevent.sleep(0)
+            begun = time.process_time()
+    return spent + time.process_time() - begun
+
+
 def _rendered(body: Body, *, ended: bool) -> list[Block]:
     blocks = Blocks()
-    for _ in blocks.feed(body):
-        gevent.sleep(0)
-    if ended:
-        blocks.end()
+    _politely(chain(blocks.feed(body), blocks.end() if ended else ()))
     return blocks.finished
 
 

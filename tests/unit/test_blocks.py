@@ -1,5 +1,6 @@
 """A body as blocks: however it came, the same blocks, and nothing but what may be shown."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from shared.body import Body
 from tests.strategies import thorough
 from web import blocks, markdown
 from web.blocks import WINDOW, Block, Blocks, mended
-from web.markdown import code_html, markdown_html
+from web.markdown import block_tokens, code_html, markdown_html
 
 # --- how a text may come -------------------------------------------------------------------------
 
@@ -33,7 +34,7 @@ def fed(pieces: Sequence[str], kind: str = "text", *, looking: bool = False) -> 
             pass
         if looking:
             safe(opened.html if (opened := made.open()) else "")
-    made.end()
+    list(made.end())
     return made.finished
 
 
@@ -46,7 +47,7 @@ def halves(text: str) -> Iterator[list[str]]:
 @contextmanager
 def short() -> Iterator[None]:
     """Long is what is longer than a line, so that examples can be short."""
-    with patch.multiple(blocks, PIECE=20, WINDOW=60, SLICE=10, HEAD=30):
+    with patch.multiple(blocks, PIECE=20, WINDOW=60, LOOK=8, SLICE=10, HEAD=30):
         yield
 
 
@@ -269,7 +270,7 @@ def test_parts_are_blocks_of_their_own_and_arguments_are_no_markdown() -> None:
     made = Blocks()
     for _ in made.feed(body):
         pass
-    made.end()
+    list(made.end())
 
     assert [(block.part, block.kind) for block in made.finished] == [
         (0, "reasoning"),
@@ -306,11 +307,56 @@ def test_what_is_open_stays_short_however_long_it_goes_on(name: str) -> None:
             pass
         opened = made.open()
         assert opened is None or len(opened.text) <= WINDOW + 10
-    made.end()
+    list(made.end())
 
     assert "".join(block.text for block in made.finished) == text
     assert max(len(block.text) for block in made.finished) <= WINDOW + 10
     assert name == "item" or all(block.joins for block in made.finished[1:])
+
+
+@pytest.mark.parametrize("text", ["```\n```\n" * 1_000, "Run this:\n\n```\nls -la\n```\n\n" * 700])
+def test_what_is_behind_a_fence_is_not_parsed_before_it(text: str) -> None:
+    with patch("web.blocks.block_tokens", wraps=block_tokens) as made:
+        found = whole(text)
+
+    parsed = sum(len(call.args[0]) for call in made.call_args_list)
+    assert "".join(block.text for block in found) == text
+    assert parsed < 100 * len(text)
+
+
+#: Each of them takes seconds where nothing is bounded.
+DEAR = {
+    "quotes": ">" * 100 + "a\n" + "b\n" * 3_900,
+    "quotes with blanks": "> " * 50 + "a\n" + "b\n" * 3_900,
+    "columns": "|a" * 1_500 + "|\n" + "|-" * 1_500 + "|\n" + "a\n" * 900,
+    "ticks": "`" * 3_999 + "a" * 3_999,
+    "brackets": "\\(" * 3_999,
+}
+
+
+@pytest.mark.parametrize("name", DEAR)
+def test_what_is_dear_is_not_paid_for(name: str) -> None:
+    text, body, made = DEAR[name], Body(), Blocks()
+    body.write("text", text)
+    begun = time.thread_time()
+
+    for _ in made.feed(body):
+        pass
+    made.open()
+    for _ in made.end():
+        pass
+
+    assert "".join(block.text for block in made.finished) == text
+    assert time.thread_time() - begun < 4 * markdown.BLOCK_SECONDS
+
+
+@pytest.mark.parametrize("sign", [">", "> ", "- ", "1. "])
+def test_what_is_too_deep_is_a_paragraph_and_nothing_of_it_is_lost(sign: str) -> None:
+    [first, second, third] = whole(sign * 60 + "deep\n\nMuch *more*.\n\nThe end.")
+
+    assert "deep" in first.html
+    assert "<em>more</em>" in second.html
+    assert "The end." in third.html
 
 
 def test_a_long_table_has_its_head_above_every_piece() -> None:

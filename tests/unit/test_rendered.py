@@ -32,7 +32,7 @@ def followed() -> Followed:
 @pytest.fixture
 def rushing() -> Iterator[None]:
     """A screen that shows everything at once."""
-    with patch.multiple(rendered, FRAMES=1e9, SHARE=0.0):
+    with patch.multiple(rendered, FRAMES=1e9, SHARE=0.0, SLICE=0.0):
         yield
 
 
