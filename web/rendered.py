@@ -2,7 +2,7 @@
 
 A followed message is rendered while somebody reads it so, an ended one when somebody looks at it.
 It is done by whoever waits for it, never more often than a screen can show, and less often where
-that would cost more than a share of this process' time: then each frame brings more.
+that would cost more than its part of a share of this process' time: then each frame brings more.
 """
 
 import json
@@ -28,6 +28,8 @@ from web.streaming import Reader
 FRAMES: Final = 30.0
 #: Of this process' time, the share that rendering may take: one part in so many.
 SHARE: Final = 3.0
+#: Seconds between two frames at most, whatever they cost.
+SLOWEST: Final = 1.0
 #: Seconds that rendering may keep the process to itself.
 SLICE: Final = 0.005
 #: Bytes of blocks in one event.
@@ -47,23 +49,22 @@ class Rendering:
         self._open: bytes = b"null"
         self._frames: dict[int, bytes] = {}
         self._busy = BoundedSemaphore()
-        self._due = 0.0
+        self.due = 0.0
         #: the position behind the last finished block, and how far it is rendered, the open block
         #: included; both as they are encoded: `_blocks` is ahead while others run
         self.settled = 0
         self.length = 0
-        #: counts what was seen anew; seconds that the last look took
+        #: counts what was seen anew
         self.version = 0
-        self.cost = 0.0
 
     @property
     def ended(self) -> bool:
         """Whether all of an ended body is here."""
         return self._blocks.ended
 
-    def pause(self) -> float:
-        """Seconds until it may be rendered again."""
-        return max(0.0, self._due - time.monotonic())
+    def pause(self, followed: Followed) -> float:
+        """Seconds until it may be rendered again; none before its end is shown."""
+        return 0.0 if followed.end is not None else max(0.0, self.due - time.monotonic())
 
     def behind(self, followed: Followed) -> bool:
         """Whether there is something to be rendered."""
@@ -82,8 +83,8 @@ class Rendering:
             cost = _politely(chain(self._blocks.feed(body), self._blocks.end() if end else ()))
             begun = time.process_time()
             self._encode()
-            self.cost = cost + time.process_time() - begun
-            self._due = time.monotonic() + self._all.interval()
+            cost += time.process_time() - begun
+            self.due = time.monotonic() + self._all.interval(cost)
 
     def _encode(self) -> None:
         for block in self._blocks.finished[len(self._encoded) :]:
@@ -171,10 +172,12 @@ class Renderings:
             found = self._followed[followed] = Rendering(self)
         return found
 
-    def interval(self) -> float:
-        """Seconds between two looks at one message, as things are."""
-        cost = sum(one.cost for one in self._followed.values() if not one.ended)
-        return max(1.0 / FRAMES, SHARE * cost)
+    def interval(self, cost: float) -> float:
+        """Seconds until the next look at a message whose last one took `cost` seconds: each that is
+        being shown has the same part of the share."""
+        shown = time.monotonic() - SLOWEST
+        count = sum(one.due > shown and not one.ended for one in self._followed.values())
+        return max(1.0 / FRAMES, min(SLOWEST, SHARE * cost * max(1, count)))
 
     def blocks(self, message: Message) -> list[Block]:
         """The finished blocks of a message as it is. Those of ended ones are kept for a while."""
@@ -229,7 +232,7 @@ class BlockReader(Reader):
     def advance(self) -> bytes:
         """Everything new, and the position behind it."""
         rendering = self._rendering
-        if rendering.behind(self.followed) and not rendering.pause():
+        if rendering.behind(self.followed) and not rendering.pause(self.followed):
             rendering.refresh(self.followed)
         if self._seen == rendering.version:
             return b""
@@ -253,6 +256,6 @@ class BlockReader(Reader):
         """Sleep until there is something to be shown, and it may be."""
         rendering = self._rendering
         if rendering.behind(self.followed):
-            gevent.sleep(min(seconds, rendering.pause()))
+            gevent.sleep(min(seconds, rendering.pause(self.followed)))
             return True
         return self._seen != rendering.version or bool(self.followed.changed.wait(seconds))

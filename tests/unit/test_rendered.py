@@ -1,6 +1,7 @@
 """Renderings without a socket: made once for everybody, no oftener than can be seen."""
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -122,6 +123,38 @@ def test_it_is_not_shown_oftener_than_a_screen_can(followed: Followed) -> None:
         for _ in range(100):
             say(followed, "b")
             assert reader.advance() == b""
+
+
+def test_what_is_dear_waits_for_itself_alone_and_not_for_long(followed: Followed) -> None:
+    renderings, other = Renderings(), Followed(uuid.uuid4(), uuid.uuid4())
+    dear, cheap = reader_of(renderings, followed), reader_of(renderings, other)
+    say(followed, "> A dear one")
+    say(other, "A cheap one")
+    with patch("web.blocks.markdown_html", side_effect=busy):
+        assert dear.advance()
+    assert cheap.advance()
+
+    assert 0.3 < renderings.of(followed).pause(followed) <= rendered.SLOWEST
+    assert renderings.of(other).pause(other) <= 1 / rendered.FRAMES
+
+
+def busy(source: str) -> str:
+    """A rendering that takes its time."""
+    until = time.process_time() + 0.5
+    while time.process_time() < until:
+        pass
+    return source
+
+
+def test_an_end_is_shown_at_once_whatever_the_last_look_took(followed: Followed) -> None:
+    reader = reader_of(Renderings(), followed)
+    say(followed, "First.")
+    with patch("web.blocks.markdown_html", side_effect=busy):
+        assert reader.advance()
+    ended(followed, Body([Delta(0, 0, "text", "First.")]))
+
+    assert reader.advance()
+    assert reader.at_end
 
 
 @pytest.mark.usefixtures("rushing")
