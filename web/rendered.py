@@ -10,7 +10,7 @@ import time
 import uuid
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -34,8 +34,9 @@ SLOWEST: Final = 1.0
 SLICE: Final = 0.005
 #: Bytes of blocks in one event.
 EVENT_BYTES: Final = 64 << 10
-#: Code points of HTML of ended messages that are kept.
+#: Code points of text and HTML of ended messages that are kept, and for how many seconds.
 KEPT: Final = 8 << 20
+KEPT_SECONDS: Final = 600.0
 
 
 class Rendering:
@@ -61,6 +62,10 @@ class Rendering:
     def ended(self) -> bool:
         """Whether all of an ended body is here."""
         return self._blocks.ended
+
+    def finished(self) -> list[Block]:
+        """The finished blocks."""
+        return list(self._blocks.finished)
 
     def pause(self, followed: Followed) -> float:
         """Seconds until it may be rendered again; none before its end is shown."""
@@ -162,8 +167,7 @@ class Renderings:
 
     def __init__(self) -> None:
         self._followed: WeakKeyDictionary[Followed, Rendering] = WeakKeyDictionary()
-        self._ended: OrderedDict[uuid.UUID, list[Block]] = OrderedDict()
-        self._size = 0
+        self._ended: OrderedDict[uuid.UUID, _Rendered] = OrderedDict()
 
     def of(self, followed: Followed) -> Rendering:
         """That of a followed message."""
@@ -179,29 +183,52 @@ class Renderings:
         count = sum(one.due > shown and not one.ended for one in self._followed.values())
         return max(1.0 / FRAMES, min(SLOWEST, SHARE * cost * max(1, count)))
 
-    def blocks(self, message: Message) -> list[Block]:
-        """The finished blocks of a message as it is. Those of ended ones are kept for a while."""
+    def blocks(self, message: Message) -> Iterable[Block]:
+        """The finished blocks of a message as it is, rendered as somebody comes to them.
+
+        Those of ended ones are kept for a while; those of one that is followed here are there.
+        """
+        followed = next((one for one in self._followed if one.id == message.id), None)
+        if followed is not None:
+            rendering = self._followed[followed]
+            if not rendering.pause(followed):
+                rendering.refresh(followed)
+            if message.ended_at is None or rendering.ended:
+                return rendering.finished()
         if message.ended_at is None:
-            return _rendered(message.body, ended=False)
+            return _Rendered(message.body, ended=False)
         found = self._ended.get(message.id)
         if found is None:
-            found = _rendered(message.body, ended=True)
-            if message.id not in self._ended:  # nobody else has done it meanwhile
-                self._keep(message.id, found)
-        else:
-            self._ended.move_to_end(message.id)
+            found = self._ended[message.id] = _Rendered(message.body, ended=True)
+            gevent.spawn_later(KEPT_SECONDS, self._ended.pop, message.id, None)
+        self._ended.move_to_end(message.id)
+        while len(self._ended) > 1 and sum(one.size for one in self._ended.values()) > KEPT:
+            self._ended.popitem(last=False)
         return found
 
-    def _keep(self, message_id: uuid.UUID, blocks: list[Block]) -> None:
-        self._ended[message_id] = blocks
-        self._size += _size(blocks)
-        while self._size > KEPT and len(self._ended) > 1:
-            _, gone = self._ended.popitem(last=False)
-            self._size -= _size(gone)
 
+class _Rendered:
+    """The blocks of a body as it is: whoever is first at one renders it, for all of them."""
 
-def _size(blocks: list[Block]) -> int:
-    return sum(len(block.html) + len(block.text) for block in blocks)
+    def __init__(self, body: Body, *, ended: bool) -> None:
+        made = Blocks()
+        self._blocks = made.finished
+        self._steps = chain(made.feed(body), made.end() if ended else ())
+        #: code points of text and HTML
+        self.size = body.length
+
+    def __iter__(self) -> Iterator[Block]:
+        number, begun = 0, time.process_time()
+        while True:
+            while number == len(self._blocks):
+                if next(self._steps, self) is self:
+                    return
+                self.size += sum(len(block.html) for block in self._blocks[number:])
+                if time.process_time() - begun > SLICE:
+                    gevent.sleep(0)
+                    begun = time.process_time()
+            yield self._blocks[number]
+            number += 1
 
 
 def _politely(steps: Iterable[None]) -> float:
@@ -213,12 +240,6 @@ def _politely(steps: Iterable[None]) -> float:
             gevent.sleep(0)
             begun = time.process_time()
     return spent + time.process_time() - begun
-
-
-def _rendered(body: Body, *, ended: bool) -> list[Block]:
-    blocks = Blocks()
-    _politely(chain(blocks.feed(body), blocks.end() if ended else ()))
-    return blocks.finished
 
 
 class BlockReader(Reader):

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from unittest.mock import patch
 
@@ -196,18 +197,68 @@ def test_a_big_body_comes_in_events_of_a_size(followed: Followed) -> None:
     assert "".join(block["text"] for event in events for block in event["blocks"]) == text
 
 
-def test_ended_messages_are_kept_while_there_is_room(followed: Followed) -> None:
+def test_ended_messages_are_kept_while_there_is_room() -> None:
     renderings = Renderings()
-    ended(followed, Body([Delta(0, 0, "text", "Said.")]))
-    assert followed.end is not None
-    first = renderings.blocks(followed.end)
-    with patch("web.blocks.markdown_html") as made:
-        assert renderings.blocks(followed.end) is first
-        assert not made.called
+    one, other = (at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "Said.") for _ in range(2))
+    with patch("web.blocks.markdown_html", wraps=markdown_html) as made:
+        first = list(renderings.blocks(one))
+        assert list(renderings.blocks(one)) == first
+        assert made.call_count == 1
 
-    with patch.object(rendered, "KEPT", 0):
-        other = Followed(uuid.uuid4(), uuid.uuid4())
-        ended(other, Body([Delta(0, 0, "text", "Other.")]))
-        assert other.end is not None
-        renderings.blocks(other.end)
-    assert renderings.blocks(followed.end) is not first
+        with patch.object(rendered, "KEPT", 0):
+            list(renderings.blocks(other))
+        list(renderings.blocks(one))
+        assert made.call_count == 3
+
+
+def test_many_who_open_a_message_at_once_have_it_rendered_once() -> None:
+    renderings, text = Renderings(), "A paragraph.\n\n" * 500
+    message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), text)
+
+    with patch("web.blocks.markdown_html", wraps=markdown_html) as made:
+        with patch.object(rendered, "SLICE", 0.0):
+            opening = [gevent.spawn(lambda: list(renderings.blocks(message))) for _ in range(20)]
+            gevent.joinall(opening, timeout=30)
+        assert made.call_count == 500
+
+    for one in opening:
+        assert "".join(block.text for block in one.value) == text
+
+
+def test_who_needs_the_beginning_has_no_more_rendered() -> None:
+    message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "A paragraph.\n\n" * 500)
+
+    with patch("web.blocks.markdown_html", wraps=markdown_html) as made:
+        list(islice(Renderings().blocks(message), 10))
+        assert made.call_count == 10
+
+
+def test_what_is_followed_here_is_not_rendered_again(followed: Followed) -> None:
+    renderings = Renderings()
+    reader = reader_of(renderings, followed)
+    message = at_its_end(followed, "First.\n\nSecond.")
+    assert reader.advance()
+
+    with patch("web.blocks.markdown_html") as made:
+        found = list(renderings.blocks(message))
+        assert not made.called
+    assert [block.text for block in found] == ["First.\n\n", "Second."]
+
+
+def test_nothing_is_kept_for_ever() -> None:
+    renderings = Renderings()
+    message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "Said.")
+    with patch.object(rendered, "KEPT_SECONDS", 0.0):
+        list(renderings.blocks(message))
+    gevent.sleep(0.01)
+
+    with patch("web.blocks.markdown_html", wraps=markdown_html) as made:
+        list(renderings.blocks(message))
+        assert made.call_count == 1
+
+
+def at_its_end(followed: Followed, text: str) -> Message:
+    """The row, ended so."""
+    ended(followed, Body([Delta(0, 0, "text", text)]))
+    assert followed.end is not None
+    return followed.end
