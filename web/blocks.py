@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.body import Body, Delta, Meta
-from web.haste import TooSlow, at_most
+from web.haste import attempt
 from web.markdown import block_tokens, code_html, markdown_html
 
 #: Code points after which a list or a fence may be finished in pieces, and what is parsed at most.
@@ -445,11 +445,7 @@ def mended(text: str, *, in_table: bool = False) -> str:
     if not in_table:
         text = _without_half_head(text)
     begin = _complete(text.rstrip("\r\n"))
-    try:
-        with at_most(MEND_SECONDS):
-            return text[:begin] + _closed(text[begin:])
-    except TooSlow:
-        return text
+    return attempt(MEND_SECONDS, lambda: text[:begin] + _closed(text[begin:]), lambda: text)
 
 
 def _without_half_head(text: str) -> str:

@@ -5,14 +5,21 @@ them would take for ever, and with it every greenlet. The limit is the processor
 machine does not shorten it. (A regular expression looks for signals on its way.)
 """
 
+import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import Final, TypeVar
 
-#: Seconds after which it is raised again: what is raised in a callback of the collector is lost.
+import structlog
+
+#: Seconds after which it is raised again: what is raised in a finaliser is lost.
 AGAIN: Final = 0.02
+
+log = structlog.get_logger("haste")
+
+T = TypeVar("T")
 
 
 class TooSlow(Exception):
@@ -28,12 +35,32 @@ def at_most(seconds: float) -> Iterator[None]:
     except ValueError:  # not the main thread
         yield
         return
+    collects = gc.isenabled()
+    gc.disable()  # what is raised in a callback of the collector is lost, and complained about
     left, again = signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, left, again)
         signal.signal(signal.SIGVTALRM, before)
+        if collects:
+            gc.enable()
+
+
+def attempt(seconds: float, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
+    """What `work` makes in so much time; else what `otherwise` does.
+
+    Else is also when a library has a bug: one text must not make its conversation unreadable.
+    That is told by its type alone, as its words may quote the text.
+    """
+    try:
+        with at_most(seconds):
+            return work()
+    except TooSlow:
+        pass
+    except Exception as error:  # noqa: BLE001
+        log.error("haste.bug", error=type(error).__name__)
+    return otherwise()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's

@@ -30,7 +30,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import STANDARD_TYPES
 from pygments.util import ClassNotFound
 
-from web.haste import TooSlow, at_most
+from web.haste import attempt
 
 #: Code points of a line of code, and of a piece, that are worth colours: lexers are made of
 #: regular expressions, and some of those take their time over what nobody would write by hand.
@@ -63,12 +63,13 @@ _WITH_DIRECTION = frozenset(
 
 def markdown_html(source: str) -> str:
     """Markdown as HTML that may be shown."""
-    try:
-        with at_most(BLOCK_SECONDS):
-            html = _markdown().render(source)
-    except TooSlow:
-        html = f"<p>{escape(source)}</p>"
-    return _clean(html)
+    return _clean(
+        attempt(
+            BLOCK_SECONDS,
+            lambda: str(_markdown().render(source)),
+            lambda: f"<p>{escape(source)}</p>",
+        )
+    )
 
 
 def code_html(code: str, language: str) -> str:
@@ -78,13 +79,12 @@ def code_html(code: str, language: str) -> str:
 
 def block_tokens(source: str) -> list[Token]:
     """The block structure of a source, without what is inside; none if it takes too long."""
+    return attempt(BLOCK_SECONDS, lambda: _parsed(source), list)
+
+
+def _parsed(source: str) -> list[Token]:
     markdown, tokens = _markdown(), list[Token]()
-    source = source.replace("\r\n", "\n").replace("\r", "\n")
-    try:
-        with at_most(BLOCK_SECONDS):
-            markdown.block.parse(source, markdown, {}, tokens)
-    except TooSlow:
-        return []
+    markdown.block.parse(source.replace("\r\n", "\n").replace("\r", "\n"), markdown, {}, tokens)
     return tokens
 
 
@@ -177,12 +177,12 @@ def _coloured(code: str, language: str) -> str:
     long = len(code) > PIECE_CHARS or any(len(line) > LINE_CHARS for line in code.split("\n"))
     if lexer is None or long:
         return escape(code)
+    return attempt(CODE_SECONDS, lambda: _drawn(code, lexer), lambda: escape(code))
+
+
+def _drawn(code: str, lexer: Lexer) -> str:
     written: list[str] = []
-    try:
-        with at_most(CODE_SECONDS):
-            _FORMATTER.format(lex(code, lexer), _Pen(written))
-    except TooSlow:
-        return escape(code)
+    _FORMATTER.format(lex(code, lexer), _Pen(written))
     # Lexers want a newline at the end: some would look for ever for one.
     html = "".join(written)
     return html if code.endswith("\n") else html.removesuffix("\n")
