@@ -26,6 +26,8 @@ STREAMS: Final = 200
 #: Seconds in which so many streams begin, and from then until they are looked at.
 RAMP: Final = 5.0
 SETTLED: Final = 2.0
+#: Chunks a second of a stream while others still begin.
+SLOW: Final = 5.0
 #: The search for the highest rate: its first stair, the next one's ratio, milliseconds that a
 #: rate may cost, and stairs.
 FIRST_STAIR: Final = 1500.0
@@ -130,11 +132,12 @@ def _proof(found: dict[str, Any]) -> Numbers:
 def _steady(bench: Bench, streams: int, rate: float, ramp: float, seconds: float) -> Numbers:
     """Streams at a rate each; what their chunks had to wait, and what they cost."""
     first = begin(streams)
-    # A target that starts slowly is told so by `starts`: here all have begun.
+    # A target that starts slowly is told so by `starts`: here all have begun, at a slow rate.
     window = after(first, ramp + SETTLED), after(first, ramp + SETTLED + seconds)
     stop = after(window[1], 0.3)
+    stairs = [(after(first, ramp + SETTLED / 2), min(rate, SLOW)), (stop, rate)]
     asks: list[Asked] = [
-        (after(first, ramp * tag / streams), {"tag": tag, "stairs": [(stop, rate)]}, {})
+        (after(first, ramp * tag / streams), {"tag": tag, "stairs": stairs}, {})
         for tag in range(streams)
     ]
     spent: list[dict[str, float]] = []
