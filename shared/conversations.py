@@ -137,13 +137,6 @@ def change(
     )
 
 
-def rename(
-    db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, title: str | None
-) -> Conversation:
-    """Give it another title. Raises NotFound."""
-    return change(db, user_id, conversation_id, title=title)
-
-
 def undelete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Conversation:
     """Bring it back; harmless if it was never gone. Raises NotFound when it is too late."""
     return _one(

@@ -33,9 +33,6 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     "messages.load": lambda it, user: messages.load(it.db, it.ended, user),
     "messages.stop": lambda it, user: messages.stop(it.db, it.open, user),
     "conversations.load": lambda it, user: conversations.load(it.db, user, it.conversation),
-    "conversations.rename": lambda it, user: conversations.rename(
-        it.db, user, it.conversation, "Mine"
-    ),
     "conversations.change": lambda it, user: conversations.change(
         it.db, user, it.conversation, system="Mine"
     ),
@@ -161,8 +158,8 @@ def test_a_title_can_be_changed_and_taken_away(ground: Ground) -> None:
     user = ground.user()
     one = conversations.create(ground.db, user, "Old", "Be brief.")
 
-    renamed = conversations.rename(ground.db, user, one.id, "New")
-    bare = conversations.rename(ground.db, user, one.id, None)
+    renamed = conversations.change(ground.db, user, one.id, title="New")
+    bare = conversations.change(ground.db, user, one.id, title=None)
 
     assert (renamed.title, bare.title) == ("New", None)
     assert (bare.system, bare.seq) == (one.system, one.seq)
