@@ -190,20 +190,22 @@ class Notices:
     # --- looking
 
     def _look(self, watched: Watched) -> None:
-        """Look until nothing is known to have changed; one greenlet at a time."""
+        """Look, and have somebody look again if more has changed meanwhile; one at a time."""
         watched.stale = True
         if watched.looking:
             return
         watched.looking = True
+        watched.stale = False
         try:
-            while watched.stale and not watched.gone:
-                watched.stale = False
-                watched.take(sidebar.state(self._db, watched.user_id))
-                gevent.sleep(GATHER if watched.opened.is_set() else 0)
+            watched.take(sidebar.state(self._db, watched.user_id))
+            gevent.sleep(GATHER if watched.opened.is_set() else 0)
         except StorageDown:
             watched.looked = time.monotonic()
+            watched.stale = False
         finally:
             watched.looking = False
+        if watched.stale and not watched.gone:  # not here: who opens a stream waits for this
+            gevent.spawn(self._look_safely, watched)
 
     def _look_for_ever(self) -> None:
         while True:

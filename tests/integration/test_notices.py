@@ -4,16 +4,20 @@ import json
 import signal
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 
+import gevent
 import httpx2
 import pytest
 
 from local.programs import Web
 from local.scripted import done, finish, hold, say, script
 from shared import sidebar
+from shared.database import Database
 from shared.lifecycle import Status
 from shared.messages import Ending
 from shared.sidebar import State
@@ -22,6 +26,7 @@ from tests.client import Client, new_id
 from tests.ground import Ground
 from tests.rig import PATIENCE, Rig, eventually, frozen
 from tests.stories import holding
+from web.notices import Notices, Watched
 
 
 class Watching:
@@ -200,6 +205,26 @@ def test_older_conversations_come_in_pages(client: Client) -> None:
         cursor = f"&cursor={page['next']}"
 
     assert found[:5] == made[::-1]
+
+
+def test_who_opens_a_list_that_never_rests_does_not_wait_for_its_rest(ground: Ground) -> None:
+    user = ground.user()
+    nobody: Any = None
+    notices, watched = Notices(ground.db, ground.livelog, nobody, nobody), Watched(user)
+    looks: list[State] = []
+
+    def look(db: Database, user_id: uuid.UUID) -> State:
+        notices._look(watched)  # it changes while it is looked at
+        looks.append(found := sidebar.state(db, user_id))
+        watched.gone = len(looks) > 5
+        return found
+
+    with patch("web.notices.sidebar", wraps=sidebar, state=look), gevent.Timeout(30):
+        notices._look(watched)
+        assert len(looks) == 1
+
+        while not watched.gone:  # others go on
+            gevent.sleep(0.01)
 
 
 # --- what is told of two states -------------------------------------------------------------------
