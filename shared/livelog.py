@@ -14,7 +14,7 @@ RedisDown.
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -198,10 +198,12 @@ class LiveLog:
         with _errors():
             self._redis.publish(user_channel(user_id), _WAKE)
 
-    def tell_operators(self, process: str, said: str) -> None:
-        """What a web process has to say about itself; stale ones are for the reader to drop."""
+    def tell_operators(self, process: str, said: str, ended: Collection[str] = ()) -> None:
+        """What a web process has to say about itself, in the place of those that have ended."""
         with _errors():
             pipeline = self._redis.pipeline(transaction=False)
+            if ended:
+                pipeline.hdel(_WEB, *ended)
             pipeline.hset(_WEB, process, said)
             pipeline.expire(_WEB, _WEB_TTL)
             pipeline.execute()

@@ -54,6 +54,8 @@ class Live:
         self._looked = time.monotonic()
         self._saved: dict[uuid.UUID, int] = {}
         self._started = False
+        #: processes that have said nothing for long
+        self._ended: list[str] = []
 
     def start(self) -> None:
         """Look every few seconds, for as long as the process lives."""
@@ -73,7 +75,7 @@ class Live:
 
     def _look(self) -> None:
         with suppress(RedisDown):
-            self._livelog.tell_operators(_process(), json.dumps(self._own()))
+            self._livelog.tell_operators(_process(), json.dumps(self._own()), self._ended)
         found = operating.running(self._db)
         totals = operating.totals(self._db, EVERY)
         streams = sum(one["streams"] for one in self._told())
@@ -118,7 +120,8 @@ class Live:
             said = self._livelog.told_operators()
             told = {process: json.loads(words) for process, words in said.items()}
         told[_process()] = self._own()
-        return [one for one in told.values() if time.time() - one["at"] < STALE]
+        self._ended = [name for name, one in told.items() if time.time() - one["at"] >= STALE]
+        return [one for name, one in told.items() if name not in self._ended]
 
     def show(self) -> Json:
         """All of it, now. Raises StorageDown."""

@@ -3,15 +3,19 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from local.programs import Web, Worker
 from local.scripted import done, finish, hold, long, reasoning, say, script, usage
+from shared.settings import Settings
 from shared.sse import Event
 from tests.client import Client, Connection, new_id, proof
+from tests.ground import Ground
 from tests.rig import Rig, eventually
 from tests.stories import holding
+from web.live import Live
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -408,6 +412,18 @@ def test_operators_see_what_runs_and_no_word_of_it(
         assert found["readers"][0]["readers"] == 1
         assert "business" not in found["text"]
         client.stop(held.id)
+
+
+def test_what_ended_processes_said_is_not_kept(ground: Ground) -> None:
+    nobody: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
+    live = Live(Settings.model_construct(), ground.db, ground.livelog, nobody, nobody)
+    ground.livelog.tell_operators("gone", json.dumps({"at": 0, "streams": 7}))
+
+    for _ in range(2):
+        live._look()
+
+    [said] = ground.livelog.told_operators().values()
+    assert json.loads(said)["streams"] == 0
 
 
 def test_the_operators_page_can_be_closed(rig: Rig) -> None:
