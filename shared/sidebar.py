@@ -55,6 +55,8 @@ class State:
     entries: Mapping[uuid.UUID, Entry]
     #: the place behind which there are more; None when these are all
     more: int | None
+    #: what is deleted, and may come back
+    deleted: frozenset[uuid.UUID] = frozenset()
 
 
 _SELECT = """
@@ -97,7 +99,12 @@ def state(db: Database, user_id: uuid.UUID) -> State:
     top = entries[:STATE]
     rest = [one for one in entries[STATE:] if one.ended_at is None and one.answer_id]
     more = top[-1].place if len(entries) > STATE else None
-    return State(now.now, {one.id: one for one in [*top, *rest]}, more)
+    gone = db.rows(
+        "SELECT id FROM conversations WHERE user_id = :user AND deleted_at IS NOT NULL",
+        user=user_id,
+    )
+    deleted = frozenset(row.id for row in gone)  # read last: what the list lacks is in it
+    return State(now.now, {one.id: one for one in [*top, *rest]}, more, deleted)
 
 
 # --- what changes --------------------------------------------------------------------------------
@@ -122,7 +129,7 @@ def changes(before: State, now: State) -> Iterator[Change]:
             what = _appeared(before, entry) if old is None else _what(old, entry)
             yield Change(entry.id, what, entry)
     for entry in before.entries.values():
-        if entry.id not in now.entries and not _below(now, entry):
+        if entry.id not in now.entries and (entry.id in now.deleted or not _below(now, entry)):
             yield Change(entry.id, ["deleted"], None)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from local.programs import Web
 from local.scripted import done, finish, hold, say, script
-from shared import sidebar
+from shared import conversations, sidebar
 from shared.database import Database
 from shared.lifecycle import Status
 from shared.messages import Ending
@@ -273,6 +273,23 @@ def test_what_only_sinks_below_the_top_of_the_list_was_not_deleted(ground: Groun
     assert list(told.values()) == [["created"]]
     state: State = sidebar.state(ground.db, user)
     assert (len(state.entries), state.more is None) == (sidebar.STATE, False)
+
+
+def test_what_was_deleted_at_the_lists_end_is_told_though_others_sink_there(
+    ground: Ground,
+) -> None:
+    user = ground.user()
+    last, *_ = [ground.conversation(user) for _ in range(sidebar.STATE)]
+
+    def between() -> None:
+        conversations.delete(ground.db, user, last)
+        for _ in range(2):
+            ground.conversation(user)
+
+    told = changes(ground, user, between)
+
+    assert told[last] == ["deleted"]
+    assert sorted(what for [what] in told.values()) == ["created", "created", "deleted"]
 
 
 def test_what_is_being_written_is_in_the_state_however_old_it_is(ground: Ground) -> None:
