@@ -13,8 +13,8 @@ WITHOUT_BROWSER = """\
 | Install it (Debian, Ubuntu: apt install chromium) or name it in CHROMIUM.       |
 +---------------------------------------------------------------------------------+"""
 
-#: All of it: three files at a time, each on servers of its own, in the order of tests/conftest.py.
-WHOLE = ("--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+#: All of it: two files at a time, each on servers of its own, in the order of tests/conftest.py.
+WHOLE = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """The Celery app, and the only way to put work on its queue.
 
 Celery carries a message's id to a worker and shows the work in Flower. It does not carry the
-promise: that is the lease in Postgres and the sweep. So: acknowledge early, no results, no
+promise: that is the lease in Postgres and the sweep. So: no acknowledgements, no results, no
 retries, one id as the only argument. (Why each setting: ARCHITECTURE.md, "What Celery is for".)
 """
 
@@ -51,15 +51,13 @@ def make_app(settings: Settings, patience: float = 5.0) -> Celery:
     app = Celery("outlive", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         task_default_queue=QUEUE,
-        # Nothing to acknowledge: the row says whose it is, and two commands a task are saved.
+        # Nothing is acknowledged: under gevent a lost task never comes back anyhow, late
+        # acknowledgements make a healthy long one run twice, and early ones cost four commands.
         task_queues=[Declared(QUEUE, Exchange(QUEUE), routing_key=QUEUE, no_ack=True)],  # type: ignore[no-untyped-call]
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
         result_backend=None,
-        # Early: under gevent a lost task never comes back anyhow, and late acks make a healthy
-        # long one run twice.
-        task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_concurrency=settings.worker_concurrency,
         worker_send_task_events=True,

@@ -22,7 +22,7 @@ from tests.stories import NEVER, Watch, ending, following, hire, sweep, told
 
 #: Kills of real Celery processes (the drill has hundreds more). Two workers live at a time, so
 #: that two can start at a time.
-KILLS, TEAM = 20, 2
+KILLS, TEAM = 10, 2
 #: A test has so many of them, so that a failure says where to look.
 KILLS_A_TEST = 10
 #: Answers that a team writes when it dies, at least.

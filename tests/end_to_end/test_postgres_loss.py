@@ -136,7 +136,7 @@ def test_without_postgres_text_is_shown_for_a_lease_and_kept_up_to_a_limit(
         rig,
         OUTLIVE_LEASE_SECONDS="2",
         OUTLIVE_SWEEP_SECONDS="60",
-        OUTLIVE_STALL_SECONDS="1.5",
+        OUTLIVE_STALL_SECONDS="2.5",
         ODD_CONSTANTS="worker.generation.UNSAVED_MAX=3000",
     )
     with ending(worker.wait()):
