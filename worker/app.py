@@ -15,6 +15,7 @@ from typing import Any
 import gevent
 import structlog
 from celery import bootsteps, signals
+from gevent.event import Event
 from kombu.utils import functional
 from prometheus_client import start_http_server
 
@@ -49,11 +50,13 @@ class Batches(bootsteps.StartStopStep):
 
     requires = ("celery.worker.consumer.events:Events",)
     dispatcher: Any = None
+    waiting = Event()
 
     def start(self, consumer: Any) -> None:
         """Also after each reconnect, which makes another dispatcher."""
         Batches.dispatcher = consumer.event_dispatcher
         Batches.dispatcher.buffer_group = frozenset({"task"})
+        Batches.dispatcher.on_send_buffered = Batches.waiting.set
 
 
 app.steps["consumer"].add(Batches)
@@ -138,9 +141,10 @@ class Worker:
 
 def _tell() -> None:
     while True:
+        Batches.waiting.wait()
+        Batches.waiting.clear()
         time.sleep(TELL_SECONDS)
-        if Batches.dispatcher is not None:
-            Batches.dispatcher.flush()
+        Batches.dispatcher.flush()
 
 
 def _for_ever(loop: Callable[[], None]) -> None:

@@ -120,13 +120,7 @@ class Provider:
         raise GenerationFailed("provider_rejected")
 
     def _whole(self, request: Request, options: Mapping[str, Any]) -> bytes:
-        with self._client.chat.completions.with_streaming_response.create(
-            model=request.model,
-            messages=[],
-            stream=False,
-            extra_body={"messages": request.turns, **options},
-            extra_headers={"Accept-Encoding": "identity"},
-        ) as response:
+        with self._call(request, options, stream=False) as response:
             data = b""
             for chunk in response.iter_bytes():
                 data += chunk
@@ -152,15 +146,7 @@ class Provider:
 
     def _try(self, request: Request) -> "_Response":
         usage: Any = {"stream_options": {"include_usage": True}} if self._asks_usage else {}
-        call = self._client.chat.completions.with_streaming_response.create(
-            model=request.model,
-            # In the body as they are: the package would walk through each turn by its types.
-            messages=[],
-            stream=True,
-            extra_body={"messages": request.turns, **request.options, **usage},
-            # No compressed bombs; nothing to inflate between a token and its reader.
-            extra_headers={"Accept-Encoding": "identity", "Accept": "text/event-stream"},
-        )
+        call = self._call(request, {**request.options, **usage}, stream=True)
         try:
             return _Response(call)
         except openai.APIStatusError as error:
@@ -170,6 +156,19 @@ class Provider:
             raise _rejection(error, request) from None
         except openai.APIConnectionError:
             raise Retry(None) from None
+
+    def _call(self, request: Request, options: Mapping[str, Any], *, stream: bool) -> Any:
+        """A request, which goes out when it is entered; its body is not read yet."""
+        accept = {"Accept": "text/event-stream"} if stream else {}
+        return self._client.chat.completions.with_streaming_response.create(
+            model=request.model,
+            # In the body as they are: the package would walk through each turn by its types.
+            messages=[],
+            stream=stream,
+            extra_body={"messages": request.turns, **options},
+            # No compressed bombs; nothing to inflate between a token and its reader.
+            extra_headers={"Accept-Encoding": "identity", **accept},
+        )
 
     def _refuses_usage(self, error: openai.APIStatusError) -> bool:
         refused = error.status_code in (400, 422) and "stream_options" in _says(error)
