@@ -19,6 +19,7 @@ import redis
 
 from shared.database import Database
 from shared.errors import StorageDown
+from shared.settings import with_driver
 
 #: Seconds between samples.
 EVERY: Final = 5.0
@@ -51,7 +52,7 @@ class Sampler:
         self._file = file
         self._processes = processes
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=1)
-        self._db = Database(database_url.replace("postgresql:", "postgresql+psycopg2:"))
+        self._db = Database(with_driver(database_url))
         self._more = more
         self._every = every
         self._begun = time.monotonic()
@@ -98,8 +99,7 @@ def held_by(pid: int) -> Counter[str]:
     held, connections = Counter[str](), _tcp_sockets()
     for one in family(pid):
         with suppress(OSError):  # it ended meanwhile, or is somebody else's
-            rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
-            sizes = {name: int(kb) * 1024 for name, kb in re.findall(r"(\w+): +(\d+) kB", rollup)}
+            sizes = memory_of(one)
             files = [_target(file) for file in Path(f"/proc/{one}/fd").iterdir()]
             held["rss"] += sizes["Rss"]
             held["anon"] += sizes["Pss_Anon"]
@@ -107,6 +107,12 @@ def held_by(pid: int) -> Counter[str]:
             held["tcp"] += sum(file in connections for file in files)
             held["processes"] += 1
     return held
+
+
+def memory_of(pid: int) -> dict[str, int]:
+    """Bytes of one process: "Rss", "Pss" and so on (proc_pid_smaps(5)). OSError if it has ended."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return {name: int(kb) * 1024 for name, kb in re.findall(r"(\w+): +(\d+) kB", rollup)}
 
 
 def family(pid: int) -> Iterator[int]:

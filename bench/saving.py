@@ -18,6 +18,7 @@ from shared.body import Delta
 from shared.database import Database, run
 from shared.lifecycle import Status
 from shared.models import LOCAL_USER
+from shared.settings import with_driver
 
 SAVES = 500
 CHARACTERS = 200
@@ -27,7 +28,7 @@ OWNER = "bench:1"
 def main() -> None:
     """500 saves of 200 characters each way on a real Postgres: wall time and WAL."""
     with homes.temporary() as home, Postgres(home / "postgres") as server:
-        url = server.url.replace("postgresql:", "postgresql+psycopg2:")
+        url = with_driver(server.url)
         config = Config()
         config.set_main_option(
             "script_location", str(Path(messages.__file__).parent / "migrations")

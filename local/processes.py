@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,18 @@ PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 LINUX = sys.platform == "linux"
 # Loaded before any fork: the child of a fork should not have to open libraries.
 LIBC = ctypes.CDLL(None, use_errno=True) if LINUX else None
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started; none if it has gone."""
+    if LINUX:  # small images have no `ps`
+        with suppress(OSError):
+            told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+            return [int(child) for child in told.split()]
+        return []
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True)
+    pairs = [line.split() for line in listed.stdout.decode().splitlines()]
+    return [int(child) for child, parent in pairs if int(parent) == pid]
 
 
 @dataclass(frozen=True)

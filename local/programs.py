@@ -4,14 +4,19 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
+from local import ports
 from local.processes import Command
 from local.server import Server, answers
+
+#: Connections that may wait for a web which is being started again.
+BACKLOG = 2048
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,11 @@ class Surroundings:
 
     data: Path
     env: Mapping[str, str]
+
+    def furnish(self) -> None:
+        """Make the folders that programs expect."""
+        for name in ("log", "run", "metrics"):
+            (self.data / name).mkdir(parents=True, exist_ok=True)
 
     def log(self, name: str) -> Path:
         """Where a part writes."""
@@ -109,6 +119,15 @@ class Web(Program):
         super().__init__("web", words, around)
         self.socket_fd = socket_fd
         self._url = url
+
+    @classmethod
+    def on_loopback(cls, words: Sequence[str], around: Surroundings, stack: ExitStack) -> Self:
+        """One at a port of its own, whose socket stays open until the stack is closed."""
+        listener = ports.listen(0, "127.0.0.1", BACKLOG)
+        stack.callback(listener.close)
+        fd, port = listener.fileno(), listener.getsockname()[1]
+        there = replace(around, env={**around.env, "OUTLIVE_BIND": f"fd://{fd}"})
+        return cls(words, there, fd, f"http://127.0.0.1:{port}")
 
     @property
     def url(self) -> str:

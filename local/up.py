@@ -86,8 +86,7 @@ class Up:
     def _prepare(self) -> None:
         """Folders of our own; in `metrics` numbers of dead processes would be counted again."""
         shutil.rmtree(self.data / "metrics", ignore_errors=True)
-        for name in ("log", "run", "metrics"):
-            (self.data / name).mkdir(exist_ok=True)
+        self.around.furnish()
         for log in (self.data / "log").glob("*.log"):
             if log.stat().st_size > LOG_BYTES:
                 log.replace(log.with_suffix(".log.1"))

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-def _psycopg(url: str) -> str:
+def with_driver(url: str) -> str:
     """SQLAlchemy's name for the driver, whatever the platform called it."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.split("+")[0] not in ("postgres", "postgresql"):
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    database_url: Annotated[str, AfterValidator(_psycopg)] = Field(
+    database_url: Annotated[str, AfterValidator(with_driver)] = Field(
         "postgresql://localhost/outlive",
         validation_alias="DATABASE_URL",
         validate_default=True,

@@ -20,6 +20,7 @@ from local.redis import Redis
 from local.scripted import Scripted, start_scripted
 from local.server import Server, wait_until
 from shared.database import Database
+from shared.settings import with_driver
 
 #: No story waits longer for anything.
 PATIENCE = 30.0
@@ -47,11 +48,6 @@ def frozen(server: Server) -> Iterator[None]:
         server.signal(signal.SIGCONT)
 
 
-def children(pid: int) -> set[int]:
-    """The processes that this one has started."""
-    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-
-
 class Rig:
     """Servers of our own, and the processes of the service on them."""
 
@@ -59,9 +55,7 @@ class Rig:
         self.home = home
         self.durable = durable
         self._stack = ExitStack()
-        (home / "log").mkdir(parents=True)
-        (home / "run").mkdir()
-        (home / "metrics").mkdir()
+        Surroundings(home, {}).furnish()
         self.procfile = procfile.read()
 
     def __enter__(self) -> "Rig":
@@ -71,9 +65,7 @@ class Rig:
         self.postgres = enter(Postgres(postgres, log=log / "postgres.log", durable=self.durable))
         self.redis = enter(Redis(redis, log=log / "redis.log"))
         self.scripted: Scripted = enter(start_scripted())
-        self.db = Database(
-            self.env()["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg2:")
-        )
+        self.db = Database(with_driver(self.env()["DATABASE_URL"]))
         self._stack.callback(self.db.dispose)
         self.release()
         return self
@@ -109,12 +101,8 @@ class Rig:
 
     def web(self, **more: str) -> Web:
         """A gunicorn master that serves; `.url`, `.pid`, `.stop()`, `.kill()`. Not ended by us."""
-        listener = ports.listen(0, "127.0.0.1", 2048)
-        port = listener.getsockname()[1]
-        bind = {"OUTLIVE_BIND": f"fd://{listener.fileno()}"}
-        around = Surroundings(self.home, self.env(**bind, **more))
-        web = Web(self.words("web", more), around, listener.fileno(), f"http://127.0.0.1:{port}")
-        self._stack.callback(listener.close)
+        around = Surroundings(self.home, self.env(**more))
+        web = Web.on_loopback(self.words("web", more), around, self._stack)
         self._stack.callback(web.stop)
         return web.start().wait()
 

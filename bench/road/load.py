@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from bench.road.wire import BLOCK, SECOND, Checker, percentile
+from bench.road.wire import BLOCK, SECOND, Checker, percentile, receive
 
 MARK: Final = b'"text":"'
 #: How every target tells that an answer has ended.
@@ -378,12 +378,9 @@ class Load:
 
     def _receive(self, follower: Follower) -> None:
         assert follower.sock is not None
-        try:
-            data = follower.sock.recv(1 << 18)
-        except BlockingIOError:
+        data = receive(follower.sock, 1 << 18)
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self._cut(follower)
             return

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from bench.sampling import family
+from bench.sampling import family, memory_of
 
 TICK: Final = os.sysconf("SC_CLK_TCK")
 
@@ -26,7 +26,5 @@ def memory(pid: int) -> int:
     total = 0
     for one in family(pid):
         with suppress(OSError):
-            for line in Path(f"/proc/{one}/smaps_rollup").read_text().split("\n"):
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) * 1024
+            total += memory_of(one)["Pss"]
     return total

@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from bench.road.wire import BLOCK, SECOND, block
+from bench.road.wire import BLOCK, SECOND, block, receive
 
 HEAD: Final = (
     b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1700000000,'
@@ -185,12 +185,9 @@ class Provider:
             self._poll.register(sock.fileno(), select.EPOLLIN)
 
     def _receive(self, connection: Connection) -> None:
-        try:
-            data = connection.sock.recv(1 << 16)
-        except BlockingIOError:
+        data = receive(connection.sock, 1 << 16)
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self._close(connection)
             return

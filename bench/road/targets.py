@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 from bench.road import processes
 from bench.road.load import Job, Road
@@ -22,10 +23,10 @@ from local.programs import Program, Surroundings, Web, Worker, answers_http
 from local.redis import Redis
 from local.server import Server
 from shared.database import Database, run
+from shared.settings import with_driver
 
 PEERS: Final = ROOT / "bench" / "peers"
 INSTALLED: Final = ROOT / "var" / "bench" / "peers"
-BACKLOG: Final = 2048
 #: Characters of an answer that a minute at a megabyte a second does not reach.
 ANSWER_CHARS: Final = 200_000_000
 FILES: Final = 20_000
@@ -127,8 +128,7 @@ class Target(ABC):
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        for folder in ("log", "run", "metrics"):
-            (self.home / folder).mkdir(parents=True, exist_ok=True)
+        Surroundings(self.home, {}).furnish()
         try:
             self.start()
         except BaseException:
@@ -173,9 +173,6 @@ class Us(Target):
         log = self.home / "log"
         self.postgres = enter(Postgres(self.home / "postgres", log=log / "postgres.log"))
         redis = self.redis()
-        listener = ports.listen(0, "127.0.0.1", BACKLOG)
-        self._stack.callback(listener.close)
-        port = listener.getsockname()[1]
         around = Surroundings(
             self.home,
             {
@@ -188,7 +185,6 @@ class Us(Target):
                 "OUTLIVE_MAX_OPEN": "0",
                 "OUTLIVE_TITLES": "off",
                 "OUTLIVE_ANSWER_CHARS": str(ANSWER_CHARS),
-                "OUTLIVE_BIND": f"fd://{listener.fileno()}",
                 "WEB_CONCURRENCY": "1",
             },
         )
@@ -196,7 +192,7 @@ class Us(Target):
         release = Program("release", words["release"], around).start()
         assert release.process is not None
         assert release.process.wait() == 0, "no migrations"
-        web = Web(words["web"], around, listener.fileno(), f"http://127.0.0.1:{port}")
+        web = Web.on_loopback(words["web"], around, self._stack)
         worker = Worker("worker", words["worker"], around)
         for program in (web, worker):
             self._stack.callback(program.ended)
@@ -205,9 +201,9 @@ class Us(Target):
         for program in (web, worker):
             program.wait()
         self.parts = {"web": web, "worker": worker, "redis": redis, "postgres": self.postgres}
-        place = ("127.0.0.1", port)
+        place = ("127.0.0.1", urlsplit(web.url).port or 80)
         self.road = Road(place, place, "/api/messages/{id}/stream?after={after}")
-        self._db = Database(self.postgres.url.replace("postgresql:", "postgresql+psycopg2:"))
+        self._db = Database(with_driver(self.postgres.url))
         self._stack.callback(self._db.dispose)
         self._durable()
 

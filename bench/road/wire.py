@@ -7,6 +7,7 @@ The moment is `time.monotonic_ns()`, which all processes of a machine share. The
 block that JSON would escape, so a reader may look for its text without parsing.
 """
 
+import socket
 from array import array
 from collections.abc import Sequence
 from typing import Final
@@ -15,6 +16,16 @@ from typing import Final
 BLOCK: Final = 32
 STAMP: Final = slice(10, 27)
 SECOND: Final = 1_000_000_000
+
+
+def receive(sock: socket.socket, most: int) -> bytes | None:
+    """What a socket that does not wait has got; nothing at its end, None if there is none yet."""
+    try:
+        return sock.recv(most)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
 
 
 def block(number: int, now: int, tag: int, *, last: bool = False) -> bytes:

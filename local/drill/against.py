@@ -20,7 +20,6 @@ from local.drill import report
 from local.drill.director import People
 from local.drill.judge import Happened, Verdict, judge
 from local.drill.people import Task
-from local.drill.questions import question
 from local.drill.reading import Broken, Reading
 from local.drill.report import Run
 from local.processes import program_name
@@ -52,11 +51,7 @@ def run(options: argparse.Namespace) -> tuple[Run, str]:
             happened = _watch(options, people, begun)
         finally:
             people.process.kill()
-    questions = {
-        number: question(options.seed, number, rendezvous=0, run=task.run)
-        for number in range(options.generations)
-    }
-    verdict: Verdict = judge(questions, people.seen, happened, None, None)
+    verdict: Verdict = judge(task.questions(), people.seen, happened, None, None)
     verdict.violations += people.strange
     if missing := options.generations - len(people.seen):
         verdict.violations.append(f"{missing} questions have no story")

@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple
 import redis
 
 from local.drill.eyes import Eyes
-from local.drill.fleet import Fleet, children
+from local.drill.fleet import Fleet
+from local.processes import children
 from local.programs import Web, Worker
 from local.server import Server
 from shared.jobs import QUEUE, Queue
@@ -96,6 +97,19 @@ def _kind(group: str) -> Callable[[Callable[[Field], Doing]], Callable[[Field], 
     return register
 
 
+def _frozen(
+    field: Field, server: Server, seconds: float, who: str = "", victims: tuple[str, ...] = ()
+) -> Doing:
+    field.fleet.freeze(server)
+    yield Harm(f"{who}for {seconds:.1f} s", seconds, victims)
+    field.fleet.thaw(server)
+
+
+def _part_of_a_lease(field: Field) -> float:
+    """Longer, and workers would rightly be taken for dead."""
+    return field.fleet.lease * field.dice.uniform(0.1, 0.5)
+
+
 # --- workers -------------------------------------------------------------------------------------
 
 
@@ -119,10 +133,9 @@ def worker_freeze(field: Field) -> Doing:
     """SIGSTOP for longer than its lease: a zombie when it wakes."""
     worker = field.worker()
     if worker is not None:
-        field.fleet.freeze(worker)
         seconds = field.fleet.lease + field.dice.uniform(1.0, 3.0)
-        yield Harm(f"{_writing(field, worker)}, for {seconds:.1f} s", seconds, field.writes(worker))
-        field.fleet.thaw(worker)
+        who = f"{_writing(field, worker)}, "
+        yield from _frozen(field, worker, seconds, who, field.writes(worker))
 
 
 @_kind("worker")
@@ -130,10 +143,8 @@ def worker_blink(field: Field) -> Doing:
     """SIGSTOP for a part of its lease: nobody must notice more than a pause."""
     worker = field.worker()
     if worker is not None:
-        field.fleet.freeze(worker)
-        seconds = field.fleet.lease * field.dice.uniform(0.1, 0.5)
-        yield Harm(f"{_writing(field, worker)}, for {seconds:.1f} s", seconds)
-        field.fleet.thaw(worker)
+        who = f"{_writing(field, worker)}, "
+        yield from _frozen(field, worker, _part_of_a_lease(field), who)
 
 
 @_kind("worker")
@@ -184,12 +195,6 @@ def web_freeze(field: Field) -> Doing:
     web = field.web()
     if web is not None:
         yield from _frozen(field, web, field.dice.uniform(0.5, 3.0))
-
-
-def _frozen(field: Field, server: Server, seconds: float) -> Doing:
-    field.fleet.freeze(server)
-    yield Harm(f"for {seconds:.1f} s", seconds)
-    field.fleet.thaw(server)
 
 
 # --- Redis ---------------------------------------------------------------------------------------
@@ -279,11 +284,6 @@ def postgres_freeze(field: Field) -> Doing:
     """SIGSTOP of it and all its backends for seconds."""
     if field.fleet.postgres.alive():
         yield from _frozen(field, field.fleet.postgres, _part_of_a_lease(field))
-
-
-def _part_of_a_lease(field: Field) -> float:
-    """Longer, and workers would rightly be taken for dead."""
-    return field.fleet.lease * field.dice.uniform(0.1, 0.5)
 
 
 @_kind("postgres")

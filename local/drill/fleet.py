@@ -13,17 +13,17 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
-from local import ports, procfile
+from local import procfile
 from local.postgres import Postgres
-from local.processes import LINUX, spawn
+from local.processes import children, spawn
 from local.programs import Program, Surroundings, Web, Worker, sweep
 from local.redis import Redis
 from local.scripted import Scripted, start_scripted
 from local.server import Server
+from shared.settings import Settings
 
 P = TypeVar("P", bound=Program)
 
-BACKLOG = 2048
 MASTERS = 2
 #: Seconds until something that died is started again, least and most.
 AWAY = (0.1, 1.5)
@@ -38,7 +38,6 @@ SHORT: Mapping[str, str] = {
 #: Of the defaults only this is changed: readers should notice a dead connection within the drill.
 DEFAULT: Mapping[str, str] = {"OUTLIVE_SSE_HEARTBEAT_SECONDS": "2"}
 TIMINGS = {"short": SHORT, "default": DEFAULT}
-LEASE = {"short": 4.0, "default": 15.0}
 #: The share of dead workers that somebody saw die, and named to a sweep as `outlive up` does.
 SEEN = {"short": 0.3, "default": 0.0}
 
@@ -48,7 +47,8 @@ class Fleet:
 
     def __init__(self, home: Path, timings: str, workers: int, dice: random.Random) -> None:
         self.home = home
-        self.lease = LEASE[timings]
+        default = Settings.model_fields["lease_seconds"].default
+        self.lease = float(TIMINGS[timings].get("OUTLIVE_LEASE_SECONDS", default))
         self.dice = dice
         self._name = timings
         self._number = workers
@@ -63,8 +63,7 @@ class Fleet:
         self.frozen: set[Server] = set()
 
     def __enter__(self) -> Self:
-        for folder in ("log", "run", "metrics"):
-            (self.home / folder).mkdir(parents=True, exist_ok=True)
+        Surroundings(self.home, {}).furnish()
         try:
             self._start()
         except BaseException:
@@ -97,7 +96,7 @@ class Fleet:
         for program in [*self.webs, *self.workers]:
             program.wait()
 
-    def _around(self, **more: str) -> Surroundings:
+    def _around(self) -> Surroundings:
         env = {
             "DATABASE_URL": self.postgres.url,
             "REDIS_URL": self.redis.url,
@@ -107,17 +106,12 @@ class Fleet:
             "OUTLIVE_MODEL": "scripted",
             "WEB_CONCURRENCY": "1",
             **TIMINGS[self._name],
-            **more,
         }
         return Surroundings(self.home, env)
 
     def _web(self) -> Web:
         """Its socket is ours, so that it stays open whatever happens to the web."""
-        listener = ports.listen(0, "127.0.0.1", BACKLOG)
-        self._stack.callback(listener.close)
-        fd, port = listener.fileno(), listener.getsockname()[1]
-        around = self._around(OUTLIVE_BIND=f"fd://{fd}")
-        return Web(self._words["web"], around, fd, f"http://127.0.0.1:{port}").start()
+        return Web.on_loopback(self._words["web"], self._around(), self._stack).start()
 
     def hire(self, name: str) -> Worker:
         """Another worker, on its way."""
@@ -194,16 +188,6 @@ class Fleet:
         self.kill(self.redis)
         for file in sorted((self.home / "redis").glob("appendonlydir/*")):
             file.unlink()
-
-
-def children(pid: int) -> list[int]:
-    """The processes that this one has started; none where nothing tells."""
-    if not LINUX:
-        return []
-    with suppress(OSError):
-        words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(word) for word in words]
-    return []
 
 
 def _signal_tree(pid: int, number: signal.Signals) -> None:

@@ -17,7 +17,6 @@ from local.drill.faults import Field
 from local.drill.fleet import TIMINGS, Fleet
 from local.drill.judge import judge
 from local.drill.people import Task
-from local.drill.questions import Question, question
 from local.drill.report import Run
 from local.processes import ROOT
 from local.terminal import say
@@ -69,7 +68,7 @@ def _drill(options: argparse.Namespace, fleet: Fleet, home: Path, begun: float) 
         Field(fleet, eyes, queue, _dice(options, "faults"), begun),
         people,
         options.faults,
-        _questions(options, task),
+        task.questions(),
         begun + options.seconds,
         seed=options.seed,
         first=options.first,
@@ -115,13 +114,6 @@ def _judged(options: argparse.Namespace, director: Director, seconds: float) -> 
         late=len(director.late),
     )
     return report.counted(run, people.seen, director.happened, verdict)
-
-
-def _questions(options: argparse.Namespace, task: Task) -> dict[int, Question]:
-    return {
-        number: question(options.seed, number, rendezvous=options.rendezvous, run=task.run)
-        for number in range(options.generations)
-    }
 
 
 def _timings(name: str) -> str:

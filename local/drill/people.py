@@ -56,6 +56,14 @@ class Task:
     #: how many of the questions are rendezvous: the first ones
     rendezvous: int
 
+    def question(self, number: int) -> Question:
+        """One of the questions."""
+        return question(self.seed, number, rendezvous=self.rendezvous, run=self.run)
+
+    def questions(self) -> dict[int, Question]:
+        """All of them, by number."""
+        return {number: self.question(number) for number in range(self.generations)}
+
 
 @dataclass
 class Seen:
@@ -377,8 +385,7 @@ def main() -> None:
     with httpx2.Client(timeout=REQUEST_SECONDS, limits=limits, trust_env=False) as http:
 
         def live(number: int) -> None:
-            asked = question(task.seed, number, rendezvous=task.rendezvous, run=task.run)
-            say(asdict(Person(task, asked, http, aims).live()))
+            say(asdict(Person(task, task.question(number), http, aims).live()))
 
         aims = {url: Aim() for url in task.urls}
         calm = task.rendezvous

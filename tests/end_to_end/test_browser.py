@@ -3,13 +3,12 @@
 import os
 import re
 import signal
-import subprocess
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from local import scripted
+from local.processes import children
 from local.programs import Web, Worker
 from tests.client import Client
 from tests.end_to_end.browser import Meet, Tab, drawn, held, text_of
@@ -427,13 +426,3 @@ def test_a_phone_shows_all_of_it_in_its_width(meet: Meet, web: Web) -> None:
     tab.page.get_by_role("link", name="New", exact=True).click()
     expect(tab.page.locator("#empty")).to_be_visible()
     expect(tab.page.locator("#side")).to_be_hidden()
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    told = Path(f"/proc/{pid}/task/{pid}/children")  # small images have no `ps`
-    if told.exists():
-        return [int(child) for child in told.read_text().split()]
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True)
-    pairs = [line.split() for line in listed.stdout.decode().splitlines()]
-    return [int(child) for child, parent in pairs if int(parent) == pid]

@@ -15,12 +15,13 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from local import scripted
+from local.processes import children
 from local.programs import Web, Worker
 from local.scripted import done, finish, long, script, usage
 from shared.sse import Decoder
 from tests.client import Client, Connection, Cut, Reading
 from tests.end_to_end.conftest import Fragile
-from tests.rig import Rig, allowed, children, eventually
+from tests.rig import Rig, allowed, eventually
 from tests.road import Road
 from tests.stories import Held, Watch, holding
 
@@ -160,7 +161,7 @@ def test_a_web_that_goes_sends_its_readers_to_another(
     leaving = rig.web()
     starting = time.monotonic() - begun
     log_before = len(_log(rig))
-    old = children(leaving.pid)
+    old = _living(leaving)
     # After a TERM another master serves. After a HUP it is the same one's new processes, which
     # gunicorn starts only then: they take their time, and nobody is refused meanwhile.
     next_url, patience = (web.url, 0.0) if word == signal.SIGTERM else (leaving.url, starting)
@@ -199,7 +200,7 @@ def test_a_web_that_goes_sends_its_readers_to_another(
 
 
 def _living(web: Web) -> set[int]:
-    return children(web.pid) if web.alive() else set()
+    return set(children(web.pid)) if web.alive() else set()
 
 
 # --- clients that go -----------------------------------------------------------------------------
