@@ -13,7 +13,11 @@ RedisDown.
 
 import hashlib
 import json
+import socket
+import ssl
+import time
 import uuid
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +29,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from shared import resp
 from shared.body import Body, Delta, Gap, Misplaced
 from shared.errors import RedisDown
 
@@ -41,6 +46,9 @@ _WEB: Final = "outlive:web"
 _WEB_TTL: Final = 60
 #: What a channel carries to say "look at the row".
 _WAKE: Final = "{}"
+_SCRIPT: Final = Path(__file__).parent / "publish.lua"
+#: Bytes that are taken from a connection at once.
+_RECEIVE: Final = 1 << 16
 
 
 def _log(message_id: uuid.UUID) -> str:
@@ -99,8 +107,19 @@ def decode(payload: str) -> list[Delta]:
     return [Delta(*delta) for delta in json.loads(payload)]
 
 
+def _ended(message_id: uuid.UUID, user_id: uuid.UUID | None = None) -> list[tuple[str | int, ...]]:
+    """What is said of a message that has ended."""
+    told: list[tuple[str | int, ...]] = [
+        ("PEXPIRE", _log(message_id), ENDED_TTL),
+        ("PUBLISH", channel(message_id), _WAKE),
+    ]
+    if user_id is not None:
+        told.append(("PUBLISH", user_channel(user_id), _WAKE))
+    return told
+
+
 class LiveLog:
-    """The verbs: open, publish, read, fence, ended and nudge."""
+    """The verbs of who does not write: fence, read, ended, nudge; and connections for who does."""
 
     def __init__(self, url: str, ttl: float) -> None:
         """`ttl`: seconds after its last entry until a log goes by itself."""
@@ -114,49 +133,6 @@ class LiveLog:
         )
         self._url = url
         self._ttl = int(ttl * 1000)
-        self._script = (Path(__file__).parent / "publish.lua").read_text()
-        self._sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
-
-    def publish(self, batch: Sequence[Publication]) -> list[Outcome]:
-        """Store and announce a batch in one round trip; the outcome of each."""
-        with _errors():
-            try:
-                return self._evaluate(batch)
-            except redis.exceptions.NoScriptError:
-                # A new Redis. Nothing of the batch was run: every command needs the script.
-                self._redis.script_load(self._script)
-                return self._evaluate(batch)
-
-    def _evaluate(self, batch: Sequence[Publication]) -> list[Outcome]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for item in batch:
-            pipeline.evalsha(
-                self._sha,
-                1,
-                _log(item.id),
-                channel(item.id),
-                item.attempt,
-                item.deltas[0].start,
-                item.deltas[-1].end,
-                encode(item.deltas),
-                item.trim,
-                self._ttl,
-                "1" if item.force else "",
-            )
-        return [Outcome(outcome) for outcome in pipeline.execute()]
-
-    def open(self, message_id: uuid.UUID, attempt: int, user_id: uuid.UUID | None = None) -> None:
-        """Begin an attempt's log, and wake its user's notices.
-
-        While this entry is its top, nothing was ever published.
-        """
-        with _errors():
-            pipeline = self._redis.pipeline()
-            pipeline.xadd(_log(message_id), {"open": "1"}, id=f"{attempt}-0")
-            pipeline.pexpire(_log(message_id), self._ttl)
-            if user_id is not None:
-                pipeline.publish(user_channel(user_id), _WAKE)
-            pipeline.execute()
 
     def fence(self, message_id: uuid.UUID, attempt: int) -> tuple[bool, list[Delta]]:
         """Refuse every write of `attempt` from now on.
@@ -183,14 +159,12 @@ class LiveLog:
             entries: Any = self._redis.xrange(_log(message_id))
             return _deltas(entries)
 
-    def ended(self, message_id: uuid.UUID, user_id: uuid.UUID | None = None) -> None:
+    def ended(self, message_id: uuid.UUID) -> None:
         """Tell followers to look at the row; its log is not needed for long any more."""
         with _errors():
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.pexpire(_log(message_id), ENDED_TTL)
-            pipeline.publish(channel(message_id), _WAKE)
-            if user_id is not None:
-                pipeline.publish(user_channel(user_id), _WAKE)
+            pipeline: Any = self._redis.pipeline(transaction=False)
+            for command in _ended(message_id):
+                pipeline.execute_command(*command)
             pipeline.execute()
 
     def notice(self, user_id: uuid.UUID) -> None:
@@ -230,6 +204,10 @@ class LiveLog:
         """A connection of its own for listening."""
         return Subscription(self._url)
 
+    def publishing(self) -> "Publishing":
+        """A connection of its own for what a process writes."""
+        return Publishing(self._url, self._ttl)
+
 
 def _deltas(entries: Sequence[tuple[str, dict[str, str]]]) -> list[Delta]:
     try:
@@ -265,18 +243,17 @@ class Heard:
     payload: str
 
 
-class Subscription:
-    """One Redis connection that listens.
+class _Line:
+    """One connection to Redis, whose replies are read when somebody wants them.
 
-    Exactly one greenlet may call `listen`; any may call the others, which only send. What they
-    ask for is confirmed by a Heard. RedisDown means that the connection is gone for good.
+    redis-py connects and signs in; then words go out packed by us, and replies come as they do.
+    RedisDown means that the connection is gone for good.
     """
 
     def __init__(self, url: str) -> None:
         options: dict[str, Any] = {
             "socket_timeout": TIMEOUT,
             "socket_connect_timeout": TIMEOUT,
-            "decode_responses": True,
             "protocol": 2,
             "retry": Retry(NoBackoff(), 0),
         }
@@ -284,40 +261,167 @@ class Subscription:
         self._connection = pool.make_connection()
         with _errors():
             self._connection.connect()
+        # Its own reader would wait for one reply after the other. Nothing is left in it.
+        self._socket: socket.socket = self._connection._sock
+        self._reader = resp.Reader()
+        self._replies: deque[Any] = deque()
+        self._closed = False
+
+    def close(self) -> None:
+        """Give the connection up; who waits for a reply is told RedisDown."""
+        self._closed = True
+        self._connection.disconnect()
+
+    def _send(self, data: bytes) -> None:
+        if self._closed:
+            raise RedisDown
+        try:
+            self._socket.settimeout(TIMEOUT)
+            self._socket.sendall(data)
+        except OSError as error:
+            raise RedisDown from error
+
+    def _receive(self, seconds: float) -> bool:
+        """Take what there is, waiting for some of it; False when nothing came for so long."""
+        if self._closed:
+            raise RedisDown
+        try:
+            self._socket.settimeout(seconds)
+            data = self._socket.recv(_RECEIVE)
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError as error:
+            raise RedisDown from error
+        if not data:
+            raise RedisDown
+        try:
+            self._replies.extend(self._reader.feed(data))
+        except ValueError as error:
+            raise RedisDown from error
+        return True
+
+
+class Publishing(_Line):
+    """Where a worker's text goes: in order, without waiting for what Redis says of it.
+
+    What is said is packed until `flush`. `outcomes` are of the publications, in their order, and
+    come when they do. After RedisDown nobody knows what became of those that had none; and that
+    log is not opened, or that end not told, about which Redis was silent.
+    """
+
+    def __init__(self, url: str, ttl: int) -> None:
+        """`ttl`: milliseconds after its last entry until a log goes by itself."""
+        super().__init__(url)
+        self._ttl = ttl
+        self._packed: list[bytes] = []
+        #: of every reply that will come, whether it is an outcome
+        self._expected: deque[bool] = deque()
+        script = _SCRIPT.read_text()
+        self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        self._send(resp.pack("SCRIPT", "LOAD", script))
+        while not self._replies:
+            if not self._receive(TIMEOUT):
+                self.close()
+                raise RedisDown
+        if self._replies.popleft() != self._sha:
+            self.close()
+            raise RedisDown
+
+    def publish(self, item: Publication) -> None:
+        """Store and announce."""
+        self._say(
+            "EVALSHA",
+            self._sha,
+            1,
+            _log(item.id),
+            channel(item.id),
+            item.attempt,
+            item.deltas[0].start,
+            item.deltas[-1].end,
+            encode(item.deltas),
+            item.trim,
+            self._ttl,
+            "1" if item.force else "",
+            outcome=True,
+        )
+
+    def open(self, message_id: uuid.UUID, attempt: int, user_id: uuid.UUID | None = None) -> None:
+        """Begin an attempt's log, and wake its user's notices.
+
+        While this entry is its top, nothing was ever published.
+        """
+        self._say("XADD", _log(message_id), f"{attempt}-0", "open", "1")
+        self._say("PEXPIRE", _log(message_id), self._ttl)
+        if user_id is not None:
+            self._say("PUBLISH", user_channel(user_id), _WAKE)
+
+    def ended(self, message_id: uuid.UUID, user_id: uuid.UUID | None = None) -> None:
+        """Tell followers to look at the row; its log is not needed for long any more."""
+        for command in _ended(message_id, user_id):
+            self._say(*command)
+
+    def _say(self, *words: str | int, outcome: bool = False) -> None:
+        self._packed.append(resp.pack(*words))
+        self._expected.append(outcome)
+
+    def flush(self) -> None:
+        """Send what was said. Returns when it is on its way."""
+        packed, self._packed = self._packed, []
+        if packed:
+            self._send(b"".join(packed))
+
+    @property
+    def unknown(self) -> int:
+        """Replies that have not come yet."""
+        return len(self._expected)
+
+    def outcomes(self, seconds: float = 0.0) -> list[Outcome]:
+        """Those that have come, waiting so long for the next reply if there is none."""
+        if not self._receive(seconds):
+            return []
+        outcomes = []
+        while self._replies and self._expected:
+            reply = self._replies.popleft()
+            if not self._expected.popleft():
+                continue  # an entry that was there before, a channel without listeners
+            if isinstance(reply, resp.Refused):  # full, loading, a script that it has forgotten
+                raise RedisDown
+            outcomes.append(Outcome(reply))
+        return outcomes
+
+
+class Subscription(_Line):
+    """One Redis connection that listens.
+
+    Exactly one greenlet may call `listen`; any may call the others, which only send. What they
+    ask for is confirmed by a Heard. RedisDown means that the connection is gone for good.
+    """
 
     def subscribe(self, *channels: str) -> None:
         """Ask for channels."""
-        self._send("SUBSCRIBE", *channels)
+        self._send(resp.pack("SUBSCRIBE", *channels))
 
     def unsubscribe(self, *channels: str) -> None:
         """Give channels up."""
-        self._send("UNSUBSCRIBE", *channels)
+        self._send(resp.pack("UNSUBSCRIBE", *channels))
 
     def ping(self) -> None:
         """Ask for a sign of life."""
-        self._send("PING")
+        self._send(resp.pack("PING"))
 
     def listen(self, timeout: float) -> Heard | None:
-        """The next thing heard, or None when there was nothing for `timeout` seconds."""
-        try:
-            reply: Any = self._connection.read_response(timeout=timeout, disconnect_on_error=False)
-        except redis.TimeoutError:
-            return None
-        except (redis.RedisError, OSError, ValueError, AttributeError) as error:
-            # The last two: the connection was closed under the listener, by `close` or by a send
-            # that failed, and its buffers with it.
-            raise RedisDown from error
-        kind, name, *rest = reply if isinstance(reply, list) else ("pong", "")
+        """The next thing heard, or None when there was nothing for `timeout` seconds.
+
+        What came together is told without a wait in between.
+        """
+        deadline = None
+        while not self._replies:
+            now = time.monotonic()
+            deadline = deadline or now + timeout
+            if now > deadline or not self._receive(deadline - now):
+                return None
+        reply = self._replies.popleft()
+        if not isinstance(reply, list):
+            return Heard("pong", "", "")
+        kind, name, *rest = reply
         return Heard(str(kind), str(name or ""), str(rest[0]) if rest else "")
-
-    def close(self) -> None:
-        """Give the connection up; a `listen` under way raises RedisDown."""
-        self._connection.disconnect()
-
-    def _send(self, *command: str) -> None:
-        if not self._connection.is_connected:  # it would connect anew, with nobody listening
-            raise RedisDown
-        try:
-            self._connection.send_command(*command, check_health=False)
-        except (redis.RedisError, OSError) as error:
-            raise RedisDown from error

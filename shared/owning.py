@@ -94,14 +94,15 @@ WITH due AS (
 ), kept AS (
     UPDATE messages m SET saved_len = mine.reaches,
         lease_until = clock_timestamp() + make_interval(secs => :lease)
-    FROM mine WHERE m.id = mine.id RETURNING m.id, m.user_id, m.stop_requested
+    FROM mine WHERE m.id = mine.id RETURNING m.id, m.attempt, m.user_id, m.stop_requested
 ), written AS (
     INSERT INTO pieces (message_id, start, user_id, part, kind, meta, text)
     SELECT p.id, p.start, kept.user_id, p.part, p.kind, CAST(p.meta AS jsonb), p.text
-    FROM unnest(CAST(:piece_ids AS uuid[]), CAST(:starts AS int[]), CAST(:parts AS int[]),
-        CAST(:kinds AS text[]), CAST(:metas AS text[]), CAST(:texts AS text[]))
-        AS p (id, start, part, kind, meta, text)
-    JOIN kept ON kept.id = p.id
+    FROM unnest(CAST(:piece_ids AS uuid[]), CAST(:piece_attempts AS int[]),
+        CAST(:starts AS int[]), CAST(:parts AS int[]), CAST(:kinds AS text[]),
+        CAST(:metas AS text[]), CAST(:texts AS text[]))
+        AS p (id, attempt, start, part, kind, meta, text)
+    JOIN kept ON kept.id = p.id AND kept.attempt = p.attempt
 )
 SELECT id, stop_requested FROM kept
 """
@@ -120,7 +121,7 @@ def save(db: Database, owner: str, lease: float, saves: Sequence[Save]) -> dict[
 def _save(
     connection: Connection, owner: str, lease: float, saves: Sequence[Save]
 ) -> dict[uuid.UUID, bool]:
-    pieces = [(save.id, delta) for save in saves for delta in save.deltas]
+    pieces = [(save, delta) for save in saves for delta in save.deltas]
     rows = run(
         connection,
         _SAVE,
@@ -130,7 +131,8 @@ def _save(
         attempts=[save.attempt for save in saves],
         offsets=[save.offset for save in saves],
         reaches=[save.reaches for save in saves],
-        piece_ids=[str(message_id) for message_id, _ in pieces],
+        piece_ids=[str(save.id) for save, _ in pieces],
+        piece_attempts=[save.attempt for save, _ in pieces],
         starts=[delta.start for _, delta in pieces],
         parts=[delta.part for _, delta in pieces],
         kinds=[delta.kind for _, delta in pieces],

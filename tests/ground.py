@@ -4,9 +4,9 @@ The rig's workers sweep the rig's database; here nothing moves but what a story 
 """
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from threading import Barrier
 from typing import Any, TypeVar
@@ -21,9 +21,10 @@ from shared import asking, conversations, owning
 from shared.asking import Asked, Asking
 from shared.body import Body
 from shared.database import Database
+from shared.errors import RedisDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
-from shared.livelog import LiveLog, Publication
+from shared.livelog import TIMEOUT, LiveLog, Outcome, Publication, Publishing
 from shared.messages import Ending
 from shared.owning import Claim, Save
 from shared.sweep import Sweep
@@ -75,6 +76,33 @@ def new_database(rig: Rig, name: str) -> Iterator[str]:
         with admin.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
         admin.dispose()
+
+
+def open_log(livelog: LiveLog, message_id: uuid.UUID, attempt: int) -> None:
+    """Begin an attempt's live log."""
+    with closing(livelog.publishing()) as line:
+        line.open(message_id, attempt)
+        publish_on(line, [])
+
+
+def publish_all(livelog: LiveLog, batch: Sequence[Publication]) -> list[Outcome]:
+    """Publish these on a connection of their own; their outcomes."""
+    with closing(livelog.publishing()) as line:
+        return publish_on(line, batch)
+
+
+def publish_on(line: Publishing, batch: Sequence[Publication]) -> list[Outcome]:
+    """Publish these; their outcomes, once everything that was said is answered."""
+    for item in batch:
+        line.publish(item)
+    line.flush()
+    outcomes: list[Outcome] = []
+    while line.unknown:
+        before = line.unknown
+        outcomes += line.outcomes(TIMEOUT)
+        if line.unknown == before:
+            raise RedisDown
+    return outcomes
 
 
 class Handed(Queue):
@@ -147,7 +175,7 @@ class Ground:
     def claim(self, message_id: uuid.UUID, owner: str = ME) -> Claim:
         claim = owning.claim(self.db, message_id, owner, 60, 900)
         assert claim is not None
-        self.livelog.open(claim.id, claim.attempt)
+        self.open(claim.id, claim.attempt)
         return claim
 
     def ended(self, user: uuid.UUID | None = None, ending: Ending | None = None) -> uuid.UUID:
@@ -162,7 +190,15 @@ class Ground:
     def publish(self, claim: Claim, body: Body, start: int = 0, trim: int = 0) -> str:
         """Publish what stands behind `start`; the outcome."""
         item = Publication(claim.id, claim.attempt, body.since(start), trim)
-        return self.livelog.publish([item])[0]
+        return self.publish_all([item])[0]
+
+    def open(self, message_id: uuid.UUID, attempt: int) -> None:
+        """Begin an attempt's live log."""
+        open_log(self.livelog, message_id, attempt)
+
+    def publish_all(self, batch: Sequence[Publication]) -> list[Outcome]:
+        """Publish these; their outcomes."""
+        return publish_all(self.livelog, batch)
 
     def save(self, claim: Claim, body: Body, start: int = 0, owner: str = ME) -> bool:
         """Save what stands behind `start`; whether that was done."""

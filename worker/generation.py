@@ -48,19 +48,20 @@ class Generation:
         self.user_id = claim.user_id
         self.attempt = claim.attempt
         self.body = Body()
-        #: readers may have it this far
+        #: it was sent to readers this far, and is known to have reached Redis this far
+        self.sent = 0
         self.published = 0
         #: Postgres has it this far, and had it this far a save before
         self.saved = 0
         self.saved_before = 0
-        #: Redis lost what was before `published`; the row is confirmed to be ours
+        #: Redis lost what was before `sent`; the row is confirmed to be ours
         self.force = False
         #: when the first unsaved character came; when the lease was last renewed
         self.unsaved_since: float | None = None
         self.renewed = now
         self.claimed = now
-        #: when the first unpublished character came
-        self.unpublished_since: float | None = None
+        #: when the first character came that is not sent
+        self.unsent_since = now
         #: when the provider last said something new, and first
         self.progress = now
         self.first_text: float | None = None
@@ -93,7 +94,8 @@ class Generation:
             self.progress = now
             self.first_text = self.first_text or now
             self.unsaved_since = self.unsaved_since or now
-            self.unpublished_since = self.unpublished_since or now
+            if delta.start == self.sent:
+                self.unsent_since = now
             self._grown(self)
         if room < len(text):
             raise TooLong
@@ -113,18 +115,21 @@ class Generation:
             self.waits_for_storage = False
             self.progress = time.monotonic()
 
-    def unpublished(self) -> list[Delta]:
-        """What readers do not have yet."""
-        return self.body.since(self.published)
-
-    def published_to(self, position: int) -> float:
-        """Readers may have it as far as `position`; seconds that the oldest of it waited."""
-        self.published = max(self.published, position)
+    def send(self) -> list[Delta]:
+        """What was not sent to readers yet, and now is."""
+        deltas = self.body.since(self.sent)
+        self.sent = self.body.length
         self.force = False
-        now = time.monotonic()
-        waited = now - (self.unpublished_since or now)
-        self.unpublished_since = now if self.published < self.body.length else None
-        return waited
+        return deltas
+
+    def send_again(self, position: int, *, force: bool = False) -> None:
+        """What is behind `position` may have been lost on its way."""
+        self.sent = min(self.sent, position)
+        self.force = force
+
+    def published_to(self, position: int) -> None:
+        """Redis has it as far as `position`."""
+        self.published = max(self.published, position)
 
     @property
     def unsaved(self) -> int:

@@ -1,13 +1,15 @@
-"""Hands what is new to readers, through Redis. One greenlet a process.
+"""Hands what is new to readers, through Redis. One greenlet and one connection a process.
 
-It flushes naturally: everything that waits goes as one pipeline, and by the time the answer is
-back more waits. An idle system publishes each chunk at once, a busy one makes larger batches by
-itself; deltas of one message that wait together become one.
+Everything that waits goes as one pipeline, at once; deltas of one message that wait together
+become one. Nobody waits for what Redis says of it: that is read behind the next round, or a
+moment later. Until then it is unknown, and if the connection breaks it is sent again, from the
+last place that is known to be there. Redis recognises what it has.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
 
 import gevent
 import structlog
@@ -16,17 +18,29 @@ from gevent.event import Event
 from shared import owning
 from shared.database import Database
 from shared.errors import RedisDown, StorageDown
-from shared.livelog import LiveLog, Outcome, Publication
+from shared.livelog import TIMEOUT, LiveLog, Outcome, Publication, Publishing
 from worker.generation import Generation, Interrupted
 
 #: Seconds until Redis, or Postgres, is asked again after it did not answer.
 PAUSE: Final = 0.25
+#: Seconds a connection has to have been good for, or another one is not made at once.
+RECONNECT: Final = 1.0
+#: Replies that may be outstanding; with more the publisher waits for Redis.
+UNKNOWN_MAX: Final = 2_000
 
 log = structlog.get_logger("publisher")
 
 
+class Sent(NamedTuple):
+    """A publication of which nobody knows yet what became of it."""
+
+    generation: Generation
+    end: int
+    at: float
+
+
 class Publisher:
-    """The queue of generations that have something to publish."""
+    """The queue of generations that have something to say."""
 
     def __init__(
         self,
@@ -43,75 +57,132 @@ class Publisher:
         self._owner = owner
         self._lease = lease
         self._observe = observe
+        self._line: Publishing | None = None
+        self._connected = 0.0
+        self._opened: list[Generation] = []
         self._waiting: dict[Generation, None] = {}
+        self._ended: list[Generation] = []
+        self._unknown: deque[Sent] = deque()
+        self._missing: dict[Generation, None] = {}
         self._wake = Event()
+
+    def open(self, generation: Generation) -> None:
+        """Its log begins."""
+        self._opened.append(generation)
+        self._wake.set()
 
     def add(self, generation: Generation) -> None:
         """It has something to publish."""
         self._waiting[generation] = None
         self._wake.set()
 
+    def end(self, generation: Generation) -> None:
+        """It has ended in Postgres: whoever follows it may look."""
+        self._ended.append(generation)
+        self._wake.set()
+
+    def look(self) -> None:
+        """Read what Redis has said, if something is outstanding. To be called now and then."""
+        if self._unknown:
+            self._wake.set()
+
     def run(self) -> None:
         """Publish for ever."""
         while True:
             self._wake.wait()
             self._wake.clear()
-            waiting, self._waiting = self._waiting, {}
-            batch = [g for g in waiting if not g.closing and not self._paused(g)]
-            if batch:
-                self._round(batch)
+            self.round()
 
-    def _paused(self, generation: Generation) -> bool:
-        """Whether its lease ran out unrenewed: another worker may have it, so show nothing.
-
-        The save that renews it adds it again.
-        """
-        return time.monotonic() - generation.renewed > self._lease
-
-    def _round(self, batch: Sequence[Generation]) -> None:
+    def round(self) -> None:
+        """Everything that waits; what could not be is tried again, a moment later if need be."""
         try:
-            self._publish(batch)
+            if self._line is None:
+                self._connected = time.monotonic()
+                self._line = self._livelog.publishing()
+            self._hear(self._line)
+            self._say(self._line)
+            if self._missing:
+                self._confirm()
         except (RedisDown, StorageDown) as error:
-            log.warning("publisher.waits", code=error.code, messages=len(batch))
-            gevent.sleep(PAUSE)
-            for generation in batch:
-                self.add(generation)
+            log.warning("publisher.waits", code=error.code, messages=len(self._waiting))
+            if isinstance(error, RedisDown):
+                self._lose()
+            if isinstance(error, StorageDown) or time.monotonic() - self._connected < RECONNECT:
+                gevent.sleep(PAUSE)
+            self._wake.set()
 
-    def _publish(self, batch: Sequence[Generation]) -> None:
-        pending = [(g, item) for g in batch if (item := _publication(g))]
-        if not pending:
-            return
-        begun = time.monotonic()
-        outcomes = self._livelog.publish([item for _, item in pending])
-        missing, waited = [], [0.0]
-        for (generation, item), outcome in zip(pending, outcomes, strict=True):
+    def _say(self, line: Publishing) -> None:
+        # Once only: if this round is lost, text of it may be there while its beginning is not.
+        opened, self._opened = self._opened, []
+        for generation in opened:
+            line.open(generation.id, generation.attempt, generation.user_id)
+        now = time.monotonic()
+        waiting, self._waiting = self._waiting, {}
+        number, waited = 0, 0.0
+        for generation in waiting:
+            since = generation.unsent_since
+            item = self._publication(generation, now)
+            if item is not None:
+                line.publish(item)
+                self._unknown.append(Sent(generation, generation.sent, now))
+                number, waited = number + 1, max(waited, now - since)
+        ended = len(self._ended)
+        for generation in self._ended:
+            line.ended(generation.id, generation.user_id)
+        line.flush()
+        del self._ended[:ended]  # more may have come meanwhile
+        if number:
+            self._observe(number, time.monotonic() - now, waited)
+
+    def _publication(self, generation: Generation, now: float) -> Publication | None:
+        """What of it is new, which is then sent.
+
+        While its lease has run out unrenewed another worker may have it, so nothing is shown:
+        the save that renews it adds it again.
+        """
+        if generation.closing or now - generation.renewed > self._lease:
+            return None
+        trim, force = generation.saved_before, generation.force
+        deltas = generation.send()
+        return (
+            Publication(generation.id, generation.attempt, deltas, trim, force) if deltas else None
+        )
+
+    def _hear(self, line: Publishing) -> None:
+        """What became of what was sent, as far as that has come."""
+        for outcome in line.outcomes(TIMEOUT if line.unknown > UNKNOWN_MAX else 0.0):
+            generation, end, _ = self._unknown.popleft()
             if outcome == Outcome.FENCED:
                 generation.interrupt(Interrupted(None))
             elif outcome == Outcome.MISSING:
-                missing.append(generation)
+                self._missing[generation] = None
             else:
-                waited.append(generation.published_to(item.deltas[-1].end))
-        self._observe(len(pending), time.monotonic() - begun, max(waited))
-        if missing:
-            self._confirm(missing)
+                generation.published_to(end)
+        if self._unknown and time.monotonic() - self._unknown[0].at > TIMEOUT:
+            raise RedisDown
 
-    def _confirm(self, missing: Sequence[Generation]) -> None:
+    def _confirm(self) -> None:
         """Redis lost text: begin again behind the last save, if the rows are still ours."""
-        rows = owning.standing(self._db, self._owner, [g.id for g in missing])
+        missing = [one for one in self._missing if not one.closing]
+        rows = owning.standing(self._db, self._owner, [one.id for one in missing])
+        self._missing.clear()  # nobody else adds to it
         for generation in missing:
             row = rows.get(generation.id)
             if row is None or row.attempt != generation.attempt:
                 generation.interrupt(Interrupted(None))
                 continue
-            generation.published = generation.saved
-            generation.force = True
+            generation.send_again(generation.saved, force=True)
             self.add(generation)
 
+    def _lose(self) -> None:
+        """The connection is gone, and nobody knows what of the last rounds has landed."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+        self._send_again(one.generation for one in self._unknown)
+        self._unknown.clear()
 
-def _publication(generation: Generation) -> Publication | None:
-    deltas = generation.unpublished()
-    if not deltas:
-        return None
-    return Publication(
-        generation.id, generation.attempt, deltas, generation.saved_before, generation.force
-    )
+    def _send_again(self, generations: Iterable[Generation]) -> None:
+        for generation in generations:
+            generation.send_again(generation.published)
+            self._waiting[generation] = None

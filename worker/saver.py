@@ -8,6 +8,7 @@ text as is good for it, the oldest first; the rest goes with the next ones.
 
 import math
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -57,14 +58,20 @@ class Saver:
         self._seconds = seconds
         self._renewed = renewed
         self._observe = observe
-        self._running: dict[Generation, None] = {}
+        self._running: dict[uuid.UUID, Generation] = {}
         self._under_way: frozenset[Generation] = frozenset()
         self._wake = Event()
         self._round_over = Event()
 
     def add(self, generation: Generation) -> None:
-        """Keep its lease and save its text from now on."""
-        self._running[generation] = None
+        """Keep its lease and save its text from now on.
+
+        If this process had its message before and lost it without knowing, that is over.
+        """
+        before = self._running.get(generation.id)
+        if before is not None:
+            before.interrupt(Interrupted(None))
+        self._running[generation.id] = generation
         self._wake.set()
 
     def grown(self, generation: Generation) -> None:
@@ -75,19 +82,23 @@ class Saver:
     def remove(self, generation: Generation) -> None:
         """Leave it to its own finish; returns when no save of it is under way."""
         generation.closing = True
-        self._running.pop(generation, None)
+        self._forget(generation)
         while generation in self._under_way:
             self._round_over.wait()
+
+    def _forget(self, generation: Generation) -> None:
+        if self._running.get(generation.id) is generation:
+            del self._running[generation.id]
 
     def run(self) -> None:
         """Save for ever."""
         while True:
             now = time.monotonic()
-            due = [g for g in self._running if self._due_at(g) <= now]
+            due = [g for g in self._running.values() if self._due_at(g) <= now]
             if due:
                 self._round(due)
             else:
-                next_due = min(map(self._due_at, self._running), default=None)
+                next_due = min(map(self._due_at, self._running.values()), default=None)
                 self._wake.wait(None if next_due is None else max(0.0, next_due - now))
                 self._wake.clear()
 
@@ -135,7 +146,7 @@ class Saver:
             row = rows.get(generation.id)
             if row is None or row.attempt != generation.attempt:
                 generation.interrupt(Interrupted(None))
-                self._running.pop(generation, None)
+                self._forget(generation)
             elif row.saved > generation.saved:  # a commit of unknown outcome had landed
                 self._saved(generation, row.saved, begun, stop=row.stop_requested)
             else:

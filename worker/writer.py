@@ -17,7 +17,7 @@ import structlog
 
 from shared import messages, owning
 from shared.database import Database
-from shared.errors import GenerationFailed, RedisDown, StorageDown
+from shared.errors import GenerationFailed, StorageDown
 from shared.lifecycle import Status
 from shared.livelog import LiveLog
 from shared.messages import Ending
@@ -48,7 +48,6 @@ class Writer:
     ) -> None:
         self._settings = settings
         self._db = db
-        self._livelog = livelog
         self._provider = provider
         self._owner = settings.owner
         self._running: dict[uuid.UUID, Generation] = {}
@@ -117,7 +116,8 @@ class Writer:
         try:
             return self._finished(generation, self._generate(claim, generation))
         finally:
-            self._running.pop(claim.id, None)
+            if self._running.get(claim.id) is generation:
+                del self._running[claim.id]
 
     def _claim(self, message_id: uuid.UUID) -> Claim | None:
         lease, deadline = self._settings.lease_seconds, self._settings.hard_deadline_seconds
@@ -139,8 +139,7 @@ class Writer:
 
     def _generate(self, claim: Claim, generation: Generation) -> Interrupted:
         """Have the answer written; how that ended, whatever happened."""
-        with suppress(RedisDown):  # then a restart cannot be proved harmless: ERROR instead
-            self._livelog.open(claim.id, claim.attempt, claim.user_id)
+        self.publisher.open(generation)
         try:
             request = self._request(claim, generation)
             generation.progress = time.monotonic()
@@ -189,8 +188,7 @@ class Writer:
         if generation.first_text is not None:
             ending = replace(ending, first_text=generation.first_text - generation.claimed)
         written = self._persist(generation, ending)
-        with suppress(RedisDown):  # followers look at the row by themselves
-            self._livelog.ended(generation.id, generation.user_id)
+        self.publisher.end(generation)
         self._tell(generation, written)
         return written
 
@@ -254,7 +252,7 @@ class Writer:
         self.saver.grown(generation)
 
     def _renewed(self, generation: Generation) -> None:
-        if generation.published < generation.body.length:
+        if generation.sent < generation.body.length:
             self.publisher.add(generation)
 
     def stop(self, message_id: uuid.UUID) -> None:
@@ -284,6 +282,7 @@ class Writer:
         """Interrupt what takes too long, for ever. Only new text counts as progress."""
         while True:
             gevent.sleep(WATCH_SECONDS)
+            self.publisher.look()
             now = time.monotonic()
             for generation in list(self._running.values()):
                 code = self._too_long(generation, now)

@@ -62,8 +62,8 @@ READS_FIRST = """\
         followed.subscribed.wait(CONFIRM)
 """
 WAKES = """\
-            pipeline.publish(channel(message_id), _WAKE)
-            if user_id"""
+        ("PUBLISH", channel(message_id), _WAKE),
+    ]"""
 TELLS_CUTS = """\
     if not reply.ended:
         raise GenerationFailed("provider_cut")
@@ -106,7 +106,7 @@ BUGS = {
     "loses an end": Bug(
         [
             ("web/hub.py", "row is None or row.ended or followed", "row is None or followed"),
-            ("shared/livelog.py", WAKES, "            if user_id"),
+            ("shared/livelog.py", WAKES, "    ]"),
         ],
         "a connected reader was not told",
         "--faults none --generations 20 --people 20 --workers 1",

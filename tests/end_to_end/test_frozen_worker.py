@@ -15,6 +15,7 @@ from shared.livelog import LiveLog, Outcome, Publication
 from shared.messages import Ending
 from shared.owning import Save
 from tests.client import Client
+from tests.ground import publish_all
 from tests.rig import Rig, allowed, eventually
 from tests.stories import NEVER, Watch, ending, following, hire, only_request, told
 
@@ -103,7 +104,7 @@ def _every_write_is_refused(rig: Rig, answer: str, owner: str, length: int) -> N
     delta = Delta(length, 0, "text", "from the grave")
     for force in (False, True):
         said = Publication(message_id, first, [delta], 0, force)
-        assert _log(rig).publish([said]) == [Outcome.FENCED]
+        assert publish_all(_log(rig), [said]) == [Outcome.FENCED]
     save = Save(message_id, first, length, (delta,))
     assert owning.save(rig.db, owner, 15, [save]) == {}
     assert not owning.finish(rig.db, owner, save, Ending(Status.DONE, "stop"))

@@ -24,17 +24,17 @@ from structlog.testing import capture_logs
 
 from shared import asking, messages, owning
 from shared.body import Body, Delta
-from shared.errors import Conflict, TooMany
+from shared.errors import Conflict, RedisDown, TooMany
 from shared.lifecycle import MAX_TRIES, TERMINAL, Status
 from shared.livelog import channel, decode, message_of
 from shared.messages import SELECT, Ending, Message, to_message
 from shared.settings import Settings
-from tests.ground import Ground
+from tests.ground import Ground, publish_on
 from tests.strategies import between, thorough
 from web.followed import Followed
+from worker import publisher as publisher_module
 from worker import writer as writer_module
 from worker.generation import Generation, Interrupted
-from worker.publisher import _publication
 from worker.writer import Writer
 
 CAP = 3
@@ -149,11 +149,12 @@ class Interleavings(RuleBasedStateMachine):
         if claim is None:
             return
         if opened:  # else Redis was away for a moment
-            self.livelog.open(claim.id, claim.attempt)
+            self.ground.open(claim.id, claim.attempt)
         generation = Generation(claim, limit=10**6, grown=worker.writer._grown)
         self.written[claim.id, claim.attempt] = generation.body
         worker.running.append(generation)
         worker.writer.saver.add(generation)
+        self.notice(worker)
 
     # --- a worker at work
 
@@ -176,10 +177,17 @@ class Interleavings(RuleBasedStateMachine):
     work_on = work
 
     def publish(self, worker: Worker, *, answered: bool) -> None:
+        publisher = worker.writer.publisher
+        for generation in worker.running:
+            publisher.add(generation)
+        publisher.round()
         if answered:
-            worker.writer.publisher._publish(worker.running)
-        elif items := [item for one in worker.running if (item := _publication(one))]:
-            self.livelog.publish(items)
+            while publisher._unknown or publisher._missing:
+                publisher.round()
+        elif publisher._line is not None:
+            with suppress(RedisDown):  # it has forgotten the script
+                publish_on(publisher._line, [])  # it has landed
+            publisher._lose()
         self.notice(worker)
 
     def save(self, worker: Worker, *, answered: bool) -> None:
@@ -394,6 +402,7 @@ def test_whoever_moves_next_the_promise_holds(
     tables: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_module, "STORAGE_PAUSE", 0)
+    monkeypatch.setattr(publisher_module, "PAUSE", 0)
     monkeypatch.setattr(Interleavings, "ground", tables, raising=False)
 
     until = time.monotonic() + SECONDS

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from shared.livelog import (
     decode,
     message_of,
 )
-from tests.ground import Ground, at_once, body_of
+from tests.ground import Ground, at_once, body_of, open_log, publish_all, publish_on
 
 WRITTEN, LANDED, MISSING, FENCED = Outcome
 
@@ -48,7 +49,7 @@ def ids(ground: Ground, message_id: uuid.UUID) -> list[str]:
 def opened(ground: Ground) -> uuid.UUID:
     """A message whose first attempt has opened its log."""
     message_id = uuid.uuid4()
-    ground.livelog.open(message_id, 1)
+    ground.open(message_id, 1)
     return message_id
 
 
@@ -78,7 +79,7 @@ def test_what_is_stored_is_what_is_announced(
 ) -> None:
     body = body_of(("reasoning", "Hm 😀"), "é\u2028\n", ("tool_call", "{}"))
 
-    outcome = ground.livelog.publish([Publication(opened, 1, body.since(0), 0)])
+    outcome = ground.publish_all([Publication(opened, 1, body.since(0), 0)])
 
     assert outcome == [WRITTEN]
     assert ids(ground, opened) == ["1-0", f"1-{body.length}"]
@@ -88,9 +89,9 @@ def test_what_is_stored_is_what_is_announced(
 
 def test_a_batch_has_an_outcome_for_each(ground: Ground, opened: uuid.UUID) -> None:
     other, fenced, unknown = (uuid.uuid4() for _ in range(3))
-    ground.livelog.open(other, 3)
-    ground.livelog.open(fenced, 4)
-    ground.livelog.publish([item(opened, 0, "ab")])
+    ground.open(other, 3)
+    ground.open(fenced, 4)
+    ground.publish_all([item(opened, 0, "ab")])
 
     batch = [
         item(opened, 0, "ab"),
@@ -99,7 +100,7 @@ def test_a_batch_has_an_outcome_for_each(ground: Ground, opened: uuid.UUID) -> N
         item(unknown, 0, "x"),
     ]
 
-    assert ground.livelog.publish(batch) == [LANDED, WRITTEN, FENCED, MISSING]
+    assert ground.publish_all(batch) == [LANDED, WRITTEN, FENCED, MISSING]
 
 
 @pytest.mark.failure(8)
@@ -107,9 +108,9 @@ def test_the_same_again_has_landed_and_is_not_announced_twice(
     ground: Ground, opened: uuid.UUID, heard: Callable[[], list[str]]
 ) -> None:
     publication = item(opened, 0, "abc")
-    ground.livelog.publish([publication])
+    ground.publish_all([publication])
 
-    assert ground.livelog.publish([publication, item(opened, 0, "ab")]) == [LANDED, LANDED]
+    assert ground.publish_all([publication, item(opened, 0, "ab")]) == [LANDED, LANDED]
 
     assert len(heard()) == 1
     assert ids(ground, opened) == ["1-0", "1-3"]
@@ -118,9 +119,9 @@ def test_the_same_again_has_landed_and_is_not_announced_twice(
 def test_more_than_what_had_landed_is_written_and_may_overlap(
     ground: Ground, opened: uuid.UUID
 ) -> None:
-    ground.livelog.publish([item(opened, 0, "abc")])
+    ground.publish_all([item(opened, 0, "abc")])
 
-    assert ground.livelog.publish([item(opened, 0, "abcdef")]) == [WRITTEN]
+    assert ground.publish_all([item(opened, 0, "abcdef")]) == [WRITTEN]
 
     assert Body(ground.livelog.read(opened)).text == "abcdef"
 
@@ -132,7 +133,7 @@ def test_what_does_not_continue_the_log_is_missing_and_not_announced(
     if lost == "all":
         ground.redis.flushdb()
 
-    outcome = ground.livelog.publish([item(opened, 2, "c")])
+    outcome = ground.publish_all([item(opened, 2, "c")])
 
     assert outcome == [MISSING]
     assert heard() == []
@@ -140,15 +141,15 @@ def test_what_does_not_continue_the_log_is_missing_and_not_announced(
 
 
 def test_the_first_text_on_a_log_that_was_never_opened_is_missing(ground: Ground) -> None:
-    assert ground.livelog.publish([item(uuid.uuid4(), 0, "a")]) == [MISSING]
+    assert ground.publish_all([item(uuid.uuid4(), 0, "a")]) == [MISSING]
 
 
 def test_an_older_attempts_entries_do_not_count_as_ones_own(
     ground: Ground, opened: uuid.UUID
 ) -> None:
-    ground.livelog.publish([item(opened, 0, "abc")])
+    ground.publish_all([item(opened, 0, "abc")])
 
-    assert ground.livelog.publish([item(opened, 0, "abc", attempt=2)]) == [MISSING]
+    assert ground.publish_all([item(opened, 0, "abc", attempt=2)]) == [MISSING]
 
 
 def test_a_confirmed_owner_begins_again_behind_what_is_saved(
@@ -156,8 +157,8 @@ def test_a_confirmed_owner_begins_again_behind_what_is_saved(
 ) -> None:
     ground.redis.flushdb()
 
-    assert ground.livelog.publish([item(opened, 2, "c", force=True)]) == [WRITTEN]
-    assert ground.livelog.publish([item(opened, 3, "d")]) == [WRITTEN]
+    assert ground.publish_all([item(opened, 2, "c", force=True)]) == [WRITTEN]
+    assert ground.publish_all([item(opened, 3, "d")]) == [WRITTEN]
 
     assert ids(ground, opened) == ["1-3", "1-4"]
     assert len(heard()) == 2
@@ -166,13 +167,13 @@ def test_a_confirmed_owner_begins_again_behind_what_is_saved(
 def test_a_fenced_attempt_writes_nothing_even_with_force(
     ground: Ground, opened: uuid.UUID, heard: Callable[[], list[str]]
 ) -> None:
-    ground.livelog.publish([item(opened, 0, "ab")])
+    ground.publish_all([item(opened, 0, "ab")])
     ground.livelog.fence(opened, 1)
     before = ids(ground, opened)
 
     zombies = [item(opened, 2, "c"), item(opened, 2, "c", force=True), item(opened, 0, "ab")]
 
-    assert ground.livelog.publish(zombies) == [FENCED] * 3
+    assert ground.publish_all(zombies) == [FENCED] * 3
     assert ids(ground, opened) == before
     assert len(heard()) == 1
 
@@ -184,7 +185,7 @@ def test_of_two_that_publish_at_once_the_log_has_an_order(
 
     def publish(number: int) -> list[Outcome]:
         items = [Publication(opened, 1, writer.since(0), 0) for _ in range(5)]
-        return ground.livelog.publish(items if number else items[:1])
+        return ground.publish_all(items if number else items[:1])
 
     said, errors = at_once(4, publish)
 
@@ -193,13 +194,16 @@ def test_of_two_that_publish_at_once_the_log_has_an_order(
     assert Body(ground.livelog.read(opened)).text == writer.text
 
 
-def test_the_script_is_loaded_again_when_redis_has_forgotten_it(
+def test_a_redis_that_has_forgotten_the_script_is_redis_down_until_one_connects_anew(
     ground: Ground, opened: uuid.UUID
 ) -> None:
-    ground.livelog.publish([item(opened, 0, "a")])
-    ground.redis.script_flush()
+    with closing(ground.livelog.publishing()) as line:
+        assert publish_on(line, [item(opened, 0, "a")]) == [WRITTEN]
+        ground.redis.script_flush()
+        with pytest.raises(RedisDown):
+            publish_on(line, [item(opened, 1, "b")])
 
-    assert ground.livelog.publish([item(opened, 1, "b"), item(opened, 2, "c")]) == [WRITTEN] * 2
+    assert ground.publish_all([item(opened, 1, "b"), item(opened, 2, "c")]) == [WRITTEN] * 2
 
 
 # --- what is kept, and how long -------------------------------------------------------------------
@@ -207,19 +211,19 @@ def test_the_script_is_loaded_again_when_redis_has_forgotten_it(
 
 def test_only_what_postgres_may_not_have_is_kept(ground: Ground, opened: uuid.UUID) -> None:
     for place in range(10):
-        ground.livelog.publish([item(opened, place, "x")])
+        ground.publish_all([item(opened, place, "x")])
 
-    ground.livelog.publish([item(opened, 10, "x", trim=7)])
+    ground.publish_all([item(opened, 10, "x", trim=7)])
 
     # The entry that ends just where Postgres does stays: a reader sees that nothing is between.
     assert ids(ground, opened) == ["1-7", "1-8", "1-9", "1-10", "1-11"]
 
 
 def test_trimming_never_takes_the_newest_entry(ground: Ground, opened: uuid.UUID) -> None:
-    ground.livelog.publish([item(opened, 0, "abc", trim=3)])
+    ground.publish_all([item(opened, 0, "abc", trim=3)])
     assert ids(ground, opened) == ["1-3"]
 
-    ground.livelog.publish([item(opened, 3, "d", trim=3)])
+    ground.publish_all([item(opened, 3, "d", trim=3)])
     assert ids(ground, opened) == ["1-3", "1-4"]
 
 
@@ -230,7 +234,7 @@ def test_a_log_goes_by_itself_some_time_after_its_last_entry(
     assert 59_000 < ground.redis.pttl(key) <= 60_000
 
     ground.redis.pexpire(key, 1000)
-    ground.livelog.publish([item(opened, 0, "a")])
+    ground.publish_all([item(opened, 0, "a")])
     assert 59_000 < ground.redis.pttl(key) <= 60_000
 
     ground.redis.pexpire(key, 1000)
@@ -240,7 +244,7 @@ def test_a_log_goes_by_itself_some_time_after_its_last_entry(
 
 def test_the_log_of_an_ended_message_stays_a_moment(ground: Ground, opened: uuid.UUID) -> None:
     long_lived = LiveLog(ground.redis_url, ttl=3600)
-    long_lived.publish([item(opened, 0, "a")])
+    publish_all(long_lived, [item(opened, 0, "a")])
 
     long_lived.ended(opened)
 
@@ -266,7 +270,7 @@ def test_a_second_fence_finds_the_same(ground: Ground, opened: uuid.UUID) -> Non
 def test_after_one_character_it_is_not_untouched_and_the_text_is_there(
     ground: Ground, opened: uuid.UUID
 ) -> None:
-    ground.livelog.publish([item(opened, 0, "a"), item(opened, 1, "b", trim=1)])
+    ground.publish_all([item(opened, 0, "a"), item(opened, 1, "b", trim=1)])
 
     untouched, published = ground.livelog.fence(opened, 1)
 
@@ -280,7 +284,7 @@ def test_a_missing_log_proves_nothing_but_can_be_fenced(ground: Ground) -> None:
 
     assert ground.livelog.fence(message_id, 1) == (False, [])
 
-    assert ground.livelog.publish([item(message_id, 0, "a", force=True)]) == [FENCED]
+    assert ground.publish_all([item(message_id, 0, "a", force=True)]) == [FENCED]
     assert ground.livelog.fence(message_id, 1) == (False, [])
 
 
@@ -293,15 +297,15 @@ def test_the_open_of_an_older_attempt_proves_nothing(ground: Ground, opened: uui
 def test_every_attempt_opens_anew_above_the_fence(ground: Ground, opened: uuid.UUID) -> None:
     ground.livelog.fence(opened, 1)
 
-    ground.livelog.open(opened, 3)
+    ground.open(opened, 3)
 
     assert ground.livelog.fence(opened, 3) == (True, [])
-    with pytest.raises(RedisDown):
-        ground.livelog.open(opened, 1)
+    ground.open(opened, 1)
+    assert ids(ground, opened) == ["1-0", "2-0", "3-0", "4-0"]
 
 
 def test_reading_gives_text_only(ground: Ground, opened: uuid.UUID) -> None:
-    ground.livelog.publish([item(opened, 0, "a")])
+    ground.publish_all([item(opened, 0, "a")])
     ground.livelog.fence(opened, 1)
 
     assert ground.livelog.read(opened) == [Delta(0, 0, "text", "a")]
@@ -360,7 +364,7 @@ def test_silence_is_none_and_costs_nothing(
 
     assert [subscription.listen(0.01) for _ in range(3)] == [None] * 3
 
-    ground.livelog.publish([item(opened, 0, "a")])
+    ground.publish_all([item(opened, 0, "a")])
     heard = subscription.listen(5)
     assert heard is not None
     assert decode(heard.payload) == [Delta(0, 0, "text", "a")]
@@ -525,8 +529,7 @@ def own(server: Redis) -> Iterator[LiveLog]:
 
 def verbs(livelog: LiveLog, message_id: uuid.UUID) -> dict[str, Callable[[], object]]:
     return {
-        "publish": lambda: livelog.publish([item(message_id, 0, "a")]),
-        "open": lambda: livelog.open(message_id, 1),
+        "publishing": livelog.publishing,
         "fence": lambda: livelog.fence(message_id, 1),
         "read": lambda: livelog.read(message_id),
         "ended": lambda: livelog.ended(message_id),
@@ -580,26 +583,27 @@ def test_a_frozen_redis_is_silence_for_a_listener(server: Redis, own: LiveLog) -
 
 def test_after_a_restart_the_same_live_log_goes_on(server: Redis, own: LiveLog) -> None:
     message_id = uuid.uuid4()
-    own.open(message_id, 1)
-    own.publish([item(message_id, 0, "a")])
+    open_log(own, message_id, 1)
+    publish_all(own, [item(message_id, 0, "a")])
     server.kill()
     server.start().wait()
 
-    assert own.publish([item(message_id, 0, "ab")]) == [WRITTEN]
+    assert publish_all(own, [item(message_id, 0, "ab")]) == [WRITTEN]
 
     assert Body(own.read(message_id)).text == "ab"  # the append-only file kept the rest
 
 
 def test_a_full_redis_is_redis_down_and_still_wakes(server: Redis, own: LiveLog) -> None:
     message_id = uuid.uuid4()
-    own.open(message_id, 1)
+    open_log(own, message_id, 1)
     admin: Any = redis.Redis.from_url(server.url)
     admin.config_set("maxmemory", 1)
     admin.close()
 
-    for verb in ("publish", "open", "fence"):
-        with pytest.raises(RedisDown):
-            verbs(own, message_id)[verb]()
+    with pytest.raises(RedisDown):
+        publish_all(own, [item(message_id, 0, "a")])
+    with pytest.raises(RedisDown):
+        own.fence(message_id, 1)
 
     own.ended(message_id)
     own.nudge(message_id)

@@ -180,6 +180,20 @@ def test_a_save_that_expects_something_else_writes_nothing_and_holds_up_nobody(
     assert ground.row(good.id).saved_len == 2
 
 
+def test_two_attempts_of_one_message_in_a_save_write_what_the_newer_one_wrote(
+    ground: Ground,
+) -> None:
+    # given: a worker that lost an answer without knowing, and then was handed it again
+    old = ground.streaming()
+    ground.run("UPDATE messages SET attempt = 3 WHERE id = :id", id=old.id)
+    zombie, mine = save_of(old, body_of("old")), Save(old.id, 3, 0, body_of("newer").since(0))
+
+    owning.save(ground.db, ME, 60, [zombie, mine])
+
+    assert [piece[3] for piece in ground.pieces(old.id)] == ["newer"]
+    assert ground.row(old.id).saved_len == 5
+
+
 @pytest.mark.parametrize("state", ["sending", "ended", "unknown"])
 def test_nothing_is_saved_of_a_message_that_is_not_streaming(ground: Ground, state: str) -> None:
     message_id = {"sending": ground.sending, "ended": ground.ended, "unknown": uuid.uuid4}[state]()

@@ -66,7 +66,7 @@ def test_entries_may_overlap_with_each_other_and_with_what_is_saved(ground: Grou
     claim = ground.streaming()
     for start, stop in ((0, 4), (2, 9), (0, 12), (11, TEXT.length)):
         deltas = up_to(TEXT, stop).since(start)
-        ground.livelog.publish([Publication(claim.id, 1, deltas, 0)])
+        ground.publish_all([Publication(claim.id, 1, deltas, 0)])
     ground.save(claim, up_to(TEXT, 5))
     lapse(ground, claim)
 
@@ -92,7 +92,7 @@ def test_behind_a_gap_nothing_is_guessed(ground: Ground) -> None:
     ground.save(claim, up_to(TEXT, 3))
     ground.redis.flushdb()
     force = Publication(claim.id, 1, TEXT.since(8), 0, force=True)
-    assert ground.livelog.publish([force]) == [Outcome.WRITTEN]
+    assert ground.publish_all([force]) == [Outcome.WRITTEN]
     lapse(ground, claim)
 
     ground.sweep().run()
@@ -307,7 +307,7 @@ def test_a_missing_log_is_no_proof(ground: Ground, story: str) -> None:
     claim = owning.claim(ground.db, message_id, ME, 60, 900)
     assert claim is not None  # and Redis did not take its open
     if story == "the log is gone":
-        ground.livelog.open(claim.id, claim.attempt)
+        ground.open(claim.id, claim.attempt)
         ground.redis.flushdb()
     lapse(ground, claim)
 
