@@ -1,8 +1,8 @@
 """R1: how a message begins. Ask, Retry and Continue commit a SENDING placeholder.
 
-One transaction each, one at a time for a user: the same Idempotency-Key gives the same messages
-again, nothing is asked below an answer that is still open, nobody has more open answers than
-allowed. Only after the commit is anything enqueued.
+One transaction each, one at a time for a user where that matters: the same Idempotency-Key gives
+the same messages again, nothing is asked below an answer that is still open, nobody has more open
+answers than allowed. Only after the commit is anything enqueued.
 """
 
 import hashlib
@@ -70,15 +70,16 @@ def ask(
     parent: Parent = NEWEST,
 ) -> Asked:
     """A question below `parent` and its answer's placeholder."""
-    with _transaction(db, asking) as (connection, known):
+    # Without a key and a cap it can only meet what is asked in the same conversation, or its
+    # deletion; and those wait for the conversation's row.
+    alone = asking.key is not None or asking.max_open > 0
+    with _transaction(db, asking, alone=alone) as (connection, known):
         if known:
             return known
         _enter_conversation(connection, asking, conversation_id, content)
         parent_id = _parent(connection, conversation_id, parent)
         _within_cap(connection, asking)
-        question_id = _insert_question(connection, asking, conversation_id, parent_id, content)
-        answer_id = _insert_answer(connection, asking, conversation_id, question_id)
-        return _asked(connection, question_id, answer_id, fresh=True)
+        return _insert_both(connection, asking, conversation_id, content, above=parent_id)
 
 
 def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
@@ -90,8 +91,10 @@ def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
         _within_cap(connection, asking)
         place, above, continues = before.conversation_id, before.parent_id, before.continues_id
         _touch(connection, place)
-        fresh_id = _insert_answer(connection, asking, place, above, continues)
-        return _asked(connection, before.parent_id, fresh_id, fresh=True)
+        fresh_id = uuid.uuid4()
+        row = _answer(asking, place, fresh_id, above, continues)
+        run(connection, f"{_INSERT} {_ANSWER}", **row)
+        return _asked(connection, above, fresh_id, fresh=True)
 
 
 def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, content: str) -> Asked:
@@ -105,16 +108,22 @@ def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, content:
         _within_cap(connection, asking)
         place = before.conversation_id
         _touch(connection, place)
-        question_id = _insert_question(connection, asking, place, answer_id, content)
-        fresh_id = _insert_answer(connection, asking, place, question_id, answer_id)
-        return _asked(connection, question_id, fresh_id, fresh=True)
+        return _insert_both(
+            connection, asking, place, content, above=answer_id, continues=answer_id
+        )
 
 
 @contextmanager
-def _transaction(db: Database, asking: Asking) -> Iterator[tuple[Connection, Asked | None]]:
-    """A transaction in which this user's requests come one at a time, and what is known already."""
+def _transaction(
+    db: Database, asking: Asking, *, alone: bool = True
+) -> Iterator[tuple[Connection, Asked | None]]:
+    """A transaction, and what is known already of this request.
+
+    `alone`: this user's requests of that kind come one at a time.
+    """
     with db.transaction() as connection:
-        lock_user(connection, asking.user_id)
+        if alone:
+            lock_user(connection, asking.user_id)
         yield connection, _known(connection, asking)
 
 
@@ -218,59 +227,69 @@ def _within_cap(connection: Connection, asking: Asking) -> None:
         raise TooMany
 
 
-def _insert_question(
+_INSERT: Final = (
+    "INSERT INTO messages (id, user_id, conversation_id, parent_id, continues_id, role, status,"
+    " saved_len, body, length, sha256, ended_at, model, options, client_key, request_hash,"
+    " queue_deadline, dispatch_at) VALUES"
+)
+_QUESTION: Final = (
+    "(:question, :user, :conversation, :above, NULL, 'user', 'DONE',"
+    " :length, CAST(:body AS jsonb), :length, :sha256, clock_timestamp(), NULL, DEFAULT, NULL,"
+    " NULL, NULL, NULL)"
+)
+_ANSWER: Final = (
+    "(:answer, :user, :conversation, :question, :continues, 'assistant', 'SENDING',"
+    " DEFAULT, NULL, NULL, NULL, NULL, :model, CAST(:options AS jsonb), :key, :hash,"
+    " clock_timestamp() + make_interval(secs => :deadline),"
+    " clock_timestamp() + make_interval(secs => :dispatch))"
+)
+
+
+def _insert_both(
     connection: Connection,
     asking: Asking,
     conversation: uuid.UUID,
-    parent: uuid.UUID | None,
     content: str,
-) -> uuid.UUID:
+    *,
+    above: uuid.UUID | None,
+    continues: uuid.UUID | None = None,
+) -> Asked:
+    """A question below `above` and its answer, in one statement."""
     question = uuid.uuid4()
-    run(
+    rows = run(
         connection,
-        "INSERT INTO messages (id, user_id, conversation_id, parent_id, role, status, saved_len,"
-        " body, length, sha256, ended_at) VALUES (:id, :user, :conversation, :parent, 'user',"
-        " 'DONE', :length, CAST(:body AS jsonb), :length, :sha256, clock_timestamp())",
-        id=question,
-        user=asking.user_id,
-        conversation=conversation,
-        parent=parent,
-        body=json.dumps([{"kind": "text", "text": content, "meta": None}]),
+        f"{_INSERT} {_QUESTION}, {_ANSWER} RETURNING *, NULL AS pieces",
+        above=above,
         length=len(content),
+        body=json.dumps([{"kind": "text", "text": content, "meta": None}]),
         sha256=hashlib.sha256(content.encode()).hexdigest(),
+        **_answer(asking, conversation, uuid.uuid4(), question, continues),
     )
-    return question
+    found = {row.role: to_message(row) for row in rows}
+    return Asked(found["user"], found["assistant"], True)
 
 
-def _insert_answer(
-    connection: Connection,
+def _answer(
     asking: Asking,
     conversation: uuid.UUID,
+    answer: uuid.UUID,
     question: uuid.UUID,
-    continues: uuid.UUID | None = None,
-) -> uuid.UUID:
-    answer = uuid.uuid4()
-    run(
-        connection,
-        "INSERT INTO messages (id, user_id, conversation_id, parent_id, continues_id, role,"
-        " status, model, options, client_key, request_hash, queue_deadline, dispatch_at)"
-        " VALUES (:id, :user, :conversation, :parent, :continues, 'assistant', 'SENDING',"
-        " :model, CAST(:options AS jsonb), :key, :hash,"
-        " clock_timestamp() + make_interval(secs => :deadline),"
-        " clock_timestamp() + make_interval(secs => :dispatch))",
-        id=answer,
-        user=asking.user_id,
-        conversation=conversation,
-        parent=question,
-        continues=continues,
-        model=asking.model,
-        options=json.dumps(asking.options),
-        key=asking.key,
-        hash=asking.request_hash if asking.key is not None else None,
-        deadline=asking.queue_deadline,
-        dispatch=DISPATCH_AFTER,
-    )
-    return answer
+    continues: uuid.UUID | None,
+) -> dict[str, Any]:
+    """The parameters of _ANSWER."""
+    return {
+        "answer": answer,
+        "user": asking.user_id,
+        "conversation": conversation,
+        "question": question,
+        "continues": continues,
+        "model": asking.model,
+        "options": json.dumps(asking.options),
+        "key": asking.key,
+        "hash": asking.request_hash if asking.key is not None else None,
+        "deadline": asking.queue_deadline,
+        "dispatch": DISPATCH_AFTER,
+    }
 
 
 def _asked(connection: Connection, question: Any, answer: Any, *, fresh: bool) -> Asked:

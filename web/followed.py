@@ -38,6 +38,8 @@ class Followed:
         self.changed = Event()
         self.subscribed = Event()
         self.opened = Event()
+        #: why it could not be opened
+        self.refusal: Exception | None = None
         #: nobody keeps it true any more: readers have to ask anew
         self.gone = False
         #: when it was last heard of, and whether Postgres had text that Redis did not bring
@@ -92,15 +94,16 @@ class Followed:
 
     # --- reading the truth
 
-    def read(self, db: Database, livelog: LiveLog | None) -> bool:
+    def read(self, db: Database, livelog: LiveLog | None, *, first: bool = False) -> bool:
         """Row and pieces, then the live log, then what arrived meanwhile; whether all is there.
 
-        Without a live log it is what is saved: Redis is known to be away.
+        Without a live log it is what is saved: Redis is known to be away. The `first` time its
+        conversation must not be deleted. Raises NotFound and StorageDown.
         """
         self.read_begun = True
         self._arrived = []
         try:
-            message = messages.load(db, self.id, self.user_id, deleted=True)
+            message = messages.load(db, self.id, self.user_id, deleted=not first)
             if message.status in TERMINAL:
                 self.finish(message)
                 return True

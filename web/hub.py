@@ -22,9 +22,7 @@ import structlog
 from shared import messages
 from shared.database import Database
 from shared.errors import NotFound, RedisDown, StorageDown
-from shared.lifecycle import TERMINAL
 from shared.livelog import Heard, LiveLog, Subscription, channel, decode, message_of
-from shared.messages import Message
 from shared.sweep import Sweep
 from web import metrics
 from web.followed import Followed
@@ -75,29 +73,37 @@ class Hub:
     def follow(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Iterator[Followed]:
         """A message for as long as somebody reads it. Raises NotFound and StorageDown."""
         self._start()
-        followed = self._followed.get(message_id) or self._enter(message_id, user_id)
-        if followed.user_id != user_id:
-            raise NotFound("There is no such message.")
+        followed = self._entered(message_id, user_id)
         followed.readers += 1
         try:
             followed.opened.wait()
+            if followed.refusal is not None:
+                raise followed.refusal
             yield followed
         finally:
             followed.readers -= 1
             if not followed.readers:
                 gevent.spawn_later(LINGER, self._forget, followed)
 
-    def _enter(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Followed:
-        message = messages.load(self._db, message_id, user_id)
-        followed = self._followed.get(message_id)
-        if followed is None:  # nobody came in between
-            followed = self._followed[message_id] = Followed(message_id, user_id)
-            metrics.BODIES.set(len(self._followed))
-            gevent.spawn(self._open, followed, message)
-        return followed
+    def _entered(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Followed:
+        while True:
+            followed = self._followed.get(message_id)
+            if followed is None:
+                followed = self._followed[message_id] = Followed(message_id, user_id)
+                metrics.BODIES.set(len(self._followed))
+                gevent.spawn(self._open, followed)
+            if followed.user_id == user_id:
+                return followed
+            if followed.opened.is_set():
+                raise NotFound("There is no such message.")
+            followed.opened.wait()  # somebody asked for it; whether it is theirs is not known yet
 
     def _forget(self, followed: Followed) -> None:
-        if followed.readers or self._followed.get(followed.id) is not followed:
+        if not followed.readers:
+            self._drop(followed)
+
+    def _drop(self, followed: Followed) -> None:
+        if self._followed.get(followed.id) is not followed:
             return
         del self._followed[followed.id]
         metrics.BODIES.set(len(self._followed))
@@ -108,22 +114,27 @@ class Hub:
 
     # --- opening and reading again
 
-    def _open(self, followed: Followed, message: Message) -> None:
-        if message.status in TERMINAL:
-            followed.finish(message)
-            followed.opened.set()
-            return
+    def _open(self, followed: Followed) -> None:
         self._subscribe(followed)
-        followed.subscribed.wait(CONFIRM)
-        complete = self._read(followed)
+        complete = self._first_read(followed)
         followed.opened.set()
-        if not complete or followed.missing:
+        if followed.refusal is None and (not complete or followed.missing):
             self._reread(followed)
 
+    def _first_read(self, followed: Followed) -> bool:
+        try:
+            return followed.read(self._db, self._log(), first=True)
+        except Exception as refusal:  # noqa: BLE001 - whoever waits for it is told
+            followed.refusal = refusal
+            self._drop(followed)
+            return True
+
     def _subscribe(self, followed: Followed) -> None:
+        """Returns when it is confirmed, if that comes soon."""
         if self._subscription is not None:
             with suppress(RedisDown):  # the listener notices, and subscribes when it is back
                 self._subscription.subscribe(channel(followed.id))
+                followed.subscribed.wait(CONFIRM)
 
     def _reread(self, followed: Followed) -> None:
         """Read until nothing is known to be missing; one greenlet at a time."""
@@ -139,16 +150,20 @@ class Hub:
         followed.rereading = False
 
     def _read(self, followed: Followed) -> bool:
-        # Redis is not asked while it is known to be away, for it would cost seconds. When it is
-        # back, everything is subscribed to anew, and read.
-        livelog = self._livelog if self._subscription is not None else None
         try:
-            return followed.read(self._db, livelog)
+            return followed.read(self._db, self._log())
         except StorageDown:
             return False
         except NotFound:  # purged: there is nothing to be read any more
             followed.leave()
             return True
+
+    def _log(self) -> LiveLog | None:
+        """Redis is not asked while it is known to be away, for it would cost seconds.
+
+        When it is back, everything is subscribed to anew, and read.
+        """
+        return self._livelog if self._subscription is not None else None
 
     # --- listening
 

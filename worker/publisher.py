@@ -87,11 +87,11 @@ class Publisher:
             self._wake.set()
 
     def run(self) -> None:
-        """Publish for ever."""
+        """Publish for ever; connected before there is anything to say."""
         while True:
+            self.round()
             self._wake.wait()
             self._wake.clear()
-            self.round()
 
     def round(self) -> None:
         """Everything that waits; what could not be is tried again, a moment later if need be."""
@@ -104,9 +104,10 @@ class Publisher:
             if self._missing:
                 self._confirm()
         except (RedisDown, StorageDown) as error:
-            log.warning("publisher.waits", code=error.code, messages=len(self._waiting))
             if isinstance(error, RedisDown):
                 self._lose()
+            if self._waiting:
+                log.warning("publisher.waits", code=error.code, messages=len(self._waiting))
             if isinstance(error, StorageDown) or time.monotonic() - self._connected < RECONNECT:
                 gevent.sleep(PAUSE)
             self._wake.set()

@@ -53,13 +53,11 @@ class Bug:
 OURS = "attempt = due.attempt AND m.owner = :owner AND m."
 READS = """\
         self._subscribe(followed)
-        followed.subscribed.wait(CONFIRM)
-        complete = self._read(followed)
+        complete = self._first_read(followed)
 """
 READS_FIRST = """\
-        complete = self._read(followed)
+        complete = self._first_read(followed)
         self._subscribe(followed)
-        followed.subscribed.wait(CONFIRM)
 """
 WAKES = """\
         ("PUBLISH", channel(message_id), _WAKE),
