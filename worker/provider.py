@@ -8,7 +8,7 @@ prompt or the key): it is told by status and code, in our own sentences.
 import json
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from worker import metrics
 from worker.generation import TooLong
 from worker.prompt import Turn
 from worker.reply import Reply, Write, usage_of
+from worker.transport import Transport, is_direct
 
 #: Seconds that all tries together may wait for a provider that is not there or overloaded.
 RETRY_BUDGET: Final = 60.0
@@ -69,14 +70,15 @@ class Provider:
     """A client of the configured endpoint; one for the process, as building one is dear."""
 
     def __init__(self, settings: Settings) -> None:
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
         timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
+        direct = Transport() if is_direct() else None
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
         self._client = openai.OpenAI(
             base_url=settings.openai_base_url,
             api_key=settings.openai_api_key or "none",
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultHttpxClient(limits=limits, timeout=timeout),
+            http_client=openai.DefaultHttpxClient(limits=limits, timeout=timeout, transport=direct),
         )
         self._limit = settings.answer_chars
         self._asks_usage = True
@@ -193,8 +195,10 @@ class _Response(AbstractContextManager["_Response"]):
 
     def __init__(self, call: Any) -> None:
         self._call = call
-        self._response = call.__enter__()
-        self.chunks = self._response.iter_bytes
+        response = call.__enter__()
+        body = response.http_response.extensions.get("body")
+        plain = body is not None and response.headers.get("content-encoding") is None
+        self.pieces: Iterable[bytes] = body if plain else response.iter_bytes()
 
     def __exit__(self, *exc: object) -> None:
         self._call.__exit__(None, None, None)
@@ -218,7 +222,7 @@ def _read_on(response: _Response, reply: Reply) -> None:
     patience = _Patience()
     slice_end = time.monotonic() + SLICE
     try:
-        for chunk in response.chunks():
+        for chunk in response.pieces:
             if not reply.done:  # behind [DONE] nothing counts, not even what is no UTF-8
                 _feed(decoder, chunk, reply)
             patience.look(reply)

@@ -39,7 +39,7 @@ class Played(Provider):
         self._limit = 4_000_000
 
     def _open(self, request: Request) -> Any:
-        self.chunks = self._arriving
+        self.pieces = self._arriving()
         return nullcontext(self)
 
     def _arriving(self) -> Iterator[bytes]:
