@@ -97,9 +97,13 @@ class Publication:
     force: bool = False
 
 
+#: Made once: `json.dumps` makes one for each call that wants separators.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def encode(deltas: Sequence[Delta]) -> str:
     """Deltas as they travel: [[start, part, kind, text, meta], ...]."""
-    return json.dumps(deltas, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(deltas)
 
 
 def decode(payload: str) -> list[Delta]:
@@ -277,11 +281,14 @@ class _Line:
             raise RedisDown
         try:
             self._socket.settimeout(TIMEOUT)
-            self._socket.sendall(data)
+            while sent := self._socket.send(data):  # `sendall` asks the system for more
+                if sent == len(data):
+                    return
+                data = data[sent:]
         except OSError as error:
             raise RedisDown from error
 
-    def _receive(self, seconds: float) -> bool:
+    def _receive(self, seconds: float | None) -> bool:
         """Take what there is, waiting for some of it; False when nothing came for so long."""
         if self._closed:
             raise RedisDown
@@ -409,16 +416,15 @@ class Subscription(_Line):
         """Ask for a sign of life."""
         self._send(resp.pack("PING"))
 
-    def listen(self, timeout: float) -> Heard | None:
-        """The next thing heard, or None when there was nothing for `timeout` seconds.
+    def listen(self, seconds: float | None = None) -> Heard | None:
+        """The next thing heard, or None when there was nothing for so long.
 
         What came together is told without a wait in between.
         """
-        deadline = None
+        deadline = None if seconds is None else time.monotonic() + seconds
         while not self._replies:
-            now = time.monotonic()
-            deadline = deadline or now + timeout
-            if now > deadline or not self._receive(deadline - now):
+            left = None if deadline is None else deadline - time.monotonic()
+            if (left is not None and left < 0) or not self._receive(left):
                 return None
         reply = self._replies.popleft()
         if not isinstance(reply, list):

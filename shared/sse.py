@@ -14,13 +14,14 @@ from typing import Any, Final
 HEARTBEAT = b":\n"
 #: Longer ones are no time that anybody waits, and Python refuses to read very long ones.
 _MILLISECONDS: Final = re.compile("[0-9]{1,18}")
+#: Made once: `json.dumps` makes one for each call that wants separators.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
 def encode(event: str, data: Any, event_id: str | int | None = None) -> bytes:
     """One frame. `event` and `event_id` are ours, never a stranger's text."""
     head = f"id: {event_id}\n" if event_id is not None else ""
-    body = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
-    return f"{head}event: {event}\ndata: {body}\n\n".encode("ascii")
+    return f"{head}event: {event}\ndata: {_ENCODER.encode(data)}\n\n".encode("ascii")
 
 
 def retry(milliseconds: int) -> bytes:

@@ -18,6 +18,7 @@ from shared.errors import RedisDown
 from shared.lifecycle import TERMINAL
 from shared.livelog import LiveLog, extend
 from shared.messages import Message
+from web.bell import Bell
 
 #: Places in a body for which frames are kept. Readers under way stand at one or two; in a storm of
 #: returning ones each may stand elsewhere, and frames for all of them would be bodies without end.
@@ -34,8 +35,8 @@ class Followed:
         #: the row, once it has ended
         self.end: Message | None = None
         self.readers = 0
-        #: set when the body grew, it ended or its readers have to go; then there is another one
-        self.changed = Event()
+        #: rings when the body grew, it ended or its readers have to go
+        self.changed = Bell()
         self.subscribed = Event()
         self.opened = Event()
         #: why it could not be opened
@@ -75,8 +76,7 @@ class Followed:
     def tell(self) -> None:
         """Wake every reader."""
         self._frames.clear()
-        changed, self.changed = self.changed, Event()
-        changed.set()
+        self.changed.ring()
 
     def frames(self, face: Callable[[Delta], bytes], position: int) -> tuple[bytes, int]:
         """Everything behind `position` as a face writes it, and the position behind that.

@@ -22,7 +22,7 @@ import structlog
 from shared import messages
 from shared.database import Database
 from shared.errors import NotFound, RedisDown, StorageDown
-from shared.livelog import Heard, LiveLog, Subscription, channel, decode, message_of
+from shared.livelog import Heard, LiveLog, Subscription, channel, decode
 from shared.sweep import Sweep
 from web import metrics
 from web.followed import Followed
@@ -52,7 +52,9 @@ class Hub:
         self._livelog = livelog
         self._sweep = sweep
         self._followed: dict[uuid.UUID, Followed] = {}
+        self._by_channel: dict[str, Followed] = {}
         self._subscription: Subscription | None = None
+        self._heard = 0.0
         self._started = False
         self._serving: Callable[[], bool] = lambda: True
 
@@ -90,6 +92,7 @@ class Hub:
             followed = self._followed.get(message_id)
             if followed is None:
                 followed = self._followed[message_id] = Followed(message_id, user_id)
+                self._by_channel[channel(message_id)] = followed
                 metrics.BODIES.set(len(self._followed))
                 gevent.spawn(self._open, followed)
             if followed.user_id == user_id:
@@ -106,6 +109,7 @@ class Hub:
         if self._followed.get(followed.id) is not followed:
             return
         del self._followed[followed.id]
+        del self._by_channel[channel(followed.id)]
         metrics.BODIES.set(len(self._followed))
         followed.gone = True
         if self._subscription is not None:
@@ -188,28 +192,24 @@ class Hub:
 
     def _listen(self) -> None:
         subscription = self._livelog.subscription()
+        self._heard = time.monotonic()
         self._subscription = subscription
         try:
             open_ones = [channel(one.id) for one in self._followed.values() if one.end is None]
             if open_ones:
                 subscription.subscribe(*open_ones)
-            silent = False
             while True:
-                heard = subscription.listen(REDIS_SILENCE)
+                heard = subscription.listen()
+                self._heard = time.monotonic()
                 if heard is not None:
                     self._hear(heard)
-                elif silent:
-                    raise RedisDown
-                else:
-                    subscription.ping()
-                silent = heard is None
         finally:
             subscription.close()
 
     def _hear(self, heard: Heard) -> None:
         if heard.kind not in ("message", "subscribe"):
             return
-        followed = self._followed.get(message_of(heard.channel))
+        followed = self._by_channel.get(heard.channel)
         if followed is None or followed.end is not None:
             return
         if heard.kind == "subscribe":
@@ -238,6 +238,7 @@ class Hub:
     def _look(self) -> None:
         """Ask about all silent messages in one statement."""
         now = time.monotonic()
+        self._look_at_redis(now)
         silent = {
             one.id: one
             for one in self._followed.values()
@@ -256,6 +257,17 @@ class Hub:
                 gevent.spawn(self._reap, followed)
             elif row is None or row.ended or followed.lagging:
                 gevent.spawn(self._reread, followed)
+
+    def _look_at_redis(self, now: float) -> None:
+        """Ask it for a sign of life, or give its connection up, which the listener notices."""
+        if self._subscription is None:
+            return
+        silence = now - self._heard
+        with suppress(RedisDown):
+            if silence > 2 * REDIS_SILENCE:
+                self._subscription.close()
+            elif silence > REDIS_SILENCE:
+                self._subscription.ping()
 
     def _reap(self, followed: Followed) -> None:
         """Its owner is gone: whoever reads it need not wait for a worker's sweep."""

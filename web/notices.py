@@ -24,6 +24,7 @@ from shared.database import Database
 from shared.errors import RedisDown, StorageDown
 from shared.livelog import LiveLog, Subscription, user_channel, user_of
 from shared.sidebar import Change, Entry, State
+from web.bell import Bell
 from web.hub import CONFIRM, LINGER, RECONNECT, REDIS_SILENCE, Hub
 from web.schemas import cursor, moment
 from web.streaming import Face, Reader, Readers
@@ -46,8 +47,8 @@ class Watched:
         self.user_id = user_id
         self.state: State | None = None
         self.readers = 0
-        #: set when the state is another one, or its readers have to go
-        self.changed = Event()
+        #: rings when the state is another one, or its readers have to go
+        self.changed = Bell()
         self.gone = False
         self.subscribed = Event()
         self.opened = Event()
@@ -59,8 +60,7 @@ class Watched:
     def tell(self) -> None:
         """Wake every reader."""
         self._frames.clear()
-        changed, self.changed = self.changed, Event()
-        changed.set()
+        self.changed.ring()
 
     def take(self, state: State) -> None:
         """What was found; it is told if it is news."""

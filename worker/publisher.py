@@ -99,8 +99,8 @@ class Publisher:
             if self._line is None:
                 self._connected = time.monotonic()
                 self._line = self._livelog.publishing()
-            self._hear(self._line)
             self._say(self._line)
+            self._hear(self._line)
             if self._missing:
                 self._confirm()
         except (RedisDown, StorageDown) as error:
