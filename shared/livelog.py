@@ -126,7 +126,7 @@ class LiveLog:
     """The verbs of who does not write: fence, read, ended, nudge; and connections for who does."""
 
     def __init__(self, url: str, ttl: float) -> None:
-        """`ttl`: seconds after its last entry until a log goes by itself."""
+        """`ttl`: seconds until a log goes by itself: more than an answer may take."""
         self._redis = redis.Redis.from_url(
             url,
             socket_timeout=TIMEOUT,
@@ -317,7 +317,7 @@ class Publishing(_Line):
     """
 
     def __init__(self, url: str, ttl: int) -> None:
-        """`ttl`: milliseconds after its last entry until a log goes by itself."""
+        """`ttl`: milliseconds until a log goes by itself."""
         super().__init__(url)
         self._ttl = ttl
         self._packed: list[bytes] = []

@@ -7,7 +7,7 @@
 -- ARGV[4]  end            the offset behind the payload
 -- ARGV[5]  payload        JSON, as written by livelog.py
 -- ARGV[6]  trim           entries that end before this offset are safe in Postgres
--- ARGV[7]  ttl            milliseconds after the last write until the log goes by itself
+-- ARGV[7]  ttl            milliseconds until a log that begins here goes by itself
 -- ARGV[8]  "1"            write even if something before start is missing (see "missing")
 --
 -- Returns "written"  stored and announced
@@ -25,8 +25,7 @@ end
 if top_attempt > attempt then return 'fenced' end
 if top_attempt == attempt and top_end >= finish then return 'landed' end
 if (top_attempt < attempt or top_end < start) and ARGV[8] ~= '1' then return 'missing' end
-redis.call('XADD', KEYS[1], ARGV[2] .. '-' .. ARGV[4], 'd', ARGV[5])
-redis.call('XTRIM', KEYS[1], 'MINID', ARGV[2] .. '-' .. ARGV[6])
-redis.call('PEXPIRE', KEYS[1], ARGV[7])
+redis.call('XADD', KEYS[1], 'MINID', ARGV[2] .. '-' .. ARGV[6], ARGV[2] .. '-' .. ARGV[4], 'd', ARGV[5])
+if top_end <= 0 then redis.call('PEXPIRE', KEYS[1], ARGV[7]) end
 redis.call('PUBLISH', ARGV[1], ARGV[5])
 return 'written'

@@ -25,6 +25,9 @@ from worker.generation import Generation, Interrupted
 PAUSE: Final = 0.25
 #: Seconds a connection has to have been good for, or another one is not made at once.
 RECONNECT: Final = 1.0
+#: Seconds from the beginning of a round to that of the next, at least. Whoever is alone never waits
+#: for it; where much is written, each round costs Redis, and every web process, a wake-up.
+GATHER: Final = 0.002
 #: Replies that may be outstanding; with more the publisher waits for Redis.
 UNKNOWN_MAX: Final = 2_000
 
@@ -89,8 +92,12 @@ class Publisher:
     def run(self) -> None:
         """Publish for ever; connected before there is anything to say."""
         while True:
+            begun = time.monotonic()
             self.round()
             self._wake.wait()
+            left = begun + GATHER - time.monotonic()
+            if left > 0:
+                gevent.sleep(left)
             self._wake.clear()
 
     def round(self) -> None:

@@ -1,9 +1,10 @@
 """Writes what is new to Postgres and keeps the leases. One greenlet a process.
 
 A save is due at so many unsaved characters, or so long after the first of them; a quiet message
-is renewed every heartbeat. All that is due goes as one statement; what arrives during it goes
-with the next. After a time without Postgres a statement renews all leases and carries as much
-text as is good for it, the oldest first; the rest goes with the next ones.
+is renewed every heartbeat. All that is due, and all that soon would be, goes as one statement;
+what arrives during it goes with the next. After a time without Postgres a statement renews all
+leases and carries as much text as is good for it, the oldest first; the rest goes with the next
+ones.
 """
 
 import math
@@ -29,6 +30,9 @@ PAUSE: Final = 0.25
 LOCKED_PAUSE: Final = 0.02
 #: Code points that one statement carries at most.
 STATEMENT_MAX: Final = 1 << 20
+#: Who has waited for this share of its time, or its text, is taken along by who is due: a statement
+#: for a hundred costs little more than one for one.
+ALONG: Final = 0.5
 
 log = structlog.get_logger("saver")
 
@@ -61,6 +65,7 @@ class Saver:
         self._running: dict[uuid.UUID, Generation] = {}
         self._under_way: frozenset[Generation] = frozenset()
         self._wake = Event()
+        self._sleeps_until = 0.0
         self._round_over = Event()
 
     def add(self, generation: Generation) -> None:
@@ -76,7 +81,7 @@ class Saver:
 
     def grown(self, generation: Generation) -> None:
         """It has unsaved text: the first of it sets its time, enough of it makes it due."""
-        if generation.unsaved >= self._chars or generation.unsaved_since == generation.progress:
+        if self._due_at(generation) < self._sleeps_until:
             self._wake.set()
 
     def remove(self, generation: Generation) -> None:
@@ -94,21 +99,24 @@ class Saver:
         """Save for ever."""
         while True:
             now = time.monotonic()
-            due = [g for g in self._running.values() if self._due_at(g) <= now]
-            if due:
-                self._round(due)
+            running = self._running.values()
+            first = min(map(self._due_at, running), default=math.inf)
+            if first <= now:
+                self._sleeps_until = 0.0
+                self._round([g for g in running if self._due_at(g, ALONG) <= now])
             else:
-                next_due = min(map(self._due_at, self._running.values()), default=None)
-                self._wake.wait(None if next_due is None else max(0.0, next_due - now))
+                self._sleeps_until = first
+                self._wake.wait(first - now if running else None)
                 self._wake.clear()
 
-    def _due_at(self, generation: Generation) -> float:
-        if generation.unsaved >= self._chars:
+    def _due_at(self, generation: Generation, share: float = 1.0) -> float:
+        """When it has to be saved or renewed; a `share` of that, when it has waited so much."""
+        if generation.body.length - generation.saved >= self._chars * share:
             return 0.0
-        renewal = generation.renewed + self._heartbeat
+        renewal = generation.renewed + self._heartbeat * share
         if generation.unsaved_since is None:
             return renewal
-        return min(generation.unsaved_since + self._seconds, renewal)
+        return min(generation.unsaved_since + self._seconds * share, renewal)
 
     def _round(self, due: Sequence[Generation]) -> None:
         self._under_way = frozenset(due)

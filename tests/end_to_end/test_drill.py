@@ -66,7 +66,10 @@ TELLS_CUTS = """\
     if not reply.ended:
         raise GenerationFailed("provider_cut")
 """
-STORES = "redis.call('XADD', KEYS[1], ARGV[2] .. '-' .. ARGV[4], 'd', ARGV[5])"
+STORES = (
+    "redis.call('XADD', KEYS[1], 'MINID', ARGV[2] .. '-' .. ARGV[6],"
+    " ARGV[2] .. '-' .. ARGV[4], 'd', ARGV[5])"
+)
 
 BUGS = {
     "has no attempt test": Bug(
