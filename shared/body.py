@@ -76,6 +76,8 @@ class Part:
         """The text from `position` (which lies within the part) on."""
         if position >= self.end:
             return ""
+        if position == self._starts[-1]:
+            return self._chunks[-1]
         first = bisect_right(self._starts, position) - 1
         head = self._chunks[first][position - self._starts[first] :]
         return "".join([head, *self._chunks[first + 1 :]])
@@ -131,6 +133,12 @@ class Body:
 
     def since(self, position: int) -> list[Delta]:
         """Everything behind `position`, one delta a part; nothing for a position beyond the end."""
+        if position >= self.length:
+            return []
+        last = self.parts[-1]
+        if position >= last.start:  # where nearly everybody is
+            index = len(self.parts) - 1
+            return [Delta(position, index, last.kind, last.since(position), last.meta)]
         return list(reversed(list(self._backwards(max(position, 0)))))
 
     def _backwards(self, position: int) -> Iterator[Delta]:

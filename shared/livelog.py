@@ -20,10 +20,11 @@ import uuid
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from json.encoder import encode_basestring
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
@@ -84,8 +85,7 @@ class Outcome(StrEnum):
     FENCED = "fenced"
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(NamedTuple):
     """Deltas of one message that follow one another, to be stored and announced as one."""
 
     id: uuid.UUID
@@ -103,6 +103,9 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 def encode(deltas: Sequence[Delta]) -> str:
     """Deltas as they travel: [[start, part, kind, text, meta], ...]."""
+    if len(deltas) == 1 and not deltas[0].meta:  # nearly all
+        start, part, kind, text, _ = deltas[0]
+        return f'[[{start},{part},"{kind}",{encode_basestring(text)},null]]'
     return _ENCODER.encode(deltas)
 
 
@@ -238,8 +241,7 @@ def _errors() -> Iterator[None]:
         raise RedisDown from error
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """What a subscription heard: kind is subscribe, unsubscribe, message or pong."""
 
     kind: str
@@ -308,6 +310,12 @@ class _Line:
         return True
 
 
+@lru_cache(maxsize=1024)
+def _beginning(sha: str, message_id: uuid.UUID, attempt: int) -> bytes:
+    """The words that all publications of an attempt begin with."""
+    return resp.words("EVALSHA", sha, 1, _log(message_id), channel(message_id), attempt)
+
+
 class Publishing(_Line):
     """Where a worker's text goes: in order, without waiting for what Redis says of it.
 
@@ -336,21 +344,16 @@ class Publishing(_Line):
 
     def publish(self, item: Publication) -> None:
         """Store and announce."""
-        self._say(
-            "EVALSHA",
-            self._sha,
-            1,
-            _log(item.id),
-            channel(item.id),
-            item.attempt,
+        rest = resp.words(
             item.deltas[0].start,
             item.deltas[-1].end,
             encode(item.deltas),
             item.trim,
             self._ttl,
             "1" if item.force else "",
-            outcome=True,
         )
+        self._packed.append(b"*12\r\n%b%b" % (_beginning(self._sha, item.id, item.attempt), rest))
+        self._expected.append(True)
 
     def open(self, message_id: uuid.UUID, attempt: int, user_id: uuid.UUID | None = None) -> None:
         """Begin an attempt's log, and wake its user's notices.
@@ -367,9 +370,9 @@ class Publishing(_Line):
         for command in _ended(message_id, user_id):
             self._say(*command)
 
-    def _say(self, *words: str | int, outcome: bool = False) -> None:
+    def _say(self, *words: str | int) -> None:
         self._packed.append(resp.pack(*words))
-        self._expected.append(outcome)
+        self._expected.append(False)
 
     def flush(self) -> None:
         """Send what was said. Returns when it is on its way."""

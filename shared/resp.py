@@ -28,13 +28,15 @@ class _Incomplete(Exception):
         self.size = size
 
 
-def pack(*words: str | int | bytes) -> bytes:
+def pack(*command: str | int) -> bytes:
     """A command."""
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        data = word if isinstance(word, bytes) else str(word).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+    return b"*%d\r\n%b" % (len(command), words(*command))
+
+
+def words(*said: str | int) -> bytes:
+    """Some words of a command."""
+    encoded = [str(word).encode() for word in said]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])
 
 
 class Reader:

@@ -7,8 +7,7 @@ change the text. Data that we send is one line of ASCII JSON, so nothing in it c
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 #: A comment without a blank line after it: with one, some clients see an empty event.
 HEARTBEAT = b":\n"
@@ -29,8 +28,7 @@ def retry(milliseconds: int) -> bytes:
     return b"retry: %d\n" % milliseconds
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A decoded event; `id` is the last id seen, which sticks over events without one."""
 
     data: str
@@ -65,10 +63,29 @@ class Decoder:
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events completed by `chunk`."""
+        if chunk.startswith(b"data: ") and self._is_plain(chunk):
+            yield from self._plain(chunk)
+            return
         for line in self._lines(chunk):
             event = self._line(line)
             if event is not None:
                 yield event
+
+    def _is_plain(self, chunk: bytes) -> bool:
+        """Whether it is whole events of one line of data each, as most chunks are."""
+        between = not (self._rest or self._data or self._event or self._after_cr)
+        return (
+            between
+            and self._begun
+            and chunk.endswith(b"\n\n")
+            and b"\r" not in chunk
+            and 2 * chunk.count(b"\n\ndata: ") + 2 == chunk.count(b"\n")
+            and len(chunk) <= self._limit
+        )
+
+    def _plain(self, chunk: bytes) -> Iterator[Event]:
+        for data in chunk[6:-2].decode("utf-8", self._errors).split("\n\ndata: "):
+            yield Event(data, "message", self.last_id)
 
     def _lines(self, chunk: bytes) -> Iterator[bytes]:
         if self._after_cr and chunk:

@@ -11,9 +11,9 @@ CHARACTERS = Counter("outlive_characters", "Code points written by providers")
 FIRST_TEXT = Histogram("outlive_first_text_seconds", "Claim to first character", buckets=_SECONDS)
 TOTAL = Histogram("outlive_generation_seconds", "Claim to end", buckets=_SECONDS)
 PUBLISHES = Counter("outlive_publishes", "Deltas published to Redis")
-PUBLISH_SECONDS = Histogram("outlive_publish_seconds", "One publishing round", buckets=_QUICK)
+PUBLISH_ROUNDS = Counter("outlive_publish_rounds", "Rounds in which they were published")
 PUBLISH_LAG = Histogram(
-    "outlive_publish_lag_seconds", "Longest wait of text for its publishing round", buckets=_QUICK
+    "outlive_publish_lag_seconds", "Longest wait of text for its round lately", buckets=_QUICK
 )
 QUEUE_WAIT = Histogram("outlive_queue_wait_seconds", "Asked to claimed", buckets=_SECONDS)
 RETRIES = Counter(
@@ -38,10 +38,10 @@ def generation(
         FIRST_TEXT.observe(first)
 
 
-def published(number: int, seconds: float, lag: float) -> None:
-    """A round of the publisher."""
+def published(number: int, rounds: int, lag: float) -> None:
+    """What the publisher did lately."""
     PUBLISHES.inc(number)
-    PUBLISH_SECONDS.observe(seconds)
+    PUBLISH_ROUNDS.inc(rounds)
     PUBLISH_LAG.observe(lag)
 
 

@@ -51,15 +51,16 @@ class Publisher:
         livelog: LiveLog,
         owner: str,
         lease: float,
-        observe: Callable[[int, float, float], None],
+        observe: Callable[[int, int, float], None],
     ) -> None:
-        """`observe` is told of each round: publications, its seconds, and the longest that
-        text waited for it."""
+        """`observe` is told now and then of publications, of the rounds in which they went, and of
+        the longest that text waited for its round."""
         self._db = db
         self._livelog = livelog
         self._owner = owner
         self._lease = lease
         self._observe = observe
+        self._published, self._rounds, self._lag = 0, 0, 0.0
         self._line: Publishing | None = None
         self._connected = 0.0
         self._opened: list[Generation] = []
@@ -88,6 +89,9 @@ class Publisher:
         """Read what Redis has said, if something is outstanding. To be called now and then."""
         if self._unknown:
             self._wake.set()
+        if self._rounds:
+            self._observe(self._published, self._rounds, self._lag)
+            self._published, self._rounds, self._lag = 0, 0, 0.0
 
     def run(self) -> None:
         """Publish for ever; connected before there is anything to say."""
@@ -126,21 +130,21 @@ class Publisher:
             line.open(generation.id, generation.attempt, generation.user_id)
         now = time.monotonic()
         waiting, self._waiting = self._waiting, {}
-        number, waited = 0, 0.0
         for generation in waiting:
             since = generation.unsent_since
             item = self._publication(generation, now)
             if item is not None:
                 line.publish(item)
                 self._unknown.append(Sent(generation, generation.sent, now))
-                number, waited = number + 1, max(waited, now - since)
+                self._published += 1
+                self._lag = max(self._lag, now - since)
         ended = len(self._ended)
         for generation in self._ended:
             line.ended(generation.id, generation.user_id)
         line.flush()
         del self._ended[:ended]  # more may have come meanwhile
-        if number:
-            self._observe(number, time.monotonic() - now, waited)
+        if waiting:
+            self._rounds += 1
 
     def _publication(self, generation: Generation, now: float) -> Publication | None:
         """What of it is new, which is then sent.

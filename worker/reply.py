@@ -11,6 +11,7 @@ from shared.errors import GenerationFailed
 from shared.sse import Event
 from shared.text import Normaliser, normalise
 
+_DECODER: Final = json.JSONDecoder()
 #: Fields of a chunk's delta that carry text, and the kind of part they become.
 _FIELDS: Final = {
     "reasoning_content": "reasoning",
@@ -82,7 +83,9 @@ class Reply:
         delta = choice.get("delta")
         if isinstance(delta, dict):
             for field, kind in _FIELDS.items():
-                self._text(kind, delta.get(field))
+                text = delta.get(field)
+                if text is not None and text != "":
+                    self._text(kind, text)
             for call in _list(delta.get("tool_calls")):
                 self._call(call)
         reason = choice.get("finish_reason")
@@ -90,8 +93,6 @@ class Reply:
             self.finish_reason = normalise(reason)
 
     def _text(self, kind: str, text: Any) -> None:
-        if text is None or text == "":
-            return
         if not isinstance(text, str):
             raise GenerationFailed("provider_malformed")
         if kind != self._kind:
@@ -142,7 +143,9 @@ class _Call:
 
 def _object(data: str) -> dict[str, Any]:
     try:
-        value = json.loads(data)
+        value, end = _DECODER.raw_decode(data) if data.startswith("{") else (None, -1)
+        if end != len(data):
+            value = json.loads(data)  # it may be that there are spaces around it
     except (ValueError, RecursionError):
         raise GenerationFailed("provider_malformed") from None
     if not isinstance(value, dict):

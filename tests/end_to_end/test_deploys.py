@@ -16,7 +16,7 @@ from tests.end_to_end.test_up import OTHERS, Up
 from tests.rig import Rig, allowed, eventually
 from tests.stories import NEVER, Crowd, Watch, ending, following, hire, told
 
-DEPLOYS, PEOPLE = 10, 6
+DEPLOYS, PEOPLE = 6, 6
 #: Seconds within which a reader who was sent away is back.
 BACK = 2.0
 #: Seconds within which an answer begins, as the queue's second way would take five of them.

@@ -40,7 +40,7 @@ from worker.writer import Writer
 CAP = 3
 WORKERS = 3
 #: The search goes on for so long, and a little longer on a busy machine.
-SECONDS = 12.0
+SECONDS = 8.0
 
 workers = st.integers(0, WORKERS - 1)
 picks = st.integers(0, 5)

@@ -1,6 +1,7 @@
 """The native face: conversations and messages as JSON, a message's growth as SSE."""
 
 import uuid
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -200,6 +201,12 @@ def _snapshot(message_id: uuid.UUID) -> Message:
 
 def encode_delta(delta: Delta) -> bytes:
     """A delta frame; its id is the position behind it."""
+    if not delta.meta:  # nearly all, and as `sse.encode` would write it
+        text = encode_basestring_ascii(delta.text)
+        return (
+            f"id: {delta.end}\nevent: delta\ndata: "
+            f'{{"start":{delta.start},"part":{delta.part},"kind":"{delta.kind}","text":{text}}}\n\n'
+        ).encode("ascii")
     data: dict[str, Any] = {
         "start": delta.start,
         "part": delta.part,
