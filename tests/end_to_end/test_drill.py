@@ -75,6 +75,7 @@ BUGS = {
     "has no attempt test": Bug(
         [
             ("shared/owning.py", f"WHERE m.{OURS}status", "WHERE m.status"),
+            ("shared/owning.py", " AND kept.attempt = p.attempt", ""),
             (
                 "shared/owning.py",
                 ":ids AS uuid[])) AND owner = :owner",
