@@ -220,7 +220,7 @@ def _read_on(response: _Response, reply: Reply) -> None:
     """Until the body's end, or until all that can still come is late."""
     decoder = Decoder(limit=LINE_LIMIT)
     patience = _Patience()
-    slice_end = time.monotonic() + SLICE
+    slice_end = 0.0  # the first text leaves at once
     try:
         for chunk in response.pieces:
             if not reply.done:  # behind [DONE] nothing counts, not even what is no UTF-8
