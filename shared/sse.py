@@ -36,6 +36,15 @@ class Event(NamedTuple):
     id: str = ""
 
 
+def _is_utf8(data: bytes) -> bool:
+    """What is none fails where it stands, behind the events before it."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class LineTooLong(ValueError):
     """A line, or the data of one event, is over the decoder's limit."""
 
@@ -64,7 +73,8 @@ class Decoder:
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events completed by `chunk`."""
         if chunk.startswith(b"data: ") and self._is_plain(chunk):
-            yield from self._plain(chunk)
+            for data in chunk[6:-2].decode("utf-8", self._errors).split("\n\ndata: "):
+                yield Event(data, "message", self.last_id)
             return
         for line in self._lines(chunk):
             event = self._line(line)
@@ -81,11 +91,8 @@ class Decoder:
             and b"\r" not in chunk
             and 2 * chunk.count(b"\n\ndata: ") + 2 == chunk.count(b"\n")
             and len(chunk) <= self._limit
+            and (chunk.isascii() or _is_utf8(chunk))
         )
-
-    def _plain(self, chunk: bytes) -> Iterator[Event]:
-        for data in chunk[6:-2].decode("utf-8", self._errors).split("\n\ndata: "):
-            yield Event(data, "message", self.last_id)
 
     def _lines(self, chunk: bytes) -> Iterator[bytes]:
         if self._after_cr and chunk:

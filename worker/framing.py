@@ -23,6 +23,8 @@ class Framing(Protocol):
     ended: bool
     #: whether it has ended where it should, and the next response begins right behind it
     clean: bool
+    #: what comes next is no body; `feed` will say so, whatever it is given
+    broken: bool
 
     def feed(self, data: bytes) -> bytes:
         """The body's part of `data`, nothing if the connection ended. Raises Malformed."""
@@ -34,6 +36,7 @@ class Chunked:
     def __init__(self) -> None:
         self.ended = False
         self.clean = False
+        self.broken = False
         self._rest = b""
         #: bytes of this chunk that have not come; 0 behind it; None before its size
         self._left: int | None = None
@@ -55,10 +58,16 @@ class Chunked:
             end = data.find(b"\r\n", at)
             if self._left or end < 0:
                 break
-            self._line(data[at:end])
+            try:
+                self._line(data[at:end])
+            except Malformed:
+                if not pieces:
+                    raise
+                self.broken = True  # and what came before it is good
+                break
             at = end + 2
         self._rest = data[at:]
-        if len(self._rest) > LINE_MAX:
+        if len(self._rest) > LINE_MAX and not pieces:
             raise Malformed("a line without end")
         self.clean = self.ended and not self._rest
         return b"".join(pieces)
@@ -87,6 +96,8 @@ def _size(line: bytes) -> int:
 class Counted:
     """Content-Length."""
 
+    broken = False
+
     def __init__(self, length: int) -> None:
         self._left = length
         self.ended = self.clean = not length
@@ -106,6 +117,7 @@ class UntilClosed:
     """The body ends with the connection, and nobody can tell whether it is whole."""
 
     clean = False
+    broken = False
 
     def __init__(self) -> None:
         self.ended = False

@@ -130,7 +130,7 @@ class Body(httpx2.SyncByteStream):
             if self._begun and (data := framing.feed(self._begun)):
                 yield data
             while not framing.ended:
-                if data := framing.feed(receive(READ)):
+                if data := framing.feed(b"" if framing.broken else receive(READ)):
                     yield data
         except Malformed as error:
             raise httpx2.RemoteProtocolError(str(error)) from None

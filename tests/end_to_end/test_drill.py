@@ -50,6 +50,8 @@ class Bug:
     words: str
 
 
+#: A drill draws its people and its faults, and some of these bugs need the right ones.
+TRIES = 3
 OURS = "attempt = due.attempt AND m.owner = :owner AND m."
 READS = """\
         self._subscribe(followed)
@@ -127,9 +129,12 @@ def test_the_drill_catches_a_product_that(name: str, tmp_path: Path) -> None:
         assert source.count(good) == 1, f"{file} has changed: plant the bug anew"
         (tmp_path / file).write_text(source.replace(good, bad))
 
-    status, said, run = drill(
-        tmp_path, tmp_path / "drill.json", "--local", "--first", *bug.words.split()
-    )
+    for _ in range(TRIES):
+        status, said, run = drill(
+            tmp_path, tmp_path / "drill.json", "--local", "--first", *bug.words.split()
+        )
+        if status:
+            break
 
     assert status == 1, said
     assert any(re.search(bug.said, violation) for violation in run["violations"]), said

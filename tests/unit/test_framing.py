@@ -70,7 +70,6 @@ def test_extensions_and_spaces_are_not_data() -> None:
         b"\r\n",
         b"0x2\r\nab\r\n",
         b"1_0\r\n",
-        b"2\r\nabc\r\n",
         b"12345678123456781\r\n",
         b"1" * (LINE_MAX + 1),
     ],
@@ -78,6 +77,16 @@ def test_extensions_and_spaces_are_not_data() -> None:
 def test_what_is_no_chunk_is_malformed(nonsense: bytes) -> None:
     with pytest.raises(Malformed):
         Chunked().feed(nonsense)
+
+
+@pytest.mark.parametrize("nonsense", [b"\r\nnonsense\r\n", b"and more\r\n"])
+def test_what_came_before_the_nonsense_is_told_first(nonsense: bytes) -> None:
+    framing = Chunked()
+
+    assert framing.feed(b"1\r\na\r\n2\r\nbc" + nonsense) == b"abc"
+    assert framing.broken
+    with pytest.raises(Malformed):
+        framing.feed(b"")
 
 
 @given(bodies, cuts)

@@ -316,5 +316,16 @@ def test_invalid_utf8_is_an_error_unless_asked_to_replace(broken: bytes) -> None
     assert set(second.data) == {"\ufffd"}
 
 
+def test_what_came_before_bytes_that_are_no_text_is_told_first() -> None:
+    decoder = Decoder()
+    assert len(list(decoder.feed(b"data: begun\n\n"))) == 1
+
+    events = decoder.feed(b"data: one\n\ndata: two\n\ndata: \xff\n\n")
+
+    assert [next(events).data, next(events).data] == ["one", "two"]
+    with pytest.raises(UnicodeDecodeError):
+        next(events)
+
+
 def test_a_character_split_over_chunks_is_whole() -> None:
     assert data(*(bytes([byte]) for byte in "data: €😀\n\n".encode())) == ["€😀"]
