@@ -13,7 +13,7 @@ to the writer's or known to be behind.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -76,8 +76,6 @@ class Part:
         """The text from `position` (which lies within the part) on."""
         if position >= self.end:
             return ""
-        if position == self._starts[-1]:
-            return self._chunks[-1]
         first = bisect_right(self._starts, position) - 1
         head = self._chunks[first][position - self._starts[first] :]
         return "".join([head, *self._chunks[first + 1 :]])
@@ -133,22 +131,16 @@ class Body:
 
     def since(self, position: int) -> list[Delta]:
         """Everything behind `position`, one delta a part; nothing for a position beyond the end."""
-        if position >= self.length:
-            return []
-        last = self.parts[-1]
-        if position >= last.start:  # where nearly everybody is
-            index = len(self.parts) - 1
-            return [Delta(position, index, last.kind, last.since(position), last.meta)]
-        return list(reversed(list(self._backwards(max(position, 0)))))
-
-    def _backwards(self, position: int) -> Iterator[Delta]:
+        deltas: list[Delta] = []
         # From the end, because readers are nearly always near it.
         for index in range(len(self.parts) - 1, -1, -1):
             part = self.parts[index]
             if part.end <= position:
-                return
+                break
             start = max(position, part.start)
-            yield Delta(start, index, part.kind, part.since(start), part.meta)
+            deltas.append(Delta(start, index, part.kind, part.since(start), part.meta))
+        deltas.reverse()
+        return deltas
 
     @property
     def content(self) -> str:

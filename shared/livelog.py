@@ -47,7 +47,8 @@ _WEB: Final = "outlive:web"
 _WEB_TTL: Final = 60
 #: What a channel carries to say "look at the row".
 _WAKE: Final = "{}"
-_SCRIPT: Final = Path(__file__).parent / "publish.lua"
+_SCRIPT: Final = (Path(__file__).parent / "publish.lua").read_text()
+_SHA: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 #: Bytes that are taken from a connection at once.
 _RECEIVE: Final = 1 << 16
 
@@ -59,11 +60,6 @@ def _log(message_id: uuid.UUID) -> str:
 def channel(message_id: uuid.UUID) -> str:
     """The channel of a message."""
     return f"{_LIVE}{message_id}"
-
-
-def message_of(channel_name: str) -> uuid.UUID:
-    """The message of a channel."""
-    return uuid.UUID(channel_name.removeprefix(_LIVE))
 
 
 def user_channel(user_id: uuid.UUID) -> str:
@@ -97,16 +93,16 @@ class Publication(NamedTuple):
     force: bool = False
 
 
-#: Made once: `json.dumps` makes one for each call that wants separators.
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-
-
 def encode(deltas: Sequence[Delta]) -> str:
     """Deltas as they travel: [[start, part, kind, text, meta], ...]."""
-    if len(deltas) == 1 and not deltas[0].meta:  # nearly all
-        start, part, kind, text, _ = deltas[0]
-        return f'[[{start},{part},"{kind}",{encode_basestring(text)},null]]'
-    return _ENCODER.encode(deltas)
+    return f"[{','.join(map(_encoded, deltas))}]"
+
+
+def _encoded(delta: Delta) -> str:
+    # Word by word: the general way takes four times as long.
+    start, part, kind, text, meta = delta
+    more = json.dumps(meta) if meta else "null"
+    return f'[{start},{part},"{kind}",{encode_basestring(text)},{more}]'
 
 
 def decode(payload: str) -> list[Delta]:
@@ -311,9 +307,9 @@ class _Line:
 
 
 @lru_cache(maxsize=1024)
-def _beginning(sha: str, message_id: uuid.UUID, attempt: int) -> bytes:
+def _beginning(message_id: uuid.UUID, attempt: int) -> bytes:
     """The words that all publications of an attempt begin with."""
-    return resp.words("EVALSHA", sha, 1, _log(message_id), channel(message_id), attempt)
+    return resp.words("EVALSHA", _SHA, 1, _log(message_id), channel(message_id), attempt)
 
 
 class Publishing(_Line):
@@ -331,15 +327,18 @@ class Publishing(_Line):
         self._packed: list[bytes] = []
         #: of every reply that will come, whether it is an outcome
         self._expected: deque[bool] = deque()
-        script = _SCRIPT.read_text()
-        self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-        self._send(resp.pack("SCRIPT", "LOAD", script))
+        try:
+            self._load()
+        except RedisDown:
+            self.close()
+            raise
+
+    def _load(self) -> None:
+        self._send(resp.pack("SCRIPT", "LOAD", _SCRIPT))
         while not self._replies:
             if not self._receive(TIMEOUT):
-                self.close()
                 raise RedisDown
-        if self._replies.popleft() != self._sha:
-            self.close()
+        if self._replies.popleft() != _SHA:
             raise RedisDown
 
     def publish(self, item: Publication) -> None:
@@ -352,7 +351,7 @@ class Publishing(_Line):
             self._ttl,
             "1" if item.force else "",
         )
-        self._packed.append(b"*12\r\n%b%b" % (_beginning(self._sha, item.id, item.attempt), rest))
+        self._packed.append(b"*12\r\n%b%b" % (_beginning(item.id, item.attempt), rest))
         self._expected.append(True)
 
     def open(self, message_id: uuid.UUID, attempt: int, user_id: uuid.UUID | None = None) -> None:

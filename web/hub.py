@@ -51,8 +51,8 @@ class Hub:
         self._db = db
         self._livelog = livelog
         self._sweep = sweep
-        self._followed: dict[uuid.UUID, Followed] = {}
-        self._by_channel: dict[str, Followed] = {}
+        #: by channel: what is heard names nothing else
+        self._followed: dict[str, Followed] = {}
         self._subscription: Subscription | None = None
         self._heard = 0.0
         self._started = False
@@ -88,11 +88,11 @@ class Hub:
                 gevent.spawn_later(LINGER, self._forget, followed)
 
     def _entered(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Followed:
+        place = channel(message_id)
         while True:
-            followed = self._followed.get(message_id)
+            followed = self._followed.get(place)
             if followed is None:
-                followed = self._followed[message_id] = Followed(message_id, user_id)
-                self._by_channel[channel(message_id)] = followed
+                followed = self._followed[place] = Followed(message_id, user_id)
                 metrics.BODIES.set(len(self._followed))
                 gevent.spawn(self._open, followed)
             if followed.user_id == user_id:
@@ -106,15 +106,15 @@ class Hub:
             self._drop(followed)
 
     def _drop(self, followed: Followed) -> None:
-        if self._followed.get(followed.id) is not followed:
+        place = channel(followed.id)
+        if self._followed.get(place) is not followed:
             return
-        del self._followed[followed.id]
-        del self._by_channel[channel(followed.id)]
+        del self._followed[place]
         metrics.BODIES.set(len(self._followed))
         followed.gone = True
         if self._subscription is not None:
             with suppress(RedisDown):
-                self._subscription.unsubscribe(channel(followed.id))
+                self._subscription.unsubscribe(place)
 
     # --- opening and reading again
 
@@ -195,7 +195,7 @@ class Hub:
         self._heard = time.monotonic()
         self._subscription = subscription
         try:
-            open_ones = [channel(one.id) for one in self._followed.values() if one.end is None]
+            open_ones = [place for place, one in self._followed.items() if one.end is None]
             if open_ones:
                 subscription.subscribe(*open_ones)
             while True:
@@ -209,7 +209,7 @@ class Hub:
     def _hear(self, heard: Heard) -> None:
         if heard.kind not in ("message", "subscribe"):
             return
-        followed = self._by_channel.get(heard.channel)
+        followed = self._followed.get(heard.channel)
         if followed is None or followed.end is not None:
             return
         if heard.kind == "subscribe":

@@ -5,6 +5,7 @@ and a model's every token is a chunk.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 #: Bytes of a line that is not a chunk's data: a size with its extensions, a trailer.
@@ -23,11 +24,12 @@ class Framing(Protocol):
     ended: bool
     #: whether it has ended where it should, and the next response begins right behind it
     clean: bool
-    #: what comes next is no body; `feed` will say so, whatever it is given
-    broken: bool
 
-    def feed(self, data: bytes) -> bytes:
-        """The body's part of `data`, nothing if the connection ended. Raises Malformed."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The body's part of `data` (nothing: the connection ended), in one piece if there is any.
+
+        Raises Malformed, behind what came before the fault.
+        """
 
 
 class Chunked:
@@ -36,18 +38,23 @@ class Chunked:
     def __init__(self) -> None:
         self.ended = False
         self.clean = False
-        self.broken = False
         self._rest = b""
         #: bytes of this chunk that have not come; 0 behind it; None before its size
         self._left: int | None = None
         self._trailers = False
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> Iterator[bytes]:
         """See Framing."""
         if not data:
             raise Malformed("the connection ended within the body")
-        data = self._rest + data if self._rest else data
-        pieces = []
+        pieces: list[bytes] = []
+        try:
+            self._take(self._rest + data if self._rest else data, pieces)
+        finally:
+            if pieces:
+                yield b"".join(pieces)
+
+    def _take(self, data: bytes, pieces: list[bytes]) -> None:
         at = 0
         while not self.ended:
             if self._left:
@@ -58,19 +65,12 @@ class Chunked:
             end = data.find(b"\r\n", at)
             if self._left or end < 0:
                 break
-            try:
-                self._line(data[at:end])
-            except Malformed:
-                if not pieces:
-                    raise
-                self.broken = True  # and what came before it is good
-                break
+            self._line(data[at:end])
             at = end + 2
         self._rest = data[at:]
-        if len(self._rest) > LINE_MAX and not pieces:
+        if len(self._rest) > LINE_MAX:
             raise Malformed("a line without end")
         self.clean = self.ended and not self._rest
-        return b"".join(pieces)
 
     def _line(self, line: bytes) -> None:
         """What stands between the data: an end of a chunk, a size, a trailer."""
@@ -96,13 +96,11 @@ def _size(line: bytes) -> int:
 class Counted:
     """Content-Length."""
 
-    broken = False
-
     def __init__(self, length: int) -> None:
         self._left = length
         self.ended = self.clean = not length
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> Iterator[bytes]:
         """See Framing."""
         if not data:
             raise Malformed("the connection ended within the body")
@@ -110,19 +108,19 @@ class Counted:
         self._left -= len(piece)
         self.ended = not self._left
         self.clean = self.ended and len(piece) == len(data)
-        return piece
+        yield piece
 
 
 class UntilClosed:
     """The body ends with the connection, and nobody can tell whether it is whole."""
 
     clean = False
-    broken = False
 
     def __init__(self) -> None:
         self.ended = False
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> Iterator[bytes]:
         """See Framing."""
         self.ended = not data
-        return data
+        if data:
+            yield data

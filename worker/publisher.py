@@ -8,7 +8,7 @@ last place that is known to be there. Redis recognises what it has.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import gevent
@@ -114,14 +114,18 @@ class Publisher:
             self._hear(self._line)
             if self._missing:
                 self._confirm()
-        except (RedisDown, StorageDown) as error:
-            if isinstance(error, RedisDown):
-                self._lose()
-            if self._waiting:
-                log.warning("publisher.waits", code=error.code, messages=len(self._waiting))
-            if isinstance(error, StorageDown) or time.monotonic() - self._connected < RECONNECT:
-                gevent.sleep(PAUSE)
-            self._wake.set()
+        except RedisDown as error:
+            self._lose()
+            self._try_again(error, at_once=time.monotonic() - self._connected >= RECONNECT)
+        except StorageDown as error:
+            self._try_again(error, at_once=False)
+
+    def _try_again(self, error: RedisDown | StorageDown, *, at_once: bool) -> None:
+        if self._waiting:
+            log.warning("publisher.waits", code=error.code, messages=len(self._waiting))
+        if not at_once:
+            gevent.sleep(PAUSE)
+        self._wake.set()
 
     def _say(self, line: Publishing) -> None:
         # Once only: if this round is lost, text of it may be there while its beginning is not.
@@ -154,10 +158,12 @@ class Publisher:
         """
         if generation.closing or now - generation.renewed > self._lease:
             return None
-        trim, force = generation.saved_before, generation.force
+        force = generation.force
         deltas = generation.send()
-        return (
-            Publication(generation.id, generation.attempt, deltas, trim, force) if deltas else None
+        if not deltas:
+            return None
+        return Publication(
+            generation.id, generation.attempt, deltas, generation.saved_before, force
         )
 
     def _hear(self, line: Publishing) -> None:
@@ -191,10 +197,7 @@ class Publisher:
         if self._line is not None:
             self._line.close()
             self._line = None
-        self._send_again(one.generation for one in self._unknown)
-        self._unknown.clear()
-
-    def _send_again(self, generations: Iterable[Generation]) -> None:
-        for generation in generations:
+        for generation, _, _ in self._unknown:
             generation.send_again(generation.published)
             self._waiting[generation] = None
+        self._unknown.clear()

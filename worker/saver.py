@@ -111,7 +111,7 @@ class Saver:
 
     def _due_at(self, generation: Generation, share: float = 1.0) -> float:
         """When it has to be saved or renewed; a `share` of that, when it has waited so much."""
-        if generation.body.length - generation.saved >= self._chars * share:
+        if generation.unsaved >= self._chars * share:
             return 0.0
         renewal = generation.renewed + self._heartbeat * share
         if generation.unsaved_since is None:

@@ -12,7 +12,8 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any, Final
+from contextlib import contextmanager
+from typing import Final
 
 import h11
 import httpx2
@@ -28,6 +29,8 @@ KEEP: Final = 4.0
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 
 Origin = tuple[str, str, int]
+#: Idle connections to an origin, and since when they are.
+Kept = list[tuple[float, socket.socket]]
 
 
 def is_direct() -> bool:
@@ -42,7 +45,7 @@ class Transport(httpx2.BaseTransport):
     def __init__(self) -> None:
         self._tls = httpx2.create_ssl_context()
         self._tls.set_alpn_protocols(["http/1.1"])
-        self._idle: dict[Origin, list[tuple[float, socket.socket]]] = defaultdict(list)
+        self._idle: dict[Origin, Kept] = defaultdict(list)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send it; returns when the head of the response is there. Raises httpx2's errors."""
@@ -50,14 +53,9 @@ class Transport(httpx2.BaseTransport):
         origin = url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
         connection = self._kept(origin) or self._connect(origin, request)
         try:
-            wire = _send(connection, request)
-            return self._response(connection, wire, origin, request.method)
-        except h11.ProtocolError as error:
-            connection.close()
-            raise httpx2.RemoteProtocolError(str(error)) from None
-        except OSError as error:
-            connection.close()
-            raise httpx2.ReadError(type(error).__name__) from None
+            with _errors():
+                wire = _send(connection, request)
+                return self._response(connection, wire, origin, request.method)
         except BaseException:
             connection.close()
             raise
@@ -101,10 +99,8 @@ class Transport(httpx2.BaseTransport):
         self, connection: socket.socket, wire: h11.Connection, origin: Origin, method: str
     ) -> httpx2.Response:
         head, rest = _head(connection, wire)
-        framing, reusable = _framed(head, method)
-        body = Body(connection, framing, rest)
-        if reusable:
-            body.reuse = lambda: self._idle[origin].append((time.monotonic(), connection))
+        kept = self._idle[origin] if _stays(head) else None
+        body = Body(connection, _framing(head, method), rest, kept)
         return httpx2.Response(
             head.status_code,
             headers=head.headers.raw_items(),
@@ -116,26 +112,24 @@ class Transport(httpx2.BaseTransport):
 class Body(httpx2.SyncByteStream):
     """A body as it comes: everything that is there, as often as something is."""
 
-    def __init__(self, connection: socket.socket, framing: Framing, begun: bytes) -> None:
+    def __init__(
+        self, connection: socket.socket, framing: Framing, begun: bytes, kept: Kept | None
+    ) -> None:
+        """`begun`: what has come of it; `kept`: where its connection may go when it has ended."""
         self._connection = connection
         self._framing = framing
         self._begun = begun
+        self._kept = kept
         self._closed = False
-        #: keeps the connection for another request, if that is possible
-        self.reuse: Any = None
 
     def __iter__(self) -> Iterator[bytes]:
         framing, receive = self._framing, self._connection.recv
         try:
-            if self._begun and (data := framing.feed(self._begun)):
-                yield data
-            while not framing.ended:
-                if data := framing.feed(b"" if framing.broken else receive(READ)):
-                    yield data
-        except Malformed as error:
-            raise httpx2.RemoteProtocolError(str(error)) from None
-        except OSError as error:
-            raise httpx2.ReadError(type(error).__name__) from None
+            with _errors():
+                if self._begun:
+                    yield from framing.feed(self._begun)
+                while not framing.ended:
+                    yield from framing.feed(receive(READ))
         finally:
             self.close()
 
@@ -144,8 +138,8 @@ class Body(httpx2.SyncByteStream):
         if self._closed:
             return
         self._closed = True
-        if self._framing.clean and self.reuse is not None:
-            self.reuse()
+        if self._framing.clean and self._kept is not None:
+            self._kept.append((time.monotonic(), self._connection))
         else:
             self._connection.close()
 
@@ -180,17 +174,35 @@ def _head(connection: socket.socket, wire: h11.Connection) -> tuple[h11.Response
             return event, data
 
 
-def _framed(head: h11.Response, method: str) -> tuple[Framing, bool]:
-    """How the body ends, and whether the connection may be used again behind it."""
-    headers = {name: value.lower() for name, value in head.headers}
-    closes = b"close" in headers.get(b"connection", b"") or head.http_version < b"1.1"
+def _stays(head: h11.Response) -> bool:
+    """Whether the server will read another request on this connection."""
+    closes = any(
+        name == b"connection" and b"close" in value.lower() for name, value in head.headers
+    )
+    return not closes and head.http_version >= b"1.1"
+
+
+def _framing(head: h11.Response, method: str) -> Framing:
+    """How the body ends."""
+    headers = dict(head.headers)
     if method == "HEAD" or head.status_code in (204, 304):
-        return Counted(0), not closes
+        return Counted(0)
     if b"transfer-encoding" in headers:
-        return Chunked(), not closes
+        return Chunked()
     if b"content-length" in headers:
-        return Counted(int(headers[b"content-length"])), not closes
-    return UntilClosed(), False
+        return Counted(int(headers[b"content-length"]))
+    return UntilClosed()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What goes wrong on a connection, as httpx calls it."""
+    try:
+        yield
+    except (h11.ProtocolError, Malformed) as error:
+        raise httpx2.RemoteProtocolError(str(error)) from None
+    except OSError as error:
+        raise httpx2.ReadError(type(error).__name__) from None
 
 
 def _silent(connection: socket.socket) -> bool:

@@ -26,7 +26,7 @@ from shared import asking, messages, owning
 from shared.body import Body, Delta
 from shared.errors import Conflict, RedisDown, TooMany
 from shared.lifecycle import MAX_TRIES, TERMINAL, Status
-from shared.livelog import channel, decode, message_of
+from shared.livelog import channel, decode
 from shared.messages import SELECT, Ending, Message, to_message
 from shared.settings import Settings
 from tests.ground import Ground, publish_on
@@ -306,7 +306,7 @@ class Interleavings(RuleBasedStateMachine):
         while (heard := self.subscription.listen(10)) and heard.kind != "pong":
             if heard.kind == "message":
                 for reader in self.readers:
-                    if reader.followed.id == message_of(heard.channel):
+                    if channel(reader.followed.id) == heard.channel:
                         reader.heard.append(decode(heard.payload))
         assert heard is not None
 

@@ -27,7 +27,6 @@ from shared.livelog import (
     Subscription,
     channel,
     decode,
-    message_of,
 )
 from tests.ground import Ground, at_once, body_of, open_log, publish_all, publish_on
 
@@ -331,9 +330,9 @@ def test_a_subscription_is_confirmed_before_anything_is_heard(
 
     ground.livelog.ended(opened)
 
-    assert [(one.kind, message_of(one.channel)) for one in confirmed if one] == [
-        ("subscribe", opened),
-        ("subscribe", other),
+    assert [(one.kind, one.channel) for one in confirmed if one] == [
+        ("subscribe", channel(opened)),
+        ("subscribe", channel(other)),
     ]
     woken = subscription.listen(5)
     assert woken == Heard("message", channel(opened), "{}")

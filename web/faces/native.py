@@ -2,7 +2,6 @@
 
 import uuid
 from json.encoder import encode_basestring_ascii
-from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -201,21 +200,12 @@ def _snapshot(message_id: uuid.UUID) -> Message:
 
 def encode_delta(delta: Delta) -> bytes:
     """A delta frame; its id is the position behind it."""
-    if not delta.meta:  # nearly all, and as `sse.encode` would write it
-        text = encode_basestring_ascii(delta.text)
-        return (
-            f"id: {delta.end}\nevent: delta\ndata: "
-            f'{{"start":{delta.start},"part":{delta.part},"kind":"{delta.kind}","text":{text}}}\n\n'
-        ).encode("ascii")
-    data: dict[str, Any] = {
-        "start": delta.start,
-        "part": delta.part,
-        "kind": delta.kind,
-        "text": delta.text,
-    }
-    if delta.meta:
-        data["meta"] = dict(delta.meta)
-    return sse.encode("delta", data, delta.end)
+    # Word by word: a token's frame is most of what web writes, and the general way takes four times
+    # as long.
+    text = encode_basestring_ascii(delta.text)
+    meta = f',"meta":{sse.to_json(dict(delta.meta))}' if delta.meta else ""
+    data = f'"start":{delta.start},"part":{delta.part},"kind":"{delta.kind}","text":{text}{meta}'
+    return sse.frame("delta", f"{{{data}}}", delta.end)
 
 
 FACE = Face(encode_delta, http.encode_end, sse.HEARTBEAT, sse.retry)
