@@ -8,7 +8,7 @@ answers than allowed. Only after the commit is anything enqueued.
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -70,16 +70,17 @@ def ask(
     parent: Parent = NEWEST,
 ) -> Asked:
     """A question below `parent` and its answer's placeholder."""
-    # Without a key and a cap it can only meet what is asked in the same conversation, or its
-    # deletion; and those wait for the conversation's row.
-    alone = asking.key is not None or asking.max_open > 0
-    with _transaction(db, asking, alone=alone) as (connection, known):
+    wanted = _both(asking, conversation_id, content, parent)
+    if asking.key is None and not asking.max_open:
+        # It can only meet what is asked in the same conversation, or its deletion; and those wait
+        # for the conversation's row.
+        return _found(db.planned(_ENTER, _ASK, **wanted))
+    with _transaction(db, asking) as (connection, known):
         if known:
             return known
-        _enter_conversation(connection, asking, conversation_id, content)
-        parent_id = _parent(connection, conversation_id, parent)
         _within_cap(connection, asking)
-        return _insert_both(connection, asking, conversation_id, content, above=parent_id)
+        run(connection, _ENTER, **wanted)
+        return _found(run(connection, _ASK, **wanted).all())
 
 
 def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
@@ -93,7 +94,7 @@ def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
         _touch(connection, place)
         fresh_id = uuid.uuid4()
         row = _answer(asking, place, fresh_id, above, continues)
-        run(connection, f"{_INSERT} {_ANSWER}", **row)
+        run(connection, _ANOTHER, **row)
         return _asked(connection, above, fresh_id, fresh=True)
 
 
@@ -108,22 +109,16 @@ def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, content:
         _within_cap(connection, asking)
         place = before.conversation_id
         _touch(connection, place)
-        return _insert_both(
-            connection, asking, place, content, above=answer_id, continues=answer_id
-        )
+        asked = _answer(asking, place, uuid.uuid4(), uuid.uuid4(), answer_id)
+        rows = run(connection, _GO_ON, above=answer_id, **_question(content), **asked)
+        return _pair(rows.all())
 
 
 @contextmanager
-def _transaction(
-    db: Database, asking: Asking, *, alone: bool = True
-) -> Iterator[tuple[Connection, Asked | None]]:
-    """A transaction, and what is known already of this request.
-
-    `alone`: this user's requests of that kind come one at a time.
-    """
+def _transaction(db: Database, asking: Asking) -> Iterator[tuple[Connection, Asked | None]]:
+    """A transaction, one at a time for a user, and what is known already of this request."""
     with db.transaction() as connection:
-        if alone:
-            lock_user(connection, asking.user_id)
+        lock_user(connection, asking.user_id)
         yield connection, _known(connection, asking)
 
 
@@ -150,51 +145,10 @@ def _known(connection: Connection, asking: Asking) -> Asked | None:
     return _asked(connection, row.parent_id, row.id, fresh=False)
 
 
-def _enter_conversation(
-    connection: Connection, asking: Asking, conversation_id: uuid.UUID, content: str
-) -> None:
-    title = " ".join(content[: 4 * TITLE_CHARS].split())
-    if len(title) > TITLE_CHARS:
-        title = title[: TITLE_CHARS - 1].rstrip() + "…"
-    entered = run(
-        connection,
-        "UPDATE conversations SET updated_at = clock_timestamp(),"
-        " title = coalesce(title, CAST(:title AS text)), title_by = CASE"
-        " WHEN title IS NULL AND CAST(:title AS text) IS NOT NULL THEN 'question' ELSE title_by END"
-        " WHERE id = :id AND user_id = :user AND deleted_at IS NULL",
-        id=conversation_id,
-        user=asking.user_id,
-        title=title if asking.titles else None,
-    )
-    if not entered.rowcount:
-        raise NotFound("There is no such conversation.")
-
-
 def _touch(connection: Connection, conversation_id: uuid.UUID) -> None:
     """Something is asked in it: it comes to the top of the list."""
     touch = "UPDATE conversations SET updated_at = clock_timestamp() WHERE id = :id"
     run(connection, touch, id=conversation_id)
-
-
-def _parent(connection: Connection, conversation: uuid.UUID, parent: Parent) -> uuid.UUID | None:
-    if parent is None:
-        return None
-    newest = isinstance(parent, Newest)
-    row = run(
-        connection,
-        "SELECT id, role, status FROM messages WHERE conversation_id = :conversation"
-        " AND (id = CAST(:id AS uuid) OR (:newest AND role = 'assistant'))"
-        " ORDER BY seq DESC LIMIT 1",
-        conversation=conversation,
-        id=None if newest else parent,
-        newest=newest,
-    ).one_or_none()
-    if row is None and newest:
-        return None
-    if row is None or row.role != "assistant":
-        raise Invalid("parent_id must name an answer of this conversation.", "invalid_parent")
-    _must_have_ended(row.status)
-    return uuid.UUID(str(row.id))
 
 
 def _must_have_ended(status: str) -> None:
@@ -227,46 +181,106 @@ def _within_cap(connection: Connection, asking: Asking) -> None:
         raise TooMany
 
 
-_INSERT: Final = (
-    "INSERT INTO messages (id, user_id, conversation_id, parent_id, continues_id, role, status,"
-    " saved_len, body, length, sha256, ended_at, model, options, client_key, request_hash,"
-    " queue_deadline, dispatch_at) VALUES"
+_COLUMNS: Final = (
+    "id, user_id, conversation_id, parent_id, continues_id, role, status, saved_len, body, length,"
+    " sha256, ended_at, model, options, client_key, request_hash, queue_deadline, dispatch_at"
 )
-_QUESTION: Final = (
-    "(:question, :user, :conversation, :above, NULL, 'user', 'DONE',"
-    " :length, CAST(:body AS jsonb), :length, :sha256, clock_timestamp(), NULL, DEFAULT, NULL,"
-    " NULL, NULL, NULL)"
+#: A question below fits.above, and an answer below the question.
+_QUESTION: Final = """
+    SELECT CAST(:question AS uuid), CAST(:user AS uuid), CAST(:conversation AS uuid), fits.above,
+        CAST(NULL AS uuid), 'user', 'DONE', CAST(:length AS int), CAST(:body AS jsonb),
+        CAST(:length AS int), CAST(:sha256 AS text), clock_timestamp(), CAST(NULL AS text),
+        CAST('{}' AS jsonb), CAST(NULL AS text), CAST(NULL AS text),
+        CAST(NULL AS timestamptz), CAST(NULL AS timestamptz)
+    FROM fits"""
+_ANSWER: Final = """
+    SELECT CAST(:answer AS uuid), CAST(:user AS uuid), CAST(:conversation AS uuid),
+        CAST(:question AS uuid), CAST(:continues AS uuid), 'assistant', 'SENDING', 0,
+        CAST(NULL AS jsonb), CAST(NULL AS int), CAST(NULL AS text), CAST(NULL AS timestamptz),
+        CAST(:model AS text), CAST(:options AS jsonb), CAST(:key AS text), CAST(:hash AS text),
+        clock_timestamp() + make_interval(secs => :deadline),
+        clock_timestamp() + make_interval(secs => :dispatch)
+    FROM fits"""
+_BOTH: Final = f"INSERT INTO messages ({_COLUMNS}) {_QUESTION} UNION ALL {_ANSWER} RETURNING *"
+
+_ANOTHER: Final = f"WITH fits AS (SELECT) INSERT INTO messages ({_COLUMNS}) {_ANSWER}"
+_GO_ON: Final = (
+    f"WITH fits AS (SELECT CAST(:above AS uuid) AS above), asked AS ({_BOTH})"
+    " SELECT *, NULL AS pieces FROM asked"
 )
-_ANSWER: Final = (
-    "(:answer, :user, :conversation, :question, :continues, 'assistant', 'SENDING',"
-    " DEFAULT, NULL, NULL, NULL, NULL, :model, CAST(:options AS jsonb), :key, :hash,"
-    " clock_timestamp() + make_interval(secs => :deadline),"
-    " clock_timestamp() + make_interval(secs => :dispatch))"
+#: First, by itself: what is asked meanwhile in the same conversation is seen by who comes behind.
+_ENTER: Final = (
+    "SELECT id FROM conversations WHERE id = :conversation AND user_id = :user"
+    " AND deleted_at IS NULL FOR NO KEY UPDATE"
 )
+#: Says what it found, and both messages if they fit.
+_ASK: Final = f"""
+WITH place AS (
+    SELECT id FROM conversations
+    WHERE id = :conversation AND user_id = :user AND deleted_at IS NULL
+), parent AS (
+    SELECT m.id, m.role, m.status FROM messages m JOIN place ON place.id = m.conversation_id
+    WHERE m.id = CAST(:parent AS uuid) OR (:newest AND m.role = 'assistant')
+    ORDER BY m.seq DESC LIMIT 1
+), fits AS (
+    SELECT parent.id AS above FROM place LEFT JOIN parent ON true
+    WHERE :root OR (:newest AND parent.id IS NULL)
+        OR (parent.role = 'assistant' AND parent.status <> ALL(:open))
+), entered AS (
+    UPDATE conversations SET updated_at = clock_timestamp(),
+        title = coalesce(title, CAST(:title AS text)),
+        title_by = CASE WHEN title IS NULL AND CAST(:title AS text) IS NOT NULL THEN 'question'
+            ELSE title_by END
+    FROM fits WHERE id = :conversation
+), asked AS ({_BOTH})
+SELECT place.id AS place, parent.role AS parent_role, parent.status AS parent_status,
+    asked.*, NULL AS pieces
+FROM (VALUES (1)) AS always LEFT JOIN place ON true LEFT JOIN parent ON true
+    LEFT JOIN asked ON true
+"""
 
 
-def _insert_both(
-    connection: Connection,
-    asking: Asking,
-    conversation: uuid.UUID,
-    content: str,
-    *,
-    above: uuid.UUID | None,
-    continues: uuid.UUID | None = None,
-) -> Asked:
-    """A question below `above` and its answer, in one statement."""
-    question = uuid.uuid4()
-    rows = run(
-        connection,
-        f"{_INSERT} {_QUESTION}, {_ANSWER} RETURNING *, NULL AS pieces",
-        above=above,
-        length=len(content),
-        body=json.dumps([{"kind": "text", "text": content, "meta": None}]),
-        sha256=hashlib.sha256(content.encode()).hexdigest(),
-        **_answer(asking, conversation, uuid.uuid4(), question, continues),
-    )
-    found = {row.role: to_message(row) for row in rows}
-    return Asked(found["user"], found["assistant"], True)
+def _both(asking: Asking, conversation: uuid.UUID, content: str, parent: Parent) -> dict[str, Any]:
+    """The parameters of _ENTER and _ASK."""
+    title = " ".join(content[: 4 * TITLE_CHARS].split())
+    if len(title) > TITLE_CHARS:
+        title = title[: TITLE_CHARS - 1].rstrip() + "…"
+    newest = isinstance(parent, Newest)
+    return {
+        "parent": None if newest else parent,
+        "newest": newest,
+        "root": parent is None,
+        "open": sorted(OPEN),
+        "title": title if asking.titles else None,
+        **_question(content),
+        **_answer(asking, conversation, uuid.uuid4(), uuid.uuid4(), None),
+    }
+
+
+def _found(rows: Sequence[Any]) -> Asked:
+    """What _ASK made. Raises for what it found instead."""
+    [row, *_] = rows
+    if row.place is None:
+        raise NotFound("There is no such conversation.")
+    if row.id is None:
+        if row.parent_role != "assistant":
+            raise Invalid("parent_id must name an answer of this conversation.", "invalid_parent")
+        _must_have_ended(row.parent_status)
+    return _pair(rows)
+
+
+def _pair(rows: Sequence[Any]) -> Asked:
+    made = {row.role: to_message(row) for row in rows}
+    return Asked(made["user"], made["assistant"], True)
+
+
+def _question(content: str) -> dict[str, Any]:
+    """The parameters of _QUESTION that _ANSWER has not."""
+    return {
+        "length": len(content),
+        "body": json.dumps([{"kind": "text", "text": content, "meta": None}]),
+        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+    }
 
 
 def _answer(

@@ -1,27 +1,29 @@
 """The one door to Postgres: an engine and its manners."""
 
-import math
-import time
+import hashlib
+import re
+import select
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg2
+from gevent import monkey
 from psycogreen.gevent import gevent_wait_callback
-from psycopg2 import extensions
+from psycopg2 import errors, extensions
+from psycopg2.extras import NamedTupleCursor
 from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import PoolProxiedConnection
 
 from shared.errors import StorageDown
 
 #: Connections a process may hold. No connection is held across a wait for the network.
 POOL_SIZE = 8
-#: Seconds after which a pooled connection is looked at before it is used.
-IDLE_SECONDS = 0.25
 #: Serialization failure, deadlock, lock not available: run the transaction again.
 _RETRYABLE = frozenset({"40001", "40P01", "55P03"})
 #: No such table, column or function: the migrations of this version have not run (yet).
@@ -79,28 +81,30 @@ def make_engine(url: str) -> Engine:
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
         connect_args=_CONNECT,
+        # The one that was used a moment ago, not the one that has rested longest.
+        pool_use_lifo=True,
     )
-    _ping_if_idle(engine)
+    _look_at_it_first(engine)
     return engine
 
 
-def _ping_if_idle(engine: Engine) -> None:
-    """Look whether a pooled connection still lives, unless it did a moment ago.
+def _look_at_it_first(engine: Engine) -> None:
+    """Whether a pooled connection still lives, before it is used.
 
-    A look is a round trip, and under load as dear as most statements.
+    One that nobody uses is silent. Only if it is not is Postgres asked: that is a round trip, and
+    under load as dear as most statements.
     """
-
-    @event.listens_for(engine, "checkin")
-    def left(_: Any, record: ConnectionPoolEntry) -> None:
-        record.info["left"] = time.monotonic()
+    poll: type[select.poll] = monkey.get_original("select", "poll")
 
     @event.listens_for(engine, "checkout")
-    def taken(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
-        if time.monotonic() - record.info.get("left", math.inf) > IDLE_SECONDS:
-            try:
+    def taken(connection: Any, _: Any, __: Any) -> None:
+        watch = poll()
+        try:
+            watch.register(connection.fileno(), select.POLLIN)
+            if watch.poll(0):
                 engine.dialect.do_ping(connection)
-            except psycopg2.Error:
-                raise InvalidatePoolError from None  # this one and all that are as old
+        except psycopg2.Error:
+            raise InvalidatePoolError from None  # this one and all that are as old
 
 
 _text = lru_cache(text)  # to parse a statement takes longer than to send it
@@ -109,6 +113,63 @@ _text = lru_cache(text)  # to parse a statement takes longer than to send it
 def run(connection: Connection, sql: str, **parameters: Any) -> CursorResult[Any]:
     """One statement with named parameters, in the connection's transaction."""
     return connection.execute(_text(sql), parameters)
+
+
+#: A parameter in a statement, as SQLAlchemy has it too (`::` is a cast).
+_PARAMETER: Final = re.compile(r"(?<![:\w]):(\w+)(?!:)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A statement that Postgres parses and plans once a connection."""
+
+    name: str
+    prepare: str
+    #: with the driver's parameters: once it is prepared, and without that
+    execute: str
+    plain: str
+
+
+@cache
+def _plan(sql: str) -> _Plan:
+    names = list(dict.fromkeys(_PARAMETER.findall(sql)))
+    name = f"outlive_{hashlib.sha1(sql.encode(), usedforsecurity=False).hexdigest()[:12]}"
+    numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql)
+    given = ", ".join(f"%({one})s" for one in names)
+    return _Plan(
+        name,
+        f"PREPARE {name} AS {numbered}",
+        f"EXECUTE {name}({given})" if names else f"EXECUTE {name}",
+        _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")),
+    )
+
+
+#: A connection on which nothing can be prepared: a pooler stands between, or a table has changed
+#: since. These come before anything is done.
+_UNPLANNED: Final = (
+    errors.InvalidSqlStatementName,
+    errors.DuplicatePreparedStatement,
+    errors.FeatureNotSupported,
+)
+
+
+def _run_planned(
+    connection: PoolProxiedConnection, plans: list[_Plan], parameters: dict[str, Any]
+) -> list[Any]:
+    known: set[str] | None = connection.info.setdefault("planned", set())
+    with closing(connection.cursor(cursor_factory=NamedTupleCursor)) as cursor:
+        if known is not None:
+            try:
+                for plan in plans:
+                    if plan.name not in known:
+                        cursor.execute(plan.prepare)
+                        known.add(plan.name)
+                cursor.execute("; ".join([plan.execute for plan in plans]), parameters)
+                return list(cursor.fetchall())
+            except _UNPLANNED:
+                connection.info["planned"] = None
+        cursor.execute("; ".join([plan.plain for plan in plans]), parameters)
+        return list(cursor.fetchall())
 
 
 @cache
@@ -154,6 +215,30 @@ class Database:
         with self.alone() as connection:
             return list(run(connection, sql, **parameters).all())
 
+    def planned(self, *statements: str, **parameters: Any) -> list[Any]:
+        """The rows of the last of these statements: one transaction, one round trip, by plans
+        that Postgres keeps. For what is done at every start, without SQLAlchemy's share.
+
+        A parameter's type must be clear from the statement; a list's is text[], so cast it.
+        Raises as `transaction` does.
+        """
+        with _failures():
+            connection = self.engine.raw_connection()
+            try:
+                rows = _run_planned(connection, [_plan(one) for one in statements], parameters)
+            except psycopg2.Error as error:
+                driver: Any = connection.driver_connection
+                if self.engine.dialect.is_disconnect(error, driver, None):
+                    connection.invalidate()
+                    raise StorageDown from error
+                connection.close()
+                raise
+            except BaseException:  # in the middle of it: nobody knows what comes next
+                connection.invalidate()
+                raise
+            connection.close()
+            return rows
+
     def is_current(self) -> bool:
         """Whether Postgres answers and has the schema that this code was written for."""
         try:
@@ -163,6 +248,12 @@ class Database:
                 return False
             raise
         return [row.version_num for row in found] == [schema_head()]
+
+    def warm(self) -> None:
+        """Have connections before somebody waits for them, if Postgres is there."""
+        with suppress(StorageDown), ExitStack() as stack:
+            for _ in range(POOL_SIZE):
+                stack.enter_context(self.alone())
 
     def dispose(self) -> None:
         """Close every pooled connection."""
@@ -187,21 +278,27 @@ def _no_autocommit(connection: Connection) -> Iterator[None]:
 def _failures() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, PoolTimeout) as error:
+    except PoolTimeout as error:
         raise StorageDown from error
+    except psycopg2.Error as error:
+        _judge(error, error)
+        raise
     except DBAPIError as error:
-        if error.connection_invalidated or _is_passing(error):
+        if error.connection_invalidated:
             raise StorageDown from error
-        if _state(error) in _NO_SUCH:
-            raise StorageDown(NOT_MIGRATED, "not_migrated") from error
+        _judge(error, error.orig)
         raise
 
 
-def _state(error: DBAPIError) -> str:
-    return getattr(error.orig, "pgcode", None) or ""
+def _judge(error: Exception, original: BaseException | None) -> None:
+    """Raise StorageDown if it is the server's fault, not the statement's."""
+    state = getattr(original, "pgcode", None) or ""
+    if isinstance(original, psycopg2.OperationalError) or _is_passing(state):
+        raise StorageDown from error
+    if state in _NO_SUCH:
+        raise StorageDown(NOT_MIGRATED, "not_migrated") from error
 
 
-def _is_passing(error: DBAPIError) -> bool:
-    """Whether the server, not the statement, is at fault (disk full, read-only, shutdown ...)."""
-    state = _state(error)
+def _is_passing(state: str) -> bool:
+    """Disk full, read-only, a shutdown ..."""
     return state in _RETRYABLE or state == "25006" or state[:2] in ("08", "53", "57", "58")

@@ -7,6 +7,7 @@ retries, one id as the only argument. (Why each setting: ARCHITECTURE.md, "What 
 
 import logging
 import uuid
+from contextlib import suppress
 from typing import Any, Final
 
 from celery import Celery
@@ -14,6 +15,7 @@ from kombu.connection import Connection
 from kombu.entity import Exchange
 from kombu.entity import Queue as Declared
 from kombu.exceptions import KombuError
+from kombu.transport import redis
 
 from shared.settings import Settings
 
@@ -30,11 +32,29 @@ logger = logging.getLogger(__name__)
 COME_BACK: Final = (0.5, 0.5, 2.0)
 
 
+class Channel(redis.Channel):
+    """Kombu's, but what was not noted down when it was taken need not be crossed out."""
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Nothing: no queue of ours is acknowledged, and Kombu would ask Redis all the same."""
+
+
+class Transport(redis.Transport):
+    """Kombu's, with our channels."""
+
+    Channel = Channel
+
+
 class EagerConnection(Connection):
     """A connection that is back two seconds after Redis is, however long that was away.
 
     Kombu's own pause grows to thirty seconds, in which questions would wait for nothing.
     """
+
+    def get_transport_cls(self) -> Any:
+        """Ours in the place of Kombu's for Redis."""
+        found = super().get_transport_cls()  # type: ignore[no-untyped-call]
+        return Transport if found is redis.Transport else found
 
     def ensure_connection(self, *arguments: Any, **options: Any) -> Connection:
         """Connect, with the pauses of COME_BACK."""
@@ -99,6 +119,12 @@ class Queue:
     def enqueue_title(self, message_id: uuid.UUID) -> bool:
         """Have the conversation of an answer named. If it is lost, the old name stays."""
         return self._send(TITLE_TASK, message_id)
+
+    def warm(self) -> None:
+        """Connect before somebody waits for it, if Redis is there."""
+        with suppress(KombuError, OSError), self._app.producer_pool.acquire() as producer:
+            producer.maybe_declare(self._app.amqp.queues[QUEUE])
+            _ = self._app.backend  # looked up by its name, which loads a package
 
     def _send(self, task: str, message_id: uuid.UUID) -> bool:
         """The task's id begins with the message's, so that Flower can be searched for it."""

@@ -19,7 +19,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from functools import lru_cache
 from json.encoder import encode_basestring
@@ -136,6 +136,7 @@ class LiveLog:
         )
         self._url = url
         self._ttl = int(ttl * 1000)
+        self._telling: Telling | None = None
 
     def fence(self, message_id: uuid.UUID, attempt: int) -> tuple[bool, list[Delta]]:
         """Refuse every write of `attempt` from now on.
@@ -172,8 +173,13 @@ class LiveLog:
 
     def notice(self, user_id: uuid.UUID) -> None:
         """Something in this user's conversations has changed: whoever shows them may look."""
-        with _errors():
-            self._redis.publish(user_channel(user_id), _WAKE)
+        said = resp.pack("PUBLISH", user_channel(user_id), _WAKE)
+        if self._telling is not None:
+            with suppress(RedisDown):
+                self._telling.say(said)
+                return
+        self._telling = Telling(self._url)
+        self._telling.say(said)
 
     def tell_operators(self, process: str, said: str, ended: Collection[str] = ()) -> None:
         """What a web process has to say about itself, in the place of those that have ended."""
@@ -397,6 +403,20 @@ class Publishing(_Line):
                 raise RedisDown
             outcomes.append(Outcome(reply))
         return outcomes
+
+
+class Telling(_Line):
+    """Where is said what need not be confirmed."""
+
+    def say(self, packed: bytes) -> None:
+        """Send commands; what came of those before is thrown away."""
+        try:
+            while self._receive(0.0):
+                self._replies.clear()
+            self._send(packed)
+        except RedisDown:
+            self.close()
+            raise
 
 
 class Subscription(_Line):

@@ -2,7 +2,7 @@
 
 What may be said: ids, codes, sizes, durations. Never a text, a prompt, a key. Of an exception the
 type and the places are told, not its message: a database quotes the failing row in it. The
-libraries that log requests are quiet.
+libraries that log requests are quiet, and so is Celery about each task, which says more itself.
 """
 
 import logging
@@ -12,7 +12,16 @@ from types import TracebackType
 
 import structlog
 
-_QUIET = ("openai", "httpx2", "httpcore2", "kombu", "amqp", "urllib3")
+_QUIET = (
+    "openai",
+    "httpx2",
+    "httpcore2",
+    "kombu",
+    "amqp",
+    "urllib3",
+    "celery.worker.strategy",
+    "celery.app.trace",
+)
 
 
 def configure(level: int = logging.INFO) -> None:

@@ -66,10 +66,21 @@ def to_message(row: Any) -> Message:
 def _body(row: Any) -> Body:
     if row.body is None:
         return Body(Delta(*piece) for piece in row.pieces or ())
+    return to_body(row.body)
+
+
+def to_body(parts: Sequence[Mapping[str, Any]]) -> Body:
+    """A Body from what the row of an ended message holds."""
     body = Body()
-    for part in row.body:
+    for part in parts:
         body.write(part["kind"], part["text"], part["meta"], fresh=True)
     return body
+
+
+_LOAD = (
+    f"{SELECT} JOIN conversations c ON c.id = m.conversation_id"
+    " WHERE m.id = :id AND m.user_id = :user AND (:deleted OR c.deleted_at IS NULL)"
+)
 
 
 def load(
@@ -79,30 +90,10 @@ def load(
 
     `deleted`: also when its conversation was deleted, for a reader who was there before.
     """
-    rows = db.rows(
-        f"{SELECT} JOIN conversations c ON c.id = m.conversation_id"
-        " WHERE m.id = :id AND m.user_id = :user AND (:deleted OR c.deleted_at IS NULL)",
-        id=message_id,
-        user=user_id,
-        deleted=deleted,
-    )
+    rows = db.planned(_LOAD, id=message_id, user=user_id, deleted=deleted)
     if not rows:
         raise NotFound("There is no such message.")
     return to_message(rows[0])
-
-
-def prompt(db: Database, message_id: uuid.UUID) -> tuple[str | None, list[tuple[str, Body]]]:
-    """The conversation's system text, and (role, body) from the root to the question."""
-    rows = db.rows(
-        "WITH RECURSIVE path AS ("
-        " SELECT id, parent_id, 0 AS depth FROM messages WHERE id = :id"
-        " UNION ALL SELECT m.id, m.parent_id, depth + 1 FROM messages m"
-        " JOIN path ON m.id = path.parent_id)"
-        " SELECT m.role, m.body, c.system FROM path JOIN messages m USING (id)"
-        " JOIN conversations c ON c.id = m.conversation_id ORDER BY depth DESC",
-        id=message_id,
-    )
-    return rows[-1].system, [(row.role, _body(row)) for row in rows[:-1]]
 
 
 # --- an end -------------------------------------------------------------------------------------

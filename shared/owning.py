@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from shared.body import Delta
+from shared.body import Body, Delta
 from shared.database import Database, run
 from shared.lifecycle import MAX_TRIES, OPEN
-from shared.messages import Ending, end_locked
+from shared.messages import Ending, end_locked, to_body
 
 # --- R2: claim -----------------------------------------------------------------------------------
 
@@ -32,26 +32,51 @@ class Claim:
     #: seconds since it was asked
     waited: float
     user_id: uuid.UUID
+    #: what is to be answered: its conversation's system text, (role, body) down to the question
+    system: str | None = None
+    path: Sequence[tuple[str, Body]] = ()
+
+
+# One statement from the queue to what the provider is asked. The path's root comes first and the
+# claimed row last; without a claim there is no path.
+_CLAIM = """
+WITH RECURSIVE mine AS (
+    UPDATE messages SET status = 'STREAMING', attempt = attempt + 1, tries = tries + 1,
+        owner = :owner, queue_deadline = NULL, dispatch_at = NULL,
+        lease_until = clock_timestamp() + make_interval(secs => :lease),
+        hard_deadline = clock_timestamp() + make_interval(secs => :deadline),
+        started_at = clock_timestamp()
+    WHERE id = :id AND status = 'SENDING'
+    RETURNING id, parent_id, conversation_id, attempt, model, options, user_id,
+        CAST(extract(epoch FROM clock_timestamp() - created_at) AS float8) AS waited
+), path AS (
+    SELECT id, parent_id, 0 AS depth FROM mine
+    UNION ALL SELECT m.id, m.parent_id, depth + 1 FROM messages m JOIN path ON m.id = path.parent_id
+)
+SELECT m.role, m.body, mine.*, c.system FROM path JOIN messages m ON m.id = path.id
+LEFT JOIN mine ON mine.id = path.id LEFT JOIN conversations c ON c.id = mine.conversation_id
+ORDER BY depth DESC
+"""
 
 
 def claim(
     db: Database, message_id: uuid.UUID, owner: str, lease: float, hard_deadline: float
 ) -> Claim | None:
     """Take a SENDING message, or None: a duplicate delivery, or ended before anybody came."""
-    rows = db.rows(
-        "UPDATE messages SET status = 'STREAMING', attempt = attempt + 1, tries = tries + 1,"
-        " owner = :owner, queue_deadline = NULL, dispatch_at = NULL,"
-        " lease_until = clock_timestamp() + make_interval(secs => :lease),"
-        " hard_deadline = clock_timestamp() + make_interval(secs => :deadline),"
-        " started_at = clock_timestamp()"
-        " WHERE id = :id AND status = 'SENDING' RETURNING id, attempt, model, options,"
-        " CAST(extract(epoch FROM clock_timestamp() - created_at) AS float8), user_id",
-        id=message_id,
-        owner=owner,
-        lease=lease,
-        deadline=hard_deadline,
+    rows = db.planned(_CLAIM, id=message_id, owner=owner, lease=lease, deadline=hard_deadline)
+    if not rows:
+        return None
+    *path, row = rows
+    return Claim(
+        row.id,
+        row.attempt,
+        row.model,
+        row.options,
+        row.waited,
+        row.user_id,
+        row.system,
+        [(turn.role, to_body(turn.body)) for turn in path],
     )
-    return Claim(*rows[0]) if rows else None
 
 
 # --- R3: save and heartbeat ----------------------------------------------------------------------

@@ -38,9 +38,11 @@ class Context:
     live: Live
 
     def serving_while(self, serving: Callable[[], bool]) -> None:
-        """How to learn that this process is told to stop."""
+        """The process serves; how to learn that it is told to stop."""
         self.hub.serving_while(serving)
         self.live.start()
+        for door in (self.db, self.queue):
+            gevent.spawn(door.warm)
 
     def nudge(self, message_id: uuid.UUID) -> None:
         """Something was changed in the row: worker and readers may look at once."""

@@ -67,7 +67,7 @@ class Worker:
 
     def __init__(self) -> None:
         cooperate()
-        db = Database(settings.database_url)
+        self._db = db = Database(settings.database_url)
         self._livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
         provider = Provider(settings)
         self.writer = Writer(settings, db, self._livelog, provider)
@@ -89,6 +89,7 @@ class Worker:
         for loop in (writer.publisher.run, writer.saver.run, writer.watch, self._sweeps, _tell):
             gevent.spawn(_for_ever, loop)
         gevent.spawn(_for_ever, self._stops)
+        gevent.spawn(self._db.warm)
         log.info("worker.started", owner=settings.owner)
 
     def leave(self, seconds: float) -> None:

@@ -73,13 +73,15 @@ class Provider:
         timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
         direct = Transport() if is_direct() else None
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-        self._client = openai.OpenAI(
+        client = openai.OpenAI(
             base_url=settings.openai_base_url,
             api_key=settings.openai_api_key or "none",
             max_retries=0,
             timeout=timeout,
             http_client=openai.DefaultHttpxClient(limits=limits, timeout=timeout, transport=direct),
         )
+        #: found now, because looking for it loads half of the package
+        self._create = client.chat.completions.with_streaming_response.create
         self._limit = settings.answer_chars
         self._asks_usage = True
 
@@ -162,7 +164,7 @@ class Provider:
     def _call(self, request: Request, options: Mapping[str, Any], *, stream: bool) -> Any:
         """A request, which goes out when it is entered; its body is not read yet."""
         accept = {"Accept": "text/event-stream"} if stream else {}
-        return self._client.chat.completions.with_streaming_response.create(
+        return self._create(
             model=request.model,
             # In the body as they are: the package would walk through each turn by its types.
             messages=[],

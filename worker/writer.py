@@ -1,6 +1,6 @@
 """The writer: takes a message, has the provider's stream written into it, and ends it honestly.
 
-    claim ─▶ open the live log ─▶ prompt ─▶ provider ─▶ Generation.write ─▶ finish ─▶ wake
+    claim ─▶ open the live log ─▶ provider ─▶ Generation.write ─▶ finish ─▶ wake
 
 One writer a process; it owns the publisher, the saver and every running generation.
 """
@@ -15,7 +15,7 @@ from typing import Final
 import gevent
 import structlog
 
-from shared import messages, owning
+from shared import owning
 from shared.database import Database
 from shared.errors import GenerationFailed, StorageDown
 from shared.lifecycle import Status
@@ -31,7 +31,7 @@ from worker.saver import Saver
 
 #: Seconds that Postgres may be away before an answer's end becomes "could not be saved".
 STORAGE_PATIENCE: Final = 60.0
-#: Seconds between tries of what Postgres has to do (the prompt, the end), of a drain to be over,
+#: Seconds between tries of what Postgres has to do at an end, of a drain to be over,
 #: and between looks at the clocks.
 STORAGE_PAUSE: Final = 0.25
 DRAIN_PAUSE: Final = 0.1
@@ -141,8 +141,7 @@ class Writer:
         """Have the answer written; how that ended, whatever happened."""
         self.publisher.open(generation)
         try:
-            request = self._request(claim, generation)
-            generation.progress = time.monotonic()
+            request = self._request(claim)
             with generation.interruptible():
                 reply = self._provider.stream(request, generation.write)
         except Interrupted as interruption:
@@ -158,17 +157,9 @@ class Writer:
             return Interrupted(Ending.error("worker_lost"))
         return Interrupted(Ending(Status.DONE, reply.finish_reason or "stop", reply.usage))
 
-    def _request(self, claim: Claim, generation: Generation) -> Request:
-        """What will be asked; while Postgres is away that has to wait, until `watch` ends it."""
-        while True:
-            try:
-                system, path = messages.prompt(self._db, claim.id)
-            except StorageDown:
-                with generation.interruptible():
-                    gevent.sleep(STORAGE_PAUSE)
-            else:
-                turns = prompt.build(system, path, self._settings.history_chars)
-                return Request(claim.model, turns, claim.options)
+    def _request(self, claim: Claim) -> Request:
+        turns = prompt.build(claim.system, claim.path, self._settings.history_chars)
+        return Request(claim.model, turns, claim.options)
 
     def _finished(self, generation: Generation, end: Interrupted) -> Ending | None:
         """Write the end, however long Postgres takes; None if the message is not ours any more."""

@@ -550,10 +550,10 @@ def test_the_prompt_is_the_path_from_the_root_without_the_answer(ground: Ground)
     asking.ask(ground.db, ground.asking(user), place, "Aside?", None)
     second = asking.ask(ground.db, ground.asking(user), place, "Two?", first.answer.id)
 
-    system, path = messages.prompt(ground.db, second.answer.id)
+    claim = ground.claim(second.answer.id)
 
-    assert system == "Be brief."
-    assert [(role, body.content) for role, body in path] == [
+    assert claim.system == "Be brief."
+    assert [(role, body.content) for role, body in claim.path] == [
         ("user", "One?"),
         ("assistant", LONG.content),
         ("user", "Two?"),

@@ -1,6 +1,5 @@
 """A writer in our own process, while Postgres does not answer it."""
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 
 from local import scripted
 from shared import messages, owning
-from shared.database import Database
 from shared.errors import StorageDown
 from shared.lifecycle import Status
 from shared.settings import Settings
@@ -28,45 +26,6 @@ def writer(rig: Rig, ground: Ground) -> Writer:
 def _writer(rig: Rig, ground: Ground, **more: Any) -> Writer:
     settings = Settings.model_validate({"OPENAI_BASE_URL": rig.scripted.url, **more})
     return Writer(settings, ground.db, ground.livelog, Provider(settings))
-
-
-def test_a_question_that_cannot_be_read_at_first_is_answered(
-    ground: Ground, writer: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, read, away = ground.ask(), messages.prompt, [StorageDown(), StorageDown()]
-
-    def sometimes(db: Database, message_id: uuid.UUID) -> Any:
-        if away:
-            raise away.pop()
-        return read(db, message_id)
-
-    monkeypatch.setattr(messages, "prompt", sometimes)
-
-    ending = writer.write(asked.answer.id)
-
-    assert ending is not None
-    assert (ending.status, away) == (Status.DONE, [])
-    answer = messages.load(ground.db, asked.answer.id, asked.answer.user_id)
-    assert answer.body.content == scripted.expected("Why?").text
-
-
-def test_stop_ends_the_wait_for_a_question_that_cannot_be_read(
-    ground: Ground, writer: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer = ground.ask().answer
-
-    def never(db: Database, message_id: uuid.UUID) -> Any:
-        if messages.stop(db, message_id, answer.user_id) == Status.STREAMING:
-            gevent.spawn(writer.stop, message_id)
-        raise StorageDown
-
-    monkeypatch.setattr(messages, "prompt", never)
-
-    ending = writer.write(answer.id)
-
-    assert ending is not None
-    assert ending.status == Status.CANCELLED
-    assert ground.row(answer.id).status == "CANCELLED"
 
 
 def test_a_claim_of_unknown_outcome_is_given_back_and_the_question_is_answered(
