@@ -2,6 +2,7 @@
 
 import ipaddress
 import uuid
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app, request
@@ -60,11 +61,13 @@ def _same_origin() -> None:
         raise Refused("Requests from other sites are refused.", "cross_site")
 
 
+@lru_cache
 def _name(host: str) -> str:
     """The host's name without port and brackets."""
     return urlsplit(f"//{host}").hostname or ""
 
 
+@lru_cache
 def _is_loopback(host: str) -> bool:
     # The Host header too: a foreign name that resolves to 127.0.0.1 is an attack (DNS rebinding).
     if host == "localhost" or host.endswith(".localhost"):

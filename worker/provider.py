@@ -81,7 +81,7 @@ class Provider:
             http_client=openai.DefaultHttpxClient(limits=limits, timeout=timeout, transport=direct),
         )
         #: found now, because looking for it loads half of the package
-        self._create = client.chat.completions.with_streaming_response.create
+        self._create: Any = client.chat.completions.with_streaming_response.create
         self._limit = settings.answer_chars
         self._asks_usage = True
 
@@ -165,11 +165,15 @@ class Provider:
         """A request, which goes out when it is entered; its body is not read yet."""
         accept = {"Accept": "text/event-stream"} if stream else {}
         return self._create(
-            model=request.model,
-            # In the body as they are: the package would walk through each turn by its types.
-            messages=[],
-            stream=stream,
-            extra_body={"messages": request.turns, **options},
+            # In the body as they are: the package would walk through each of them by its types.
+            model=openai.omit,
+            messages=openai.omit,
+            extra_body={
+                "model": request.model,
+                "messages": request.turns,
+                "stream": stream,
+                **options,
+            },
             # No compressed bombs; nothing to inflate between a token and its reader.
             extra_headers={"Accept-Encoding": "identity", **accept},
         )

@@ -5,6 +5,7 @@ and searches through all connections for each request. Where a proxy is configur
 the same, because it knows them all.
 """
 
+import ipaddress
 import re
 import socket
 import ssl
@@ -13,6 +14,7 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Final
 
 import h11
@@ -79,7 +81,7 @@ class Transport(httpx2.BaseTransport):
         scheme, host, port = origin
         seconds = request.extensions.get("timeout", {}).get("connect")
         try:
-            connection = socket.create_connection((host, port), seconds)
+            connection = _dial(host, port, seconds)
             try:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -142,6 +144,31 @@ class Body(httpx2.SyncByteStream):
             self._kept.append((time.monotonic(), self._connection))
         else:
             self._connection.close()
+
+
+def _dial(host: str, port: int, seconds: float | None) -> socket.socket:
+    """A TCP connection. To look an address up that is one already would take a thread."""
+    family = _family(host)
+    if family is None:
+        return socket.create_connection((host, port), seconds)
+    connection = socket.socket(family)
+    try:
+        connection.settimeout(seconds)
+        connection.connect((host, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@lru_cache
+def _family(host: str) -> socket.AddressFamily | None:
+    """That of an address; None for a name."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return None
+    return socket.AF_INET if version == 4 else socket.AF_INET6
 
 
 def _send(connection: socket.socket, request: httpx2.Request) -> h11.Connection:
