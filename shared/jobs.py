@@ -83,6 +83,7 @@ def make_app(settings: Settings, patience: float = 5.0) -> Celery:
         accept_content=["json"],
         task_ignore_result=True,
         result_backend=None,
+        result_backend_thread_safe=True,  # or each greenlet would make one, of which none is used
         broker_transport=f"{__name__}:{Transport.__name__}",
         worker_prefetch_multiplier=1,
         worker_concurrency=settings.worker_concurrency,

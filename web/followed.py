@@ -15,7 +15,7 @@ from shared import messages
 from shared.body import Body, Delta
 from shared.database import Database
 from shared.errors import RedisDown
-from shared.lifecycle import TERMINAL
+from shared.lifecycle import TERMINAL, Status
 from shared.livelog import LiveLog, extend
 from shared.messages import Message
 from web.bell import Bell
@@ -107,7 +107,9 @@ class Followed:
             if message.status in TERMINAL:
                 self.finish(message)
                 return True
-            logged = _read_log(livelog, self.id) if livelog else []
+            # Of what nobody has taken yet nothing was published; what is comes by the channel.
+            begun = message.status != Status.SENDING
+            logged = _read_log(livelog, self.id) if livelog and begun else []
         finally:
             arrived, self._arrived = self._arrived, None
             self.heard = time.monotonic()
