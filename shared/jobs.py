@@ -15,7 +15,7 @@ from kombu.connection import Connection
 from kombu.entity import Exchange
 from kombu.entity import Queue as Declared
 from kombu.exceptions import KombuError
-from kombu.transport import redis
+from kombu.transport import TRANSPORT_ALIASES, redis
 
 from shared.settings import Settings
 
@@ -55,6 +55,10 @@ class Transport(redis.Transport):
     Channel = Channel
 
 
+# Under the names of Kombu's own: who is told a transport by another one shows that as an address.
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:{Transport.__name__}"))
+
+
 class EagerConnection(Connection):
     """A connection that is back two seconds after Redis is, however long that was away.
 
@@ -84,7 +88,6 @@ def make_app(settings: Settings, patience: float = 5.0) -> Celery:
         task_ignore_result=True,
         result_backend=None,
         result_backend_thread_safe=True,  # or each greenlet would make one, of which none is used
-        broker_transport=f"{__name__}:{Transport.__name__}",
         worker_prefetch_multiplier=1,
         worker_concurrency=settings.worker_concurrency,
         worker_send_task_events=True,
