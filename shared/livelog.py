@@ -36,6 +36,8 @@ from shared.errors import RedisDown
 
 #: Seconds a call to Redis may take.
 TIMEOUT: Final = 1.0
+#: Connections for calls whose answer is waited for.
+CONNECTIONS: Final = 4
 #: Milliseconds for which the log of an ended message stays: readers under way still look.
 ENDED_TTL: Final = 60_000
 
@@ -126,14 +128,18 @@ class LiveLog:
 
     def __init__(self, url: str, ttl: float) -> None:
         """`ttl`: seconds until a log goes by itself: more than an answer may take."""
-        self._redis = redis.Redis.from_url(
+        # Few, kept: to connect takes much longer than any of the calls.
+        pool: Any = redis.BlockingConnectionPool.from_url(
             url,
+            max_connections=CONNECTIONS,
+            timeout=TIMEOUT,
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 1),
             decode_responses=True,
             protocol=2,
         )
+        self._redis = redis.Redis(connection_pool=pool)
         self._url = url
         self._ttl = int(ttl * 1000)
         self._telling: Telling | None = None

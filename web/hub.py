@@ -59,8 +59,9 @@ class Hub:
         self._serving: Callable[[], bool] = lambda: True
 
     def serving_while(self, serving: Callable[[], bool]) -> None:
-        """How to learn that the process is told to stop."""
+        """How to learn that the process is told to stop; it listens from now on."""
         self._serving = serving
+        self._start()
 
     @property
     def leaving(self) -> bool:

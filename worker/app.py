@@ -19,7 +19,7 @@ from gevent.event import Event
 from kombu.utils import functional
 from prometheus_client import start_http_server
 
-from shared import logs
+from shared import garbage, logs
 from shared.database import Database, cooperate
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
@@ -188,6 +188,7 @@ def _start(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _ready(**_: Any) -> None:
+    garbage.settle()
     if settings.ready_file:
         Path(settings.ready_file).touch()
 
