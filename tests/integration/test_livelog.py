@@ -27,6 +27,7 @@ from shared.livelog import (
     Subscription,
     channel,
     decode,
+    user_channel,
 )
 from tests.ground import Ground, at_once, body_of, open_log, publish_all, publish_on
 
@@ -606,3 +607,19 @@ def test_a_full_redis_is_redis_down_and_still_wakes(server: Redis, own: LiveLog)
 
     own.ended(message_id)
     own.nudge(message_id)
+
+
+def test_a_notice_is_heard_and_the_next_one_too_when_its_connection_was_lost(
+    ground: Ground,
+) -> None:
+    user = uuid.uuid4()
+    with closing(ground.livelog.subscription()) as subscription:
+        subscription.subscribe(user_channel(user))
+        assert subscription.listen(5) == Heard("subscribe", user_channel(user), "1")
+        for _ in range(2):
+            ground.livelog.notice(user)
+            ground.livelog.notice(user)
+            assert [subscription.listen(5) for _ in range(2)] == [
+                Heard("message", user_channel(user), "{}")
+            ] * 2
+            ground.redis.client_kill_filter(_type="normal", skipme=True)
