@@ -1,7 +1,6 @@
 """The one door to Postgres: an engine and its manners."""
 
 import hashlib
-import re
 import select
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -16,6 +15,7 @@ from psycogreen.gevent import gevent_wait_callback
 from psycopg2 import errors, extensions
 from psycopg2.extras import NamedTupleCursor
 from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
@@ -115,8 +115,7 @@ def run(connection: Connection, sql: str, **parameters: Any) -> CursorResult[Any
     return connection.execute(_text(sql), parameters)
 
 
-#: A parameter in a statement, as SQLAlchemy has it too (`::` is a cast).
-_PARAMETER: Final = re.compile(r"(?<![:\w]):(\w+)(?!:)")
+_DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +131,13 @@ class _Plan:
 
 @cache
 def _plan(sql: str) -> _Plan:
-    names = list(dict.fromkeys(_PARAMETER.findall(sql)))
+    compiled = _text(sql).compile(dialect=_DIALECT)  # as SQLAlchemy would hand it to the driver
+    plain, names = compiled.string, list(compiled.params)
     name = f"outlive_{hashlib.sha1(sql.encode(), usedforsecurity=False).hexdigest()[:12]}"
-    numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql)
+    numbered = plain % {one: f"${place}" for place, one in enumerate(names, 1)}
     given = ", ".join(f"%({one})s" for one in names)
-    return _Plan(
-        name,
-        f"PREPARE {name} AS {numbered}",
-        f"EXECUTE {name}({given})" if names else f"EXECUTE {name}",
-        _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")),
-    )
+    execute = f"EXECUTE {name}({given})" if names else f"EXECUTE {name}"
+    return _Plan(name, f"PREPARE {name} AS {numbered}", execute, plain)
 
 
 #: A connection on which nothing can be prepared: a pooler stands between, or a table has changed
