@@ -60,7 +60,7 @@ def _wal(db: Database) -> int:
 
 
 def _claimed(db: Database) -> uuid.UUID:
-    wanted = asking.Asking(LOCAL_USER, "bench", {}, None, "", 0, 3600.0)
+    wanted = asking.Asking(LOCAL_USER, "bench", {}, None, None, 0, 3600.0)
     place = conversations.create(db, LOCAL_USER, None, None).id
     answer = asking.ask(db, wanted, place, "bench").answer.id
     assert owning.claim(db, answer, OWNER, 3600.0, 3600.0) is not None

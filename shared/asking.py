@@ -41,9 +41,9 @@ class Asking:
     user_id: uuid.UUID
     model: str
     options: dict[str, Any]
-    #: the Idempotency-Key, and the hash of the whole request it came with
+    #: the Idempotency-Key, and the hash of the whole request it came with; both or neither
     key: str | None
-    request_hash: str
+    request_hash: str | None
     #: open answers this user may have; 0 is no cap
     max_open: int
     #: seconds after which nobody need take it any more
@@ -78,9 +78,10 @@ def ask(
     with _transaction(db, asking) as (connection, known):
         if known:
             return known
-        _within_cap(connection, asking)
         run(connection, _ENTER, **wanted)
-        return _found(run(connection, _ASK, **wanted).all())
+        asked = _found(run(connection, _ASK, **wanted).all())
+        _within_cap(connection, asking)
+        return asked
 
 
 def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
@@ -89,12 +90,12 @@ def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
         if known:
             return known
         before = _ended_answer(connection, asking.user_id, answer_id)
-        _within_cap(connection, asking)
         place, above, continues = before.conversation_id, before.parent_id, before.continues_id
         _touch(connection, place)
         fresh_id = uuid.uuid4()
         row = _answer(asking, place, fresh_id, above, continues)
         run(connection, _ANOTHER, **row)
+        _within_cap(connection, asking)
         return _asked(connection, above, fresh_id, fresh=True)
 
 
@@ -106,11 +107,11 @@ def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, content:
         before = _ended_answer(connection, asking.user_id, answer_id)
         if before.status == Status.DONE and before.finish_reason != "length":
             raise Conflict("This answer is complete; there is nothing to continue.", "complete")
-        _within_cap(connection, asking)
         place = before.conversation_id
         _touch(connection, place)
         asked = _answer(asking, place, uuid.uuid4(), uuid.uuid4(), answer_id)
         rows = run(connection, _GO_ON, above=answer_id, **_question(content), **asked)
+        _within_cap(connection, asking)
         return _pair(rows.all())
 
 
@@ -173,11 +174,12 @@ def _ended_answer(connection: Connection, user: uuid.UUID, answer: uuid.UUID) ->
 
 
 def _within_cap(connection: Connection, asking: Asking) -> None:
+    """Raise TooMany if the one that was just begun is one too many: the transaction undoes it."""
     if not asking.max_open:
         return
     count = "SELECT count(*) FROM messages WHERE user_id = :user AND status = ANY(:open)"
     found = run(connection, count, user=asking.user_id, open=sorted(OPEN)).scalar_one()
-    if found >= asking.max_open:
+    if found > asking.max_open:
         raise TooMany
 
 
@@ -300,7 +302,7 @@ def _answer(
         "model": asking.model,
         "options": json.dumps(asking.options),
         "key": asking.key,
-        "hash": asking.request_hash if asking.key is not None else None,
+        "hash": asking.request_hash,
         "deadline": asking.queue_deadline,
         "dispatch": DISPATCH_AFTER,
     }

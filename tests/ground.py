@@ -153,7 +153,7 @@ class Ground:
         return conversations.create(self.db, user, None, None).id
 
     def asking(self, user: uuid.UUID, **changes: Any) -> Asking:
-        plain = Asking(user, "model", {"seed": 1}, None, "", max_open=0, queue_deadline=60)
+        plain = Asking(user, "model", {"seed": 1}, None, None, max_open=0, queue_deadline=60)
         if "key" in changes:
             changes.setdefault("request_hash", "hash")
         return replace(plain, **changes)

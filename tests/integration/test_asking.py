@@ -189,6 +189,19 @@ def test_whatever_is_open_counts_and_what_has_ended_does_not(ground: Ground, sta
         ground.ask(user, max_open=1)
 
 
+def test_what_cannot_be_asked_at_all_is_told_before_the_cap(ground: Ground) -> None:
+    user = ground.user()
+    conversation = ground.conversation(user)
+    ask(ground, user, conversation)
+
+    with pytest.raises(Conflict):
+        ask(ground, user, conversation, max_open=1)
+    with pytest.raises(NotFound):
+        ask(ground, user, uuid.uuid4(), max_open=1)
+
+    assert count(ground, user) == 1
+
+
 def test_a_repeated_request_is_answered_under_the_cap(ground: Ground) -> None:
     user = ground.user()
     conversation = ground.conversation(user)

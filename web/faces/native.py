@@ -146,14 +146,17 @@ def go_on(message_id: uuid.UUID) -> Response:
 
 
 def _asking(again: schemas.Again) -> Asking:
-    settings, key = context().settings, http.key()
-    sent = {} if key is None else again.model_dump(mode="json", exclude_unset=True)
+    settings, key, sent = context().settings, http.key(), None
+    if key is not None:
+        sent = http.digest(
+            {"path": request.path, **again.model_dump(mode="json", exclude_unset=True)}
+        )
     return Asking(
         user_id=current_user(),
         model=again.model or settings.model,
         options=again.options.model_dump(exclude_none=True),
         key=key,
-        request_hash="" if key is None else http.digest({"path": request.path, **sent}),
+        request_hash=sent,
         max_open=settings.max_open,
         queue_deadline=settings.queue_deadline_seconds,
         titles=settings.titles,
