@@ -118,6 +118,14 @@ def after(moment: int, seconds: float) -> int:
     return moment + int(seconds * SECOND)
 
 
+def _seen(
+    measure: Callable[[], dict[str, float]], moments: Sequence[int]
+) -> tuple[list[tuple[int, Callable[[], None]]], list[dict[str, float]]]:
+    """Looks at these moments, and the list in which what they saw will be."""
+    seen: list[dict[str, float]] = []
+    return [(moment, lambda: seen.append(measure())) for moment in moments], seen
+
+
 def _proof(found: dict[str, Any]) -> Numbers:
     for fault in found["faults"]:
         print(f"    {found['number_of_faults']} faults: {fault}", flush=True)
@@ -140,17 +148,8 @@ def _steady(bench: Bench, streams: int, rate: float, ramp: float, seconds: float
         (after(first, ramp * tag / streams), {"tag": tag, "stairs": stairs}, {})
         for tag in range(streams)
     ]
-    spent: list[dict[str, float]] = []
-
-    def look() -> None:
-        spent.append(bench.target.cpu())
-
-    found = bench.run(
-        asks,
-        after(stop, PATIENCE),
-        windows=[window],
-        looks=[(window[0], look), (window[1], look)],
-    )
+    looks, spent = _seen(bench.target.cpu, window)
+    found = bench.run(asks, after(stop, PATIENCE), windows=[window], looks=looks)
     seen = found["groups"]["all"]["windows"][0]
     numbers = {name: seen[name] for name in ("p50", "p95", "p99", "max", "rate")}
     thousand = max(seen["came"], 1) / 1000
@@ -229,16 +228,12 @@ def idle(bench: Bench) -> Numbers:
     apart = 0.004
     readers = after(first, 3.0)
     full = after(readers, IDLE_READERS * apart + 3.0)
-    held: list[dict[str, float]] = []
-
-    def look() -> None:
-        held.append(bench.target.memory())
-
+    looks, held = _seen(bench.target.memory, (after(readers, -0.3), full))
     found = bench.run(
         [(first, {"tag": 1, "stairs": [(after(full, 1.0), 0.5)], "burst": 2}, {})],
         after(full, PATIENCE),
         reads=[Read(readers, 0, number=IDLE_READERS, apart=int(apart * SECOND))],
-        looks=[(after(readers, -0.3), look), (full, look)],
+        looks=looks,
     )
     shown = found["groups"]["readers"]["waits"]["number"]
     parts = {f"bytes_{part}": (held[1][part] - held[0][part]) / IDLE_READERS for part in held[0]}
@@ -278,17 +273,13 @@ def connected(bench: Bench) -> Numbers:
     readers = after(first, 1.0)
     full = after(readers, CONNECTED * apart + 4.0)
     window = full, after(full, 8.0)
-    spent: list[dict[str, float]] = []
-
-    def look() -> None:
-        spent.append(bench.target.cpu())
-
+    looks, spent = _seen(bench.target.cpu, window)
     found = bench.run(
         [(first, {"tag": 1, "stairs": [(after(window[1], 1.0), 1.0)], "burst": 1}, {})],
         after(window[1], PATIENCE),
         reads=[Read(readers, 0, number=CONNECTED, apart=int(apart * SECOND))],
         windows=[window],
-        looks=[(window[0], look), (window[1], look)],
+        looks=looks,
     )
     seen = found["groups"]["readers"]["windows"][0]
     missing = float(found["exact"] != CONNECTED + 1)
@@ -313,12 +304,8 @@ def long(bench: Bench) -> Numbers:
             (after(first, pause * number), {"tag": number, **wanted}, {})
             for number in range(answers)
         ]
-        seen: list[dict[str, float]] = []
-
-        def look(seen: list[dict[str, float]] = seen) -> None:
-            seen.append({**target.cpu(), "wal": target.wal()})
-
-        looks = [(after(first, -0.05), look), (after(first, seconds), look)]
+        moments = after(first, -0.05), after(first, seconds)
+        looks, seen = _seen(lambda: {**target.cpu(), "wal": target.wal()}, moments)
         found = bench.run(asks, after(first, seconds + PATIENCE), looks=looks)
         spent[name] = {part: seen[1][part] - seen[0][part] for part in seen[0]}
         for part, value in spent[name].items():
@@ -360,18 +347,8 @@ def _megabytes(bench: Bench, seconds: float, *, stalls: bool) -> Numbers:
     ]
     asks: list[Asked] = [(first, wide, {"group": "wide"}), *slow]
     reads = [Read(after(first, 1.0), 0, stalls=window)] if stalls else []
-    held: list[dict[str, float]] = []
-
-    def look() -> None:
-        held.append(bench.target.memory())
-
-    found = bench.run(
-        asks,
-        after(stop, 60.0),
-        reads=reads,
-        windows=[window],
-        looks=[(window[0], look), (window[1], look)],
-    )
+    looks, held = _seen(bench.target.memory, window)
+    found = bench.run(asks, after(stop, 60.0), reads=reads, windows=[window], looks=looks)
     seen = found["groups"]["all"]["windows"][0]
     grown = {part: held[1][part] - held[0][part] for part in held[0]}
     growth = sum(grown[part] for part in ("web", "redis"))
