@@ -12,10 +12,13 @@ So deltas may be lost, repeated, merged or cut differently on the way: the body 
 to the writer's or known to be behind.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+#: Code points of a chunk that is not merged any more: to copy it once more would cost memory.
+CHUNK: Final = 1 << 16
 
 Meta = Mapping[str, Any] | None
 
@@ -59,26 +62,30 @@ class Part:
     end: int = 0
 
     def grow(self, text: str) -> None:
-        """Append, keeping the number of chunks logarithmic.
+        """Append, keeping the number of chunks small.
 
-        A tail not much shorter than the chunk before it is merged into it, so that each
-        character is copied O(log n) times and a reader at the end still slices little.
+        A tail not much shorter than the chunk before it is merged into it, until that is full: so
+        each character is copied a few times, and a reader at the end still slices little.
         """
         start = self.end
         self.end += len(text)
-        while self._chunks and len(self._chunks[-1]) <= 2 * len(text):
+        while self._chunks and len(self._chunks[-1]) <= min(2 * len(text), CHUNK):
             text = self._chunks.pop() + text
             start = self._starts.pop()
         self._chunks.append(text)
         self._starts.append(start)
 
-    def since(self, position: int) -> str:
-        """The text from `position` (which lies within the part) on."""
-        if position >= self.end:
+    def between(self, position: int, end: int) -> str:
+        """The text from `position` to `end`, which both lie within the part."""
+        if position >= end:
             return ""
         first = bisect_right(self._starts, position) - 1
-        head = self._chunks[first][position - self._starts[first] :]
-        return "".join([head, *self._chunks[first + 1 :]])
+        behind = bisect_left(self._starts, end, first)
+        head = self._chunks[first][position - self._starts[first] : end - self._starts[first]]
+        if behind == first + 1:
+            return head
+        last = self._chunks[behind - 1][: end - self._starts[behind - 1]]
+        return "".join([head, *self._chunks[first + 1 : behind - 1], last])
 
     @property
     def text(self) -> str:
@@ -129,8 +136,10 @@ class Body:
         self.append(delta)
         return delta
 
-    def since(self, position: int) -> list[Delta]:
-        """Everything behind `position`, one delta a part; nothing for a position beyond the end."""
+    def since(self, position: int, end: int | None = None) -> list[Delta]:
+        """Everything behind `position` (up to `end`), one delta a part; nothing for a position
+        beyond the end."""
+        end = self.length if end is None else end
         deltas: list[Delta] = []
         # From the end, because readers are nearly always near it.
         for index in range(len(self.parts) - 1, -1, -1):
@@ -138,7 +147,9 @@ class Body:
             if part.end <= position:
                 break
             start = max(position, part.start)
-            deltas.append(Delta(start, index, part.kind, part.since(start), part.meta))
+            text = part.between(start, min(end, part.end))
+            if text:
+                deltas.append(Delta(start, index, part.kind, text, part.meta))
         deltas.reverse()
         return deltas
 

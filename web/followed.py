@@ -23,6 +23,8 @@ from web.bell import Bell
 #: Places in a body for which frames are kept. Readers under way stand at one or two; in a storm of
 #: returning ones each may stand elsewhere, and frames for all of them would be bodies without end.
 PLACES: Final = 16
+#: Code points that a reader is given at once, so that one who is far behind costs no second body.
+AT_ONCE: Final = 1 << 16
 
 
 class Followed:
@@ -79,18 +81,20 @@ class Followed:
         self.changed.ring()
 
     def frames(self, face: Callable[[Delta], bytes], position: int) -> tuple[bytes, int]:
-        """Everything behind `position` as a face writes it, and the position behind that.
+        """What is behind `position` as a face writes it, and the position behind that.
 
-        Encoded once for all readers that stand at the same place.
+        Encoded once for all readers that stand at the same place. It is everything, or a part
+        behind which there is more.
         """
         if position >= self.body.length:
             return b"", position
+        end = min(position + AT_ONCE, self.body.length)
         key = (face, position)
         if key not in self._frames:
             if len(self._frames) >= PLACES:
                 self._frames.clear()
-            self._frames[key] = b"".join(face(delta) for delta in self.body.since(position))
-        return self._frames[key], self.body.length
+            self._frames[key] = b"".join(face(delta) for delta in self.body.since(position, end))
+        return self._frames[key], end
 
     # --- reading the truth
 

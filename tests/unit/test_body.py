@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from shared.body import Body, Delta, Gap, Misplaced, Part
+from shared.body import CHUNK, Body, Delta, Gap, Misplaced, Part
 from shared.livelog import decode, encode, extend
 from tests.strategies import Written, between, bodies, body_of, texts, thorough, writings, written
 
@@ -112,6 +112,20 @@ def test_since_gives_one_delta_a_part_and_none_spans_two(body: Body, position: i
         assert part.start <= delta.start < delta.end == part.end
         assert (delta.kind, delta.meta) == (part.kind, part.meta)
     assert all(one.end == other.start for one, other in pairwise(missing))
+
+
+@given(bodies, positions, positions)
+def test_since_a_position_up_to_an_end_is_the_beginning_of_that(
+    body: Body, position: int, more: int
+) -> None:
+    reader = Body(between(body, 0, position))
+
+    some = body.since(position, position + more)
+
+    for delta in some:
+        assert reader.append(delta) == delta
+    assert reader.length == min(position + more, body.length)
+    assert same(Body([*reader.since(0), *body.since(reader.length)]), body)
 
 
 @pytest.mark.parametrize("position", [-1, -1000])
@@ -241,7 +255,10 @@ def test_a_part_is_exact_and_has_few_chunks(pieces: list[str], position: int) ->
 
     whole = "".join(pieces)
     assert part.text == whole
-    assert part.since(7 + position) == whole[position:]
+    assert part.between(7 + position, part.end) == whole[position:]
+    assert [part.between(7 + position, 7 + end) for end in range(len(whole) + 1)] == [
+        whole[position:end] for end in range(len(whole) + 1)
+    ]
     assert len(part._chunks) <= math.log2(len(whole)) + 1
     assert part._starts == [7 + len("".join(part._chunks[:n])) for n in range(len(part._chunks))]
 
@@ -257,7 +274,8 @@ def test_a_million_characters_in_small_deltas_are_copied_a_few_times_each() -> N
         chunks = max(chunks, len(body.parts[0]._chunks))
 
     assert body.length == characters
-    assert chunks <= math.log2(characters)
+    assert chunks <= characters / CHUNK + math.log2(CHUNK)
+    assert max(map(len, body.parts[0]._chunks)) <= 4 * CHUNK  # nothing large is copied at once
 
 
 def test_a_reader_at_the_end_of_a_long_body_is_given_little() -> None:

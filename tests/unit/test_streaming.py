@@ -1,10 +1,12 @@
 """A reader of a followed message, without a socket."""
 
+import json
 import uuid
 
-from shared.body import Delta
+from shared.body import Body, Delta
+from shared.sse import Decoder
 from web.faces import native
-from web.followed import PLACES, Followed
+from web.followed import AT_ONCE, PLACES, Followed
 from web.streaming import Reader
 
 
@@ -38,3 +40,20 @@ def test_frames_are_encoded_once_for_all_at_a_place_and_not_kept_for_every_place
     for position in range(1000):  # a storm of returning readers
         assert followed.frames(face, position) == (b"x" * (1000 - position), 1000)
     assert len(followed._frames) <= PLACES
+
+
+def test_who_is_far_behind_is_given_a_part_at_a_time_and_all_of_it() -> None:
+    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    text = "".join(map(str, range(50_000)))
+    followed.hear([Delta(0, 0, "reasoning", text), Delta(len(text), 1, "text", text)])
+    reader = Reader(followed, 10, native.FACE, None)
+    shown = Body([Delta(0, 0, "reasoning", text[:10])])
+
+    while frames := reader.advance():
+        assert len(frames) < AT_ONCE + 1000
+        assert reader.wait(0) == (reader.position < 2 * len(text))  # there is more: no sleep
+        for event in Decoder(limit=1 << 20).feed(frames):
+            found = json.loads(event.data)
+            shown.append(Delta(shown.length, found["part"], found["kind"], found["text"]))
+
+    assert shown.since(0) == followed.body.since(0)
