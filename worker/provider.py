@@ -8,7 +8,7 @@ prompt or the key): it is told by status and code, in our own sentences.
 import json
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,8 +40,6 @@ DONE_GRACE: Final = 0.5
 #: Bytes of one line of a stream, and of an answer that is to be short.
 LINE_LIMIT: Final = 1 << 20
 SHORT_LIMIT: Final = 1 << 16
-#: Seconds a fast stream may keep the process to itself.
-SLICE: Final = 0.005
 
 _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504, 529})
 
@@ -204,10 +202,17 @@ class _Response(AbstractContextManager["_Response"]):
         response = call.__enter__()
         body = response.http_response.extensions.get("body")
         plain = body is not None and response.headers.get("content-encoding") is None
-        self.pieces: Iterable[bytes] = body if plain else response.iter_bytes()
+        self.pieces: Iterable[bytes] = body if plain else _politely(response.iter_bytes())
 
     def __exit__(self, *exc: object) -> None:
         self._call.__exit__(None, None, None)
+
+
+def _politely(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Others have their turn, however fast a stream is."""
+    for piece in pieces:
+        yield piece
+        gevent.sleep(0)
 
 
 def _read(response: _Response, reply: Reply) -> None:
@@ -226,15 +231,11 @@ def _read_on(response: _Response, reply: Reply) -> None:
     """Until the body's end, or until all that can still come is late."""
     decoder = Decoder(limit=LINE_LIMIT)
     patience = _Patience()
-    slice_end = 0.0  # the first text leaves at once
     try:
         for chunk in response.pieces:
             if not reply.done:  # behind [DONE] nothing counts, not even what is no UTF-8
                 _feed(decoder, chunk, reply)
             patience.look(reply)
-            if time.monotonic() > slice_end:
-                gevent.sleep(0)
-                slice_end = time.monotonic() + SLICE
     except gevent.Timeout as timeout:
         if timeout is not patience.timer:
             raise

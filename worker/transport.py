@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Final
 
+import gevent
 import h11
 import httpx2
 
@@ -25,6 +26,8 @@ from worker.framing import Chunked, Counted, Framing, Malformed, UntilClosed
 #: Bytes that are read at once, and that the head of a response may have.
 READ: Final = 1 << 16
 HEAD_MAX: Final = 1 << 16
+#: What libev is to wait for.
+READABLE: Final = 1
 #: Seconds for which a connection is kept for the next request. (Servers close theirs after five
 #: or more, and a request that meets that is lost.)
 KEEP: Final = 4.0
@@ -125,14 +128,21 @@ class Body(httpx2.SyncByteStream):
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        framing, receive = self._framing, self._connection.recv
+        framing, connection = self._framing, self._connection
+        hub = gevent.get_hub()
+        # To wait before each read, and not when there was nothing to read, costs a system call less
+        # and gives everybody else a turn, however fast the stream is.
+        readable = hub.loop.io(connection.fileno(), READABLE)
         try:
             with _errors():
                 if self._begun:
                     yield from framing.feed(self._begun)
                 while not framing.ended:
-                    yield from framing.feed(receive(READ))
+                    if not _holds_back(connection):
+                        hub.wait(readable)
+                    yield from framing.feed(connection.recv(READ))
         finally:
+            readable.close()
             self.close()
 
     def close(self) -> None:
@@ -230,6 +240,11 @@ def _errors() -> Iterator[None]:
         raise httpx2.RemoteProtocolError(str(error)) from None
     except OSError as error:
         raise httpx2.ReadError(type(error).__name__) from None
+
+
+def _holds_back(connection: socket.socket) -> bool:
+    """Whether something was read from the system already that is still to be given: TLS has."""
+    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
 
 
 def _silent(connection: socket.socket) -> bool:
