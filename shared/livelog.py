@@ -49,6 +49,7 @@ _WEB: Final = "outlive:web"
 _WEB_TTL: Final = 60
 #: What a channel carries to say "look at the row".
 _WAKE: Final = "{}"
+_DECODER: Final = json.JSONDecoder()
 _SCRIPT: Final = (Path(__file__).parent / "publish.lua").read_text()
 _SHA: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 #: Bytes that are taken from a connection at once.
@@ -109,7 +110,10 @@ def _encoded(delta: Delta) -> str:
 
 def decode(payload: str) -> list[Delta]:
     """The deltas of a payload; none for a wake-up."""
-    return [Delta(*delta) for delta in json.loads(payload)]
+    deltas, end = _DECODER.raw_decode(payload)  # `json.loads` looks for space around it
+    if end != len(payload):
+        raise ValueError("more than a payload")
+    return [Delta(*delta) for delta in deltas]
 
 
 def _ended(message_id: uuid.UUID, user_id: uuid.UUID | None = None) -> list[tuple[str | int, ...]]:

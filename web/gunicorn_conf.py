@@ -13,6 +13,7 @@ from prometheus_client import multiprocess
 
 from shared import garbage
 from shared.settings import Settings
+from web.serving import Worker
 
 _settings = Settings.from_env()
 
@@ -25,7 +26,7 @@ if 0 <= _soft < _FILES:
 
 bind = _settings.bind
 backlog = 2048
-worker_class = "gevent"
+worker_class = Worker
 workers = _settings.web_concurrency
 worker_connections = 10_000
 keepalive = 5

@@ -1,0 +1,33 @@
+"""gunicorn's worker of web."""
+
+from typing import Any, Final
+
+import gevent.socket
+from gunicorn.workers.ggevent import GeventWorker
+
+#: Bytes of which the system nearly always takes all at once.
+SMALL: Final = 1 << 16
+
+
+class Socket(gevent.socket.socket):  # type: ignore[misc]
+    """A connection on which a token is one system call.
+
+    gevent's asks for the size of the system's buffer before each write, for the sake of large ones.
+    """
+
+    __slots__ = ()
+
+    def sendall(self, data: bytes, flags: int = 0) -> None:
+        """Send all of it, waiting as long as it takes."""
+        sent = self.send(data, flags) if len(data) <= SMALL else 0
+        if sent < len(data):
+            super().sendall(memoryview(data)[sent:], flags)
+
+
+class Worker(GeventWorker):  # type: ignore[misc]
+    """gunicorn's gevent worker."""
+
+    def handle(self, listener: Any, client: Any, address: Any) -> None:
+        """Serve a connection until it ends."""
+        client.__class__ = Socket
+        super().handle(listener, client, address)
