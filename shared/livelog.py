@@ -5,6 +5,7 @@
     outlive:user:<id>   channel; something in this user's conversations has changed
     outlive:web         hash; what each web process tells operators about its readers
     outlive:stop        channel; ids of messages that somebody wants stopped
+    outlive             list; Celery's queue (see jobs)
 
 Redis is a hint, never the truth: everything here may vanish at any moment. The ids make Redis
 refuse what a fenced attempt still wants to write. Every call has a timeout, and a failure is
@@ -132,18 +133,7 @@ class LiveLog:
 
     def __init__(self, url: str, ttl: float) -> None:
         """`ttl`: seconds until a log goes by itself: more than an answer may take."""
-        # Few, kept: to connect takes much longer than any of the calls.
-        pool: Any = redis.BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=TIMEOUT,
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 1),
-            decode_responses=True,
-            protocol=2,
-        )
-        self._redis = redis.Redis(connection_pool=pool)
+        self._redis = _kept(url, TIMEOUT)
         self._url = url
         self._ttl = int(ttl * 1000)
         self._telling: Telling | None = None
@@ -243,6 +233,40 @@ def extend(body: Body, deltas: Sequence[Delta]) -> bool:
     except (Gap, Misplaced):
         return False
     return True
+
+
+class Work:
+    """Lists that others take their work from."""
+
+    def __init__(self, url: str, patience: float) -> None:
+        """`patience`: seconds that a call may take."""
+        self._redis = _kept(url, patience)
+
+    def hand_on(self, name: str, said: str) -> None:
+        """Put something on a list; returns when it is there."""
+        with _errors():
+            self._redis.lpush(name, said)
+
+    def ready(self) -> None:
+        """Connect, before somebody waits for it."""
+        with _errors():
+            self._redis.ping()
+
+
+def _kept(url: str, patience: float) -> redis.Redis:
+    """A few connections for calls whose answer is waited for: to connect takes much longer."""
+    pool: Any = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS,
+        timeout=patience,
+        socket_timeout=patience,
+        socket_connect_timeout=min(patience, TIMEOUT),
+        # One that Redis has closed is made anew; who is silent is not asked again.
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        decode_responses=True,
+        protocol=2,
+    )
+    return redis.Redis(connection_pool=pool)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The queue in a real Redis: what handing a question on costs, and that nothing is noted down."""
 
+import base64
+import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from shared.jobs import QUEUE, TASK, Queue, make_app
+from shared.jobs import QUEUE, TASK, TITLE_TASK, Queue, make_app
 from shared.settings import Settings
 from tests.ground import OURS, Ground
 from tests.rig import Rig
@@ -57,3 +59,28 @@ def test_who_hands_a_question_on_says_one_word_and_who_takes_it_another(
     assert spent["lpush"] == 1
     assert set(spent) <= {"lpush", "brpop"}
     assert not ground.redis.exists(QUEUE, "unacked", "unacked_index")
+
+
+def _said(ground: Ground) -> dict[str, Any]:
+    """The newest message in the queue, its body as it was before it was wrapped."""
+    [text] = ground.redis.lrange(QUEUE, 0, 0)
+    message: dict[str, Any] = json.loads(text)
+    assert message["properties"]["body_encoding"] == "base64"
+    return {**message, "body": json.loads(base64.b64decode(message["body"]))}
+
+
+@pytest.mark.parametrize("task", [TASK, TITLE_TASK])
+def test_a_question_is_handed_on_in_the_words_that_celery_itself_would_use(
+    app: Celery, ground: Ground, task: str
+) -> None:
+    queue, message_id = Queue(app), uuid.uuid4()
+    assert queue.enqueue_title(message_id) if task == TITLE_TASK else queue.enqueue(message_id)
+    ours = _said(ground)
+
+    app.send_task(task, [str(message_id)], task_id=ours["headers"]["id"], ignore_result=True)
+
+    theirs = _said(ground)
+    tags = [said["properties"].pop("delivery_tag") for said in (ours, theirs)]
+    assert len(set(tags)) == 2
+    assert ours == theirs
+    assert ours["body"][0] == [str(message_id)]
