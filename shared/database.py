@@ -215,7 +215,7 @@ class Database:
         """The rows of the last of these statements: one transaction, one round trip, by plans
         that Postgres keeps. For what is done at every start, without SQLAlchemy's share.
 
-        A parameter's type must be clear from the statement; a list's is text[], so cast it.
+        A parameter's type must be clear from the statement; a list's is text[], so cast it to that.
         Raises as `transaction` does.
         """
         with _failures():

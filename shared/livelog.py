@@ -157,11 +157,13 @@ class LiveLog:
         untouched = bool(written) and written[-1][0] == f"{attempt}-0"
         return untouched, _deltas(written)
 
-    def read(self, message_id: uuid.UUID) -> list[Delta]:
-        """What the log holds, oldest first; Postgres may have some of it."""
+    def read(self, *ids: uuid.UUID) -> list[list[Delta]]:
+        """What each of these logs holds, oldest first; Postgres may have some of it."""
         with _errors():
-            entries: Any = self._redis.xrange(_log(message_id))
-            return _deltas(entries)
+            pipeline: Any = self._redis.pipeline(transaction=False)
+            for message_id in ids:
+                pipeline.xrange(_log(message_id))
+            return [_deltas(entries) for entries in pipeline.execute()]
 
     def ended(self, message_id: uuid.UUID) -> None:
         """Tell followers to look at the row; its log is not needed for long any more."""

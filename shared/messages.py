@@ -79,21 +79,31 @@ def to_body(parts: Sequence[Mapping[str, Any]]) -> Body:
 
 _LOAD = (
     f"{SELECT} JOIN conversations c ON c.id = m.conversation_id"
-    " WHERE m.id = :id AND m.user_id = :user AND (:deleted OR c.deleted_at IS NULL)"
+    " WHERE m.id = ANY(CAST(CAST(:ids AS text[]) AS uuid[]))"
+    " AND (:deleted OR c.deleted_at IS NULL)"
 )
 
 
 def load(
     db: Database, message_id: uuid.UUID, user_id: uuid.UUID, *, deleted: bool = False
 ) -> Message:
-    """Row and pieces in one statement, so that they belong together. Raises NotFound.
-
-    `deleted`: also when its conversation was deleted, for a reader who was there before.
-    """
-    rows = db.planned(_LOAD, id=message_id, user=user_id, deleted=deleted)
-    if not rows:
+    """One message of this user. Raises NotFound."""
+    found = load_all(db, {message_id: user_id}, deleted=deleted)
+    if not found:
         raise NotFound("There is no such message.")
-    return to_message(rows[0])
+    return found[message_id]
+
+
+def load_all(
+    db: Database, wanted: Mapping[uuid.UUID, uuid.UUID], *, deleted: bool = False
+) -> dict[uuid.UUID, Message]:
+    """Those messages (id -> their user) that there are, by id.
+
+    Row and pieces in one statement, so that they belong together. `deleted`: also where the
+    conversation was deleted, for a reader who was there before.
+    """
+    rows = db.planned(_LOAD, ids=[str(message_id) for message_id in wanted], deleted=deleted)
+    return {row.id: to_message(row) for row in rows if row.user_id == wanted[row.id]}
 
 
 # --- an end -------------------------------------------------------------------------------------

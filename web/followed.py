@@ -6,7 +6,7 @@ when to read. The end is read from the row, only.
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from gevent.event import Event
@@ -98,25 +98,20 @@ class Followed:
 
     # --- reading the truth
 
-    def read(self, db: Database, livelog: LiveLog | None, *, first: bool = False) -> bool:
-        """Row and pieces, then the live log, then what arrived meanwhile; whether all is there.
-
-        Without a live log it is what is saved: Redis is known to be away. The `first` time its
-        conversation must not be deleted. Raises NotFound and StorageDown.
-        """
+    def begin_reading(self) -> None:
+        """What is heard from now on waits for what will be read."""
         self.read_begun = True
         self._arrived = []
-        try:
-            message = messages.load(db, self.id, self.user_id, deleted=not first)
-            if message.status in TERMINAL:
-                self.finish(message)
-                return True
-            # Of what nobody has taken yet nothing was published; what is comes by the channel.
-            begun = message.status != Status.SENDING
-            logged = _read_log(livelog, self.id) if livelog and begun else []
-        finally:
-            arrived, self._arrived = self._arrived, None
-            self.heard = time.monotonic()
+
+    def end_reading(self, message: Message | None, logged: Sequence[Delta]) -> bool:
+        """Row and pieces, then the live log, then what arrived meanwhile; whether all is there."""
+        arrived, self._arrived = self._arrived or [], None
+        self.heard = time.monotonic()
+        if message is None:
+            return False
+        if message.status in TERMINAL:
+            self.finish(message)
+            return True
         return self._grow([*message.body.since(self.body.length), *logged, *arrived])
 
     def finish(self, message: Message) -> None:
@@ -128,16 +123,43 @@ class Followed:
         self.tell()
 
 
-def _read_log(livelog: LiveLog, message_id: uuid.UUID) -> list[Delta]:
+def read(
+    db: Database, livelog: LiveLog | None, ones: Iterable[Followed], *, first: bool = False
+) -> dict[Followed, bool]:
+    """Read all of these; of each that there is whether all of it is there now.
+
+    Without a live log it is what is saved: Redis is known to be away. The `first` time their
+    conversations must not be deleted. Raises StorageDown.
+    """
+    by_id = {one.id: one for one in ones}
+    for one in by_id.values():
+        one.begin_reading()
+    rows: dict[uuid.UUID, Message] = {}
+    logs: dict[uuid.UUID, list[Delta]] = {}
     try:
-        return livelog.read(message_id)
+        wanted = {one.id: one.user_id for one in by_id.values()}
+        rows = messages.load_all(db, wanted, deleted=not first)
+        # Of what nobody has taken yet nothing was published; what is comes by the channel.
+        begun = [row.id for row in rows.values() if row.status == Status.STREAMING]
+        if livelog and begun:
+            logs = _read_logs(livelog, begun)
+    finally:
+        whole = {
+            one: one.end_reading(rows.get(one.id), logs.get(one.id, ())) for one in by_id.values()
+        }
+    return {one: whole[one] for one in whole if one.id in rows}
+
+
+def _read_logs(livelog: LiveLog, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Delta]]:
+    try:
+        return dict(zip(ids, livelog.read(*ids), strict=True))
     except RedisDown:
-        return []  # then only what is saved: at most a second old
+        return {}  # then only what is saved: at most a second old
 
 
 def snapshot(db: Database, livelog: LiveLog, message_id: uuid.UUID, user_id: uuid.UUID) -> Message:
     """A message as far as it is published, for somebody who does not follow it."""
     message = messages.load(db, message_id, user_id)
     if message.status not in TERMINAL:
-        extend(message.body, _read_log(livelog, message_id))
+        extend(message.body, _read_logs(livelog, [message_id]).get(message_id, ()))
     return message

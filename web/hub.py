@@ -12,7 +12,7 @@ from the row, only.
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -25,7 +25,7 @@ from shared.errors import NotFound, RedisDown, StorageDown
 from shared.livelog import Heard, LiveLog, Subscription, channel, decode
 from shared.sweep import Sweep
 from web import metrics
-from web.followed import Followed
+from web.followed import Followed, read
 
 #: Seconds between reads while text is known to be missing.
 REREAD: Final = 0.25
@@ -35,6 +35,8 @@ LAGGING_SILENCE: Final = 1.0
 LOOK_EVERY: Final = 0.5
 #: Seconds for which a message without readers is kept: they usually come back.
 LINGER: Final = 5.0
+#: Messages that are opened by one statement, as they may be long.
+TOGETHER: Final = 20
 #: Seconds a subscription's confirmation is waited for; without it the row is looked at instead.
 CONFIRM: Final = 1.0
 #: Seconds without a word from Redis until it is asked for one, and until it counts as gone.
@@ -53,6 +55,8 @@ class Hub:
         self._sweep = sweep
         #: by channel: what is heard names nothing else
         self._followed: dict[str, Followed] = {}
+        #: those that nobody is opening yet
+        self._unopened: list[Followed] = []
         self._subscription: Subscription | None = None
         self._heard = 0.0
         self._started = False
@@ -95,7 +99,9 @@ class Hub:
             if followed is None:
                 followed = self._followed[place] = Followed(message_id, user_id)
                 metrics.BODIES.set(len(self._followed))
-                gevent.spawn(self._open, followed)
+                self._unopened.append(followed)
+                if len(self._unopened) == 1:
+                    gevent.spawn(self._open)
             if followed.user_id == user_id:
                 return followed
             if followed.opened.is_set():
@@ -119,27 +125,39 @@ class Hub:
 
     # --- opening and reading again
 
-    def _open(self, followed: Followed) -> None:
-        self._subscribe(followed)
-        complete = self._first_read(followed)
-        followed.opened.set()
-        if followed.refusal is None and (not complete or followed.missing):
-            self._reread(followed)
+    def _open(self) -> None:
+        """Open what waits for it, together: after a deploy everybody returns at once."""
+        ones, self._unopened = self._unopened[:TOGETHER], self._unopened[TOGETHER:]
+        if self._unopened:
+            gevent.spawn(self._open)
+        self._subscribe(ones)
+        whole, refusal = self._first_read(ones)
+        for followed in ones:
+            if followed not in whole:
+                followed.refusal = refusal or NotFound("There is no such message.")
+                self._drop(followed)
+            followed.opened.set()
+            if followed in whole and (followed.missing or not whole[followed]):
+                gevent.spawn(self._reread, followed)
 
-    def _first_read(self, followed: Followed) -> bool:
+    def _first_read(
+        self, ones: Sequence[Followed]
+    ) -> tuple[dict[Followed, bool], Exception | None]:
+        """What there is of them and whether it is whole; or why nothing could be read."""
         try:
-            return followed.read(self._db, self._log(), first=True)
+            return read(self._db, self._log(), ones, first=True), None
         except Exception as refusal:  # noqa: BLE001 - whoever waits for it is told
-            followed.refusal = refusal
-            self._drop(followed)
-            return True
+            return {}, refusal
 
-    def _subscribe(self, followed: Followed) -> None:
-        """Returns when it is confirmed, if that comes soon."""
-        if self._subscription is not None:
-            with suppress(RedisDown):  # the listener notices, and subscribes when it is back
-                self._subscription.subscribe(channel(followed.id))
-                followed.subscribed.wait(CONFIRM)
+    def _subscribe(self, ones: Sequence[Followed]) -> None:
+        """Returns when all are confirmed, if that comes soon."""
+        if self._subscription is None:
+            return
+        with suppress(RedisDown):  # the listener notices, and subscribes when it is back
+            self._subscription.subscribe(*[channel(one.id) for one in ones])
+            deadline = time.monotonic() + CONFIRM
+            for one in ones:
+                one.subscribed.wait(max(0.0, deadline - time.monotonic()))
 
     def _reread(self, followed: Followed) -> None:
         """Read until nothing is known to be missing; one greenlet at a time."""
@@ -156,12 +174,12 @@ class Hub:
 
     def _read(self, followed: Followed) -> bool:
         try:
-            return followed.read(self._db, self._log())
+            whole = read(self._db, self._log(), [followed])
         except StorageDown:
             return False
-        except NotFound:  # purged: there is nothing to be read any more
+        if followed not in whole:  # purged: there is nothing to be read any more
             followed.leave()
-            return True
+        return whole.get(followed, True)
 
     def _log(self) -> LiveLog | None:
         """Redis is not asked while it is known to be away, for it would cost seconds.

@@ -54,12 +54,12 @@ class Bug:
 TRIES = 3
 OURS = "attempt = due.attempt AND m.owner = :owner AND m."
 READS = """\
-        self._subscribe(followed)
-        complete = self._first_read(followed)
+        self._subscribe(ones)
+        whole, refusal = self._first_read(ones)
 """
 READS_FIRST = """\
-        complete = self._first_read(followed)
-        self._subscribe(followed)
+        whole, refusal = self._first_read(ones)
+        self._subscribe(ones)
 """
 WAKES = """\
         ("PUBLISH", channel(message_id), _WAKE),

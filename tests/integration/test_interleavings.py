@@ -31,7 +31,7 @@ from shared.messages import SELECT, Ending, Message, to_message
 from shared.settings import Settings
 from tests.ground import Ground, publish_on
 from tests.strategies import between, thorough
-from web.followed import Followed
+from web.followed import Followed, read
 from worker import publisher as publisher_module
 from worker import writer as writer_module
 from worker.generation import Generation, Interrupted
@@ -285,7 +285,7 @@ class Interleavings(RuleBasedStateMachine):
         self.listen()
         if reader.followed.end is None:
             reader.followed.hear([])
-            reader.followed.read(self.db, self.livelog)
+            read(self.db, self.livelog, [reader.followed])
             self.show(reader)
 
     @rule(pick=picks, lost=seldom)
@@ -297,7 +297,7 @@ class Interleavings(RuleBasedStateMachine):
         if reader.heard and reader.followed.end is None:
             deltas = reader.heard.pop(0)
             if not lost and not reader.followed.hear(deltas):
-                reader.followed.read(self.db, self.livelog)
+                read(self.db, self.livelog, [reader.followed])
             self.show(reader)
 
     def listen(self) -> None:
@@ -370,7 +370,7 @@ class Interleavings(RuleBasedStateMachine):
         assert set(messages.count_open(self.db).values()) == {0}  # nothing is stuck
         self.all_is_well()
         for reader in self.readers:
-            reader.followed.read(self.db, self.livelog)
+            read(self.db, self.livelog, [reader.followed])
             assert reader.followed.end is not None
             self.show(reader)
         self.subscription.close()
