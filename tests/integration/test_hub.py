@@ -1,0 +1,103 @@
+"""Following, without a web process: what it costs the servers when many come at once."""
+
+import uuid
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import gevent
+import pytest
+
+from local.ports import choose
+from shared import messages
+from shared.body import Body
+from shared.errors import NotFound
+from shared.livelog import LiveLog
+from tests.ground import Ground
+from tests.rig import PATIENCE
+from web.followed import Followed, read
+from web.hub import TOGETHER, Hub
+
+MANY = 3 * TOGETHER
+
+
+@pytest.fixture
+def hub(ground: Ground) -> Iterator[Hub]:
+    """One without Redis, as its listener would wait for that and stop this process."""
+    stops: list[bool] = []
+    hub = Hub(ground.db, LiveLog(f"redis://127.0.0.1:{choose()}", ttl=60), ground.sweep())
+    hub.serving_while(lambda: not stops)
+    yield hub
+    stops.append(True)
+
+
+def _written(ground: Ground, user: uuid.UUID, number: int) -> tuple[uuid.UUID, str]:
+    """An answer that has begun, half of it saved, all of it in its log; its id and what is saved.
+
+    The whole text is what is saved, twice.
+    """
+    claim, body = ground.streaming(user), Body()
+    body.write("text", f"answer {number}. ")
+    saved = body.text
+    assert ground.save(claim, body)
+    body.write("text", saved)
+    ground.publish(claim, body)
+    return claim.id, saved
+
+
+def _followed(hub: Hub, user: uuid.UUID, *ids: uuid.UUID) -> dict[uuid.UUID, str | None]:
+    """What each holds for who begins to follow all of them at the same moment."""
+
+    def text_of(message_id: uuid.UUID) -> str | None:
+        try:
+            with hub.follow(message_id, user) as followed:
+                return followed.body.text
+        except NotFound:
+            return None
+
+    readers = {one: gevent.spawn(text_of, one) for one in ids}
+    gevent.joinall(list(readers.values()), timeout=PATIENCE, raise_error=True)
+    return {one: reader.value for one, reader in readers.items()}
+
+
+def test_many_who_come_at_once_to_as_many_answers_cost_a_few_statements(
+    ground: Ground, hub: Hub
+) -> None:
+    user = ground.user()
+    written = dict(_written(ground, user, number) for number in range(MANY))
+
+    with patch("web.followed.messages.load_all", wraps=messages.load_all) as loads:
+        found = _followed(hub, user, *written)
+
+    assert found == written
+    assert loads.call_count == MANY / TOGETHER
+
+
+def test_who_comes_together_with_others_gets_their_own_answer_or_none(
+    ground: Ground, hub: Hub
+) -> None:
+    user, stranger = ground.user(), ground.user()
+    mine, text = _written(ground, user, 1)
+    theirs, other = _written(ground, stranger, 2)
+    ended, nobodys = ground.ended(user), uuid.uuid4()
+
+    found = _followed(hub, user, mine, theirs, ended, nobodys)
+
+    assert found == {mine: text, theirs: None, ended: "Because.", nobodys: None}
+    # What was refused is not held against its owner.
+    assert _followed(hub, stranger, theirs, mine) == {theirs: other, mine: None}
+
+
+def test_what_is_read_together_is_whole_each_with_its_own_log(ground: Ground) -> None:
+    user = ground.user()
+    written = [_written(ground, user, number) for number in range(5)]
+    ended, asked, nobodys = ground.ended(user), ground.sending(user), uuid.uuid4()
+    ids = [nobodys, *(one for one, _ in written), ended, asked]
+    ones = {message_id: Followed(message_id, user) for message_id in ids}
+
+    whole = read(ground.db, ground.livelog, ones.values(), first=True)
+
+    assert whole == {ones[one]: True for one in ids if one != nobodys}
+    for message_id, saved in written:
+        assert ones[message_id].body.text == 2 * saved
+    assert ones[ended].end is not None
+    assert ones[asked].body.length == 0
