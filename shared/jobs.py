@@ -132,8 +132,8 @@ class Form(NamedTuple):
 class Queue:
     """The queue as web and the sweep see it.
 
-    Celery makes a task's message once, and what changes in it is filled in: to be made anew each
-    time, and handed on through Kombu, it takes ten times as long as Redis does.
+    Celery makes a task's message once, and what changes in it is filled in: making it anew each
+    time and handing it on through Kombu takes more than twice as long.
     """
 
     def __init__(self, app: Celery) -> None:

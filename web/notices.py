@@ -11,7 +11,7 @@ looking every few seconds.
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -144,7 +144,7 @@ class Notices:
 
     def open(
         self, user_id: uuid.UUID, face: Face, connection: socket.socket | None
-    ) -> Iterator[bytes]:
+    ) -> Iterable[bytes]:
         """The bytes of a response. Raises StorageDown and TooMany, before it begins."""
         return self._readers.serve(
             user_id, self._watch(user_id), lambda watched: NoticeReader(watched, face, connection)

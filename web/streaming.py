@@ -8,7 +8,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -74,10 +74,10 @@ class Readers:
         position: int,
         face: Face,
         connection: socket.socket | None,
-    ) -> Iterator[bytes]:
+    ) -> Iterable[bytes]:
         """The bytes of a response from `position` on. Raises NotFound, StorageDown, TooMany.
 
-        What can go wrong does so here, before the response begins; the iterator must be closed.
+        What can go wrong does so here, before the response begins; what comes must be closed.
         """
         made = face.reader or Reader
         return self.serve(
@@ -91,7 +91,7 @@ class Readers:
         user_id: uuid.UUID,
         source: AbstractContextManager[Source],
         reader_of: "Callable[[Source], Reader]",
-    ) -> Iterator[bytes]:
+    ) -> Iterable[bytes]:
         """The bytes of a response to a reader of `source`, which is kept open until its end."""
         self._within_cap(user_id)
         with ExitStack() as stack:
@@ -213,17 +213,14 @@ class Reader:
 
 
 class _Response:
-    """An iterator that frees everything when it is closed, begun or not."""
+    """The frames, and a way to free everything when it is closed, begun or not."""
 
     def __init__(self, frames: Iterator[bytes], stack: ExitStack) -> None:
         self._frames = frames
         self._stack = stack
 
     def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        return next(self._frames)
+        return self._frames
 
     def close(self) -> None:
         """Called by the server at the end, however it came."""
