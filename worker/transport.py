@@ -26,6 +26,10 @@ from worker.framing import Chunked, Counted, Framing, Malformed, UntilClosed
 #: Bytes that are read at once, and that the head of a response may have.
 READ: Final = 1 << 16
 HEAD_MAX: Final = 1 << 16
+#: Bytes that came at once from who has more, and seconds for which such a stream may keep the
+#: process to itself.
+MUCH: Final = 1 << 12
+TURN: Final = 0.005
 #: What libev is to wait for.
 READABLE: Final = 1
 #: Seconds for which a connection is kept for the next request. (Servers close theirs after five
@@ -130,17 +134,21 @@ class Body(httpx2.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         framing, connection = self._framing, self._connection
         hub = gevent.get_hub()
-        # To wait before each read, and not when there was nothing to read, costs a system call less
-        # and gives everybody else a turn, however fast the stream is.
+        # To wait before a read, and not when there was nothing to read, costs a system call less
+        # and gives everybody else a turn. Who sends much at once is read on for a while.
         readable = hub.loop.io(connection.fileno(), READABLE)
+        data, turn_ends = self._begun, 0.0
         try:
             with _errors():
-                if self._begun:
-                    yield from framing.feed(self._begun)
+                if data:
+                    yield from framing.feed(data)
                 while not framing.ended:
-                    if not _holds_back(connection):
-                        hub.wait(readable)
-                    yield from framing.feed(connection.recv(READ))
+                    if len(data) < MUCH or time.monotonic() > turn_ends:
+                        if not _holds_back(connection):
+                            hub.wait(readable)
+                        turn_ends = time.monotonic() + TURN
+                    data = connection.recv(READ)
+                    yield from framing.feed(data)
         finally:
             readable.close()
             self.close()

@@ -89,6 +89,7 @@ def test_the_list_is_newest_first_and_comes_in_pages(client: Client) -> None:
 
 
 def test_the_last_page_has_no_next(client: Client) -> None:
+    client.conversation()
     seen: set[str] = set()
     query: dict[str, str] = {"limit": "200"}
     while True:
