@@ -6,7 +6,7 @@ when to read. The end is read from the row, only.
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from gevent.event import Event
@@ -124,30 +124,27 @@ class Followed:
 
 
 def read(
-    db: Database, livelog: LiveLog | None, ones: Iterable[Followed], *, first: bool = False
+    db: Database, livelog: LiveLog | None, ones: Collection[Followed], *, first: bool = False
 ) -> dict[Followed, bool]:
     """Read all of these; of each that there is whether all of it is there now.
 
     Without a live log it is what is saved: Redis is known to be away. The `first` time their
     conversations must not be deleted. Raises StorageDown.
     """
-    by_id = {one.id: one for one in ones}
-    for one in by_id.values():
+    for one in ones:
         one.begin_reading()
     rows: dict[uuid.UUID, Message] = {}
     logs: dict[uuid.UUID, list[Delta]] = {}
     try:
-        wanted = {one.id: one.user_id for one in by_id.values()}
+        wanted = {one.id: one.user_id for one in ones}
         rows = messages.load_all(db, wanted, deleted=not first)
         # Of what nobody has taken yet nothing was published; what is comes by the channel.
         begun = [row.id for row in rows.values() if row.status == Status.STREAMING]
         if livelog and begun:
             logs = _read_logs(livelog, begun)
     finally:
-        whole = {
-            one: one.end_reading(rows.get(one.id), logs.get(one.id, ())) for one in by_id.values()
-        }
-    return {one: whole[one] for one in whole if one.id in rows}
+        whole = {one: one.end_reading(rows.get(one.id), logs.get(one.id, ())) for one in ones}
+    return {one: done for one, done in whole.items() if one.id in rows}
 
 
 def _read_logs(livelog: LiveLog, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Delta]]:

@@ -1,13 +1,10 @@
 """gunicorn's worker of web."""
 
-from typing import Any, Final
+from typing import Any
 
 import gevent.socket
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
-
-#: Bytes of which the system nearly always takes all at once.
-SMALL: Final = 1 << 16
 
 
 class Socket(gevent.socket.socket):  # type: ignore[misc]
@@ -20,7 +17,7 @@ class Socket(gevent.socket.socket):  # type: ignore[misc]
 
     def sendall(self, data: bytes, flags: int = 0) -> None:
         """Send all of it, waiting as long as it takes."""
-        sent = self.send(data, flags) if len(data) <= SMALL else 0
+        sent = self.send(data, flags)  # nearly always all of it
         if sent < len(data):
             super().sendall(memoryview(data)[sent:], flags)
 

@@ -18,6 +18,8 @@ from tests.rig import Rig, eventually
 from tests.stories import ending, following, hire, only_request, told
 
 ANSWERS = 10
+#: Seconds that a connection has at least: on a busy machine nothing would ever be saved without.
+LIFE = 0.05
 _tags = itertools.count()
 
 
@@ -42,10 +44,6 @@ def _begun(client: Client, questions: list[str]) -> Iterator[list[Reading]]:
     with following(*readings, seconds=90):
         eventually(lambda: all(len(reading.text) > 40 for reading in readings))
         yield readings
-
-
-#: Seconds that a connection has at least: on a busy machine nothing would ever be saved without.
-LIFE = 0.05
 
 
 def _truthful(client: Client, readings: list[Reading], questions: list[str]) -> list[str]:
