@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import termios
@@ -67,7 +68,7 @@ class Terminal:
             env={**ENV, **env},
             cwd=ROOT,
             start_new_session=True,
-            # Unsafe beside threads that hold locks, as the linter says; this is one system call.
+            # Unsafe beside threads that hold locks, as the linter says; these are system calls.
             preexec_fn=_own_terminal,  # noqa: PLW1509
         )
         os.close(slave)
@@ -127,8 +128,12 @@ class Terminal:
 
 
 def _own_terminal() -> None:
-    """Make the terminal ours, so that Ctrl-C in it is a signal to us."""
+    """Make the terminal ours, so that Ctrl-C in it is a signal to us, whoever runs the tests.
+
+    A shell makes what it runs in the background ignore that signal, and children inherit it.
+    """
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
