@@ -45,7 +45,7 @@ loglevel = "info"
 def post_worker_init(worker: Any) -> None:
     """The app's hub learns when its process is told to stop; who waits learns that it serves."""
     garbage.settle()
-    worker.wsgi.extensions["outlive"].serving_while(lambda: worker.alive)
+    worker.app.wsgi().extensions["outlive"].serving_while(lambda: worker.alive)
     if _settings.ready_file:
         Path(_settings.ready_file).touch()
 

@@ -19,7 +19,7 @@ from web import schemas
 from web.auth import current_user
 from web.context import context
 from web.errors import Malformed, NotJson
-from web.streaming import RETRY_CUT, Face, connection_of, milliseconds
+from web.streaming import RETRY_CUT, Face, Stream, milliseconds
 
 KEY_CHARS: Final = 200
 
@@ -118,20 +118,19 @@ def message_stream(message_id: uuid.UUID, face: Face) -> Response:
     return event_stream(lambda: _message_frames(message_id, face))
 
 
-def _message_frames(message_id: uuid.UUID, face: Face) -> Iterable[bytes] | None:
+def _message_frames(message_id: uuid.UUID, face: Face) -> Stream | None:
     seen = request.headers.get("Last-Event-ID", "").strip()
     if seen == "end" and _has_ended(message_id):
         return None
     position = _position(seen) if seen else after()
-    connection = connection_of(request.environ)
-    return context().readers.open(message_id, current_user(), position, face, connection)
+    return context().readers.open(message_id, current_user(), position, face)
 
 
 def _has_ended(message_id: uuid.UUID) -> bool:
     return messages.load(context().db, message_id, current_user()).status in TERMINAL
 
 
-def event_stream(opened: Callable[[], Iterable[bytes] | None]) -> Response:
+def event_stream(opened: Callable[[], Stream | None]) -> Response:
     """What `opened` gives, as Server-Sent Events; 204 where it gives nothing.
 
     EventSource gives up for ever on a 5xx, so whatever passes is answered with 200, `retry:` and
@@ -154,6 +153,7 @@ def event_stream(opened: Callable[[], Iterable[bytes] | None]) -> Response:
 def _events(frames: Iterable[bytes]) -> Response:
     return Response(
         frames,
+        direct_passthrough=isinstance(frames, Stream),  # our server knows what to do with it
         content_type="text/event-stream; charset=utf-8",
         headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
     )

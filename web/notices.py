@@ -8,10 +8,9 @@ Redis merely wakes. What it loses, and what nobody told it (a sweep, a lapsed le
 looking every few seconds.
 """
 
-import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ from shared.sidebar import Change, Entry, State
 from web.bell import Bell
 from web.hub import CONFIRM, LINGER, RECONNECT, REDIS_SILENCE, Hub
 from web.schemas import cursor, moment
-from web.streaming import Face, Reader, Readers
+from web.streaming import Face, Reader, Readers, Stream
 
 #: Seconds between looks at a list that Redis did not wake, while it is there and while it is not.
 QUIET: Final = 3.0
@@ -84,11 +83,11 @@ class Watched:
 class NoticeReader(Reader):
     """A reader of a user's list: the state that it has seen."""
 
-    def __init__(self, watched: Watched, face: Face, connection: socket.socket | None) -> None:
-        self.watched = watched
+    __slots__ = ("_seen", "_watched")
+
+    def __init__(self, watched: Watched, face: Face) -> None:
         self.face = face
-        self.connection = connection
-        self._writing_since: float | None = None
+        self._watched = watched
         self._seen: State | None = None
 
     @property
@@ -99,7 +98,12 @@ class NoticeReader(Reader):
     @property
     def gone(self) -> bool:
         """Whether nobody keeps it true any more."""
-        return self.watched.gone
+        return self._watched.gone
+
+    @property
+    def changed(self) -> Bell:
+        """Rings when there may be something new."""
+        return self._watched.changed
 
     @property
     def at_end(self) -> bool:
@@ -108,17 +112,17 @@ class NoticeReader(Reader):
 
     def advance(self) -> bytes:
         """What is different from what was seen."""
-        state = self.watched.state
+        state = self._watched.state
         if state is None or state is self._seen:
             return b""
-        frames = self.watched.frames(self._seen)
+        frames = self._watched.frames(self._seen)
         self._seen = state
         return frames
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep until something changed; False if nothing did for so long."""
-        behind = self.watched.state is not self._seen
-        return behind or bool(self.watched.changed.wait(seconds))
+    def pause(self) -> float | None:
+        """Seconds until it has to go on, bell or not."""
+        behind = self._watched.state is not self._seen or self._watched.gone
+        return 0.0 if behind else None
 
     @property
     def lag(self) -> int:
@@ -142,12 +146,10 @@ class Notices:
         """Open streams of notices."""
         return sum(one.readers for one in self._watched.values())
 
-    def open(
-        self, user_id: uuid.UUID, face: Face, connection: socket.socket | None
-    ) -> Iterable[bytes]:
-        """The bytes of a response. Raises StorageDown and TooMany, before it begins."""
+    def open(self, user_id: uuid.UUID, face: Face) -> Stream:
+        """A response. Raises StorageDown and TooMany, before it begins."""
         return self._readers.serve(
-            user_id, self._watch(user_id), lambda watched: NoticeReader(watched, face, connection)
+            user_id, self._watch(user_id), lambda watched: NoticeReader(watched, face)
         )
 
     @contextmanager

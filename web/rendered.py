@@ -245,6 +245,10 @@ def _politely(steps: Iterable[None]) -> float:
 class BlockReader(Reader):
     """A reader of blocks: a position, and which look at the open block it has seen."""
 
+    __slots__ = ("_rendering", "_seen")
+
+    quick = False
+
     def __init__(self, renderings: Renderings, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._rendering = renderings.of(self.followed)
@@ -273,10 +277,9 @@ class BlockReader(Reader):
         done = self._rendering.ended and self._seen == self._rendering.version
         return done and self.followed.end is not None
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep until there is something to be shown, and it may be."""
+    def pause(self) -> float | None:
+        """Seconds until there is something to be shown, and it may be."""
         rendering = self._rendering
         if rendering.behind(self.followed):
-            gevent.sleep(min(seconds, rendering.pause(self.followed)))
-            return True
-        return self._seen != rendering.version or bool(self.followed.changed.wait(seconds))
+            return rendering.pause(self.followed)
+        return 0.0 if self._seen != rendering.version or self.followed.gone else None

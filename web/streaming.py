@@ -1,33 +1,28 @@
 """A reader: a position in a followed message, and the response that carries it forward.
 
-A slow, frozen or returning reader costs an integer. A stream ends with the face's end, or it is
-cut and the client comes back; it never ends quietly.
+A slow, frozen or returning reader costs an integer; while it waits it has no greenlet. A stream
+ends with the face's end, or it is cut and the client comes back; it never ends quietly.
 """
 
 import random
-import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import gevent
-from gevent.event import Event
+from gevent.hub import Waiter
 
 from shared.body import Delta
 from shared.errors import TooMany
 from shared.messages import Message
 from web import metrics
+from web.bell import Bell
 from web.followed import Followed
 from web.hub import Hub
 
-#: Seconds a write may be stuck before the reader is sent away; it resumes when it can read.
-STUCK: Final = 60.0
-#: The part of a heartbeat in which a reader's machine has to acknowledge what was sent. The one
-#: after the next then finds the connection closed: who vanished is noticed within two heartbeats.
-ACKNOWLEDGED: Final = 0.75
 #: Milliseconds after which a client comes back: of itself (spread out, since many may have been
 #: cut at once), and when it was sent away.
 RETRY_CUT: Final = (1000, 5000)
@@ -48,7 +43,7 @@ class Face:
     heartbeat: bytes
     retry: Callable[[int], bytes]
     #: who makes its readers, where a position alone does not say what comes next
-    reader: "Callable[[Followed, int, Face, socket.socket | None], Reader] | None" = None
+    reader: "Callable[[Followed, int, Face], Reader] | None" = None
 
 
 def milliseconds(span: tuple[int, int]) -> int:
@@ -57,7 +52,7 @@ def milliseconds(span: tuple[int, int]) -> int:
 
 
 class Readers:
-    """Opens streams, counts them, and sends away whoever cannot be written to."""
+    """Opens streams and counts them."""
 
     def __init__(self, hub: Hub, *, heartbeat: float, max_seconds: float, max_streams: int) -> None:
         self._hub = hub
@@ -65,17 +60,11 @@ class Readers:
         self._max_seconds = max_seconds
         self._max_streams = max_streams
         self._open: dict[Reader, uuid.UUID] = {}
-        self._watching: Event | None = None
 
     def open(
-        self,
-        message_id: uuid.UUID,
-        user_id: uuid.UUID,
-        position: int,
-        face: Face,
-        connection: socket.socket | None,
-    ) -> Iterable[bytes]:
-        """The bytes of a response from `position` on. Raises NotFound, StorageDown, TooMany.
+        self, message_id: uuid.UUID, user_id: uuid.UUID, position: int, face: Face
+    ) -> "Stream":
+        """A response from `position` on. Raises NotFound, StorageDown, TooMany.
 
         What can go wrong does so here, before the response begins; what comes must be closed.
         """
@@ -83,7 +72,7 @@ class Readers:
         return self.serve(
             user_id,
             self._hub.follow(message_id, user_id),
-            lambda followed: made(followed, position, face, connection),
+            lambda followed: made(followed, position, face),
         )
 
     def serve(
@@ -91,72 +80,38 @@ class Readers:
         user_id: uuid.UUID,
         source: AbstractContextManager[Source],
         reader_of: "Callable[[Source], Reader]",
-    ) -> Iterable[bytes]:
-        """The bytes of a response to a reader of `source`, which is kept open until its end."""
+    ) -> "Stream":
+        """A response to a reader of `source`, which is kept open until its end."""
         self._within_cap(user_id)
         with ExitStack() as stack:
             reader = reader_of(stack.enter_context(source))
             self._open[reader] = user_id
             stack.callback(self._open.pop, reader)
             stack.enter_context(metrics.READERS.track_inprogress())
-            self._watch()
-            _close_unless_acknowledged(reader.connection, ACKNOWLEDGED * self._heartbeat)
-            return _Response(self._frames(reader), stack.pop_all())
+            deadline = time.monotonic() + self._max_seconds
+            return Stream(reader, self._hub, self._heartbeat, deadline, stack.pop_all())
 
     def _within_cap(self, user_id: uuid.UUID) -> None:
         if self._max_streams and list(self._open.values()).count(user_id) >= self._max_streams:
             raise TooMany("You have too many streams open at once.", "too_many_streams")
 
-    def _frames(self, reader: "Reader") -> Iterator[bytes]:
-        face, deadline = reader.face, time.monotonic() + self._max_seconds
-        # Who comes to a process that is leaving (it listens for another second) was spread out
-        # before, and may try again at once.
-        goodbye = RETRY_TIME_UP if self._hub.leaving else RETRY_SENT_AWAY
-        yield face.retry(milliseconds(RETRY_CUT))
-        while True:
-            frames = reader.advance()
-            if frames:
-                yield from reader.written(frames)
-            if reader.at_end:
-                yield face.end(reader.end)
-                return
-            if self._hub.leaving or reader.gone:
-                yield face.retry(milliseconds(goodbye))
-                return
-            left = deadline - time.monotonic()
-            if left <= 0:
-                yield face.retry(milliseconds(RETRY_TIME_UP))
-                return
-            if not reader.wait(min(left, self._heartbeat)) and left > self._heartbeat:
-                yield from reader.written(face.heartbeat)
-
     def open_ones(self) -> "list[Reader]":
         """Everybody who reads here now."""
         return list(self._open)
 
-    def _watch(self) -> None:
-        if self._watching is None:
-            self._watching = Event()
-            gevent.spawn(self._watch_for_ever)
-
-    def _watch_for_ever(self) -> None:
-        while True:
-            gevent.sleep(STUCK / 10)
-            for reader in list(self._open):
-                reader.cut_if_stuck()
-
 
 class Reader:
-    """One response: what it follows, how far it is, since when its last write is under way."""
+    """One response: what it follows and how far it is."""
 
-    def __init__(
-        self, followed: Followed, position: int, face: Face, connection: socket.socket | None
-    ) -> None:
+    __slots__ = ("face", "followed", "position")
+
+    #: Whether what is new is there at once: then it is asked for by the loop, which must not wait.
+    quick = True
+
+    def __init__(self, followed: Followed, position: int, face: Face) -> None:
         self.followed = followed
         self.position = position
         self.face = face
-        self.connection = connection
-        self._writing_since: float | None = None
 
     def advance(self) -> bytes:
         """Everything new, and the position behind it."""
@@ -167,6 +122,11 @@ class Reader:
     def message_id(self) -> uuid.UUID | None:
         """The message that it reads, if it reads one."""
         return self.followed.id
+
+    @property
+    def changed(self) -> Bell:
+        """Rings when there may be something new."""
+        return self.followed.changed
 
     @property
     def gone(self) -> bool:
@@ -189,56 +149,90 @@ class Reader:
         assert self.followed.end is not None
         return self.followed.end
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep until something changed; False if nothing did for so long."""
-        behind = self.position < self.followed.body.length  # it grew during a write that was slow
-        return behind or bool(self.followed.changed.wait(seconds))
-
-    def written(self, data: bytes) -> Iterator[bytes]:
-        """Hand `data` on, knowing while it is being written."""
-        self._writing_since = time.monotonic()
-        yield data
-        self._writing_since = None
-
-    def cut_if_stuck(self) -> None:
-        """Shut the connection down if a write has been under way for too long.
-
-        The write then fails as if the client had gone, which is what gunicorn is quiet about.
-        """
-        since = self._writing_since
-        if since is None or self.connection is None or time.monotonic() - since < STUCK:
-            return
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
+    def pause(self) -> float | None:
+        """Seconds until it has to go on, bell or not: what came during a write that was slow."""
+        followed = self.followed
+        behind = self.position < followed.body.length or followed.end is not None or followed.gone
+        return 0.0 if behind else None
 
 
-class _Response:
-    """The frames, and a way to free everything when it is closed, begun or not."""
+class Stream:
+    """What is written to one reader, in pieces, by whoever has its connection.
 
-    def __init__(self, frames: Iterator[bytes], stack: ExitStack) -> None:
-        self._frames = frames
+    It may be iterated, too: then it has a greenlet while it waits.
+    """
+
+    __slots__ = (
+        "_begun", "_deadline", "_goodbye", "_heartbeat", "_hub", "_reader", "_stack", "over",
+    )  # fmt: skip
+
+    def __init__(
+        self, reader: Reader, hub: Hub, heartbeat: float, deadline: float, stack: ExitStack
+    ) -> None:
+        self._reader = reader
+        self._hub = hub
+        self._heartbeat = heartbeat
+        self._deadline = deadline
         self._stack = stack
+        # Who comes to a process that is leaving (it listens for another second) was spread out
+        # before, and may try again at once.
+        self._goodbye = RETRY_TIME_UP if hub.leaving else RETRY_SENT_AWAY
+        self._begun = False
+        #: nothing comes behind what came last
+        self.over = False
+
+    @property
+    def quick(self) -> bool:
+        """Whether `next` never waits."""
+        return self._reader.quick
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between signs of life."""
+        return self._heartbeat
+
+    def next(self, rang: bool) -> bytes:
+        """What is to be written now; after a silence (nothing `rang`) a sign of life."""
+        reader, face = self._reader, self._reader.face
+        first = b""
+        if not self._begun:
+            self._begun = True
+            first = face.retry(milliseconds(RETRY_CUT))
+            if not reader.quick:
+                return first
+        frames = first + reader.advance()
+        if reader.at_end:
+            self.over = True
+            return frames + face.end(reader.end)
+        if self._hub.leaving or reader.gone:
+            self.over = True
+            return frames + face.retry(milliseconds(self._goodbye))
+        if time.monotonic() >= self._deadline:
+            self.over = True
+            return frames + face.retry(milliseconds(RETRY_TIME_UP))
+        return frames or (b"" if rang else face.heartbeat)
+
+    def sleep(self, wake: Callable[[bool], object]) -> None:
+        """Have the loop call `wake`, once, when there is a reason to ask for what is next."""
+        pause = self._reader.pause()
+        if pause is None:
+            left = self._deadline - time.monotonic()
+            self._reader.changed.listen(wake, min(left, self._heartbeat))
+        elif pause:
+            gevent.spawn_later(pause, wake, True)
+        else:
+            gevent.get_hub().loop.run_callback(wake, True)
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._frames
+        rang = True
+        while not self.over:
+            if data := self.next(rang):
+                yield data
+            if not self.over:
+                waiter = Waiter()
+                self.sleep(waiter.switch)
+                rang = waiter.get()
 
     def close(self) -> None:
-        """Called by the server at the end, however it came."""
+        """Free everything, begun or not."""
         self._stack.close()
-
-
-def _close_unless_acknowledged(connection: socket.socket | None, seconds: float) -> None:
-    """A machine that was switched off sends no goodbye. (Only Linux can be told how long to wait.)
-
-    It closes the connections of who is there but does not read, too: they resume when they do.
-    """
-    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-        with suppress(OSError):  # not TCP
-            option = socket.TCP_USER_TIMEOUT
-            connection.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds * 1000)))
-
-
-def connection_of(environ: dict[str, Any]) -> socket.socket | None:
-    """The request's socket, if the server tells."""
-    found = environ.get("gunicorn.socket")
-    return found if isinstance(found, socket.socket) else None

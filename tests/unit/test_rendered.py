@@ -4,7 +4,6 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 from unittest.mock import patch
@@ -13,9 +12,9 @@ import gevent
 import pytest
 
 from shared.body import Body, Delta
-from shared.lifecycle import Status
 from shared.messages import Message
 from shared.sse import Decoder
+from tests.followed import ended, say
 from web import rendered
 from web.followed import Followed
 from web.markdown import markdown_html
@@ -39,7 +38,7 @@ def rushing() -> Iterator[None]:
 
 
 def reader_of(renderings: Renderings, followed: Followed, position: int = 0) -> BlockReader:
-    return BlockReader(renderings, followed, position, FACE, None)
+    return BlockReader(renderings, followed, position, FACE)
 
 
 def shown(frames: bytes) -> list[dict[str, Any]]:
@@ -47,29 +46,11 @@ def shown(frames: bytes) -> list[dict[str, Any]]:
     return [json.loads(event.data) for event in Decoder(errors="strict").feed(frames)]
 
 
-def say(followed: Followed, text: str) -> None:
-    followed.hear([Delta(followed.body.length, 0, "text", text)])
-
-
-def ended(followed: Followed, body: Body) -> None:
-    """The row has ended so."""
-    now = datetime.now(UTC)
-    nothing: dict[str, Any] = dict.fromkeys(
-        ["parent_id", "continues_id", "model", "length", "sha256", "usage", "finish_reason"]
-    )
-    message = Message(
-        id=followed.id, user_id=followed.user_id, conversation_id=uuid.uuid4(), role="assistant",
-        status=Status.DONE, body=body, error_code=None, error_message=None, attempt=1,
-        created_at=now, started_at=now, first_text_at=None, ended_at=now, **nothing,
-    )  # fmt: skip
-    followed.finish(message)
-
-
 def test_a_reader_of_nothing_waits(followed: Followed) -> None:
     reader = reader_of(Renderings(), followed)
 
     assert reader.advance() == b""
-    assert not reader.wait(0)
+    assert reader.pause() is None
 
 
 @pytest.mark.usefixtures("rushing")
@@ -103,8 +84,9 @@ def test_whoever_comes_while_it_is_being_made_gets_all_of_it_at_once(
     def read() -> str:
         reader = reader_of(renderings, followed)
         frames = b""
-        while reader.lag and reader.wait(1):
+        while reader.lag:
             frames += reader.advance()
+            gevent.sleep(reader.pause() or 0)
         events = shown(frames)
         last = events[-1]["open"]["html"] if events else ""
         return "".join(block["text"] for event in events for block in event["blocks"]) + last

@@ -2,27 +2,34 @@
 
 import json
 import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import gevent
 
 from shared.body import Body, Delta
 from shared.sse import Decoder
+from tests.followed import ended, say
+from web.bell import Bell
 from web.faces import native
 from web.followed import AT_ONCE, PLACES, Followed
-from web.streaming import Reader
+from web.hub import Hub
+from web.streaming import Reader, Stream
 
 
 def test_what_comes_during_a_slow_write_is_not_waited_for() -> None:
     followed = Followed(uuid.uuid4(), uuid.uuid4())
-    reader = Reader(followed, 0, native.FACE, None)
-    followed.hear([Delta(0, 0, "text", "first ")])
-    writing = reader.written(reader.advance())
-    assert b"first" in next(writing)
+    reader = Reader(followed, 0, native.FACE)
+    say(followed, "first ")
+    assert b"first" in reader.advance()
 
-    followed.hear([Delta(6, 0, "text", "second")])  # everybody else is woken; this one is writing
-    assert next(writing, None) is None
+    say(followed, "second")  # everybody else is woken; this one is writing
 
-    assert reader.wait(0)
+    assert reader.pause() == 0
     assert b"second" in reader.advance()
-    assert not reader.wait(0)
+    assert reader.pause() is None
+    followed.leave()
+    assert reader.pause() == 0
 
 
 def test_frames_are_encoded_once_for_all_at_a_place_and_not_kept_for_every_place() -> None:
@@ -46,14 +53,53 @@ def test_who_is_far_behind_is_given_a_part_at_a_time_and_all_of_it() -> None:
     followed = Followed(uuid.uuid4(), uuid.uuid4())
     text = "".join(map(str, range(50_000)))
     followed.hear([Delta(0, 0, "reasoning", text), Delta(len(text), 1, "text", text)])
-    reader = Reader(followed, 10, native.FACE, None)
+    reader = Reader(followed, 10, native.FACE)
     shown = Body([Delta(0, 0, "reasoning", text[:10])])
 
     while frames := reader.advance():
         assert len(frames) < AT_ONCE + 1000
-        assert reader.wait(0) == (reader.position < 2 * len(text))  # there is more: no sleep
+        assert (reader.pause() == 0) == (reader.position < 2 * len(text))  # there is more: no sleep
         for event in Decoder(limit=1 << 20).feed(frames):
             found = json.loads(event.data)
             shown.append(Delta(shown.length, found["part"], found["kind"], found["text"]))
 
     assert shown.since(0) == followed.body.since(0)
+
+
+def test_a_stream_can_be_iterated_too_from_its_position_to_its_end() -> None:
+    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    say(followed, "Some text")
+    hub = Hub(*[None] * 3)  # type: ignore[arg-type]
+    stream = Stream(Reader(followed, 5, native.FACE), hub, 100.0, 1e12, ExitStack())
+    reading = gevent.spawn(lambda: b"".join(stream))
+    gevent.sleep(0)
+
+    say(followed, " and more.")
+    gevent.sleep(0)
+    ended(followed, followed.body)
+    reading.join(30)
+
+    events = [(event.event, event.id) for event in Decoder().feed(reading.value)]
+    assert events == [("delta", "9"), ("delta", "19"), ("end", "end")]
+
+
+def test_a_bell_wakes_everybody_once_and_who_heard_nothing_after_their_time() -> None:
+    bell, other = Bell(), Bell()
+    heard: list[tuple[str, bool]] = []
+
+    def wake(name: str) -> Callable[[bool], None]:
+        return lambda rang: heard.append((name, rang))
+
+    for name in "ab":
+        bell.listen(wake(name), 100)
+    other.listen(wake("c"), 0)
+    bell.ring()
+    assert heard == []  # not before this greenlet waits
+    bell.ring()
+    with gevent.Timeout(30):
+        while len(heard) < 3:
+            gevent.sleep(0.01)
+    other.ring()
+    gevent.sleep(0)
+
+    assert heard == [("a", True), ("b", True), ("c", False)]

@@ -1,13 +1,13 @@
 """Notices and the list that they begin with: what the page's sidebar shows."""
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
 from shared import sidebar, sse
 from web import http, schemas
 from web.auth import current_user
 from web.context import context
 from web.notices import shape
-from web.streaming import Face, connection_of
+from web.streaming import Face
 
 blueprint = Blueprint("noticed", __name__, url_prefix="/api")
 
@@ -20,9 +20,7 @@ FACE = Face(lambda _: b"", lambda _: b"", sse.HEARTBEAT, sse.retry)
 @blueprint.get("/notices")
 def notices() -> Response:
     """The list as it is, and then whatever changes in it."""
-    return http.event_stream(
-        lambda: context().notices.open(current_user(), FACE, connection_of(request.environ))
-    )
+    return http.event_stream(lambda: context().notices.open(current_user(), FACE))
 
 
 @blueprint.get("/sidebar")
