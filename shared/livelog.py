@@ -157,13 +157,14 @@ class LiveLog:
         untouched = bool(written) and written[-1][0] == f"{attempt}-0"
         return untouched, _deltas(written)
 
-    def read(self, *ids: uuid.UUID) -> list[list[Delta]]:
+    def read(self, *ids: uuid.UUID) -> dict[uuid.UUID, list[Delta]]:
         """What each of these logs holds, oldest first; Postgres may have some of it."""
         with _errors():
             pipeline: Any = self._redis.pipeline(transaction=False)
             for message_id in ids:
                 pipeline.xrange(_log(message_id))
-            return [_deltas(entries) for entries in pipeline.execute()]
+            found = pipeline.execute()
+        return {one: _deltas(entries) for one, entries in zip(ids, found, strict=True)}
 
     def ended(self, message_id: uuid.UUID) -> None:
         """Tell followers to look at the row; its log is not needed for long any more."""
@@ -489,3 +490,13 @@ class Subscription(_Line):
             return Heard("pong", "", "")
         kind, name, *rest = reply
         return Heard(str(kind), str(name or ""), str(rest[0]) if rest else "")
+
+    def expect(self, seconds: float) -> Heard:
+        """The next thing heard; RedisDown when nothing is, not even an answer to a ping."""
+        heard = self.listen(seconds)
+        if heard is None:
+            self.ping()
+            heard = self.listen(seconds)
+        if heard is None:
+            raise RedisDown
+        return heard

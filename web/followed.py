@@ -149,7 +149,7 @@ def read(
 
 def _read_logs(livelog: LiveLog, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Delta]]:
     try:
-        return dict(zip(ids, livelog.read(*ids), strict=True))
+        return livelog.read(*ids)
     except RedisDown:
         return {}  # then only what is saved: at most a second old
 

@@ -251,16 +251,10 @@ class Notices:
         try:
             if self._watched:
                 subscription.subscribe(*map(user_channel, self._watched))
-            silent = False
             while True:
-                heard = subscription.listen(REDIS_SILENCE)
-                if heard is not None and heard.kind in ("message", "subscribe"):
+                heard = subscription.expect(REDIS_SILENCE)
+                if heard.kind in ("message", "subscribe"):
                     self._hear(self._watched.get(user_of(heard.channel)))
-                elif heard is None and silent:
-                    raise RedisDown
-                elif heard is None:
-                    subscription.ping()
-                silent = heard is None
         finally:
             subscription.close()
 

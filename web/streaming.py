@@ -7,6 +7,7 @@ ends with the face's end, or it is cut and the client comes back; it never ends 
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -59,7 +60,9 @@ class Readers:
         self._heartbeat = heartbeat
         self._max_seconds = max_seconds
         self._max_streams = max_streams
-        self._open: dict[Reader, uuid.UUID] = {}
+        self._open: dict[Reader, None] = {}
+        #: by user, how many
+        self._of: Counter[uuid.UUID] = Counter()
 
     def open(
         self, message_id: uuid.UUID, user_id: uuid.UUID, position: int, face: Face
@@ -85,15 +88,26 @@ class Readers:
         self._within_cap(user_id)
         with ExitStack() as stack:
             reader = reader_of(stack.enter_context(source))
-            self._open[reader] = user_id
-            stack.callback(self._open.pop, reader)
-            stack.enter_context(metrics.READERS.track_inprogress())
+            self._enter(reader, user_id)
+            stack.callback(self._leave, reader, user_id)
             deadline = time.monotonic() + self._max_seconds
             return Stream(reader, self._hub, self._heartbeat, deadline, stack.pop_all())
 
     def _within_cap(self, user_id: uuid.UUID) -> None:
-        if self._max_streams and list(self._open.values()).count(user_id) >= self._max_streams:
+        if self._max_streams and self._of[user_id] >= self._max_streams:
             raise TooMany("You have too many streams open at once.", "too_many_streams")
+
+    def _enter(self, reader: "Reader", user_id: uuid.UUID) -> None:
+        self._open[reader] = None
+        self._of[user_id] += 1
+        metrics.READERS.inc()
+
+    def _leave(self, reader: "Reader", user_id: uuid.UUID) -> None:
+        del self._open[reader]
+        self._of[user_id] -= 1
+        if not self._of[user_id]:
+            del self._of[user_id]
+        metrics.READERS.dec()
 
     def open_ones(self) -> "list[Reader]":
         """Everybody who reads here now."""

@@ -117,21 +117,12 @@ class Worker:
             try:
                 subscription = self._livelog.subscription()
                 subscription.subscribe(STOP_CHANNEL)
-                self._listen(subscription.listen, subscription.ping)
+                while True:
+                    heard = subscription.expect(LISTEN_SECONDS)
+                    if heard.kind == "message":
+                        gevent.spawn(self._stop, heard.payload)
             except RedisDown:
                 time.sleep(PAUSE)
-
-    def _listen(self, listen: Callable[[float], Any], ping: Callable[[], None]) -> None:
-        silent = False
-        while True:
-            heard = listen(LISTEN_SECONDS)
-            if heard is None:
-                if silent:
-                    return  # not even an answer to the ping: begin anew
-                ping()
-            elif heard.kind == "message":
-                gevent.spawn(self._stop, heard.payload)
-            silent = heard is None
 
     def _stop(self, message_id: str) -> None:
         try:

@@ -83,7 +83,7 @@ def test_what_is_stored_is_what_is_announced(
 
     assert outcome == [WRITTEN]
     assert ids(ground, opened) == ["1-0", f"1-{body.length}"]
-    assert ground.livelog.read(opened)[0] == body.since(0)
+    assert ground.livelog.read(opened)[opened] == body.since(0)
     assert [decode(payload) for payload in heard()] == [body.since(0)]
 
 
@@ -123,7 +123,7 @@ def test_more_than_what_had_landed_is_written_and_may_overlap(
 
     assert ground.publish_all([item(opened, 0, "abcdef")]) == [WRITTEN]
 
-    assert Body(ground.livelog.read(opened)[0]).text == "abcdef"
+    assert Body(ground.livelog.read(opened)[opened]).text == "abcdef"
 
 
 @pytest.mark.parametrize("lost", ["all", "the end"])
@@ -191,7 +191,7 @@ def test_of_two_that_publish_at_once_the_log_has_an_order(
 
     assert errors == []
     assert [outcome for outcomes in said for outcome in outcomes].count(WRITTEN) == 1
-    assert Body(ground.livelog.read(opened)[0]).text == writer.text
+    assert Body(ground.livelog.read(opened)[opened]).text == writer.text
 
 
 def test_a_redis_that_has_forgotten_the_script_is_redis_down_until_one_connects_anew(
@@ -308,8 +308,8 @@ def test_reading_gives_text_only(ground: Ground, opened: uuid.UUID) -> None:
     ground.publish_all([item(opened, 0, "a")])
     ground.livelog.fence(opened, 1)
 
-    assert ground.livelog.read(opened)[0] == [Delta(0, 0, "text", "a")]
-    assert ground.livelog.read(uuid.uuid4())[0] == []
+    assert ground.livelog.read(opened)[opened] == [Delta(0, 0, "text", "a")]
+    assert ground.livelog.read(nobodys := uuid.uuid4()) == {nobodys: []}
 
 
 # --- listening ------------------------------------------------------------------------------------
@@ -531,7 +531,7 @@ def verbs(livelog: LiveLog, message_id: uuid.UUID) -> dict[str, Callable[[], obj
     return {
         "publishing": livelog.publishing,
         "fence": lambda: livelog.fence(message_id, 1),
-        "read": lambda: livelog.read(message_id)[0],
+        "read": lambda: livelog.read(message_id)[message_id],
         "ended": lambda: livelog.ended(message_id),
         "nudge": lambda: livelog.nudge(message_id),
         "ping": livelog.ping,
@@ -590,7 +590,7 @@ def test_after_a_restart_the_same_live_log_goes_on(server: Redis, own: LiveLog) 
 
     assert publish_all(own, [item(message_id, 0, "ab")]) == [WRITTEN]
 
-    assert Body(own.read(message_id)[0]).text == "ab"  # the append-only file kept the rest
+    assert Body(own.read(message_id)[message_id]).text == "ab"  # the append-only file kept the rest
 
 
 def test_a_full_redis_is_redis_down_and_still_wakes(server: Redis, own: LiveLog) -> None:

@@ -377,7 +377,11 @@ def test_an_owner_that_was_swept_can_write_nothing_anywhere(ground: Ground, stor
     ground.sweep().run()
     if story == "taken by another":
         ground.claim(zombie.id, OTHER)
-    before = ground.row(zombie.id), ground.pieces(zombie.id), ground.livelog.read(zombie.id)[0]
+    before = (
+        ground.row(zombie.id),
+        ground.pieces(zombie.id),
+        ground.livelog.read(zombie.id)[zombie.id],
+    )
 
     published = ground.publish(zombie, TEXT, start=shown.length)
     saved = ground.save(zombie, TEXT)
@@ -387,7 +391,11 @@ def test_an_owner_that_was_swept_can_write_nothing_anywhere(ground: Ground, stor
     assert (published, saved, finished, released) == (Outcome.FENCED, False, False, False)
     assert owning.standing(ground.db, ME, [zombie.id]) == {}
     assert not owning.has_ended(ground.db, zombie.id, zombie.attempt)
-    after = ground.row(zombie.id), ground.pieces(zombie.id), ground.livelog.read(zombie.id)[0]
+    after = (
+        ground.row(zombie.id),
+        ground.pieces(zombie.id),
+        ground.livelog.read(zombie.id)[zombie.id],
+    )
     assert after == before
 
 
