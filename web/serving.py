@@ -27,6 +27,9 @@ STUCK: Final = 60.0
 #: after the next then finds the connection closed: who vanished is noticed within two heartbeats.
 ACKNOWLEDGED: Final = 0.75
 
+#: Bytes that a client may have sent behind its request.
+UNREAD: Final = 1 << 16
+
 _Socket: Final = get_original("socket", "socket")
 
 log = structlog.get_logger("serving")
@@ -133,6 +136,9 @@ class Connection:
     def _close(self) -> None:
         _open.discard(self)
         with suppress(OSError):
+            # A close on what nobody has read is a reset, and that loses what is still on its way.
+            self._socket.recv(UNREAD)
+        with suppress(OSError):
             self._socket.close()
         self._stream.close()
         self._ended(self._sent)
@@ -191,13 +197,18 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if not isinstance(found, _Begun):
             return bool(super().is_already_handled(found))
         stream, environ, response = found
-        response.force_close()  # it is not asked for another request after a stream
-        lines = [*response.default_headers(), *(f"{k}: {v}\r\n" for k, v in response.headers)]
-        head = "".join([*lines, "\r\n"]).encode("latin-1")
-        request = {name: environ[name] for name in _REQUEST if name in environ}
-        ended = partial(self._log, response.status, request, time.monotonic())
-        taken = environ["gunicorn.socket"]
-        Connection(stream, taken, head, chunked=response.chunked, ended=ended).go_on()
+        try:
+            response.force_close()  # it is not asked for another request after a stream
+            lines = [*response.default_headers(), *(f"{k}: {v}\r\n" for k, v in response.headers)]
+            head = "".join([*lines, "\r\n"]).encode("latin-1")
+            request = {name: environ[name] for name in _REQUEST if name in environ}
+            ended = partial(self._log, response.status, request, time.monotonic())
+            taken = environ["gunicorn.socket"]
+            connection = Connection(stream, taken, head, chunked=response.chunked, ended=ended)
+        except BaseException:
+            stream.close()
+            raise
+        connection.go_on()
         raise StopIteration  # as gunicorn wants it: nothing more is read from this connection
 
     def _log(self, status: str, request: dict[str, Any], begun: float, sent: int) -> None:

@@ -63,9 +63,13 @@ def opened(followed: Followed, hub: Hub, ended: list[int]) -> Iterator[Open]:
     with ExitStack() as stack:
 
         def open_one(
-            face: Face = FACE, *, heartbeat: float = 100.0, chunked: bool = False
+            face: Face = FACE,
+            *,
+            heartbeat: float = 100.0,
+            chunked: bool = False,
+            pair: tuple[socket.socket, socket.socket] | None = None,
         ) -> tuple[Connection, Other]:
-            mine, theirs = socket.socketpair()
+            mine, theirs = pair or socket.socketpair()
             stack.enter_context(theirs)
             theirs.settimeout(PATIENCE)
             stream = Stream(Reader(followed, 0, face), hub, heartbeat, 1e12, ExitStack())
@@ -161,6 +165,29 @@ def test_who_has_gone_is_noticed_by_the_next_write(
 
     say(followed, "Anybody there?")
     until(lambda: ended)
+
+
+def test_what_a_client_sent_behind_its_request_costs_it_nothing_of_the_answer(
+    followed: Followed, opened: Open, ended: list[int]
+) -> None:
+    _, other = opened(pair=_over_tcp())
+    other.end.sendall(b"a body that nobody reads")
+    text = "x" * 500_000  # the system keeps it until the client takes it
+    say(followed, text)
+    gevent.sleep(0.01)
+    finish(followed, followed.body)
+    other.read()
+    until(lambda: ended)
+
+    assert other.all() == f"head retry {text} end".encode()
+
+
+def _over_tcp() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.socket()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        theirs.connect(server.getsockname())
+        return server.accept()[0], theirs
 
 
 def test_in_a_silence_there_is_a_sign_of_life(
