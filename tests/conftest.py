@@ -1,6 +1,7 @@
 """One rig for the whole run: starting servers costs seconds, stories take turns on them."""
 
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -44,6 +45,17 @@ def rig() -> Iterator[Rig]:
     """Postgres, Redis, the scripted provider; migrated."""
     with homes.temporary() as home, Rig(home / "rig") as rig:
         yield rig
+
+
+@pytest.fixture(scope="session")
+def nowhere() -> Iterator[str]:
+    """Host and port where nobody listens for as long as this process lives: the port is taken.
+
+    One that is merely free may become another story's server.
+    """
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")

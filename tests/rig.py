@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import gevent
+
 from local import ports, procfile
 from local.postgres import Postgres
 from local.programs import Flower, Surroundings, Web, Worker
@@ -30,6 +32,13 @@ API_KEY = "sk-canary-key-5f3a"
 def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     """Wait for a condition; its not coming fails the test."""
     assert wait_until(lambda: bool(condition()), seconds), "waited in vain"
+
+
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    """The same where it is greenlets of this process that make it so."""
+    with gevent.Timeout(seconds):
+        while not condition():
+            gevent.sleep(0.01)
 
 
 def allowed(seconds: float) -> float:

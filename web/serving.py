@@ -201,7 +201,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             response.force_close()  # it is not asked for another request after a stream
             lines = [*response.default_headers(), *(f"{k}: {v}\r\n" for k, v in response.headers)]
             head = "".join([*lines, "\r\n"]).encode("latin-1")
-            request = {name: environ[name] for name in _REQUEST if name in environ}
+            request = {name: environ[name] for name in _REQUEST}
             ended = partial(self._log, response.status, request, time.monotonic())
             taken = environ["gunicorn.socket"]
             connection = Connection(stream, taken, head, chunked=response.chunked, ended=ended)

@@ -20,7 +20,7 @@ from shared.body import Delta
 from shared.errors import TooMany
 from shared.messages import Message
 from web import metrics
-from web.bell import Bell
+from web.bell import Bell, Wake
 from web.followed import Followed
 from web.hub import Hub
 
@@ -177,7 +177,7 @@ class Stream:
     """
 
     __slots__ = (
-        "_begun", "_deadline", "_goodbye", "_heartbeat", "_hub", "_reader", "_stack", "over",
+        "_begun", "_deadline", "_goodbye", "_hub", "_reader", "_stack", "heartbeat", "over",
     )  # fmt: skip
 
     def __init__(
@@ -185,7 +185,8 @@ class Stream:
     ) -> None:
         self._reader = reader
         self._hub = hub
-        self._heartbeat = heartbeat
+        #: seconds between signs of life
+        self.heartbeat = heartbeat
         self._deadline = deadline
         self._stack = stack
         # Who comes to a process that is leaving (it listens for another second) was spread out
@@ -200,11 +201,6 @@ class Stream:
         """Whether `next` never waits."""
         return self._reader.quick
 
-    @property
-    def heartbeat(self) -> float:
-        """Seconds between signs of life."""
-        return self._heartbeat
-
     def next(self, rang: bool) -> bytes:
         """What is to be written now; after a silence (nothing `rang`) a sign of life."""
         reader, face = self._reader, self._reader.face
@@ -215,23 +211,29 @@ class Stream:
             if not reader.quick:
                 return first
         frames = first + reader.advance()
-        if reader.at_end:
+        last = self._last()
+        if last is not None:
             self.over = True
-            return frames + face.end(reader.end)
-        if self._hub.leaving or reader.gone:
-            self.over = True
-            return frames + face.retry(milliseconds(self._goodbye))
-        if time.monotonic() >= self._deadline:
-            self.over = True
-            return frames + face.retry(milliseconds(RETRY_TIME_UP))
+            return frames + last
         return frames or (b"" if rang else face.heartbeat)
 
-    def sleep(self, wake: Callable[[bool], object]) -> None:
+    def _last(self) -> bytes | None:
+        """How it ends, if it does now."""
+        reader, face = self._reader, self._reader.face
+        if reader.at_end:
+            return face.end(reader.end)
+        if self._hub.leaving or reader.gone:
+            return face.retry(milliseconds(self._goodbye))
+        if time.monotonic() >= self._deadline:
+            return face.retry(milliseconds(RETRY_TIME_UP))
+        return None
+
+    def sleep(self, wake: Wake) -> None:
         """Have the loop call `wake`, once, when there is a reason to ask for what is next."""
         pause = self._reader.pause()
         if pause is None:
             left = self._deadline - time.monotonic()
-            self._reader.changed.listen(wake, min(left, self._heartbeat))
+            self._reader.changed.listen(wake, min(left, self.heartbeat))
         elif pause:
             gevent.spawn_later(pause, wake, True)
         else:

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from local import ports
 from local.processes import ROOT, Command, spawn
 from local.programs import Web, Worker
 from tests.client import new_id
@@ -174,9 +173,11 @@ def test_a_deployment_is_drilled_from_outside(rig: Rig, nobody: None, tmp_path: 
         assert spare.alive()
 
 
-def test_a_deployment_with_another_model_is_not_drilled(rig: Rig, web: Web, worker: Worker) -> None:
+def test_a_deployment_with_another_model_is_not_drilled(
+    rig: Rig, web: Web, worker: Worker, nowhere: str
+) -> None:
     words = [sys.executable, "-m", "local", "drill", "--against"]
-    nobody = f"http://127.0.0.1:{ports.choose()}"
+    nobody = f"http://{nowhere}"
 
     with rig.gone(other := rig.web(OPENAI_BASE_URL=nobody)):
         for url in (nobody, other.url + "/nothing"):

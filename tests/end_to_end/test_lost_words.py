@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from local import ports, scripted
+from local import scripted
 from local.programs import Web, Worker
 from local.scripted import done, finish, hold, long, script
 from shared import owning
@@ -43,7 +43,7 @@ def _readers(client: Client, answer: str, *urls: str) -> Iterator[list[Reading]]
 @pytest.mark.failure(9)
 @pytest.mark.parametrize("how", ["ended by its owner", "reaped"])
 def test_what_postgres_knows_every_reader_knows_in_four_seconds(
-    rig: Rig, nobody: None, client: Client, other_web: Web, how: str
+    rig: Rig, nobody: None, client: Client, other_web: Web, how: str, nowhere: str
 ) -> None:
     answer = client.ask(script(hold(NEVER), tag="whispered"))
     claim = owning.claim(rig.db, UUID(answer), ME, 60, 900)
@@ -63,7 +63,7 @@ def test_what_postgres_knows_every_reader_knows_in_four_seconds(
             past = "lease_until = clock_timestamp() - interval '1 s'"
             with rig.db.transaction() as connection:
                 connection.exec_driver_sql(f"UPDATE messages SET {past} WHERE id = '{answer}'")
-            assert _a_sweep_without_redis(rig).run().ended >= 1
+            assert _a_sweep_without_redis(rig, nowhere).run().ended >= 1
         else:
             last = save_of(claim, body, len("Nobody told you."))
             assert owning.finish(rig.db, ME, last, Ending(Status.DONE, "stop"))
@@ -75,8 +75,8 @@ def test_what_postgres_knows_every_reader_knows_in_four_seconds(
         assert reading.connections == 1
 
 
-def _a_sweep_without_redis(rig: Rig) -> Sweep:
-    away = f"redis://127.0.0.1:{ports.choose()}/0"
+def _a_sweep_without_redis(rig: Rig, nowhere: str) -> Sweep:
+    away = f"redis://{nowhere}/0"
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": away})))
     return Sweep(rig.db, LiveLog(away, 60), queue, lease=0.0, queue_deadline=60)
 

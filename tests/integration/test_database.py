@@ -10,6 +10,7 @@ import pytest
 from shared.database import Database, cooperate
 from shared.errors import StorageDown
 from tests.ground import Ground
+from tests.rig import until
 
 NUMBER = "SELECT CAST(:number AS int) AS number, pg_backend_pid() AS backend"
 SLEEP = "SELECT pg_sleep(:seconds)"
@@ -109,6 +110,4 @@ def test_whoever_is_killed_in_the_middle_leaves_nobody_a_half_read_answer(
 
 def _until_it_sleeps(ground: Ground) -> None:
     found = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-    with gevent.Timeout(10):
-        while not ground.db.rows(found):
-            gevent.sleep(0.02)
+    until(lambda: ground.db.rows(found), 10)

@@ -1,6 +1,5 @@
 """Following, without a web process: what it costs the servers when many come at once."""
 
-import socket
 import uuid
 from collections.abc import Iterator
 from unittest.mock import patch
@@ -20,21 +19,11 @@ from web.hub import TOGETHER, Hub
 MANY = 3 * TOGETHER
 
 
-@pytest.fixture(scope="session")
-def away() -> Iterator[str]:
-    """A Redis that is away for as long as this process lives: its port is taken, nobody listens.
-
-    A hub's listener that found anything there would wait for it, and everything here with it.
-    """
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield f"redis://127.0.0.1:{held.getsockname()[1]}"
-
-
 @pytest.fixture
-def hub(ground: Ground, away: str) -> Iterator[Hub]:
+def hub(ground: Ground, nowhere: str) -> Iterator[Hub]:
+    """One without Redis, as its listener would wait for that and stop this process."""
     stops: list[bool] = []
-    hub = Hub(ground.db, LiveLog(away, ttl=60), ground.sweep())
+    hub = Hub(ground.db, LiveLog(f"redis://{nowhere}", ttl=60), ground.sweep())
     hub.serving_while(lambda: not stops)
     yield hub
     stops.append(True)

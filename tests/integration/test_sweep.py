@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -377,11 +378,7 @@ def test_an_owner_that_was_swept_can_write_nothing_anywhere(ground: Ground, stor
     ground.sweep().run()
     if story == "taken by another":
         ground.claim(zombie.id, OTHER)
-    before = (
-        ground.row(zombie.id),
-        ground.pieces(zombie.id),
-        ground.livelog.read(zombie.id)[zombie.id],
-    )
+    before = _all_of(ground, zombie.id)
 
     published = ground.publish(zombie, TEXT, start=shown.length)
     saved = ground.save(zombie, TEXT)
@@ -391,12 +388,13 @@ def test_an_owner_that_was_swept_can_write_nothing_anywhere(ground: Ground, stor
     assert (published, saved, finished, released) == (Outcome.FENCED, False, False, False)
     assert owning.standing(ground.db, ME, [zombie.id]) == {}
     assert not owning.has_ended(ground.db, zombie.id, zombie.attempt)
-    after = (
-        ground.row(zombie.id),
-        ground.pieces(zombie.id),
-        ground.livelog.read(zombie.id)[zombie.id],
-    )
-    assert after == before
+    assert _all_of(ground, zombie.id) == before
+
+
+def _all_of(ground: Ground, message_id: uuid.UUID) -> tuple[Any, ...]:
+    """What any server has of it."""
+    log = ground.livelog.read(message_id)[message_id]
+    return ground.row(message_id), ground.pieces(message_id), log
 
 
 def test_a_zombie_with_the_same_owners_name_is_one_too(ground: Ground) -> None:

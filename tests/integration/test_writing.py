@@ -1,9 +1,7 @@
 """A writer in our own process, while Postgres does not answer it."""
 
-from collections.abc import Callable
 from typing import Any
 
-import gevent
 import pytest
 
 from local import scripted
@@ -12,7 +10,7 @@ from shared.errors import StorageDown
 from shared.lifecycle import Status
 from shared.settings import Settings
 from tests.ground import Ground
-from tests.rig import Rig
+from tests.rig import Rig, until
 from worker.provider import Provider
 from worker.writer import Writer
 
@@ -43,9 +41,7 @@ def test_a_claim_of_unknown_outcome_is_given_back_and_the_question_is_answered(
             writer.write(answer.id)
     assert ground.row(answer.id).status == "STREAMING"
 
-    with gevent.Timeout(10):
-        while ground.row(answer.id).status == "STREAMING":
-            gevent.sleep(0.05)
+    until(lambda: ground.row(answer.id).status != "STREAMING", 10)
     ground.sweep().run()
 
     assert ground.queue.ids == [answer.id]
@@ -78,10 +74,10 @@ def test_a_worker_takes_as_many_questions_itself_as_it_has_places(rig: Rig, grou
     answers = [ground.ask().answer.id for _ in range(3)]
 
     assert [writer.take(answer) for answer in answers] == [True, True, False]
-    _until(lambda: all(ground.row(answer).status == "DONE" for answer in answers[:2]))
+    until(lambda: all(ground.row(answer).status == "DONE" for answer in answers[:2]))
 
     assert writer.take(answers[2])
-    _until(lambda: ground.row(answers[2]).status == "DONE")
+    until(lambda: ground.row(answers[2]).status == "DONE")
 
 
 def test_who_drains_takes_nothing_itself(ground: Ground, writer: Writer) -> None:
@@ -90,10 +86,3 @@ def test_who_drains_takes_nothing_itself(ground: Ground, writer: Writer) -> None
 
     assert not writer.take(answer)
     assert ground.row(answer).status == "SENDING"
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    """Let the writer's greenlets run until it holds."""
-    with gevent.Timeout(30):
-        while not condition():
-            gevent.sleep(0.01)

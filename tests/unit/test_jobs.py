@@ -4,17 +4,16 @@ import pytest
 from kombu.exceptions import OperationalError
 from kombu.utils import functional
 
-from local import ports
 from shared.jobs import COME_BACK, make_app
 from shared.settings import Settings
 
 
 def test_a_worker_is_back_soon_however_long_redis_was_away(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, nowhere: str
 ) -> None:
     slept: list[float] = []
     monkeypatch.setattr(functional, "sleep", slept.append)
-    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{ports.choose()}/0")  # nobody is there
+    monkeypatch.setenv("REDIS_URL", f"redis://{nowhere}/0")
     app = make_app(Settings.from_env())
     pauses: list[float] = []
 

@@ -13,7 +13,7 @@ import pytest
 from shared.body import Delta
 from tests.followed import ended as finish
 from tests.followed import say
-from tests.rig import PATIENCE
+from tests.rig import PATIENCE, until
 from web import serving
 from web.followed import AT_ONCE, Followed
 from web.hub import Hub
@@ -86,13 +86,6 @@ def opened(followed: Followed, hub: Hub, ended: list[int]) -> Iterator[Open]:
 def hub() -> Hub:
     """One of a process that is not leaving; nothing else is asked of it here."""
     return Hub(*[None] * 3)  # type: ignore[arg-type]
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Let the loop run until it is so."""
-    with gevent.Timeout(PATIENCE):
-        while not condition():
-            gevent.sleep(0.001)
 
 
 @pytest.mark.parametrize("size", [1, AT_ONCE, AT_ONCE + 1, 8 << 20])

@@ -10,6 +10,7 @@ import gevent
 from shared.body import Body, Delta
 from shared.sse import Decoder
 from tests.followed import ended, say
+from tests.rig import until
 from web.bell import Bell
 from web.faces import native
 from web.followed import AT_ONCE, PLACES, Followed
@@ -96,9 +97,7 @@ def test_a_bell_wakes_everybody_once_and_who_heard_nothing_after_their_time() ->
     bell.ring()
     assert heard == []  # not before this greenlet waits
     bell.ring()
-    with gevent.Timeout(30):
-        while len(heard) < 3:
-            gevent.sleep(0.01)
+    until(lambda: len(heard) == 3)
     other.ring()
     gevent.sleep(0)
 
