@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,16 @@ def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     with gevent.Timeout(seconds):
         while not condition():
             gevent.sleep(0.01)
+
+
+def join(greenlets: Sequence["gevent.Greenlet[..., Any]"]) -> None:
+    """Wait for all of them, and raise what one of them raised.
+
+    Not by joinall's own timeout: that counts from when the loop last ran in this process, which
+    may be stories ago, and then it waits for nothing.
+    """
+    with gevent.Timeout(PATIENCE):
+        gevent.joinall(greenlets, raise_error=True)
 
 
 def allowed(seconds: float) -> float:

@@ -12,7 +12,7 @@ from shared.body import Body
 from shared.errors import NotFound
 from shared.livelog import LiveLog
 from tests.ground import Ground
-from tests.rig import PATIENCE
+from tests.rig import join
 from web.followed import Followed, read
 from web.hub import TOGETHER, Hub
 
@@ -54,7 +54,7 @@ def _followed(hub: Hub, user: uuid.UUID, *ids: uuid.UUID) -> dict[uuid.UUID, str
             return None
 
     readers = {one: gevent.spawn(text_of, one) for one in ids}
-    gevent.joinall(list(readers.values()), timeout=PATIENCE, raise_error=True)
+    join(list(readers.values()))
     return {one: reader.value for one, reader in readers.items()}
 
 

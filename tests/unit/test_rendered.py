@@ -15,6 +15,7 @@ from shared.body import Body, Delta
 from shared.messages import Message
 from shared.sse import Decoder
 from tests.followed import ended, say
+from tests.rig import join
 from web import rendered
 from web.followed import Followed
 from web.markdown import markdown_html
@@ -92,7 +93,7 @@ def test_whoever_comes_while_it_is_being_made_gets_all_of_it_at_once(
         return "".join(block["text"] for event in events for block in event["blocks"]) + last
 
     reading = [gevent.spawn(read) for _ in range(3)]
-    gevent.joinall(reading, timeout=30)
+    join(reading)
 
     whole = text + '<p dir="auto">The end</p>\n'
     assert [found.value == whole for found in reading] == [True] * 3
@@ -200,7 +201,7 @@ def test_many_who_open_a_message_at_once_have_it_rendered_once() -> None:
     with patch("web.blocks.markdown_html", wraps=markdown_html) as made:
         with patch.object(rendered, "SLICE", 0.0):
             opening = [gevent.spawn(lambda: list(renderings.blocks(message))) for _ in range(20)]
-            gevent.joinall(opening, timeout=30)
+            join(opening)
         assert made.call_count == 500
 
     for one in opening:
