@@ -39,6 +39,8 @@ LINGER: Final = 5.0
 TOGETHER: Final = 20
 #: Seconds a subscription's confirmation is waited for; without it the row is looked at instead.
 CONFIRM: Final = 1.0
+#: The same while somebody waits for their question to be taken.
+CONFIRM_NEW: Final = 0.2
 #: Seconds without a word from Redis until it is asked for one, and until it counts as gone.
 REDIS_SILENCE: Final = 2.0
 RECONNECT: Final = 0.5
@@ -92,21 +94,39 @@ class Hub:
             if not followed.readers:
                 gevent.spawn_later(LINGER, self._forget, followed)
 
+    def expect(self, message_id: uuid.UUID, user_id: uuid.UUID) -> None:
+        """An answer was made that is not handed to any worker yet, and somebody will follow it.
+
+        What is subscribed to before anything was published has missed nothing and need not be read.
+        """
+        if self._subscription is None:
+            return
+        followed = self._enter(message_id, user_id)
+        self._subscribe([followed], CONFIRM_NEW)
+        if followed.subscribed.is_set():
+            followed.read_begun = True  # from now on a subscription is late
+            followed.opened.set()
+        else:
+            self._open_soon(followed)
+        gevent.spawn_later(LINGER, self._forget, followed)
+
     def _entered(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Followed:
         place = channel(message_id)
         while True:
             followed = self._followed.get(place)
             if followed is None:
-                followed = self._followed[place] = Followed(message_id, user_id)
-                metrics.BODIES.set(len(self._followed))
-                self._unopened.append(followed)
-                if len(self._unopened) == 1:
-                    gevent.spawn(self._open)
+                followed = self._enter(message_id, user_id)
+                self._open_soon(followed)
             if followed.user_id == user_id:
                 return followed
             if followed.opened.is_set():
                 raise NotFound("There is no such message.")
             followed.opened.wait()  # somebody asked for it; whether it is theirs is not known yet
+
+    def _enter(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Followed:
+        followed = self._followed[channel(message_id)] = Followed(message_id, user_id)
+        metrics.BODIES.set(len(self._followed))
+        return followed
 
     def _forget(self, followed: Followed) -> None:
         if not followed.readers:
@@ -124,6 +144,11 @@ class Hub:
                 self._subscription.unsubscribe(place)
 
     # --- opening and reading again
+
+    def _open_soon(self, followed: Followed) -> None:
+        self._unopened.append(followed)
+        if len(self._unopened) == 1:
+            gevent.spawn(self._open)
 
     def _open(self) -> None:
         """Open what waits for it, together: after a deploy everybody returns at once."""
@@ -149,13 +174,13 @@ class Hub:
         except Exception as refusal:  # noqa: BLE001 - whoever waits for it is told
             return {}, refusal
 
-    def _subscribe(self, ones: Sequence[Followed]) -> None:
-        """Returns when all are confirmed, if that comes soon."""
+    def _subscribe(self, ones: Sequence[Followed], seconds: float = CONFIRM) -> None:
+        """Returns when all are confirmed, if that comes so soon."""
         if self._subscription is None:
             return
         with suppress(RedisDown):  # the listener notices, and subscribes when it is back
             self._subscription.subscribe(*[channel(one.id) for one in ones])
-            deadline = time.monotonic() + CONFIRM
+            deadline = time.monotonic() + seconds
             for one in ones:
                 one.subscribed.wait(max(0.0, deadline - time.monotonic()))
 

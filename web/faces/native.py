@@ -165,6 +165,7 @@ def _asking(again: schemas.Again) -> Asking:
 
 def _accepted(asked: Asked) -> Response:
     if asked.fresh:
+        context().hub.expect(asked.answer.id, current_user())
         context().queue.enqueue(asked.answer.id)
         context().notice(current_user())
     shape = schemas.AskedShape(
