@@ -99,8 +99,8 @@ class Hub:
 
         What is subscribed to before anything was published has missed nothing and need not be read.
         """
-        if self._subscription is None:
-            return
+        if self._subscription is None or channel(message_id) in self._followed:
+            return  # somebody may have found it already, in a list
         followed = self._enter(message_id, user_id)
         self._subscribe([followed], CONFIRM_NEW)
         if followed.subscribed.is_set():

@@ -86,6 +86,39 @@ def test_who_comes_together_with_others_gets_their_own_answer_or_none(
     assert _followed(hub, stranger, theirs, mine) == {theirs: other, mine: None}
 
 
+@pytest.fixture
+def deaf_hub(ground: Ground) -> Iterator[Hub]:
+    """One that asks Redis for channels and hears nothing, not even that it has them."""
+    hub = Hub(ground.db, ground.livelog, ground.sweep())
+    hub._started = True  # nobody listens
+    hub._subscription = ground.livelog.subscription()
+    yield hub
+    hub._subscription.close()
+
+
+def test_an_expected_answer_is_read_if_it_may_have_been_missed(
+    ground: Ground, deaf_hub: Hub
+) -> None:
+    user = ground.user()
+    written, text = _written(ground, user, 1)
+
+    deaf_hub.expect(written, user)
+
+    assert _followed(deaf_hub, user, written) == {written: 2 * text}
+
+
+def test_who_found_an_answer_before_it_was_expected_is_not_left_alone(
+    ground: Ground, deaf_hub: Hub
+) -> None:
+    user = ground.user()
+    answer = ground.sending(user)
+
+    with deaf_hub.follow(answer, user) as found:
+        deaf_hub.expect(answer, user)
+        with deaf_hub.follow(answer, user) as expected:
+            assert expected is found
+
+
 def test_what_is_read_together_is_whole_each_with_its_own_log(ground: Ground) -> None:
     user = ground.user()
     written = [_written(ground, user, number) for number in range(5)]
