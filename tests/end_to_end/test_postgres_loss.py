@@ -132,14 +132,14 @@ def test_without_postgres_text_is_shown_for_a_lease_and_kept_up_to_a_limit(
     rig, client = fragile.rig, fragile.client
     questions = [
         script(long(200), hold("away"), rest, finish(), usage(), done(), tag=f"away {number}")
-        for number, rest in enumerate([long(20_000, rate=4000), long(900, rate=120)])
+        for number, rest in enumerate([long(20_000, rate=4000), long(1500, rate=120)])
     ]
     fragile.worker.kill()
     worker = hire(
         rig,
         OUTLIVE_LEASE_SECONDS="2",
         OUTLIVE_SWEEP_SECONDS="60",
-        OUTLIVE_STALL_SECONDS="2.5",
+        OUTLIVE_STALL_SECONDS="5",
         ODD_CONSTANTS="worker.generation.UNSAVED_MAX=3000",
     )
     with ending(worker.wait()):
@@ -150,7 +150,7 @@ def test_without_postgres_text_is_shown_for_a_lease_and_kept_up_to_a_limit(
             rig.postgres.stop()
             rig.scripted.release("away")
             eventually(lambda: all(len(reading.text) > 250 for reading in readings))
-            eventually(lambda: _ahead(rig, questions[1]) > len(readings[1].text) + 300)
+            eventually(lambda: _ahead(rig, questions[1]) > len(readings[1].text) + 700)
             shown = [len(reading.text) for reading in readings]
             _start(rig.postgres)
 
