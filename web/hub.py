@@ -3,7 +3,8 @@
 One Redis connection, one subscription per followed message, bodies in memory, readers as
 positions. The first reader of a message makes the hub subscribe, wait for the confirmation, read
 the row with its pieces, then the live log, then apply what arrived meanwhile; in any other order
-text could fall between. Later readers find the body here and cost nothing.
+text could fall between. Later readers find the body here and cost nothing. Nor is anything read for
+an answer that was asked for here, as it is subscribed to before anybody can write it.
 
 Redis merely wakes. Whatever it loses is found by looking: at once and every REREAD seconds while
 something is known to be missing, and every few seconds at whatever is silent. The end is read

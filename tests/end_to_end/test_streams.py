@@ -435,10 +435,9 @@ def test_who_asks_and_follows_at_once_waits_for_no_reading(rig: Rig, worker: Wor
     question = script(long(500, rate=200), finish(), usage(), done())
     with rig.gone(web), Client(web.url) as client:
         client.read(client.ask(script(long(10), done()))).to_end()  # by now it hears Redis
-        place = client.conversation()
         with rig.db.transaction() as held_up:
             held_up.execute(text("LOCK TABLE pieces"))  # who reads an answer reads these, too
-            reading = client.read(client.ask(question, place))
+            reading = client.read(client.ask(question))
             with reading.open() as connection:
                 for event in connection.events():
                     reading.take(event)

@@ -24,7 +24,7 @@ from shared.sidebar import State
 from shared.sse import Decoder
 from tests.client import Client, new_id
 from tests.ground import Ground
-from tests.rig import PATIENCE, Rig, eventually, frozen
+from tests.rig import PATIENCE, Rig, eventually, frozen, until
 from tests.stories import holding
 from web.notices import Notices, Watched
 
@@ -223,8 +223,7 @@ def test_who_opens_a_list_that_never_rests_does_not_wait_for_its_rest(ground: Gr
         notices._look(watched)
         assert len(looks) == 1
 
-        while not watched.gone:  # others go on
-            gevent.sleep(0.01)
+        until(lambda: watched.gone)  # others go on
 
 
 # --- what is told of two states -------------------------------------------------------------------
