@@ -4,28 +4,33 @@ import os
 import sys
 from collections.abc import Sequence
 
-from local import chromium
+from local import chromium, foreign
 from local.processes import ROOT
-
-WITHOUT_BROWSER = """\
-+---------------------------------------------------------------------------------+
-| No Chromium here: THE BROWSER TESTS ARE NOT RUN.                                |
-| Install it (Debian, Ubuntu: apt install chromium) or name it in CHROMIUM.       |
-+---------------------------------------------------------------------------------+"""
 
 #: All of it: two files at a time, each on servers of its own, in the order of tests/conftest.py.
 WHOLE = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
+def missing() -> list[str]:
+    """A line for each program that is not here: what is not tested without it, how to get it."""
+    lines = [
+        f"{program.name:<10} {program.tests}. Debian, Ubuntu: apt install {program.package}"
+        for program in foreign.PROGRAMS.values()
+        if program.find() is None
+    ]
+    if chromium.find() is None:
+        lines.append("chromium   the browser tests. apt install chromium, or name it in CHROMIUM")
+    return lines
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Become pytest. Where nobody watches, a missing browser is a failure, not a skip."""
-    browser = chromium.find()
-    if browser:
+    """Become pytest. In CI a missing program is a failure; elsewhere its tests are skipped."""
+    if lines := missing():
+        print("Not on this machine, and therefore NOT TESTED:", *lines, sep="\n  ", flush=True)
+        if os.environ.get("CI") == "true":
+            sys.exit("With CI=true that is an error.")
+    if browser := chromium.find():
         os.environ["CHROMIUM"] = browser
-    elif os.environ.get("CI") == "true":
-        sys.exit(f"{WITHOUT_BROWSER}\nWith CI=true that is an error.")
-    else:
-        print(WITHOUT_BROWSER, flush=True)
     os.chdir(ROOT)
     words = arguments or WHOLE
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *words])  # noqa: S606

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from local import chromium, homes, memory, options, ports, procfile
+from local import chromium, foreign, homes, memory, options, ports, procfile
 
 
 def test_a_server_keeps_its_address_between_two_runs(tmp_path: Path) -> None:
@@ -146,3 +146,16 @@ def test_programs_that_two_starts_copy_at_the_same_time_are_there_for_both(
     assert (found[0] / "bin" / "file").read_text() == "program"
     assert (found[0].with_name("server.libs") / "file").exists()
     assert [file.name for file in homes.SHELTER.iterdir()] == ["server-1.0"]
+
+
+def test_a_program_of_other_people_is_found_in_sbin_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "_SBIN", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    program = foreign.Foreign("some-server", "some-package", "something")
+    assert program.find() is None
+
+    (tmp_path / "some-server").touch(0o755)
+
+    assert program.find() == str(tmp_path / "some-server")
