@@ -12,7 +12,7 @@ from typing import Self
 from uuid import uuid4
 
 from local import ports
-from local.processes import Command
+from local.processes import ROOT, Command
 from local.server import Server, answers
 
 #: Connections that may wait for a web which is being started again.
@@ -25,6 +25,8 @@ class Surroundings:
 
     data: Path
     env: Mapping[str, str]
+    #: the checkout whose code runs
+    root: Path = ROOT
 
     def furnish(self) -> None:
         """Make the folders that programs expect."""
@@ -78,6 +80,7 @@ class Program(Server):
             [*self.words, *self.extra()],
             self.around.log(self.name),
             env={**self.around.env, **own},
+            cwd=self.around.root,
             fds=self.fds(),
         )
 

@@ -56,8 +56,11 @@ class Results:
 class Field:
     """The targets, started when they are needed."""
 
-    def __init__(self, home: Path, provider: Process, stack: ExitStack) -> None:
+    def __init__(
+        self, home: Path, provider: Process, stack: ExitStack, before: Path | None
+    ) -> None:
         self._home = home
+        self._makers = targets.makers(before)
         self._provider = provider
         self._stack = stack
         self._running: dict[str, tuple[Target, ExitStack]] = {}
@@ -70,7 +73,7 @@ class Field:
         if name not in self._running:
             self._number += 1
             stack = self._stack.enter_context(ExitStack())
-            made = TARGETS[name](self._home / f"{name}-{self._number}", self._provider.url)
+            made = self._makers[name](self._home / f"{name}-{self._number}", self._provider.url)
             self._running[name] = stack.enter_context(made), stack
         return self._running[name][0]
 
@@ -85,6 +88,8 @@ def run(words: Sequence[str]) -> int:
     if "follower" in peers and (why := targets.install()):
         print(f"  The peer follower is left out: {why}.", flush=True)
         peers.remove("follower")
+    if asked.before is not None:
+        peers.insert(peers.index("us") + 1 if "us" in peers else 0, "before")
     targets.allow_files()
     results = _measured(asked, peers)
     _tell(results, asked.workloads, peers)
@@ -107,6 +112,9 @@ def _asked(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=REPEAT, help="repetitions of each")
     parser.add_argument("--peers", default=",".join(TARGETS), help="which targets, by comma")
     parser.add_argument("--stall", type=float, default=60.0, help="seconds of the stalled reader")
+    parser.add_argument(
+        "--before", type=Path, help="another checkout, set up, that runs beside this one"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="a folder for the results")
     asked = parser.parse_args(words)
     if unknown := [name for name in asked.workloads if name not in WORKLOADS]:
@@ -128,12 +136,12 @@ def _measured(asked: argparse.Namespace, peers: Sequence[str]) -> Results:
     with homes.temporary() as home, ExitStack() as stack:
         provider = stack.enter_context(targets.provider(home))
         load = stack.enter_context(Load(home))
-        ground = Field(home, provider, stack)
+        ground = Field(home, provider, stack, asked.before)
         for name in asked.workloads:
             workload = WORKLOADS[name]
             print(f"\n  {name}: {workload.run.__doc__}", flush=True)
             for _ in range(1 if workload.once else asked.repeat):
-                for peer in (one for one in workload.peers if one in peers):
+                for peer in (one for one in peers if one in (*workload.peers, "before")):
                     bench = Bench(partial(ground.target, peer), load, asked.stall)
                     if workload.fresh:
                         bench.renew()
@@ -172,7 +180,7 @@ def verdicts(row: Row, values: Mapping[str, float | None]) -> list[str]:
     if ours is None:
         return []
     known = {peer: value / row.of for peer, value in values.items() if value is not None}
-    told = []
+    told = [f"{known['us'] / known['before']:.2f} × before"] if known.get("before") else []
     for kind, goals in (("", row.least), ("aim ", row.aim)):
         for goal in goals:
             bound = goal.bound(known)

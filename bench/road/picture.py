@@ -13,13 +13,24 @@ from bench.road.workloads import WORKLOADS, Row
 if TYPE_CHECKING:
     from bench.road.comparison import Results
 
-COLORS: Final = {"us": "#0d9488", "passthrough": "#64748b", "follower": "#7c3aed"}
+COLORS: Final = {
+    "us": "#0d9488",
+    "before": "#b45309",
+    "passthrough": "#64748b",
+    "follower": "#7c3aed",
+}
 NAMES: Final = {
     "us": "Outlive",
+    "before": "another checkout of it",
     "passthrough": "passthrough: Flask + openai, keeps nothing",
     "follower": "follower: npm resumable-stream",
 }
-SHORT: Final = {"us": "Outlive", "passthrough": "passthrough", "follower": "follower"}
+SHORT: Final = {
+    "us": "Outlive",
+    "before": "before",
+    "passthrough": "passthrough",
+    "follower": "follower",
+}
 HEAD: Final = 76
 BAR, GAP, TITLE = 18, 22, 22
 LABEL: Final = 84
@@ -44,7 +55,7 @@ def draw(results: "Results", workloads: Sequence[str], peers: Sequence[str]) -> 
               'font-size="15" font-weight="600"'),
     ]  # fmt: skip
     for number, peer in enumerate(peers):
-        x: float = MARGIN + (0, 100, 420)[number]
+        x: float = MARGIN + (0, 100, 420, 640)[number]
         parts.append(f'  <rect x="{x}" y="42" width="10" height="10" fill="{COLORS[peer]}"/>')
         parts.append(_text(x + 16, 51, NAMES[peer], GREY))
     for number, (row, values) in enumerate(panels):

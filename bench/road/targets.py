@@ -8,8 +8,9 @@ import shutil
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -167,6 +168,8 @@ class Us(Target):
 
     name = "us"
     apart = ("postgres",)
+    #: the checkout that runs
+    root = ROOT
 
     def start(self) -> None:
         enter = self._stack.enter_context
@@ -187,8 +190,9 @@ class Us(Target):
                 "OUTLIVE_ANSWER_CHARS": str(ANSWER_CHARS),
                 "WEB_CONCURRENCY": "1",
             },
+            self.root,
         )
-        words = procfile.read()
+        words = procfile.read(self.root / "Procfile", self.root / ".venv" / "bin")
         release = Program("release", words["release"], around).start()
         assert release.process is not None
         assert release.process.wait() == 0, "no migrations"
@@ -233,6 +237,16 @@ class Us(Target):
         """So that whole pages are not logged once more in the middle of a measurement."""
         with self._db.transaction() as connection:
             run(connection, "CHECKPOINT")
+
+
+class Before(Us):
+    """Another checkout of Outlive, in an environment of its own, to compare a change with."""
+
+    name = "before"
+
+    def __init__(self, home: Path, provider_url: str, *, root: Path) -> None:
+        super().__init__(home, provider_url)
+        self.root = root
 
 
 class _Peer(Target):
@@ -289,6 +303,14 @@ TARGETS: Final[Mapping[str, type[Target]]] = {
     "passthrough": Passthrough,
     "follower": Follower,
 }
+
+
+def makers(before: Path | None) -> dict[str, Callable[[Path, str], Target]]:
+    """What makes each target; `before` is another checkout of Outlive that is one of them."""
+    found: dict[str, Callable[[Path, str], Target]] = dict(TARGETS)
+    if before is not None:
+        found["before"] = partial(Before, root=before.resolve())
+    return found
 
 
 def install() -> str | None:

@@ -91,3 +91,8 @@ def test_an_answer_that_nobody_wants_any_more_ends_at_once() -> None:
     answer.end(SECOND)
     assert block(0, SECOND, TAG, last=True) in answer.events(SECOND, late=False)
     assert answer.ended
+
+
+def test_another_checkout_is_told_as_a_ratio() -> None:
+    row = Row("", "p50", "ms")
+    assert verdicts(row, {"us": 2.1, "before": 2.0}) == ["1.05 × before"]
