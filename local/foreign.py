@@ -31,6 +31,7 @@ PROGRAMS: Final[Mapping[str, Foreign]] = {
     program.name: program
     for program in (
         Foreign("nginx", "nginx-light", "the product behind a proxy"),
+        Foreign("openssl", "openssl", "the certificate of the proxy"),
         Foreign("pgbouncer", "pgbouncer", "the product behind a connection pooler"),
         Foreign("faketime", "faketime", "jumps of the database's clock"),
         Foreign("node", "nodejs", "stock clients from npm"),

@@ -1,0 +1,129 @@
+"""The real nginx in front of a web process, with the block that operations.md shows.
+
+One process of its own in a temporary folder, bound to our life like every server that tests start.
+It speaks HTTP/1.1 at `url` and, with a certificate made for this run, HTTP/2 over TLS at `tls_url`.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from local import homes, ports
+from local.processes import ROOT, Command
+from local.server import Server, answers
+from tests.foreign import need
+
+#: Where the documented block says that our web process listens.
+DOCUMENTED: Final = "http://127.0.0.1:8000"
+
+_CONFIG: Final = """\
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log info;
+{user}
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        {location}
+    }}
+    server {{
+        listen 127.0.0.1:{tls_port} ssl http2;
+        ssl_certificate {folder}/certificate.pem;
+        ssl_certificate_key {folder}/key.pem;
+        {location}
+    }}
+}}
+"""
+
+
+def documented_location() -> str:
+    """The `location` blocks of docs/operations.md, as they stand there."""
+    blocks = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.S)
+    [block] = blocks
+    assert block.count(DOCUMENTED) == 1
+    return str(block)
+
+
+class Nginx(Server):
+    """See the module. `target` is the URL that stands in for the documented one."""
+
+    name = "nginx"
+
+    def __init__(self, folder: Path, target: str) -> None:
+        super().__init__()
+        self.program = need("nginx")
+        self.folder = folder
+        self.log = folder / "nginx.log"
+        self.target = target
+        self.port, self.tls_port = ports.choose(), ports.choose()
+        _make_certificate(folder)
+
+    @property
+    def url(self) -> str:
+        """Where it speaks HTTP/1.1."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def tls_url(self) -> str:
+        """Where it speaks HTTP/2 (and 1.1) over TLS; nobody has signed its certificate."""
+        return f"https://127.0.0.1:{self.tls_port}"
+
+    def command(self) -> Command:
+        config = self.folder / "nginx.conf"
+        config.write_text(
+            _CONFIG.format(
+                folder=self.folder,
+                port=self.port,
+                tls_port=self.tls_port,
+                # As root it would change to a user who cannot enter the temporary folder.
+                user="user root root;" if os.geteuid() == 0 else "",
+                location=documented_location().replace(DOCUMENTED, self.target),
+            )
+        )
+        return Command([self.program, "-p", str(self.folder), "-c", str(config)], self.log)
+
+    def ready(self) -> bool:
+        """Whether it answers, whatever the process behind it does."""
+        request = b"GET /healthz HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
+        return answers(self.port, request, b"Server: nginx")
+
+    def ended(self) -> None:
+        """A killed master leaves its worker process."""
+        super().ended()
+        self.signal_rest()
+
+    def errors(self) -> str:
+        """What it has logged."""
+        return (self.folder / "error.log").read_text()
+
+
+@contextmanager
+def nginx(target: str) -> Iterator[Nginx]:
+    """A running nginx in front of `target`, a URL without a path."""
+    with homes.temporary() as folder, Nginx(folder, target) as server:
+        yield server
+
+
+def _make_certificate(folder: Path) -> None:
+    subprocess.run(
+        [
+            need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
+            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
+            "-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
