@@ -131,11 +131,12 @@ class Rendering:
 
 
 def _event(blocks: list[bytes], opened: bytes, place: int, covered: int) -> bytes:
-    return b'id: %d\nevent: blocks\ndata: {"blocks":[%s],"open":%s,"position":%d}\n\n' % (
-        place,
+    # The id comes last, as in `sse.frame`.
+    return b'event: blocks\ndata: {"blocks":[%s],"open":%s,"position":%d}\nid: %d\n\n' % (
         b",".join(blocks),
         opened,
         covered,
+        place,
     )
 
 

@@ -74,12 +74,12 @@ def test_every_code_point_comes_back() -> None:
 
 
 @given(st.text(st.characters(codec=None, categories=None)))
-def test_a_frame_is_three_ascii_lines_and_a_blank_one(text: str) -> None:
+def test_a_frame_is_three_ascii_lines_and_a_blank_one_and_its_id_comes_last(text: str) -> None:
     frame = encode("delta", text, 12)
 
     assert frame.isascii()
     assert b"\r" not in frame
-    assert re.fullmatch(rb"id: 12\nevent: delta\ndata: [^\n]*\n\n", frame)
+    assert re.fullmatch(rb"event: delta\ndata: [^\n]*\nid: 12\n\n", frame)
 
 
 def test_a_frame_without_id_leaves_the_last_id() -> None:

@@ -15,6 +15,7 @@ from web.bell import Bell
 from web.faces import native
 from web.followed import AT_ONCE, PLACES, Followed
 from web.hub import Hub
+from web.rendered import BlockReader, Renderings
 from web.streaming import Reader, Stream
 
 
@@ -82,6 +83,27 @@ def test_a_stream_can_be_iterated_too_from_its_position_to_its_end() -> None:
 
     events = [(event.event, event.id) for event in Decoder().feed(reading.value)]
     assert events == [("delta", "9"), ("delta", "19"), ("end", "end")]
+
+
+def test_the_id_is_the_last_field_of_every_frame_in_every_dialect() -> None:
+    """Some clients adopt an id as soon as its line has arrived."""
+    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    followed.hear([Delta(0, 0, "reasoning", "Well. "), Delta(6, 1, "text", "One.\n\nTwo.\n\nTh")])
+    followed.hear([Delta(20, 2, "tool_call", "{}", {"id": "\nid: 7\n", "name": "x"})])
+    readers = [
+        Reader(followed, 0, native.FACE),
+        BlockReader(Renderings(), followed, 0, native.FACE),
+    ]
+    frames = b"".join(reader.advance() for reader in readers)
+    ended(followed, followed.body)
+    frames += b"".join(native.FACE.end(reader.end) for reader in readers)
+
+    *found, rest = frames.split(b"\n\n")
+    assert rest == b""
+    assert len(found) == 6  # three parts, the blocks, an end each
+    for frame in found:
+        names = [line.partition(b":")[0] for line in frame.split(b"\n")]
+        assert names == [b"event", b"data", b"id"]
 
 
 def test_a_bell_wakes_everybody_once_and_who_heard_nothing_after_their_time() -> None:
