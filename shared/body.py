@@ -15,6 +15,7 @@ to the writer's or known to be behind.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 #: Code points of a chunk that is not merged any more: to copy it once more would cost memory.
@@ -152,6 +153,17 @@ class Body:
                 deltas.append(Delta(start, index, part.kind, text, part.meta))
         deltas.reverse()
         return deltas
+
+    def piece(self, position: int, most: int) -> Delta:
+        """What begins at `position`, which lies before the end: `most` code points of one part, or
+        as many as the part has there."""
+        part = self.parts[-1]
+        index = len(self.parts) - 1  # readers are nearly always near the end
+        if part.start > position:
+            index = bisect_right(self.parts, position, key=attrgetter("start")) - 1
+            part = self.parts[index]
+        text = part.between(position, min(position + most, part.end))
+        return Delta(position, index, part.kind, text, part.meta)
 
     @property
     def content(self) -> str:

@@ -7,10 +7,13 @@ change the text. Data that we send is one line of ASCII JSON, so nothing in it c
 import json
 import re
 from collections.abc import Iterator
+from json.encoder import encode_basestring_ascii
 from typing import Any, Final, NamedTuple
 
 #: A comment without a blank line after it: with one, some clients see an empty event.
 HEARTBEAT = b":\n"
+#: Bytes of one code point in JSON of ASCII, at most.
+WIDEST: Final = 12
 #: Longer ones are no time that anybody waits, and Python refuses to read very long ones.
 _MILLISECONDS: Final = re.compile("[0-9]{1,18}")
 #: Made once: `json.dumps` makes one for each call that wants separators.
@@ -36,6 +39,20 @@ def frame(event: str, data: str, event_id: str | int | None = None) -> bytes:
     """
     tail = f"id: {event_id}\n" if event_id is not None else ""
     return f"event: {event}\ndata: {data}\n{tail}\n".encode("ascii")
+
+
+def fitting(text: str, room: int) -> int:
+    """How many of the first code points of `text` take at most `room` bytes as JSON; at least one.
+
+    One code point takes up to 12 bytes: U+1F600 is written `\\ud83d\\ude00`.
+    """
+    count = len(text)
+    while count * WIDEST > room and count > 1:
+        size = len(encode_basestring_ascii(text[:count])) - 2  # without the quotes
+        if size <= room:
+            break
+        count = max(1, min(count - 1, count * room // size))
+    return count
 
 
 def retry(milliseconds: int) -> bytes:

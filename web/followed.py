@@ -11,7 +11,7 @@ from typing import Final
 
 from gevent.event import Event
 
-from shared import messages
+from shared import messages, sse
 from shared.body import Body, Delta
 from shared.database import Database
 from shared.errors import RedisDown
@@ -23,8 +23,12 @@ from web.bell import Bell
 #: Places in a body for which frames are kept. Readers under way stand at one or two; in a storm of
 #: returning ones each may stand elsewhere, and frames for all of them would be bodies without end.
 PLACES: Final = 16
-#: Code points that a reader is given at once, so that one who is far behind costs no second body.
-AT_ONCE: Final = 1 << 16
+#: Bytes of text in one frame, as it is written: with what surrounds it a frame has at most 16 KiB,
+#: so that a connection of any length gets a reader on, and a slow one soon shows something.
+FRAME_BYTES: Final = 8 << 10
+#: Bytes of frames after which a reader is given no more at once: one who is far behind costs no
+#: second body, and an answer of thousands of parts is encoded in many turns.
+AT_ONCE: Final = 64 << 10
 
 
 class Followed:
@@ -53,7 +57,8 @@ class Followed:
         self.missing = False
         self.rereading = False
         self._arrived: list[Delta] | None = None
-        self._frames: dict[tuple[object, int], bytes] = {}
+        self._frames: dict[tuple[object, int], tuple[bytes, int]] = {}
+        self._end_frames: dict[Callable[[Message], bytes], bytes] = {}
 
     def hear(self, deltas: Sequence[Delta]) -> bool:
         """Text from Redis; False if it does not fit and the row has to be read."""
@@ -88,13 +93,30 @@ class Followed:
         """
         if position >= self.body.length:
             return b"", position
-        end = min(position + AT_ONCE, self.body.length)
         key = (face, position)
-        if key not in self._frames:
+        found = self._frames.get(key)
+        if found is None:
             if len(self._frames) >= PLACES:
                 self._frames.clear()
-            self._frames[key] = b"".join(face(delta) for delta in self.body.since(position, end))
-        return self._frames[key], end
+            found = self._frames[key] = self._encode(face, position)
+        return found
+
+    def _encode(self, face: Callable[[Delta], bytes], position: int) -> tuple[bytes, int]:
+        frames: list[bytes] = []
+        size = 0
+        while position < self.body.length and size < AT_ONCE:
+            delta = _one_frame(self.body, position)
+            frames.append(face(delta))
+            size += len(frames[-1])
+            position = delta.end
+        return b"".join(frames), position
+
+    def end_frame(self, face: Callable[[Message], bytes]) -> bytes:
+        """The end as a face writes it; made once for all readers."""
+        assert self.end is not None
+        if face not in self._end_frames:
+            self._end_frames[face] = face(self.end)
+        return self._end_frames[face]
 
     # --- reading the truth
 
@@ -120,7 +142,25 @@ class Followed:
         # worker died together), which the end's length tells a reader.
         self.body = message.body
         self.end = message
+        self._end_frames.clear()
         self.tell()
+
+
+def _one_frame(body: Body, position: int) -> Delta:
+    """What one frame carries from there on.
+
+    Every frame has its part's meta. A frame whose meta alone is large has as much text as meta, so
+    that the meta at most doubles what is sent.
+    """
+    delta = body.piece(position, FRAME_BYTES)
+    if len(delta.text) * sse.WIDEST <= FRAME_BYTES:  # nearly always: what a provider just sent
+        return delta
+    room = FRAME_BYTES
+    if delta.meta and (size := len(sse.to_json(dict(delta.meta)))) > room:
+        room = size
+        delta = body.piece(position, room)
+    count = sse.fitting(delta.text, room)
+    return delta if count == len(delta.text) else delta._replace(text=delta.text[:count])
 
 
 def read(

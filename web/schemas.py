@@ -271,15 +271,19 @@ class EndShape(BaseModel):
     @classmethod
     def of(cls, message: Message) -> "EndShape":
         """From an ended row."""
-        return cls(**{name: _fields(message)[name] for name in cls.model_fields})
+        return cls(
+            status=message.status.value,
+            finish_reason=message.finish_reason,
+            length=message.length,
+            sha256=message.sha256,
+            usage=message.usage,
+            error=_error(message),
+        )
 
 
 def _fields(message: Message) -> dict[str, Any]:
     body = message.body
     parts = [PartShape(kind=one.kind, text=one.text, meta=_meta(one.meta)) for one in body.parts]
-    error = None
-    if message.error_code is not None:
-        error = ErrorShape(code=message.error_code, message=message.error_message or "")
     plain = {
         name: getattr(message, name)
         for name in MessageShape.model_fields
@@ -291,8 +295,14 @@ def _fields(message: Message) -> dict[str, Any]:
         "text": body.text,
         "parts": parts,
         "position": body.length,
-        "error": error,
+        "error": _error(message),
     }
+
+
+def _error(message: Message) -> ErrorShape | None:
+    if message.error_code is None:
+        return None
+    return ErrorShape(code=message.error_code, message=message.error_message or "")
 
 
 def _meta(meta: Any) -> dict[str, Any] | None:

@@ -157,11 +157,9 @@ class Reader:
         """Whether there is an end and all text before it was sent."""
         return self.followed.end is not None and self.position >= self.followed.body.length
 
-    @property
-    def end(self) -> Message:
-        """The ended row."""
-        assert self.followed.end is not None
-        return self.followed.end
+    def end(self) -> bytes:
+        """The end frame."""
+        return self.followed.end_frame(self.face.end)
 
     def pause(self) -> float | None:
         """Seconds until it has to go on, bell or not: what came during a write that was slow."""
@@ -221,7 +219,7 @@ class Stream:
         """How it ends, if it does now."""
         reader, face = self._reader, self._reader.face
         if reader.at_end:
-            return face.end(reader.end)
+            return reader.end()
         if self._hub.leaving or reader.gone:
             return face.retry(milliseconds(self._goodbye))
         if time.monotonic() >= self._deadline:

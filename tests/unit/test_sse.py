@@ -82,6 +82,19 @@ def test_a_frame_is_three_ascii_lines_and_a_blank_one_and_its_id_comes_last(text
     assert re.fullmatch(rb"event: delta\ndata: [^\n]*\nid: 12\n\n", frame)
 
 
+@given(st.text(st.characters(codec=None, categories=None), min_size=1), st.integers(0, 200))
+def test_what_fits_is_as_much_as_there_is_room_for_and_at_least_a_character(
+    text: str, room: int
+) -> None:
+    def size(count: int) -> int:
+        return len(sse.to_json(text[:count])) - 2
+
+    count = sse.fitting(text, room)
+
+    assert 1 <= count <= len(text)
+    assert count == 1 or size(count) <= room
+
+
 def test_a_frame_without_id_leaves_the_last_id() -> None:
     stream = encode("delta", 1, 5) + encode("ping", 2)
 

@@ -1,11 +1,17 @@
 """A reader of a followed message, without a socket."""
 
 import json
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
+from unittest.mock import Mock
 
 import gevent
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.body import Body, Delta
 from shared.sse import Decoder
@@ -13,10 +19,13 @@ from tests.followed import ended, say
 from tests.rig import until
 from web.bell import Bell
 from web.faces import native
-from web.followed import AT_ONCE, PLACES, Followed
+from web.followed import AT_ONCE, FRAME_BYTES, PLACES, Followed
 from web.hub import Hub
 from web.rendered import BlockReader, Renderings
 from web.streaming import Reader, Stream
+
+#: Bytes of a frame on the wire, at most.
+FRAME = 16 << 10
 
 
 def test_what_comes_during_a_slow_write_is_not_waited_for() -> None:
@@ -51,6 +60,85 @@ def test_frames_are_encoded_once_for_all_at_a_place_and_not_kept_for_every_place
     assert len(followed._frames) <= PLACES
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from('aé你😀\n\x01"\u2028'), st.integers(1, 9_000)), min_size=1),
+    st.integers(0, 1000),
+)
+def test_no_frame_is_larger_than_16_kib_and_each_moves_the_reader_on(
+    runs: list[tuple[str, int]], begin: int
+) -> None:
+    """Whatever the characters are: written as ASCII, one takes 1 to 12 bytes."""
+    text = "".join(character * count for character, count in runs)
+    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    meta = {"id": "call", "name": "你" * 300}
+    followed.hear([Delta(0, 0, "tool_call", text, meta)])
+    position = min(begin, len(text) - 1)
+    reader, shown = Reader(followed, position, native.FACE), text[:position]
+
+    while frames := reader.advance():
+        for frame in frames.removesuffix(b"\n\n").split(b"\n\n"):
+            assert len(frame) + 2 <= FRAME
+            [event] = Decoder(limit=FRAME).feed(frame + b"\n\n")
+            found = json.loads(event.data)
+            assert (found["start"], found["meta"]) == (len(shown), meta)
+            assert found["text"] != ""
+            shown += found["text"]
+            assert event.id == str(len(shown))
+
+    assert shown == text
+
+
+@pytest.mark.parametrize(("character", "wide"), [("a", 1), ("é", 6), ("你", 6), ("😀", 12)])
+def test_frames_are_not_smaller_than_they_need_to_be(character: str, wide: int) -> None:
+    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    followed.hear([Delta(0, 0, "text", character * 100_000)])
+
+    frames, _ = followed.frames(native.encode_delta, 0)
+
+    sizes = [len(frame) + 2 for frame in frames.split(b"\n\n")[:-1]]
+    assert len(sizes) > 5
+    assert all(FRAME_BYTES - wide < size < FRAME_BYTES + 200 for size in sizes)
+
+
+def test_a_large_meta_is_not_repeated_for_every_few_characters() -> None:
+    """It comes with each frame of its part; then each frame has as much text."""
+    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    meta, arguments = {"id": "x" * 500_000}, "y" * 1_000_000
+    followed.hear([Delta(0, 0, "tool_call", arguments, meta)])
+    reader, size = Reader(followed, 0, native.FACE), 0
+
+    while frames := reader.advance():
+        size += len(frames)
+
+    assert size < 2.1 * (len(arguments) + len(meta["id"]))
+
+
+def test_an_answer_of_thousands_of_parts_holds_up_nobody() -> None:
+    """Of 6,000 parts of a character each: one turn is a few milliseconds' work, wherever readers
+    stand, and the end is made once for all of them in each dialect."""
+    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    kinds = ("text", "reasoning")
+    followed.hear([Delta(n, n, kinds[n % 2], "x") for n in range(6_000)])
+    ended(followed, followed.body)
+    made = Mock(wraps=native.FACE.end)
+    face = replace(native.FACE, end=made)
+    readers = [Reader(followed, place * 60, face) for place in range(100)]
+    turns: list[float] = []
+
+    while readers:
+        for reader in list(readers):
+            begun = time.process_time()
+            frames = reader.advance()
+            if reader.at_end:
+                frames += reader.end()
+                readers.remove(reader)
+            turns.append(time.process_time() - begun)
+            assert len(frames) < AT_ONCE + FRAME
+
+    assert max(turns) < 0.05
+    assert made.call_count == 1
+
+
 def test_who_is_far_behind_is_given_a_part_at_a_time_and_all_of_it() -> None:
     followed = Followed(uuid.uuid4(), uuid.uuid4())
     text = "".join(map(str, range(50_000)))
@@ -59,7 +147,7 @@ def test_who_is_far_behind_is_given_a_part_at_a_time_and_all_of_it() -> None:
     shown = Body([Delta(0, 0, "reasoning", text[:10])])
 
     while frames := reader.advance():
-        assert len(frames) < AT_ONCE + 1000
+        assert len(frames) < AT_ONCE + FRAME
         assert (reader.pause() == 0) == (reader.position < 2 * len(text))  # there is more: no sleep
         for event in Decoder(limit=1 << 20).feed(frames):
             found = json.loads(event.data)
@@ -96,7 +184,7 @@ def test_the_id_is_the_last_field_of_every_frame_in_every_dialect() -> None:
     ]
     frames = b"".join(reader.advance() for reader in readers)
     ended(followed, followed.body)
-    frames += b"".join(native.FACE.end(reader.end) for reader in readers)
+    frames += b"".join(reader.end() for reader in readers)
 
     *found, rest = frames.split(b"\n\n")
     assert rest == b""
