@@ -59,21 +59,22 @@ def _wal(db: Database) -> int:
     return int(found[0].position)
 
 
-def _claimed(db: Database) -> uuid.UUID:
+def _claimed(db: Database) -> tuple[uuid.UUID, uuid.UUID]:
     wanted = asking.Asking(LOCAL_USER, "bench", {}, None, None, 0, 3600.0)
     place = conversations.create(db, LOCAL_USER, None, None).id
     answer = asking.ask(db, wanted, place, "bench").answer.id
-    assert owning.claim(db, answer, OWNER, 3600.0, 3600.0) is not None
-    return answer
+    claim = owning.claim(db, answer, OWNER, 3600.0, 3600.0)
+    assert claim is not None
+    return answer, claim.token
 
 
 def _pieces(db: Database) -> None:
-    answer = _claimed(db)
+    answer, claim = _claimed(db)
     for number in range(SAVES):
         start = number * CHARACTERS
-        save = owning.Save(answer, 1, start, (Delta(start, 0, "text", _text(number)),))
+        save = owning.Save(answer, claim, start, (Delta(start, 0, "text", _text(number)),))
         assert owning.save(db, OWNER, 3600.0, [save])
-    done = owning.Save(answer, 1, SAVES * CHARACTERS)
+    done = owning.Save(answer, claim, SAVES * CHARACTERS)
     assert owning.finish(db, OWNER, done, messages.Ending(Status.DONE, "stop"))
 
 

@@ -134,8 +134,9 @@ def _known(connection: Connection, asking: Asking) -> Asked | None:
         return None
     row = run(
         connection,
-        "SELECT id, parent_id, request_hash FROM messages"
-        " WHERE user_id = :user AND client_key = :key",
+        "SELECT m.id, m.parent_id, m.request_hash, c.deleted_at FROM messages m"
+        " JOIN conversations c ON c.id = m.conversation_id"
+        " WHERE m.user_id = :user AND m.client_key = :key",
         user=asking.user_id,
         key=asking.key,
     ).one_or_none()
@@ -143,6 +144,8 @@ def _known(connection: Connection, asking: Asking) -> Asked | None:
         return None
     if row.request_hash != asking.request_hash:
         raise KeyReused
+    if row.deleted_at is not None:
+        raise NotFound("The conversation of this key has been deleted.")
     return _asked(connection, row.parent_id, row.id, fresh=False)
 
 

@@ -57,7 +57,10 @@ def create(
     key: str | None = None,
     request_hash: str | None = None,
 ) -> Conversation:
-    """A conversation without messages. The same key gives the same one; raises KeyReused."""
+    """A conversation without messages. The same key gives the same one.
+
+    Raises KeyReused, and NotFound where the one of this key has been deleted.
+    """
     rows = db.rows(
         "INSERT INTO conversations (id, user_id, title, title_by, system, client_key, request_hash)"
         " VALUES (:id, :user, CAST(:title AS text),"
@@ -76,15 +79,17 @@ def create(
 def _known(
     db: Database, user_id: uuid.UUID, key: str | None, request_hash: str | None
 ) -> Conversation:
-    [row] = db.rows(
-        f"SELECT {_COLUMNS}, request_hash FROM conversations"
+    rows = db.rows(
+        f"SELECT {_COLUMNS}, request_hash, deleted_at FROM conversations"
         " WHERE user_id = :user AND client_key = :key",
         user=user_id,
         key=key,
     )
-    if row.request_hash != request_hash:
+    if rows and rows[0].request_hash != request_hash:
         raise KeyReused
-    return Conversation(*row[:-1])
+    if not rows or rows[0].deleted_at is not None:  # purged since, or to be purged
+        raise NotFound("The conversation of this key has been deleted.")
+    return Conversation(*rows[0][:-2])
 
 
 def newest(db: Database, user_id: uuid.UUID, limit: int, before: int | None) -> list[Conversation]:

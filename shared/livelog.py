@@ -1,25 +1,46 @@
 """All that Redis knows: the live log of each open message, its channel, and the stop channel.
 
-    outlive:log:<id>    stream; entry ids <attempt>-<end offset>; "d": deltas, "open", "fence"
-    outlive:live:<id>   channel; the same deltas as they are stored, "{}" to look at the row
-    outlive:user:<id>   channel; something in this user's conversations has changed
-    outlive:web         hash; what each web process tells operators about its readers
-    outlive:stop        channel; ids of messages that somebody wants stopped
-    outlive             list; Celery's queue (see jobs)
+    outlive:log:<id>:<claim>  stream; entry ids <attempt>-<end offset>; "d": deltas, "open", "fence"
+    outlive:live:<id>         channel; the same deltas as they are stored, "{}" to look at the row
+    outlive:user:<id>         channel; something in this user's conversations has changed
+    outlive:web               hash; what each web process tells operators about its readers
+    outlive:stop              channel; ids of messages that somebody wants stopped
+    outlive                   list; Celery's queue (see jobs)
 
-Redis is a hint, never the truth: everything here may vanish at any moment. The ids make Redis
-refuse what a fenced attempt still wants to write. Every call has a timeout, and a failure is
-RedisDown.
+Redis is a hint, never the truth: everything here may vanish at any moment, or be again as it was a
+minute ago. Every call has a timeout, and a failure is RedisDown.
+
+**Texts of two claims never meet.** A claim has a random token (`owning.new_token`), and its log has
+a key of its own, so whatever Postgres or Redis forget, no claim ever continues another one's log.
+All claims of a message share its channel, because readers subscribe before they know the claim;
+therefore each payload names its claim, and a follower takes it only if its body is that claim's.
+
+**A fenced claim writes nothing more.** The sweep puts a "fence" on the log of the claim that it
+ends, and the script (publish.lua) refuses everything after it. This keeps readers from being shown
+text that Postgres, which refuses the claim as well, will never have.
+
+**"open" proves that nothing was published**, as long as it is the newest entry, and Redis is the
+same process that took it: one that was started since may have lost what came after (the last second
+of its file, a snapshot that was put back, a replica that was promoted). So "open" holds the run id
+of the server, and the proof counts only while the server still has that id.
+
+**What is not ours is nothing.** A payload that does not have exactly the shape that `encode` gives
+it (not UTF-8, not JSON, of a newer version) is at most a reason to look at the row, for its own
+message only. An entry of a log that is not ours is skipped by readers; on top of a log it makes the
+log as good as lost, which its owner begins anew. Rows without a claim are written by workers of the
+version before claims had tokens: their log is `outlive:log:<id>`, their payloads name no claim.
 """
 
 import hashlib
 import json
+import math
+import re
 import socket
 import ssl
 import time
 import uuid
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from functools import lru_cache
@@ -29,11 +50,13 @@ from typing import Any, Final, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from shared import resp
 from shared.body import Body, Delta, Gap, Misplaced
 from shared.errors import RedisDown
+from shared.text import is_storable
 
 #: Seconds a call to Redis may take.
 TIMEOUT: Final = 1.0
@@ -50,15 +73,19 @@ _WEB: Final = "outlive:web"
 _WEB_TTL: Final = 60
 #: What a channel carries to say "look at the row".
 _WAKE: Final = "{}"
+#: Claims of which the packed beginning of a publication, or the parsed token, is remembered.
+_KNOWN: Final = 1024
 _DECODER: Final = json.JSONDecoder()
 _SCRIPT: Final = (Path(__file__).parent / "publish.lua").read_text()
 _SHA: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_RUN_ID: Final = re.compile("run_id:([0-9a-f]+)")
 #: Bytes that are taken from a connection at once.
 _RECEIVE: Final = 1 << 16
 
 
-def _log(message_id: uuid.UUID) -> str:
-    return f"outlive:log:{message_id}"
+def _log(message_id: uuid.UUID, claim: uuid.UUID | None) -> str:
+    log = f"outlive:log:{message_id}"
+    return log if claim is None else f"{log}:{claim}"
 
 
 def channel(message_id: uuid.UUID) -> str:
@@ -89,6 +116,7 @@ class Publication(NamedTuple):
     """Deltas of one message that follow one another, to be stored and announced as one."""
 
     id: uuid.UUID
+    claim: uuid.UUID
     attempt: int
     deltas: Sequence[Delta]
     #: entries that end before this offset are safe in Postgres and may go
@@ -97,9 +125,29 @@ class Publication(NamedTuple):
     force: bool = False
 
 
-def encode(deltas: Sequence[Delta]) -> str:
-    """Deltas as they travel: [[start, part, kind, text, meta], ...]."""
-    return f"[{','.join(map(_encoded, deltas))}]"
+class Said(NamedTuple):
+    """What a payload says: deltas of a claim; without deltas that the row is worth a look."""
+
+    claim: uuid.UUID | None
+    deltas: Sequence[Delta]
+
+
+#: What `_WAKE` says.
+WAKE_UP: Final = Said(None, ())
+
+
+def encode(claim: uuid.UUID, deltas: Sequence[Delta]) -> str:
+    """Deltas as they travel: [[0, 0, claim, "", null], [start, part, kind, text, meta], ...].
+
+    The first one names the claim. It is empty, so that readers of the version before claims had
+    tokens drop it as old news and take the others.
+    """
+    return f"{_head(claim)}{','.join(map(_encoded, deltas))}]"
+
+
+@lru_cache(maxsize=_KNOWN)
+def _head(claim: uuid.UUID) -> str:
+    return f'[[0,0,"{claim.hex}","",null],'
 
 
 def _encoded(delta: Delta) -> str:
@@ -109,18 +157,74 @@ def _encoded(delta: Delta) -> str:
     return f'[{start},{part},"{kind}",{encode_basestring(text)},{more}]'
 
 
-def decode(payload: str) -> list[Delta]:
-    """The deltas of a payload; none for a wake-up."""
-    deltas, end = _DECODER.raw_decode(payload)  # `json.loads` looks for space around it
-    if end != len(payload):
-        raise ValueError("more than a payload")
-    return [Delta(*delta) for delta in deltas]
+def decode(payload: str) -> Said | None:
+    """What a payload says; None if it is not exactly what `encode` makes, or a wake-up."""
+    if payload == _WAKE:
+        return WAKE_UP
+    # The head is known by its characters: to have it parsed would take as long as the rest.
+    claim, at = None, 1
+    try:
+        if payload.startswith("[[0,0,"):
+            claim = _token(payload[7:39])
+            at = len(_head(claim))
+            if payload[:at] != _head(claim):
+                return None
+        elif not payload.startswith("["):
+            return None
+        deltas = []
+        while True:
+            found, at = _DECODER.raw_decode(payload, at)
+            deltas.append(_possible(found))
+            behind = payload[at : at + 2]
+            if behind == "]":
+                return Said(claim, deltas)
+            if behind[:1] != ",":
+                return None
+            at += 1
+    except (ValueError, TypeError, RecursionError):  # that many brackets, too, are no JSON
+        return None
 
 
-def _ended(message_id: uuid.UUID, user_id: uuid.UUID | None = None) -> list[tuple[str | int, ...]]:
+@lru_cache(maxsize=_KNOWN)
+def _token(said: str) -> uuid.UUID:
+    return uuid.UUID(hex=said)
+
+
+def _possible(found: Any) -> Delta:
+    """A piece of some body that Postgres could hold, from its JSON; else ValueError or TypeError.
+
+    JSON's objects and strings can be unpacked as well: their names are no numbers.
+    """
+    start, part, kind, text, meta = found
+    if (
+        type(start) is type(part) is int
+        and type(kind) is type(text) is str
+        and text
+        and start >= 0 <= part
+        and is_storable(text)
+        and is_storable(kind)
+        and (meta is None or (type(meta) is dict and _is_possible_meta(meta)))
+    ):
+        return Delta(start, part, kind, text, meta)
+    raise ValueError
+
+
+def _is_possible_meta(value: Any) -> bool:
+    if isinstance(value, str):
+        return is_storable(value)
+    if isinstance(value, dict):
+        return all(map(_is_possible_meta, (*value.keys(), *value.values())))
+    if isinstance(value, list):
+        return all(map(_is_possible_meta, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _ended(
+    message_id: uuid.UUID, claim: uuid.UUID | None, user_id: uuid.UUID | None = None
+) -> list[tuple[str | int, ...]]:
     """What is said of a message that has ended."""
     told: list[tuple[str | int, ...]] = [
-        ("PEXPIRE", _log(message_id), ENDED_TTL),
+        ("PEXPIRE", _log(message_id, claim), ENDED_TTL),
         ("PUBLISH", channel(message_id), _WAKE),
     ]
     if user_id is not None:
@@ -138,39 +242,73 @@ class LiveLog:
         self._ttl = int(ttl * 1000)
         self._telling: Telling | None = None
 
-    def fence(self, message_id: uuid.UUID, attempt: int) -> tuple[bool, list[Delta]]:
-        """Refuse every write of `attempt` from now on.
+    def fence(
+        self, message_id: uuid.UUID, claim: uuid.UUID | None, attempt: int
+    ) -> tuple[bool, list[Delta]]:
+        """Refuse every write of this claim from now on.
 
         Returns whether it provably never published anything, and what of its text is there.
         """
+        log = _log(message_id, claim)
+        fence: Any = ({"fence": "1"}, f"{attempt + 1}-0")
         with _errors():
             pipeline = self._redis.pipeline()
-            pipeline.xrange(_log(message_id))
-            pipeline.xadd(_log(message_id), {"fence": "1"}, id=f"{attempt + 1}-0")
-            pipeline.pexpire(_log(message_id), self._ttl)
+            pipeline.xrange(log)
+            pipeline.xadd(log, *fence)
+            pipeline.pexpire(log, self._ttl)
             entries, fenced, _ = pipeline.execute(raise_on_error=False)
-        for reply in (entries, fenced):
-            # An id that is not above the top: the fence stands already.
-            if isinstance(reply, Exception) and "equal or smaller" not in str(reply):
-                raise RedisDown from reply
-        written = [entry for entry in entries if "fence" not in entry[1]]
-        untouched = bool(written) and written[-1][0] == f"{attempt}-0"
-        return untouched, _deltas(written)
+            for reply in (entries, fenced):
+                if isinstance(reply, Exception) and not _is_foreign(reply):
+                    raise RedisDown from reply
+            if isinstance(entries, Exception):
+                entries = []
+            if isinstance(fenced, Exception) and not any("fence" in one for _, one in entries):
+                # What is on top is not ours, and nothing goes above it.
+                pipeline = self._redis.pipeline()
+                pipeline.delete(log)
+                pipeline.xadd(log, *fence)
+                pipeline.pexpire(log, self._ttl)
+                pipeline.execute()
+            written = [entry for entry in entries if "fence" not in entry[1]]
+            untouched = bool(written) and self._proves(written[-1], attempt)
+        return untouched, _deltas(written, claim)
 
-    def read(self, *ids: uuid.UUID) -> dict[uuid.UUID, list[Delta]]:
-        """What each of these logs holds, oldest first; Postgres may have some of it."""
+    def _proves(self, entry: tuple[str, dict[str, str]], attempt: int) -> bool:
+        """Whether a log with this entry on top shows that nothing was ever published."""
+        place, fields = entry
+        if place != f"{attempt}-0" or "open" not in fields:
+            return False
+        try:
+            running: Any = self._redis.info("server")
+        except NoPermissionError:
+            running = {}
+        return fields["open"] == str(running.get("run_id", ""))
+
+    def read(self, claims: Mapping[uuid.UUID, uuid.UUID | None]) -> dict[uuid.UUID, list[Delta]]:
+        """What the log of each message's claim holds, oldest first; Postgres may have some of it.
+
+        `claims`: by message, the token of the claim that its row has.
+        """
         with _errors():
             pipeline: Any = self._redis.pipeline(transaction=False)
-            for message_id in ids:
-                pipeline.xrange(_log(message_id))
-            found = pipeline.execute()
-        return {one: _deltas(entries) for one, entries in zip(ids, found, strict=True)}
+            for message_id, claim in claims.items():
+                pipeline.xrange(_log(message_id, claim))
+            found = pipeline.execute(raise_on_error=False)
+        logs: dict[uuid.UUID, list[Delta]] = {}
+        for (message_id, claim), entries in zip(claims.items(), found, strict=True):
+            if not isinstance(entries, Exception):
+                logs[message_id] = _deltas(entries, claim)
+            elif _is_foreign(entries):
+                logs[message_id] = []
+            else:
+                raise RedisDown from entries
+        return logs
 
-    def ended(self, message_id: uuid.UUID) -> None:
+    def ended(self, message_id: uuid.UUID, claim: uuid.UUID | None) -> None:
         """Tell followers to look at the row; its log is not needed for long any more."""
         with _errors():
             pipeline: Any = self._redis.pipeline(transaction=False)
-            for command in _ended(message_id):
+            for command in _ended(message_id, claim):
                 pipeline.execute_command(*command)
             pipeline.execute()
 
@@ -221,11 +359,15 @@ class LiveLog:
         return Publishing(self._url, self._ttl)
 
 
-def _deltas(entries: Sequence[tuple[str, dict[str, str]]]) -> list[Delta]:
-    try:
-        return [delta for _, fields in entries if "d" in fields for delta in decode(fields["d"])]
-    except (ValueError, TypeError) as error:  # not ours: as good as lost, and must not be fatal
-        raise RedisDown from error
+def _is_foreign(error: Exception) -> bool:
+    """Whether Redis refused because of what somebody else has put in the place of a log."""
+    return "equal or smaller" in str(error) or "WRONGTYPE" in str(error)
+
+
+def _deltas(entries: Sequence[tuple[str, dict[str, str]]], claim: uuid.UUID | None) -> list[Delta]:
+    """What entries of the claim's log say. One that is not ours says nothing: a gap at most."""
+    said = [decode(fields["d"]) for _, fields in entries if "d" in fields]
+    return [delta for one in said if one and one.claim == claim for delta in one.deltas]
 
 
 def extend(body: Body, deltas: Sequence[Delta]) -> bool:
@@ -267,6 +409,7 @@ def _kept(url: str, patience: float) -> redis.Redis:
         # One that Redis has closed is made anew; who is silent is not asked again.
         retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         decode_responses=True,
+        encoding_errors="surrogateescape",  # what is no UTF-8 is not ours, and no error
         protocol=2,
     )
     return redis.Redis(connection_pool=pool)
@@ -349,10 +492,10 @@ class _Line:
         return True
 
 
-@lru_cache(maxsize=1024)
-def _beginning(message_id: uuid.UUID, attempt: int) -> bytes:
-    """The words that all publications of an attempt begin with."""
-    return resp.words("EVALSHA", _SHA, 1, _log(message_id), channel(message_id), attempt)
+@lru_cache(maxsize=_KNOWN)
+def _beginning(message_id: uuid.UUID, claim: uuid.UUID, attempt: int) -> bytes:
+    """The words that all publications of a claim begin with."""
+    return resp.words("EVALSHA", _SHA, 1, _log(message_id, claim), channel(message_id), attempt)
 
 
 class Publishing(_Line):
@@ -367,6 +510,7 @@ class Publishing(_Line):
         """`ttl`: milliseconds until a log goes by itself."""
         super().__init__(url)
         self._ttl = ttl
+        self._run_id = ""
         self._packed: list[bytes] = []
         #: of every reply that will come, whether it is an outcome
         self._expected: deque[bool] = deque()
@@ -377,39 +521,51 @@ class Publishing(_Line):
             raise
 
     def _load(self) -> None:
-        self._send(resp.pack("SCRIPT", "LOAD", _SCRIPT))
-        while not self._replies:
+        self._send(resp.pack("SCRIPT", "LOAD", _SCRIPT) + resp.pack("INFO", "server"))
+        while len(self._replies) < 2:
             if not self._receive(TIMEOUT):
                 raise RedisDown
-        if self._replies.popleft() != _SHA:
+        loaded, said = self._replies.popleft(), self._replies.popleft()
+        if loaded != _SHA:
             raise RedisDown
+        run_id = None if isinstance(said, resp.Refused) else _RUN_ID.search(str(said))
+        self._run_id = run_id.group(1) if run_id else ""
 
     def publish(self, item: Publication) -> None:
         """Store and announce."""
         rest = resp.words(
             item.deltas[0].start,
             item.deltas[-1].end,
-            encode(item.deltas),
+            encode(item.claim, item.deltas),
             item.trim,
             self._ttl,
             "1" if item.force else "",
         )
-        self._packed.append(b"*12\r\n%b%b" % (_beginning(item.id, item.attempt), rest))
+        self._packed.append(b"*12\r\n%b%b" % (_beginning(item.id, item.claim, item.attempt), rest))
         self._expected.append(True)
 
-    def open(self, message_id: uuid.UUID, attempt: int, user_id: uuid.UUID | None = None) -> None:
-        """Begin an attempt's log, and wake its user's notices.
+    def open(
+        self,
+        message_id: uuid.UUID,
+        claim: uuid.UUID,
+        attempt: int,
+        user_id: uuid.UUID | None = None,
+    ) -> None:
+        """Begin a claim's log, and wake its user's notices.
 
-        While this entry is its top, nothing was ever published.
+        While this entry is its top, and Redis was not started anew, nothing was ever published.
         """
-        self._say("XADD", _log(message_id), f"{attempt}-0", "open", "1")
-        self._say("PEXPIRE", _log(message_id), self._ttl)
+        log = _log(message_id, claim)
+        self._say("XADD", log, f"{attempt}-0", "open", self._run_id)
+        self._say("PEXPIRE", log, self._ttl)
         if user_id is not None:
             self._say("PUBLISH", user_channel(user_id), _WAKE)
 
-    def ended(self, message_id: uuid.UUID, user_id: uuid.UUID | None = None) -> None:
+    def ended(
+        self, message_id: uuid.UUID, claim: uuid.UUID, user_id: uuid.UUID | None = None
+    ) -> None:
         """Tell followers to look at the row; its log is not needed for long any more."""
-        for command in _ended(message_id, user_id):
+        for command in _ended(message_id, claim, user_id):
             self._say(*command)
 
     def _say(self, *words: str | int) -> None:

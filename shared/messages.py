@@ -7,7 +7,7 @@ its owner writes (R2 to R4) in `owning`, what is done with what was left behind 
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -52,6 +52,8 @@ class Message:
     started_at: datetime | None
     first_text_at: datetime | None
     ended_at: datetime | None
+    #: the token of the claim whose text this is; None before a worker has claimed it
+    claim: uuid.UUID | None = None
 
 
 _PLAIN_FIELDS = sorted(Message.__dataclass_fields__.keys() - {"status", "body"})
@@ -201,6 +203,18 @@ def stop_locked(connection: Connection, row: Any) -> None:
 
 # --- what a hub asks -----------------------------------------------------------------------------
 
+_READABLE: Final = """
+SELECT m.id, m.user_id, NOT (m.status = ANY(:open)) AS ended
+FROM messages m JOIN conversations c ON c.id = m.conversation_id
+WHERE m.id = ANY(CAST(CAST(:ids AS text[]) AS uuid[])) AND c.deleted_at IS NULL
+"""
+
+
+def readable(db: Database, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[uuid.UUID, bool]]:
+    """Which of these there are, deleted ones left out: id -> their user, whether it has ended."""
+    found = db.planned(_READABLE, ids=[str(message_id) for message_id in ids], open=sorted(OPEN))
+    return {row.id: (row.user_id, row.ended) for row in found}
+
 
 @dataclass(frozen=True, slots=True)
 class Glance:
@@ -209,18 +223,19 @@ class Glance:
     saved: int
     ended: bool
     lapsed: bool
+    claim: uuid.UUID | None
 
 
 def glance(db: Database, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Glance]:
     """Many rows in one statement; a row that is gone is missing."""
     rows = db.rows(
-        "SELECT id, saved_len, NOT (status = ANY(:open)) AS ended, coalesce("
+        "SELECT id, claim, saved_len, NOT (status = ANY(:open)) AS ended, coalesce("
         "least(lease_until, hard_deadline, queue_deadline) < clock_timestamp(), false) AS lapsed"
         " FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))",
         ids=[str(message_id) for message_id in ids],
         open=sorted(OPEN),
     )
-    return {row.id: Glance(row.saved_len, row.ended, row.lapsed) for row in rows}
+    return {row.id: Glance(row.saved_len, row.ended, row.lapsed, row.claim) for row in rows}
 
 
 def count_open(db: Database) -> dict[str, int]:

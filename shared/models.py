@@ -89,6 +89,8 @@ messages = Table(
     Column("attempt", Integer, nullable=False, server_default=text("0")),
     Column("tries", Integer, nullable=False, server_default=text("0")),
     Column("owner", Text),
+    # the token of the claim: no other claim of any message ever had it
+    Column("claim", Uuid),
     _moment("lease_until"),
     _moment("hard_deadline"),
     _moment("queue_deadline"),

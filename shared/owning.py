@@ -1,14 +1,18 @@
 """What only the owner of an answer may do: claim it, save and renew, finish it, give it back.
 
-R2 to R4 (told in ARCHITECTURE.md). Each is one guarded write that names the attempt and the owner
+R2 to R4 (told in ARCHITECTURE.md). Each is one guarded write that names the claim and the owner
 which it expects; losing the race is an ordinary answer, not an exception. Only the database's
 clock counts.
+
+A claim is named by a random token, not by its number. A database that went back (an asynchronous
+standby was promoted, a backup was restored) gives out the same attempt a second time, to the same
+worker even; it cannot give out the same token.
 """
 
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
@@ -19,6 +23,11 @@ from shared.lifecycle import MAX_TRIES, OPEN
 from shared.messages import Ending, end_locked, to_body
 
 # --- R2: claim -----------------------------------------------------------------------------------
+
+
+def new_token() -> uuid.UUID:
+    """A token for a claim: never the same twice, whatever any server forgets."""
+    return uuid.uuid4()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,8 @@ class Claim:
     #: what is to be answered: its conversation's system text, (role, body) down to the question
     system: str | None = None
     path: Sequence[tuple[str, Body]] = ()
+    #: random, and of this claim alone
+    token: uuid.UUID = field(default_factory=new_token)
 
 
 # One statement from the queue to what the provider is asked. The path's root comes first and the
@@ -42,12 +53,12 @@ class Claim:
 _CLAIM = """
 WITH RECURSIVE mine AS (
     UPDATE messages SET status = 'STREAMING', attempt = attempt + 1, tries = tries + 1,
-        owner = :owner, queue_deadline = NULL, dispatch_at = NULL,
+        owner = :owner, claim = CAST(:token AS uuid), queue_deadline = NULL, dispatch_at = NULL,
         lease_until = clock_timestamp() + make_interval(secs => :lease),
         hard_deadline = clock_timestamp() + make_interval(secs => :deadline),
         started_at = clock_timestamp()
     WHERE id = :id AND status = 'SENDING'
-    RETURNING id, parent_id, conversation_id, attempt, model, options, user_id,
+    RETURNING id, parent_id, conversation_id, attempt, claim, model, options, user_id,
         CAST(extract(epoch FROM clock_timestamp() - created_at) AS float8) AS waited
 ), path AS (
     SELECT id, parent_id, 0 AS depth FROM mine
@@ -60,10 +71,27 @@ ORDER BY depth DESC
 
 
 def claim(
-    db: Database, message_id: uuid.UUID, owner: str, lease: float, hard_deadline: float
+    db: Database,
+    message_id: uuid.UUID,
+    owner: str,
+    lease: float,
+    hard_deadline: float,
+    *,
+    token: uuid.UUID | None = None,
 ) -> Claim | None:
-    """Take a SENDING message, or None: a duplicate delivery, or ended before anybody came."""
-    rows = db.planned(_CLAIM, id=message_id, owner=owner, lease=lease, deadline=hard_deadline)
+    """Take a SENDING message, or None: a duplicate delivery, or ended before anybody came.
+
+    `lease`, `hard_deadline`: seconds. `token`: from `new_token`, for a caller who has to know it
+    even if the statement's outcome is unknown.
+    """
+    rows = db.planned(
+        _CLAIM,
+        id=message_id,
+        owner=owner,
+        token=token or new_token(),
+        lease=lease,
+        deadline=hard_deadline,
+    )
     if not rows:
         return None
     *path, row = rows
@@ -76,6 +104,7 @@ def claim(
         row.user_id,
         row.system,
         [(turn.role, to_body(turn.body)) for turn in path],
+        row.claim,
     )
 
 
@@ -87,7 +116,8 @@ class Save:
     """What is to be written of one message behind `offset`; without deltas it only renews."""
 
     id: uuid.UUID
-    attempt: int
+    #: the token of the claim under which it is written
+    claim: uuid.UUID
     offset: int
     deltas: Sequence[Delta] = ()
 
@@ -101,7 +131,7 @@ class Save:
 class Standing:
     """An open row as Postgres has it, while it is still ours."""
 
-    attempt: int
+    claim: uuid.UUID
     saved: int
     stop_requested: bool
 
@@ -109,25 +139,25 @@ class Standing:
 # SKIP LOCKED: one row locked by somebody else must not hold up the other hundred.
 _SAVE = """
 WITH due AS (
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS int[]), CAST(:offsets AS int[]),
-        CAST(:reaches AS int[])) AS d (id, attempt, saved, reaches)
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS uuid[]), CAST(:offsets AS int[]),
+        CAST(:reaches AS int[])) AS d (id, claim, saved, reaches)
 ), mine AS (
     SELECT m.id, due.reaches FROM messages m JOIN due ON due.id = m.id
-    WHERE m.attempt = due.attempt AND m.owner = :owner AND m.status = 'STREAMING'
+    WHERE m.claim = due.claim AND m.owner = :owner AND m.status = 'STREAMING'
         AND m.saved_len = due.saved
     ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
 ), kept AS (
     UPDATE messages m SET saved_len = mine.reaches,
         lease_until = clock_timestamp() + make_interval(secs => :lease)
-    FROM mine WHERE m.id = mine.id RETURNING m.id, m.attempt, m.user_id, m.stop_requested
+    FROM mine WHERE m.id = mine.id RETURNING m.id, m.claim, m.user_id, m.stop_requested
 ), written AS (
     INSERT INTO pieces (message_id, start, user_id, part, kind, meta, text)
     SELECT p.id, p.start, kept.user_id, p.part, p.kind, CAST(p.meta AS jsonb), p.text
-    FROM unnest(CAST(:piece_ids AS uuid[]), CAST(:piece_attempts AS int[]),
+    FROM unnest(CAST(:piece_ids AS uuid[]), CAST(:piece_claims AS uuid[]),
         CAST(:starts AS int[]), CAST(:parts AS int[]), CAST(:kinds AS text[]),
         CAST(:metas AS text[]), CAST(:texts AS text[]))
-        AS p (id, attempt, start, part, kind, meta, text)
-    JOIN kept ON kept.id = p.id AND kept.attempt = p.attempt
+        AS p (id, claim, start, part, kind, meta, text)
+    JOIN kept ON kept.id = p.id AND kept.claim = p.claim
 )
 SELECT id, stop_requested FROM kept
 """
@@ -153,11 +183,11 @@ def _save(
         owner=owner,
         lease=lease,
         ids=[str(save.id) for save in saves],
-        attempts=[save.attempt for save in saves],
+        claims=[str(save.claim) for save in saves],
         offsets=[save.offset for save in saves],
         reaches=[save.reaches for save in saves],
         piece_ids=[str(save.id) for save, _ in pieces],
-        piece_attempts=[save.attempt for save, _ in pieces],
+        piece_claims=[str(save.claim) for save, _ in pieces],
         starts=[delta.start for _, delta in pieces],
         parts=[delta.part for _, delta in pieces],
         kinds=[delta.kind for _, delta in pieces],
@@ -168,14 +198,14 @@ def _save(
 
 
 def standing(db: Database, owner: str, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Standing]:
-    """The rows among `ids` that are open and still `owner`'s."""
+    """The rows among `ids` that `owner` writes. Under which claim is for the caller to compare."""
     rows = db.rows(
-        "SELECT id, attempt, saved_len, stop_requested FROM messages"
+        "SELECT id, claim, saved_len, stop_requested FROM messages"
         " WHERE id = ANY(CAST(:ids AS uuid[])) AND owner = :owner AND status = 'STREAMING'",
         ids=[str(message_id) for message_id in ids],
         owner=owner,
     )
-    return {row.id: Standing(row.attempt, row.saved_len, row.stop_requested) for row in rows}
+    return {row.id: Standing(row.claim, row.saved_len, row.stop_requested) for row in rows}
 
 
 # --- R4: finish ----------------------------------------------------------------------------------
@@ -193,7 +223,9 @@ def finish(db: Database, owner: str, last: Save, ending: Ending) -> bool:
         return True
 
 
-def release(db: Database, owner: str, message_id: uuid.UUID, attempt: int, deadline: float) -> bool:
+def release(
+    db: Database, owner: str, message_id: uuid.UUID, claim: uuid.UUID, deadline: float
+) -> bool:
     """Give an answer of which nothing was shown back to the queue, due at once (a drain).
 
     `deadline`: seconds until nobody need take it any more. False when it is ours no longer, was
@@ -201,12 +233,12 @@ def release(db: Database, owner: str, message_id: uuid.UUID, attempt: int, deadl
     """
     rows = db.rows(
         "UPDATE messages SET status = 'SENDING', attempt = attempt + 1, owner = NULL,"
-        " lease_until = NULL, hard_deadline = NULL, dispatch_at = clock_timestamp(),"
+        " claim = NULL, lease_until = NULL, hard_deadline = NULL, dispatch_at = clock_timestamp(),"
         " queue_deadline = clock_timestamp() + make_interval(secs => :deadline)"
-        " WHERE id = :id AND attempt = :attempt AND owner = :owner AND status = 'STREAMING'"
+        " WHERE id = :id AND claim = :claim AND owner = :owner AND status = 'STREAMING'"
         " AND saved_len = 0 AND NOT stop_requested AND tries < :tries RETURNING id",
         id=message_id,
-        attempt=attempt,
+        claim=claim,
         owner=owner,
         deadline=deadline,
         tries=MAX_TRIES,
@@ -214,15 +246,18 @@ def release(db: Database, owner: str, message_id: uuid.UUID, attempt: int, deadl
     return bool(rows)
 
 
-def has_ended(db: Database, message_id: uuid.UUID, attempt: int) -> bool:
-    """Whether this very attempt ended the row: how a commit of unknown outcome is recognised.
+def has_ended(db: Database, message_id: uuid.UUID, claim: uuid.UUID, attempt: int) -> bool:
+    """Whether the owner ended the row under this claim: how a commit of unknown outcome is
+    recognised.
 
-    Nobody else can have: the sweep raises the attempt before it ends a row.
+    `attempt` tells it from the sweep, which leaves the claim (the text is that claim's) and raises
+    the attempt before it ends a row.
     """
     found = db.rows(
-        "SELECT 1 FROM messages"
-        " WHERE id = :id AND attempt = :attempt AND NOT (status = ANY(:open))",
+        "SELECT 1 FROM messages WHERE id = :id AND claim = :claim AND attempt = :attempt"
+        " AND NOT (status = ANY(:open))",
         id=message_id,
+        claim=claim,
         attempt=attempt,
         open=sorted(OPEN),
     )

@@ -62,6 +62,7 @@ class Reaping:
         self._connection = connection
         self.id: uuid.UUID = row.id
         self.attempt: int = row.attempt
+        self.claim: uuid.UUID | None = row.claim
         self.saved: int = row.saved_len
         self.stop_requested: bool = row.stop_requested
         self.overdue: bool = row.overdue
@@ -100,7 +101,8 @@ class Reaping:
         run(
             self._connection,
             "UPDATE messages SET status = 'SENDING', attempt = attempt + 1, owner = NULL,"
-            " lease_until = NULL, hard_deadline = NULL, dispatch_at = clock_timestamp(),"
+            " claim = NULL, lease_until = NULL, hard_deadline = NULL,"
+            " dispatch_at = clock_timestamp(),"
             " queue_deadline = clock_timestamp() + make_interval(secs => :deadline)"
             " WHERE id = :id",
             id=self.id,

@@ -42,7 +42,8 @@ def words(*said: str | int) -> bytes:
 class Reader:
     """Bytes in any cutting in, replies out: str, int, list, None or Refused.
 
-    Raises Nonsense, and UnicodeDecodeError, which is a ValueError too.
+    A byte that is not UTF-8 becomes a lone surrogate ("surrogateescape"): anybody may publish
+    anything, and that is no reason to give up the connection. Raises Nonsense.
     """
 
     def __init__(self) -> None:
@@ -82,10 +83,14 @@ def _reply(data: bytes, at: int) -> tuple[Any, int]:
     if kind == _INTEGER:
         return _number(said), behind
     if kind == _STATUS:
-        return said.decode(), behind
+        return _text(said), behind
     if kind == _ERROR:
-        return Refused(said.decode()), behind
+        return Refused(_text(said)), behind
     raise Nonsense("no RESP2")
+
+
+def _text(said: bytes) -> str:
+    return said.decode("utf-8", "surrogateescape")
 
 
 def _bulk(data: bytes, at: int, size: int) -> tuple[str | None, int]:
@@ -94,7 +99,7 @@ def _bulk(data: bytes, at: int, size: int) -> tuple[str | None, int]:
     end = at + size
     if end + 2 > len(data):
         raise _Incomplete(end + 2)
-    return data[at:end].decode(), end + 2
+    return _text(data[at:end]), end + 2
 
 
 def _array(data: bytes, at: int, size: int) -> tuple[list[Any] | None, int]:

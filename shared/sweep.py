@@ -102,7 +102,7 @@ class Sweep:
         expired = reaping.expire(self._db)
         for message_id in expired:
             self._tell("expired", message_id, code="queue_timeout")
-            self._wake(message_id, deadline)
+            self._wake(message_id, None, deadline)
         return expired
 
     def _dispatch(self) -> int:
@@ -138,28 +138,28 @@ class Sweep:
                 row.restart(self._queue_deadline)
             else:
                 row.end(ending)
-        return self._reaped(message_id, ending, deadline)
+        return self._reaped(row, ending, deadline)
 
-    def _reaped(self, message_id: uuid.UUID, ending: Ending | None, deadline: float) -> str:
+    def _reaped(self, row: Reaping, ending: Ending | None, deadline: float) -> str:
         if ending is None:
-            self._tell("restarted", message_id)
+            self._tell("restarted", row.id)
             return "restarted"
-        self._tell("ended", message_id, status=ending.status, code=ending.error_code)
-        self._wake(message_id, deadline)
+        self._tell("ended", row.id, status=ending.status, code=ending.error_code)
+        self._wake(row.id, row.claim, deadline)
         return "ended"
 
     def _fence(self, row: Reaping, deadline: float) -> tuple[bool, list[Delta]]:
         if time.monotonic() < deadline:
             try:
-                return self._livelog.fence(row.id, row.attempt)
+                return self._livelog.fence(row.id, row.claim, row.attempt)
             except RedisDown:
                 pass
         return False, []
 
-    def _wake(self, message_id: uuid.UUID, deadline: float) -> None:
+    def _wake(self, message_id: uuid.UUID, claim: uuid.UUID | None, deadline: float) -> None:
         if time.monotonic() < deadline:
             with suppress(RedisDown):  # followers look at the row by themselves
-                self._livelog.ended(message_id)
+                self._livelog.ended(message_id, claim)
 
     def _tell(self, action: str, message_id: uuid.UUID, **fields: str | None) -> None:
         if self._observe:

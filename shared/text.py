@@ -15,6 +15,13 @@ def _join(match: re.Match[str]) -> str:
     return match.group().encode("utf-16", "surrogatepass").decode("utf-16")
 
 
+def is_storable(text: str) -> bool:
+    """Whether every server and reader can hold it as it is."""
+    if text.isascii():  # most is, and the search takes longer
+        return "\0" not in text
+    return not _UNSTORABLE.search(text)
+
+
 def normalise(text: str) -> str:
     """A whole text with pairs joined and everything that cannot be stored as U+FFFD."""
     if not _UNSTORABLE.search(text):

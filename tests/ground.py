@@ -78,10 +78,10 @@ def new_database(rig: Rig, name: str) -> Iterator[str]:
         admin.dispose()
 
 
-def open_log(livelog: LiveLog, message_id: uuid.UUID, attempt: int) -> None:
-    """Begin an attempt's live log."""
+def open_log(livelog: LiveLog, message_id: uuid.UUID, claim: uuid.UUID, attempt: int = 1) -> None:
+    """Begin a claim's live log."""
     with closing(livelog.publishing()) as line:
-        line.open(message_id, attempt)
+        line.open(message_id, claim, attempt)
         publish_on(line, [])
 
 
@@ -175,7 +175,7 @@ class Ground:
     def claim(self, message_id: uuid.UUID, owner: str = ME) -> Claim:
         claim = owning.claim(self.db, message_id, owner, 60, 900)
         assert claim is not None
-        self.open(claim.id, claim.attempt)
+        self.open(claim.id, claim.token, claim.attempt)
         return claim
 
     def ended(self, user: uuid.UUID | None = None, ending: Ending | None = None) -> uuid.UUID:
@@ -189,12 +189,12 @@ class Ground:
 
     def publish(self, claim: Claim, body: Body, start: int = 0, trim: int = 0) -> str:
         """Publish what stands behind `start`; the outcome."""
-        item = Publication(claim.id, claim.attempt, body.since(start), trim)
+        item = Publication(claim.id, claim.token, claim.attempt, body.since(start), trim)
         return self.publish_all([item])[0]
 
-    def open(self, message_id: uuid.UUID, attempt: int) -> None:
-        """Begin an attempt's live log."""
-        open_log(self.livelog, message_id, attempt)
+    def open(self, message_id: uuid.UUID, claim: uuid.UUID, attempt: int = 1) -> None:
+        """Begin a claim's live log."""
+        open_log(self.livelog, message_id, claim, attempt)
 
     def publish_all(self, batch: Sequence[Publication]) -> list[Outcome]:
         """Publish these; their outcomes."""
@@ -261,7 +261,7 @@ class Ground:
 
 def save_of(claim: Claim, body: Body, start: int = 0) -> Save:
     """What stands behind `start`, to be saved under the claim."""
-    return Save(claim.id, claim.attempt, start, body.since(start))
+    return Save(claim.id, claim.token, start, body.since(start))
 
 
 def body_of(*texts: str | tuple[str, str]) -> Body:

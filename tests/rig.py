@@ -21,7 +21,9 @@ from local.programs import Flower, Surroundings, Web, Worker
 from local.redis import Redis
 from local.scripted import Scripted, start_scripted
 from local.server import Server, wait_until
+from shared.body import Delta
 from shared.database import Database
+from shared.livelog import LiveLog
 from shared.settings import with_driver
 
 #: No story waits longer for anything.
@@ -152,6 +154,11 @@ class Rig:
     def logs(self) -> str:
         """Everything that any process has logged so far."""
         return "".join(file.read_text(errors="replace") for file in self.home.glob("log/*"))
+
+    def live_log(self, message_id: str) -> list[Delta]:
+        """What Redis holds of an answer, under the claim that its row has."""
+        [row] = self.rows("SELECT id, claim FROM messages WHERE id = :id", id=message_id)
+        return LiveLog(self.redis.url, 60).read({row.id: row.claim})[row.id]
 
     def rows(self, sql: str, **parameters: Any) -> list[Any]:
         """Look into Postgres."""

@@ -2,11 +2,17 @@
 
 It grows by what Redis brings and by what is read from the row and the live log; the hub decides
 when to read. The end is read from the row, only.
+
+Its body is the text of one claim, for as long as it lives. The row decides which: when it names
+another claim (Postgres went back, and another worker has begun anew), the text so far is not
+continued. The message is then `replaced`: its readers are sent away, and who comes back is given
+another Followed.
 """
 
+import math
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from gevent.event import Event
@@ -16,7 +22,7 @@ from shared.body import Body, Delta
 from shared.database import Database
 from shared.errors import RedisDown
 from shared.lifecycle import TERMINAL, Status
-from shared.livelog import LiveLog, extend
+from shared.livelog import LiveLog, Said, extend
 from shared.messages import Message
 from web.bell import Bell
 
@@ -38,8 +44,11 @@ class Followed:
         self.id = message_id
         self.user_id = user_id
         self.body = Body()
-        #: the row, once it has ended
+        #: whose text it is: that of the row, or before that is read, of the first that is heard
+        self.claim: uuid.UUID | None = None
+        #: the row, once it has ended, and when that was read
         self.end: Message | None = None
+        self.ended = 0.0
         self.readers = 0
         #: rings when the body grew, it ended or its readers have to go
         self.changed = Bell()
@@ -49,23 +58,33 @@ class Followed:
         self.refusal: Exception | None = None
         #: nobody keeps it true any more: readers have to ask anew
         self.gone = False
+        #: the row has another text than this body
+        self.replaced = False
         #: when it was last heard of, and whether Postgres had text that Redis did not bring
         self.heard = time.monotonic()
         self.lagging = False
         #: something is missing and has to be read; a greenlet is at it
         self.read_begun = False
+        self.read_at = -math.inf
         self.missing = False
         self.rereading = False
-        self._arrived: list[Delta] | None = None
+        self._arrived: list[Said] | None = None
         self._frames: dict[tuple[object, int], tuple[bytes, int]] = {}
         self._end_frames: dict[Callable[[Message], bytes], bytes] = {}
 
-    def hear(self, deltas: Sequence[Delta]) -> bool:
-        """Text from Redis; False if it does not fit and the row has to be read."""
+    def hear(self, deltas: Sequence[Delta], claim: uuid.UUID | None = None) -> bool:
+        """Text of a claim from Redis; False if it does not fit and the row has to be read."""
         self.heard = time.monotonic()
         if self._arrived is not None:  # a read is under way: in order, behind what it finds
-            self._arrived.extend(deltas)
+            self._arrived.append(Said(claim, deltas))
             return True
+        return self._take(deltas, claim)
+
+    def _take(self, deltas: Sequence[Delta], claim: uuid.UUID | None) -> bool:
+        if claim != self.claim:
+            if self.claim is not None or self.body.length:
+                return False
+            self.claim = claim
         return self._grow(deltas)
 
     def _grow(self, deltas: Sequence[Delta]) -> bool:
@@ -123,6 +142,7 @@ class Followed:
     def begin_reading(self) -> None:
         """What is heard from now on waits for what will be read."""
         self.read_begun = True
+        self.read_at = time.monotonic()
         self._arrived = []
 
     def end_reading(self, message: Message | None, logged: Sequence[Delta]) -> bool:
@@ -131,10 +151,19 @@ class Followed:
         self.heard = time.monotonic()
         if message is None:
             return False
+        # Text is published after its claim is committed: a body that has some of it was not read
+        # too early, it is of a claim that the row does not know any more.
+        if message.claim != self.claim and self.body.length:
+            self.replaced = True
+            return True
+        self.claim = message.claim
         if message.status in TERMINAL:
             self.finish(message)
             return True
-        return self._grow([*message.body.since(self.body.length), *logged, *arrived])
+        whole = self._grow([*message.body.since(self.body.length), *logged])
+        for said in arrived:
+            whole = self._take(said.deltas, said.claim) and whole
+        return whole
 
     def finish(self, message: Message) -> None:
         """It has ended: the row says how, and with which body."""
@@ -143,6 +172,7 @@ class Followed:
         self.body = message.body
         self.end = message
         self._end_frames.clear()
+        self.ended = time.monotonic()
         self.tell()
 
 
@@ -166,10 +196,11 @@ def _one_frame(body: Body, position: int) -> Delta:
 def read(
     db: Database, livelog: LiveLog | None, ones: Collection[Followed], *, first: bool = False
 ) -> dict[Followed, bool]:
-    """Read all of these; of each that there is whether all of it is there now.
+    """Read all of these; of each that goes on whether all of it is there now.
 
-    Without a live log it is what is saved: Redis is known to be away. The `first` time their
-    conversations must not be deleted. Raises StorageDown.
+    Missing are those that there are not, and those that are `replaced`. Without a live log it is
+    what is saved: Redis is known to be away. The `first` time their conversations must not be
+    deleted. Raises StorageDown.
     """
     for one in ones:
         one.begin_reading()
@@ -179,17 +210,19 @@ def read(
         wanted = {one.id: one.user_id for one in ones}
         rows = messages.load_all(db, wanted, deleted=not first)
         # Of what nobody has taken yet nothing was published; what is comes by the channel.
-        begun = [row.id for row in rows.values() if row.status == Status.STREAMING]
+        begun = {row.id: row.claim for row in rows.values() if row.status == Status.STREAMING}
         if livelog and begun:
             logs = _read_logs(livelog, begun)
     finally:
         whole = {one: one.end_reading(rows.get(one.id), logs.get(one.id, ())) for one in ones}
-    return {one: done for one, done in whole.items() if one.id in rows}
+    return {one: done for one, done in whole.items() if one.id in rows and not one.replaced}
 
 
-def _read_logs(livelog: LiveLog, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Delta]]:
+def _read_logs(
+    livelog: LiveLog, claims: Mapping[uuid.UUID, uuid.UUID | None]
+) -> dict[uuid.UUID, list[Delta]]:
     try:
-        return livelog.read(*ids)
+        return livelog.read(claims)
     except RedisDown:
         return {}  # then only what is saved: at most a second old
 
@@ -198,5 +231,6 @@ def snapshot(db: Database, livelog: LiveLog, message_id: uuid.UUID, user_id: uui
     """A message as far as it is published, for somebody who does not follow it."""
     message = messages.load(db, message_id, user_id)
     if message.status not in TERMINAL:
-        extend(message.body, _read_logs(livelog, [message_id]).get(message_id, ()))
+        logged = _read_logs(livelog, {message_id: message.claim})
+        extend(message.body, logged.get(message_id, ()))
     return message

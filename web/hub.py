@@ -3,8 +3,12 @@
 One Redis connection, one subscription per followed message, bodies in memory, readers as
 positions. The first reader of a message makes the hub subscribe, wait for the confirmation, read
 the row with its pieces, then the live log, then apply what arrived meanwhile; in any other order
-text could fall between. Later readers find the body here and cost nothing. Nor is anything read for
-an answer that was asked for here, as it is subscribed to before anybody can write it.
+text could fall between. Later readers find the body here: all that is asked for them is whether
+they may still read it (`rights`). Nor is anything read for an answer that was asked for here, as it
+is subscribed to before anybody can write it.
+
+A body is the text of one claim (see `followed`). What another claim says on the same channel, and
+what is no payload of this version, is never part of it: it is a reason to look at the row.
 
 Redis merely wakes. Whatever it loses is found by looking: at once and every REREAD seconds while
 something is known to be missing, and every few seconds at whatever is silent. The end is read
@@ -23,10 +27,11 @@ import structlog
 from shared import messages
 from shared.database import Database
 from shared.errors import NotFound, RedisDown, StorageDown
-from shared.livelog import Heard, LiveLog, Subscription, channel, decode
+from shared.livelog import WAKE_UP, Heard, LiveLog, Subscription, channel, decode
 from shared.sweep import Sweep
 from web import metrics
 from web.followed import Followed, read
+from web.rights import NOT_THERE, Rights
 
 #: Seconds between reads while text is known to be missing.
 REREAD: Final = 0.25
@@ -56,6 +61,7 @@ class Hub:
         self._db = db
         self._livelog = livelog
         self._sweep = sweep
+        self._rights = Rights(db)
         #: by channel: what is heard names nothing else
         self._followed: dict[str, Followed] = {}
         #: those that nobody is opening yet
@@ -118,11 +124,17 @@ class Hub:
             if followed is None:
                 followed = self._enter(message_id, user_id)
                 self._open_soon(followed)
+                return followed  # its first read asks for the right as well
+            right = self._rights.of(message_id, user_id)
+            if self._followed.get(place) is not followed:
+                continue  # nobody read it, and it was forgotten meanwhile
+            if followed.end is not None and not right.ended and followed.ended < right.asked:
+                self._drop(followed)  # Postgres went back: it is open again
+                followed.leave()
+                continue
             if followed.user_id == user_id:
                 return followed
-            if followed.opened.is_set():
-                raise NotFound("There is no such message.")
-            followed.opened.wait()  # somebody asked for it; whether it is theirs is not known yet
+            followed.opened.wait()  # a stranger asked for it first, and will be refused
 
     def _enter(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Followed:
         followed = self._followed[channel(message_id)] = Followed(message_id, user_id)
@@ -160,7 +172,7 @@ class Hub:
         whole, refusal = self._first_read(ones)
         for followed in ones:
             if followed not in whole:
-                followed.refusal = refusal or NotFound("There is no such message.")
+                followed.refusal = refusal or NotFound(NOT_THERE)
                 self._drop(followed)
             followed.opened.set()
             if followed in whole and (followed.missing or not whole[followed]):
@@ -191,19 +203,26 @@ class Hub:
         if followed.rereading:
             return
         followed.rereading = True
-        while followed.missing and followed.end is None and not followed.gone:
-            followed.missing = False
-            if not self._read(followed):
-                followed.missing = True
-                gevent.sleep(REREAD)
-        followed.rereading = False
+        try:
+            while followed.missing and followed.end is None and not followed.gone:
+                followed.missing = False
+                if not self._read(followed):
+                    followed.missing = True
+                    gevent.sleep(REREAD)
+        finally:
+            followed.rereading = False
 
     def _read(self, followed: Followed) -> bool:
         try:
             whole = read(self._db, self._log(), [followed])
         except StorageDown:
             return False
-        if followed not in whole:  # purged: there is nothing to be read any more
+        if followed not in whole:
+            # Purged, or Postgres went back to before there was this message, or this text of it:
+            # whoever comes back asks anew.
+            if followed.replaced:
+                log.warning("hub.replaced", message_id=str(followed.id))
+            self._drop(followed)
             followed.leave()
         return whole.get(followed, True)
 
@@ -259,14 +278,28 @@ class Hub:
             return
         if heard.kind == "subscribe":
             followed.subscribed.set()
-            if not followed.read_begun:
-                return  # what it may have missed will be read
-        elif (deltas := decode(heard.payload)) and followed.hear(deltas):
+        if not followed.read_begun:
+            return  # it will be read, and with it what was said before
+        said = decode(heard.payload) if heard.kind == "message" else WAKE_UP
+        if said and said.deltas and followed.hear(said.deltas, said.claim):
+            return
+        if not said or (said.deltas and said.claim != followed.claim):
+            self._read_soon(followed)
             return
         # A late subscription may have missed text, a wake-up tells of an end: read the row.
         followed.missing = True
         if followed.opened.is_set():
             gevent.spawn(self._reread, followed)
+
+    def _read_soon(self, followed: Followed) -> None:
+        """Read the row because of what says nothing here: another claim's text, another version's
+        words. There may be much of it, so not before REREAD seconds after the last read."""
+        if followed.missing:
+            return  # it will be read
+        followed.missing = True
+        if followed.opened.is_set():
+            pause = followed.read_at + REREAD - time.monotonic()
+            gevent.spawn_later(max(0.0, pause), self._reread, followed)
 
     # --- looking
 
@@ -298,9 +331,10 @@ class Hub:
             row = found.get(message_id)
             followed.heard = now
             followed.lagging = row is not None and row.saved > followed.body.length
+            another = row is None or (row.claim != followed.claim and followed.body.length)
             if row is not None and row.lapsed:
                 gevent.spawn(self._reap, followed)
-            elif row is None or row.ended or followed.lagging:
+            elif row is None or row.ended or followed.lagging or another:
                 gevent.spawn(self._reread, followed)
 
     def _look_at_redis(self, now: float) -> None:

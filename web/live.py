@@ -32,6 +32,8 @@ SAMPLES: Final = 120
 STALE: Final = 3 * EVERY
 #: Messages whose readers a process tells about.
 TOLD: Final = 200
+#: The first number that JavaScript cannot count to.
+_COUNTABLE: Final = 2**53
 
 log = structlog.get_logger("live")
 
@@ -116,11 +118,13 @@ class Live:
     def _told(self) -> list[Json]:
         """What every process says, this one of itself."""
         told: dict[str, Json] = {}
-        with suppress(RedisDown, ValueError):
-            said = self._livelog.told_operators()
-            told = {process: json.loads(words) for process, words in said.items()}
+        with suppress(RedisDown):
+            for process, words in self._livelog.told_operators().items():
+                if (found := _understood(words)) is not None:
+                    told[process] = found
         told[_process()] = self._own()
-        self._ended = [name for name, one in told.items() if time.time() - one["at"] >= STALE]
+        now = time.time()
+        self._ended = [name for name, one in told.items() if abs(now - one["at"]) >= STALE]
         return [one for name, one in told.items() if name not in self._ended]
 
     def show(self) -> Json:
@@ -157,6 +161,31 @@ class Live:
             "characters": one.characters,
             "rate": round(self._rate(one), 1),
         }
+
+
+def _understood(words: str) -> Json | None:
+    """What a process says about itself, with the fields of `_own`; None for anything else that
+    somebody has put there."""
+    try:
+        told = json.loads(words)
+        return {
+            "at": _number(told["at"]),
+            "readers": [
+                (str(uuid.UUID(message)), int(_number(number)), int(_number(lag)))
+                for message, number, lag in told.get("readers", [])[:TOLD]
+            ],
+            "streams": int(_number(told.get("streams", 0))),
+            "notices": int(_number(told.get("notices", 0))),
+        }
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+
+
+def _number(value: Any) -> float:
+    """A number that JSON can carry on. Raises ValueError."""
+    if type(value) not in (int, float) or not abs(value) < _COUNTABLE:
+        raise ValueError
+    return float(value)
 
 
 def _merged(told: list[Json]) -> list[Json]:

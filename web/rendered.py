@@ -168,7 +168,7 @@ class Renderings:
 
     def __init__(self) -> None:
         self._followed: WeakKeyDictionary[Followed, Rendering] = WeakKeyDictionary()
-        self._ended: OrderedDict[uuid.UUID, _Rendered] = OrderedDict()
+        self._ended: OrderedDict[tuple[uuid.UUID, str | None], _Rendered] = OrderedDict()
 
     def of(self, followed: Followed) -> Rendering:
         """That of a followed message."""
@@ -189,7 +189,8 @@ class Renderings:
 
         Those of ended ones are kept for a while; those of one that is followed here are there.
         """
-        followed = next((one for one in self._followed if one.id == message.id), None)
+        same = (message.id, message.claim)  # another claim's text is another body
+        followed = next((one for one in self._followed if (one.id, one.claim) == same), None)
         if followed is not None:
             rendering = self._followed[followed]
             if not rendering.pause(followed):
@@ -198,11 +199,12 @@ class Renderings:
                 return rendering.finished()
         if message.ended_at is None:
             return _Rendered(message.body, ended=False)
-        found = self._ended.get(message.id)
+        key = (message.id, message.sha256)
+        found = self._ended.get(key)
         if found is None:
-            found = self._ended[message.id] = _Rendered(message.body, ended=True)
-            gevent.spawn_later(KEPT_SECONDS, self._ended.pop, message.id, None)
-        self._ended.move_to_end(message.id)
+            found = self._ended[key] = _Rendered(message.body, ended=True)
+            gevent.spawn_later(KEPT_SECONDS, self._ended.pop, key, None)
+        self._ended.move_to_end(key)
         while len(self._ended) > 1 and sum(one.size for one in self._ended.values()) > KEPT:
             self._ended.popitem(last=False)
         return found

@@ -46,6 +46,7 @@ class Generation:
         now = time.monotonic()
         self.id = claim.id
         self.user_id = claim.user_id
+        self.claim = claim.token
         self.attempt = claim.attempt
         self.body = Body()
         #: it was sent to readers this far, and is known to have reached Redis this far
@@ -142,7 +143,7 @@ class Generation:
         At most so many code points of it; with 0 the save only renews the lease.
         """
         deltas = _first(self.body.since(self.saved), most) if most else ()
-        return Save(self.id, self.attempt, self.saved, tuple(deltas))
+        return Save(self.id, self.claim, self.saved, tuple(deltas))
 
     def saved_to(self, position: int, begun: float) -> None:
         """A save that began at `begun` reached `position`, or renewed the lease there."""
@@ -152,6 +153,15 @@ class Generation:
             # What came during the save is due a save's time after it began, at the latest.
             self.unsaved_since = begun if self.unsaved else None
             self._was_saved.set()
+
+    def save_again(self, position: int) -> None:
+        """Postgres went back, and has the text only as far as `position`: write it forward again.
+
+        Redis may have been freed of text that is missing there now; the next save brings it back.
+        """
+        self.saved = position
+        self.saved_before = min(self.saved_before, position)
+        self.unsaved_since = self.unsaved_since or time.monotonic()
 
     # --- interrupting
 

@@ -131,7 +131,7 @@ class Publisher:
         # Once only: if this round is lost, text of it may be there while its beginning is not.
         opened, self._opened = self._opened, []
         for generation in opened:
-            line.open(generation.id, generation.attempt, generation.user_id)
+            line.open(generation.id, generation.claim, generation.attempt, generation.user_id)
         now = time.monotonic()
         waiting, self._waiting = self._waiting, {}
         for generation in waiting:
@@ -144,7 +144,7 @@ class Publisher:
                 self._lag = max(self._lag, now - since)
         ended = len(self._ended)
         for generation in self._ended:
-            line.ended(generation.id, generation.user_id)
+            line.ended(generation.id, generation.claim, generation.user_id)
         line.flush()
         del self._ended[:ended]  # more may have come meanwhile
         if waiting:
@@ -163,7 +163,12 @@ class Publisher:
         if not deltas:
             return None
         return Publication(
-            generation.id, generation.attempt, deltas, generation.saved_before, force
+            generation.id,
+            generation.claim,
+            generation.attempt,
+            deltas,
+            generation.saved_before,
+            force,
         )
 
     def _hear(self, line: Publishing) -> None:
@@ -186,7 +191,7 @@ class Publisher:
         self._missing.clear()  # nobody else adds to it
         for generation in missing:
             row = rows.get(generation.id)
-            if row is None or row.attempt != generation.attempt:
+            if row is None or row.claim != generation.claim:
                 generation.interrupt(Interrupted(None))
                 continue
             generation.send_again(generation.saved, force=True)

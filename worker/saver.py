@@ -147,16 +147,19 @@ class Saver:
         return self._look_again(missing, begun) if missing else True
 
     def _look_again(self, missing: Sequence[Generation], begun: float) -> bool:
-        """A row that was not written is locked, written before, or not ours any more."""
+        """A row that was not written is locked, written before, gone back, or ours no more."""
         rows = owning.standing(self._db, self._owner, [g.id for g in missing])
         locked = False
         for generation in missing:
             row = rows.get(generation.id)
-            if row is None or row.attempt != generation.attempt:
+            if row is None or row.claim != generation.claim:
                 generation.interrupt(Interrupted(None))
                 self._forget(generation)
             elif row.saved > generation.saved:  # a commit of unknown outcome had landed
                 self._saved(generation, row.saved, begun, stop=row.stop_requested)
+            elif row.saved < generation.saved:
+                log.warning("saver.goes_back", message_id=str(generation.id), saved=row.saved)
+                generation.save_again(row.saved)
             else:
                 locked = True
         return not locked

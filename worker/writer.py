@@ -121,20 +121,19 @@ class Writer:
 
     def _claim(self, message_id: uuid.UUID) -> Claim | None:
         lease, deadline = self._settings.lease_seconds, self._settings.hard_deadline_seconds
+        token = owning.new_token()
         try:
-            return owning.claim(self._db, message_id, self._owner, lease, deadline)
+            return owning.claim(self._db, message_id, self._owner, lease, deadline, token=token)
         except StorageDown:
-            gevent.spawn(self._disclaim, message_id, time.monotonic() + lease)
+            gevent.spawn(self._disclaim, message_id, token, time.monotonic() + lease)
             raise
 
-    def _disclaim(self, message_id: uuid.UUID, until: float) -> None:
+    def _disclaim(self, message_id: uuid.UUID, token: uuid.UUID, until: float) -> None:
         """A claim of unknown outcome: if it landed, give it back, since nobody writes it."""
         while time.monotonic() < until:
             gevent.sleep(STORAGE_PAUSE)
             with suppress(StorageDown):
-                row = owning.standing(self._db, self._owner, [message_id]).get(message_id)
-                if row is not None and message_id not in self._running:
-                    self._released(message_id, row.attempt)
+                self._release(message_id, token)
                 return
 
     def _generate(self, claim: Claim, generation: Generation) -> Interrupted:
@@ -170,11 +169,7 @@ class Writer:
             return None
         if ending.status != Status.DONE:  # not before: the reply writes its rest when it closes
             ending = replace(ending, usage=_estimate(generation))
-        if (
-            end.release
-            and not generation.body.length
-            and self._released(generation.id, generation.attempt)
-        ):
+        if end.release and not generation.body.length and self._released(generation):
             return None
         if generation.first_text is not None:
             ending = replace(ending, first_text=generation.first_text - generation.claimed)
@@ -183,11 +178,14 @@ class Writer:
         self._tell(generation, written)
         return written
 
-    def _released(self, message_id: uuid.UUID, attempt: int) -> bool:
-        deadline = self._settings.queue_deadline_seconds
+    def _released(self, generation: Generation) -> bool:
         with suppress(StorageDown):
-            return owning.release(self._db, self._owner, message_id, attempt, deadline)
+            return self._release(generation.id, generation.claim)
         return False
+
+    def _release(self, message_id: uuid.UUID, token: uuid.UUID) -> bool:
+        deadline = self._settings.queue_deadline_seconds
+        return owning.release(self._db, self._owner, message_id, token, deadline)
 
     def _persist(self, generation: Generation, ending: Ending) -> Ending | None:
         """Until it is written or the row is not ours: an end must not be lost to a restart."""
@@ -197,7 +195,9 @@ class Writer:
                 if owning.finish(self._db, self._owner, generation.to_save(), ending):
                     return ending
                 if not self._still_ours(generation):
-                    landed = owning.has_ended(self._db, generation.id, generation.attempt)
+                    landed = owning.has_ended(
+                        self._db, generation.id, generation.claim, generation.attempt
+                    )
                     return ending if landed else None
             except StorageDown:
                 if time.monotonic() > patience:
@@ -206,10 +206,12 @@ class Writer:
 
     def _still_ours(self, generation: Generation) -> bool:
         row = owning.standing(self._db, self._owner, [generation.id]).get(generation.id)
-        if row is None or row.attempt != generation.attempt:
+        if row is None or row.claim != generation.claim:
             return False
         if row.saved > generation.saved:  # an earlier commit of unknown outcome had landed
             generation.saved_to(row.saved, time.monotonic())
+        elif row.saved < generation.saved:  # Postgres went back
+            generation.save_again(row.saved)
         return True
 
     def _tell(self, generation: Generation, ending: Ending | None) -> None:
@@ -252,7 +254,7 @@ class Writer:
         if generation is None:
             return
         row = owning.standing(self._db, self._owner, [message_id]).get(message_id)
-        if row is not None and row.stop_requested:
+        if row is not None and row.claim == generation.claim and row.stop_requested:
             generation.interrupt(Interrupted(Ending(Status.CANCELLED)))
 
     def drain(self, seconds: float) -> None:

@@ -51,7 +51,7 @@ class Bug:
 
 #: A drill draws its people and its faults, and some of these bugs need the right ones.
 TRIES = 3
-OURS = "attempt = due.attempt AND m.owner = :owner AND m."
+OURS = "claim = due.claim AND m.owner = :owner AND m."
 READS = """\
         self._subscribe(ones)
         whole, refusal = self._first_read(ones)
@@ -73,17 +73,17 @@ STORES = (
 )
 
 BUGS = {
-    "has no attempt test": Bug(
+    "has no claim test": Bug(
         [
             ("shared/owning.py", f"WHERE m.{OURS}status", "WHERE m.status"),
-            ("shared/owning.py", " AND kept.attempt = p.attempt", ""),
+            ("shared/owning.py", " AND kept.claim = p.claim", ""),
             (
                 "shared/owning.py",
                 ":ids AS uuid[])) AND owner = :owner",
                 ":ids AS uuid[])) AND :owner <> ''",
             ),
-            ("worker/saver.py", "row is None or row.attempt != generation.attempt", "row is None"),
-            ("shared/publish.lua", "if top_attempt > attempt then return 'fenced' end", ""),
+            ("worker/saver.py", "row is None or row.claim != generation.claim", "row is None"),
+            ("shared/publish.lua", "if name == 'fence' then return 'fenced' end", ""),
         ],
         "did not say there|is not what the provider said|are not the answer's|are lost",
         "--faults worker-freeze --generations 120 --people 30",

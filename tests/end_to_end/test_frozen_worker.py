@@ -67,7 +67,7 @@ def test_what_a_revived_worker_still_wants_to_say_is_refused(
             rig.scripted.release("stiff")
         ended = {answer: client.message(answer) for answer in answers}
         rows = {answer: _row(rig, answer) for answer in answers}
-        logs = {answer: _log(rig).read(UUID(answer)) for answer in answers}
+        logs = {answer: rig.live_log(answer) for answer in answers}
         watch = Watch()
         frozen.signal(signal.SIGCONT)
 
@@ -82,7 +82,7 @@ def test_what_a_revived_worker_still_wants_to_say_is_refused(
             assert scripted.expected(question).text.startswith(reading.text)
             assert client.message(answer) == ended[answer]
             assert _row(rig, answer) == rows[answer]
-            assert _log(rig).read(UUID(answer)) == logs[answer]
+            assert rig.live_log(answer) == logs[answer]
         assert _pieces(rig) == 0
 
         # and each of its doors is shut, whatever it tries
@@ -95,20 +95,16 @@ def test_what_a_revived_worker_still_wants_to_say_is_refused(
         assert client.ended(again)["text"] == "Good as new."
 
 
-def _log(rig: Rig) -> LiveLog:
-    return LiveLog(rig.redis.url, 60)
-
-
 def _every_write_is_refused(rig: Rig, answer: str, owner: str, length: int) -> None:
-    message_id, first = UUID(answer), 1
+    message_id, claim = UUID(answer), UUID(str(_row(rig, answer)["claim"]))
     delta = Delta(length, 0, "text", "from the grave")
     for force in (False, True):
-        said = Publication(message_id, first, [delta], 0, force)
-        assert publish_all(_log(rig), [said]) == [Outcome.FENCED]
-    save = Save(message_id, first, length, (delta,))
+        said = Publication(message_id, claim, 1, [delta], 0, force)
+        assert publish_all(LiveLog(rig.redis.url, 60), [said]) == [Outcome.FENCED]
+    save = Save(message_id, claim, length, (delta,))
     assert owning.save(rig.db, owner, 15, [save]) == {}
     assert not owning.finish(rig.db, owner, save, Ending(Status.DONE, "stop"))
-    assert not owning.release(rig.db, owner, message_id, first, 60)
+    assert not owning.release(rig.db, owner, message_id, claim, 60)
     assert owning.standing(rig.db, owner, [message_id]) == {}
 
 
@@ -135,7 +131,7 @@ def test_an_answer_frozen_before_its_first_character_is_written_once_by_another(
             rig.scripted.wait_held("ice", 2 * ANSWERS)
             rig.scripted.release("ice")
         ended = {answer: client.message(answer) for answer in answers}
-        logs = {answer: _log(rig).read(UUID(answer)) for answer in answers}
+        logs = {answer: rig.live_log(answer) for answer in answers}
         frozen.signal(signal.SIGCONT)
         eventually(lambda: _lost(rig) == lost + ANSWERS)
         rig.scripted.wait_requests(2 * ANSWERS, contains='"tag":"ice"', ended=True)
@@ -147,7 +143,7 @@ def test_an_answer_frozen_before_its_first_character_is_written_once_by_another(
             assert reading.text == scripted.expected(question).text
             assert reading.connections == 1
             assert client.message(answer) == ended[answer]
-            assert _log(rig).read(UUID(answer)) == logs[answer]
+            assert rig.live_log(answer) == logs[answer]
 
 
 def test_a_worker_frozen_for_less_than_its_lease_goes_on(

@@ -3,14 +3,11 @@
 What is sent simply does not arrive, and nobody is told: the worst way for a network to fail.
 """
 
-from uuid import UUID
-
 import pytest
 
 from local import scripted
 from local.programs import Web
 from local.scripted import done, finish, hold, long, say, script, usage
-from shared.livelog import LiveLog
 from tests.client import Client
 from tests.rig import Rig, eventually
 from tests.road import Road
@@ -51,7 +48,7 @@ def test_a_worker_that_lost_postgres_falls_silent_and_gives_up_and_is_not_heard_
                 # then: it lets go of the model by itself, though nobody can tell it
                 for question in questions:
                     assert only_request(rig, question, ended=True).ended == "client_closed"
-                logs = [_log(rig, answer) for answer in answers]
+                logs = [rig.live_log(answer) for answer in answers]
                 lost = rig.logs().count('"status": "LOST"')
             # and: when the road is free what it had sent arrives, and is refused
             eventually(lambda: rig.logs().count('"status": "LOST"') == lost + len(questions))
@@ -60,13 +57,9 @@ def test_a_worker_that_lost_postgres_falls_silent_and_gives_up_and_is_not_heard_
                 assert told(reading, message) == ("ERROR", "worker_lost")
                 assert scripted.expected(question).text.startswith(reading.text)
                 assert client.message(reading.message_id) == message
-            assert [_log(rig, answer) for answer in answers] == logs
+            assert [rig.live_log(answer) for answer in answers] == logs
 
             # and: it is as good as any other worker for what comes next
             other.kill()
             again = client.ask(script(say("Good as new."), *WELL))
             assert client.ended(again)["text"] == "Good as new."
-
-
-def _log(rig: Rig, answer: str) -> list[object]:
-    return [*LiveLog(rig.redis.url, 60).read(UUID(answer))]

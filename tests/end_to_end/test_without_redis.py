@@ -8,14 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from uuid import UUID
 
 import pytest
 import redis
 
 from local import scripted
 from local.scripted import done, finish, long, say, script, usage
-from shared.livelog import LiveLog
 from tests.client import Client, new_id
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, allowed, eventually, frozen
@@ -38,10 +36,6 @@ def _full(rig: Rig) -> Iterator[None]:
             yield
         finally:
             server.config_set("maxmemory", "0")
-
-
-def _is_live(rig: Rig, answer: str) -> bool:
-    return bool(LiveLog(rig.redis.url, 60).read(UUID(answer)))
 
 
 @pytest.mark.failure(11, 27)
@@ -70,7 +64,7 @@ def test_a_full_redis_delays_answers_and_costs_nobody_a_character(fragile: Fragi
 
     # and: the short road is back by itself
     with holding(rig, client, say("At once."), *WELL) as again:
-        eventually(lambda: _is_live(rig, again.id))
+        eventually(lambda: rig.live_log(again.id))
         again.go_on()
         assert client.ended(again.id)["status"] == "DONE"
     assert fragile.worker.alive()

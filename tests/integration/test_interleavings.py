@@ -24,10 +24,10 @@ from hypothesis.stateful import (
 from structlog.testing import capture_logs
 
 from shared import asking, messages, owning
-from shared.body import Body, Delta
+from shared.body import Body
 from shared.errors import Conflict, RedisDown, TooMany
 from shared.lifecycle import MAX_TRIES, TERMINAL, Status
-from shared.livelog import channel, decode
+from shared.livelog import WAKE_UP, Said, channel, decode
 from shared.messages import SELECT, Ending, Message, to_message
 from shared.settings import Settings
 from tests.ground import Ground, publish_on
@@ -95,7 +95,7 @@ class Reader:
 
     def __init__(self, message_id: uuid.UUID, user: uuid.UUID) -> None:
         self.followed = Followed(message_id, user)
-        self.heard: list[list[Delta]] = []
+        self.heard: list[Said] = []
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -152,7 +152,7 @@ class Interleavings(RuleBasedStateMachine):
         if claim is None:
             return
         if opened:  # else Redis was away for a moment
-            self.ground.open(claim.id, claim.attempt)
+            self.ground.open(claim.id, claim.token, claim.attempt)
         generation = Generation(claim, limit=10**6, grown=worker.writer._grown)
         self.written[claim.id, claim.attempt] = generation.body
         worker.running.append(generation)
@@ -232,7 +232,7 @@ class Interleavings(RuleBasedStateMachine):
         self.pass_by(message_id, "STREAMING", "hard_deadline" if hard else "lease_until")
         row = self.ground.row(message_id)
         if then == "half a sweep" and row.status == "STREAMING":
-            self.livelog.fence(row.id, row.attempt)  # and it dies before the commit
+            self.livelog.fence(row.id, row.claim, row.attempt)  # and it dies before the commit
         elif then:
             self.sweep(number if then == "sweep, and the queue works" else None, opened=opened)
 
@@ -298,8 +298,8 @@ class Interleavings(RuleBasedStateMachine):
             return
         reader = self.readers[pick % len(self.readers)]
         if reader.heard and reader.followed.end is None:
-            deltas = reader.heard.pop(0)
-            if not lost and not reader.followed.hear(deltas):
+            said = reader.heard.pop(0)
+            if not lost and not reader.followed.hear(said.deltas, said.claim):
                 read(self.db, self.livelog, [reader.followed])
             self.show(reader)
 
@@ -310,7 +310,7 @@ class Interleavings(RuleBasedStateMachine):
             if heard.kind == "message":
                 for reader in self.readers:
                     if channel(reader.followed.id) == heard.channel:
-                        reader.heard.append(decode(heard.payload))
+                        reader.heard.append(decode(heard.payload) or WAKE_UP)
         assert heard is not None
 
     def show(self, reader: Reader) -> None:

@@ -24,6 +24,7 @@ from shared.livelog import (
     LiveLog,
     Outcome,
     Publication,
+    Said,
     Subscription,
     channel,
     decode,
@@ -32,24 +33,26 @@ from shared.livelog import (
 from tests.ground import Ground, at_once, body_of, open_log, publish_all, publish_on
 
 WRITTEN, LANDED, MISSING, FENCED = Outcome
+#: The claim of every story's writer.
+CLAIM = uuid.uuid4()
 
 
 def item(
     message_id: uuid.UUID, start: int, said: str, attempt: int = 1, **more: Any
 ) -> Publication:
     more.setdefault("trim", 0)
-    return Publication(message_id, attempt, [Delta(start, 0, "text", said)], **more)
+    return Publication(message_id, CLAIM, attempt, [Delta(start, 0, "text", said)], **more)
 
 
 def ids(ground: Ground, message_id: uuid.UUID) -> list[str]:
-    return [entry for entry, _ in ground.redis.xrange(f"outlive:log:{message_id}")]
+    return [entry for entry, _ in ground.redis.xrange(f"outlive:log:{message_id}:{CLAIM}")]
 
 
 @pytest.fixture
 def opened(ground: Ground) -> uuid.UUID:
     """A message whose first attempt has opened its log."""
     message_id = uuid.uuid4()
-    ground.open(message_id, 1)
+    ground.open(message_id, CLAIM, 1)
     return message_id
 
 
@@ -79,18 +82,18 @@ def test_what_is_stored_is_what_is_announced(
 ) -> None:
     body = body_of(("reasoning", "Hm 😀"), "é\u2028\n", ("tool_call", "{}"))
 
-    outcome = ground.publish_all([Publication(opened, 1, body.since(0), 0)])
+    outcome = ground.publish_all([Publication(opened, CLAIM, 1, body.since(0), 0)])
 
     assert outcome == [WRITTEN]
     assert ids(ground, opened) == ["1-0", f"1-{body.length}"]
-    assert ground.livelog.read(opened)[opened] == body.since(0)
-    assert [decode(payload) for payload in heard()] == [body.since(0)]
+    assert ground.livelog.read({opened: CLAIM})[opened] == body.since(0)
+    assert [decode(payload) for payload in heard()] == [Said(CLAIM, body.since(0))]
 
 
 def test_a_batch_has_an_outcome_for_each(ground: Ground, opened: uuid.UUID) -> None:
     other, fenced, unknown = (uuid.uuid4() for _ in range(3))
-    ground.open(other, 3)
-    ground.open(fenced, 4)
+    ground.open(other, CLAIM, 3)
+    ground.livelog.fence(fenced, CLAIM, 3)
     ground.publish_all([item(opened, 0, "ab")])
 
     batch = [
@@ -123,7 +126,7 @@ def test_more_than_what_had_landed_is_written_and_may_overlap(
 
     assert ground.publish_all([item(opened, 0, "abcdef")]) == [WRITTEN]
 
-    assert Body(ground.livelog.read(opened)[opened]).text == "abcdef"
+    assert Body(ground.livelog.read({opened: CLAIM})[opened]).text == "abcdef"
 
 
 @pytest.mark.parametrize("lost", ["all", "the end"])
@@ -168,7 +171,7 @@ def test_a_fenced_attempt_writes_nothing_even_with_force(
     ground: Ground, opened: uuid.UUID, heard: Callable[[], list[str]]
 ) -> None:
     ground.publish_all([item(opened, 0, "ab")])
-    ground.livelog.fence(opened, 1)
+    ground.livelog.fence(opened, CLAIM, 1)
     before = ids(ground, opened)
 
     zombies = [item(opened, 2, "c"), item(opened, 2, "c", force=True), item(opened, 0, "ab")]
@@ -184,14 +187,14 @@ def test_of_two_that_publish_at_once_the_log_has_an_order(
     writer = body_of("0123456789" * 10)
 
     def publish(number: int) -> list[Outcome]:
-        items = [Publication(opened, 1, writer.since(0), 0) for _ in range(5)]
+        items = [Publication(opened, CLAIM, 1, writer.since(0), 0) for _ in range(5)]
         return ground.publish_all(items if number else items[:1])
 
     said, errors = at_once(4, publish)
 
     assert errors == []
     assert [outcome for outcomes in said for outcome in outcomes].count(WRITTEN) == 1
-    assert Body(ground.livelog.read(opened)[opened]).text == writer.text
+    assert Body(ground.livelog.read({opened: CLAIM})[opened]).text == writer.text
 
 
 def test_a_redis_that_has_forgotten_the_script_is_redis_down_until_one_connects_anew(
@@ -230,7 +233,7 @@ def test_trimming_never_takes_the_newest_entry(ground: Ground, opened: uuid.UUID
 def test_a_log_goes_by_itself_some_time_after_its_last_entry(
     ground: Ground, opened: uuid.UUID
 ) -> None:
-    key = f"outlive:log:{opened}"
+    key = f"outlive:log:{opened}:{CLAIM}"
     assert 59_000 < ground.redis.pttl(key) <= 60_000
 
     ground.redis.pexpire(key, 1000)
@@ -238,7 +241,7 @@ def test_a_log_goes_by_itself_some_time_after_its_last_entry(
     assert 59_000 < ground.redis.pttl(key) <= 60_000
 
     ground.redis.pexpire(key, 1000)
-    ground.livelog.fence(opened, 1)
+    ground.livelog.fence(opened, CLAIM, 1)
     assert 59_000 < ground.redis.pttl(key) <= 60_000
 
 
@@ -246,9 +249,9 @@ def test_the_log_of_an_ended_message_stays_a_moment(ground: Ground, opened: uuid
     long_lived = LiveLog(ground.redis_url, ttl=3600)
     publish_all(long_lived, [item(opened, 0, "a")])
 
-    long_lived.ended(opened)
+    long_lived.ended(opened, CLAIM)
 
-    assert 0 < ground.redis.pttl(f"outlive:log:{opened}") <= ENDED_TTL
+    assert 0 < ground.redis.pttl(f"outlive:log:{opened}:{CLAIM}") <= ENDED_TTL
 
 
 # --- open, fence, read ----------------------------------------------------------------------------
@@ -257,14 +260,14 @@ def test_the_log_of_an_ended_message_stays_a_moment(ground: Ground, opened: uuid
 def test_while_open_is_the_top_nothing_was_ever_published(
     ground: Ground, opened: uuid.UUID
 ) -> None:
-    assert ground.livelog.fence(opened, 1) == (True, [])
+    assert ground.livelog.fence(opened, CLAIM, 1) == (True, [])
     assert ids(ground, opened) == ["1-0", "2-0"]
 
 
 def test_a_second_fence_finds_the_same(ground: Ground, opened: uuid.UUID) -> None:
-    ground.livelog.fence(opened, 1)
+    ground.livelog.fence(opened, CLAIM, 1)
 
-    assert ground.livelog.fence(opened, 1) == (True, [])
+    assert ground.livelog.fence(opened, CLAIM, 1) == (True, [])
 
 
 def test_after_one_character_it_is_not_untouched_and_the_text_is_there(
@@ -272,44 +275,44 @@ def test_after_one_character_it_is_not_untouched_and_the_text_is_there(
 ) -> None:
     ground.publish_all([item(opened, 0, "a"), item(opened, 1, "b", trim=1)])
 
-    untouched, published = ground.livelog.fence(opened, 1)
+    untouched, published = ground.livelog.fence(opened, CLAIM, 1)
 
     assert not untouched
     assert Body(published).text == "ab"
-    assert ground.livelog.fence(opened, 1) == (untouched, published)
+    assert ground.livelog.fence(opened, CLAIM, 1) == (untouched, published)
 
 
 def test_a_missing_log_proves_nothing_but_can_be_fenced(ground: Ground) -> None:
     message_id = uuid.uuid4()
 
-    assert ground.livelog.fence(message_id, 1) == (False, [])
+    assert ground.livelog.fence(message_id, CLAIM, 1) == (False, [])
 
     assert ground.publish_all([item(message_id, 0, "a", force=True)]) == [FENCED]
-    assert ground.livelog.fence(message_id, 1) == (False, [])
+    assert ground.livelog.fence(message_id, CLAIM, 1) == (False, [])
 
 
 def test_the_open_of_an_older_attempt_proves_nothing(ground: Ground, opened: uuid.UUID) -> None:
-    ground.livelog.fence(opened, 1)
+    ground.livelog.fence(opened, CLAIM, 1)
 
-    assert ground.livelog.fence(opened, 3) == (False, [])
+    assert ground.livelog.fence(opened, CLAIM, 3) == (False, [])
 
 
 def test_every_attempt_opens_anew_above_the_fence(ground: Ground, opened: uuid.UUID) -> None:
-    ground.livelog.fence(opened, 1)
+    ground.livelog.fence(opened, CLAIM, 1)
 
-    ground.open(opened, 3)
+    ground.open(opened, CLAIM, 3)
 
-    assert ground.livelog.fence(opened, 3) == (True, [])
-    ground.open(opened, 1)
+    assert ground.livelog.fence(opened, CLAIM, 3) == (True, [])
+    ground.open(opened, CLAIM, 1)
     assert ids(ground, opened) == ["1-0", "2-0", "3-0", "4-0"]
 
 
 def test_reading_gives_text_only(ground: Ground, opened: uuid.UUID) -> None:
     ground.publish_all([item(opened, 0, "a")])
-    ground.livelog.fence(opened, 1)
+    ground.livelog.fence(opened, CLAIM, 1)
 
-    assert ground.livelog.read(opened)[opened] == [Delta(0, 0, "text", "a")]
-    assert ground.livelog.read(nobodys := uuid.uuid4()) == {nobodys: []}
+    assert ground.livelog.read({opened: CLAIM})[opened] == [Delta(0, 0, "text", "a")]
+    assert ground.livelog.read({(nobodys := uuid.uuid4()): CLAIM}) == {nobodys: []}
 
 
 # --- listening ------------------------------------------------------------------------------------
@@ -329,7 +332,7 @@ def test_a_subscription_is_confirmed_before_anything_is_heard(
     subscription.subscribe(channel(opened), channel(other))
     confirmed = [subscription.listen(5) for _ in range(2)]
 
-    ground.livelog.ended(opened)
+    ground.livelog.ended(opened, CLAIM)
 
     assert [(one.kind, one.channel) for one in confirmed if one] == [
         ("subscribe", channel(opened)),
@@ -337,7 +340,7 @@ def test_a_subscription_is_confirmed_before_anything_is_heard(
     ]
     woken = subscription.listen(5)
     assert woken == Heard("message", channel(opened), "{}")
-    assert decode(woken.payload) == []
+    assert decode(woken.payload) == Said(None, ())
 
 
 def test_after_giving_a_channel_up_nothing_more_is_heard_of_it(
@@ -350,7 +353,7 @@ def test_after_giving_a_channel_up_nothing_more_is_heard_of_it(
         "unsubscribe",
     ]
 
-    ground.livelog.ended(opened)
+    ground.livelog.ended(opened, CLAIM)
     subscription.ping()
 
     assert subscription.listen(5) == Heard("pong", "", "")
@@ -367,7 +370,7 @@ def test_silence_is_none_and_costs_nothing(
     ground.publish_all([item(opened, 0, "a")])
     heard = subscription.listen(5)
     assert heard is not None
-    assert decode(heard.payload) == [Delta(0, 0, "text", "a")]
+    assert decode(heard.payload) == Said(CLAIM, [Delta(0, 0, "text", "a")])
 
 
 def test_a_ping_is_answered_with_and_without_channels(
@@ -530,9 +533,9 @@ def own(server: Redis) -> Iterator[LiveLog]:
 def verbs(livelog: LiveLog, message_id: uuid.UUID) -> dict[str, Callable[[], object]]:
     return {
         "publishing": livelog.publishing,
-        "fence": lambda: livelog.fence(message_id, 1),
-        "read": lambda: livelog.read(message_id)[message_id],
-        "ended": lambda: livelog.ended(message_id),
+        "fence": lambda: livelog.fence(message_id, CLAIM, 1),
+        "read": lambda: livelog.read({message_id: CLAIM})[message_id],
+        "ended": lambda: livelog.ended(message_id, CLAIM),
         "nudge": lambda: livelog.nudge(message_id),
         "ping": livelog.ping,
         "subscription": livelog.subscription,
@@ -583,19 +586,21 @@ def test_a_frozen_redis_is_silence_for_a_listener(server: Redis, own: LiveLog) -
 
 def test_after_a_restart_the_same_live_log_goes_on(server: Redis, own: LiveLog) -> None:
     message_id = uuid.uuid4()
-    open_log(own, message_id, 1)
+    open_log(own, message_id, CLAIM)
     publish_all(own, [item(message_id, 0, "a")])
     server.kill()
     server.start().wait()
 
     assert publish_all(own, [item(message_id, 0, "ab")]) == [WRITTEN]
 
-    assert Body(own.read(message_id)[message_id]).text == "ab"  # the append-only file kept the rest
+    assert (
+        Body(own.read({message_id: CLAIM})[message_id]).text == "ab"
+    )  # the append-only file kept the rest
 
 
 def test_a_full_redis_is_redis_down_and_still_wakes(server: Redis, own: LiveLog) -> None:
     message_id = uuid.uuid4()
-    open_log(own, message_id, 1)
+    open_log(own, message_id, CLAIM)
     admin: Any = redis.Redis.from_url(server.url)
     admin.config_set("maxmemory", 1)
     admin.close()
@@ -603,9 +608,9 @@ def test_a_full_redis_is_redis_down_and_still_wakes(server: Redis, own: LiveLog)
     with pytest.raises(RedisDown):
         publish_all(own, [item(message_id, 0, "a")])
     with pytest.raises(RedisDown):
-        own.fence(message_id, 1)
+        own.fence(message_id, CLAIM, 1)
 
-    own.ended(message_id)
+    own.ended(message_id, CLAIM)
     own.nudge(message_id)
 
 

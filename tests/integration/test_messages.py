@@ -16,7 +16,7 @@ from shared.database import Database
 from shared.errors import MESSAGE_ERRORS, NotFound, StorageDown
 from shared.lifecycle import MAX_TRIES, Status
 from shared.messages import Ending
-from shared.owning import Claim, Save, Standing
+from shared.owning import Claim, Save, Standing, new_token
 from tests.ground import ME, OTHER, Ground, at_once, body_of, save_of
 from tests.strategies import Written, thorough, writings
 from tests.strategies import body_of as written_body
@@ -163,15 +163,16 @@ def test_saves_follow_one_another(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "attempt", "offset"), [(OTHER, 1, 2), (ME, 0, 2), (ME, 2, 2), (ME, 1, 0), (ME, 1, 3)]
+    ("owner", "claimed", "offset"), [(OTHER, True, 2), (ME, False, 2), (ME, True, 0), (ME, True, 3)]
 )
 def test_a_save_that_expects_something_else_writes_nothing_and_holds_up_nobody(
-    ground: Ground, owner: str, attempt: int, offset: int
+    ground: Ground, owner: str, claimed: bool, offset: int
 ) -> None:
     claim, good = ground.streaming(), ground.streaming(owner=owner)
     ground.save(claim, body_of("ab"))
     before = ground.row(claim.id), ground.pieces(claim.id)
-    wrong = Save(claim.id, attempt, offset, [Delta(offset, 0, "text", "X")])
+    token = claim.token if claimed else new_token()
+    wrong = Save(claim.id, token, offset, [Delta(offset, 0, "text", "X")])
 
     done = owning.save(ground.db, owner, 60, [wrong, save_of(good, body_of("ok"))])
 
@@ -180,13 +181,14 @@ def test_a_save_that_expects_something_else_writes_nothing_and_holds_up_nobody(
     assert ground.row(good.id).saved_len == 2
 
 
-def test_two_attempts_of_one_message_in_a_save_write_what_the_newer_one_wrote(
+def test_two_claims_of_one_message_in_a_save_write_what_the_newer_one_wrote(
     ground: Ground,
 ) -> None:
     # given: a worker that lost an answer without knowing, and then was handed it again
     old = ground.streaming()
-    ground.run("UPDATE messages SET attempt = 3 WHERE id = :id", id=old.id)
-    zombie, mine = save_of(old, body_of("old")), Save(old.id, 3, 0, body_of("newer").since(0))
+    assert release(ground, old)
+    new = ground.claim(old.id)
+    zombie, mine = save_of(old, body_of("old")), save_of(new, body_of("newer"))
 
     owning.save(ground.db, ME, 60, [zombie, mine])
 
@@ -198,7 +200,7 @@ def test_two_attempts_of_one_message_in_a_save_write_what_the_newer_one_wrote(
 def test_nothing_is_saved_of_a_message_that_is_not_streaming(ground: Ground, state: str) -> None:
     message_id = {"sending": ground.sending, "ended": ground.ended, "unknown": uuid.uuid4}[state]()
 
-    save = Save(message_id, 1, 0, [Delta(0, 0, "text", "X")])
+    save = Save(message_id, new_token(), 0, [Delta(0, 0, "text", "X")])
 
     assert owning.save(ground.db, ME, 60, [save]) == {}
     assert owning.standing(ground.db, ME, [message_id]) == {}
@@ -219,7 +221,9 @@ def test_one_locked_row_does_not_hold_up_the_others(ground: Ground) -> None:
 
     assert set(done) == {claim.id for claim in claims} - {locked.id}
     assert waited < 1.0  # a lock is waited for up to two seconds
-    assert rows == {locked.id: Standing(1, 0, stop_requested=False)}  # ours: so it was locked
+    assert rows == {
+        locked.id: Standing(locked.token, 0, stop_requested=False)
+    }  # ours: so it was locked
     assert list(owning.save(ground.db, ME, 60, [saves[7]])) == [locked.id]
 
 
@@ -254,7 +258,7 @@ def test_a_commit_of_unknown_outcome_is_recognised(ground: Ground) -> None:
 
     assert again == {}
     [standing] = owning.standing(ground.db, ME, [claim.id]).values()
-    assert standing == Standing(1, save.reaches, stop_requested=False)
+    assert standing == Standing(claim.token, save.reaches, stop_requested=False)
     assert "".join(piece[3] for piece in ground.pieces(claim.id)) == LONG.content
 
 
@@ -271,7 +275,7 @@ def test_a_save_tells_that_somebody_pressed_stop(ground: Ground) -> None:
 
 def test_a_batch_is_written_whole_or_not_at_all(ground: Ground) -> None:
     one, other = ground.streaming(), ground.streaming()
-    twice = Save(other.id, 1, 0, [Delta(0, 0, "text", "a"), Delta(0, 0, "text", "b")])
+    twice = Save(other.id, other.token, 0, [Delta(0, 0, "text", "a"), Delta(0, 0, "text", "b")])
 
     with pytest.raises(Exception, match="pieces_pkey"):
         owning.save(ground.db, ME, 60, [save_of(one, body_of("x")), twice])
@@ -293,7 +297,7 @@ def test_the_end_has_the_whole_text_wherever_the_last_save_stood(
         for delta in LONG.since(0)
         if delta.start < saved
     ]
-    owning.save(ground.db, ME, 60, [Save(claim.id, 1, 0, first)])
+    owning.save(ground.db, ME, 60, [Save(claim.id, claim.token, 0, first)])
 
     assert owning.finish(ground.db, ME, save_of(claim, LONG, saved), DONE)
 
@@ -336,12 +340,14 @@ def test_done_only_at_the_right_length(ground: Ground, offset: int) -> None:
     claim = ground.streaming()
     ground.save(claim, body_of("ab"))
     before = ground.row(claim.id), ground.pieces(claim.id)
-    last = Save(claim.id, 1, offset, [Delta(offset, 0, "text", "c")])
+    last = Save(claim.id, claim.token, offset, [Delta(offset, 0, "text", "c")])
 
     assert not owning.finish(ground.db, ME, last, DONE)
 
     assert (ground.row(claim.id), ground.pieces(claim.id)) == before
-    assert owning.finish(ground.db, ME, Save(claim.id, 1, 2, [Delta(2, 0, "text", "c")]), DONE)
+    assert owning.finish(
+        ground.db, ME, Save(claim.id, claim.token, 2, [Delta(2, 0, "text", "c")]), DONE
+    )
     assert_whole(ground, claim.id, body_of("abc"))
 
 
@@ -375,7 +381,7 @@ def test_a_commit_of_the_end_of_unknown_outcome_is_recognised(ground: Ground) ->
 
     assert not owning.finish(ground.db, ME, last, DONE)
 
-    assert owning.has_ended(ground.db, claim.id, claim.attempt)
+    assert owning.has_ended(ground.db, claim.id, claim.token, claim.attempt)
     assert owning.standing(ground.db, ME, [claim.id]) == {}
 
 
@@ -385,12 +391,12 @@ def test_the_end_by_somebody_else_is_not_taken_for_ones_own(ground: Ground) -> N
     ground.sweep().run()
 
     assert ground.row(claim.id).status == "SENDING"  # nothing was shown
-    assert not owning.has_ended(ground.db, claim.id, claim.attempt)
+    assert not owning.has_ended(ground.db, claim.id, claim.token, claim.attempt)
 
     again = ground.claim(claim.id, OTHER)
     assert owning.finish(ground.db, OTHER, save_of(again, LONG), DONE)
-    assert not owning.has_ended(ground.db, claim.id, claim.attempt)
-    assert owning.has_ended(ground.db, claim.id, again.attempt)
+    assert not owning.has_ended(ground.db, claim.id, claim.token, claim.attempt)
+    assert owning.has_ended(ground.db, claim.id, again.token, again.attempt)
 
 
 def test_a_finish_of_a_locked_row_waits_for_nobody(ground: Ground) -> None:
@@ -406,7 +412,7 @@ def test_a_finish_of_a_locked_row_waits_for_nobody(ground: Ground) -> None:
 
 
 def release(ground: Ground, claim: Claim, owner: str = ME) -> bool:
-    return owning.release(ground.db, owner, claim.id, claim.attempt, 60)
+    return owning.release(ground.db, owner, claim.id, claim.token, 60)
 
 
 def test_an_answer_without_a_word_goes_back_to_the_queue(ground: Ground) -> None:
@@ -429,7 +435,7 @@ def test_an_answer_that_was_shown_stopped_or_taken_does_not_go_back(ground: Grou
     assert not release(ground, shown)
     assert not release(ground, stopped)
     assert not release(ground, taken, owner=OTHER)
-    assert not release(ground, replace(taken, attempt=0))
+    assert not release(ground, replace(taken, token=new_token()))
     assert {ground.row(one.id).status for one in (shown, stopped, taken)} == {"STREAMING"}
 
 
@@ -627,7 +633,9 @@ def test_a_fault_of_the_statement_is_not(ground: Ground) -> None:
 
 def test_an_error_shows_no_text_of_a_message(ground: Ground) -> None:
     claim = ground.streaming()
-    twice = Save(claim.id, 1, 0, [Delta(0, 0, "text", "canary"), Delta(0, 0, "text", "canary")])
+    twice = Save(
+        claim.id, claim.token, 0, [Delta(0, 0, "text", "canary"), Delta(0, 0, "text", "canary")]
+    )
 
     with pytest.raises(Exception, match="pieces_pkey") as error:
         owning.save(ground.db, ME, 60, [twice])

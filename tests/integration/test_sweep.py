@@ -67,7 +67,7 @@ def test_entries_may_overlap_with_each_other_and_with_what_is_saved(ground: Grou
     claim = ground.streaming()
     for start, stop in ((0, 4), (2, 9), (0, 12), (11, TEXT.length)):
         deltas = up_to(TEXT, stop).since(start)
-        ground.publish_all([Publication(claim.id, 1, deltas, 0)])
+        ground.publish_all([Publication(claim.id, claim.token, 1, deltas, 0)])
     ground.save(claim, up_to(TEXT, 5))
     lapse(ground, claim)
 
@@ -92,7 +92,7 @@ def test_behind_a_gap_nothing_is_guessed(ground: Ground) -> None:
     claim = ground.streaming()
     ground.save(claim, up_to(TEXT, 3))
     ground.redis.flushdb()
-    force = Publication(claim.id, 1, TEXT.since(8), 0, force=True)
+    force = Publication(claim.id, claim.token, 1, TEXT.since(8), 0, force=True)
     assert ground.publish_all([force]) == [Outcome.WRITTEN]
     lapse(ground, claim)
 
@@ -308,7 +308,7 @@ def test_a_missing_log_is_no_proof(ground: Ground, story: str) -> None:
     claim = owning.claim(ground.db, message_id, ME, 60, 900)
     assert claim is not None  # and Redis did not take its open
     if story == "the log is gone":
-        ground.open(claim.id, claim.attempt)
+        ground.open(claim.id, claim.token, claim.attempt)
         ground.redis.flushdb()
     lapse(ground, claim)
 
@@ -331,7 +331,7 @@ def test_published_and_then_lost_does_not_begin_again(ground: Ground) -> None:
 def test_a_sweep_that_died_between_fence_and_commit_is_repeated(ground: Ground) -> None:
     claim = ground.streaming()
     lapse(ground, claim)
-    ground.livelog.fence(claim.id, claim.attempt)  # and then it died
+    ground.livelog.fence(claim.id, claim.token, claim.attempt)  # and then it died
 
     assert ground.sweep().run() == Swept(restarted=1, dispatched=1)
 
@@ -342,7 +342,7 @@ def test_and_with_text_it_salvages_what_the_dead_sweep_had_fenced(ground: Ground
     claim = ground.streaming()
     ground.publish(claim, TEXT)
     lapse(ground, claim)
-    ground.livelog.fence(claim.id, claim.attempt)
+    ground.livelog.fence(claim.id, claim.token, claim.attempt)
 
     ground.sweep().run()
 
@@ -353,7 +353,7 @@ def test_a_message_given_back_and_taken_again_is_judged_by_its_last_attempt(
     ground: Ground,
 ) -> None:
     claim = ground.streaming()
-    assert owning.release(ground.db, ME, claim.id, claim.attempt, 60)
+    assert owning.release(ground.db, ME, claim.id, claim.token, 60)
     again = ground.claim(claim.id, OTHER)
     lapse(ground, again)
 
@@ -383,29 +383,30 @@ def test_an_owner_that_was_swept_can_write_nothing_anywhere(ground: Ground, stor
     published = ground.publish(zombie, TEXT, start=shown.length)
     saved = ground.save(zombie, TEXT)
     finished = owning.finish(ground.db, ME, save_of(zombie, TEXT), DONE)
-    released = owning.release(ground.db, ME, zombie.id, zombie.attempt, 60)
+    released = owning.release(ground.db, ME, zombie.id, zombie.token, 60)
 
     assert (published, saved, finished, released) == (Outcome.FENCED, False, False, False)
     assert owning.standing(ground.db, ME, [zombie.id]) == {}
-    assert not owning.has_ended(ground.db, zombie.id, zombie.attempt)
+    assert not owning.has_ended(ground.db, zombie.id, zombie.token, zombie.attempt)
     assert _all_of(ground, zombie.id) == before
 
 
 def _all_of(ground: Ground, message_id: uuid.UUID) -> tuple[Any, ...]:
     """What any server has of it."""
-    log = ground.livelog.read(message_id)[message_id]
-    return ground.row(message_id), ground.pieces(message_id), log
+    row = ground.row(message_id)
+    log = ground.livelog.read({message_id: row.claim})[message_id]
+    return row, ground.pieces(message_id), log
 
 
 def test_a_zombie_with_the_same_owners_name_is_one_too(ground: Ground) -> None:
     zombie = ground.streaming()
     lapse(ground, zombie)
     ground.sweep().run()
-    ground.claim(zombie.id, ME)  # the same process took it again
+    again = ground.claim(zombie.id, ME)  # the same process took it again
 
     assert not ground.save(zombie, TEXT)
     assert ground.publish(zombie, TEXT) == Outcome.FENCED
-    assert owning.standing(ground.db, ME, [zombie.id])[zombie.id].attempt == 3
+    assert owning.standing(ground.db, ME, [zombie.id])[zombie.id].claim == again.token
 
 
 # --- Redis away -----------------------------------------------------------------------------------
@@ -502,7 +503,7 @@ def test_a_log_that_is_not_ours_is_as_good_as_lost(ground: Ground, entry: str) -
     claim = ground.streaming()
     ground.save(claim, TEXT)
     lapse(ground, claim)
-    ground.redis.xadd(f"outlive:log:{claim.id}", {"d": entry}, id="1-999")
+    ground.redis.xadd(f"outlive:log:{claim.id}:{claim.token}", {"d": entry}, id="1-999")
 
     assert ground.sweep().run() == Swept(ended=1)
 

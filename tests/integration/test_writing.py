@@ -31,8 +31,8 @@ def test_a_claim_of_unknown_outcome_is_given_back_and_the_question_is_answered(
 ) -> None:
     answer, claim = ground.ask().answer, owning.claim
 
-    def landed(*arguments: Any) -> Any:
-        assert claim(*arguments) is not None
+    def landed(*arguments: Any, **more: Any) -> Any:
+        assert claim(*arguments, **more) is not None
         raise StorageDown
 
     with monkeypatch.context() as away:

@@ -1,6 +1,7 @@
 """The arithmetic of positions: a reader is equal to the writer, or knows that it is behind."""
 
 import math
+import uuid
 from itertools import pairwise
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from shared.body import CHUNK, Body, Delta, Gap, Misplaced, Part
-from shared.livelog import decode, encode, extend
+from shared.livelog import Said, decode, encode, extend
 from tests.strategies import Written, between, bodies, body_of, texts, thorough, writings, written
 
 positions = st.integers(0, 60)
@@ -181,12 +182,15 @@ def test_from_wherever_a_reader_stands_the_rest_makes_it_equal(
 
 @given(bodies, st.lists(positions, max_size=8))
 def test_deltas_may_be_merged_and_cut_and_overlap_on_the_way(writer: Body, cuts: list[int]) -> None:
-    reader = Body()
+    reader, claim = Body(), uuid.uuid4()
     before = 0
 
     for place in [*sorted(cuts), writer.length]:
         overlapping = max(0, before - 3)
-        assert extend(reader, decode(encode(between(writer, overlapping, place))))
+        deltas = between(writer, overlapping, place)
+        if deltas:
+            assert decode(encode(claim, deltas)) == Said(claim, deltas)
+        assert extend(reader, deltas)
         before = place
 
     assert same(reader, writer)
