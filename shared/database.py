@@ -1,8 +1,7 @@
-"""The one door to Postgres: an engine and its manners."""
+"""The one door to Postgres: statements and transactions, and what their failures mean."""
 
 import hashlib
-import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -10,101 +9,25 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg2
-from gevent import monkey
-from psycogreen.gevent import gevent_wait_callback
-from psycopg2 import errors, extensions
+from psycopg2 import errors
 from psycopg2.extras import NamedTupleCursor
-from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, text
+from sqlalchemy import Connection, CursorResult, text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
 
+from shared.engine import POOL_SIZE, SET_LOCAL, SETS_LOCAL, cooperate, is_read_only, make_engine
 from shared.errors import StorageDown
+from shared.models import metadata
 
-#: Connections a process may hold. No connection is held across a wait for the network.
-POOL_SIZE = 8
+__all__ = ["NOT_MIGRATED", "Database", "cooperate", "run", "schema_head"]
+
 #: Serialization failure, deadlock, lock not available: run the transaction again.
 _RETRYABLE = frozenset({"40001", "40P01", "55P03"})
 #: No such table, column or function: the migrations of this version have not run (yet).
 _NO_SUCH = frozenset({"42P01", "42703", "42883"})
 NOT_MIGRATED = "The database is not that of this version yet; `outlive migrate` makes it so."
-
-#: Seconds that a new connection may take, and for which an answer is waited for: longer than any
-#: statement may run, so then nobody will answer, though something on the way still holds the line.
-CONNECT_SECONDS = 3
-ANSWER_SECONDS = 25
-
-#: Milliseconds that a lock, and any one statement, may take; a dead peer is noticed in seconds.
-#: Between two statements nobody needs longer than Redis may take (two tries of a second): a process
-#: that is stopped there, a sweep in the middle of a row, must not hold it past the five seconds in
-#: which the others have to end it.
-_OPTIONS = (
-    "-c lock_timeout=2000 -c statement_timeout=20000 -c idle_in_transaction_session_timeout=3000"
-    " -c timezone=UTC"
-)
-_CONNECT = {
-    "connect_timeout": CONNECT_SECONDS,
-    "options": _OPTIONS,
-    "application_name": "outlive",
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
-}
-
-
-def cooperate() -> None:
-    """Let other greenlets run while this process waits for Postgres, which is not for ever."""
-    extensions.set_wait_callback(_wait)
-
-
-def _wait(connection: Any) -> None:
-    connecting = connection.status == extensions.STATUS_SETUP
-    try:
-        gevent_wait_callback(connection, CONNECT_SECONDS if connecting else ANSWER_SECONDS)
-    except TimeoutError:  # psycopg2 closes the connection then
-        raise psycopg2.OperationalError("no answer") from None
-
-
-def make_engine(url: str) -> Engine:
-    """An engine for this process. Nothing connects before the first statement.
-
-    `hide_parameters`: an error must not carry a message's text into a log.
-    """
-    engine = create_engine(
-        url,
-        pool_size=POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=5,
-        # Most statements stand alone. To say so for each would take as long as to send it.
-        isolation_level="AUTOCOMMIT",
-        hide_parameters=True,
-        connect_args=_CONNECT,
-        # The one that was used a moment ago, not the one that has rested longest.
-        pool_use_lifo=True,
-    )
-    _look_at_it_first(engine)
-    return engine
-
-
-def _look_at_it_first(engine: Engine) -> None:
-    """Whether a pooled connection still lives, before it is used.
-
-    One that nobody uses is silent. Only if it is not is Postgres asked: that is a round trip, and
-    under load as dear as most statements.
-    """
-    poll: type[select.poll] = monkey.get_original("select", "poll")
-
-    @event.listens_for(engine, "checkout")
-    def taken(connection: Any, _: Any, __: Any) -> None:
-        watch = poll()
-        try:
-            watch.register(connection.fileno(), select.POLLIN)
-            if watch.poll(0):
-                engine.dialect.do_ping(connection)
-        except psycopg2.Error:
-            raise InvalidatePoolError from None  # this one and all that are as old
 
 
 _text = lru_cache(text)  # to parse a statement takes longer than to send it
@@ -152,7 +75,8 @@ _UNPLANNED: Final = (
 def _run_planned(
     connection: PoolProxiedConnection, plans: list[_Plan], parameters: dict[str, Any]
 ) -> list[Any]:
-    known: set[str] | None = connection.info.setdefault("planned", set())
+    limits = SET_LOCAL if connection.info[SETS_LOCAL] else ""
+    known: set[str] | None = connection.info.setdefault("planned", None if limits else set())
     with closing(connection.cursor(cursor_factory=NamedTupleCursor)) as cursor:
         if known is not None:
             try:
@@ -164,27 +88,56 @@ def _run_planned(
                 return list(cursor.fetchall())
             except _UNPLANNED:
                 connection.info["planned"] = None
-        cursor.execute("; ".join([plan.plain for plan in plans]), parameters)
+        cursor.execute(limits + "; ".join([plan.plain for plan in plans]), parameters)
         return list(cursor.fetchall())
 
 
 @cache
-def schema_head() -> str | None:
-    """The newest migration of this code."""
+def _known_schemas() -> tuple[str, frozenset[str]]:
+    """The newest migration of this code, and all that it knows."""
     # A worker never asks, and would start a tenth later if it had to load Alembic.
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return ScriptDirectory.from_config(config).get_current_head()
+    script = ScriptDirectory.from_config(config)
+    head = script.get_current_head()
+    assert head is not None
+    return head, frozenset(one.revision for one in script.walk_revisions())
+
+
+def schema_head() -> str:
+    """The newest migration of this code."""
+    return _known_schemas()[0]
+
+
+def has_run(head: str, known: frozenset[str], found: Sequence[str]) -> bool | None:
+    """Whether the migration `head` has run where Alembic notes these versions; None: the notes
+    are those of newer code, and do not tell.
+
+    Alembic notes the last migration of each branch. One that we know, but that is not our last, is
+    there only as long as ours has not run after it. What we do not know was made after our time.
+    """
+    if head in found:
+        return True
+    if not found or known.intersection(found):
+        return False
+    return None
+
+
+#: Fails where a column is missing that this code uses.
+_HAS_COLUMNS: Final = tuple(
+    f"SELECT {', '.join(column.name for column in table.columns)} FROM {table.name} WHERE false"
+    for table in metadata.sorted_tables
+)
 
 
 class Database:
     """Transactions on one engine, with the driver's failures turned into ours."""
 
     def __init__(self, url: str) -> None:
-        self.engine = make_engine(url)
+        self.engine, self._stale = make_engine(url)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -224,6 +177,8 @@ class Database:
                 rows = _run_planned(connection, [_plan(one) for one in statements], parameters)
             except psycopg2.Error as error:
                 driver: Any = connection.driver_connection
+                if is_read_only(error):
+                    self._stale.refused(connection.info)
                 if self.engine.dialect.is_disconnect(error, driver, None):
                     connection.invalidate()
                     raise StorageDown from error
@@ -235,15 +190,23 @@ class Database:
             connection.close()
             return rows
 
-    def is_current(self) -> bool:
-        """Whether Postgres answers and has the schema that this code was written for."""
+    def has_schema(self) -> bool:
+        """Whether Postgres has the schema that this code was written for, or a newer one, which
+        keeps what this code uses until no process of it is left. Raises StorageDown.
+        """
         try:
-            found = self.rows("SELECT version_num FROM alembic_version")
+            found = [
+                row.version_num for row in self.rows("SELECT version_num FROM alembic_version")
+            ]
+            there = has_run(*_known_schemas(), found)
+            if there is None:
+                for statement in _HAS_COLUMNS:
+                    self.rows(statement)
         except StorageDown as error:
             if error.code == "not_migrated":
                 return False
             raise
-        return [row.version_num for row in found] == [schema_head()]
+        return there is not False
 
     def warm(self) -> None:
         """Have connections before somebody waits for them, if Postgres is there."""
@@ -289,12 +252,13 @@ def _failures() -> Iterator[None]:
 def _judge(error: Exception, original: BaseException | None) -> None:
     """Raise StorageDown if it is the server's fault, not the statement's."""
     state = getattr(original, "pgcode", None) or ""
-    if isinstance(original, psycopg2.OperationalError) or _is_passing(state):
+    passing = is_read_only(original) or _is_passing(state)
+    if isinstance(original, psycopg2.OperationalError) or passing:
         raise StorageDown from error
     if state in _NO_SUCH:
         raise StorageDown(NOT_MIGRATED, "not_migrated") from error
 
 
 def _is_passing(state: str) -> bool:
-    """Disk full, read-only, a shutdown ..."""
-    return state in _RETRYABLE or state == "25006" or state[:2] in ("08", "53", "57", "58")
+    """Disk full, a shutdown ..."""
+    return state in _RETRYABLE or state[:2] in ("08", "53", "57", "58")

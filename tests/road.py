@@ -45,6 +45,11 @@ class Road:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
+    def lead_to(self, url: str) -> None:
+        """New connections come to another server; those that hold go on to the old one."""
+        where = urlsplit(url)
+        self._target = (where.hostname, where.port)
+
     def mend(self) -> None:
         """New connections hold again."""
         self._whole = True

@@ -1,0 +1,69 @@
+"""The whole service on a Postgres that is reached through PgBouncer in transaction mode."""
+
+import pytest
+
+from local.scripted import done, finish, hold, long, say, script, usage
+from tests.client import Client
+from tests.ground import migrate, new_database
+from tests.pgbouncer import pgbouncer
+from tests.rig import Rig, eventually
+from tests.stories import NEVER, ending, following, hire, told
+
+QUICK = {
+    "OUTLIVE_LEASE_SECONDS": "2",
+    "OUTLIVE_HEARTBEAT_SECONDS": "0.5",
+    "OUTLIVE_SWEEP_SECONDS": "0.5",
+}
+ANSWERS = 12
+
+
+@pytest.mark.failure(49)
+def test_everything_works_through_a_pooler(rig: Rig, nobody: None) -> None:
+    with new_database(rig, "pooled_service") as url, pgbouncer(url) as pooler:
+        migrate(pooler.url)  # migrations too
+        around = {"DATABASE_URL": pooler.url, "REDIS_URL": rig.redis.url.replace("/0", "/5")}
+        web = rig.web(**around, **QUICK)
+        first, second = hire(rig, **around, **QUICK), hire(rig, **around, **QUICK)
+        with ending(web, first, second), Client(web.url) as client:
+            first.wait()
+            second.wait()
+
+            # given: answers that are written to their end
+            questions = [
+                script(long(3000, rate=3000, seed=n), finish(), usage(), done(), tag=f"pooled {n}")
+                for n in range(ANSWERS)
+            ]
+            readings = [client.read(client.ask(question)) for question in questions]
+            with following(*readings):
+                pass
+            for reading in readings:
+                assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+
+            # and: one that is stopped, and some whose worker dies
+            stopped = client.ask(script(say("Stop me"), hold(NEVER), tag="pooled stop"))
+            client.shown(stopped, 7)
+            client.stop(stopped)
+            assert client.ended(stopped)["status"] == "CANCELLED"
+            lost = [
+                client.ask(script(say("Lost"), hold(NEVER), tag=f"pooled lost {n}"))
+                for n in range(4)
+            ]
+            for answer in lost:
+                client.shown(answer, 4)
+            first.kill()
+            second.kill()
+            third = hire(rig, **around, **QUICK)
+            with ending(third):
+                third.wait()
+                for answer in lost:
+                    ended = client.ended(answer)
+                    assert (ended["error"]["code"], ended["text"]) == ("worker_lost", "Lost")
+
+            # then: nothing was refused on the way, and the pooler shared its few connections
+            eventually(lambda: "unsupported startup parameter" in pooler.log.read_text())
+            assert (
+                rig.rows("SELECT count(*) FROM pg_stat_activity WHERE datname = 'pooled_service'")[
+                    0
+                ][0]
+                <= 4
+            )

@@ -1,0 +1,188 @@
+"""An address that leads to another server, while the old one lives on and may only be read."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from local import homes, ports
+from local.postgres import Postgres
+from shared.database import Database
+from shared.engine import LEAVE_SECONDS
+from shared.errors import StorageDown
+from shared.settings import with_driver
+from tests.client import Client
+from tests.ground import migrate
+from tests.rig import Rig, eventually
+from tests.road import Road
+
+USER = "00000000-0000-4000-8000-000000000001"
+WRITE = "UPDATE users SET name = name WHERE id = CAST(:id AS uuid) RETURNING id"
+WHERE = "SELECT current_setting('port')"
+
+
+@dataclass(frozen=True)
+class Two:
+    """The old primary and the new one, and the address that the service knows."""
+
+    old: Postgres
+    new: Postgres
+    road: Road
+
+    def demote(self) -> None:
+        """The old one refuses to write from now on; its connections hold."""
+        self._order("ALTER SYSTEM SET default_transaction_read_only = on")
+
+    def promote_back(self) -> None:
+        """The old one writes again."""
+        self._order("ALTER SYSTEM SET default_transaction_read_only = off")
+
+    def switch(self) -> None:
+        """The address leads to the new one."""
+        self.road.lead_to(self.new.url)
+
+    def _order(self, sql: str) -> None:
+        connection = psycopg2.connect(self.old.url, options="-c default_transaction_read_only=off")
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            cursor.execute("SELECT pg_reload_conf()")
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Postgres, Postgres]]:
+    """Two servers with the same data, users and passwords."""
+    with homes.temporary() as home:
+        old = Postgres(home / "old", durable=False)
+        with old:
+            migrate(with_driver(old.url))
+        with old, _copy(old, home / "new") as new:
+            yield old, new
+
+
+def _copy(server: Postgres, directory: Path) -> Postgres:
+    """Another server with this one's data. It is stopped meanwhile, so the copy is whole."""
+    server.stop()
+    directory.mkdir()
+    shutil.copy(server.password_file, directory / "server.json")
+    copy = Postgres(directory, ports.choose(), durable=False)
+    shutil.copytree(server.data, copy.data)
+    if copy.uid is not None:
+        for path in [copy.data, *copy.data.rglob("*")]:
+            shutil.chown(path, copy.uid, copy.uid)
+    server.start().wait()
+    return copy
+
+
+@pytest.fixture
+def two(servers: tuple[Postgres, Postgres]) -> Iterator[Two]:
+    """The address leads to the old one, which writes."""
+    with Road(servers[0].url) as road:
+        two = Two(*servers, road)
+        yield two
+        two.promote_back()
+
+
+@pytest.fixture
+def db(two: Two) -> Iterator[Database]:
+    db = Database(with_driver(two.road.url))
+    db.warm()  # several pooled connections, all to the old one
+    yield db
+    db.dispose()
+
+
+def _write(db: Database, how: str) -> bool:
+    try:
+        if how == "planned":
+            db.planned("UPDATE users SET name = name WHERE id = :id RETURNING id", id=USER)
+        elif how == "alone":
+            db.rows(WRITE, id=USER)
+        else:
+            with db.transaction() as connection:
+                connection.exec_driver_sql("SELECT 1 FROM users FOR UPDATE")
+    except StorageDown:
+        return False
+    return True
+
+
+@pytest.mark.failure(47)
+@pytest.mark.parametrize("how", ["planned", "alone", "transaction"])
+def test_a_server_that_has_become_read_only_is_left(two: Two, db: Database, how: str) -> None:
+    assert _write(db, how)
+    two.demote()
+    eventually(lambda: not _write(db, how))
+    two.switch()
+
+    # Of the pooled connections, no matter how many, one at most is refused again.
+    eventually(lambda: _write(db, how), LEAVE_SECONDS + 5)
+    assert all(_write(db, how) for _ in range(20))
+    assert db.rows(WHERE)[0][0] == str(two.new.address.port)
+
+
+def test_who_only_reads_leaves_it_as_well(two: Two, db: Database) -> None:
+    two.demote()
+    two.switch()
+
+    eventually(lambda: db.rows(WHERE)[0][0] == str(two.new.address.port), LEAVE_SECONDS + 5)
+
+
+def test_a_server_that_may_only_be_read_is_read(two: Two, db: Database) -> None:
+    """Its connections are kept for a while: not every read connects anew."""
+    two.demote()
+    eventually(lambda: not _write(db, "alone"))
+
+    backends = {db.rows("SELECT pg_backend_pid()")[0][0] for _ in range(200)}
+
+    assert len(backends) <= 10
+    assert not _write(db, "alone")
+    two.promote_back()
+    eventually(lambda: _write(db, "alone"))
+
+
+@pytest.mark.failure(47)
+def test_a_standby_is_left(two: Two) -> None:
+    """A server in recovery refuses in other words, one of them not as a read-only one."""
+    with homes.temporary() as home:
+        standby = _copy(two.old, home / "standby")
+        (standby.data / "standby.signal").touch()
+        with standby, Road(standby.url) as road:
+            db = Database(with_driver(road.url))
+            assert db.rows("SELECT pg_is_in_recovery()")[0][0]
+            for refused in (
+                "UPDATE users SET name = name RETURNING id",
+                "SELECT * FROM uptime",
+                "SELECT id FROM users FOR UPDATE",
+            ):
+                with pytest.raises(StorageDown):
+                    db.rows(refused)
+            road.lead_to(two.new.url)
+            eventually(lambda: _write(db, "alone"), LEAVE_SECONDS + 5)
+            db.dispose()
+
+
+@pytest.mark.failure(47)
+def test_a_web_process_takes_questions_again_once_its_address_leads_to_the_new_primary(
+    rig: Rig, two: Two
+) -> None:
+    web = rig.web(DATABASE_URL=two.road.url, WEB_CONCURRENCY="1")
+    with rig.gone(web), Client(web.url) as client:
+        place = client.conversation()
+        assert client.post_question("Before", place).status_code == 202
+
+        # when: the old primary may only be read, and lives on
+        two.demote()
+        eventually(lambda: _asks(client) == 503)
+        assert client.http.get(f"/api/conversations/{place}").status_code == 200
+        two.switch()
+
+        # then
+        eventually(lambda: _asks(client) == 201, LEAVE_SECONDS + 5)
+        assert [_asks(client) for _ in range(20)] == [201] * 20
+
+
+def _asks(client: Client) -> int:
+    return client.http.post("/api/conversations", json={}).status_code
