@@ -5,10 +5,12 @@ type and the places are told, not its message: a database quotes the failing row
 libraries that log requests are quiet, and so is Celery about each task, which says more itself.
 """
 
+import json
 import logging
 import sys
 import traceback
 from types import TracebackType
+from typing import Any
 
 import structlog
 
@@ -26,33 +28,54 @@ _QUIET = (
 
 def configure(level: int = logging.INFO) -> None:
     """Send structlog and the standard library's logging through the same lines."""
-    shared_steps: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _trace,
-    ]
     structlog.configure(
-        processors=[*shared_steps, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*_steps(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared_steps,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
+    handler.setFormatter(json_lines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def json_lines() -> logging.Formatter:
+    """Makes one JSON line of each record, whatever characters it holds."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_steps(),
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(serializer=_ascii),
+        ],
+    )
+
+
+def escaped(text: str) -> str:
+    """The text as it may stand between quotes in a line of a log, on a terminal too."""
+    if text.isprintable() and not {'"', "\\"} & set(text):
+        return text
+    return "".join('\\"' if one == '"' else _escape(one) for one in text)
+
+
+def _escape(one: str) -> str:
+    return one if one.isprintable() and one != "\\" else one.encode("unicode_escape").decode()
+
+
+def _ascii(event: object, **options: Any) -> str:
+    return json.dumps(event, **options).replace("\x7f", "\\u007f")  # all that JSON leaves as it is
+
+
+def _steps() -> list[structlog.typing.Processor]:
+    return [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _trace,
+    ]
 
 
 def _trace(

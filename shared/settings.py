@@ -12,6 +12,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.origins import is_host
+
 
 def with_driver(url: str) -> str:
     """SQLAlchemy's name for the driver, whatever the platform called it."""
@@ -25,6 +27,17 @@ def _redis(url: str) -> str:
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("REDIS_URL must begin with redis://, rediss:// or unix://")
     return url
+
+
+def _hosts(names: str) -> str:
+    wrong = [name for name in _split(names) if not is_host(name)]
+    if wrong:
+        raise ValueError("OUTLIVE_HOSTS must be names like chat.example.org or 10.0.0.7:8080")
+    return names
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip().lower() for name in names.split(",") if name.strip()]
 
 
 def _variable(location: str) -> str:
@@ -62,6 +75,8 @@ class Settings(BaseSettings):
     openai_api_key: str = Field("", validation_alias="OPENAI_API_KEY", repr=False)
     port: int = Field(8000, validation_alias="PORT")
     web_concurrency: Count = Field(2, validation_alias="WEB_CONCURRENCY")
+    #: Names, comma-separated, that web answers to besides its own address; see `known_hosts`.
+    hosts: Annotated[str, AfterValidator(_hosts)] = ""
 
     #: The model asked when a question names none.
     model: str = "gpt-4o-mini"
@@ -115,6 +130,11 @@ class Settings(BaseSettings):
                 for problem in error.errors(include_input=False, include_url=False)
             ]
             raise SystemExit("The environment cannot be used:\n" + "\n".join(lines)) from None
+
+    @cached_property
+    def known_hosts(self) -> frozenset[str]:
+        """The names of `hosts`; one with a port stands for that port only."""
+        return frozenset(_split(self.hosts))
 
     @cached_property
     def owner(self) -> str:

@@ -1,6 +1,9 @@
 """Web's entry: `create_app` reads top to bottom and is the whole wiring."""
 
-from flask import Flask
+import posixpath
+
+from flask import Flask, Response
+from werkzeug.exceptions import NotFound
 
 from shared import logs
 from shared.database import Database, cooperate, schema_head
@@ -8,7 +11,7 @@ from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.livelog import LiveLog
 from shared.settings import Settings
 from shared.sweep import Sweep
-from web import auth, compression, errors, health
+from web import auth, compression, errors, front, health
 from web.context import Context
 from web.faces import native, noticed, operators, pages, rendered
 from web.hub import Hub
@@ -20,6 +23,20 @@ from web.streaming import Readers
 
 #: Bytes of a request's body.
 MAX_BODY = 4 << 20
+
+
+class App(Flask):
+    """Flask, with one address for each static file."""
+
+    def send_static_file(self, filename: str) -> Response:
+        """A whole file, so that it can be compressed; 404 for its name written in another way."""
+        if posixpath.normpath(filename) != filename or "\\" in filename:
+            raise NotFound
+        response = super().send_static_file(filename)
+        if response.status_code == 200:
+            response.direct_passthrough = False
+            response.make_sequence()
+        return response
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -40,7 +57,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         max_seconds=settings.stream_max_seconds,
         max_streams=settings.max_streams,
     )
-    app = Flask(__name__)
+    app = App(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # where a body in chunks is cut, and refused
     app.config["OUTLIVE"] = settings
     notices = Notices(db, livelog, hub, readers)
@@ -53,4 +70,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     compression.register(app)
     for face in (native, rendered, noticed, operators, health, pages):
         app.register_blueprint(face.blueprint)
+    app.wsgi_app = front.timed(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app

@@ -1,26 +1,39 @@
-"""Who asks. `local`: one user, on this machine only, no credential."""
+"""Who asks. `local`: one user, on this machine only, no credential.
+
+Every request is checked before its route, whatever the route is: a static file and an address that
+does not exist, too. Why which check is there is told in `shared.origins`.
+"""
 
 import ipaddress
 import uuid
 from functools import lru_cache
+from typing import Final
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, request
+from flask import Flask, Response, current_app, request
 
+from shared import origins
 from shared.errors import Refused
 from shared.models import LOCAL_USER
 from web.errors import NoCredential
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+#: What a load balancer may ask from outside, by whatever name it likes.
+_OPEN: Final = frozenset({"/healthz", "/readyz"})
 
-
-#: What a load balancer may ask from outside.
-_OPEN = frozenset({"/healthz", "/readyz"})
+#: On every response. Pages say more (web/faces/pages.py).
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+}
 
 
 def register(app: Flask) -> None:
-    """Check every request before its route."""
+    """Check every request before its route, and say on every response what browsers may do."""
     app.before_request(_check)
+    app.after_request(_headers)
 
 
 def current_user() -> uuid.UUID:
@@ -39,40 +52,74 @@ def must_operate() -> None:
 
 
 def _check() -> None:
-    if request.path in _OPEN:
-        return
-    if current_app.config["OUTLIVE"].auth == "required":
+    settings = current_app.config["OUTLIVE"]
+    local = settings.auth == "local"
+    if request.path not in _OPEN:
+        if local:
+            _on_this_machine(settings.known_hosts)
+        elif settings.known_hosts:
+            _by_our_name(settings.known_hosts)
+    _from_no_other_site()
+    if not local and request.path not in _OPEN:
         raise NoCredential
-    if not (_is_loopback(request.remote_addr or "") and _is_loopback(_name(request.host))):
+
+
+def _on_this_machine(more: frozenset[str]) -> None:
+    if not _is_loopback(request.remote_addr or ""):
         raise Refused("Without sign-in this service answers on its own machine only.", "not_local")
-    if request.method not in _SAFE:
-        _same_origin()
+    _by_our_name(origins.LOCAL_NAMES | {_own_address()} | more)
+    proxy = origins.forwarded_by(name for name, _ in request.headers)
+    if proxy is not None:
+        raise Refused(
+            "Without sign-in this service answers on its own machine only, and this request came"
+            f" through a proxy (it has the header {proxy}). Connect without the proxy, or set"
+            " OUTLIVE_AUTH=required.",
+            "forwarded",
+        )
 
 
-def _same_origin() -> None:
-    """No other site may act through a person's browser.
+def _by_our_name(known: frozenset[str]) -> None:
+    """The name that the request is for: in its first line, if that has one, and in `Host`."""
+    target = request.environ.get("RAW_URI", "/")
+    names = [request.environ.get("HTTP_HOST")]
+    if not target.startswith(("/", "*")):
+        names.append(urlsplit(target).netloc)
+    if not all(origins.is_known(name, known) for name in names):
+        raise Refused(
+            "This service answers to its own name only (more of them: OUTLIVE_HOSTS).", "not_local"
+        )
 
-    A browser tells where a request comes from; what says nothing is no browser.
+
+def _own_address() -> str:
+    """The address that the server listens on."""
+    address = request.environ["SERVER_NAME"]
+    return f"[{address}]" if ":" in address else address
+
+
+def _from_no_other_site() -> None:
+    """No other site may act through a person's browser, nor make it read.
+
+    A link from another site may lead to a page, and not to what a page asks for: each stream holds
+    one of the few connections that a browser opens to a site.
     """
-    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    followed = site not in ("none", "same-origin")
+    if (
+        origins.is_foreign(request.method, request.headers.get)
+        or (followed and request.path.startswith("/api"))
+    ):  # fmt: skip
         raise Refused("Requests from other sites are refused.", "cross_site")
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
-        raise Refused("Requests from other sites are refused.", "cross_site")
+
+
+def _headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
 
 
 @lru_cache
-def _name(host: str) -> str:
-    """The host's name without port and brackets."""
-    return urlsplit(f"//{host}").hostname or ""
-
-
-@lru_cache
-def _is_loopback(host: str) -> bool:
-    # The Host header too: a foreign name that resolves to 127.0.0.1 is an attack (DNS rebinding).
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
+def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False

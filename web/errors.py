@@ -23,12 +23,14 @@ _STATUS: dict[type[OutliveError], int] = {
 }
 
 #: Codes of what werkzeug refuses before a route is reached.
-_CODES = {
+CODES = {
     400: ("malformed_request", "The request cannot be read."),
     404: ("not_found", "There is no such address."),
     405: ("method_not_allowed", "This address does not know that method."),
+    408: ("request_timeout", "The body of the request came too slowly."),
     413: ("too_large", "The request is too large."),
     415: ("unsupported_media_type", "The body must be JSON (Content-Type: application/json)."),
+    431: ("headers_too_large", "The head of the request is too large."),
 }
 
 
@@ -96,7 +98,7 @@ def _http(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
         return error.get_response()  # type: ignore[return-value]  # a redirect
-    code, detail = _CODES.get(status, ("error", HTTP_STATUS_CODES.get(status, "Error")))
+    code, detail = CODES.get(status, ("error", HTTP_STATUS_CODES.get(status, "Error")))
     answer = problem(status, code, detail)
     allowed = getattr(error, "valid_methods", None)
     if allowed:

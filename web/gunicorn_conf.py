@@ -13,7 +13,7 @@ from prometheus_client import multiprocess
 
 from shared import garbage
 from shared.settings import Settings
-from web.serving import Worker
+from web import front
 
 _settings = Settings.from_env()
 
@@ -26,7 +26,8 @@ if 0 <= _soft < _FILES:
 
 bind = _settings.bind
 backlog = 2048
-worker_class = Worker
+worker_class = front.Worker
+logger_class = front.Logger
 workers = _settings.web_concurrency
 worker_connections = 10_000
 keepalive = 5
@@ -35,6 +36,8 @@ timeout = 60
 graceful_timeout = 8
 # Its socket's path is shared by all instances of a user.
 control_socket_disable = True
+# Where an application is mounted is for its configuration to say, not for a client's headers.
+forwarder_headers = ""
 # Idempotency keys, event ids and questions travel in headers and bodies, never in the line.
 accesslog = "-"
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(B)s %(M)sms'

@@ -71,7 +71,7 @@ def test_every_error_of_a_request_is_explained_with_its_status() -> None:
 
 def _refusals() -> Iterator[tuple[int, str]]:
     """(status, code) of everything that a request can be refused with."""
-    for status, (code, _) in http._CODES.items():
+    for status, (code, _) in http.CODES.items():
         yield status, code
     for file in [*(ROOT / "shared").glob("*.py"), *(ROOT / "web").rglob("*.py")]:
         if "cli" not in file.relative_to(ROOT).as_posix():

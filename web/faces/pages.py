@@ -33,6 +33,4 @@ def live() -> Response:
 def _page(template: str, **words: str) -> Response:
     response = make_response(render_template(template, **words))
     response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
     return response
