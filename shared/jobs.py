@@ -8,8 +8,10 @@ retries, one id as the only argument. (Why each setting: ARCHITECTURE.md, "What 
 import base64
 import json
 import logging
+import re
 import uuid
 from contextlib import suppress
+from queue import Empty
 from typing import Any, Final, NamedTuple
 
 from celery import Celery
@@ -17,6 +19,7 @@ from kombu.connection import Connection
 from kombu.entity import Exchange
 from kombu.entity import Queue as Declared
 from kombu.transport import TRANSPORT_ALIASES, redis
+from prometheus_client import Counter
 
 from shared.errors import RedisDown
 from shared.livelog import Work
@@ -24,10 +27,17 @@ from shared.settings import Settings
 
 TASK: Final = "outlive.generate"
 TITLE_TASK: Final = "outlive.title"
+#: The queue's name is the deployment's prefix, and this is its default.
 QUEUE: Final = "outlive"
+#: Bytes of an entry of the queue. Ours have about a thousand.
+ENTRY_BYTES: Final = 16_384
+
+BAD_ENTRIES = Counter("outlive_bad_entries", "Entries of the queue that were dropped", ["reason"])
 
 #: Seconds that enqueueing may take; without it the sweep hands the question out.
 ENQUEUE_SECONDS: Final = 1.5
+#: What a task may be called: Flower shows it, and logs quote it.
+_TASK_NAME: Final = re.compile("[0-9A-Za-z._-]{1,100}", re.ASCII)
 #: The gaps of a form.
 _ID, _TASK_ID, _TAG, _BODY = (f"<outlive-{gap}>" for gap in ("id", "task", "tag", "body"))
 
@@ -37,11 +47,179 @@ logger = logging.getLogger(__name__)
 COME_BACK: Final = (0.5, 0.5, 2.0)
 
 
+class Entry(NamedTuple):
+    """All that a worker takes from an entry of the queue."""
+
+    task: str
+    task_id: str
+    message_id: str
+
+    def message(self, queue: str) -> dict[str, Any]:
+        """A task's message as Celery's channels carry it, made anew of these words."""
+        body = [[self.message_id], {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))]
+        return {
+            "body": base64.b64encode(json.dumps(body).encode()).decode(),
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+            "headers": {
+                "lang": "py",
+                "task": self.task,
+                "id": self.task_id,
+                "root_id": self.task_id,
+                "argsrepr": f"['{self.message_id}']",
+                "kwargsrepr": "{}",
+                "ignore_result": True,
+                "retries": 0,
+                "timelimit": [None, None],
+            },
+            "properties": {
+                "correlation_id": self.task_id,
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": queue},
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": self.task_id,
+            },
+        }
+
+
+class BadEntry(ValueError):
+    """It is no task of ours. The message says why, in two words and without its content."""
+
+
+def read_entry(data: bytes) -> Entry:
+    """What an entry of the queue asks for. Raises BadEntry, and nothing else.
+
+    Anybody who reaches Redis can write there, and the next version of this service may write more
+    than this one knows. Celery would end the worker over an entry that has not the form it expects,
+    and run what a good one carries along (callbacks, times, limits): so only three words of it are
+    read, strictly, and none of its other fields has an effect.
+    """
+    if len(data) > ENTRY_BYTES:
+        raise BadEntry("too large")
+    headers, body = _opened(_object(_json(data)))
+    task, task_id = headers.get("task"), headers.get("id")
+    if task not in (TASK, TITLE_TASK):
+        raise BadEntry("unknown task")
+    if not (isinstance(task_id, str) and _TASK_NAME.fullmatch(task_id)):
+        raise BadEntry("no id")
+    match _json(body):
+        case [[str(message_id), *_], dict(), dict()] if _is_id(message_id):
+            return Entry(task, task_id, message_id)
+    raise BadEntry("no message")
+
+
+def _opened(entry: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The headers and the body of an entry."""
+    properties, body = _object(entry.get("properties")), entry.get("body")
+    if entry.get("content-type") != "application/json" or not isinstance(body, str):
+        raise BadEntry("not JSON")
+    try:
+        wrapped = properties.get("body_encoding") == "base64"
+        return _object(entry.get("headers")), base64.b64decode(body) if wrapped else body.encode()
+    except ValueError:
+        raise BadEntry("no body") from None
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode())
+    except (ValueError, RecursionError):  # a ValueError also for what is not UTF-8
+        raise BadEntry("not JSON") from None
+
+
+def _object(found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise BadEntry("no object")
+    return found
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
 class Channel(redis.Channel):
-    """Kombu's, without what nobody needs."""
+    """Kombu's, without what nobody needs, and which drops what is no message of ours."""
+
+    from_transport_options: Any = (*redis.Channel.from_transport_options, "task_queue")
+    #: The list whose entries are tasks.
+    task_queue = QUEUE
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         """Nothing: no queue of ours is acknowledged, and Kombu would ask Redis all the same."""
+
+    def _brpop_read(self, **options: Any) -> bool:
+        """Take what a list had. As Kombu does, which raises what it cannot read: for Celery that is
+        the end of the worker."""
+        try:
+            try:
+                found = self.client.parse_response(self.client.connection, "BRPOP", **options)
+            except self.connection_errors:
+                self.client.connection.disconnect()
+                raise
+            if not found:
+                raise Empty
+            name = bytes(found[0]).decode().rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(name)
+            if name == self.task_queue:
+                self._deliver_task(bytes(found[1]))
+            else:
+                self._deliver_other(bytes(found[1]), name)
+            return True
+        finally:
+            self._in_poll: Any = None
+
+    def _receive_one(self, subclient: Any) -> bool:
+        """Take what was said on a channel, likewise."""
+        try:
+            said = subclient.parse_response()
+        except self.connection_errors:
+            self._in_listen: Any = None
+            raise
+        handle: Any = self._handle_message
+        heard = handle(subclient, said) if isinstance(said, list | tuple) else {}
+        if bytes(heard.get("type", b"")).endswith(b"message") and heard["data"]:
+            topic = bytes(heard["channel"]).decode().removeprefix(self.keyprefix_fanout)
+            queue = self._fanout_to_queue.get(topic.split("/", 1)[0])
+            if queue is not None:
+                self._deliver_other(bytes(heard["data"]), queue)
+        return True
+
+    def _deliver_task(self, data: bytes) -> None:
+        try:
+            message = read_entry(data).message(self.task_queue)
+        except BadEntry as error:
+            _drop(str(error), data)
+        else:
+            self.connection._deliver(message, self.task_queue)
+
+    def _deliver_other(self, data: bytes, queue: str) -> None:
+        """What Celery's own processes tell each other. What is wrong with it they find out in many
+        places, so all errors count; no text of it is logged, and another message will come."""
+        try:
+            self.connection._deliver(_told(data), queue)
+        except BadEntry as error:
+            _drop(str(error), data)
+        except Exception as error:  # noqa: BLE001
+            _drop(type(error).__name__, data)
+
+
+def _told(data: bytes) -> dict[str, Any]:
+    """A message of Celery's own: its body is an object, or several of them."""
+    message = _object(_json(data))
+    _, body = _opened(message)
+    said = _json(body)
+    for one in said if isinstance(said, list) else [said]:
+        _object(one)
+    return message
+
+
+def _drop(reason: str, data: bytes) -> None:
+    BAD_ENTRIES.labels(reason).inc()
+    logger.warning("bad entry dropped: %s, %d bytes", reason, len(data))
 
 
 class Transport(redis.Transport):
@@ -73,11 +251,15 @@ def make_app(settings: Settings, patience: float = 5.0) -> Celery:
     needs more than who only enqueues while a person waits.
     """
     app = Celery("outlive", broker=settings.redis_url, set_as_current=False)
+    queue = settings.prefix
     app.conf.update(
-        task_default_queue=QUEUE,
+        task_default_queue=queue,
+        # What its processes tell one another, and Flower: each deployment has its own.
+        control_exchange=queue,
+        event_exchange=f"{queue}.events",
         # Nothing is acknowledged: under gevent a lost task never comes back anyhow, late
         # acknowledgements make a healthy long one run twice, and early ones cost four commands.
-        task_queues=[Declared(QUEUE, Exchange(QUEUE), routing_key=QUEUE, no_ack=True)],  # type: ignore[no-untyped-call]
+        task_queues=[Declared(queue, Exchange(queue), routing_key=queue, no_ack=True)],  # type: ignore[no-untyped-call]
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -100,6 +282,11 @@ def make_app(settings: Settings, patience: float = 5.0) -> Celery:
             "socket_connect_timeout": 1.0,
             "socket_keepalive": True,
             "health_check_interval": 25,
+            "task_queue": queue,
+            **{
+                f"{key}_key": f"{queue}.{key}"
+                for key in ("unacked", "unacked_index", "unacked_mutex")
+            },
             "visibility_timeout": 2 * int(settings.hard_deadline_seconds) + 60,
             # For what is told to Flower: give up at once.
             "max_retries": 1,
@@ -138,6 +325,7 @@ class Queue:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._name = str(app.conf.task_default_queue)
         self._forms: dict[str, Form] = {}
         patience = app.conf.broker_transport_options["socket_timeout"]
         self._work = Work(app.conf.broker_url, patience)
@@ -158,7 +346,7 @@ class Queue:
 
     def _send(self, task: str, message_id: uuid.UUID) -> bool:
         try:
-            self._work.hand_on(QUEUE, self._form(task).filled(str(message_id)))
+            self._work.hand_on(self._name, self._form(task).filled(str(message_id)))
         except RedisDown as error:
             logger.warning("not enqueued: %s %s", message_id, error.code)
             return False
@@ -176,7 +364,7 @@ class Queue:
                     retry=False,
                     ignore_result=True,
                 )
-                message: Any = connection.default_channel._get(QUEUE)
+                message: Any = connection.default_channel._get(self._name)
             body = base64.b64decode(message["body"]).decode()
             message["body"], message["properties"]["delivery_tag"] = _BODY, _TAG
             self._forms[task] = Form(json.dumps(message), body)

@@ -4,6 +4,7 @@ Names without prefix are the ones other software knows too; ours begin with OUTL
 """
 
 import os
+import re
 import socket
 import uuid
 from functools import cached_property
@@ -40,6 +41,14 @@ def _split(names: str) -> list[str]:
     return [name.strip().lower() for name in names.split(",") if name.strip()]
 
 
+def _prefix(name: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_-]{0,30}", name, re.ASCII):
+        raise ValueError(
+            "OUTLIVE_PREFIX must be 1 to 31 lower-case letters, digits, _ and -, a letter first"
+        )
+    return name
+
+
 def _variable(location: str) -> str:
     """The environment's name for a field: aliases are upper case already."""
     return location if location.isupper() else f"OUTLIVE_{location.upper()}"
@@ -71,6 +80,8 @@ class Settings(BaseSettings):
     redis_url: Annotated[str, AfterValidator(_redis)] = Field(
         "redis://localhost:6379/0", validation_alias="REDIS_URL", repr=False
     )
+    #: What all names in Redis begin with: deployments that share a database need one each.
+    prefix: Annotated[str, AfterValidator(_prefix)] = "outlive"
     openai_base_url: str | None = Field(None, validation_alias="OPENAI_BASE_URL")
     openai_api_key: str = Field("", validation_alias="OPENAI_API_KEY", repr=False)
     port: int = Field(8000, validation_alias="PORT")

@@ -1,0 +1,89 @@
+"""Bad entries in the queue, and between Celery's processes, delay nobody and end nothing."""
+
+import json
+import re
+from uuid import UUID
+
+import pytest
+import redis
+
+from local.programs import Worker
+from local.scripted import done, finish, hold, say, script
+from shared.jobs import TASK, Queue, make_app
+from shared.settings import Settings
+from tests.client import Client, new_id
+from tests.rig import Rig, eventually
+
+
+def _bad(rig: Rig, secret: str) -> list[bytes]:
+    """Entries of many kinds; those that have room for it hold the secret."""
+    settings = Settings.model_validate({"REDIS_URL": rig.redis.url})
+    whole = json.loads(Queue(make_app(settings))._form(TASK).filled(secret))
+    lost = [{name: value for name, value in whole.items() if name != gone} for gone in whole]
+    odd = [whole | {name: value} for name in whole for value in (None, 5, [], secret)]
+    odd += [whole | {"headers": whole["headers"] | {"task": name}} for name in (secret, 5, None)]
+    odd += [whole | {"content-type": "application/x-python-serialize", "body": secret}]
+    return [
+        b"x",
+        secret.encode(),
+        b"5",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"\x80\x04\x95",
+        b"[" * 5000,
+        json.dumps([secret]).encode(),
+        b'{"body": "' + b"x" * (20 << 20) + b'"}',
+        *(json.dumps(entry).encode() for entry in (whole, *lost, *odd)),
+    ]
+
+
+@pytest.mark.failure(62)
+def test_bad_entries_are_dropped_and_counted_and_delay_no_question(
+    rig: Rig, client: Client, worker: Worker
+) -> None:
+    secret, name, pid = f"canary-{new_id()}", f"held {new_id()}", worker.pid
+    running = client.ask(script(say("so far"), hold(name), say(" and on"), finish(), done()))
+    client.shown(running, 6)
+    before = _dropped(client)
+    bad = _bad(rig, secret)
+    topics = ("/0.outlive.pidbox", "/0.outlive.events/worker.heartbeat")
+
+    with redis.Redis.from_url(rig.redis.url) as server:
+        for entry in bad:
+            server.lpush("outlive", entry)
+        for topic in topics:
+            for entry in bad:
+                server.publish(topic, entry)
+    answer = client.ask(script(say("all is well"), finish(), done()))
+
+    # A worker that had been told to go would take no question while it writes the other one.
+    assert client.ended(answer)["status"] == "DONE"
+    rig.scripted.release(name)
+    assert client.ended(running)["text"] == "so far and on"
+    assert (worker.alive(), worker.pid) == (True, pid)
+    assert _dropped(client) - before >= len(bad)
+    log = (rig.home / "log" / "worker.log").read_text()
+    assert "bad entry dropped: too large, 20971532 bytes" in log
+    assert secret not in log
+    # It can still be told to do something.
+    settings = Settings.model_validate({"REDIS_URL": rig.redis.url})
+    eventually(lambda: make_app(settings).control.inspect(timeout=1).ping())
+
+
+def _dropped(client: Client) -> float:
+    text = client.http.get("/metrics").text
+    found = re.findall(r"^outlive_bad_entries_total\{.*\} (\S+)$", text, re.MULTILINE)
+    return sum(map(float, found))
+
+
+def test_a_good_entry_for_a_message_that_is_not_there_harms_nobody(
+    rig: Rig, client: Client, worker: Worker
+) -> None:
+    queue = Queue(make_app(Settings.model_validate({"REDIS_URL": rig.redis.url})))
+    for _ in range(3):
+        assert queue.enqueue(UUID(new_id()))
+
+    answer = client.ask(script(say("still here"), finish(), done()))
+
+    assert client.ended(answer)["text"] == "still here"
