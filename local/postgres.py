@@ -45,6 +45,8 @@ class Postgres(Server):
 
     name = "postgres"
     stop_signal = signal.SIGINT  # "fast": do not wait for clients to leave
+    #: what `postmaster.pid` says once it takes connections
+    statuses = frozenset({"ready"})
 
     def __init__(
         self, directory: Path, port: int = 0, log: Path | None = None, *, durable: bool = True
@@ -85,7 +87,7 @@ class Postgres(Server):
     def ready(self) -> bool:
         """Its own word, in the file where `pg_ctl` looks for it too: line 1 pid, line 8 status."""
         lines = _lines(self.data / "postmaster.pid")
-        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() in self.statuses
 
     def _create(self) -> None:
         """Make the data directory aside and move it into place, so that it is whole or absent."""

@@ -5,6 +5,7 @@ it was given for about a second's loss at most, as a production Redis for a queu
 """
 
 import platform
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,9 @@ appendfsync everysec
 save ""
 maxmemory-policy noeviction
 """
+
+#: Where it writes, below its directory, before it confirms anything.
+_DATA = "appendonlydir"
 
 
 class Redis(Server):
@@ -53,6 +57,15 @@ class Redis(Server):
         """Our own process answers, not another one that took the port meanwhile."""
         question = f"AUTH {self.address.password}\r\nINFO server\r\nQUIT\r\n"
         return answers(self.address.port, question.encode(), f"process_id:{self.pid}\r".encode())
+
+    def snapshot(self, folder: Path) -> None:
+        """Copy what it has on disk: everything that it has confirmed until now."""
+        shutil.copytree(self.directory / _DATA, folder)
+
+    def rewind(self, folder: Path) -> None:
+        """Put a snapshot in the place of its data. It must not run."""
+        shutil.rmtree(self.directory / _DATA)
+        shutil.copytree(folder, self.directory / _DATA)
 
 
 def _binary() -> Path:

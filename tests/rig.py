@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import gevent
 
@@ -79,13 +79,14 @@ class Rig:
         Surroundings(home, {}).furnish()
         self.procfile = procfile.read()
 
-    def __enter__(self) -> "Rig":
+    def __enter__(self) -> Self:
         enter = self._stack.enter_context
         log = self.home / "log"
         postgres, redis = self.home / "postgres", self.home / "redis"
         self.postgres = enter(Postgres(postgres, log=log / "postgres.log", durable=self.durable))
         self.redis = enter(Redis(redis, log=log / "redis.log"))
         self.scripted: Scripted = enter(start_scripted())
+        self.database_url = self.address()
         self.db = Database(with_driver(self.env()["DATABASE_URL"]))
         self._stack.callback(self.db.dispose)
         self.release()
@@ -94,10 +95,14 @@ class Rig:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
+    def address(self) -> str:
+        """Where everybody finds Postgres."""
+        return self.postgres.url
+
     def env(self, **more: str) -> dict[str, str]:
         """The environment of every process; timings short, where a story need not wait."""
         return {
-            "DATABASE_URL": self.postgres.url,
+            "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis.url,
             "OPENAI_BASE_URL": self.scripted.url,
             "OPENAI_API_KEY": API_KEY,

@@ -1,0 +1,242 @@
+"""A Postgres that fails over: a primary, a standby that streams from it, and one address for both.
+
+For tests and the drill. `Replicated` is what a deployment with a standby is: its `url` stays the
+same while the servers behind it change. A failover is made of steps, none of which takes long, so
+that a caller who has to do other things meanwhile can do them between (the drill), and in one call
+for a caller who has not (tests):
+
+    follow ─▶ (hold ─▶ …) ─▶ fail_over
+
+* `follow`  a base backup of the primary, and a standby that streams from it. Synchronous: the
+            primary confirms no commit that the standby has not on its disk.
+* `hold`    the standby receives nothing from now on. What is committed after it, and nothing that
+            was committed before, is lost by a failover: so a loss has an exact beginning.
+* `fail_over`  the address leads to the standby, which is promoted. The old primary is killed, or it
+            lives on and refuses writes, as one that was demoted does; then clients that keep their
+            connections still talk to it.
+
+The next `follow` begins at the new primary, so a cluster fails over as often as one likes.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import psycopg2
+
+from local import memory
+from local.address import Address
+from local.postgres import USER, Postgres
+from local.processes import Command, children, spawn
+from local.server import StartError, wait_until
+
+#: Seconds that a step of a failover may take on a machine that is busy.
+STEP_SECONDS: Final = 30.0
+
+
+class Standby(Postgres):
+    """A server that begins as a copy of another one, follows it, and can take its place."""
+
+    statuses = frozenset({"ready", "standby"})
+
+    def __init__(self, directory: Path, primary: Postgres, log: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Its users are the primary's, so is its password.
+        known = memory.Address(0, primary.address.password)
+        memory.write_private(directory / "server.json", json.dumps(asdict(known)))
+        # Nothing here has to survive a power cut.
+        super().__init__(directory, log=log, durable=False)
+        self._primary = primary
+        self._draft = self.home / "data.new"
+
+    def copy(self) -> subprocess.Popen[bytes]:
+        """Begin the base backup. When the process has ended with status 0, call `start`."""
+        shutil.rmtree(self._draft, ignore_errors=True)
+        words = [
+            "--host=127.0.0.1", f"--port={self._primary.address.port}", f"--username={USER}",
+            "--no-password", "--checkpoint=fast", "--no-sync", "--wal-method=stream",
+            "--write-recovery-conf", f"--pgdata={self._draft}",
+        ]  # fmt: skip
+        return spawn(
+            Command(
+                [str(self.program("pg_basebackup")), *words],
+                self.log,
+                env={"PGPASSWORD": self.address.password},
+                cwd=self.home,
+                uid=self.uid,
+            )
+        )
+
+    def _create(self) -> None:
+        if not self._draft.exists() and self.copy().wait() != 0:
+            raise StartError("postgres: the base backup failed", self.name)
+        self._draft.rename(self.data)
+
+    def is_standby(self) -> bool:
+        """Whether it was not promoted yet."""
+        return bool(ask(self.url, "SELECT pg_is_in_recovery()")[0][0])
+
+    def has(self, position: str) -> bool:
+        """Whether it has received the WAL up to a position of the primary's."""
+        found = ask(self.url, "SELECT pg_last_wal_receive_lsn() >= %s::pg_lsn", position)
+        return bool(found[0][0])
+
+    def receives(self) -> bool:
+        """Whether it is connected to the primary."""
+        return bool(ask(self.url, "SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'"))
+
+    def disconnect(self) -> None:
+        """Receive nothing any more."""
+        configure(self.url, "primary_conninfo", "")
+
+    def promote(self) -> None:
+        """Begin to become a primary; `is_standby` tells when it is one."""
+        ask(self.url, "SELECT pg_promote(wait => false)")
+
+
+class Replicated:
+    """A primary, at times a standby, and the address of whichever takes writes."""
+
+    def __init__(self, directory: Path, primary: Postgres, log: Path) -> None:
+        """`primary` runs already; it is ours from now on."""
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        self.primary = primary
+        self.standby: Standby | None = None
+        #: the primary before this one, while it lives on and refuses writes
+        self.demoted: Postgres | None = None
+        self.address = Address(directory, primary.address.port, log)
+        self._number = 0
+
+    @property
+    def url(self) -> str:
+        """What the service is given as DATABASE_URL."""
+        own = f":{self.primary.address.port}/"
+        return self.primary.url.replace(own, f":{self.address.port}/")
+
+    def __enter__(self) -> Self:
+        self.address.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for server in (self.standby, self.demoted):
+            if server is not None:
+                server.kill()
+        self.primary.stop()
+        self.address.__exit__(kind, error, trace)
+
+    # --- step by step
+
+    def new_standby(self) -> Standby:
+        """One that has not been copied yet: `copy`, `start` and `streaming` come next."""
+        self._number += 1
+        place = self.directory / f"standby-{self._number}"
+        self.standby = Standby(place, self.primary, self.log)
+        return self.standby
+
+    def streaming(self) -> bool:
+        """Whether the standby is there and receives."""
+        return self.standby is not None and self.standby.ready() and self.standby.receives()
+
+    def synchronous(self, on: bool) -> None:
+        """Whether a commit waits until the standby has it on its disk."""
+        configure(self.primary.url, "synchronous_standby_names", "*" if on else "")
+
+    def position(self) -> str:
+        """How far the primary has written its WAL."""
+        return str(ask(self.primary.url, "SELECT pg_current_wal_lsn()")[0][0])
+
+    def switch(self, *, spare: bool) -> None:
+        """Let the address lead to the standby, and begin to promote it.
+
+        The old primary is killed first, or with `spare` refuses writes from now on.
+        """
+        standby, old = self._standby(), self.primary
+        if spare:
+            configure(old.url, "default_transaction_read_only", "on")
+            self.demoted = old
+        else:
+            _discard(old)
+        self.primary, self.standby = standby, None
+        self.address.point(standby.address.port)
+        standby.promote()
+
+    def promoted(self) -> bool:
+        """Whether the new primary takes writes."""
+        assert isinstance(self.primary, Standby)
+        return not self.primary.is_standby()
+
+    def bury(self) -> None:
+        """End the old primary that was spared."""
+        if self.demoted is not None:
+            _discard(self.demoted)
+            self.demoted = None
+
+    def _standby(self) -> Standby:
+        assert self.standby is not None, "there is no standby"
+        return self.standby
+
+    # --- at once
+
+    def follow(self, *, synchronous: bool = False) -> None:
+        """Have a standby that streams. Returns when it does."""
+        self.new_standby().start().wait()
+        _must(self.streaming)
+        if synchronous:
+            self.synchronous(True)
+
+    def hold(self) -> None:
+        """What is committed from now on does not reach the standby; what was before has."""
+        standby, position = self._standby(), self.position()
+        _must(lambda: standby.has(position))
+        standby.disconnect()
+        _must(lambda: not standby.receives())
+
+    def fail_over(self, *, spare: bool = False) -> None:
+        """Promote the standby, to which the address leads from now on."""
+        self.switch(spare=spare)
+        _must(self.promoted)
+
+
+def _discard(server: Postgres) -> None:
+    """Kill it with all its backends, as a machine does that is switched off, and its data too."""
+    for pid in (server.pid, *children(server.pid)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    server.kill()
+    server.ended()
+    shutil.rmtree(server.data, ignore_errors=True)
+
+
+def ask(url: str, sql: str, *values: str) -> list[Any]:
+    """The rows of one statement, on a connection of its own."""
+    with closing(psycopg2.connect(url, connect_timeout=5, application_name="harness")) as one:
+        one.autocommit = True
+        with one.cursor() as cursor:
+            cursor.execute(sql, values)
+            return list(cursor.fetchall()) if cursor.description else []
+
+
+def configure(url: str, setting: str, value: str) -> None:
+    """Change a setting of a server that runs, for all its sessions and for its next starts."""
+    ask(url, f"ALTER SYSTEM SET {setting} = %s", value)
+    ask(url, "SELECT pg_reload_conf()")
+
+
+def _must(condition: Callable[[], bool]) -> None:
+    if not wait_until(condition, STEP_SECONDS):
+        raise StartError("postgres: the failover did not go on", "postgres")
