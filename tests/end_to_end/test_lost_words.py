@@ -5,6 +5,7 @@ The stories write into Postgres as an owner does, and tell nobody.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -20,7 +21,7 @@ from shared.livelog import LiveLog
 from shared.messages import Ending
 from shared.settings import Settings
 from shared.sweep import Sweep
-from tests.client import Client, Reading
+from tests.client import Client, Reading, new_id, proof
 from tests.end_to_end.conftest import Fragile
 from tests.ground import save_of
 from tests.rig import Rig, allowed, eventually
@@ -128,6 +129,61 @@ def test_redis_and_the_worker_lost_together_cost_200_characters_and_the_proof_sa
 def _unsaved(rig: Rig, reading: Reading) -> int:
     row = rig.rows("SELECT saved_len FROM messages WHERE id = :id", id=reading.message_id)
     return len(reading.text) - int(row[0].saved_len)
+
+
+@pytest.mark.failure(41)
+def test_a_redis_that_goes_back_and_loses_its_worker_joins_no_two_answers(
+    fragile: Fragile, tmp_path: Path
+) -> None:
+    """Redis knows no text any more, or less of it than was shown; nothing is saved yet."""
+    rig, client = fragile.rig, fragile.client
+    fragile.worker.kill()
+    sweep(rig, died=fragile.worker.boot)
+    unsaved = {
+        "OUTLIVE_SAVE_CHARS": "1000",
+        "OUTLIVE_SAVE_SECONDS": "100",
+        "OUTLIVE_HEARTBEAT_SECONDS": "100",
+        "OUTLIVE_LEASE_SECONDS": "300",
+    }
+    tag = new_id()
+    known = [0, 0, 40, 40]
+    questions = [
+        script(long(n, seed=1), hold(f"shown {tag}"), long(120 - n, seed=2), hold(f"all {tag}"),
+               long(50, seed=3), finish(), done(), tag=f"{tag} {number}", varies=True)
+        for number, n in enumerate(known)
+    ]  # fmt: skip
+    worker = hire(rig, **unsaved)
+    with ending(worker.wait()):
+        readings = [client.read(client.ask(question)) for question in questions]
+        with following(*readings):
+            # given: Redis as it was before most of it was shown
+            rig.scripted.wait_held(f"shown {tag}", len(questions))
+            eventually(lambda: [len(reading.text) for reading in readings] == known)
+            rig.redis.snapshot(tmp_path / "snapshot")
+            rig.scripted.release(f"shown {tag}")
+            eventually(lambda: all(len(reading.text) == 120 for reading in readings))
+
+            # when
+            worker.kill()
+            rig.redis.kill()
+            rig.redis.rewind(tmp_path / "snapshot")
+            rig.redis.start().wait()
+            rig.scripted.release(f"all {tag}")
+            fragile.worker.start().wait()
+            sweep(rig, died=worker.boot)
+
+    # then: whoever has seen more, or something else, is told so
+    for question, reading in zip(questions, readings, strict=True):
+        message = client.message(reading.message_id)
+        whole = [scripted.expected(question, call).text for call in (1, 2)]
+        assert any(one.startswith(message["text"]) for one in whole)
+        assert message["status"] != "DONE" or message["text"] in whole
+        assert (message["length"], message["sha256"]) == proof(message["text"])
+        assert reading.proven == (reading.text == message["text"])
+        again = client.read(reading.message_id).to_end()
+        assert (again.text, again.proven) == (message["text"], True)
+        # and nobody was shown another answer below the first one's beginning
+        assert any(one.startswith(reading.text) for one in whole)
 
 
 @pytest.mark.failure(6)

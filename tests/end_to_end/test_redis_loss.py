@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import redis
@@ -117,6 +118,21 @@ def test_redis_is_killed_and_starts_again_with_nothing(fragile: Fragile) -> None
         rig.redis.start().wait()
 
     _hurt(fragile, die)
+
+
+@pytest.mark.failure(41)
+def test_redis_goes_back_by_seconds_under_ten_streams(fragile: Fragile, tmp_path: Path) -> None:
+    """The worker lives and has what Redis forgot, the queue's old tasks find nothing to do."""
+
+    def go_back_twice(rig: Rig, story: Story) -> None:
+        rig.redis.snapshot(tmp_path / "snapshot")
+        for characters in (250, 400):
+            story.shown(characters)
+            rig.redis.kill()
+            rig.redis.rewind(tmp_path / "snapshot")
+            rig.redis.start().wait()
+
+    _hurt(fragile, go_back_twice)
 
 
 @pytest.mark.failure(10)
