@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,7 +21,8 @@ def _bad(rig: Rig, secret: str) -> list[bytes]:
     settings = Settings.model_validate({"REDIS_URL": rig.redis.url})
     whole = json.loads(Queue(make_app(settings))._form(TASK).filled(secret))
     lost = [{name: value for name, value in whole.items() if name != gone} for gone in whole]
-    odd = [whole | {name: value} for name in whole for value in (None, 5, [], secret)]
+    values: tuple[Any, ...] = (None, 5, [], secret)
+    odd = [whole | {name: value} for name in whole for value in values]
     odd += [whole | {"headers": whole["headers"] | {"task": name}} for name in (secret, 5, None)]
     odd += [whole | {"content-type": "application/x-python-serialize", "body": secret}]
     return [

@@ -75,7 +75,7 @@ def _bodied(body: Any) -> dict[str, Any]:
     return _with(base64.b64encode(json.dumps(body).encode()).decode(), "body")
 
 
-ODD = (None, True, 0, 1.5, "", "x", [], [None], {}, {"x": 1})
+ODD: tuple[Any, ...] = (None, True, 0, 1.5, "", "x", [], [None], {}, {"x": 1})
 
 
 @pytest.mark.parametrize(
