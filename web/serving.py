@@ -3,9 +3,25 @@
 gunicorn gives a connection a greenlet until its response ends, which for a stream is nearly all the
 time that somebody waits. So a stream's connection is taken from it as soon as its headers are
 known; the loop writes what comes, and a greenlet is made where the network makes it wait.
+
+Slow and gone are two things, and only the kernel can tell them apart.
+
+    slow    The machine acknowledges what it gets, or says that it has no room for more. The reader
+            keeps its connection, however few bytes a second it reads; it is sent away when it has
+            taken nothing at all for a long time (`STUCK`). Little waits for it in the kernel
+            (`UNSENT`): what waits here instead becomes fewer, larger frames.
+    gone    Something is on its way to the machine, or it was asked whether it has room, and nothing
+            came back for most of a heartbeat, although the kernel sent it again and again. Such a
+            connection is closed: within two heartbeats after a machine was switched off.
+
+Linux' own limit, TCP_USER_TIMEOUT, cannot be used for it: it also counts the time in which a
+machine has no room, although it answers. A receiver says that it has room again when half of its
+buffer is free, so a program that reads 5 kB a second has none for 26 seconds.
 """
 
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,11 +37,28 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from web.streaming import Stream
 
-#: Seconds a write may be stuck before the reader is sent away; it resumes when it can read.
-STUCK: Final = 60.0
-#: The part of a heartbeat in which a reader's machine has to acknowledge what was sent. The one
-#: after the next then finds the connection closed: who vanished is noticed within two heartbeats.
-ACKNOWLEDGED: Final = 0.75
+#: Heartbeats after which a reader who has taken nothing is sent away; it resumes when it can read.
+#: A receiver with Linux' usual buffer that reads 1 kB a second takes nothing for 131 seconds.
+STUCK: Final = 12.0
+#: How often in a heartbeat it is looked at who is gone, and after how many looks without an answer
+#: somebody is. Looks are counted, not seconds: time in which we did not run is no evidence.
+LOOKS: Final = 5
+UNANSWERED: Final = 4
+#: Seconds between two looks at least.
+LOOK_LEAST: Final = 0.25
+#: Connections that are looked at before others run.
+LOOK_SLICE: Final = 500
+#: Bytes of one connection that wait in the kernel to be sent. (What is on its way comes on top.)
+UNSENT: Final = 16 << 10
+
+#: An option of Linux 6.15 (<linux/tcp.h>): milliseconds between two tries of the kernel at most.
+TCP_RTO_MAX_MS: Final = 44
+RTO_MAX_MS: Final = 120_000
+#: How often the kernel has to have tried. (A try soon after another may go without an answer.)
+TRIES: Final = 2
+#: The beginning of `struct tcp_info` there. Of it we read how often the kernel has sent something
+#: again, and has asked for room, without an answer, and how many packets came from the other end.
+_TCP_INFO: Final = struct.Struct("=2xBB136xI")
 
 #: Bytes that a client may have sent behind its request.
 UNREAD: Final = 1 << 16
@@ -38,7 +71,10 @@ log = structlog.get_logger("serving")
 class Connection:
     """The rest of a response: a stream, and the socket that it is written to."""
 
-    __slots__ = ("_chunked", "_ended", "_head", "_sent", "_socket", "_stream")
+    __slots__ = (
+        "_asleep", "_chunked", "_ended", "_head", "_heard", "_sent", "_socket", "_stream",
+        "_unanswered",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -58,14 +94,27 @@ class Connection:
         self._chunked = chunked
         self._ended = ended
         self._sent = 0
+        #: nobody writes to it now
+        self._asleep = True
+        #: packets that had come at the last look, and looks since the other end has answered
+        self._heard = 0
+        self._unanswered = 0
         family, kind, protocol = taken.family, taken.type, taken.proto
         self._socket: socket.socket = _Socket(family, kind, protocol, fileno=taken.detach())
         self._socket.setblocking(False)
-        self._close_unless_acknowledged(ACKNOWLEDGED * stream.heartbeat)
-        _open.add(self)
+        self._keep_little_in_the_kernel()
+        _watch.add(self)
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between signs of life."""
+        return self._stream.heartbeat
 
     def go_on(self, rang: bool = True) -> None:
         """Write what is new. Called by the loop, so it never waits."""
+        if not self._asleep:  # it was dropped meanwhile
+            return
+        self._asleep = False
         if self._stream.quick:
             self._write(rang)
         else:
@@ -106,46 +155,95 @@ class Connection:
 
     def _write_slowly(self, data: memoryview) -> None:
         """Write what the system did not take at once; who takes nothing for long is cut."""
-        deadline = time.monotonic() + STUCK
+        stuck = max(0.001, STUCK * self._stream.heartbeat)
         try:
             while data:
-                wait_write(self._socket.fileno(), timeout=max(0.001, deadline - time.monotonic()))
+                wait_write(self._socket.fileno(), timeout=stuck)
                 data = data[self._send(data) :]
         except OSError:  # gone, or stuck
             self._close()
         else:
             self._sleep()
 
-    def _close_unless_acknowledged(self, seconds: float) -> None:
-        """A machine that was switched off sends no goodbye. (Only Linux can be told how long to
-        wait.)
+    def _keep_little_in_the_kernel(self) -> None:
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            self._set(socket.TCP_NOTSENT_LOWAT, UNSENT)
+        if sys.platform == "linux":  # or a machine without room would be asked ever less often
+            self._set(TCP_RTO_MAX_MS, max(1000, int(1000 * self._stream.heartbeat / LOOKS)))
 
-        It closes the connections of who is there but does not read, too: they resume when they do.
-        """
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            with suppress(OSError):  # not TCP
-                option, milliseconds = socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000))
-                self._socket.setsockopt(socket.IPPROTO_TCP, option, milliseconds)
+    def _set(self, option: int, value: int) -> None:
+        with suppress(OSError):  # not TCP, or a kernel that does not know it
+            self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def look(self) -> None:
+        """Drop it if its machine has left several looks running without an answer."""
+        try:
+            found = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            sent_again, asked, heard = _TCP_INFO.unpack(found)
+        except (OSError, struct.error):  # not TCP, or closed meanwhile
+            return
+        if heard != self._heard or not (sent_again or asked):
+            self._heard, self._unanswered = heard, 0
+            return
+        self._unanswered += 1
+        if self._unanswered >= UNANSWERED and max(sent_again, asked) >= TRIES:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Nobody is there: forget what was not sent, too."""
+        with suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self._asleep:
+            self._asleep = False
+            self._close()
+        else:  # who is writing to it finds it closed
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _sleep(self) -> None:
         if self._stream.over:
             self._close()
         else:
+            self._asleep = True
             self._stream.sleep(self.go_on)
 
     def _close(self) -> None:
-        _open.discard(self)
+        _watch.open.discard(self)
         with suppress(OSError):
             # A close on what nobody has read is a reset, and that loses what is still on its way.
             self._socket.recv(UNREAD)
+        if sys.platform == "linux":  # the kernel goes on sending as it does for others
+            self._set(TCP_RTO_MAX_MS, RTO_MAX_MS)
         with suppress(OSError):
             self._socket.close()
         self._stream.close()
         self._ended(self._sent)
 
 
-#: Those that are being written to.
-_open: Final[set[Connection]] = set()
+class _Watch:
+    """Looks at the open connections now and then, while there are any."""
+
+    def __init__(self) -> None:
+        self.open: set[Connection] = set()
+        self._looking = False
+
+    def add(self, one: Connection) -> None:
+        self.open.add(one)
+        if not self._looking and sys.platform == "linux":  # others cannot be asked
+            self._looking = True
+            gevent.spawn(self._look)
+
+    def _look(self) -> None:
+        while self.open:
+            gevent.sleep(max(LOOK_LEAST, next(iter(self.open)).heartbeat / LOOKS))
+            for number, one in enumerate(list(self.open), 1):
+                one.look()
+                if number % LOOK_SLICE == 0:
+                    gevent.sleep(0)
+        self._looking = False
+
+
+_watch: Final = _Watch()
 
 
 class _Begun(NamedTuple):
@@ -219,6 +317,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Serve until told to stop, and then until every stream has said its goodbye."""
         super().run()
         deadline = time.monotonic() + self.cfg.graceful_timeout
-        while _open and time.monotonic() < deadline:
+        while _watch.open and time.monotonic() < deadline:
             self.notify()
             gevent.sleep(0.05)

@@ -1,6 +1,5 @@
 """Responses that end before their answers do: by time, crash, deploy, or because a client went."""
 
-import ctypes
 import json
 import os
 import re
@@ -23,15 +22,13 @@ from shared.sse import Decoder
 from tests.client import Client, Connection, Cut, Reading
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, allowed, eventually
-from tests.road import Road
+from tests.road import Road, switch_off
 from tests.stories import Held, Watch, holding
 
 #: Seconds after which a reader who was sent away is back.
 BACK = 2.0
 #: Seconds for which a body without readers is kept.
 LINGER = 5.0
-#: From <asm-generic/socket.h>; Python does not know it.
-SO_ATTACH_FILTER = 26
 
 
 def _is_exact(reading: Reading, question: str) -> bool:
@@ -270,7 +267,7 @@ def test_a_client_that_was_switched_off_is_noticed_within_two_heartbeats(
         # when
         watch = Watch()
         for connection in connections[:3]:
-            _switch_off(connection)
+            switch_off(connection.socket)
 
         # then: they are gone with all that they held, and who is only quiet is not
         eventually(lambda: _gauges(client)["outlive_readers"] == 1)
@@ -283,15 +280,6 @@ def test_a_client_that_was_switched_off_is_noticed_within_two_heartbeats(
         assert all(_is_exact(reading.to_end(), held.question) for reading in readings)
 
 
-def _switch_off(connection: Connection) -> None:
-    """From now on the kernel drops whatever comes for it, unseen: a filter that lets nothing in."""
-    drop = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K, 0 bytes
-    program = ctypes.create_string_buffer(drop)
-    connection.socket.setsockopt(
-        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program))
-    )
-
-
 @pytest.mark.failure(28)
 def test_a_reader_that_is_too_slow_is_sent_away_and_resumes_exactly(
     rig: Rig, client: Client, worker: Worker
@@ -299,7 +287,7 @@ def test_a_reader_that_is_too_slow_is_sent_away_and_resumes_exactly(
     question = script(long(3_900_000, chunk=40_000), finish(), usage(), done())
     answer = client.ask(question)
     client.ended(answer)
-    web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="1")
+    web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.3")
     with rig.gone(web):
         reading = Reading(answer, [web.url])
         with reading.open() as connection:

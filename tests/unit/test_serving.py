@@ -1,10 +1,14 @@
 """A stream on its connection, without a server around it."""
 
+import fcntl
 import socket
+import sys
+import termios
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from unittest.mock import patch
 
 import gevent
@@ -13,11 +17,12 @@ import pytest
 from shared.body import Delta
 from tests.followed import ended as finish
 from tests.followed import say
-from tests.rig import PATIENCE, until
+from tests.rig import PATIENCE, allowed, until
+from tests.road import switch_off
 from web import serving
 from web.followed import AT_ONCE, Followed
 from web.hub import Hub
-from web.serving import Connection
+from web.serving import UNSENT, Connection
 from web.streaming import Face, Reader, Stream
 
 FACE = Face(lambda delta: delta.text.encode(), lambda _: b" end", b"alive", lambda _: b"retry ")
@@ -31,7 +36,8 @@ class Other:
         self.received = bytearray()
         self._thread = threading.Thread(target=self._read)
 
-    def read(self) -> None:
+    def read(self, pause: float = 0.0, size: int = 1 << 16) -> None:
+        self._pause, self._size = pause, size
         self._thread.start()
 
     def all(self) -> bytes:
@@ -39,8 +45,10 @@ class Other:
         return bytes(self.received)
 
     def _read(self) -> None:
-        while found := self.end.recv(1 << 16):
-            self.received += found
+        with suppress(OSError):  # it may have been switched off
+            while found := self.end.recv(self._size):
+                self.received += found
+                time.sleep(self._pause)
 
 
 Open = Callable[..., tuple[Connection, Other]]
@@ -58,8 +66,11 @@ def ended() -> list[int]:
 
 
 @pytest.fixture
-def opened(followed: Followed, hub: Hub, ended: list[int]) -> Iterator[Open]:
+def opened(
+    followed: Followed, hub: Hub, ended: list[int], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Open]:
     """Puts a stream on a connection."""
+    monkeypatch.setattr(serving, "_watch", serving._Watch())  # of another heartbeat than the last
     with ExitStack() as stack:
 
         def open_one(
@@ -79,7 +90,7 @@ def opened(followed: Followed, hub: Hub, ended: list[int]) -> Iterator[Open]:
             return made, Other(theirs)
 
         yield open_one
-        assert not serving._open  # each ended, however it did
+        assert not serving._watch.open  # each ended, however it did
 
 
 @pytest.fixture
@@ -175,12 +186,70 @@ def test_what_a_client_sent_behind_its_request_costs_it_nothing_of_the_answer(
     assert other.all() == f"head retry {text} end".encode()
 
 
-def _over_tcp() -> tuple[socket.socket, socket.socket]:
+def _over_tcp(room: int | None = 4096) -> tuple[socket.socket, socket.socket]:
+    """`room`: bytes that the other end has for what it has not read; None: as usual."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         theirs = socket.socket()
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        if room is not None:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         theirs.connect(server.getsockname())
         return server.accept()[0], theirs
+
+
+@pytest.mark.failure(54)
+def test_a_slow_reader_whose_machine_answers_keeps_its_connection(
+    followed: Followed, opened: Open, ended: list[int]
+) -> None:
+    """It has no room for a second at a time, which is four heartbeats here."""
+    _, other = opened(heartbeat=0.25, pair=_over_tcp(None))
+    text = "x" * 600_000
+    say(followed, text)
+    finish(followed, followed.body)
+    other.read(pause=0.01, size=1_200)
+
+    until(lambda: ended)
+
+    assert other.all() == f"head retry {text} end".encode()
+
+
+def test_little_waits_in_the_kernel_for_a_reader_who_takes_nothing(
+    followed: Followed, opened: Open, ended: list[int]
+) -> None:
+    """What waits here instead can still become fewer and larger frames."""
+    connection, other = opened(pair=_over_tcp())
+    say(followed, "x" * (8 << 20))
+    writer = connection._socket  # the only one who knows
+
+    def waiting() -> int:
+        return int.from_bytes(fcntl.ioctl(writer, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+    until(lambda: waiting() > UNSENT // 2)
+    gevent.sleep(0.1)
+    assert waiting() < 4 * UNSENT
+    followed.leave()
+    other.read()
+    until(lambda: ended)
+
+
+@pytest.mark.failure(28)
+@pytest.mark.parametrize("doing", ["reading", "reading nothing"])
+def test_a_machine_that_was_switched_off_is_noticed_whatever_its_reader_did(
+    followed: Followed, opened: Open, ended: list[int], doing: str
+) -> None:
+    _, other = opened(heartbeat=1.0, pair=_over_tcp(None))
+    if doing == "reading":
+        other.read()
+        say(followed, "something")
+        until(lambda: b"something" in other.received)
+    else:
+        say(followed, "x" * (8 << 20))
+        gevent.sleep(0.5)  # until there is no room
+    switch_off(other.end)
+
+    with gevent.Timeout(allowed(3)):
+        while not ended:
+            say(followed, "more")
+            gevent.sleep(0.05)
 
 
 def test_in_a_silence_there_is_a_sign_of_life(
