@@ -14,6 +14,7 @@ from uuid import uuid4
 from local import ports
 from local.processes import ROOT, Command
 from local.server import Server, answers
+from shared import flower_access
 
 #: Connections that may wait for a web which is being started again.
 BACKLOG = 2048
@@ -154,23 +155,42 @@ class Worker(Program):
 
 
 class Flower(Program):
-    """Celery's window. Its API is open, therefore it listens on the loopback only."""
+    """Celery's window, behind credentials of its own: only it and operators know them."""
 
     counts = False  # it has a page of its own
 
-    def __init__(self, words: Sequence[str], around: Surroundings, port: int) -> None:
+    def __init__(
+        self, words: Sequence[str], around: Surroundings, port: int, credential: str | None = None
+    ) -> None:
         super().__init__("flower", words, around)
         self.port = port
+        self.credential = credential or flower_access.new_credential()
+
+    @property
+    def address(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        """The same with the credential, for tools."""
+        return flower_access.with_credential(self.address, self.credential)
+
+    @property
+    def link(self) -> str:
+        """Signs a browser in."""
+        return flower_access.sign_in_link(self.address, self.credential)
+
+    def command(self) -> Command:
+        command = super().command()
+        own = {"FLOWER_BASIC_AUTH": self.credential}  # not in the arguments: all can read those
+        return replace(command, env={**command.env, **own})
 
     def extra(self) -> Sequence[str]:
         return ("--address=127.0.0.1", f"--port={self.port}")
 
     def ready(self) -> bool:
-        return answers_http(self.url, "/healthcheck")
+        return answers_http(self.address, "/healthcheck")
 
 
 def answers_http(url: str, path: str) -> bool:

@@ -160,8 +160,6 @@ class Up:
         self.env |= {
             "PORT": str(listener.getsockname()[1]),
             "OUTLIVE_BIND": f"fd://{listener.fileno()}",
-            # Flower listens on the loopback, where every caller is the operator.
-            "FLOWER_UNAUTHENTICATED_API": "true",
         }
         if "postgres" in urls:
             self.env["DATABASE_URL"] = urls["postgres"]
@@ -196,15 +194,15 @@ class Up:
         port = ports.choose(FLOWER_PORT)
         if port != FLOWER_PORT:
             say(f"Port {FLOWER_PORT} is taken; Flower uses {port}")
-        given = os.environ.get("OUTLIVE_FLOWER_URL")
-        self.env["OUTLIVE_FLOWER_URL"] = given or f"http://127.0.0.1:{port}"
-        return Flower(self.words["flower"], self.around, port)
+        flower = Flower(self.words["flower"], self.around, port)
+        self.env["OUTLIVE_FLOWER_URL"] = os.environ.get("OUTLIVE_FLOWER_URL") or flower.link
+        return flower
 
     def _welcome(self, supervisor: Supervisor, seconds: float) -> None:
         say(f"\nReady in {seconds:.1f} s. Ctrl-C stops it.\n")
         for name in ("web", "flower"):
             if part := supervisor.parts.get(name):
-                say(f"  {name:<7} {part.url}")
+                say(f"  {name:<7} {part.link if isinstance(part, Flower) else part.url}")
         say(f"  data    {self.data}  (logs in log/, addresses in outlive.json)\n")
         if "model" in supervisor.parts:
             say(

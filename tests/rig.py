@@ -141,8 +141,8 @@ class Rig:
         return worker.start().wait()
 
     def flower(self, **more: str) -> Flower:
-        """Celery's window, with its API open as `outlive up` has it."""
-        around = Surroundings(self.home, self.env(FLOWER_UNAUTHENTICATED_API="true", **more))
+        """Celery's window, as `outlive up` has it; `.url` opens it."""
+        around = Surroundings(self.home, self.env(**more))
         flower = Flower(self.procfile["flower"], around, ports.choose())
         self._stack.callback(flower.kill)
         return flower.start().wait()

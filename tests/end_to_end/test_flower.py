@@ -1,6 +1,8 @@
 """Flower tells which answers are written and how they ended, and not a word of them."""
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,3 +117,145 @@ def test_flower_knows_no_word_of_a_conversation(
     assert good in shown
     assert bad in shown
     assert canary not in shown + json.dumps(tasks)
+
+
+# --- nobody from outside -------------------------------------------------------------------------
+
+#: What a foreign page can ask for, by method and path; `{}` is a worker, a task or a queue.
+ASKED = (
+    ("GET", "/"),
+    ("GET", "/tasks"),
+    ("GET", "/broker"),
+    ("GET", "/metrics"),
+    ("GET", "/api/workers"),
+    ("GET", "/api/tasks"),
+    ("GET", "/api/queues/length"),
+    ("POST", "/api/worker/queue/cancel-consumer/{}?queue=outlive"),
+    ("POST", "/api/worker/queue/add-consumer/{}?queue=other"),
+    ("POST", "/api/worker/shutdown/{}"),
+    ("POST", "/api/worker/pool/shrink/{}?n=1"),
+    ("POST", "/api/task/revoke/{}?terminate=true"),
+    ("POST", "/api/task/send-task/outlive.generate"),
+    ("POST", "/api/task/async-apply/outlive.generate"),
+    ("GET", "/tasks/datatable"),
+    ("GET", "/nothing"),
+    ("OPTIONS", "/api/workers"),
+    ("DELETE", "/api/workers"),
+)
+FOREIGN: tuple[dict[str, str], ...] = (
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://localhost:1"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+    {"Sec-Fetch-Site": "cross-site", "Upgrade": "websocket", "Connection": "upgrade"},
+)
+NAMES = (
+    "evil.example",
+    "a.localhost",
+    "localhost.",
+    "127.0.0.1.evil.example",
+    "",
+    "[::ffff:7f00:1]",
+)
+
+
+def _statuses(flower: Flower, url: str, headers: dict[str, str]) -> set[int]:
+    """What all of it is answered with; nothing is readable from elsewhere."""
+    name = f"outlive-{flower.boot[:8]}@vm"
+    found = set()
+    with httpx2.Client(base_url=url, timeout=10) as window:
+        for method, path in ASKED:
+            answer = window.request(method, path.format(name), headers=headers, content=b"x")
+            assert not [name for name in answer.headers if name.startswith("access-control")]
+            found.add(answer.status_code)
+    return found
+
+
+@pytest.mark.failure(63)
+def test_flower_is_closed_to_everybody_without_its_credentials(flower: Flower) -> None:
+    wrong = f"http://operator:wrong@127.0.0.1:{flower.port}"
+    assert _statuses(flower, flower.address, {}) == {401}
+    assert _statuses(flower, wrong, {}) == {401}
+    for header in ("Basic", "Basic !", "Basic /w==", "Bearer x", "Basic b3BlcmF0b3I6"):
+        with httpx2.Client(base_url=flower.address) as window:
+            answer = window.get("/api/workers", headers={"Authorization": header})
+            assert (answer.status_code, header) == (401, header)
+    assert httpx2.get(f"{flower.address}/healthcheck").text == "OK"
+
+
+@pytest.mark.failure(63)
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_another_site_is_refused_although_the_browser_adds_credentials(
+    flower: Flower, headers: dict[str, str]
+) -> None:
+    assert _statuses(flower, flower.url, headers) == {403}
+
+
+@pytest.mark.parametrize("host", NAMES)
+def test_flower_answers_to_its_own_name_only(flower: Flower, host: str) -> None:
+    assert _statuses(flower, flower.url, {"Host": host}) <= {400, 403}
+
+
+def test_the_operators_link_signs_a_browser_in(flower: Flower) -> None:
+    with httpx2.Client(base_url=flower.address) as browser:
+        wrong = browser.get("/sign-in", params={"token": "x" * 64})
+        assert (wrong.status_code, list(wrong.cookies)) == (401, [])
+
+        answer = browser.get(flower.link)
+
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+        cookie = answer.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        secret = flower.credential.partition(":")[2]
+        assert secret not in cookie + flower.link
+        assert browser.get("/").status_code == 200
+        assert browser.get("/api/workers", params={"refresh": 1}).json()
+        # Which no other site's page can use.
+        for headers in FOREIGN:
+            assert browser.get("/api/workers", headers=headers).status_code == 403
+        # From a page of another name, such as localhost, a link is followed in two steps.
+        followed = {
+            "Sec-Fetch-Site": "cross-site",
+            "Sec-Fetch-Mode": "navigate",
+            "Sec-Fetch-Dest": "document",
+        }
+        assert 'url=/"' in browser.get(flower.link, headers=followed).text
+
+
+def test_flower_says_what_browsers_may_do(flower: Flower) -> None:
+    with httpx2.Client(base_url=flower.url) as window:
+        for path in ("/", "/api/workers", "/static/css/flower.css", "/nothing", "/healthcheck"):
+            headers = window.get(path).headers
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+            assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_flowers_log_keeps_to_its_lines(flower: Flower, rig: Rig) -> None:
+    tag = new_id()
+    with httpx2.Client(base_url=flower.url) as window:
+        for path in ("/worker/", "/task/", "/api/task/info/", "/api/worker/shutdown/"):
+            method = "POST" if "shutdown" in path else "GET"
+            window.request(method, f"{path}{tag}%0aFORGED%1b%5b31m")
+    log = rig.home / "log" / "flower.log"
+    eventually(lambda: tag in log.read_text())
+    lines = log.read_text().split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert not [line for line in lines if line.startswith("FORGED")]
+
+
+def test_flower_does_not_start_without_a_sign_in(rig: Rig) -> None:
+    env = {**os.environ, **rig.env()}
+    done_ = subprocess.run(
+        [*rig.procfile["flower"], "--port=0"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done_.returncode == 1
+    assert "FLOWER_BASIC_AUTH" in done_.stderr
