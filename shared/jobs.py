@@ -21,8 +21,9 @@ from kombu.entity import Queue as Declared
 from kombu.transport import TRANSPORT_ALIASES, redis
 from prometheus_client import Counter
 
-from shared.errors import RedisDown
+from shared.errors import GenerationFailed, RedisDown
 from shared.livelog import Work
+from shared.messages import Ending
 from shared.settings import Settings
 
 TASK: Final = "outlive.generate"
@@ -298,16 +299,30 @@ def make_app(settings: Settings, patience: float = 5.0) -> Celery:
     return app
 
 
+def task_id_of(task: str, message_id: uuid.UUID) -> str:
+    """The id of a message's task: however often it is handed on, Flower has one entry for it."""
+    return f"{message_id}.{task.rpartition('.')[2]}"
+
+
+def _failure(code: str) -> str:
+    """As Celery shows what a task raised."""
+    return f"{GenerationFailed.__name__}({code!r})"
+
+
+def _shown(message_id: uuid.UUID) -> dict[str, str]:
+    """What Flower shows of an answer's task."""
+    task_id = task_id_of(TASK, message_id)
+    return {"uuid": task_id, "name": TASK, "args": f"['{message_id}']", "kwargs": "{}"}
+
+
 class Form(NamedTuple):
     """A task's message as Celery and Kombu put it into Redis, with gaps: see `Queue._form`."""
 
     message: str
     body: str
 
-    def filled(self, message_id: str) -> str:
-        """With an id. The task's begins with the message's, so that Flower can be searched for it;
-        the delivery's is of no use to anybody, but Kombu expects one."""
-        task_id = f"{message_id}.{uuid.uuid4().hex[:8]}"
+    def filled(self, message_id: str, task_id: str) -> str:
+        """With an id. The delivery's is of no use to anybody, but Kombu expects one."""
         body = base64.b64encode(self.body.replace(_ID, message_id).encode()).decode()
         gaps = {_TASK_ID: task_id, _ID: message_id, _TAG: task_id, _BODY: body}
         message = self.message
@@ -338,6 +353,35 @@ class Queue:
         """Have the conversation of an answer named. If it is lost, the old name stays."""
         return self._send(TITLE_TASK, message_id)
 
+    def report_lost(
+        self, message_id: uuid.UUID, owner: str, ending: Ending | None, *, offline: bool = True
+    ) -> None:
+        """Tell Flower what its worker cannot: the answer's task failed, was stopped, or (None) will
+        begin again. `owner` is the row's; `offline`: that worker is gone.
+
+        It is a worker's event in that worker's name, as Flower keeps tasks by worker; and since it
+        counts as a sign of life, its end is told after it. If it is lost, Flower is wrong until it
+        is started again, and nothing else.
+        """
+        node, fields = owner.rpartition(":")[0], _shown(message_id)
+        try:
+            with (
+                self._app.pool.acquire(block=True) as connection,
+                self._app.events.Dispatcher(
+                    connection, hostname=node, buffer_while_offline=False
+                ) as events,
+            ):
+                if ending is None:
+                    events.send("task-retried", exception=_failure("worker_lost"), **fields)
+                elif ending.error_code is None:
+                    events.send("task-revoked", terminated=True, **fields)
+                else:
+                    events.send("task-failed", exception=_failure(ending.error_code), **fields)
+                if offline:
+                    events.send("worker-offline")
+        except Exception as error:  # noqa: BLE001
+            logger.warning("flower not told: %s %s", message_id, type(error).__name__)
+
     def warm(self) -> None:
         """Connect before somebody waits for it, if Redis is there."""
         self._form(TASK)
@@ -346,7 +390,8 @@ class Queue:
 
     def _send(self, task: str, message_id: uuid.UUID) -> bool:
         try:
-            self._work.hand_on(self._name, self._form(task).filled(str(message_id)))
+            task_id = task_id_of(task, message_id)
+            self._work.hand_on(self._name, self._form(task).filled(str(message_id), task_id))
         except RedisDown as error:
             logger.warning("not enqueued: %s %s", message_id, error.code)
             return False

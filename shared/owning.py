@@ -13,7 +13,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -244,6 +244,19 @@ def release(
         tries=MAX_TRIES,
     )
     return bool(rows)
+
+
+class Outcome(NamedTuple):
+    """Whether a message is open, and the code of the error with which it ended, if it did."""
+
+    open: bool
+    error_code: str | None
+
+
+def outcome(db: Database, message_id: uuid.UUID) -> Outcome:
+    """How a message stands, whoever wrote it; one that is gone has ended."""
+    found = db.rows("SELECT status, error_code FROM messages WHERE id = :id", id=message_id)
+    return Outcome(found[0].status in OPEN, found[0].error_code) if found else Outcome(False, None)
 
 
 def has_ended(db: Database, message_id: uuid.UUID, claim: uuid.UUID, attempt: int) -> bool:

@@ -61,6 +61,7 @@ class Reaping:
     def __init__(self, connection: Connection, row: Any) -> None:
         self._connection = connection
         self.id: uuid.UUID = row.id
+        self.owner: str = row.owner
         self.attempt: int = row.attempt
         self.claim: uuid.UUID | None = row.claim
         self.saved: int = row.saved_len

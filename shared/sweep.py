@@ -135,6 +135,7 @@ class Sweep:
             row.salvage(_tail(row, published))
             ending = _ending(row, untouched=untouched)
             if ending is None:
+                self._queue.report_lost(row.id, row.owner, None)  # before another worker reports
                 row.restart(self._queue_deadline)
             else:
                 row.end(ending)
@@ -145,7 +146,8 @@ class Sweep:
             self._tell("restarted", row.id)
             return "restarted"
         self._tell("ended", row.id, status=ending.status, code=ending.error_code)
-        self._wake(row.id, row.claim, deadline)
+        if self._wake(row.id, row.claim, deadline):
+            self._queue.report_lost(row.id, row.owner, ending, offline=not row.overdue)
         return "ended"
 
     def _fence(self, row: Reaping, deadline: float) -> tuple[bool, list[Delta]]:
@@ -156,10 +158,13 @@ class Sweep:
                 pass
         return False, []
 
-    def _wake(self, message_id: uuid.UUID, claim: uuid.UUID | None, deadline: float) -> None:
+    def _wake(self, message_id: uuid.UUID, claim: uuid.UUID | None, deadline: float) -> bool:
+        """Whether Redis took it; if not, followers look at the row by themselves."""
         if time.monotonic() < deadline:
-            with suppress(RedisDown):  # followers look at the row by themselves
+            with suppress(RedisDown):
                 self._livelog.ended(message_id, claim)
+                return True
+        return False
 
     def _tell(self, action: str, message_id: uuid.UUID, **fields: str | None) -> None:
         if self._observe:

@@ -65,12 +65,14 @@ app.steps["consumer"].add(Batches)
 class Worker:
     """The greenlets of a worker process and what they share."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str) -> None:
+        """`node`: Celery's name for this process, by which Flower knows it."""
         cooperate()
+        self._owner = f"{node}:{settings.boot}"
         self._db = db = Database(settings.database_url)
         self._livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
         provider = Provider(settings)
-        self.writer = Writer(settings, db, self._livelog, provider)
+        self.writer = Writer(settings, db, self._livelog, provider, self._owner)
         self.titles = Titles(settings, db, self._livelog, provider)
         self._sweep = Sweep(
             db,
@@ -90,7 +92,7 @@ class Worker:
             gevent.spawn(_for_ever, loop)
         gevent.spawn(_for_ever, self._stops)
         gevent.spawn(self._db.warm)
-        log.info("worker.started", owner=settings.owner)
+        log.info("worker.started", owner=self._owner)
 
     def leave(self, seconds: float) -> None:
         """Drain, then end the process.
@@ -100,7 +102,7 @@ class Worker:
         """
         self.writer.drain(seconds)
         time.sleep(FAREWELL)
-        log.info("worker.left", owner=settings.owner)
+        log.info("worker.left", owner=self._owner)
         os._exit(0)
 
     def _sweeps(self) -> None:
@@ -166,12 +168,12 @@ def _logging(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _start(**_: Any) -> None:
+def _start(sender: Any, **_: Any) -> None:
     global _worker  # noqa: PLW0603 - Celery knows processes, not instances
     # Celery has gevent patch the process, and while locks are patched one of its lazy names loads
     # kombu: before `time.sleep` is patched. While Redis is away it would stop every greenlet.
     vars(functional)["sleep"] = time.sleep
-    _worker = Worker()
+    _worker = Worker(str(sender.hostname))
     _worker.start()
     if settings.metrics_port:
         start_http_server(settings.metrics_port)

@@ -6,10 +6,12 @@ from typing import Any
 
 import structlog
 from celery import Celery
+from celery.exceptions import Ignore
 
 from shared.errors import GenerationFailed, StorageDown
 from shared.jobs import TASK, TITLE_TASK, Queue
 from shared.lifecycle import Status
+from shared.owning import Outcome
 from worker.titles import Titles
 from worker.writer import Writer
 
@@ -39,12 +41,16 @@ def register(app: Celery, writer: Callable[[], Writer], titles: Callable[[], Tit
             # Celery takes tasks for a moment after it was told to stop: somebody else may begin
             # now, and need not wait until the sweep hands it out again.
             queue.enqueue(message)
-            return
+            raise Ignore
         try:
             ending = writer().write(message)
+            if ending is None:
+                _report(writer().outcome(message))
         except StorageDown as error:
             log.warning("task.waits", message_id=message_id, code=error.code)
-            return
+            raise Ignore from None
+        except (Ignore, GenerationFailed):
+            raise
         except Exception as error:
             # Celery would tell its message to the log and to Flower: it may quote a text.
             log.exception("task.bug", message_id=message_id)
@@ -53,6 +59,18 @@ def register(app: Celery, writer: Callable[[], Writer], titles: Callable[[], Tit
             raise GenerationFailed(ending.error_code)
         if ending is not None and ending.status == Status.DONE and titles().wants(message):
             queue.enqueue_title(message)
+
+
+def _report(outcome: Outcome) -> None:
+    """How the task of a message ends that this worker did not write to its end.
+
+    All deliveries of a message are one task for Flower. While the message is open, whoever has it
+    will report; what has ended is reported as it did.
+    """
+    if outcome.open:
+        raise Ignore
+    if outcome.error_code:
+        raise GenerationFailed(outcome.error_code)
 
 
 def register_titles(

@@ -21,7 +21,7 @@ from shared.errors import GenerationFailed, StorageDown
 from shared.lifecycle import Status
 from shared.livelog import LiveLog
 from shared.messages import Ending
-from shared.owning import Claim
+from shared.owning import Claim, Outcome
 from shared.settings import Settings
 from worker import metrics, prompt
 from worker.generation import Generation, Interrupted, TooLong
@@ -44,12 +44,18 @@ class Writer:
     """Everything this process writes."""
 
     def __init__(
-        self, settings: Settings, db: Database, livelog: LiveLog, provider: Provider
+        self,
+        settings: Settings,
+        db: Database,
+        livelog: LiveLog,
+        provider: Provider,
+        owner: str | None = None,
     ) -> None:
+        """`owner`: the name under which it holds leases, if not the settings'."""
         self._settings = settings
         self._db = db
         self._provider = provider
-        self._owner = settings.owner
+        self._owner = owner or settings.owner
         self._running: dict[uuid.UUID, Generation] = {}
         #: calls of `write` under way; when what they write has to end, once that is known
         self._busy = 0
@@ -68,6 +74,10 @@ class Writer:
         )
 
     # --- one message
+
+    def outcome(self, message_id: uuid.UUID) -> Outcome:
+        """How a message stands that is not ours to write. Raises StorageDown."""
+        return owning.outcome(self._db, message_id)
 
     @property
     def draining(self) -> bool:

@@ -19,7 +19,7 @@ from tests.rig import Rig, eventually
 def _bad(rig: Rig, secret: str) -> list[bytes]:
     """Entries of many kinds; those that have room for it hold the secret."""
     settings = Settings.model_validate({"REDIS_URL": rig.redis.url})
-    whole = json.loads(Queue(make_app(settings))._form(TASK).filled(secret))
+    whole = json.loads(Queue(make_app(settings))._form(TASK).filled(secret, secret))
     lost = [{name: value for name, value in whole.items() if name != gone} for gone in whole]
     values: tuple[Any, ...] = (None, 5, [], secret)
     odd = [whole | {name: value} for name in whole for value in values]

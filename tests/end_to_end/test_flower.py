@@ -18,6 +18,8 @@ from tests.rig import Rig, eventually
 @pytest.fixture(scope="module")
 def flower(rig: Rig, long_lived_worker: Worker) -> Iterator[Flower]:
     """By the Procfile's line."""
+    if not long_lived_worker.alive():  # a story before this one has killed it
+        long_lived_worker.start().wait()
     flower = rig.flower()
     with httpx2.Client(base_url=flower.url, timeout=10) as window:
         # It knows only what happens after it has begun to listen.
