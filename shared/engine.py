@@ -155,20 +155,7 @@ def make_engine(url: str) -> tuple[Engine, Stale]:
 
 def _limit_it(engine: Engine) -> None:
     """Have the limits hold on every connection, whatever stands between."""
-    options_are_refused = False
-
-    @event.listens_for(engine, "do_connect")
-    def connect(_: Any, __: Any, words: Any, settings: dict[str, Any]) -> Any:
-        nonlocal options_are_refused
-        if not options_are_refused:
-            try:
-                return psycopg2.connect(*words, **settings)
-            except psycopg2.OperationalError as error:
-                if not _is_about_options(error):
-                    raise
-        connection = psycopg2.connect(*words, **{**settings, "options": ""})
-        options_are_refused = True
-        return connection
+    without_refused_options(engine)
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, record: Any) -> None:
@@ -187,6 +174,24 @@ def _limit_it(engine: Engine) -> None:
         if idle and connection.connection.info.get(SETS_LOCAL):
             statement = SET_LOCAL + statement
         return statement, parameters
+
+
+def without_refused_options(engine: Engine) -> None:
+    """Connect without `options` where a pooler refuses them."""
+    refused = False
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_: Any, __: Any, words: Any, settings: dict[str, Any]) -> Any:
+        nonlocal refused
+        if not refused:
+            try:
+                return psycopg2.connect(*words, **settings)
+            except psycopg2.OperationalError as error:
+                if not _is_about_options(error):
+                    raise
+        connection = psycopg2.connect(*words, **{**settings, "options": ""})
+        refused = True
+        return connection
 
 
 def _is_about_options(error: psycopg2.Error) -> bool:

@@ -2,45 +2,62 @@
 
 from alembic import op
 
+from shared.migrations import online
+
 revision = "0003"
 down_revision = "0002"
 
-_COLUMNS = """
+# now() is the same for all rows, so Postgres notes it once; with clock_timestamp() as the first
+# default it would write every row anew.
+_CONVERSATIONS = """
 ALTER TABLE conversations
-    ADD COLUMN seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    ADD COLUMN title_by text,
-    ADD COLUMN title_usage jsonb,
-    ADD COLUMN client_key text,
-    ADD COLUMN request_hash text,
-    ADD CONSTRAINT conversations_client_key UNIQUE (user_id, client_key),
-    ADD CONSTRAINT conversations_title_by CHECK (title_by IN ('question', 'model', 'person')),
-    ADD CONSTRAINT conversations_hashed CHECK ((client_key IS NULL) = (request_hash IS NULL));
-ALTER TABLE messages ADD COLUMN first_text_at timestamptz;
-CREATE INDEX conversations_active ON conversations (user_id, updated_at);
-CREATE INDEX messages_ended ON messages (conversation_id, ended_at)
-    WHERE role = 'assistant' AND ended_at IS NOT NULL;
-CREATE INDEX messages_failed ON messages (ended_at) WHERE status = 'ERROR';
-CREATE INDEX messages_continued ON messages (continues_id) WHERE continues_id IS NOT NULL;
+    ADD COLUMN IF NOT EXISTS seen_at timestamptz NOT NULL DEFAULT now(),
+    ADD COLUMN IF NOT EXISTS title_by text,
+    ADD COLUMN IF NOT EXISTS title_usage jsonb,
+    ADD COLUMN IF NOT EXISTS client_key text,
+    ADD COLUMN IF NOT EXISTS request_hash text;
+ALTER TABLE conversations ALTER COLUMN seen_at SET DEFAULT clock_timestamp();
 """
+_MESSAGES = "ALTER TABLE messages ADD COLUMN IF NOT EXISTS first_text_at timestamptz"
 
 # No language is known, so no word is changed but to lower case. Only the beginning of a very long
 # text: a tsvector holds a megabyte. Nothing of ours is called inside, or a restored dump, which
 # knows no search path, could not build the index.
-_SEARCH = """
-CREATE FUNCTION message_words(body jsonb) RETURNS tsvector
+_WORDS = """
+CREATE OR REPLACE FUNCTION message_words(body jsonb) RETURNS tsvector
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT to_tsvector('pg_catalog.simple'::regconfig, left(
         (SELECT coalesce(string_agg(part ->> 'text', '' ORDER BY number), '')
          FROM jsonb_array_elements(body) WITH ORDINALITY AS parts (part, number)
          WHERE part ->> 'kind' = 'text'), 100000))
 $$;
-CREATE INDEX messages_words ON messages USING gin (message_words(body)) WHERE body IS NOT NULL;
 """
+
+_INDEXES = {
+    "conversations_active": "conversations (user_id, updated_at)",
+    "messages_ended": "messages (conversation_id, ended_at)"
+    " WHERE role = 'assistant' AND ended_at IS NOT NULL",
+    "messages_failed": "messages (ended_at) WHERE status = 'ERROR'",
+    "messages_continued": "messages (continues_id) WHERE continues_id IS NOT NULL",
+    "messages_words": "messages USING gin (message_words(body)) WHERE body IS NOT NULL",
+}
 
 
 def upgrade() -> None:
-    op.execute(_COLUMNS)
-    op.execute(_SEARCH)
+    op.execute(_CONVERSATIONS)
+    online.commit()
+    op.execute(_MESSAGES)
+    online.commit()
+    op.execute(_WORDS)
+    online.add_check(
+        "conversations", "conversations_title_by", "title_by IN ('question', 'model', 'person')"
+    )
+    online.add_check(
+        "conversations", "conversations_hashed", "(client_key IS NULL) = (request_hash IS NULL)"
+    )
+    online.add_unique("conversations", "conversations_client_key", "user_id, client_key")
+    for name, definition in _INDEXES.items():
+        online.create_index(name, definition)
 
 
 def downgrade() -> None:
