@@ -24,7 +24,7 @@ from typing import Final
 import gevent
 import structlog
 
-from shared import messages
+from shared import awake, messages
 from shared.database import Database
 from shared.errors import NotFound, RedisDown, StorageDown
 from shared.livelog import WAKE_UP, Heard, LiveLog, Subscription, channel, decode
@@ -238,7 +238,7 @@ class Hub:
     def _start(self) -> None:
         if not self._started:
             self._started = True  # no switch between the look and this: exactly one of each
-            for loop in (self._listen_for_ever, self._look_for_ever, self._leave):
+            for loop in (awake.watch, self._listen_for_ever, self._look_for_ever, self._leave):
                 gevent.spawn(loop)
 
     def _listen_for_ever(self) -> None:
@@ -309,14 +309,14 @@ class Hub:
             try:
                 self._look()
             except StorageDown:
-                pass
+                self._sweep.doubt()
             except Exception:
                 log.exception("hub.look")
 
     def _look(self) -> None:
         """Ask about all silent messages in one statement."""
         now = time.monotonic()
-        self._look_at_redis(now)
+        self._look_at_redis()
         silent = {
             one.id: one
             for one in self._followed.values()
@@ -327,6 +327,7 @@ class Hub:
         if not silent:
             return
         found = messages.glance(self._db, list(silent))
+        self._sweep.answered(now)
         for message_id, followed in silent.items():
             row = found.get(message_id)
             followed.heard = now
@@ -337,11 +338,11 @@ class Hub:
             elif row is None or row.ended or followed.lagging or another:
                 gevent.spawn(self._reread, followed)
 
-    def _look_at_redis(self, now: float) -> None:
+    def _look_at_redis(self) -> None:
         """Ask it for a sign of life, or give its connection up, which the listener notices."""
         if self._subscription is None:
             return
-        silence = now - self._heard
+        silence = awake.since(self._heard)
         with suppress(RedisDown):
             if silence > 2 * REDIS_SILENCE:
                 self._subscription.close()

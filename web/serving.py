@@ -34,7 +34,9 @@ import structlog
 from gevent.monkey import get_original
 from gevent.socket import wait_write
 from gunicorn.workers.ggevent import GeventWorker
+from gunicorn.workers.workertmp import WorkerTmp
 
+from shared import awake
 from web.streaming import Stream
 
 #: Heartbeats after which a reader who has taken nothing is sent away; it resumes when it can read.
@@ -59,6 +61,9 @@ TRIES: Final = 2
 #: The beginning of `struct tcp_info` there. Of it we read how often the kernel has sent something
 #: again, and has asked for room, without an answer, and how many packets came from the other end.
 _TCP_INFO: Final = struct.Struct("=2xBB136xI")
+
+#: Seconds between two looks of a master at its workers after which it stood still.
+MASTER_PAUSE: Final = 3.0
 
 #: Bytes that a client may have sent behind its request.
 UNREAD: Final = 1 << 16
@@ -280,10 +285,30 @@ def _telling(app: Callable[..., Any]) -> Callable[..., Any]:
     return telling
 
 
+class _Beat(WorkerTmp):  # type: ignore[misc]
+    """Where a worker says that it lives. Its master reads it once a second, and ends a worker that
+    was silent for too long: but not for the time in which the master itself stood still."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._clock = awake.Clock(pause=MASTER_PAUSE)
+
+    def last_update(self) -> float:
+        """When the worker said so last, in monotonic seconds; later by as long as we slept."""
+        said: float = super().last_update()
+        return self._clock.look() - self._clock.since(said)
+
+
 class Worker(GeventWorker):  # type: ignore[misc]
     """gunicorn's gevent worker."""
 
     wsgi: Any
+    tmp: Any
+
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        self.tmp.close()
+        self.tmp = _Beat(self.cfg)
 
     def load_wsgi(self) -> None:
         """Load the app."""

@@ -19,7 +19,7 @@ from gevent.event import Event
 from kombu.utils import functional
 from prometheus_client import start_http_server
 
-from shared import garbage, logs
+from shared import awake, garbage, logs
 from shared.database import Database, cooperate
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
@@ -88,6 +88,7 @@ class Worker:
     def start(self) -> None:
         """Spawn what runs beside the generations, for as long as the process lives."""
         writer = self.writer
+        gevent.spawn(awake.watch)
         for loop in (writer.publisher.run, writer.saver.run, writer.watch, self._sweeps, _tell):
             gevent.spawn(_for_ever, loop)
         gevent.spawn(_for_ever, self._stops)

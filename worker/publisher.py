@@ -15,7 +15,7 @@ import gevent
 import structlog
 from gevent.event import Event
 
-from shared import owning
+from shared import awake, owning
 from shared.database import Database
 from shared.errors import RedisDown, StorageDown
 from shared.livelog import TIMEOUT, LiveLog, Outcome, Publication, Publishing
@@ -154,7 +154,7 @@ class Publisher:
         """What of it is new, which is then sent.
 
         While its lease has run out unrenewed another worker may have it, so nothing is shown:
-        the save that renews it adds it again.
+        the save that renews it adds it again. (Real seconds: a lease runs out for who sleeps, too.)
         """
         if generation.closing or now - generation.renewed > self._lease:
             return None
@@ -181,7 +181,7 @@ class Publisher:
                 self._missing[generation] = None
             else:
                 generation.published_to(end)
-        if self._unknown and time.monotonic() - self._unknown[0].at > TIMEOUT:
+        if self._unknown and awake.since(self._unknown[0].at) > TIMEOUT:
             raise RedisDown
 
     def _confirm(self) -> None:

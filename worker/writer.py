@@ -15,7 +15,7 @@ from typing import Final
 import gevent
 import structlog
 
-from shared import owning
+from shared import awake, owning
 from shared.database import Database
 from shared.errors import GenerationFailed, StorageDown
 from shared.lifecycle import Status
@@ -57,9 +57,10 @@ class Writer:
         self._provider = provider
         self._owner = owner or settings.owner
         self._running: dict[uuid.UUID, Generation] = {}
-        #: calls of `write` under way; when what they write has to end, once that is known
+        #: calls of `write` under way; whether it takes nothing new, and the seconds they have then
         self._busy = 0
-        self._drained_at: float | None = None
+        self._draining = False
+        self._drain_seconds = 0.0
         lease = settings.lease_seconds
         self.publisher = Publisher(db, livelog, self._owner, lease, metrics.published)
         self.saver = Saver(
@@ -82,7 +83,7 @@ class Writer:
     @property
     def draining(self) -> bool:
         """Whether it takes nothing new."""
-        return self._drained_at is not None
+        return self._draining
 
     def write(self, message_id: uuid.UUID) -> Ending | None:
         """Write a message to its end, which is returned; None if it is not ours to write.
@@ -135,12 +136,13 @@ class Writer:
         try:
             return owning.claim(self._db, message_id, self._owner, lease, deadline, token=token)
         except StorageDown:
-            gevent.spawn(self._disclaim, message_id, token, time.monotonic() + lease)
+            gevent.spawn(self._disclaim, message_id, token, lease)
             raise
 
-    def _disclaim(self, message_id: uuid.UUID, token: uuid.UUID, until: float) -> None:
+    def _disclaim(self, message_id: uuid.UUID, token: uuid.UUID, seconds: float) -> None:
         """A claim of unknown outcome: if it landed, give it back, since nobody writes it."""
-        while time.monotonic() < until:
+        begun = time.monotonic()
+        while awake.since(begun) < seconds:
             gevent.sleep(STORAGE_PAUSE)
             with suppress(StorageDown):
                 self._release(message_id, token)
@@ -199,7 +201,7 @@ class Writer:
 
     def _persist(self, generation: Generation, ending: Ending) -> Ending | None:
         """Until it is written or the row is not ours: an end must not be lost to a restart."""
-        patience = max(generation.renewed, time.monotonic()) + STORAGE_PATIENCE
+        begun = time.monotonic()
         while True:
             try:
                 if owning.finish(self._db, self._owner, generation.to_save(), ending):
@@ -210,7 +212,7 @@ class Writer:
                     )
                     return ending if landed else None
             except StorageDown:
-                if time.monotonic() > patience:
+                if awake.since(begun) > STORAGE_PATIENCE:
                     ending = Ending.error("storage")
             gevent.sleep(STORAGE_PAUSE)
 
@@ -272,38 +274,41 @@ class Writer:
 
         What still is after `seconds` is interrupted. Asked a second time: at once.
         """
-        again = self._drained_at is not None
-        self._drained_at = time.monotonic() + (0.0 if again else seconds)
+        again, self._draining = self._draining, True
+        self._drain_seconds = 0.0 if again else seconds
+        begun = time.monotonic()
         while self._busy:
-            if time.monotonic() >= self._drained_at:
+            if awake.since(begun) >= self._drain_seconds:
                 for generation in list(self._running.values()):
                     ending = Ending.error("worker_shutdown")
                     generation.interrupt(Interrupted(ending, release=True))
             gevent.sleep(DRAIN_PAUSE)
 
     def watch(self) -> None:
-        """Interrupt what takes too long, for ever. Only new text counts as progress."""
+        """Interrupt what takes too long, for ever. Only new text counts as progress.
+
+        Time in which this process stood still is nobody's fault: see `awake`.
+        """
         while True:
             gevent.sleep(WATCH_SECONDS)
             self.publisher.look()
-            now = time.monotonic()
             for generation in list(self._running.values()):
-                code = self._too_long(generation, now)
+                code = self._too_long(generation)
                 if code:
                     generation.interrupt(Interrupted(Ending.error(code)))
 
-    def _too_long(self, generation: Generation, now: float) -> str | None:
+    def _too_long(self, generation: Generation) -> str | None:
         settings = self._settings
         if generation.closing:
             return None
-        if now - generation.claimed > settings.hard_deadline_seconds:
+        if awake.since(generation.claimed) > settings.hard_deadline_seconds:
             return "deadline"
-        if now - generation.renewed > STORAGE_PATIENCE:
+        if awake.since(generation.renewed) > STORAGE_PATIENCE:
             return "storage"
         if generation.waits_for_storage:
             return None
         patience = settings.stall_seconds if generation.first_text else settings.first_token_seconds
-        return "provider_stalled" if now - generation.progress > patience else None
+        return "provider_stalled" if awake.since(generation.progress) > patience else None
 
 
 def _estimate(generation: Generation) -> dict[str, int | str] | None:

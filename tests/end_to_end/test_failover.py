@@ -256,7 +256,7 @@ def test_writes_work_again_though_the_old_primary_lives_on_and_may_only_be_read(
 # --- nothing is lost -----------------------------------------------------------------------------
 
 
-@pytest.mark.failure(44)
+@pytest.mark.failure(43)
 def test_a_failover_to_a_synchronous_standby_loses_nothing(service: Service) -> None:
     rig, client, cluster = service.rig, service.client, service.cluster
     tag = new_id()

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from local.redis import Redis
-from shared import conversations, messages, owning, sweep
+from shared import awake, conversations, messages, owning, sweep
 from shared.body import Body
 from shared.lifecycle import MAX_TRIES, Status
 from shared.livelog import LiveLog, Outcome, Publication, channel
@@ -150,6 +150,40 @@ def test_a_worker_that_was_seen_to_die_is_not_waited_for(ground: Ground) -> None
 
     assert end(ground, dead) == ("ERROR", "worker_lost", TEXT.content)
     assert ground.row(alive.id).status == "STREAMING"
+
+
+@pytest.mark.parametrize("who", ["Postgres", "this process", "a statement"])
+def test_after_a_silence_no_lease_has_lapsed_until_owners_could_come_back(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    lease = 0.2 if who == "a statement" else 50.0
+    claim, waiting, seen_dead = ground.streaming(), ground.sending(), ground.streaming(owner=OTHER)
+    for one in (claim, seen_dead):
+        ground.publish(one, TEXT)
+        lapse(ground, one)
+    ground.pass_by(waiting, "queue_deadline")
+    ground.run("UPDATE uptime SET since = clock_timestamp() - interval '1 h'")
+    ground.run("UPDATE messages SET dispatch_at = clock_timestamp() + interval '1 h'"
+               " WHERE status = 'SENDING'")  # fmt: skip
+    round_of_sweep = ground.sweep(lease)
+    if who == "Postgres":
+        round_of_sweep.doubt()
+    elif who == "this process":
+        clock = awake.Clock()
+        monkeypatch.setattr(awake, "_clock", clock)
+        clock.look()
+        clock._pauses.appendleft((time.monotonic(), 60.0))
+    else:
+        monkeypatch.setattr(sweep, "QUICK", 0.0)
+        monkeypatch.setattr(sweep, "UNNOTICED", 0.0)
+
+    assert round_of_sweep.run() == Swept()
+    round_of_sweep.one(claim.id)
+    assert ground.row(claim.id).status == "STREAMING"
+    assert ground.row(waiting).status == "SENDING"
+    # but whoever was seen to die is dead, whoever slept
+    assert round_of_sweep.run(died=OTHER.partition(":")[2]).ended == 1
+    assert end(ground, seen_dead)[:2] == ("ERROR", "worker_lost")
 
 
 def test_a_row_that_its_last_statement_still_holds_is_swept_too(ground: Ground) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import gevent
 import pytest
 
+from shared import awake
+from shared.awake import Clock
 from shared.body import Body
 from shared.messages import Ending
 from shared.owning import Claim
@@ -16,7 +18,7 @@ from worker import generation as module
 from worker import saver
 from worker.generation import UNSAVED_MAX, Generation, Interrupted
 from worker.saver import _waiting_since, _within_one_statement
-from worker.writer import Writer
+from worker.writer import STORAGE_PATIENCE, Writer
 
 WHOLE = "x" * UNSAVED_MAX
 
@@ -81,14 +83,33 @@ def test_a_provider_is_not_blamed_for_what_postgres_holds_up() -> None:
     settings = Settings.model_validate({"first_token_seconds": 1, "stall_seconds": 1})
     writer = Writer(settings, nothing, nothing, nothing)
     generation = _generation()
-    later = time.monotonic() + 20
-    generation.renewed = later
+    now = time.monotonic()
+    generation.progress = now - 20
 
-    assert writer._too_long(generation, later) == "provider_stalled"
+    assert writer._too_long(generation) == "provider_stalled"
     generation.waits_for_storage = True
-    assert writer._too_long(generation, later) is None
-    assert writer._too_long(generation, later + 61) == "storage"
-    assert writer._too_long(generation, later + 1000) == "deadline"
+    assert writer._too_long(generation) is None
+    generation.renewed = now - STORAGE_PATIENCE - 1
+    assert writer._too_long(generation) == "storage"
+    generation.claimed = now - settings.hard_deadline_seconds - 1
+    assert writer._too_long(generation) == "deadline"
+
+
+def test_nobody_is_blamed_for_the_time_in_which_this_process_stood_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nothing: Any = None
+    settings = Settings.model_validate({"first_token_seconds": 1, "stall_seconds": 1})
+    writer = Writer(settings, nothing, nothing, nothing)
+    generation = _generation()
+    clock = Clock()
+    monkeypatch.setattr(awake, "_clock", clock)
+    clock.look()
+
+    generation.progress = generation.renewed = generation.claimed = time.monotonic() - 10_000
+    clock._pauses.appendleft((time.monotonic(), 10_000))
+
+    assert writer._too_long(generation) is None
 
 
 def test_one_statement_renews_all_and_carries_so_much_the_oldest_first(

@@ -1,0 +1,192 @@
+"""Processes that stand still for longer than anybody's patience, and go on.
+
+A paused container or virtual machine: nothing has failed, though the clocks say that nobody has
+answered for a long time.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from local import homes, scripted
+from local.processes import children
+from local.programs import Web, Worker
+from local.scripted import done, finish, hold, long, script, usage
+from local.server import Server
+from tests.client import Client, Reading, new_id
+from tests.rig import Rig, eventually
+from tests.stories import ending, following, hire, only_request, told
+
+#: The patience of everybody who judges by a clock, in seconds, and a pause that is longer.
+PATIENCE = 3
+PAUSE = 4.0
+IMPATIENT = {
+    "OUTLIVE_LEASE_SECONDS": "2",
+    "OUTLIVE_HEARTBEAT_SECONDS": "0.5",
+    "OUTLIVE_SWEEP_SECONDS": "0.5",
+    "OUTLIVE_FIRST_TOKEN_SECONDS": f"{PATIENCE}",
+    "OUTLIVE_STALL_SECONDS": f"{PATIENCE}",
+    "ODD_CONSTANTS": f"worker.writer.STORAGE_PATIENCE={PATIENCE}",
+}
+WELL = (finish(), usage(), done())
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    """Its own, since everything in it stands still."""
+    with homes.temporary() as home, Rig(home / "paused") as rig:
+        yield rig
+
+
+@pytest.fixture(scope="module")
+def web(rig: Rig) -> Web:
+    """A web whose master is as impatient as everybody."""
+    lease = IMPATIENT["OUTLIVE_LEASE_SECONDS"]
+    arguments = f"--timeout={PATIENCE}"
+    return rig.web(OUTLIVE_LEASE_SECONDS=lease, GUNICORN_CMD_ARGS=arguments)
+
+
+@pytest.fixture(scope="module")
+def client(web: Web) -> Iterator[Client]:
+    """A client of it."""
+    with Client(web.url) as client:
+        yield client
+
+
+@contextmanager
+def standing_still(*servers: Server) -> Iterator[None]:
+    """Within, none of their processes runs."""
+    pids = [pid for server in servers for pid in (server.pid, *children(server.pid))]
+
+    def all_of_them(number: signal.Signals) -> None:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    all_of_them(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        all_of_them(signal.SIGCONT)
+
+
+def _pause(*servers: Server, times: int = 1) -> None:
+    for number in range(times):
+        with standing_still(*servers):
+            time.sleep(PAUSE)
+        if number + 1 < times:
+            time.sleep(PATIENCE / 3)  # as little as a process gets between two pauses
+
+
+def _questions(tag: str) -> list[str]:
+    """One that says nothing yet, one that is silent, one that talks on, one that ends meanwhile."""
+    return [
+        script(hold(tag), long(200, seed=1), *WELL, tag=f"{tag} 1"),
+        script(long(200, seed=2), hold(tag), long(200, seed=3), *WELL, tag=f"{tag} 2"),
+        script(long(300, seed=4), long(1200, seed=5, rate=300), *WELL, tag=f"{tag} 3"),
+        script(long(300, seed=6), long(500, seed=7, rate=300), *WELL, tag=f"{tag} 4"),
+    ]
+
+
+@contextmanager
+def _begun(rig: Rig, client: Client, questions: list[str], tag: str) -> Iterator[list[Reading]]:
+    readings = [client.read(client.ask(question)) for question in questions]
+    rig.scripted.wait_held(tag, 2)
+    for number in (1, 2, 3):
+        client.shown(readings[number].message_id, 200)
+    yield readings
+
+
+def _all_well(rig: Rig, client: Client, readings: list[Reading], questions: list[str]) -> None:
+    for question, reading in zip(questions, readings, strict=True):
+        assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+        assert reading.text == scripted.expected(question).text
+        only_request(rig, question)
+
+
+@pytest.mark.failure(44)
+@pytest.mark.parametrize("who", ["everything", "worker and Postgres", "worker and Postgres, twice"])
+def test_answers_go_on_after_a_pause_that_was_longer_than_any_patience(
+    rig: Rig, web: Web, client: Client, who: str
+) -> None:
+    tag = new_id()
+    questions = _questions(tag)
+    workers = [hire(rig, **IMPATIENT) for _ in range(2)]
+    with ending(*workers):
+        for worker in workers:
+            worker.wait()
+        with _begun(rig, client, questions, tag) as readings, following(*readings):
+            # when
+            if who == "everything":
+                _pause(*workers, web, rig.postgres, rig.redis)
+            else:
+                _pause(*workers, rig.postgres, times=2 if "twice" in who else 1)
+            rig.scripted.release(tag)
+
+        _all_well(rig, client, readings, questions)
+
+
+@pytest.mark.failure(44)
+def test_a_worker_that_stood_still_alone_goes_on_if_nobody_took_its_answers(
+    rig: Rig, client: Client
+) -> None:
+    tag = new_id()
+    questions = _questions(tag)
+    settings = {**IMPATIENT, "OUTLIVE_LEASE_SECONDS": "30"}
+    with ending(worker := hire(rig, **settings).wait()):
+        with _begun(rig, client, questions, tag) as readings:
+            _pause(worker)
+            rig.scripted.release(tag)
+        with following(*readings):
+            pass
+
+        _all_well(rig, client, readings, questions)
+
+
+@pytest.mark.failure(44)
+def test_a_drain_does_not_count_the_time_in_which_its_worker_stood_still(
+    rig: Rig, client: Client
+) -> None:
+    tag = new_id()
+    question = script(long(200), hold(tag), long(200, seed=1), *WELL, tag=tag)
+    settings = {**IMPATIENT, "OUTLIVE_LEASE_SECONDS": "15", "OUTLIVE_STALL_SECONDS": "30"}
+    with ending(worker := hire(rig, **settings, OUTLIVE_DRAIN_SECONDS=f"{PATIENCE}").wait()):
+        with following(reading := client.read(client.ask(question))):
+            client.shown(reading.message_id, 200)
+            worker.signal(signal.SIGTERM)
+            _takes_nothing_new(rig, worker)
+            _pause(worker)
+            rig.scripted.release(tag)
+
+        _all_well(rig, client, [reading], [question])
+
+
+def _takes_nothing_new(rig: Rig, worker: Worker) -> None:
+    log = Path(rig.home / "log" / "worker.log")
+    eventually(lambda: "Warm shutdown" in log.read_text())
+
+
+@pytest.mark.failure(44)
+def test_readers_of_a_web_that_stood_still_keep_their_connections(
+    rig: Rig, web: Web, client: Client
+) -> None:
+    """Its master's clock says that its processes have not been heard of for too long."""
+    tag = new_id()
+    question = script(long(200), hold(tag), long(200, seed=1), *WELL, tag=tag)
+    settings = {**IMPATIENT, "OUTLIVE_STALL_SECONDS": "30"}
+    with ending(hire(rig, **settings).wait()):
+        readings = [client.read(client.ask(question)) for _ in range(4)]
+        with following(*readings):
+            eventually(lambda: all(len(one.text) == 200 for one in readings))
+            _pause(web)
+            rig.scripted.release(tag)
+
+        for reading in readings:
+            assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+            assert reading.text == scripted.expected(question).text
+            assert reading.connections == 1
