@@ -22,6 +22,9 @@ from web.errors import Malformed, NotJson
 from web.streaming import RETRY_CUT, Face, Stream, milliseconds
 
 KEY_CHARS: Final = 200
+#: A position that no body reaches, and what stands for `end`, which is none.
+BEYOND: Final = 10**15
+END: Final = -1
 
 log = structlog.get_logger("http")
 
@@ -87,17 +90,45 @@ def digest(sent: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest()
 
 
+def position(value: str) -> int | None:
+    """What a client says that it has seen, in a header or a query: END for `end`, None for what is
+    neither that nor a whole number.
+
+    A whole number is one however long; one beyond any body is BEYOND.
+    """
+    if value == "end":
+        return END
+    if not (value.isascii() and value.isdigit()):
+        return None
+    digits = value.lstrip("0") or "0"
+    return int(digits) if len(digits) < len(str(BEYOND)) else BEYOND
+
+
 def after() -> int:
-    """The position that the query names; without it the beginning."""
-    value = request.args.get("after", "0")
-    if not (value.isascii() and value.isdigit() and len(value) < 16):
-        raise Invalid("after must be a position: a whole number, 0 or more.", "invalid_position")
-    return int(value)
+    """The position that the query names, or END; without it the beginning."""
+    found = position(request.args.get("after", "0"))
+    if found is None:
+        raise Invalid(
+            'after must be a position: a whole number, 0 or more, or "end".', "invalid_position"
+        )
+    return found
 
 
-def _position(seen: str) -> int:
-    """A Last-Event-ID is forgiven: what is no position means from the beginning."""
-    return int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 16 else 0
+def after_in(message: Message) -> int:
+    """The same as a position in this message: `end` is behind an ended one's last character."""
+    found = after()
+    if found != END:
+        return found
+    return BEYOND if message.status in TERMINAL else 0
+
+
+def seen() -> int:
+    """What the client has seen: Last-Event-ID, else `after`.
+
+    A Last-Event-ID is forgiven: what is no position means from the beginning.
+    """
+    header = request.headers.get("Last-Event-ID", "").strip()
+    return (position(header) or 0) if header else after()
 
 
 # --- responses -----------------------------------------------------------------------------------
@@ -119,11 +150,12 @@ def message_stream(message_id: uuid.UUID, face: Face) -> Response:
 
 
 def _message_frames(message_id: uuid.UUID, face: Face) -> Stream | None:
-    seen = request.headers.get("Last-Event-ID", "").strip()
-    if seen == "end" and _has_ended(message_id):
-        return None
-    position = _position(seen) if seen else after()
-    return context().readers.open(message_id, current_user(), position, face)
+    stands = seen()
+    if stands == END:
+        if _has_ended(message_id):
+            return None
+        stands = 0  # nobody can have seen the end of an open message
+    return context().readers.open(message_id, current_user(), stands, face)
 
 
 def _has_ended(message_id: uuid.UUID) -> bool:
@@ -136,8 +168,6 @@ def event_stream(opened: Callable[[], Stream | None]) -> Response:
     EventSource gives up for ever on a 5xx, so whatever passes is answered with 200, `retry:` and
     a close.
     """
-    if request.method == "HEAD":
-        return _events([])
     try:
         frames = opened()
     except Unavailable:
@@ -147,6 +177,9 @@ def event_stream(opened: Callable[[], Stream | None]) -> Response:
     except Exception as error:  # a bug must not send every client away for ever
         log.exception("http.stream", error=type(error).__name__)
         return _events([sse.retry(milliseconds(RETRY_CUT))])
+    if frames is not None and request.method == "HEAD":  # as GET, but nothing follows
+        frames.close()
+        return _events(iter(()))
     return Response(status=204) if frames is None else _events(frames)
 
 

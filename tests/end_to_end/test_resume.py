@@ -17,9 +17,9 @@ import pytest
 from local import scripted
 from local.programs import Web, Worker
 from local.scripted import done, finish, long, reasoning, say, script, tool_call, usage
-from shared.sse import Event
+from shared.sse import Decoder, Event
 from tests.client import Client, Connection, Cut, Reading, proof
-from tests.rig import Rig
+from tests.rig import Rig, eventually
 from tests.stories import Held, holding
 
 ANSWERS, READERS, CYCLES = 20, 40, 1000
@@ -275,21 +275,101 @@ def test_end_as_the_position_in_an_open_answer_means_from_the_beginning(
     assert reading.proven
 
 
-@pytest.mark.parametrize("after", ["", "-1", "banana", "1.5", "1e3", "٣", "0x1", "9" * 40, " 1"])
-def test_a_garbage_after_is_refused(client: Client, held: Held, after: str) -> None:
-    answer = client.http.get(f"/api/messages/{held.id}/stream", params={"after": after})
+#: What is neither `end` nor a whole number.
+GARBAGE = [
+    "-1",
+    "+1",
+    "banana",
+    "END",
+    "1.5",
+    "1e3",
+    "1_0",
+    "0x1",
+    "endless",
+    "-end",
+    "5 5",
+    "null",
+]
+#: Faces that have a position, and those of them that stream.
+FACES = ("stream", "blocks/stream", "blocks")
+STREAMS = FACES[:2]
 
-    assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["code"] == "invalid_position"
+
+@pytest.mark.parametrize("after", ["", " 1", " end", "٣", "²", *GARBAGE])
+def test_a_garbage_after_is_refused(client: Client, held: Held, after: str) -> None:
+    for face in FACES:
+        for method in ("GET", "HEAD"):
+            path = f"/api/messages/{held.id}/{face}"
+            answer = client.http.request(method, path, params={"after": after})
+            assert answer.status_code == 422
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert method == "HEAD" or answer.json()["code"] == "invalid_position"
+
+
+def test_one_value_means_the_same_in_the_header_and_in_the_address(
+    client: Client, held: Held
+) -> None:
+    """Of an open answer and of an ended one. A whole number is one however long it is."""
+    whole = {"0": 0, "7": 7, "007": 7, "0" * 3000 + "7": 7, "300": 300, "350": 350}
+    beyond = dict.fromkeys(["351", "9" * 15, "9" * 16, str(2**63), str(2**64), "9" * 3000], 350)
+    values = {**whole, **beyond}
+    manners = ("headers", "params")
+    waiting: list[str] = []
+
+    def told(value: str, manner: str) -> str:
+        """The text that comes for it, up to the end."""
+        asked: dict[str, Any] = {
+            "headers": {"Last-Event-ID": value} if manner == "headers" else {},
+            "params": {"after": value} if manner == "params" else {},
+        }
+        with client.http.stream("GET", f"/api/messages/{held.id}/stream", **asked) as response:
+            assert response.status_code == 200
+            waiting.append(value)
+            *deltas, end = Decoder().feed(b"".join(response.iter_raw()))
+        assert end.event == "end"
+        return "".join(json.loads(delta.data)["text"] for delta in deltas)
+
+    both = [(value, manner) for value in [*values, "end"] for manner in manners]
+    with ThreadPoolExecutor(len(both)) as pool:
+        reads = [pool.submit(told, *one) for one in both]
+        eventually(lambda: len(waiting) == len(both))
+        _ended(client, held)
+        for (value, manner), read in zip(both, reads, strict=True):
+            assert read.result() == held.text[values.get(value, 0) :], (value[:20], manner)
+
+    # and: now that it has ended
+    for value, position in values.items():
+        for manner in manners:
+            assert told(value, manner) == held.text[position:], (value[:20], manner)
+    for method in ("GET", "HEAD"):
+        for face in STREAMS:
+            path = f"/api/messages/{held.id}/{face}"
+            by_header = client.http.request(method, path, headers={"Last-Event-ID": "end"})
+            by_query = client.http.request(method, path, params={"after": "end"})
+            assert (by_header.status_code, by_query.status_code) == (204, 204)
+    shown = client.http.get(f"/api/messages/{held.id}/blocks", params={"after": "end"}).json()
+    assert (shown["blocks"], shown["next"]) == ([], None)
+
+
+@pytest.mark.parametrize("value", GARBAGE)
+def test_a_garbage_last_event_id_means_from_the_beginning(
+    client: Client, held: Held, value: str
+) -> None:
+    with client.read(held.id).open(last_event_id=value) as connection:
+        first = json.loads(next(connection.events()).data)
+    assert first["start"] == 0
 
 
 @pytest.mark.parametrize("message", ["00000000-0000-4000-8000-00000000dead", "banana"])
-def test_an_unknown_message_has_no_stream(client: Client, message: str) -> None:
-    for headers in ({}, {"Last-Event-ID": "end"}, {"Last-Event-ID": "5"}):
-        answer = client.http.get(f"/api/messages/{message}/stream", headers=headers)
-        assert answer.status_code == 404
-        assert answer.json()["code"] == "not_found"
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_unknown_message_has_no_stream(client: Client, message: str, method: str) -> None:
+    for face in FACES:
+        for headers in ({}, {"Last-Event-ID": "end"}, {"Last-Event-ID": "5"}):
+            path = f"/api/messages/{message}/{face}"
+            answer = client.http.request(method, path, headers=headers)
+            assert answer.status_code == 404
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert method == "HEAD" or answer.json()["code"] == "not_found"
 
 
 def test_readers_who_join_at_any_moment_on_another_master_read_the_same(

@@ -19,6 +19,7 @@ from tests.road import Road
 from tests.stories import Held, holding
 
 STRANGER = "00000000-0000-4000-8000-00000000dead"
+EVENTS = "text/event-stream; charset=utf-8"
 
 
 def _quick(text: str = "An answer.") -> str:
@@ -772,10 +773,38 @@ def test_it_tells_that_it_lives_and_that_it_can_work(client: Client) -> None:
         assert client.http.get(path, headers={"Host": "10.1.2.3"}).status_code == 200
 
 
+def test_head_says_what_get_would(client: Client, worker: Worker) -> None:
+    """Status and headers, of what is there and of what is not."""
+    place = client.conversation()
+    answer = client.ask(script(long(10), finish(), done()), place)
+    client.ended(answer)
+    there = [f"/api/conversations/{place}", f"/api/messages/{answer}", f"/c/{place}"]
+    faces = ["stream", "stream?after=end", "stream?after=-1", "stream?after=5", "blocks/stream"]
+    there += [f"/api/messages/{answer}/{face}" for face in [*faces, "blocks"]]
+    gone = [path.replace(place, STRANGER).replace(answer, STRANGER) for path in there]
+    others = [
+        "/", "/api", "/api/nothing", "/api/conversations", "/api/conversations?limit=0",
+        "/api/search?q=a", "/api/sidebar", f"/api/conversations/{place}/turns", "/api/models",
+        f"/api/messages/{answer}/stop", "/healthz", "/readyz", "/static/app.js", "/static/none.js",
+    ]  # fmt: skip
+
+    for path in [*there, *gone, *others]:
+        get, head = client.http.get(path), client.http.head(path)
+        assert (head.status_code, head.content) == (get.status_code, b""), path
+        for name in ("content-type", "cache-control", "allow", "x-accel-buffering"):
+            assert head.headers.get(name) == get.headers.get(name), path
+        length = head.headers.get("content-length")
+        assert length is None or length == get.headers.get("content-length"), path
+    with client.http.stream("GET", "/api/notices") as get:
+        head = client.http.head("/api/notices")
+        assert (head.status_code, head.headers["content-type"]) == (200, EVENTS)
+        assert (get.status_code, get.headers["content-type"]) == (200, EVENTS)
+
+
 def test_the_stream_is_not_cached_and_not_buffered(client: Client, worker: Worker) -> None:
     answer = client.ask(script(long(10), finish(), done()))
     client.ended(answer)
     headers = client.http.get(f"/api/messages/{answer}/stream").headers
-    assert headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert headers["content-type"] == EVENTS
     assert headers["cache-control"] == "no-cache, no-transform"
     assert headers["x-accel-buffering"] == "no"

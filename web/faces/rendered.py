@@ -43,7 +43,7 @@ def stream(message_id: uuid.UUID) -> Response:
 def blocks(message_id: uuid.UUID) -> Response:
     """Finished blocks behind a position, as many as one answer should have."""
     message = snapshot(context().db, context().livelog, message_id, current_user())
-    shown, following = _page(context().renderings.blocks(message), http.after())
+    shown, following = _page(context().renderings.blocks(message), http.after_in(message))
     return jsonify(
         id=message.id,
         status=message.status.value,
