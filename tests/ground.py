@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from threading import Barrier
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 from alembic import command
@@ -20,7 +20,7 @@ from local.processes import ROOT
 from shared import asking, conversations, owning
 from shared.asking import Asked, Asking
 from shared.body import Body
-from shared.database import Database
+from shared.database import Database, run
 from shared.errors import RedisDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
@@ -118,6 +118,18 @@ class Handed(Queue):
         if not self.away:
             self.ids.append(message_id)
         return not self.away
+
+
+class Memory(NamedTuple):
+    """A message as Postgres once had it: its row and pieces as JSON, None where there was none."""
+
+    id: uuid.UUID
+    row: str | None
+    pieces: str | None
+
+
+#: What Redis once had: the live logs' entries by key.
+RedisMemory = dict[str, list[tuple[str, dict[str, str]]]]
 
 
 class Ground:
@@ -249,6 +261,47 @@ class Ground:
         """These deadlines passed a second ago."""
         past = ", ".join(f"{name} = clock_timestamp() - interval '1 s'" for name in deadlines)
         assert self.run(f"UPDATE messages SET {past} WHERE id = :id", id=message_id) == 1
+
+    # --- servers that go back
+
+    def remember(self, *ids: uuid.UUID) -> dict[uuid.UUID, Memory]:
+        """These messages as they are now."""
+        rows = self.db.rows(
+            "SELECT m.id, CAST(to_jsonb(m) AS text) AS row,"
+            " (SELECT CAST(jsonb_agg(to_jsonb(p)) AS text) FROM pieces p"
+            " WHERE p.message_id = m.id) AS pieces"
+            " FROM messages m WHERE m.id = ANY(CAST(:ids AS uuid[]))",
+            ids=[str(message_id) for message_id in ids],
+        )
+        found = {row.id: Memory(*row) for row in rows}
+        return {one: found.get(one, Memory(one, None, None)) for one in ids}
+
+    def go_back(self, memory: Memory) -> None:
+        """Make a message what it was, as a standby does that lacks what came since."""
+        with self.db.transaction() as connection:
+            # Neither triggers nor foreign keys.
+            run(connection, "SET LOCAL session_replication_role = 'replica'")
+            run(connection, "DELETE FROM pieces WHERE message_id = :id", id=memory.id)
+            run(connection, "DELETE FROM messages WHERE id = :id", id=memory.id)
+            fill = "SELECT * FROM jsonb_populate_recordset(CAST(NULL AS {0}), CAST(:now AS jsonb))"
+            rows = f"[{memory.row or ''}]"
+            into = "INSERT INTO messages OVERRIDING SYSTEM VALUE "
+            run(connection, into + fill.format("messages"), now=rows)
+            pieces = memory.pieces or "[]"
+            run(connection, "INSERT INTO pieces " + fill.format("pieces"), now=pieces)
+
+    def remember_redis(self) -> RedisMemory:
+        """The live logs as they are now."""
+        return {key: self.redis.xrange(key) for key in self.redis.scan_iter("outlive:log:*")}
+
+    def redis_goes_back(self, memory: RedisMemory) -> None:
+        """Make Redis what it was, as a snapshot does. What took the entries was another process."""
+        self.redis.flushdb()
+        for key, entries in memory.items():
+            for place, fields in entries:
+                taken = {name: "before" if name == "open" else it for name, it in fields.items()}
+                self.redis.xadd(key, taken, id=place)
+            self.redis.pexpire(key, 60_000)
 
     @contextmanager
     def locked(self, message_id: uuid.UUID) -> Iterator[None]:

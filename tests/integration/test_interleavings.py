@@ -3,14 +3,21 @@
 The workers are real writers (publisher, saver and end), the readers real followers of the hub,
 on real Postgres and Redis; only who moves next is up to Hypothesis. A worker that does not move
 is frozen, and a zombie when it moves again.
+
+Postgres and Redis may also go back to what they were some steps ago. Much that is promised
+otherwise cannot hold then, but this must: no body, log or row has text of two claims. To tell them
+apart, every piece of text begins with a letter that only its claim uses.
 """
 
+import hashlib
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyStrategyDefinition
 from hypothesis.stateful import (
@@ -23,14 +30,14 @@ from hypothesis.stateful import (
 )
 from structlog.testing import capture_logs
 
-from shared import asking, messages, owning
+from shared import asking, livelog, messages, owning
 from shared.body import Body
-from shared.errors import Conflict, RedisDown, TooMany
+from shared.errors import Conflict, NotFound, RedisDown, TooMany
 from shared.lifecycle import MAX_TRIES, TERMINAL, Status
-from shared.livelog import WAKE_UP, Said, channel, decode
+from shared.livelog import WAKE_UP, LiveLog, Said, channel, decode
 from shared.messages import SELECT, Ending, Message, to_message
 from shared.settings import Settings
-from tests.ground import Ground, publish_on
+from tests.ground import Ground, Memory, RedisMemory, publish_on
 from tests.strategies import between, thorough
 from web.followed import Followed, read
 from worker import publisher as publisher_module
@@ -44,6 +51,10 @@ WORKERS = 3
 SECONDS = 8.0
 #: So many searches may fail to repeat themselves.
 STRANGE = 2
+#: States of a row, and of Redis, that are remembered: the first ones and the last ones.
+FIRST, LAST = 4, 4
+#: A planted bug is found in so many seconds.
+FOUND_SECONDS = 60.0
 
 workers = st.integers(0, WORKERS - 1)
 picks = st.integers(0, 5)
@@ -57,9 +68,11 @@ pieces = st.tuples(
     st.booleans(),
 )
 turns = st.sampled_from(["publish", "publish save", "save publish", "publish publish", "save", ""])
-work = st.tuples(st.lists(pieces, min_size=1, max_size=3), turns)
+work = one_turn = st.tuples(st.lists(pieces, min_size=1, max_size=3), turns)
 sweeps = st.sampled_from(["sweep, and the queue works", "sweep", "half a sweep", ""])
 ends = st.sampled_from(["DONE", "DONE", "ERROR"])
+#: Of the states that are remembered of a row: 0 is before it was asked, 1 before it was claimed.
+before = st.sampled_from([1, 1, 1, 2, 2, 3, -1, -2, 0])
 
 MISHAPS = [
     "stop",
@@ -94,7 +107,12 @@ class Reader:
     """A follower in some web process, and what the channel has brought it."""
 
     def __init__(self, message_id: uuid.UUID, user: uuid.UUID) -> None:
-        self.followed = Followed(message_id, user)
+        self.user = user
+        self.come_back(message_id)
+
+    def come_back(self, message_id: uuid.UUID) -> None:
+        """With nothing in memory."""
+        self.followed = Followed(message_id, self.user)
         self.heard: list[Said] = []
 
 
@@ -112,13 +130,20 @@ class Interleavings(RuleBasedStateMachine):
         self.subscription = self.livelog.subscription()
         self.ids: list[uuid.UUID] = []
         self.readers: list[Reader] = []
-        #: what each claim wrote, whatever became of its worker
-        self.written: dict[tuple[uuid.UUID, int], Body] = {}
-        self.said_done: set[tuple[uuid.UUID, int]] = set()
+        #: what was written under each token, whatever became of its worker: by one claim, unless
+        #: a bug is planted. The claims of each message in their order; each generation's letter.
+        self.written: dict[uuid.UUID | None, list[Body]] = {None: [Body()]}
+        self.claims: dict[uuid.UUID, list[uuid.UUID]] = {}
+        self.letters: dict[Generation, str] = {}
+        self.said_done: set[uuid.UUID] = set()
         #: the most that any reader was ever shown; messages of which Redis lost something
         self.shown: dict[uuid.UUID, Body] = {}
         self.lossy: set[uuid.UUID] = set()
         self.ended: dict[uuid.UUID, Any] = {}
+        #: what the servers were before, and the messages of which Postgres went back
+        self.past: dict[uuid.UUID, list[Memory]] = {}
+        self.redis_past: list[RedisMemory] = [{}]
+        self.went_back: set[uuid.UUID] = set()
         for number, what in enumerate((first, second)):  # every story has writers and readers
             self.ask(None, number, opened=True)
             self.follow(number)
@@ -137,6 +162,7 @@ class Interleavings(RuleBasedStateMachine):
             if asked.fresh:
                 self.ids.append(asked.answer.id)
                 self.subscription.subscribe(channel(asked.answer.id))
+                self.remember()
                 if number is not None:
                     self.take(number, asked.answer.id, opened=opened)
 
@@ -154,9 +180,12 @@ class Interleavings(RuleBasedStateMachine):
         if opened:  # else Redis was away for a moment
             self.ground.open(claim.id, claim.token, claim.attempt)
         generation = Generation(claim, limit=10**6, grown=worker.writer._grown)
-        self.written[claim.id, claim.attempt] = generation.body
+        self.written.setdefault(claim.token, []).append(generation.body)
+        self.claims.setdefault(claim.id, []).append(claim.token)
+        self.letters[generation] = chr(0x4E00 + len(self.letters))
         worker.running.append(generation)
         worker.writer.saver.add(generation)
+        self.remember()
         self.notice(worker)
 
     # --- a worker at work
@@ -170,7 +199,7 @@ class Interleavings(RuleBasedStateMachine):
         """
         worker, generation = self.one_of_the_running(pick)
         for kind, text, fresh in what[0]:
-            generation.write(kind, text, fresh=fresh)
+            generation.write(kind, self.letters[generation] + text, fresh=fresh)
         for step in what[1].split():
             {"publish": self.publish, "save": self.save}[step](worker, answered=answered)
         for number in range(len(self.readers) if heard else 0):
@@ -207,7 +236,7 @@ class Interleavings(RuleBasedStateMachine):
         worker, generation = self.one_of_the_running(pick)
         if how == "DONE":
             ending = Ending(Status.DONE, "stop")
-            self.said_done.add((generation.id, generation.attempt))
+            self.said_done.add(generation.claim)
         else:
             ending = Ending.error("provider_cut")
         if not answered:  # the commit's outcome does not come back, so it is tried again
@@ -228,10 +257,14 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(pick=picks, hard=seldom, then=sweeps, number=workers, opened=mostly)
     def a_lease_passes(self, pick: int, hard: bool, then: str, number: int, opened: bool) -> None:
-        message_id = self.message(pick)
+        self.lapse(self.message(pick), hard, then, number, opened)
+
+    def lapse(
+        self, message_id: uuid.UUID, hard: bool, then: str, number: int, opened: bool
+    ) -> None:
         self.pass_by(message_id, "STREAMING", "hard_deadline" if hard else "lease_until")
-        row = self.ground.row(message_id)
-        if then == "half a sweep" and row.status == "STREAMING":
+        row = self.row(message_id)
+        if then == "half a sweep" and row is not None and row.status == "STREAMING":
             self.livelog.fence(row.id, row.claim, row.attempt)  # and it dies before the commit
         elif then:
             self.sweep(number if then == "sweep, and the queue works" else None, opened=opened)
@@ -249,7 +282,8 @@ class Interleavings(RuleBasedStateMachine):
     def mishap(self, what: str, pick: int, number: int) -> None:
         match what:
             case "stop":
-                messages.stop(self.db, self.message(pick), self.user)
+                with suppress(NotFound):
+                    messages.stop(self.db, self.message(pick), self.user)
             case "retry":
                 self.retry(self.ids[pick % len(self.ids)])
             case "drain" if self.running():
@@ -270,11 +304,59 @@ class Interleavings(RuleBasedStateMachine):
                 self.sweep(number)
 
     def retry(self, answer: uuid.UUID) -> None:
-        with suppress(TooMany, Conflict):
+        with suppress(TooMany, Conflict, NotFound):
             request = self.ground.asking(self.user, max_open=CAP)
             asked = asking.ask_again(self.db, request, answer)
             self.ids.append(asked.answer.id)
             self.subscription.subscribe(channel(asked.answer.id))
+
+    # --- servers that go back
+
+    @rule(pick=picks, to=before, number=st.none() | workers, what=one_turn, lapses=st.booleans())
+    def postgres_goes_back(
+        self, pick: int, to: int, number: int | None, what: Work, lapses: bool
+    ) -> None:
+        """With one message. And perhaps a worker takes it at once, and dies or goes on."""
+        message_id = self.ids[pick % len(self.ids)]
+        past = self.past[message_id]
+        self.ground.go_back(past[min(to, len(past) - 1)] if to >= 0 else past[to:][0])
+        self.went_back.add(message_id)
+        self.ended.pop(message_id, None)
+        if number is not None:
+            self.take(number, message_id, opened=True)
+            for place, (_, generation) in enumerate(self.running()):
+                if generation.id == message_id:
+                    self.work(place, what, answered=True, heard=True)
+        if lapses:
+            self.lapse(message_id, False, "sweep", 0, True)
+
+    @rule(to=before, pick=picks, then=sweeps, number=workers)
+    def redis_goes_back(self, to: int, pick: int, then: str, number: int) -> None:
+        """And perhaps a worker has died with it."""
+        past = self.redis_past
+        self.ground.redis_goes_back(past[min(to, len(past) - 1)] if to >= 0 else past[to:][0])
+        # It was started anew: every connection is cut, and readers read.
+        self.lossy.update(set(self.ids) - set(self.ended))
+        for worker in self.workers:
+            worker.writer.publisher._lose()
+        claims = {row.id: row.claim for row in self.rows()}
+        for _, generation in self.running():
+            if generation.claim != claims.get(generation.id):
+                # Its fence may be gone. It is silent all the same: it could not renew its lease.
+                generation.renewed -= 1e6
+        for place in range(len(self.readers)):
+            self.read(place)
+        if then:
+            self.a_lease_passes(pick, False, then, number, True)
+
+    def remember(self) -> None:
+        for message_id, memory in self.ground.remember(*self.ids).items():
+            past = self.past.setdefault(message_id, [Memory(message_id, None, None)])
+            if memory != past[-1]:
+                past[FIRST:] = [*past[FIRST:], memory][-LAST:]
+        logs = self.ground.remember_redis()
+        if logs != self.redis_past[-1]:
+            self.redis_past[FIRST:] = [*self.redis_past[FIRST:], logs][-LAST:]
 
     # --- readers
 
@@ -287,9 +369,8 @@ class Interleavings(RuleBasedStateMachine):
         reader = self.readers[pick % len(self.readers)]
         self.listen()
         if reader.followed.end is None:
-            reader.followed.hear([])
-            read(self.db, self.livelog, [reader.followed])
-            self.show(reader)
+            reader.heard.clear()  # what was announced before is in what is read now
+            self.read_again(reader)
 
     @rule(pick=picks, lost=seldom)
     def hear(self, pick: int, lost: bool) -> None:
@@ -300,8 +381,18 @@ class Interleavings(RuleBasedStateMachine):
         if reader.heard and reader.followed.end is None:
             said = reader.heard.pop(0)
             if not lost and not reader.followed.hear(said.deltas, said.claim):
-                read(self.db, self.livelog, [reader.followed])
+                self.read_again(reader)
+            else:
+                self.show(reader)
+
+    def read_again(self, reader: Reader) -> None:
+        """What the hub does about it: a reader whose body goes on no more is sent away."""
+        followed = reader.followed
+        if followed in read(self.db, self.livelog, [followed]):
             self.show(reader)
+            return
+        assert followed.id in self.went_back
+        reader.come_back(followed.id)
 
     def listen(self) -> None:
         """Whatever was announced, to the readers of its message."""
@@ -316,6 +407,8 @@ class Interleavings(RuleBasedStateMachine):
     def show(self, reader: Reader) -> None:
         """What was shown never changes: it only grows, for everybody alike."""
         message_id, body = reader.followed.id, reader.followed.body
+        if message_id in self.went_back:
+            return
         before = self.shown.setdefault(message_id, Body())
         if body.length <= before.length:
             assert is_prefix(body, before)
@@ -327,32 +420,53 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def all_is_well(self) -> None:
-        rows = self.db.rows(
-            f"{SELECT} WHERE m.user_id = :user AND role = 'assistant'", user=self.user
-        )
-        assert sum(row.status not in TERMINAL for row in rows) <= CAP
+        rows = self.rows()
+        opened = [row for row in rows if row.status not in TERMINAL]
+        assert sum(row.id not in self.went_back for row in opened) <= CAP
         for row in rows:
             self.row_is_well(row, to_message(row))
+        for reader in self.readers:
+            self.one_claims(reader.followed.claim, reader.followed.body)
+        self.logs_are_well()
+        self.remember()
+
+    def logs_are_well(self) -> None:
+        """Each has the text of its claim."""
+        for key, entries in self.ground.remember_redis().items():
+            said = [decode(fields["d"]) for _, fields in entries if "d" in fields]
+            deltas = [delta for one in said if one for delta in one.deltas]
+            assert any(
+                all([delta] == between(writer, delta.start, delta.end) for delta in deltas)
+                for writer in self.written[uuid.UUID(key.split(":")[-1])]
+            )
+
+    def one_claims(self, claim: uuid.UUID | None, body: Body) -> Body:
+        """What the one who wrote this body under the claim wrote in all."""
+        writers = [writer for writer in self.written[claim] if is_prefix(body, writer)]
+        assert writers
+        return writers[-1]
 
     def row_is_well(self, row: Any, message: Message) -> None:
         assert row.tries <= MAX_TRIES
-        claims = [attempt for one, attempt in self.written if one == row.id]
-        last = max(claims, default=0)
-        writer = self.written.get((row.id, last), Body())
-        assert is_prefix(message.body, writer)  # one writer: the last that claimed it
+        writer = self.one_claims(row.claim, message.body)
+        if row.claim is not None and row.id not in self.went_back:
+            assert row.claim == self.claims[row.id][-1]
         if message.status == Status.STREAMING:
-            assert row.attempt == last
+            assert row.claim is not None
         if message.status == Status.SENDING:
             assert message.body.length == 0
         if message.status in TERMINAL:
             before = self.ended.setdefault(row.id, row)
             assert row == before
-            self.end_is_well(message, writer, (row.id, last))
+            self.end_is_well(message, writer)
 
-    def end_is_well(self, message: Message, writer: Body, claim: tuple[uuid.UUID, int]) -> None:
+    def end_is_well(self, message: Message, writer: Body) -> None:
+        assert message.sha256 == hashlib.sha256(message.body.content.encode()).hexdigest()
         if message.status == Status.DONE:
-            assert claim in self.said_done
+            assert message.claim in self.said_done
             assert message.body.since(0) == writer.since(0)
+        if message.id in self.went_back:
+            return
         shown = self.shown.get(message.id, Body())
         if message.id in self.lossy:
             assert is_prefix(message.body, shown) or is_prefix(shown, message.body)
@@ -373,9 +487,10 @@ class Interleavings(RuleBasedStateMachine):
         assert set(messages.count_open(self.db).values()) == {0}  # nothing is stuck
         self.all_is_well()
         for reader in self.readers:
-            read(self.db, self.livelog, [reader.followed])
-            assert reader.followed.end is not None
-            self.show(reader)
+            if self.row(reader.followed.id) is not None:
+                self.read_again(reader)
+                self.read_again(reader)  # who was sent away came back
+                assert reader.followed.end is not None
         self.subscription.close()
 
     # --- picking
@@ -384,6 +499,16 @@ class Interleavings(RuleBasedStateMachine):
         """An open one; if there is none, any."""
         some = [one for one in self.ids if one not in self.ended] or self.ids
         return some[pick % len(some)]
+
+    def row(self, message_id: uuid.UUID) -> Any:
+        """Its row, or None where Postgres went back to before there was one."""
+        return next((row for row in self.rows() if row.id == message_id), None)
+
+    def rows(self) -> list[Any]:
+        """All answers."""
+        return self.db.rows(
+            f"{SELECT} WHERE m.user_id = :user AND role = 'assistant'", user=self.user
+        )
 
     def running(self) -> list[tuple[Worker, Generation]]:
         return [(worker, one) for worker in self.workers for one in worker.running]
@@ -401,13 +526,16 @@ class Interleavings(RuleBasedStateMachine):
         )
 
 
-def test_whoever_moves_next_the_promise_holds(
-    tables: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def searched(tables: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for a server."""
     monkeypatch.setattr(writer_module, "STORAGE_PAUSE", 0)
     monkeypatch.setattr(publisher_module, "PAUSE", 0)
     monkeypatch.setattr(Interleavings, "ground", tables, raising=False)
 
+
+@pytest.mark.usefixtures("searched")
+def test_whoever_moves_next_the_promise_holds() -> None:
     until, strange = time.monotonic() + SECONDS, 0
     with capture_logs():  # some thousands of lines
         while time.monotonic() <= until:
@@ -418,3 +546,78 @@ def test_whoever_moves_next_the_promise_holds(
                 # second time. That is no finding, but it must not become the rule.
                 strange += 1
                 assert strange <= STRANGE
+
+
+# --- planted bugs ---------------------------------------------------------------------------------
+
+
+def _repeatable_tokens(planted: pytest.MonkeyPatch) -> None:
+    """Whoever claims a message has the same token."""
+    claim = owning.claim
+    planted.setattr(
+        owning,
+        "claim",
+        lambda db, message_id, *rest: claim(db, message_id, *rest, token=message_id),
+    )
+
+
+def _salvages_any_log(planted: pytest.MonkeyPatch) -> None:
+    """The sweep salvages what another claim has left, too."""
+    fence = LiveLog.fence
+
+    def of_any_claim(self: Any, message_id: Any, claim: Any, attempt: Any) -> Any:
+        untouched, published = fence(self, message_id, claim, attempt)
+        for key in self._redis.scan_iter(f"outlive:log:{message_id}:*"):
+            published += livelog._deltas(self._redis.xrange(key), uuid.UUID(key.split(":")[-1]))
+        return untouched, published
+
+    planted.setattr(LiveLog, "fence", of_any_claim)
+
+
+def _hears_any_claim(planted: pytest.MonkeyPatch) -> None:
+    """A hub appends whatever continues its body."""
+    planted.setattr(Followed, "_take", lambda followed, deltas, _: followed._grow(deltas))
+
+
+def _keeps_its_body(planted: pytest.MonkeyPatch) -> None:
+    """A hub goes on with its body when its row names another claim."""
+    end_reading = Followed.end_reading
+
+    def without_looking(self: Any, message: Any, logged: Any) -> bool:
+        self.claim = message.claim if message else self.claim
+        return end_reading(self, message, logged)
+
+    planted.setattr(Followed, "end_reading", without_looking)
+
+
+def _open_proves_always(planted: pytest.MonkeyPatch) -> None:
+    """A log of a Redis that went back proves that nothing was published."""
+    planted.setattr(LiveLog, "_proves", lambda _, entry, attempt: entry[0] == f"{attempt}-0")
+
+
+@pytest.mark.usefixtures("searched")
+@pytest.mark.parametrize(
+    "bug",
+    [
+        _repeatable_tokens,
+        _salvages_any_log,
+        _hears_any_claim,
+        _keeps_its_body,
+        _open_proves_always,
+    ],
+)
+def test_the_search_finds_a_product_that(
+    bug: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bug(monkeypatch)
+    once = settings(thorough(30, steps=30), phases=[Phase.generate], database=None)
+
+    until = time.monotonic() + FOUND_SECONDS
+
+    def search() -> None:
+        while time.monotonic() <= until:
+            with suppress(FlakyStrategyDefinition):
+                run_state_machine_as_test(Interleavings, settings=once)
+
+    with capture_logs(), pytest.raises(AssertionError):
+        search()
