@@ -164,8 +164,8 @@ def decode(payload: str) -> Said | None:
     claim, at = None, 1
     try:
         # The head is known by its characters: to have it parsed would take as long as the rest.
-        if payload[39:51] == '","",null],':
-            claim, at = _token(payload[7:39]), 51
+        if payload[39:50] == '","",null],':
+            claim, at = _token(payload[7:39]), 50
             if payload[:at] != _head(claim):
                 return None
         elif not payload.startswith("["):

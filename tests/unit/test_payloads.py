@@ -15,7 +15,7 @@ from tests.strategies import bodies
 
 CLAIM = uuid.uuid4()
 HEAD = f'[0,0,"{CLAIM.hex}","",null]'
-DELTA = [3, 0, "text", "abc", None]
+DELTA: list[Any] = [3, 0, "text", "abc", None]
 
 scalars = (
     st.none()
