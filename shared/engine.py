@@ -27,6 +27,8 @@ from psycopg2 import extensions
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
+from shared import awake
+
 #: Connections a process may hold. No connection is held across a wait for the network.
 POOL_SIZE: Final = 8
 #: Seconds that a new connection may take, and for which an answer is waited for: longer than any
@@ -85,10 +87,16 @@ def cooperate() -> None:
 
 def _wait(connection: Any) -> None:
     connecting = connection.status == extensions.STATUS_SETUP
-    try:
-        gevent_wait_callback(connection, CONNECT_SECONDS if connecting else ANSWER_SECONDS)
-    except TimeoutError:  # psycopg2 closes the connection then
-        raise psycopg2.OperationalError("no answer") from None
+    seconds = CONNECT_SECONDS if connecting else ANSWER_SECONDS
+    begun = time.monotonic()
+    while True:
+        try:
+            gevent_wait_callback(connection, seconds)
+            return
+        except TimeoutError:
+            # If this process stood still the answer may have come meanwhile: wait once more.
+            if awake.since(begun) >= seconds:  # psycopg2 closes the connection then
+                raise psycopg2.OperationalError("no answer") from None
 
 
 def is_read_only(error: BaseException | None) -> bool:

@@ -160,15 +160,24 @@ class Connection:
 
     def _write_slowly(self, data: memoryview) -> None:
         """Write what the system did not take at once; who takes nothing for long is cut."""
-        stuck = max(0.001, STUCK * self._stream.heartbeat)
         try:
             while data:
-                wait_write(self._socket.fileno(), timeout=stuck)
+                self._wait_until_it_takes_more()
                 data = data[self._send(data) :]
         except OSError:  # gone, or stuck
             self._close()
         else:
             self._sleep()
+
+    def _wait_until_it_takes_more(self) -> None:
+        stuck, begun = max(0.001, STUCK * self._stream.heartbeat), time.monotonic()
+        while True:
+            try:
+                wait_write(self._socket.fileno(), timeout=stuck)
+                return
+            except TimeoutError:
+                if awake.since(begun) >= stuck:  # and not this process stood still
+                    raise
 
     def _keep_little_in_the_kernel(self) -> None:
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):

@@ -19,7 +19,7 @@ QUICK = {
     "OUTLIVE_SWEEP_SECONDS": "0.5",
 }
 #: What a worker waits for, shortened: an answer of Postgres, and its being there at all.
-IMPATIENT = "shared.database.ANSWER_SECONDS=2 worker.writer.STORAGE_PATIENCE=5"
+IMPATIENT = "shared.engine.ANSWER_SECONDS=2 worker.writer.STORAGE_PATIENCE=5"
 WELL = (finish(), usage(), done())
 
 

@@ -1,5 +1,6 @@
 """What is planned once a connection, and what becomes of a connection that broke."""
 
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import gevent
 import psycopg2
 import pytest
 
+from shared import awake, engine
 from shared.database import Database, cooperate
 from shared.errors import StorageDown
 from tests.ground import Ground
@@ -94,6 +96,24 @@ def test_a_connection_that_breaks_in_the_middle_is_told_and_replaced(
         sleeping.get()
 
     assert db.planned(NUMBER, number=2)[0].number == 2
+
+
+def test_an_answer_is_waited_for_once_more_after_this_process_stood_still(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cooperate()
+    monkeypatch.setattr(engine, "ANSWER_SECONDS", 0.5)
+    with pytest.raises(StorageDown):
+        db.planned(SLEEP, seconds=5.0)
+    clock = awake.Clock()
+    monkeypatch.setattr(awake, "_clock", clock)
+    clock.look()
+    sleeping = gevent.spawn(db.planned, SLEEP, seconds=0.9)
+    gevent.sleep(0.1)
+
+    clock._pauses.appendleft((time.monotonic(), 0.2))
+
+    assert sleeping.get() is not None
 
 
 def test_whoever_is_killed_in_the_middle_leaves_nobody_a_half_read_answer(
