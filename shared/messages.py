@@ -204,16 +204,18 @@ def stop_locked(connection: Connection, row: Any) -> None:
 # --- what a hub asks -----------------------------------------------------------------------------
 
 _READABLE: Final = """
-SELECT m.id, m.user_id, NOT (m.status = ANY(:open)) AS ended
+SELECT m.id, m.user_id, m.ended_at
 FROM messages m JOIN conversations c ON c.id = m.conversation_id
 WHERE m.id = ANY(CAST(CAST(:ids AS text[]) AS uuid[])) AND c.deleted_at IS NULL
 """
 
 
-def readable(db: Database, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[uuid.UUID, bool]]:
-    """Which of these there are, deleted ones left out: id -> their user, whether it has ended."""
-    found = db.planned(_READABLE, ids=[str(message_id) for message_id in ids], open=sorted(OPEN))
-    return {row.id: (row.user_id, row.ended) for row in found}
+def readable(
+    db: Database, ids: Collection[uuid.UUID]
+) -> dict[uuid.UUID, tuple[uuid.UUID, datetime | None]]:
+    """Which of these there are, deleted ones left out: id -> their user, when it ended."""
+    found = db.planned(_READABLE, ids=[str(message_id) for message_id in ids])
+    return {row.id: (row.user_id, row.ended_at) for row in found}
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,8 +128,9 @@ class Hub:
             right = self._rights.of(message_id, user_id)
             if self._followed.get(place) is not followed:
                 continue  # nobody read it, and it was forgotten meanwhile
-            if followed.end is not None and not right.ended and followed.ended < right.asked:
-                self._drop(followed)  # Postgres went back: it is open again
+            end = followed.end
+            if end and end.ended_at != right.ended_at and followed.ended < right.asked:
+                self._drop(followed)  # Postgres went back: it is open again, or ended anew
                 followed.leave()
                 continue
             if followed.user_id == user_id:

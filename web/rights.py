@@ -8,6 +8,7 @@ them), and what is waiting is asked for as one statement.
 import time
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import gevent
@@ -24,9 +25,9 @@ TOGETHER: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """A message that may be read: whether it has ended, and when that was asked (monotonic)."""
+    """A message that may be read: when it ended, if it has, and when that was asked (monotonic)."""
 
-    ended: bool
+    ended_at: datetime | None
     asked: float
 
 
@@ -61,6 +62,6 @@ class Rights:
                     result.set_exception(error)
                 continue
             for message_id, user_id, result in waiting:
-                owner, ended = found.get(message_id, (None, False))
-                result.set(Right(ended, asked) if owner == user_id else None)
+                owner, ended_at = found.get(message_id, (None, None))
+                result.set(Right(ended_at, asked) if owner == user_id else None)
         self._asking = False  # no switch since the list was found empty
