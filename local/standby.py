@@ -156,6 +156,17 @@ class Replicated:
         """Whether a commit waits until the standby has it on its disk."""
         configure(self.primary.url, "synchronous_standby_names", "*" if on else "")
 
+    def is_synchronous(self) -> bool:
+        """Whether commits wait for the standby by now."""
+        state = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
+        return bool(ask(self.primary.url, state))
+
+    def abandon(self) -> None:
+        """Do without the standby."""
+        if self.standby is not None:
+            _discard(self.standby)
+            self.standby = None
+
     def position(self) -> str:
         """How far the primary has written its WAL."""
         return str(ask(self.primary.url, "SELECT pg_current_wal_lsn()")[0][0])
@@ -198,6 +209,7 @@ class Replicated:
         _must(self.streaming)
         if synchronous:
             self.synchronous(True)
+            _must(self.is_synchronous)
 
     def hold(self) -> None:
         """What is committed from now on does not reach the standby; what was before has."""
@@ -214,11 +226,12 @@ class Replicated:
 
 def _discard(server: Postgres) -> None:
     """Kill it with all its backends, as a machine does that is switched off, and its data too."""
-    for pid in (server.pid, *children(server.pid)):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    server.kill()
-    server.ended()
+    if server.alive():
+        for pid in (server.pid, *children(server.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        server.kill()
+        server.ended()
     shutil.rmtree(server.data, ignore_errors=True)
 
 

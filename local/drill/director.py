@@ -39,12 +39,14 @@ FIRST_HALF: Final[list[str | tuple[str, ...]]] = [
     "worker-deploy",
     "task-twice",
     "postgres-kill",
+    "postgres-failover",
     ("postgres-freeze", "postgres-connections", "postgres-lock", "postgres-readonly"),
     *[("web-kill", "web-process-kill", "web-reload", "web-freeze")] * 2,
 ]
 SECOND_HALF: Final[list[str | tuple[str, ...]]] = [
     "redis-kill",
     ("redis-loss", "redis-flush", "redis-and-postgres-kill"),
+    "redis-rewind",
     *[("redis-freeze", "redis-pause", "redis-full", "redis-connections")] * 2,
     "postgres-connections",
     ("worker-and-redis-loss", "task-loss", "task-loss"),
@@ -218,10 +220,20 @@ class Director:
             harm: Harm | None = next(one.doing, None)
             if harm is not None:
                 one.until = now + harm.seconds
+                self._went_on(one.happened, harm)
                 continue
             self._under_way.remove(one)
             one.happened.ended = time.time()
-            self._over[one.kind.group] = now
+            self._over[one.kind.group] = self._over[one.kind.name] = now
+
+    def _went_on(self, happened: Happened, harm: Harm) -> None:
+        """What a fault that has begun did besides."""
+        happened.lost_since = happened.lost_since or harm.lost_since
+        happened.victims += harm.victims
+        happened.deadly |= harm.deadly
+        if harm.what:
+            happened.what += harm.what
+            self._tell(happened)
 
     def _may(self, kind: Kind) -> bool:
         """Whether it may be done now without costing text that nobody promised to keep."""
@@ -235,18 +247,30 @@ class Director:
     def _active(self, *groups: str) -> bool:
         return any(one.kind.group in groups for one in self._under_way)
 
-    def _settled(self, group: str) -> bool:
-        return time.monotonic() - self._over.get(group, 0.0) > SETTLED
+    def _settled(self, name: str, seconds: float = SETTLED) -> bool:
+        """Whether the last fault of a group, or of a kind, is over for so long."""
+        return time.monotonic() - self._over.get(name, 0.0) > seconds
 
     def _redis_is_well(self) -> bool:
         return not self._active("redis") and self._settled("redis") and self._sees()
 
     def _postgres_is_well(self) -> bool:
-        return not self._active("postgres", "redis") and self._settled("postgres") and self._sees()
+        return (
+            not self._active("postgres", "redis")
+            and self._settled("postgres")
+            and self._settled("redis")  # a failover may lose what was saved since
+            and self._sees()
+        )
 
     def _only_redis_would_break(self) -> bool:
-        """No answer whose owner is gone: Redis may have the only copy of its last words."""
+        """No answer whose owner is gone: Redis may have the only copy of its last words.
+
+        After a failover an answer may be open again that nobody writes any more, for a lease and
+        for as long as a sweep gives owners after a start of Postgres.
+        """
         if self._active("worker", "redis", "postgres") or not self._settled("postgres"):
+            return False
+        if not self._settled("postgres-failover", 2 * self.field.fleet.lease + SETTLED):
             return False
         self._look_now()
         living = self.field.fleet.boots()

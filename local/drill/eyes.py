@@ -92,9 +92,10 @@ class Eyes:
         return connection.close  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Look no more."""
+        """Look no more, or next time through a new connection."""
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
     def _ask(self, sql: str, **values: Any) -> list[Any] | None:
         try:
@@ -107,7 +108,6 @@ class Eyes:
                 return list(cursor.fetchall()) if cursor.description else []
         except psycopg2.Error:
             self.close()
-            self._connection = None
             return None
 
 

@@ -7,20 +7,23 @@ matrix in docs/reliability.md calls it.
 
 import os
 import random
+import shutil
 import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+import psycopg2
 import redis
 
 from local.drill.eyes import Eyes
 from local.drill.fleet import Fleet
 from local.processes import children
 from local.programs import Web, Worker
-from local.server import Server
+from local.server import Server, StartError
 from shared.jobs import QUEUE, Queue
 
 #: Seconds between two looks at whether it is over.
@@ -35,6 +38,10 @@ class Harm(NamedTuple):
     seconds: float = 0.0
     #: answers that it hit, if it hit particular ones
     victims: tuple[str, ...] = ()
+    #: whether a worker died of it, where not every fault of this kind costs one
+    deadly: bool = False
+    #: the wall clock's moment from which on Postgres loses what is committed
+    lost_since: float | None = None
 
 
 @dataclass
@@ -255,6 +262,31 @@ def redis_full(field: Field) -> Doing:
         field.redis().config_set("maxmemory", "0")
 
 
+#: Seconds by which Redis goes back, least and most.
+BACK: Final = (0.3, 3.0)
+
+
+@_kind("redis")
+def redis_rewind(field: Field) -> Doing:
+    """Killed, and started as it was seconds before; at every second time a worker dies with it."""
+    fleet, dice = field.fleet, field.dice
+    snapshot = fleet.home / "snapshot"
+    shutil.rmtree(snapshot, ignore_errors=True)
+    fleet.redis.snapshot(snapshot)
+    seconds = dice.uniform(*BACK)
+    yield Harm(f"by {seconds:.1f} s", seconds)
+    worker = field.worker() if dice.random() < 0.5 else None
+    if worker is not None:
+        victims = field.writes(worker)
+        harm = Harm(f", and {_writing(field, worker)}", MOMENT, victims, deadly=True)
+        fleet.kill(worker)
+        fleet.rewind_redis(snapshot)
+        yield harm
+    else:
+        fleet.rewind_redis(snapshot)
+    yield from _until_back(fleet.redis)
+
+
 @_kind("redis")
 def redis_connections(field: Field) -> Doing:
     """Every connection to Redis is cut."""
@@ -316,6 +348,79 @@ def postgres_readonly(field: Field) -> Doing:
     yield Harm(f"for {seconds:.1f} s", seconds)
     while not _set_readonly(field, "off"):
         yield Harm("", MOMENT)
+
+
+#: Seconds of WAL that a failover to an asynchronous standby loses, least and most.
+WAL_LOST: Final = (0.3, 2.5)
+#: Seconds for which an old primary that was not killed can still be read.
+LIVES_ON: Final = (0.5, 2.0)
+#: Seconds within which a step towards a standby has to be done.
+STANDBY_SECONDS: Final = 20.0
+
+
+@_kind("postgres")
+def postgres_failover(field: Field) -> Doing:
+    """A standby takes over: a synchronous one, or one that has not received the last seconds. The
+    old primary is killed, or lives on and can only be read."""
+    cluster, dice = field.fleet.cluster, field.dice
+    synchronous, spare = dice.random() < 0.4, dice.random() < 0.4
+    lost = 0.0 if synchronous else dice.uniform(*WAL_LOST)
+    what = "to a synchronous standby" if synchronous else f"{lost:.1f} s of WAL are lost"
+    yield Harm(f"{what}, the old primary {'can be read' if spare else 'is gone'}", MOMENT)
+    try:
+        yield from _standby(field, synchronous=synchronous)
+        if not synchronous:
+            yield from _hold(field, lost)
+        cluster.switch(spare=spare)
+    except (psycopg2.Error, StartError):  # it has not come so far that anything was lost
+        cluster.abandon()
+        return
+    field.eyes.close()  # they would look at the old one for as long as it lives
+    while not _promoted(field):
+        yield Harm("", MOMENT)
+    if spare:
+        yield Harm("", dice.uniform(*LIVES_ON))
+        cluster.bury()
+
+
+def _standby(field: Field, *, synchronous: bool) -> Doing:
+    """Until there is one that streams."""
+    cluster = field.fleet.cluster
+    standby = cluster.new_standby()
+    copying = standby.copy()
+    yield from _until(lambda: copying.poll() is not None)
+    standby.start()
+    yield from _until(cluster.streaming)
+    if synchronous:
+        cluster.synchronous(True)
+        yield from _until(cluster.is_synchronous)
+        yield Harm("", field.dice.uniform(*WAL_LOST))
+
+
+def _hold(field: Field, seconds: float) -> Doing:
+    """Let so many seconds of WAL not reach the standby; everything before has."""
+    standby = field.fleet.cluster.standby
+    assert standby is not None
+    since, position = time.time(), field.fleet.cluster.position()
+    yield from _until(lambda: standby.has(position))
+    standby.disconnect()
+    yield from _until(lambda: not standby.receives())
+    yield Harm("", seconds, lost_since=since)
+
+
+def _until(condition: Callable[[], bool]) -> Doing:
+    deadline = time.monotonic() + STANDBY_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise StartError("the standby does not get ready")
+        yield Harm("")
+
+
+def _promoted(field: Field) -> bool:
+    try:
+        return field.fleet.cluster.promoted()
+    except psycopg2.Error:
+        return False
 
 
 def _set_readonly(field: Field, value: str) -> bool:

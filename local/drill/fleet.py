@@ -20,6 +20,7 @@ from local.programs import Program, Surroundings, Web, Worker, sweep
 from local.redis import Redis
 from local.scripted import Scripted, start_scripted
 from local.server import Server
+from local.standby import Replicated
 from shared.settings import Settings
 
 P = TypeVar("P", bound=Program)
@@ -82,7 +83,8 @@ class Fleet:
     def _start(self) -> None:
         log = self.home / "log"
         enter = self._stack.enter_context
-        self.postgres = enter(Postgres(self.home / "postgres", log=log / "postgres.log"))
+        postgres = enter(Postgres(self.home / "postgres", log=log / "postgres.log"))
+        self.cluster = enter(Replicated(self.home / "replicated", postgres, log / "postgres.log"))
         self.redis = enter(Redis(self.home / "redis", log=log / "redis.log"))
         self.provider: Scripted = enter(start_scripted())
         release = Program("release", self._words["release"], self._around()).start()
@@ -98,7 +100,7 @@ class Fleet:
 
     def _around(self) -> Surroundings:
         env = {
-            "DATABASE_URL": self.postgres.url,
+            "DATABASE_URL": self.cluster.url,
             "REDIS_URL": self.redis.url,
             "OPENAI_BASE_URL": self.provider.url,
             "OPENAI_API_KEY": "none",
@@ -118,6 +120,11 @@ class Fleet:
         return Worker(name, self._words["worker"], self._around()).start()
 
     # --- who is there
+
+    @property
+    def postgres(self) -> Postgres:
+        """The primary, whichever it is now."""
+        return self.cluster.primary
 
     @property
     def urls(self) -> list[str]:
@@ -182,6 +189,11 @@ class Fleet:
         self.frozen.discard(server)
         if server.alive():
             _signal_tree(server.pid, signal.SIGCONT)
+
+    def rewind_redis(self, snapshot: Path) -> None:
+        """Kill Redis and put a snapshot in the place of what it kept."""
+        self.kill(self.redis)
+        self.redis.rewind(snapshot)
 
     def lose_redis(self) -> None:
         """Kill Redis and throw away what it kept."""

@@ -61,7 +61,7 @@ def _drill(options: argparse.Namespace, fleet: Fleet, home: Path, begun: float) 
         options.people,
         options.rendezvous,
     )
-    eyes = Eyes(fleet.postgres.url, fleet.lease)
+    eyes = Eyes(fleet.cluster.url, fleet.lease)
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": fleet.redis.url}), 1.0))
     people = People(task, home / "log" / "people.jsonl")
     director = Director(

@@ -38,6 +38,12 @@ LATE: Final = 2.0
 CALM_PEOPLE, AIM_SPREAD, AIM_STEP = 4, 0.001, 0.0005
 #: Seconds that one answer may take from question to end.
 ANSWER_SECONDS: Final = 180.0
+#: How often a question may be gone with a database that went back, and is asked again.
+GONE_MAX: Final = 5
+#: Calls of the provider that a question may have cost at that.
+CALLS_MAX: Final = 12
+#: Seconds in which a new reader has the truth of an answer that was another one before.
+TRUTH_SECONDS: Final = 20.0
 #: What a reader does about it: a share of connections is cut behind so many bytes at most.
 CUT_SHARE, CUT_BYTES = 0.8, 5000
 
@@ -72,6 +78,8 @@ class Seen:
     number: int
     id: str = ""
     asked_at: float = 0.0
+    #: when the question was confirmed
+    taken_at: float = 0.0
     #: when the last reader knew the end
     known_at: float = 0.0
     status: str = ""
@@ -90,7 +98,13 @@ class Seen:
     #: how often the question was sent
     sent: int = 0
     rendezvous: int = 0
+    #: what only a database that went back explains
+    went_back: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+
+
+class Gone(Exception):
+    """It is a 404: what was there is not there any more. The message says what."""
 
 
 class Person:
@@ -104,43 +118,61 @@ class Person:
         self.question = asked
         self.http = http
         self.dice = random.Random(f"{task.seed} {asked.number} reader")  # noqa: S311
-        self.answers = [answer.body for answer in asked.answers()]
+        self.answers = [answer.body for answer in asked.answers(CALLS_MAX)]
         self.seen = Seen(asked.number)
 
     def live(self) -> Seen:
         """The whole story; what must not be is among its violations."""
         seen = self.seen
         try:
-            self._ask()
-            if self.question.reaches:
-                self._rendezvous()
-            self._read()
+            while not self._lived():
+                if len(seen.went_back) > GONE_MAX:
+                    raise Broken("it is gone again and again")
         except Broken as broken:
             self._complain(str(broken))
         except Exception as error:  # noqa: BLE001 - a drill that stumbles must not look like one that passed
             self._complain(f"the drill itself: {error!r}")
-        seen.known_at = seen.known_at or time.time()
+        if seen.went_back or not seen.known_at:
+            seen.known_at = time.time()
         return seen
+
+    def _lived(self) -> bool:
+        """From the question to its end; False if it is gone, and has to be asked again."""
+        try:
+            self._ask()
+            if self.question.reaches:
+                self._rendezvous()
+            self._read()
+        except Gone as gone:
+            self.went_back(f"{gone} is gone")
+            return False
+        return True
 
     def _complain(self, what: str) -> None:
         self.seen.violations.append(what)
+
+    def went_back(self, what: str) -> None:
+        """Something is not as it was. The judge knows whether a failover explains it."""
+        self.seen.went_back.append(what)
 
     # --- asking
 
     def _ask(self) -> None:
         """As a good client: again with the same key until there is an answer."""
         seen = self.seen
-        seen.asked_at = time.time()
+        seen.asked_at = seen.asked_at or time.time()
+        seen.stopped = False
         place = self._until_answered("/api/conversations", {}, 201)["id"]
         path = f"/api/conversations/{place}/messages"
         key = f"{self.task.run} {self.question.number}"
         body = {"content": self.question.text, "parent_id": None}
         seen.id = self._until_answered(path, body, 202, key)["assistant"]["id"]
-        if (
-            self.question.twice
-            and self._until_answered(path, body, 202, key)["assistant"]["id"] != seen.id
-        ):
-            raise Broken("the same Idempotency-Key made another message")
+        if self.question.twice:
+            again = self._until_answered(path, body, 202, key)["assistant"]["id"]
+            if again != seen.id:
+                self.went_back("the same Idempotency-Key made another message")
+                seen.id = again
+        seen.taken_at = time.time()
 
     def _until_answered(self, path: str, body: Any, good: int, key: str = "") -> Any:
         deadline = time.monotonic() + ASKING_SECONDS
@@ -150,6 +182,8 @@ class Person:
             answer = self._post(path, body, headers)
             if answer is not None and answer.status_code == good:
                 return answer.json()
+            if answer is not None and answer.status_code == 404:
+                raise Gone("what a POST was about")
             if answer is not None and answer.status_code != 503:
                 raise Broken(
                     f"POST {path.rpartition('/')[2]}: HTTP {answer.status_code} {answer.text[:200]}"
@@ -173,6 +207,8 @@ class Person:
             answer = self.http.get(f"{self._url()}/api/messages/{self.seen.id}")
             if answer.status_code == 200:
                 return dict(answer.json())
+            if answer.status_code == 404:
+                raise Gone("the message")
             if answer.status_code != 503:
                 raise Broken(f"GET message: HTTP {answer.status_code}")
         return None
@@ -187,6 +223,8 @@ class Person:
         for thread in threads:
             thread.join()
         self.seen.known_at = time.time()
+        if any(reader.gone for reader in readers):
+            raise Gone("what somebody was reading")
         self._compare(readers)
 
     def _compare(self, readers: list["Reader"]) -> None:
@@ -195,22 +233,58 @@ class Person:
         ended = [reader for reader in readers if reader.reading.end is not None]
         if not ended:
             return
-        message = self._stored()
+        message = self._stored_end()
+        text = self._told(message)
+        for reader in ended:
+            self._compare_one(reader.reading, message, text)
+        if seen.went_back or seen.lost:
+            self._read_again()
+
+    def _told(self, message: dict[str, Any]) -> str:
+        """Note how it ended; its text."""
+        seen = self.seen
         text = "".join(part["text"] for part in message["parts"])
         error = message["error"] or {}
         seen.status, seen.code = message["status"], error.get("code")
         seen.finish_reason, seen.length = message["finish_reason"], message["length"]
         if (message["length"], message["sha256"]) != proof(text):
             self._complain("the message's proof does not fit its own text")
-        for reader in ended:
-            end = reader.reading.end or {}
-            if end != {name: message[name] for name in end}:
-                self._complain("a reader was told another end than the message has")
-            shown = reader.reading.text
-            if shown != text and shown.startswith(text):
-                seen.lost = max(seen.lost, len(shown) - len(text))
-            elif shown != text:
-                self._complain(f"a reader saw {len(shown)} characters that are not the answer's")
+        return text
+
+    def _compare_one(self, reading: Reading, message: dict[str, Any], text: str) -> None:
+        """What one reader has against the message: the same, or its own end says that it is not."""
+        end, shown = reading.end or {}, reading.text
+        if end != {name: message[name] for name in end}:
+            self.went_back("a reader was told another end than the message has")
+        if reading.proven and not any(continues(answer, shown) for answer in self.answers):
+            self._complain("the proof of an end fits text of two answers")
+        if shown != text and shown.startswith(text):
+            self.seen.lost = max(self.seen.lost, len(shown) - len(text))
+        elif shown != text:
+            self.went_back(f"a reader saw {len(shown)} characters that are not the answer's")
+
+    def _read_again(self) -> None:
+        """Whoever reads anew has the truth, whatever was before."""
+        deadline = time.monotonic() + TRUTH_SECONDS
+        while time.monotonic() < deadline:
+            reading = Reading(self.seen.id, self.task.urls, DEAD).to_end(ANSWER_SECONDS)
+            text = self._told(self._stored_end())
+            if reading.text == text and reading.proven:
+                return
+        raise Broken("reading again does not give the answer")
+
+    def _stored_end(self) -> dict[str, Any]:
+        """The message, which has ended. If it is open again, once it has ended again."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        message = self._stored()
+        if message["status"] in OPEN:
+            self.went_back("it had ended, and is open again")
+        while message["status"] in OPEN:
+            if time.monotonic() > deadline:
+                raise Broken("it is open again, and does not end")
+            time.sleep(0.2)
+            message = self._stored()
+        return message
 
     def _stored(self) -> dict[str, Any]:
         deadline = time.monotonic() + ASKING_SECONDS
@@ -305,6 +379,10 @@ class Reader:
         self.dice = random.Random(f"{person.task.seed} {person.question.number} {number}")  # noqa: S311
         self.reading = Reading(person.seen.id, person.task.urls, DEAD)
         self.candidates = list(person.answers)
+        #: whether it was shown text of two answers
+        self.strayed = False
+        #: whether there is nothing to be read any more
+        self.gone = False
         #: when a look said that it has ended, although this connection did not; monotonic seconds
         self._ended: float | None = None
 
@@ -312,6 +390,8 @@ class Reader:
         """Read to the end."""
         try:
             self._to_end()
+        except Gone:
+            self.gone = True
         except Broken as broken:
             self.person.seen.violations.append(str(broken))
         except Exception as error:  # noqa: BLE001 - see Person.live
@@ -335,6 +415,8 @@ class Reader:
             cut_after = self.dice.randrange(1, CUT_BYTES)
         try:
             with self.reading.open() as connection:
+                if connection.status == 404:
+                    raise Gone("its stream")
                 if connection.status != 200:
                     raise Broken(f"the stream route said {connection.status}")
                 self._follow(connection, cut_after)
@@ -362,9 +444,10 @@ class Reader:
         self.reading.take(event)
         new = self.reading.text[before:]
         fitting = [one for one in self.candidates if continues(one, new, before)]
-        if not fitting:
-            raise Broken(f"at {before}: text that the provider did not say there")
-        self.candidates = fitting
+        if not fitting and not self.strayed:
+            self.strayed = True
+            self.person.went_back(f"at {before}: text that the provider did not say there")
+        self.candidates = fitting or self.candidates
         stop_at = self.person.question.stop_at
         if stop_at is not None and len(self.reading.text) >= stop_at:
             self.person.stop()
@@ -372,6 +455,7 @@ class Reader:
     def _end_is_not_late(self) -> None:
         message, now = self.person.look(), time.monotonic()
         if message is None or message["status"] in OPEN:
+            self._ended = None
             return
         self._ended = self._ended or now
         if now - self._ended > END_LATE:

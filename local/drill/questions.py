@@ -58,9 +58,9 @@ class Question:
     #: the positions at which the text of a rendezvous waits for a reader, and its end
     reaches: tuple[int, ...] = ()
 
-    def answers(self) -> list[Answer]:
+    def answers(self, calls: int = MAX_TRIES) -> list[Answer]:
         """What the first, second ... request at the provider is told."""
-        return [expected(self.text, call) for call in range(1, MAX_TRIES + 1)]
+        return [expected(self.text, call) for call in range(1, calls + 1)]
 
     def hold(self, turn: int | str) -> str:
         """The name of one of a rendezvous' holds."""

@@ -37,6 +37,9 @@ class Run:
     #: seconds from a worker's death to the moment when the last reader knew
     truth: list[float] = field(default_factory=list)
     lost_together: int = 0
+    #: answers of which something went back with Postgres, and the most characters that it cost one
+    went_back: int = 0
+    lost_back: int = 0
     violations: list[str] = field(default_factory=list)
 
     @property
@@ -59,6 +62,8 @@ def counted(run: Run, seen: Sequence[Seen], happened: Sequence[Happened], verdic
         faults_running=sum(one.running for one in happened),
         truth=[round(one, 2) for one in verdict.truth],
         lost_together=verdict.lost_together,
+        went_back=verdict.went_back,
+        lost_back=verdict.lost_back,
         violations=verdict.violations,
     )
 
@@ -70,7 +75,7 @@ def added(runs: Iterable[Run]) -> Run:
     whole = Run(last.seed, last.commit, " + ".join(sorted({run.timings for run in runs})), 0.0)
     for name, value in asdict(whole).items():
         parts = [getattr(run, name) for run in runs]
-        if name == "lost_together":
+        if name in ("lost_together", "lost_back"):
             setattr(whole, name, max(parts))
         elif isinstance(value, dict):
             total: Counter[str] = Counter()
@@ -106,7 +111,11 @@ def table(run: Run, timings: str) -> list[str]:
         rows.append(("from a worker's death to its readers' knowing", _spread(run.truth)))
     if run.looks:
         rows.append(("rows open past their deadline + 5 s", f"{run.late} in {run.looks:,} looks"))
-    if run.faults.get("worker-and-redis-loss"):
+    if run.faults.get("postgres-failover"):
+        rows.append(("answers that went back with Postgres", f"{run.went_back:,}"))
+        most = f"{run.lost_back:,} at most (allowed: what was written meanwhile)"
+        rows.append(("characters lost with its last seconds", most))
+    if run.faults.get("worker-and-redis-loss") or run.faults.get("redis-rewind"):
         most = f"{run.lost_together} at most (allowed: 200, or a second of text)"
         rows.append(("characters lost with worker and Redis at once", most))
     rows.append(("violations", f"{len(run.violations)}"))

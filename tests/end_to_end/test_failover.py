@@ -219,7 +219,7 @@ def test_what_postgres_lost_altogether_is_gone_or_open_again_and_then_ended(
 # --- the old primary lives on --------------------------------------------------------------------
 
 
-@pytest.mark.failure(43)
+@pytest.mark.failure(47)
 def test_writes_work_again_though_the_old_primary_lives_on_and_may_only_be_read(
     service: Service,
 ) -> None:

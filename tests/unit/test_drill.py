@@ -13,7 +13,7 @@ from local.drill.__main__ import parse
 from local.drill.director import deck
 from local.drill.eyes import Row
 from local.drill.faults import KINDS
-from local.drill.judge import BOUND, Happened, Verdict, judge
+from local.drill.judge import BOUND, FASTEST, Happened, Verdict, judge
 from local.drill.people import Seen
 from local.drill.questions import continues, question
 from local.drill.report import Run
@@ -130,6 +130,56 @@ def test_a_worker_and_redis_together_may_cost_a_little_text() -> None:
 
     assert judged(replace(LOST, lost=150), row, (together,)).lost_together == 150
     assert judged(replace(LOST, lost=BOUND + 1), row, (together,)).violations != []
+
+
+# --- what a database that went back explains ------------------------------------------------------
+
+
+def failover(lost_since: float = 104.0, ended: float = 106.0) -> Happened:
+    return Happened("postgres-failover", "", 103.0, True, (), ended, lost_since=lost_since)
+
+
+SYNCHRONOUS = replace(failover(), lost_since=None)
+WENT_BACK = replace(SEEN, taken_at=101.0, went_back=["a reader was told another end"])
+REOPENED = replace(WENT_BACK, status="ERROR", code="worker_lost", finish_reason=None, lost=500)
+PARTIAL = replace(ROW, status="ERROR", code="worker_lost", text=TEXT[:9])
+
+
+def test_a_failover_that_lost_something_explains_what_is_not_as_it_was() -> None:
+    fourth = replace(ROW, text=ASKED.answers(4)[3].body, tries=1)
+    for seen, row, calls in (
+        (WENT_BACK, ROW, 1),
+        (WENT_BACK, fourth, 4),
+        (WENT_BACK, PARTIAL, 1),
+        (REOPENED, PARTIAL, 1),
+        (replace(WENT_BACK, taken_at=105.0), None, 1),
+    ):
+        calls_made = {ASKED.text: calls}
+        assert judged(seen, row, (failover(),), calls_made).violations == []
+        for other in (SYNCHRONOUS, failover(90.0, 92.0), failover(111.0, 112.0)):
+            assert judged(seen, row, (other,), calls_made).violations != []
+
+
+def test_no_failover_explains_text_of_two_calls_or_more_loss_than_there_was_time_for() -> None:
+    mixture = replace(PARTIAL, text=TEXT[:9] + ASKED.answers()[1].body[9:20])
+    for seen, row in (
+        (REOPENED, mixture),
+        (WENT_BACK, replace(ROW, text=mixture.text)),
+        (replace(REOPENED, lost=BOUND + 2 * FASTEST + 1), PARTIAL),
+        (WENT_BACK, None),  # it was taken before anything was lost
+        (replace(WENT_BACK, violations=["the proof of an end fits text of two answers"]), ROW),
+    ):
+        assert judged(seen, row, (failover(),)).violations != []
+
+
+def test_a_redis_that_went_back_costs_text_only_with_a_worker() -> None:
+    alone = kill(kind="redis-rewind", ended=106.0)
+    both = replace(alone, deadly=True)
+
+    assert judged(replace(LOST, lost=150), PARTIAL, (both,)).violations == []
+    assert judged(replace(LOST, lost=BOUND + 1), PARTIAL, (both,)).violations != []
+    assert judged(LOST, PARTIAL, (alone,)).violations != []
+    assert judged(replace(SEEN, went_back=["another end"]), ROW, (both,)).violations != []
 
 
 # --- what is not ----------------------------------------------------------------------------------
