@@ -305,6 +305,25 @@ def test_a_deleted_conversation_is_not_there(ground: Ground) -> None:
         asking.ask_to_continue(ground.db, ground.asking(user), answer, "Go on.")
 
 
+def test_a_key_whose_conversation_was_deleted_finds_nothing_until_it_is_back(
+    ground: Ground,
+) -> None:
+    user = ground.user()
+    conversation, elsewhere = ground.conversation(user), ground.conversation(user)
+    asked = ask(ground, user, conversation, key="k")
+    conversations.delete(ground.db, user, conversation)
+
+    for place in (conversation, elsewhere):
+        with pytest.raises(NotFound):
+            ask(ground, user, place, key="k")
+    with pytest.raises(KeyReused):
+        ask(ground, user, conversation, key="k", request_hash="another")
+
+    conversations.undelete(ground.db, user, conversation)
+    again = ask(ground, user, conversation, key="k")
+    assert (again.answer.id, again.fresh) == (asked.answer.id, False)
+
+
 def test_asking_and_deleting_at_once_leave_nothing_open(ground: Ground) -> None:
     user = ground.user()
     conversation = ground.conversation(user)

@@ -154,6 +154,27 @@ def test_a_deleted_one_is_in_no_list(ground: Ground) -> None:
         conversations.delete(ground.db, user, deleted)
 
 
+def test_a_key_of_a_deleted_one_finds_nothing_until_it_is_back_and_is_free_once_it_is_purged(
+    ground: Ground,
+) -> None:
+    user = ground.user()
+
+    def create() -> uuid.UUID:
+        return conversations.create(ground.db, user, None, None, key="k", request_hash="h").id
+
+    one = create()
+    conversations.delete(ground.db, user, one)
+    with pytest.raises(NotFound):
+        create()
+    conversations.undelete(ground.db, user, one)
+    assert create() == one
+
+    conversations.delete(ground.db, user, one)
+    ground.run("UPDATE conversations SET deleted_at = deleted_at - interval '1 h'")
+    ground.sweep().run()
+    assert create() != one
+
+
 def test_a_title_can_be_changed_and_taken_away(ground: Ground) -> None:
     user = ground.user()
     one = conversations.create(ground.db, user, "Old", "Be brief.")

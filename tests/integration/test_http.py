@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +20,8 @@ from tests.stories import Held, holding
 
 STRANGER = "00000000-0000-4000-8000-00000000dead"
 EVENTS = "text/event-stream; charset=utf-8"
+#: Connections of which each process of a master has some, most probably.
+EVERY_PROCESS = 6
 
 
 def _quick(text: str = "An answer.") -> str:
@@ -146,6 +148,70 @@ def test_a_first_question_names_its_conversation(client: Client, worker: Worker)
 
 
 # --- deleting ------------------------------------------------------------------------------------
+
+
+def _streams(urls: Sequence[str], answer: str) -> set[int]:
+    """The status of each of an answer's streams, in every process of these masters."""
+    found = set()
+    for url in urls:
+        for what in (answer, f"{answer}/blocks"):
+            for _ in range(EVERY_PROCESS):
+                with Connection(url, what, after=None, last_id=None) as stream:
+                    found.add(stream.status)
+    return found
+
+
+@pytest.mark.failure(37)
+def test_what_is_deleted_is_gone_at_once_from_every_process_that_holds_it(
+    client: Client, web: Web, other_web: Web, open_answer: Held
+) -> None:
+    urls = [web.url, other_web.url]
+    assert _streams(urls, open_answer.id) == {200}  # it is in the memory of all of them now
+
+    assert client.http.delete(f"/api/conversations/{open_answer.conversation}").is_success
+
+    assert _streams(urls, open_answer.id) == {404}
+    client.http.post(f"/api/conversations/{open_answer.conversation}/undelete")
+    assert _streams(urls, open_answer.id) == {200}
+
+
+@pytest.mark.parametrize("state", ["just asked", "ended"])
+def test_what_was_never_read_here_or_has_ended_is_gone_as_soon_as_it_is_deleted(
+    rig: Rig, client: Client, other_web: Web, worker: Worker, state: str
+) -> None:
+    """Who takes a question holds its answer before anybody reads it; who has shown an end keeps it
+    for a while."""
+    place = client.conversation()
+    answer = client.ask(script(say("Short."), finish(), done()), place)
+    if state == "ended":
+        client.ended(answer)
+        assert _streams([client.url], answer) == {200}
+
+    with Client(other_web.url) as elsewhere:
+        elsewhere.http.delete(f"/api/conversations/{place}").raise_for_status()
+
+    assert _streams([client.url], answer) == {404}
+    for seen in ("end", "3", "x"):
+        path = f"{client.url}/api/messages/{answer}/stream"
+        assert httpx2.get(path, headers={"Last-Event-ID": seen}).status_code == 404
+
+
+def test_keys_of_what_is_deleted_are_not_found(client: Client) -> None:
+    key, question = new_id(), new_id()
+    headers = {"Idempotency-Key": key}
+    made = client.http.post("/api/conversations", json={}, headers=headers)
+    assert made.status_code == 201
+    place = made.json()["id"]
+    assert client.post_question("Why?", place, question).status_code == 202
+
+    client.http.delete(f"/api/conversations/{place}")
+
+    _problem(client.http.post("/api/conversations", json={}, headers=headers), 404, "not_found")
+    _problem(client.post_question("Why?", place, question), 404, "not_found")
+    client.http.post(f"/api/conversations/{place}/undelete")
+    again = client.http.post("/api/conversations", json={}, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (201, place)
+    assert client.post_question("Why?", place, question).status_code == 202
 
 
 @pytest.mark.failure(37)

@@ -7,9 +7,9 @@ from unittest.mock import patch
 import gevent
 import pytest
 
-from shared import messages
+from shared import conversations, messages
 from shared.body import Body
-from shared.errors import NotFound
+from shared.errors import NotFound, StorageDown
 from shared.livelog import LiveLog
 from tests.ground import Ground
 from tests.rig import join
@@ -46,14 +46,7 @@ def _written(ground: Ground, user: uuid.UUID, number: int) -> tuple[uuid.UUID, s
 def _followed(hub: Hub, user: uuid.UUID, *ids: uuid.UUID) -> dict[uuid.UUID, str | None]:
     """What each holds for who begins to follow all of them at the same moment."""
 
-    def text_of(message_id: uuid.UUID) -> str | None:
-        try:
-            with hub.follow(message_id, user) as followed:
-                return followed.body.text
-        except NotFound:
-            return None
-
-    readers = {one: gevent.spawn(text_of, one) for one in ids}
+    readers = {one: gevent.spawn(_text, hub, one, user) for one in ids}
     join(list(readers.values()))
     return {one: reader.value for one, reader in readers.items()}
 
@@ -69,6 +62,62 @@ def test_many_who_come_at_once_to_as_many_answers_cost_a_few_statements(
 
     assert found == written
     assert loads.call_count == MANY / TOGETHER
+
+
+def test_many_who_come_at_once_to_a_body_that_is_here_cost_a_statement_or_two(
+    ground: Ground, hub: Hub
+) -> None:
+    user, stranger = ground.user(), ground.user()
+    written, text = _written(ground, user, 1)
+
+    with (
+        hub.follow(written, user),
+        patch("web.followed.messages.load_all", wraps=messages.load_all) as loads,
+        patch("web.rights.messages.readable", wraps=messages.readable) as asked,
+    ):
+        readers = [gevent.spawn(_text, hub, written, user) for _ in range(MANY)]
+        strangers = [gevent.spawn(_text, hub, written, stranger) for _ in range(MANY)]
+        join([*readers, *strangers])
+
+    assert {reader.value for reader in readers} == {text}
+    assert {reader.value for reader in strangers} == {None}
+    assert loads.call_count == 0
+    assert asked.call_count <= 3
+
+
+def _text(hub: Hub, message_id: uuid.UUID, user: uuid.UUID) -> str | None:
+    try:
+        with hub.follow(message_id, user) as followed:
+            return followed.body.text
+    except NotFound:
+        return None
+
+
+def test_who_reads_when_it_is_deleted_reads_on_and_nobody_else_begins(
+    ground: Ground, hub: Hub
+) -> None:
+    user = ground.user()
+    written, text = _written(ground, user, 1)
+    with hub.follow(written, user) as followed:
+        conversations.delete(ground.db, user, ground.row(written).conversation_id)
+
+        assert _text(hub, written, user) is None
+
+        assert (followed.body.text, followed.gone) == (text, False)
+
+
+def test_a_body_that_is_here_is_not_shown_while_postgres_cannot_be_asked(
+    ground: Ground, hub: Hub
+) -> None:
+    user = ground.user()
+    written, _ = _written(ground, user, 1)
+    with (
+        hub.follow(written, user),
+        patch("web.rights.messages.readable", side_effect=StorageDown),
+        pytest.raises(StorageDown),
+        hub.follow(written, user),
+    ):
+        pass  # pragma: no cover
 
 
 def test_who_comes_together_with_others_gets_their_own_answer_or_none(

@@ -217,6 +217,46 @@ def test_what_counts_only_grows(ground: Ground, status: str, column: str) -> Non
     assert getattr(ground.row(message_id), column) == 3
 
 
+def test_only_a_claim_sets_a_claim_and_nothing_changes_it(ground: Ground) -> None:
+    one, other = uuid.uuid4(), uuid.uuid4()
+    message_id = insert(ground)
+
+    update(ground, message_id, claim=f"'{one}'")
+    assert ground.row(message_id).claim is None  # nobody has claimed it
+
+    update(ground, message_id, **status_columns("STREAMING", claim=f"'{one}'"))
+    update(ground, message_id, saved_len="0")
+    for changed in (f"'{other}'", "NULL"):
+        with pytest.raises(DatabaseError, match="does not change while it is written"):
+            update(ground, message_id, claim=changed)
+        with pytest.raises(DatabaseError, match="does not change while it is written"):
+            update(ground, message_id, **status_columns("DONE", claim=changed))
+    assert ground.row(message_id).claim == one
+
+    update(ground, message_id, **status_columns("SENDING"))  # as the version before gives back
+    assert ground.row(message_id).claim is None
+    update(ground, message_id, **status_columns("STREAMING", claim=f"'{other}'"))
+    update(ground, message_id, **status_columns("DONE"))
+    assert ground.row(message_id).claim == other
+
+
+def test_workers_of_the_version_before_claim_without_a_token(ground: Ground) -> None:
+    message_id = insert(ground)
+
+    update(ground, message_id, **status_columns("STREAMING"))
+    update(ground, message_id, saved_len="0")
+    update(ground, message_id, **status_columns("ERROR"))
+
+    assert ground.row(message_id).claim is None
+
+
+def test_what_was_never_claimed_ends_without_a_claim(ground: Ground) -> None:
+    message_id = insert(ground)
+
+    with pytest.raises(DatabaseError, match="does not change while it is written"):
+        update(ground, message_id, **status_columns("ERROR", claim=f"'{uuid.uuid4()}'"))
+
+
 def test_with_saved_text_nothing_begins_again(ground: Ground) -> None:
     message_id = insert(ground, "STREAMING", saved_len="1")
 
