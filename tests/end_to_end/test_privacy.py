@@ -42,7 +42,7 @@ from tests.rig import API_KEY, Rig, eventually
 
 CANARY = f"canary-{new_id()}"
 #: What Redis may hold of an answer for a short while: its live log, and the same on its channel.
-LIVE = re.compile(r'"(outlive:log:|outlive:live:)[0-9a-f-]{36}"')
+LIVE = re.compile(r'"outlive:(live:[0-9a-f-]{36}|log:[0-9a-f-]{36}:[0-9a-f-]{36})"')
 
 
 class Tap:
