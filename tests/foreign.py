@@ -1,6 +1,8 @@
 """What a story that needs somebody else's program begins with."""
 
 import os
+import subprocess
+from typing import NoReturn
 
 import pytest
 
@@ -13,7 +15,19 @@ def need(name: str) -> str:
     found = program.find()
     if found is not None:
         return found
-    sentence = f"{name} is missing (Debian: apt install {program.package})"
+    return _missing(f"{name} is missing (Debian: apt install {program.package})")
+
+
+def need_node(least: int) -> str:
+    """The path of a Node of at least this version, by the same rule."""
+    node = need("node")
+    found = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(found.removeprefix("v").partition(".")[0]) >= least:
+        return node
+    return _missing(f"Node {least} is missing: {node} is {found.strip()}")
+
+
+def _missing(sentence: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(sentence)
     pytest.skip(sentence)

@@ -65,6 +65,10 @@ _TCP_INFO: Final = struct.Struct("=2xBB136xI")
 #: Seconds between two looks of a master at its workers after which it stood still.
 MASTER_PAUSE: Final = 3.0
 
+#: Bytes of an HTTP chunk: some clients read nothing of one that is not whole. The largest frame and
+#: what a response begins with fit into it.
+CHUNK_BYTES: Final = 9 << 10
+
 #: Bytes that a client may have sent behind its request.
 UNREAD: Final = 1 << 16
 
@@ -144,8 +148,11 @@ class Connection:
     def _framed(self, data: bytes) -> bytes:
         self._sent += len(data)
         if self._chunked:
-            if data:
-                data = b"%x\r\n%b\r\n" % (len(data), data)
+            if len(data) > CHUNK_BYTES:
+                starts = range(0, len(data), CHUNK_BYTES)
+                data = b"".join(_chunk(data[start : start + CHUNK_BYTES]) for start in starts)
+            elif data:
+                data = _chunk(data)
             if self._stream.over:
                 data += b"0\r\n\r\n"
         if self._head:
@@ -232,6 +239,10 @@ class Connection:
             self._socket.close()
         self._stream.close()
         self._ended(self._sent)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class _Watch:

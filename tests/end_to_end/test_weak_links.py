@@ -1,0 +1,70 @@
+"""Long answers on links that are slow, or that are cut again and again."""
+
+from contextlib import suppress
+
+import pytest
+
+from local.programs import Worker
+from local.scripted import done, finish, say, script
+from tests.client import Client, Cut, Reading
+from tests.cutting import Cut as Place
+from tests.cutting import Link, Manner
+from tests.rig import allowed
+from tests.stories import Watch
+
+CHARACTERS = 65_000
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, str]:
+    """Answers that have ended, by what they are made of: asked for once."""
+    return {}
+
+
+def _ended(client: Client, answers: dict[str, str], piece: str) -> tuple[str, str]:
+    """The id and the text of an answer of so many characters."""
+    text = (piece * CHARACTERS)[:CHARACTERS]
+    if piece not in answers:
+        answers[piece] = client.ask(script(say(text, chunk=5_000), finish(), done()))
+        client.ended(answers[piece])
+    return answers[piece], text
+
+
+@pytest.mark.failure(55)
+@pytest.mark.parametrize("manner", ["reset", "close"])
+@pytest.mark.parametrize("piece", ["你好世界", "😀", "word \n"])
+@pytest.mark.parametrize("size", [300_000, 40_000, 17_000])
+def test_a_link_that_is_cut_again_and_again_brings_a_long_answer(
+    client: Client, worker: Worker, answers: dict[str, str], size: int, piece: str, manner: Manner
+) -> None:
+    """A frame has at most 16 KiB, so each connection gets its reader on."""
+    answer, text = _ended(client, answers, piece)
+    with Link(client.url, [Place(b"HTTP/", 1, size)] * 1_000, manner) as link:
+        reading = Reading(answer, [link.url])
+        while reading.end is None:
+            before = len(reading.text)
+            with suppress(Cut, OSError), reading.open() as connection:
+                for event in connection.events():
+                    reading.take(event)
+            assert reading.end is not None or len(reading.text) > before
+
+    assert reading.text == text
+    assert reading.proven
+    assert link.cuts == reading.connections - 1 == link.passed // size
+
+
+@pytest.mark.failure(54)
+@pytest.mark.parametrize("piece", ["你好世界", "😀", "word \n"])
+def test_a_late_reader_on_a_slow_link_soon_has_the_first_text(
+    client: Client, worker: Worker, answers: dict[str, str], piece: str
+) -> None:
+    """At 8 kB a second, in less than 3 s."""
+    answer, text = _ended(client, answers, piece)
+    with Link(client.url, rate=8_000) as link:
+        reading = Reading(answer, [link.url])
+        watch = Watch()
+        with reading.open() as connection:
+            reading.take(next(connection.events()))
+
+    assert watch.seconds < allowed(3)
+    assert text.startswith(reading.text)
