@@ -292,7 +292,11 @@ class Ground:
 
     def remember_redis(self) -> RedisMemory:
         """The live logs as they are now."""
-        return {key: self.redis.xrange(key) for key in self.redis.scan_iter("outlive:log:*")}
+        keys = self.redis.keys("outlive:log:*")
+        pipeline = self.redis.pipeline(transaction=False)
+        for key in keys:
+            pipeline.xrange(key)
+        return dict(zip(keys, pipeline.execute(), strict=True))
 
     def redis_goes_back(self, memory: RedisMemory) -> None:
         """Make Redis what it was, as a snapshot does. What took the entries was another process."""
