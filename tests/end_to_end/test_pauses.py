@@ -58,6 +58,27 @@ def client(web: Web) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def two_workers(rig: Rig) -> Iterator[list[Worker]]:
+    """See `workers`."""
+    two = [hire(rig, **IMPATIENT) for _ in range(2)]
+    with ending(*two):
+        yield two
+
+
+@pytest.fixture
+def workers(two_workers: list[Worker]) -> list[Worker]:
+    """Two that are as impatient as everybody, and sweep for one another."""
+    return [worker.wait() for worker in two_workers]
+
+
+@pytest.fixture
+def nobody(two_workers: list[Worker]) -> None:
+    """None but those that the story hires itself."""
+    for worker in two_workers:
+        worker.kill()
+
+
 @contextmanager
 def standing_still(*servers: Server) -> Iterator[None]:
     """Within, none of their processes runs."""
@@ -112,28 +133,24 @@ def _all_well(rig: Rig, client: Client, readings: list[Reading], questions: list
 @pytest.mark.failure(44)
 @pytest.mark.parametrize("who", ["everything", "worker and Postgres", "worker and Postgres, twice"])
 def test_answers_go_on_after_a_pause_that_was_longer_than_any_patience(
-    rig: Rig, web: Web, client: Client, who: str
+    rig: Rig, web: Web, client: Client, workers: list[Worker], who: str
 ) -> None:
     tag = new_id()
     questions = _questions(tag)
-    workers = [hire(rig, **IMPATIENT) for _ in range(2)]
-    with ending(*workers):
-        for worker in workers:
-            worker.wait()
-        with _begun(rig, client, questions, tag) as readings, following(*readings):
-            # when
-            if who == "everything":
-                _pause(*workers, web, rig.postgres, rig.redis)
-            else:
-                _pause(*workers, rig.postgres, times=2 if "twice" in who else 1)
-            rig.scripted.release(tag)
+    with _begun(rig, client, questions, tag) as readings, following(*readings):
+        # when
+        if who == "everything":
+            _pause(*workers, web, rig.postgres, rig.redis)
+        else:
+            _pause(*workers, rig.postgres, times=2 if "twice" in who else 1)
+        rig.scripted.release(tag)
 
-        _all_well(rig, client, readings, questions)
+    _all_well(rig, client, readings, questions)
 
 
 @pytest.mark.failure(44)
 def test_a_worker_that_stood_still_alone_goes_on_if_nobody_took_its_answers(
-    rig: Rig, client: Client
+    rig: Rig, nobody: None, client: Client
 ) -> None:
     tag = new_id()
     questions = _questions(tag)
@@ -150,7 +167,7 @@ def test_a_worker_that_stood_still_alone_goes_on_if_nobody_took_its_answers(
 
 @pytest.mark.failure(44)
 def test_a_drain_does_not_count_the_time_in_which_its_worker_stood_still(
-    rig: Rig, client: Client
+    rig: Rig, nobody: None, client: Client
 ) -> None:
     tag = new_id()
     question = script(long(200), hold(tag), long(200, seed=1), *WELL, tag=tag)
@@ -173,7 +190,7 @@ def _takes_nothing_new(rig: Rig, worker: Worker) -> None:
 
 @pytest.mark.failure(44)
 def test_readers_of_a_web_that_stood_still_keep_their_connections(
-    rig: Rig, web: Web, client: Client
+    rig: Rig, nobody: None, web: Web, client: Client
 ) -> None:
     """Its master's clock says that its processes have not been heard of for too long."""
     tag = new_id()
