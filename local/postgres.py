@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from local import memory
+from local.foreign import libfaketime
 from local.homes import NOBODY, home_for, reachable_copy
 from local.processes import Command, is_alive, program_name, works_in
 from local.server import Server, StartError, wait_until
@@ -49,12 +50,23 @@ class Postgres(Server):
     statuses = frozenset({"ready"})
 
     def __init__(
-        self, directory: Path, port: int = 0, log: Path | None = None, *, durable: bool = True
+        self,
+        directory: Path,
+        port: int = 0,
+        log: Path | None = None,
+        *,
+        durable: bool = True,
+        clock: Path | None = None,
     ) -> None:
+        """`clock`: a file in which `set_clock` writes how wrong the server's clock is; it needs
+        libfaketime."""
         super().__init__()
         directory.mkdir(parents=True, exist_ok=True)
         self.log = log or directory / "postgres.log"
         self.durable = durable
+        self.clock = clock
+        if clock is not None:
+            self.set_clock(0.0)
         self.password_file = directory / "server.json"
         self.address = memory.address(self.password_file, port)
         self.uid = NOBODY if os.geteuid() == 0 else None
@@ -78,11 +90,20 @@ class Postgres(Server):
         return Command(
             [str(self.program("postgres")), "-D", str(self.data), *options],
             self.log,
+            env=_lying(self.clock) if self.clock else {},
             cwd=self.home,
             uid=self.uid,
             # Not KILL: the backends should be told, so that the memory they share is free.
             death_signal=signal.SIGQUIT,
         )
+
+    def set_clock(self, seconds: float) -> None:
+        """Have its clock be so many seconds ahead of ours from now on, while it runs."""
+        assert self.clock is not None
+        draft = self.clock.with_suffix(".new")
+        draft.write_text(f"{seconds:+.3f}\n")
+        draft.chmod(0o644)
+        draft.replace(self.clock)  # in one step: it is read at every look at the clock
 
     def ready(self) -> bool:
         """Its own word, in the file where `pg_ctl` looks for it too: line 1 pid, line 8 status."""
@@ -133,6 +154,21 @@ class Postgres(Server):
         wheel = Path(spec.origin).parent
         folder = wheel if self.uid is None else reachable_copy(wheel)
         return folder / "pginstall" / "bin" / name
+
+
+def _lying(clock: Path) -> dict[str, str]:
+    """The environment of a server whose time of day is what that file says."""
+    library = libfaketime()
+    if library is None:
+        raise StartError("libfaketime is missing (Debian: apt install faketime)")
+    return {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        # Waits and timers go on in real time, as they do when a clock is set.
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 def _lines(file: Path) -> list[str]:

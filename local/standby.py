@@ -54,6 +54,7 @@ class Standby(Postgres):
         memory.write_private(directory / "server.json", json.dumps(asdict(known)))
         # Nothing here has to survive a power cut.
         super().__init__(directory, log=log, durable=False)
+        self.clock = primary.clock  # wrong by as much, if it is wrong
         self._primary = primary
         self._draft = self.home / "data.new"
 

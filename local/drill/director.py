@@ -27,6 +27,8 @@ LOOK: Final = 0.25
 LOOK_AT_DEADLINES: Final = 1.0
 #: Seconds in which saves catch up after Redis lost something, and between two faults of Postgres.
 SETTLED: Final = 2.5
+#: What a failover is besides that lost something.
+LOSS: Final = "loss"
 #: Seconds between two faults, least and most.
 PACE: Final = (0.2, 1.4)
 
@@ -40,6 +42,7 @@ FIRST_HALF: Final[list[str | tuple[str, ...]]] = [
     "task-twice",
     "postgres-kill",
     "postgres-failover",
+    "clock-jump",
     ("postgres-freeze", "postgres-connections", "postgres-lock", "postgres-readonly"),
     *[("web-kill", "web-process-kill", "web-reload", "web-freeze")] * 2,
 ]
@@ -224,7 +227,9 @@ class Director:
                 continue
             self._under_way.remove(one)
             one.happened.ended = time.time()
-            self._over[one.kind.group] = self._over[one.kind.name] = now
+            self._over[one.kind.group] = now
+            if one.happened.lost_since is not None:
+                self._over[LOSS] = now
 
     def _went_on(self, happened: Happened, harm: Harm) -> None:
         """What a fault that has begun did besides."""
@@ -248,7 +253,7 @@ class Director:
         return any(one.kind.group in groups for one in self._under_way)
 
     def _settled(self, name: str, seconds: float = SETTLED) -> bool:
-        """Whether the last fault of a group, or of a kind, is over for so long."""
+        """Whether the last fault of a group, or the last LOSS, is over for so long."""
         return time.monotonic() - self._over.get(name, 0.0) > seconds
 
     def _redis_is_well(self) -> bool:
@@ -265,12 +270,12 @@ class Director:
     def _only_redis_would_break(self) -> bool:
         """No answer whose owner is gone: Redis may have the only copy of its last words.
 
-        After a failover an answer may be open again that nobody writes any more, for a lease and
+        After a LOSS an answer may be open again that nobody writes any more, for a lease and
         for as long as a sweep gives owners after a start of Postgres.
         """
         if self._active("worker", "redis", "postgres") or not self._settled("postgres"):
             return False
-        if not self._settled("postgres-failover", 2 * self.field.fleet.lease + SETTLED):
+        if not self._settled(LOSS, 2 * self.field.fleet.lease + SETTLED):
             return False
         self._look_now()
         living = self.field.fleet.boots()

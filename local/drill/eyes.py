@@ -10,6 +10,8 @@ import psycopg2
 
 #: Seconds behind its deadline at which an open row is a broken promise.
 LATE: Final = 5
+#: Seconds for which an answer may be open that was begun before a jump of the clock.
+ANEW: Final = 180.0
 
 _OPEN = """
 SELECT id, split_part(coalesce(owner, ''), ':', 2), saved_len FROM messages
@@ -18,7 +20,7 @@ WHERE status = 'STREAMING'
 
 _LATE = """
 SELECT id, status FROM messages WHERE clock_timestamp() - make_interval(secs => %(late)s) >
-    least(lease_until, hard_deadline, queue_deadline)
+    least(lease_until, CASE WHEN %(all)s THEN least(hard_deadline, queue_deadline) END)
 """
 
 _ROWS = """
@@ -51,6 +53,8 @@ class Eyes:
         #: since when Postgres has answered us, in monotonic seconds
         self._since = 0.0
         self.looks = 0
+        #: until when only leases count; monotonic seconds
+        self._only_leases = 0.0
 
     def open_rows(self) -> list[tuple[str, str, int]] | None:
         """(id, owner's boot, characters saved) of what is being written."""
@@ -58,7 +62,7 @@ class Eyes:
 
     def late(self) -> list[str] | None:
         """Rows that are open behind their deadline, as sentences."""
-        rows = self._ask(_LATE, late=LATE)
+        rows = self._ask(_LATE, late=LATE, all=time.monotonic() > self._only_leases)
         # A sweep gives owners one lease to renew in, once Postgres is back.
         if rows is None or time.monotonic() < self._since + self._lease + LATE:
             return None
@@ -74,6 +78,12 @@ class Eyes:
         """All answers."""
         rows = self._ask(_ROWS)
         return None if rows is None else [_row(*row) for row in rows]
+
+    def clock_jumped(self) -> None:
+        """The clock of Postgres was set: owners have a lease to renew, and a deadline that was set
+        before counts its whole time anew."""
+        self._since = time.monotonic()
+        self._only_leases = self._since + ANEW
 
     def run(self, sql: str, **values: Any) -> bool:
         """A statement outside any transaction; whether it could be run."""

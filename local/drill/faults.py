@@ -423,6 +423,25 @@ def _promoted(field: Field) -> bool:
         return False
 
 
+#: Seconds by which the clock of Postgres jumps, and the most by which it is wrong.
+JUMPS: Final = (5.0, 60.0, 3600.0)
+WRONG_MOST: Final = 7200.0
+
+
+@_kind("postgres")
+def clock_jump(field: Field) -> Doing:
+    """The clock of Postgres is set, forward or back, and stays there."""
+    fleet = field.fleet
+    if fleet.clock is None or not fleet.postgres.alive():
+        return
+    by = field.dice.choice(JUMPS) * field.dice.choice([-1, 1])
+    if abs(fleet.clock + by) > WRONG_MOST:
+        by = -by
+    fleet.set_clock(fleet.clock + by)
+    field.eyes.clock_jumped()
+    yield Harm(f"by {by:+,.0f} s")
+
+
 def _set_readonly(field: Field, value: str) -> bool:
     setting = f"ALTER SYSTEM SET default_transaction_read_only = {value}"
     return field.eyes.run(setting) and field.eyes.run("SELECT pg_reload_conf()")

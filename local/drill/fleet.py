@@ -46,8 +46,13 @@ SEEN = {"short": 0.3, "default": 0.0}
 class Fleet:
     """The servers, the scripted provider, web and workers."""
 
-    def __init__(self, home: Path, timings: str, workers: int, dice: random.Random) -> None:
+    def __init__(
+        self, home: Path, timings: str, workers: int, dice: random.Random, *, clock: bool
+    ) -> None:
+        """`clock`: whether the clock of Postgres can be set, which needs libfaketime."""
         self.home = home
+        #: seconds by which that clock is ahead; None where it cannot be set
+        self.clock = 0.0 if clock else None
         default = Settings.model_fields["lease_seconds"].default
         self.lease = float(TIMINGS[timings].get("OUTLIVE_LEASE_SECONDS", default))
         self.dice = dice
@@ -83,8 +88,10 @@ class Fleet:
     def _start(self) -> None:
         log = self.home / "log"
         enter = self._stack.enter_context
-        postgres = enter(Postgres(self.home / "postgres", log=log / "postgres.log"))
-        self.cluster = enter(Replicated(self.home / "replicated", postgres, log / "postgres.log"))
+        clock = None if self.clock is None else self.home / "clock"
+        log_file = log / "postgres.log"
+        postgres = enter(Postgres(self.home / "postgres", log=log_file, clock=clock))
+        self.cluster = enter(Replicated(self.home / "replicated", postgres, log_file))
         self.redis = enter(Redis(self.home / "redis", log=log / "redis.log"))
         self.provider: Scripted = enter(start_scripted())
         release = Program("release", self._words["release"], self._around()).start()
@@ -189,6 +196,11 @@ class Fleet:
         self.frozen.discard(server)
         if server.alive():
             _signal_tree(server.pid, signal.SIGCONT)
+
+    def set_clock(self, seconds: float) -> None:
+        """Have the clock of Postgres be wrong by so much."""
+        self.clock = seconds
+        self.postgres.set_clock(seconds)
 
     def rewind_redis(self, snapshot: Path) -> None:
         """Kill Redis and put a snapshot in the place of what it kept."""

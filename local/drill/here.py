@@ -18,6 +18,7 @@ from local.drill.fleet import TIMINGS, Fleet
 from local.drill.judge import judge
 from local.drill.people import Task
 from local.drill.report import Run
+from local.foreign import libfaketime
 from local.processes import ROOT
 from local.terminal import say
 from shared.jobs import Queue, make_app
@@ -35,7 +36,12 @@ def run(options: argparse.Namespace) -> tuple[Run, str]:
         del os.environ[name]  # the person's own settings are not the drill's
     with homes.temporary() as home:
         say("Starting servers, web and workers")
-        with Fleet(home, options.timings, options.workers, _dice(options, "fleet")) as fleet:
+        clock = "clock-jump" in options.faults
+        if clock and libfaketime() is None:
+            say("libfaketime is missing (Debian: apt install faketime): the clock does not jump")
+            clock = False
+        dice = _dice(options, "fleet")
+        with Fleet(home, options.timings, options.workers, dice, clock=clock) as fleet:
             begun = time.monotonic()
             found = _drill(options, fleet, home, begun)
         if found.violations:
