@@ -163,10 +163,12 @@ class Replicated:
         return bool(ask(self.primary.url, state))
 
     def abandon(self) -> None:
-        """Do without the standby."""
+        """Do without the standby, for which no commit waits any more."""
         if self.standby is not None:
             _discard(self.standby)
             self.standby = None
+        with suppress(psycopg2.Error):
+            self.synchronous(False)
 
     def position(self) -> str:
         """How far the primary has written its WAL."""

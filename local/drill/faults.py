@@ -374,6 +374,7 @@ def postgres_failover(field: Field) -> Doing:
         cluster.switch(spare=spare)
     except (psycopg2.Error, StartError):  # it has not come so far that anything was lost
         cluster.abandon()
+        yield Harm(": no standby got ready")
         return
     field.eyes.close()  # they would look at the old one for as long as it lives
     while not _promoted(field):
