@@ -1,0 +1,297 @@
+"""A page of another site tries everything a browser lets it, against all that `outlive up` starts.
+
+Nothing may be read and nothing changed, although the person has signed in everywhere. The same page
+does the same to a server that is open (the control), so that we know that its ways work.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from local import homes
+from local.scripted import done, finish, hold, say, script
+from shared.database import Database
+from shared.settings import with_driver
+from tests.client import Client, new_id
+from tests.end_to_end.test_up import OTHERS, Up
+from tests.rig import PATIENCE, Rig, eventually
+
+SCRIPT = Path(__file__).with_name("attack.js").read_text()
+#: What nobody else may learn.
+CANARY = f"canary-{new_id()}"
+#: What the control answers to each kind of load.
+CONTROL = {
+    "/image": ("image/svg+xml", "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"),
+    "/script": ("text/javascript", "0"),
+    "/style": ("text/css", "p {}"),
+    "/stream": ("text/event-stream", "data: x\n\n"),
+    "/text": ("text/plain", "x"),
+}
+
+
+class Site(ThreadingHTTPServer):
+    """Serves the attack page to any name; everything below /control is open to everybody."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        #: (method, path) of what the control was asked for
+        self.asked: list[tuple[str, str]] = []
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Site
+
+    def do_GET(self) -> None:
+        path = self.path.removeprefix("/control")
+        if path == self.path:
+            self._answer("text/html", "<!doctype html><body></body>")
+            return
+        self.server.asked.append((self.command, path))
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._answer(*CONTROL.get(path, CONTROL["/text"]))
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
+
+    def _answer(self, kind: str, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Access-Control-Allow-Origin", self.headers.get("Origin", "*"))
+        self.send_header("Access-Control-Allow-Credentials", "true")
+        self.send_header("Access-Control-Allow-Headers", "content-type")
+        self.send_header("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@dataclass
+class Service:
+    """What `outlive up` runs, with an answer under way."""
+
+    state: dict[str, Any]
+    client: Client
+    db: Database
+    window: httpx2.Client
+    conversation: str
+    answer: str
+
+    @property
+    def web(self) -> str:
+        return str(self.state["web"]["url"])
+
+    @property
+    def flower(self) -> str:
+        """Without credentials: a browser adds them."""
+        scheme, _, rest = str(self.state["flower"]["url"]).partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
+
+    @property
+    def worker(self) -> str:
+        """Celery's name of the worker."""
+        return str(next(iter(self.window.get("/api/workers", params={"refresh": 1}).json())))
+
+    def rows(self) -> list[Any]:
+        """Everything that somebody could have changed."""
+        messages = self.db.rows(
+            "SELECT id, status, stop_requested, attempt FROM messages ORDER BY id"
+        )
+        conversations = self.db.rows(
+            "SELECT id, title, system, deleted_at FROM conversations ORDER BY id"
+        )
+        return [tuple(row) for row in (*messages, *conversations)]
+
+    def workers(self) -> Any:
+        """What the workers do and take, as Celery tells it."""
+        [worker] = self.window.get("/api/workers", params={"refresh": 1}).json().values()
+        return (
+            [queue["name"] for queue in worker["active_queues"]],
+            worker["stats"]["pool"]["max-concurrency"],
+            worker["stats"]["pid"],
+            sorted(self.window.get("/api/tasks").json()),
+        )
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """See Site."""
+    with Site() as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        yield site
+        site.shutdown()
+
+
+@pytest.fixture(scope="module")
+def service(rig: Rig) -> Iterator[Service]:
+    """`outlive up` on this machine, by its defaults, with the scripted provider."""
+    patch = pytest.MonkeyPatch()
+    for name in OTHERS:
+        patch.delenv(name, raising=False)
+    patch.setenv("OPENAI_BASE_URL", rig.scripted.url)
+    patch.setenv("OUTLIVE_STALL_SECONDS", "600")  # the answer under way waits for all of it
+    with patch.context(), homes.temporary() as home:
+        up = Up(home / "var", "--port", "0")
+        try:
+            yield from _served(rig, up.wait().state())
+        finally:
+            up.process.terminate()
+            up.process.wait(20)
+            patch.undo()
+
+
+def _served(rig: Rig, state: dict[str, Any]) -> Iterator[Service]:
+    db = Database(with_driver(state["postgres"]["url"]))
+    flower = state["flower"]["url"]
+    with (
+        Client(state["web"]["url"]) as client,
+        httpx2.Client(base_url=flower, timeout=10) as window,
+    ):
+        # Flower knows only what happens after it has begun to listen.
+        eventually(lambda: window.get("/api/workers", params={"refresh": 1}).json())
+        name, conversation = f"held {new_id()}", client.conversation(title=f"title {CANARY}")
+        question = script(say(f"so far {CANARY}"), hold(name), finish(), done())
+        answer = client.ask(question, conversation)
+        client.shown(answer, 6)
+        eventually(lambda: window.get("/api/tasks").json())
+        yield Service(state, client, db, window, conversation, answer)
+        # Whatever was tried: the answer goes on, and so does the service.
+        rig.scripted.release(name)
+        assert client.ended(answer)["status"] == "DONE"
+        later = client.ask(script(say("still here"), finish(), done()))
+        assert client.ended(later)["text"] == "still here"
+    db.dispose()
+
+
+@contextmanager
+def _person(browser: Browser, service: Service) -> Iterator[BrowserContext]:
+    """Who uses the service and has signed in to Flower, by link and by password."""
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    page.goto(f"{service.web}/c/{service.conversation}")
+    page.goto(f"{service.web}/live")
+    page.locator("#flower").click()
+    page.wait_for_url(f"{service.flower}/")
+    assert "Flower" in page.title()
+    page.goto(f"{service.state['flower']['url']}/api/workers")
+    assert "active_queues" in page.content()
+    yield context
+    context.close()
+
+
+def _readable(service: Service, web: str, flower: str) -> list[str]:
+    message = f"{web}/api/messages/{service.answer}"
+    return [
+        f"{web}/",
+        f"{web}/live",
+        f"{web}/static/app.js",
+        f"{web}/static/layout.css",
+        f"{web}/api/conversations",
+        f"{web}/api/live",
+        f"{message}/stream",
+        f"{web}/healthz",
+        f"{flower}/",
+        f"{flower}/api/workers",
+        f"{flower}/static/css/flower.css",
+    ]
+
+
+def _writable(service: Service, web: str, flower: str) -> list[str]:
+    [task] = [name for name in service.workers()[3] if service.answer in name]
+    worker = service.worker
+    return [
+        f"{web}/api/conversations",
+        f"{web}/api/conversations/{service.conversation}",
+        f"{web}/api/conversations/{service.conversation}/messages",
+        f"{web}/api/messages/{service.answer}/stop",
+        f"{flower}/api/worker/queue/cancel-consumer/{worker}?queue=outlive",
+        f"{flower}/api/worker/pool/shrink/{worker}?n=3",
+        f"{flower}/api/task/send-task/outlive.generate",
+        f"{flower}/api/task/revoke/{task}?terminate=true",
+        f"{flower}/api/worker/shutdown/{worker}",
+    ]
+
+
+def _attack(page: Page, readable: list[str], writable: list[str]) -> list[list[str]]:
+    page.add_script_tag(content=SCRIPT)
+    code = "([readable, writable]) => attack(readable, writable)"
+    found: list[list[str]] = page.evaluate(code, [readable, writable])
+    return found
+
+
+def test_the_ways_of_the_attack_page_work(browser: Browser, site: Site) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"http://evil.localhost:{site.port}/")
+    base = f"http://127.0.0.1:{site.port}/control"
+
+    found = _attack(page, [f"{base}{path}" for path in CONTROL], [f"{base}/write"])
+
+    context.close()
+    ways = {way for way, *_ in found}
+    assert ways >= {
+        "fetch", "fetch with credentials", "image", "script", "module", "style", "event stream",
+        "POST", "PUT", "PATCH", "DELETE",
+    }  # fmt: skip
+    # A form, a beacon and a blind POST learn nothing, but arrive.
+    assert site.asked.count(("POST", "/write")) >= 5
+
+
+@pytest.mark.failure(63)
+@pytest.mark.parametrize("name", ["evil.localhost", "127.0.0.1"])
+def test_nothing_is_read_and_nothing_changed_from_another_site(
+    browser: Browser, service: Service, site: Site, name: str
+) -> None:
+    before = service.rows(), service.workers()
+    with _person(browser, service) as context:
+        page = context.new_page()
+        page.goto(f"http://{name}:{site.port}/")
+        web, flower = service.web, service.flower
+
+        found = _attack(page, _readable(service, web, flower), _writable(service, web, flower))
+
+    assert found == []
+
+    assert (service.rows(), service.workers()) == before
+
+
+@pytest.mark.parametrize("part", ["web", "flower"])
+def test_a_name_that_is_bound_to_us_again_shows_and_changes_nothing(
+    browser: Browser, service: Service, part: str
+) -> None:
+    before = service.rows(), service.workers()
+    port = (service.web if part == "web" else service.flower).rpartition(":")[2]
+    base = f"http://rebound.localhost:{port}"
+    with _person(browser, service) as context:
+        page = context.new_page()
+        page.goto(f"{base}/")  # from now on, the same origin
+        assert CANARY not in page.content()
+
+        found = _attack(page, _readable(service, base, base), _writable(service, base, base))
+
+        # It reads refusals, and nothing else.
+        said = json.dumps(found)
+        assert CANARY not in said
+        assert "active_queues" not in said
+        fetched = [what for way, _, what in found if way in ("fetch", "POST", "DELETE")]
+        assert {what.partition(" ")[0] for what in fetched} <= {"403", "200"}
+        assert all("alive" in what for what in fetched if what.startswith("200"))
+
+    assert (service.rows(), service.workers()) == before
