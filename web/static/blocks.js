@@ -1,5 +1,7 @@
 /**
- * Blocks on the page: a finished one is put there once and never touched again.
+ * Blocks on the page: a finished one is put there once and never touched again. Of the one that is
+ * written only what is new is put there, so that a selection, the focus, a finger on it and how far
+ * a table was scrolled sideways stay.
  *
  * Their HTML is the server's, sanitised there; this is the only place where HTML becomes elements,
  * and the page's policy lets nothing in it run or load.
@@ -9,6 +11,9 @@ import { el, soon } from "./dom.js";
 
 /** Blocks that stand together: what is far away is not laid out, a run at a time. */
 const RUN = 32;
+
+/** Characters of a cell that want a wider column. */
+const LONG = 16;
 
 /** What says to the browser that this is the one place: the page's policy lets no other make elements of text. */
 const policy = globalThis.trustedTypes?.createPolicy("blocks", { createHTML: (html) => html });
@@ -59,10 +64,9 @@ export class Blocks {
     const shown = (this.shown[block.n] ??= this.#place(block));
     shown.element.classList.toggle("open", !finished);
     const same = shown.html === block.html;
-    if (!same) shown.element.innerHTML = trusted(block.html);
+    if (!same) renew(shown.element, dressed(block));
     shown.html = block.html;
     if (!same || finished) this.painted(block, shown.element);
-    if (!same) dress(shown.element, block.joins);
   }
 
   /** A new block's element, in its part. */
@@ -113,15 +117,57 @@ function folded(kind, meta, part) {
   return details;
 }
 
-/** Code says its language, and can be copied; what scrolls sideways does so by keyboard, too. */
-function dress(element, joins) {
-  for (const wide of element.querySelectorAll("pre.code, .table")) {
+/**
+ * A block's elements. Code says its language, and can be copied; what scrolls sideways does so by
+ * keyboard, too; a cell with more than a few words is not as narrow as its longest one.
+ */
+function dressed({ html, joins }) {
+  const made = document.createElement("template");
+  made.innerHTML = trusted(html);
+  for (const wide of made.content.querySelectorAll("pre.code, .table")) {
     const code = wide.tagName === "PRE";
     if (code && !joins) wide.before(headOf(wide));
     wide.tabIndex = 0;
     wide.setAttribute("role", "region");
     wide.setAttribute("aria-label", code ? "Code" : "Table");
   }
+  for (const cell of made.content.querySelectorAll(":is(td, th)")) {
+    cell.classList.toggle("long", cell.textContent.length > LONG);
+    if (!cell.classList.length) cell.removeAttribute("class");
+  }
+  return made.content;
+}
+
+/** Make what `shown` holds the same as `made`, and touch nothing that is the same already. */
+function renew(shown, made) {
+  let old = shown.firstChild;
+  for (const one of [...made.childNodes]) {
+    const next = old?.nextSibling ?? null;
+    if (!old) shown.append(one);
+    else if (!alike(old, one)) old.replaceWith(one);
+    else if (one.nodeType === Node.ELEMENT_NODE) renew(old, one);
+    else if (old.data !== one.data) say(old, one.data);
+    old = next;
+  }
+  while (old) {
+    const next = old.nextSibling;
+    old.remove();
+    old = next;
+  }
+}
+
+/** Whether one node can become the other by what is in it. */
+function alike(old, one) {
+  if (old.nodeType !== one.nodeType || old.nodeName !== one.nodeName) return false;
+  if (one.nodeType !== Node.ELEMENT_NODE) return true;
+  const names = one.getAttributeNames();
+  return names.length === old.getAttributeNames().length && names.every((name) => old.getAttribute(name) === one.getAttribute(name));
+}
+
+/** Change a text where it differs: a selection in the rest of it stays. */
+function say(node, text) {
+  if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
+  else node.data = text;
 }
 
 function headOf(code) {
