@@ -15,6 +15,7 @@ from playwright.sync_api import (
     Dialog,
     Locator,
     Page,
+    Request,
     Route,
     expect,
     sync_playwright,
@@ -38,12 +39,18 @@ Object.defineProperty(navigator, "clipboard", {
   value: {writeText: async (text) => { window.copied = text; }},
 });
 """
-#: What a page sees when somebody looks at another tab, and again at this one.
-HIDE = """
+#: What a page sees that nobody looks at; when somebody looks at another tab, and again at this one.
+#: (A Chromium without a screen calls every tab visible.)
+HIDDEN = """
 Object.defineProperty(document, "hidden", {value: true, configurable: true});
-document.dispatchEvent(new Event("visibilitychange"));
+Object.defineProperty(document, "visibilityState", {value: "hidden", configurable: true});
 """
-SHOW = "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'));"
+HIDE = f"{HIDDEN} document.dispatchEvent(new Event('visibilitychange'));"
+SHOW = """
+delete document.hidden;
+delete document.visibilityState;
+document.dispatchEvent(new Event('visibilitychange'));
+"""
 #: What a message says: the source of what is finished, and what is seen of the block being written.
 TEXT = """node => (node.source ?? node.querySelector(".part").textContent)
   + [...node.querySelectorAll(".text .block.open")].map(open => open.innerText).join("")"""
@@ -82,6 +89,10 @@ class Person:
     url: str
     mishaps: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    #: event streams that the browser wants or has now, each with its page, and the most that it
+    #: ever had at a time
+    open_streams: dict[Request, Page] = field(default_factory=dict)
+    most_streams: int = 0
 
     @property
     def streams(self) -> int:
@@ -97,6 +108,10 @@ class Person:
         context.add_init_script(CLIPBOARD)
         person = cls(context, url)
         context.on("request", lambda request: person.saw(request.url))
+        context.on("request", person.began)
+        context.on("requestfinished", person.ended)
+        context.on("requestfailed", person.ended)
+        context.on("page", person.opened)
         context.on("weberror", lambda error: person.mishaps.append(str(error.error)))
         context.on("console", lambda message: person.heard(message.text))
         context.on("dialog", person.was_asked)
@@ -108,6 +123,25 @@ class Person:
             self.mishaps.append(url)
         self.requests.append(url)
 
+    def began(self, request: Request) -> None:
+        """A request on its way."""
+        if request.resource_type == "eventsource":
+            self.open_streams[request] = request.frame.page
+            self.most_streams = max(self.most_streams, len(self.open_streams))
+
+    def ended(self, request: Request) -> None:
+        """A request that is over."""
+        self.open_streams.pop(request, None)
+
+    def opened(self, page: Page) -> None:
+        """A tab: what it holds ends with it, and nobody reports that."""
+        page.on("close", self.left)
+        page.on("crash", self.left)
+
+    def left(self, page: Page) -> None:
+        """A tab that is gone."""
+        self.open_streams = {one: its for one, its in self.open_streams.items() if its != page}
+
     def was_asked(self, dialog: Dialog) -> None:
         """A dialog of the browser: the page has none."""
         self.mishaps.append(dialog.message)
@@ -118,9 +152,11 @@ class Person:
         if "Failed to load resource" not in text and "net::ERR" not in text:
             self.mishaps.append(text)
 
-    def open(self, path: str = "/") -> "Tab":
-        """A new tab."""
+    def open(self, path: str = "/", *, hidden: bool = False) -> "Tab":
+        """A new tab; hidden: in the background, as by Ctrl and a click."""
         page = self.context.new_page()
+        if hidden:
+            page.add_init_script(HIDDEN)
         page.goto(self.url + path)
         return Tab(page)
 

@@ -15,7 +15,7 @@ from tests.rig import Rig
 pytestmark = pytest.mark.usefixtures("worker")
 
 #: Bytes of everything that the first page loads, as they are sent.
-FIRST_PAGE = 100_000
+FIRST_PAGE = 80_000
 
 RUN = "window.ran=(window.ran||0)+1"
 #: What answers have been made to say elsewhere to make a page do something.

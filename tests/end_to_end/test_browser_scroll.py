@@ -17,7 +17,10 @@ pytestmark = pytest.mark.usefixtures("worker")
 
 PHONE = {"viewport": {"width": 390, "height": 700}, "has_touch": True, "is_mobile": True}
 TOP = "document.getElementById('scroll').scrollTop"
-REST = "(pane => pane.scrollHeight - pane.clientHeight - pane.scrollTop)(document.getElementById('scroll'))"
+REST = (
+    "(pane => pane.scrollHeight - pane.clientHeight - pane.scrollTop)"
+    "(document.getElementById('scroll'))"
+)
 #: Pixels: the same place of a scrollbar's thumb is further down while the pane grows.
 SCROLLBAR = 12
 #: Keeps where the pane stood in every frame.
@@ -43,13 +46,13 @@ def at_the_end(page: Page) -> None:
     page.wait_for_function(f"() => {TOP} > 300 && {REST} < 2")
 
 
-def never_pulled_back(
-    page: Page, move: Callable[[], None], least: int, tolerance: int = 1
-) -> None:
+def never_pulled_back(page: Page, move: Callable[[], None], least: int, tolerance: int = 1) -> None:
     """The move goes up by `least` pixels at least, frame by frame, and where it ends it stays."""
     page.evaluate(RECORD)
     move()
-    page.wait_for_function("() => window.tops.length > 3 && window.tops.at(-1) === window.tops.at(-3)")
+    page.wait_for_function(
+        "() => window.tops.length > 3 && window.tops.at(-1) === window.tops.at(-3)"
+    )
     length = page.evaluate("document.querySelector('.assistant:last-child').dataset.length")
     page.wait_for_function(
         "before => document.querySelector('.assistant:last-child').dataset.length > +before + 250",

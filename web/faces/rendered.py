@@ -43,12 +43,16 @@ def stream(message_id: uuid.UUID) -> Response:
 def blocks(message_id: uuid.UUID) -> Response:
     """Finished blocks behind a position, as many as one answer should have."""
     message = snapshot(context().db, context().livelog, message_id, current_user())
-    shown, following = _page(context().renderings.blocks(message), http.after_in(message))
+    after = http.after_in(message)
+    # Who asks for what is beyond the end wants to know only how it stands.
+    found = context().renderings.blocks(message) if after <= message.body.length else ()
+    shown, following = _page(found, after)
     return jsonify(
         id=message.id,
         status=message.status.value,
         blocks=shown,
         next=following,
+        position=message.body.length,
         length=message.length,
         sha256=message.sha256,
     )

@@ -15,7 +15,7 @@ import { Scroll } from "./scroll.js";
 import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
 import { offer } from "./toast.js";
-import { nameOf } from "./words.js";
+import { nameOf, sending } from "./words.js";
 
 /** Turns of a conversation that is opened, and of one that has changed. */
 const PAGE = 20;
@@ -26,7 +26,11 @@ const here = { id: null, leaf: null, conversation: null, earlier: null };
 /** One stay at one place; and in which of them the questions on their way were asked, by key. */
 let visit = null;
 const asked = new Map();
+/** How many bytes of them have been sent, by key: {part, whole}. */
+const sent = new Map();
 let reading = new AbortController();
+/** The page may be frozen at any moment, or is. */
+let away = false;
 
 const thread = new Thread(byId("thread"), {
   retry: ({ id }) => act(() => api.retry(id, models.wanted)),
@@ -45,9 +49,9 @@ const composer = new Composer({
 });
 const instructions = new Instructions((text) => here.id && act(() => api.changeConversation(here.id, { system: text || null }), { moves: false }));
 const scroll = new Scroll(byId("scroll"), byId("thread"), byId("latest"));
-const notices = new Notices({ state: () => noticed(), change: noticed });
+const notices = new Notices({ state: () => noticed(), change: noticed, turn: () => flow() });
 const sidebar = new Sidebar(notices, { open: go, remove, rename });
-const notifier = new Notifier(go);
+const notifier = new Notifier(go, notices.tabs);
 
 // --- where we are
 
@@ -96,6 +100,7 @@ async function refresh(limit = FEW) {
     instructions.show(found.conversation.system);
     promise();
     look();
+    if (all) more(signal);
   } catch (problem) {
     if (signal.aborted) return;
     if (here.leaf && [404, 422].includes(problem.status)) {
@@ -114,12 +119,21 @@ function above(cursor) {
   byId("earlier").hidden = !cursor;
 }
 
+/** A page of turns may be short where they are long: fetch as many as one page would have. */
+async function more(signal) {
+  let count = 0;
+  while (here.earlier && thread.count < PAGE && thread.count > count && !signal.aborted) {
+    count = thread.count;
+    await earlier();
+  }
+}
+
 async function earlier() {
-  const { id, leaf } = here;
+  const { id, leaf, earlier: before } = here;
   byId("earlier").disabled = true;
-  const found = await api.turns(id, { leaf, before: here.earlier, limit: PAGE }).catch(() => null);
+  const found = await api.turns(id, { leaf, before, limit: PAGE }).catch(() => null);
   byId("earlier").disabled = false;
-  if (!found || id !== here.id || leaf !== here.leaf) return;
+  if (!found || id !== here.id || leaf !== here.leaf || before !== here.earlier) return;
   scroll.keep(() => {
     thread.showEarlier(found.items);
     above(found.earlier);
@@ -131,16 +145,29 @@ function changed() {
   const writing = thread.writing;
   composer.update(Boolean(writing || thread.promised), Boolean(writing));
   goesOn(thread.promised ? "sending" : writing ? "writing" : "");
+  flow();
   byId("empty").hidden = !thread.empty || Boolean(here.id && !here.conversation);
   byId("title").textContent = here.conversation ? nameOf(here.conversation) : "";
   title();
 }
 
+/** Stream what is being written here, if somebody looks and it is our turn. */
+function flow() {
+  notices.tabs.want(Boolean(thread.writing));
+  thread.flow(away || document.hidden ? "rest" : notices.tabs.turn ? "live" : "wait");
+}
+
+/** Whether something is written here: a hidden page knows that from the notices only. */
+function busy() {
+  const told = notices.entries.get(here.id);
+  return Boolean(thread.writing) && !(document.hidden && told && !["waiting", "writing"].includes(told.status));
+}
+
 /** What the browser's tab says: written here, or seen by nobody elsewhere. */
 function title() {
   const unseen = [...notices.entries.values()].filter(({ id, status }) => id !== here.id && ["unseen", "failed"].includes(status));
-  const busy = thread.writing ? "● " : unseen.length ? `(${unseen.length}) ` : "";
-  document.title = `${busy}${here.conversation ? `${nameOf(here.conversation)} · ` : ""}Outlive`;
+  const mark = busy() ? "● " : unseen.length ? `(${unseen.length}) ` : "";
+  document.title = `${mark}${here.conversation ? `${nameOf(here.conversation)} · ` : ""}Outlive`;
 }
 
 // --- what happens in all conversations
@@ -162,9 +189,10 @@ function follow({ title: name, answer, status }, told) {
     here.conversation.title = name;
     changed();
   }
+  if (document.hidden) return; // once somebody looks
   const shown = answer && thread.views.get(answer.id);
   if (answer && !here.leaf && !shown && !thread.promised && !thread.editing) refresh();
-  else if (told && shown?.open && !["SENDING", "STREAMING"].includes(answer.status)) shown.follower?.poke({ always: true });
+  else if (told && shown?.open && !["SENDING", "STREAMING"].includes(answer.status)) shown.follower?.hasEnded();
   if (["unseen", "failed"].includes(status)) look();
 }
 
@@ -187,21 +215,22 @@ function look() {
 /** A change on the server, after which the newest branch is shown. */
 async function act(change, { moves = true } = {}) {
   composer.say("");
+  const { left } = scroll;
   try {
     await change();
-    if (moves) newest();
+    if (moves) newest({ down: scroll.left === left });
   } catch (problem) {
     composer.say(problem.message);
     refresh();
   }
 }
 
-/** Something new has been asked here: show it. */
-function newest() {
+/** Something new has been asked here: show it; `down`: unless somebody has scrolled away meanwhile. */
+function newest({ down }) {
   if (here.leaf) history.replaceState(null, "", `/c/${here.id}`);
   const limit = here.leaf ? PAGE : FEW;
   here.leaf = null;
-  scroll.down();
+  if (down) scroll.down();
   return refresh(limit);
 }
 
@@ -223,7 +252,14 @@ const adopted = ({ key }) => !here.id && asked.get(key) === visit;
 /** Show the question of this conversation that is on its way, if one is. */
 function promise() {
   const entry = outbox.waiting().find((one) => (one.conversation ? one.conversation === here.id : adopted(one)));
-  if (entry) thread.promise(entry.content, entry.before);
+  if (entry) thread.promise(entry.content, entry.before, sending(sent.get(entry.key)));
+}
+
+/** So many bytes of a question have been sent. */
+function uploaded(key, part, whole) {
+  sent.set(key, { part, whole });
+  const entry = outbox.kept(key);
+  if (entry && entry.conversation === here.id) thread.sending(sending(sent.get(key)));
 }
 
 /** Bring a question to the server, however long that takes. */
@@ -233,12 +269,14 @@ function deliver(key) {
     if (!entry) return restore(); // another tab has
     try {
       if (!entry.conversation) await settle(entry);
-      await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted);
+      await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted, (part, whole) => uploaded(key, part, whole));
       outbox.drop(entry);
-      if (here.id === entry.conversation) await newest();
+      if (here.id === entry.conversation) await newest({ down: false });
     } catch (problem) {
       outbox.drop(entry);
       giveBack(entry, problem);
+    } finally {
+      sent.delete(key);
     }
     return undefined;
   });
@@ -315,14 +353,18 @@ function drawer(open) {
 
 /** Somebody looks at the page again: go on from where we stand. */
 function back({ slept }) {
+  away = false;
+  flow();
   thread.poke({ always: slept });
   notices.begin();
+  noticed();
   look();
 }
 
 /** The page may be frozen now, and should be kept. */
 function leave() {
-  thread.rest();
+  away = true;
+  flow();
   notices.end();
 }
 
@@ -347,7 +389,7 @@ addEventListener("keydown", (event) => {
   sidebar.search();
 });
 addEventListener("popstate", arrive);
-watchPresence({ back, rest: () => thread.rest(), wake: () => notices.again(), leave });
+watchPresence({ back, rest: flow, wake: () => notices.again(), leave });
 
 /** Bring what was left behind to the server; what another tab is at is that tab's. */
 async function resume(key) {

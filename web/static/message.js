@@ -96,7 +96,7 @@ export class AnswerView {
   /** What a conversation read again says: the text is ours already, the siblings may be new. */
   refresh(message) {
     this.message.siblings = message.siblings;
-    if (this.open && !isOpen(message.status)) this.follower?.poke({ always: true });
+    if (this.open && !isOpen(message.status)) this.follower?.hasEnded();
     this.#bar();
   }
 
@@ -110,9 +110,10 @@ export class AnswerView {
   #follow() {
     this.follower = new Follower(this.message.id, this.body, {
       grown: (frame) => this.#grown(frame),
-      reread: (body) => {
+      reread: (body, from) => {
         this.body = body;
-        this.#again();
+        if (from) this.blocks.show(body.blocks.slice(from), null);
+        else this.#again();
       },
       status: (status) => isOpen(status) && this.#is(status),
       end: (end) => this.#end(end),
@@ -130,10 +131,12 @@ export class AnswerView {
   async #read() {
     const { message, leaving } = this;
     this.body.take({ blocks: message.blocks ?? [] });
+    this.whole = message.next === null;
     this.#again();
     if (message.next !== null) {
       await readOn(message.id, this.body, leaving.signal, message.next).catch(() => {});
       if (leaving.signal.aborted) return;
+      this.whole = true;
       this.#again();
     }
     this.#prove(message);
@@ -167,6 +170,7 @@ export class AnswerView {
 
   #end({ status, finish_reason, usage, error, length, sha256 }) {
     this.follower = null;
+    this.whole = true;
     this.blocks.settle();
     Object.assign(this.message, { status, finish_reason, usage, error, length, sha256 });
     this.#show();
@@ -209,7 +213,7 @@ export class AnswerView {
       if (this.open) element.dataset.proof = "pending";
     }
     element.classList.toggle("continued", Boolean(message.continues_id));
-    const said = standing(message, { covered: body.covered, thinking: this.#thinking });
+    const said = standing(message, { covered: body.covered, thinking: this.#thinking, silent: this.whole && body.silent });
     if (this.state.textContent !== said) this.state.textContent = said;
     this.#bar();
   }

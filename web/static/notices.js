@@ -1,76 +1,55 @@
 /**
  * What goes on in all conversations: the current state, and then every change.
  *
- * A browser has six connections for all its tabs, so one tab listens and tells the others. Whoever
- * holds the lock is that tab; when it goes, the next one takes over. A connection begins with the
+ * One tab of the browser listens and tells the others (see tabs.js). A connection begins with the
  * state of everything, so nobody can have missed anything.
  */
 
 import { pause, trouble } from "./connection.js";
-
-const NAME = "outlive.notices";
-/** Milliseconds in which the listening tab answers, or it is frozen and another one takes its place. */
-const ANSWER = 2_500;
+import { Tabs } from "./tabs.js";
 
 export class Notices {
-  /** `on.state()`: all of it is new; `on.change(changes, { first })`: first: in the tab that listens. */
+  /**
+   * `on.state()`: all of it is new; `on.change(changes, { first })`: first: in the tab that listens;
+   * `on.turn()`: whether this tab may stream an answer may have changed.
+   */
   constructor(on) {
     this.on = on;
     this.entries = new Map();
     this.next = null;
     this.known = false;
-    this.name = Math.random();
-    this.others = globalThis.BroadcastChannel ? new BroadcastChannel(NAME) : null;
-    this.others?.addEventListener("message", ({ data }) => this.#told(data));
+    this.source = null;
+    this.tabs = new Tabs({
+      lead: () => this.#connect(),
+      yield: () => this.#disconnect(),
+      heard: (message) => this.#told(message),
+      greeted: (to) => this.tabs.leads && this.known && this.tabs.tell({ state: this.#all(), to }),
+      turn: () => on.turn(),
+    });
     this.begin();
   }
 
   /** Take part; again after `end`. */
   begin() {
-    if (this.over && !this.over.signal.aborted) return;
-    this.over = new AbortController();
-    const { signal } = this.over;
-    if (!navigator.locks || !this.others) return void this.#listen(signal);
-    this.#queue(signal, {});
-    this.others.postMessage({ hello: this.name });
-    this.answered = false;
-    this.waiting = setTimeout(() => this.answered || this.#queue(signal, { steal: true }), ANSWER);
+    this.tabs.begin();
+    this.tabs.check();
   }
 
   /** Hold nothing: the page may be frozen now. */
   end() {
-    this.over.abort();
-    clearTimeout(this.waiting);
+    this.tabs.end();
+  }
+
+  /** We slept: the old connection may be dead, and so may be the tab that led. */
+  again() {
+    if (this.tabs.leads) this.#connect();
+    else this.begin();
+  }
+
+  #disconnect() {
     this.source?.close();
     this.source = null;
     trouble(this, false);
-  }
-
-  /** Connect anew: the old connection may be dead. */
-  again() {
-    if (this.over.signal.aborted) this.begin();
-    else if (this.source) this.#connect();
-  }
-
-  /** Wait for our turn to listen, or take it. */
-  #queue(signal, how) {
-    const options = how.steal ? how : { signal };
-    navigator.locks
-      .request(NAME, options, () => (signal.aborted ? undefined : this.#listen(signal)))
-      .catch(() => {
-        if (signal.aborted) return;
-        this.source?.close(); // another tab took our place
-        this.source = null;
-        trouble(this, false);
-        this.#queue(signal, {});
-      });
-  }
-
-  /** Listen until we leave. */
-  #listen(signal) {
-    this.answered = true;
-    this.#connect();
-    return new Promise((resolve) => signal.addEventListener("abort", resolve));
   }
 
   #connect() {
@@ -83,31 +62,25 @@ export class Notices {
     source.onerror = async () => {
       trouble(this, true);
       if (source.readyState !== EventSource.CLOSED) return;
-      await pause(2_000, this.over.signal);
-      if (this.source === source && !this.over.signal.aborted) this.#connect();
+      await pause(2_000);
+      if (this.source === source) this.#connect();
     };
   }
 
   #state(state) {
     this.#set(state);
-    this.#tell({ state: this.#all() });
+    this.tabs.tell({ state: this.#all() });
   }
 
   #change(changes) {
-    this.#tell({ changes });
+    this.tabs.tell({ changes });
     this.#apply(changes, true);
   }
 
-  #told({ hello, state, changes, to = this.name }) {
-    if (hello && this.source && this.known) this.#tell({ state: this.#all(), to: hello });
-    if (this.source || to !== this.name) return;
-    this.answered ||= Boolean(state);
+  #told({ state, changes }) {
+    if (this.source) return;
     if (state) this.#set(state);
     if (changes && this.known) this.#apply(changes, false);
-  }
-
-  #tell(message) {
-    this.others?.postMessage(message);
   }
 
   #all() {

@@ -1,12 +1,11 @@
 /**
  * Whether somebody looks at the page, and whether it runs at all.
  *
- * A hidden page keeps no stream of an answer open: a browser has six connections for all its tabs.
- * A page that is frozen or kept for Back keeps none whatsoever, else it would not be kept.
+ * Being hidden is a state: a page that is hidden, from its beginning or since a moment ago, streams
+ * no answer (see tabs.js). A page that is frozen or kept for Back holds no connection whatsoever,
+ * else it would not be kept.
  */
 
-/** Milliseconds for which a hidden page goes on as if it were seen. */
-const LINGER = 20_000;
 /** Milliseconds: a timer that is late by twice that has slept, and so have the connections. */
 const TICK = 5_000;
 /** Milliseconds by which a hidden page's timers are late without anybody having slept. */
@@ -17,7 +16,6 @@ const THROTTLED = 60_000;
  * `on.back({ slept })`: somebody looks again; slept: connections from before are dead.
  */
 export function watchPresence(on) {
-  let resting = null;
   let slept = false;
   const back = (dead) => {
     slept ||= dead;
@@ -26,11 +24,7 @@ export function watchPresence(on) {
     on.back({ slept });
     slept = false;
   };
-  document.addEventListener("visibilitychange", () => {
-    clearTimeout(resting);
-    if (document.hidden) resting = setTimeout(on.rest, LINGER);
-    else back(false);
-  });
+  document.addEventListener("visibilitychange", () => (document.hidden ? on.rest() : back(false)));
   addEventListener("pagehide", on.leave);
   document.addEventListener("freeze", on.leave);
   document.addEventListener("resume", () => back(true));

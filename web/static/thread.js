@@ -79,12 +79,12 @@ export class Thread {
   }
 
   /** Show a question that is on its way, instead of everything from `before` on. */
-  promise(content, before = null) {
+  promise(content, before = null, said = "Sending") {
     this.#forget();
     const first = before && this.views.get(before)?.element;
     for (let one = first; one; one = one.nextElementSibling) one.hidden = true;
     const text = el("div", { className: "part text", dir: "auto" }, content);
-    const state = el("p", { className: "state" }, navigator.onLine ? "Sending" : "Waiting for the network");
+    const state = el("p", { className: "state" }, navigator.onLine ? said : "Waiting for the network");
     this.promised = el(
       "article",
       { className: "message user promised", "aria-label": "You" },
@@ -92,6 +92,12 @@ export class Thread {
       el("div", { className: "below" }, state),
     );
     this.root.append(this.promised);
+  }
+
+  /** How far it is on its way. */
+  sending(said) {
+    const state = this.promised?.querySelector(".state");
+    if (state) state.textContent = said;
   }
 
   #forget() {
@@ -120,6 +126,11 @@ export class Thread {
     return [...this.views.values()].some((view) => view.editing);
   }
 
+  /** How many messages are shown. */
+  get count() {
+    return this.views.size;
+  }
+
   get empty() {
     return !this.views.size && !this.promised;
   }
@@ -129,9 +140,9 @@ export class Thread {
     for (const view of this.views.values()) view.follower?.poke(options);
   }
 
-  /** Nobody looks: hold no connection. */
-  rest() {
-    for (const view of this.views.values()) view.follower?.rest();
+  /** Whether answers that are being written are streamed: "live", "wait", "rest" (see Follower). */
+  flow(mode) {
+    for (const view of this.views.values()) view.follower?.flow(mode);
   }
 }
 

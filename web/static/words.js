@@ -1,5 +1,10 @@
 /** What the page says about an answer. Pure. */
 
+/** Bytes from which a question is said to take a while. */
+const LONG = 50_000;
+/** The provider ended an answer in which it had said nothing. */
+const EMPTY = "provider_empty";
+const NO_ANSWER = "The model gave no answer. Retry asks again.";
 const INTERRUPTED = ["worker_lost", "worker_shutdown"];
 
 /** What helps, by the code of an error; by default what always does. */
@@ -10,15 +15,17 @@ const ADVICE = {
   storage: "Try again in a moment.",
 };
 
-/** How an answer stands, in a few words; "" when it is simply there. */
-export function standing({ status, finish_reason: reason, error }, { covered, thinking } = {}) {
+/** How an answer stands, in a few words; "" when it is simply there. `silent`: it holds no text and no call. */
+export function standing({ status, finish_reason: reason, error }, { covered, thinking, silent } = {}) {
   if (status === "SENDING") return "Waiting in the queue";
   if (status === "STREAMING") return !covered ? "Waiting for the first word" : thinking ? "Thinking" : "Writing";
   if (status === "CANCELLED") return "Stopped by you";
+  if (error?.code === EMPTY) return NO_ANSWER;
   if (status === "ERROR") return failure(error, covered);
   if (status === "GONE") return error?.message || "This answer is gone.";
   if (reason === "length") return "Cut off at the length limit";
-  return reason === "content_filter" ? "Ended by the provider's content filter" : "";
+  if (reason === "content_filter") return "Ended by the provider's content filter";
+  return silent ? NO_ANSWER : "";
 }
 
 /** Why it failed and what to do. */
@@ -32,6 +39,13 @@ function failure(error, covered) {
 export function spoken(message, body) {
   if (message.status === "STREAMING") return "The answer is being written.";
   return standing(message, body) || "The answer is complete.";
+}
+
+/** How far a question is on its way: a long one takes a while on a weak link. */
+export function sending({ part, whole } = { whole: 0 }) {
+  if (whole < LONG) return "Sending";
+  const size = whole < 1e6 ? `${Math.round(whole / 1000)} kB` : `${(whole / 1e6).toFixed(1)} MB`;
+  return part < whole ? `Sending ${size}: ${Math.floor((100 * part) / whole)} %` : `Sending ${size}`;
 }
 
 /** What it cost. */
@@ -70,8 +84,8 @@ function speed(usage, from, to) {
 }
 
 /** Whether it makes sense to ask it to go on. */
-export function continuable({ status, finish_reason: reason }, covered) {
-  return covered > 0 && (["CANCELLED", "ERROR"].includes(status) || (status === "DONE" && reason === "length"));
+export function continuable({ status, finish_reason: reason, error }, covered) {
+  return covered > 0 && error?.code !== EMPTY && (["CANCELLED", "ERROR"].includes(status) || (status === "DONE" && reason === "length"));
 }
 
 /** What a conversation is called. */

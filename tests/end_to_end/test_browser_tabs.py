@@ -1,0 +1,260 @@
+"""Many tabs of one browser: none takes the others' connections, whatever each of them shows.
+
+Over HTTP/1.1 a browser has six connections to a server. One tab streams the notices for all; a
+hidden tab streams no answer, and of the visible ones three at a time do.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import Error, expect
+
+from local.programs import Web
+from tests.client import Client
+from tests.end_to_end.browser import HIDE, SHOW, Meet, Person, Tab, text_of
+from tests.end_to_end.questions import gated, quick, told
+from tests.nginx import nginx
+from tests.rig import Rig, eventually
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+#: A browser without locks, as on plain HTTP from another machine.
+WITHOUT_LOCKS = "delete Navigator.prototype.locks;"
+#: Streams that one browser may hold over HTTP/1.1: the notices, and three answers.
+MOST = 4
+LISTED = "#conversations[aria-busy='false']"
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """A person, a way to the service, and what answers that wait for a word say until then."""
+
+    person: Person
+    rig: Rig
+    client: Client
+    #: how it reaches the service: what is named in one story is new in the next one
+    way: str
+
+    @property
+    def multiplexed(self) -> bool:
+        """Whether all requests share one connection."""
+        return self.way == "http2"
+
+    def release(self, gate: str) -> None:
+        """Let an answer go on."""
+        self.rig.scripted.release(f"{gate} {self.way}")
+
+    def held(self, gate: str) -> tuple[str, str, str]:
+        """A question whose answer waits in the middle: its conversation, its answer, itself."""
+        name = f"{gate} {self.way}"
+        question = gated(f"The beginning of {gate}. ", name, f"And the end of {gate}.")
+        answer = self.client.ask(question)
+        self.client.shown(answer)
+        return f"/c/{self.client.message(answer)['conversation_id']}", answer, question
+
+    def streaming(self, count: int) -> None:
+        """Wait until the browser holds so many streams."""
+        page = self.person.context.pages[0]
+        for _ in range(600):
+            if len(self.person.open_streams) == count:
+                return
+            page.wait_for_timeout(50)  # while Playwright hears of requests
+        pytest.fail(f"{[one.url for one in self.person.open_streams]} instead of {count}")
+
+
+@pytest.fixture(params=["http1", "http1-without-locks", "http2"])
+def crowd(
+    request: pytest.FixtureRequest, meet: Meet, rig: Rig, web: Web, client: Client
+) -> Iterator[Crowd]:
+    """One browser, with and without locks, over HTTP/1.1 and over HTTP/2 through nginx."""
+    with ExitStack() as stack:
+        if request.param == "http2":
+            there = stack.enter_context(nginx(web.url))
+            person = meet(web, ignore_https_errors=True)
+            person.url = there.tls_url
+        else:
+            person = meet(web)
+        if request.param == "http1-without-locks":
+            person.context.add_init_script(WITHOUT_LOCKS)
+        yield Crowd(person, rig, client, request.param)
+        person.context.close()
+
+
+def loaded(tab: Tab) -> None:
+    """The page is there, and knows of all conversations."""
+    expect(tab.page.locator(LISTED)).to_have_count(1)
+
+
+def good(*tabs: Tab) -> None:
+    """None of them says that it cannot reach the server."""
+    for tab in tabs:
+        expect(tab.page.locator("#connection")).to_have_attribute("data-state", "good")
+
+
+@pytest.mark.failure(66)
+def test_hidden_tabs_hold_no_stream_whatever_is_written_in_them(crowd: Crowd) -> None:
+    person, held = crowd.person, [crowd.held(f"hidden-{n}") for n in range(4)]
+    idle = f"/c/{crowd.client.conversation(title='Idle')}"
+    tab = person.open(held[0][0])
+    assert tab.written(10).startswith("The beginning of hidden-0.")
+    born = [person.open(place, hidden=True) for place, _, _ in held[1:] for _ in range(2)]
+    resting = [person.open(idle) for _ in range(3)]
+    for one in resting:
+        loaded(one)
+        one.page.evaluate(HIDE)
+    for one in (*born, *resting):
+        loaded(one)
+
+    crowd.streaming(2)  # the notices, and the answer that somebody sees
+    elsewhere = crowd.client.ask(quick("Asked on another device."), idle.removeprefix("/c/"))
+    crowd.client.ended(elsewhere)
+    for one in born:
+        mark = one.mark(idle.removeprefix("/c/"))
+        expect(mark).to_have_attribute("data-mark", "unseen")
+    crowd.streaming(2)
+
+    new = person.open()  # it loads, asks and is answered
+    assert new.answer_to(quick("There is room.")) == "There is room."
+    tab.press("Stop")
+    tab.finished("CANCELLED")
+    crowd.streaming(1)
+    assert person.most_streams <= 4
+    good(tab, new, *born, *resting)
+
+    born[0].page.evaluate(SHOW)  # what was written meanwhile is there at once, and goes on
+    assert born[0].written(10).startswith("The beginning of hidden-1.")
+    crowd.release("hidden-1")
+    assert born[0].finished() == told(held[1][2])
+    resting[0].page.evaluate(SHOW)
+    assert resting[0].finished() == "Asked on another device."
+    born[0].page.evaluate(HIDE)
+    crowd.release("hidden-2")
+    crowd.release("hidden-3")
+    for one, (_, _, question) in zip(born[2:], (held[2], held[2], held[3], held[3]), strict=True):
+        expect(one.page).not_to_have_title("● ")
+        one.page.evaluate(SHOW)
+        assert one.finished() == told(question)
+    crowd.release("hidden-0")
+
+
+@pytest.mark.failure(66)
+def test_ten_visible_tabs_leave_room_and_all_of_them_are_shown_what_is_written(
+    crowd: Crowd,
+) -> None:
+    person, held = crowd.person, [crowd.held(f"seen-{n}") for n in range(9)]
+    tabs = [person.open(place) for place, _, _ in held]
+
+    for number, tab in enumerate(tabs):
+        assert tab.written(10).startswith(f"The beginning of seen-{number}.")
+    if crowd.multiplexed:
+        crowd.streaming(10)
+    else:
+        crowd.streaming(MOST)
+        assert person.most_streams <= MOST + 1  # one closes when it hears of another
+    tabs[0].press("Stop")
+    tabs[0].finished("CANCELLED")
+    new = person.open()
+    loaded(new)
+    assert new.answer_to(quick("There is room.")) == "There is room."
+    for number in range(1, 9):
+        crowd.release(f"seen-{number}")
+    for tab, (_, _, question) in list(zip(tabs, held, strict=True))[1:]:
+        assert tab.finished() == told(question)
+    crowd.streaming(1)
+    good(new, *tabs)
+    crowd.release("seen-0")
+
+
+@pytest.mark.failure(66)
+def test_another_tab_leads_when_the_leader_goes_or_crashes(crowd: Crowd) -> None:
+    person = crowd.person
+    tabs = [person.open() for _ in range(4)]
+    for tab in tabs:
+        loaded(tab)
+    crowd.streaming(1)
+
+    def known(title: str, *there: Tab) -> None:
+        crowd.client.conversation(title=title)
+        for tab in there:
+            expect(tab.page.get_by_role("link", name=title, exact=True)).to_have_count(1)
+        crowd.streaming(1)
+
+    def leader() -> Tab:
+        [page] = person.open_streams.values()
+        return next(tab for tab in tabs if tab.page == page)
+
+    for way in ("closes", "freezes", "crashes"):
+        gone = leader()
+        tabs.remove(gone)
+        if way == "closes":
+            gone.close()
+        elif way == "freezes":
+            gone.page.evaluate("document.dispatchEvent(new Event('freeze'))")
+        else:
+            with pytest.raises(Error):
+                gone.page.goto("chrome://crash")
+        known(f"It {way}, {crowd.way}", *tabs)
+
+
+def test_a_duplicate_and_a_tab_that_comes_back_listen_to_the_one_that_leads(crowd: Crowd) -> None:
+    person = crowd.person
+    first = person.open()
+    loaded(first)
+    with person.context.expect_page() as opened:
+        first.page.evaluate("void window.open(location.href)")
+    second = Tab(opened.value)
+    loaded(second)
+    crowd.streaming(1)
+
+    for event in ("freeze", "resume"):  # both wake: one leads
+        for tab in (first, second):
+            tab.page.evaluate(f"document.dispatchEvent(new Event('{event}'))")
+
+    title = f"After both slept, {crowd.way}"
+    crowd.client.conversation(title=title)
+    for tab in (first, second):
+        expect(tab.page.get_by_role("link", name=title, exact=True)).to_have_count(1)
+    crowd.streaming(1)
+
+
+def test_the_desktop_is_told_only_if_nobody_looks_at_any_tab(crowd: Crowd) -> None:
+    person = crowd.person
+    person.context.grant_permissions(["notifications"], origin=person.url)
+    person.context.add_init_script(
+        "window.told = []; window.Notification = class { static permission = 'granted';"
+        " static requestPermission = async () => 'granted';"
+        " constructor(title, {body}) { window.told.push(body); } }"
+    )
+    leader, other = person.open(), person.open()
+    loaded(other)
+    leader.press("Notify me")
+    leader.page.evaluate(HIDE)
+    place, _, _ = crowd.held("watched")
+    expect(leader.mark(place.removeprefix("/c/"))).to_have_attribute("data-mark", "writing")
+
+    crowd.release("watched")
+    expect(leader.mark(place.removeprefix("/c/"))).to_have_attribute("data-mark", "unseen")
+    assert leader.page.evaluate("window.told") == []
+
+    other.page.evaluate(HIDE)
+    crowd.held("unwatched")
+    crowd.release("unwatched")
+    leader.page.wait_for_function("() => window.told.length > 0")
+    assert leader.page.evaluate("window.told") == ["The answer is ready."]
+    assert other.page.evaluate("window.told") == []
+
+
+@pytest.mark.failure(66)
+def test_seven_idle_tabs_without_locks_leave_room(meet: Meet, web: Web) -> None:
+    person = meet(web)
+    person.context.add_init_script(WITHOUT_LOCKS)
+
+    tabs = [person.open() for _ in range(7)]
+
+    for tab in tabs:
+        loaded(tab)
+    assert tabs[0].answer_to(quick("From the first.")) == "From the first."
+    assert text_of(tabs[0].answer) == "From the first."
+    eventually(lambda: len(person.open_streams) == 1)
