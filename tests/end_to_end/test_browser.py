@@ -426,3 +426,16 @@ def test_a_phone_shows_all_of_it_in_its_width(meet: Meet, web: Web) -> None:
     tab.page.get_by_role("link", name="New", exact=True).click()
     expect(tab.page.locator("#empty")).to_be_visible()
     expect(tab.page.locator("#side")).to_be_hidden()
+
+
+@pytest.mark.parametrize("thought", ["", "Nothing but a thought."])
+def test_an_answer_without_a_word_says_so_and_offers_retry(tab: Tab, thought: str) -> None:
+    steps = [scripted.reasoning(thought)] if thought else []
+    tab.ask(scripted.script(*steps, scripted.finish(), scripted.done(), tag="silent"))
+
+    state = tab.answer.locator(".state")
+    expect(state).to_have_text("The model gave no answer. Retry asks again.")
+    expect(tab.answer.get_by_role("button", name="Retry")).to_be_visible()
+    expect(tab.answer.get_by_role("button", name="Continue")).to_have_count(0)
+    tab.page.reload()
+    expect(state).to_have_text("The model gave no answer. Retry asks again.")

@@ -37,6 +37,11 @@ export class Body {
     this.blocks[n] = block;
   }
 
+  /** Whether there is nothing in it but thoughts. */
+  get silent() {
+    return this.blocks.every(({ kind }) => kind === "reasoning");
+  }
+
   /** All sources joined in order: what `length` and `sha256` are about. */
   get content() {
     return this.blocks.map((block) => block.text).join("");
