@@ -151,7 +151,7 @@ def _known(connection: Connection, asking: Asking) -> Asked | None:
 
 def _touch(connection: Connection, conversation_id: uuid.UUID) -> None:
     """Something is asked in it: it comes to the top of the list."""
-    touch = "UPDATE conversations SET updated_at = clock_timestamp() WHERE id = :id"
+    touch = f"UPDATE conversations AS place SET updated_at = {_ON_TOP} WHERE id = :id"
     run(connection, touch, id=conversation_id)
 
 
@@ -185,6 +185,12 @@ def _within_cap(connection: Connection, asking: Asking) -> None:
     if found > asking.max_open:
         raise TooMany
 
+
+#: A time after that of all conversations of the same user, though the clock jump back.
+_ON_TOP: Final = (
+    "greatest(clock_timestamp(), interval '1 microsecond' + (SELECT max(other.updated_at)"
+    " FROM conversations other WHERE other.user_id = place.user_id))"
+)
 
 _COLUMNS: Final = (
     "id, user_id, conversation_id, parent_id, continues_id, role, status, saved_len, body, length,"
@@ -232,11 +238,11 @@ WITH place AS (
     WHERE :root OR (:newest AND parent.id IS NULL)
         OR (parent.role = 'assistant' AND parent.status <> ALL(:open))
 ), entered AS (
-    UPDATE conversations SET updated_at = clock_timestamp(),
+    UPDATE conversations AS place SET updated_at = {_ON_TOP},
         title = coalesce(title, CAST(:title AS text)),
         title_by = CASE WHEN title IS NULL AND CAST(:title AS text) IS NOT NULL THEN 'question'
             ELSE title_by END
-    FROM fits WHERE id = :conversation
+    FROM fits WHERE place.id = :conversation
 ), asked AS ({_BOTH})
 SELECT place.id AS place, parent.role AS parent_role, parent.status AS parent_status,
     asked.*, NULL AS pieces

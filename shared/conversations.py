@@ -11,7 +11,7 @@ from shared.asking import lock_user
 from shared.database import Database, run
 from shared.errors import KeyReused, NotFound
 from shared.messages import SELECT, Message, stop_locked, to_message
-from shared.reaping import UNDO_SECONDS
+from shared.reaping import GONE, UNDO_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +147,7 @@ def undelete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Co
     return _one(
         db.rows(
             "UPDATE conversations SET deleted_at = NULL WHERE id = :id AND user_id = :user"
-            " AND (deleted_at IS NULL"
-            " OR deleted_at > clock_timestamp() - make_interval(secs => :undo))"
-            f" RETURNING {_COLUMNS}",
+            f" AND (deleted_at IS NULL OR NOT {GONE}) RETURNING {_COLUMNS}",
             id=conversation_id,
             user=user_id,
             undo=UNDO_SECONDS,
@@ -167,7 +165,9 @@ def see(
     load(db, user_id, conversation_id)
     rows = db.rows(
         "UPDATE conversations SET seen_at = seen.at FROM (SELECT CASE"
-        " WHEN CAST(:message AS uuid) IS NULL THEN clock_timestamp()"
+        " WHEN CAST(:message AS uuid) IS NULL THEN greatest(clock_timestamp(),"
+        " (SELECT max(ended_at) FROM messages WHERE conversation_id = :id AND role = 'assistant'"
+        " AND ended_at IS NOT NULL))"
         " ELSE (SELECT ended_at FROM messages WHERE id = :message AND conversation_id = :id"
         " AND user_id = :user) END AS at) AS seen"
         " WHERE id = :id AND user_id = :user AND deleted_at IS NULL AND seen_at < seen.at"

@@ -131,6 +131,7 @@ class Ending:
 
 
 # Length and hash are computed here, from what is really saved, and copied everywhere else.
+# An end comes after everything that was seen, asked or ended before, though the clock jump back.
 _END = """
 WITH parts AS (
     SELECT part, min(kind) AS kind, (array_agg(meta ORDER BY start))[1] AS meta,
@@ -146,7 +147,12 @@ WITH parts AS (
 UPDATE messages SET status = :status, body = whole.body, length = whole.length,
     sha256 = encode(sha256(convert_to(whole.content, 'UTF8')), 'hex'),
     finish_reason = :finish_reason, usage = CAST(:usage AS jsonb), error_code = :error_code,
-    error_message = :error_message, ended_at = clock_timestamp(), owner = NULL,
+    error_message = :error_message, owner = NULL,
+    ended_at = greatest(clock_timestamp(), interval '1 microsecond' + greatest((
+        SELECT greatest(c.seen_at, c.updated_at) FROM conversations c
+        WHERE c.id = messages.conversation_id), (
+        SELECT max(b.ended_at) FROM messages b WHERE b.conversation_id = messages.conversation_id
+            AND b.role = 'assistant' AND b.ended_at IS NOT NULL))),
     first_text_at = started_at + make_interval(secs => CAST(:first_text AS float8)),
     lease_until = NULL, hard_deadline = NULL, queue_deadline = NULL, dispatch_at = NULL
 FROM whole WHERE messages.id = :id AND status = ANY(:open) AND saved_len = whole.length

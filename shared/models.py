@@ -140,6 +140,10 @@ uptime = Table(
     metadata,
     Column("one", Boolean, primary_key=True, server_default=text("true")),
     _moment("since", required=True),
+    # of the processes that watch the clock: their last look, the start that it was of, a jump
+    _moment("looked"),
+    _moment("started"),
+    _moment("jumped"),
     prefixes=["UNLOGGED"],
 )
 

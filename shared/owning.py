@@ -59,7 +59,7 @@ WITH RECURSIVE mine AS (
         started_at = clock_timestamp()
     WHERE id = :id AND status = 'SENDING'
     RETURNING id, parent_id, conversation_id, attempt, claim, model, options, user_id,
-        CAST(extract(epoch FROM clock_timestamp() - created_at) AS float8) AS waited
+        CAST(greatest(extract(epoch FROM clock_timestamp() - created_at), 0) AS float8) AS waited
 ), path AS (
     SELECT id, parent_id, 0 AS depth FROM mine
     UNION ALL SELECT m.id, m.parent_id, depth + 1 FROM messages m JOIN path ON m.id = path.parent_id

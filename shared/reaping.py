@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from shared.body import Delta
+from shared.clock import BELIEVED, Clock, passed
 from shared.database import Database, run
 from shared.lifecycle import MAX_TRIES, OPEN
 from shared.messages import SELECT, Ending, end_locked, to_message
@@ -21,38 +22,33 @@ from shared.messages import SELECT, Ending, end_locked, to_message
 DISPATCH_AGAIN: Final = 10.0
 #: Seconds for which a deleted conversation could be brought back.
 UNDO_SECONDS: Final = 3600.0
+#: SQL: a conversation was deleted too long ago to be brought back. Wants `undo`.
+GONE: Final = passed("(deleted_at + make_interval(secs => :undo))", "deleted_at")
 #: Conversations that are removed at once: each may be large, and a sweep must be short.
 PURGED_AT_ONCE: Final = 10
 
-# Left by its owner: past lease or hard deadline (but not so soon after Postgres was away that no
-# owner could have renewed), or owned by a boot that somebody saw die.
-_LAPSED: Final = """
+_OVERDUE: Final = passed("hard_deadline", "started_at")
+# Left by its owner: past lease or hard deadline (but not so soon after Postgres was away, or its
+# clock jumped, that no owner could have renewed), or owned by a boot that somebody saw die.
+_LAPSED: Final = f"""
 status = 'STREAMING' AND (
     (CAST(:died AS text) IS NOT NULL AND split_part(owner, ':', 2) = :died)
-    OR (least(lease_until, hard_deadline) < clock_timestamp()
-        AND clock_timestamp() > make_interval(secs => :grace)
-            + (SELECT since FROM uptime WHERE since >= pg_postmaster_start_time())))
-"""
-
-# The first to come after a start writes down when that was. The start itself is no use: recovery
-# from a crash follows it, and may take longer than a lease.
-_NOTICE: Final = """
-INSERT INTO uptime (since) SELECT clock_timestamp()
-WHERE NOT EXISTS (SELECT FROM uptime WHERE since >= pg_postmaster_start_time())
-ON CONFLICT (one) DO UPDATE SET since = excluded.since
-WHERE uptime.since < pg_postmaster_start_time()
+    OR ((lease_until < clock_timestamp() OR {_OVERDUE}) AND {BELIEVED}))
 """
 
 
-def lapsed(db: Database, grace: float, died: str | None = None) -> list[uuid.UUID]:
+def lapsed(
+    db: Database, grace: float, died: str | None = None, clock: Clock | None = None
+) -> list[uuid.UUID]:
     """Open rows that their owner left: past lease or hard deadline, or owned by boot `died`.
 
-    Not within `grace` seconds of Postgres' coming back: no owner could have renewed.
+    Not within `grace` seconds of Postgres' coming back, or of a jump of its clock: no owner could
+    have renewed. `clock`: as this process knows it.
     """
-    with db.transaction() as connection:
-        run(connection, _NOTICE)
-        found = f"SELECT id FROM messages WHERE {_LAPSED} ORDER BY id LIMIT 1000"
-        return [row.id for row in run(connection, found, grace=grace, died=died)]
+    clock = clock or Clock(grace)
+    clock.look(db)
+    found = f"SELECT id FROM messages WHERE {_LAPSED} ORDER BY id LIMIT 1000"
+    return [row.id for row in db.rows(found, died=died, grace=grace, **clock.given)]
 
 
 class Reaping:
@@ -113,30 +109,38 @@ class Reaping:
 
 @contextmanager
 def reaping(
-    db: Database, message_id: uuid.UUID, grace: float, died: str | None = None
+    db: Database,
+    message_id: uuid.UUID,
+    grace: float,
+    died: str | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[Reaping | None]:
     """Lock a lapsed row for the sweep; None when somebody else has it or it came back."""
+    clock = clock or Clock(grace)
+    clock.look(db)  # by itself: it must not hold the row that everybody writes
     with db.transaction() as connection:
-        run(connection, _NOTICE)
         row = run(
             connection,
-            f"SELECT m.*, NULL AS pieces, hard_deadline < clock_timestamp() AS overdue"
+            f"SELECT m.*, NULL AS pieces, {_OVERDUE} AS overdue"
             f" FROM messages m WHERE id = :id AND {_LAPSED} FOR UPDATE SKIP LOCKED",
             id=message_id,
-            grace=grace,
             died=died,
+            grace=grace,
+            **clock.given,
         ).one_or_none()
         yield Reaping(connection, _with_pieces(connection, row)) if row else None
 
 
 def _with_pieces(connection: Connection, row: Any) -> Any:
     """The locked row again with its pieces: read after the lock was had, so they are the last."""
-    overdue = "hard_deadline < clock_timestamp() AS overdue"
-    whole = SELECT.replace("m.*,", f"m.*, {overdue},")
+    whole = SELECT.replace("m.*,", f"m.*, {_OVERDUE} AS overdue,")
     return run(connection, f"{whole} WHERE m.id = :id", id=row.id).one()
 
 
 # --- R6: the queue -------------------------------------------------------------------------------
+
+
+_WAITED: Final = passed("queue_deadline", "created_at")
 
 
 def expire(db: Database) -> list[uuid.UUID]:
@@ -144,8 +148,8 @@ def expire(db: Database) -> list[uuid.UUID]:
     with db.transaction() as connection:
         rows = run(
             connection,
-            "SELECT id FROM messages WHERE status = 'SENDING'"
-            " AND queue_deadline < clock_timestamp() ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED",
+            f"SELECT id FROM messages WHERE status = 'SENDING' AND {_WAITED}"
+            " ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED",
         ).all()
         for row in rows:
             end_locked(connection, row.id, Ending.error("queue_timeout"))
@@ -168,8 +172,7 @@ def purge(db: Database) -> int:
     """Remove conversations that were deleted long enough ago and are at rest; their number."""
     rows = db.rows(
         "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations c"
-        " WHERE deleted_at < clock_timestamp() - make_interval(secs => :undo)"
-        " AND NOT EXISTS (SELECT 1 FROM messages m"
+        f" WHERE {GONE} AND NOT EXISTS (SELECT 1 FROM messages m"
         " WHERE m.conversation_id = c.id AND m.status = ANY(:open))"
         " LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING id",
         undo=UNDO_SECONDS,

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -123,6 +123,8 @@ class Change:
 
 def changes(before: State, now: State) -> Iterator[Change]:
     """What somebody who has seen `before` has to be told."""
+    if now.at < before.at:  # the clock jumped back: what is not known is new
+        before = replace(before, at=_EPOCH)
     for entry in now.entries.values():
         old = before.entries.get(entry.id)
         if old != entry:

@@ -7,7 +7,8 @@ A lease that has lapsed is evidence only for a sweep that could have seen it bei
 process stood still for a while (`awake`), or Postgres did not answer it, the owners may have been
 in the same place: then no lease counts as lapsed and no question as untaken until they have had a
 lease's time to come back. Postgres knows of its own restarts (see reaping), but not that it was
-paused, or unreachable. Who was *seen* to die is dead, whoever slept.
+paused, or unreachable. Its clock is watched for jumps (`clock`). Who was *seen* to die is dead,
+whoever slept.
 """
 
 import math
@@ -22,6 +23,7 @@ import structlog
 
 from shared import awake, reaping
 from shared.body import Delta
+from shared.clock import Clock
 from shared.database import Database
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import Queue
@@ -79,6 +81,7 @@ class Sweep:
         self._queue = queue
         self._lease = lease
         self._doubted = -math.inf
+        self._clock = Clock(lease, reaping.DISPATCH_AGAIN)
         self._queue_deadline = queue_deadline
         self._take = take
         self._observe = observe
@@ -111,7 +114,7 @@ class Sweep:
     def _lapsed(self, died: str | None) -> list[uuid.UUID]:
         begun = time.monotonic()
         try:
-            found = reaping.lapsed(self._db, self._grace(), died)
+            found = reaping.lapsed(self._db, self._grace(), died, self._clock)
         except StorageDown:
             self.doubt()
             raise
@@ -139,6 +142,11 @@ class Sweep:
     def _grace(self) -> float:
         """Seconds after a start of Postgres in which no lease counts as lapsed."""
         return NEVER if self._in_doubt() else self._lease
+
+    def look(self) -> None:
+        """Look at the database's clock, so that a later sweep of this process can tell a jump, and
+        put right what one left. Raises StorageDown."""
+        self._clock.look(self._db)
 
     # --- one by one
 
@@ -179,7 +187,7 @@ class Sweep:
 
     def _reap(self, message_id: uuid.UUID, died: str | None, begun: float) -> str:
         asked = time.monotonic()
-        with reaping.reaping(self._db, message_id, self._grace(), died) as row:
+        with reaping.reaping(self._db, message_id, self._grace(), died, self._clock) as row:
             if row is None or not (self.answered(asked) or died):
                 return "lost"
             untouched, published = self._fence(row, begun)

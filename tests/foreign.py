@@ -9,6 +9,12 @@ import pytest
 from local import foreign
 
 
+def need_libfaketime() -> None:
+    """The same for the library that lies about the time."""
+    if foreign.libfaketime() is None:
+        need("faketime")
+
+
 def need(name: str) -> str:
     """The path of a program (see local/foreign.py). Without it: a failure in CI, else a skip."""
     program = foreign.PROGRAMS[name]

@@ -72,9 +72,11 @@ def frozen(server: Server) -> Iterator[None]:
 class Rig:
     """Servers of our own, and the processes of the service on them."""
 
-    def __init__(self, home: Path, *, durable: bool = False) -> None:
+    def __init__(self, home: Path, *, durable: bool = False, clock: bool = False) -> None:
+        """`clock`: whether Postgres' clock can be set (`postgres.set_clock`)."""
         self.home = home
         self.durable = durable
+        self.clock = home / "clock" if clock else None
         self._stack = ExitStack()
         Surroundings(home, {}).furnish()
         self.procfile = procfile.read()
@@ -83,7 +85,9 @@ class Rig:
         enter = self._stack.enter_context
         log = self.home / "log"
         postgres, redis = self.home / "postgres", self.home / "redis"
-        self.postgres = enter(Postgres(postgres, log=log / "postgres.log", durable=self.durable))
+        self.postgres = enter(
+            Postgres(postgres, log=log / "postgres.log", durable=self.durable, clock=self.clock)
+        )
         self.redis = enter(Redis(redis, log=log / "redis.log"))
         self.scripted: Scripted = enter(start_scripted())
         self.database_url = self.address()

@@ -305,6 +305,8 @@ class Hub:
     # --- looking
 
     def _look_for_ever(self) -> None:
+        with suppress(StorageDown):
+            self._sweep.look()  # before anything is silent: what it sees later can be compared
         while True:
             gevent.sleep(LOOK_EVERY)
             try:
@@ -327,6 +329,7 @@ class Hub:
         }
         if not silent:
             return
+        self._sweep.look()  # whoever has nothing to look at has nothing to end
         found = messages.glance(self._db, list(silent))
         self._sweep.answered(now)
         for message_id, followed in silent.items():

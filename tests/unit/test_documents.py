@@ -201,7 +201,7 @@ def test_every_failure_has_a_proof_and_every_proof_is_told() -> None:
     for name, row in _failures():
         marked.setdefault(row, set()).add(name)
 
-    assert list(told) == sorted(told)  # and each row once: it is the key
+    assert len(told) == len(_table("reliability.md", "row"))  # no number twice
     assert all(told.values())
     tests = {row: {name for name in names if "drill:" not in name} for row, names in told.items()}
     assert tests == marked
