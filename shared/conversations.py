@@ -5,13 +5,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from shared.asking import lock_user
-from shared.database import Database, run
+from shared.database import Database, Kind, run
 from shared.errors import KeyReused, NotFound
 from shared.messages import SELECT, Message, stop_locked, to_message
 from shared.reaping import GONE, UNDO_SECONDS
+
+#: A conversation is a tree of any size, and its turns are of any length.
+TREES: Final = Kind(connections=4, patience=5.0, statement=10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +230,8 @@ def turns(
     limit: int | None = None,
 ) -> Page:
     """The last `limit` turns of a branch, those above `before` if that is given. NotFound."""
-    tree = db.rows(
+    tree = db.rows_within(
+        TREES,
         "SELECT id, parent_id FROM messages"
         " WHERE conversation_id = :id AND user_id = :user ORDER BY seq",
         id=conversation_id,
@@ -242,7 +246,8 @@ def turns(
     path = _path(parents, end)[: -1 if before else None]
     shown = path[-limit:] if limit else path
     siblings = _siblings(parents)
-    rows = db.rows(
+    rows = db.rows_within(
+        TREES,
         f"{SELECT} WHERE m.id = ANY(CAST(:ids AS uuid[])) AND m.user_id = :user",
         ids=[str(message_id) for message_id in shown],
         user=user_id,

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any, Final
 
 import psycopg2
@@ -18,10 +19,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
 
 from shared.engine import POOL_SIZE, SET_LOCAL, SETS_LOCAL, cooperate, is_read_only, make_engine
-from shared.errors import StorageDown
+from shared.errors import Busy, StorageDown, TooSlow
 from shared.models import metadata
 
-__all__ = ["NOT_MIGRATED", "Database", "cooperate", "run", "schema_head"]
+__all__ = ["NOT_MIGRATED", "Database", "Kind", "cooperate", "run", "schema_head"]
 
 #: Serialization failure, deadlock, lock not available: run the transaction again.
 _RETRYABLE = frozenset({"40001", "40P01", "55P03"})
@@ -133,11 +134,25 @@ _HAS_COLUMNS: Final = tuple(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of request that may be expensive: what it may take of one process at a time, so that
+    others find a connection. All kinds together leave at least one."""
+
+    #: of POOL_SIZE
+    connections: int
+    #: seconds for which a place is waited for
+    patience: float
+    #: seconds that one statement may take
+    statement: float
+
+
 class Database:
     """Transactions on one engine, with the driver's failures turned into ours."""
 
     def __init__(self, url: str) -> None:
         self.engine, self._stale = make_engine(url)
+        self._places: dict[Kind, BoundedSemaphore] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -163,6 +178,25 @@ class Database:
         """The rows of one statement, alone."""
         with self.alone() as connection:
             return list(run(connection, sql, **parameters).all())
+
+    def rows_within(self, kind: Kind, sql: str, **parameters: Any) -> list[Any]:
+        """The same within the limits of its kind, which go with the statement.
+
+        Raises Busy when too many of the kind are under way, TooSlow when this one takes too long,
+        and as `transaction` does.
+        """
+        places = self._places.setdefault(kind, BoundedSemaphore(kind.connections))
+        if not places.acquire(timeout=kind.patience):
+            raise Busy
+        limit = f"SELECT set_config('statement_timeout', '{int(1000 * kind.statement)}', true); "
+        try:
+            return self.rows(limit + sql, **parameters)
+        except StorageDown as error:
+            if isinstance(getattr(error.__cause__, "orig", None), errors.QueryCanceled):
+                raise TooSlow from error
+            raise
+        finally:
+            places.release()
 
     def planned(self, *statements: str, **parameters: Any) -> list[Any]:
         """The rows of the last of these statements: one transaction, one round trip, by plans

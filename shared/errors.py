@@ -9,6 +9,8 @@ OutliveError
 ├── Refused             who asks may not
 ├── Unavailable         a server behind us does not answer; try again
 │   ├── StorageDown     Postgres
+│   │   ├── Busy        has too many requests of an expensive kind
+│   │   └── TooSlow     would take too long for one
 │   └── RedisDown       Redis
 └── GenerationFailed    an answer ended in ERROR (its code is one of MESSAGE_ERRORS)
 
@@ -76,6 +78,18 @@ class StorageDown(Unavailable):
     """The database does not answer; nothing was lost, try again."""
 
     code = "storage_unavailable"
+
+
+class Busy(StorageDown):
+    """Too many requests of this kind at once; try again in a moment."""
+
+    code = "busy"
+
+
+class TooSlow(StorageDown):
+    """This would take the database too long; ask for less."""
+
+    code = "too_slow"
 
 
 class RedisDown(Unavailable):

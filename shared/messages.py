@@ -15,9 +15,12 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from shared.body import Body, Delta
-from shared.database import Database, run
+from shared.database import Database, Kind, run
 from shared.errors import MESSAGE_ERRORS, NotFound
 from shared.lifecycle import OPEN, Status
+
+#: What operators and metrics ask about all messages waits for itself, and for nobody else.
+OPERATORS: Final = Kind(connections=1, patience=2.0, statement=5.0)
 
 SELECT: Final = """
 SELECT m.*, (
@@ -248,7 +251,8 @@ def glance(db: Database, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Glance]:
 
 def count_open(db: Database) -> dict[str, int]:
     """Open messages by status, over all users."""
-    rows = db.rows(
+    rows = db.rows_within(
+        OPERATORS,
         "SELECT status, count(*) AS number FROM messages WHERE status = ANY(:open) GROUP BY status",
         open=sorted(OPEN),
     )
@@ -257,8 +261,9 @@ def count_open(db: Database) -> dict[str, int]:
 
 def oldest_waiting(db: Database) -> float:
     """Seconds since the oldest SENDING message was asked; 0 when none waits."""
-    rows = db.rows(
+    rows = db.rows_within(
+        OPERATORS,
         "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0) AS age"
-        " FROM messages WHERE status = 'SENDING'"
+        " FROM messages WHERE status = 'SENDING'",
     )
     return float(rows[0].age)

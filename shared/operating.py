@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from shared.database import Database
+from shared.messages import OPERATORS
 
 #: Rows that are worth showing.
 MOST: Final = 500
@@ -46,7 +47,8 @@ class Totals:
 
 def running(db: Database) -> list[Running]:
     """Open messages, those being written first, the oldest of each first."""
-    rows = db.rows(
+    rows = db.rows_within(
+        OPERATORS,
         "SELECT id, user_id, status, model, owner, CAST(extract(epoch FROM clock_timestamp()"
         " - coalesce(started_at, created_at)) AS float8), saved_len FROM messages"
         " WHERE status IN ('SENDING', 'STREAMING') ORDER BY status DESC, created_at LIMIT :most",
@@ -57,7 +59,8 @@ def running(db: Database) -> list[Running]:
 
 def failed(db: Database) -> list[Failed]:
     """The last that ended in ERROR, newest first."""
-    rows = db.rows(
+    rows = db.rows_within(
+        OPERATORS,
         "SELECT id, error_code, ended_at FROM messages WHERE status = 'ERROR'"
         " ORDER BY ended_at DESC LIMIT :most",
         most=ERRORS,
@@ -67,7 +70,8 @@ def failed(db: Database) -> list[Failed]:
 
 def totals(db: Database, seconds: float) -> Totals:
     """Numbers over all; `failed`: in the last so many seconds."""
-    [row] = db.rows(
+    [row] = db.rows_within(
+        OPERATORS,
         "SELECT count(*) FILTER (WHERE status = 'STREAMING') AS running,"
         " count(*) FILTER (WHERE status = 'SENDING') AS waiting,"
         " CAST(coalesce(extract(epoch FROM clock_timestamp()"

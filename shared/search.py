@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from shared.database import Database, run
+from shared.database import Database, Kind
 
 #: Code points of a message that are searched and of a snippet before and behind its first hit.
 SEARCHED: Final = 100_000
 AROUND: Final = (40, 120)
 #: Words of a query that count.
 WORDS: Final = 12
-#: Milliseconds that a search may take.
-PATIENCE: Final = 3_000
+#: Somebody types and everybody shares Postgres, so searches have a small part of it.
+SEARCHES: Final = Kind(connections=2, patience=1.0, statement=3.0)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Han, kana, Thai, Lao, Burmese, Khmer: written without blanks.
@@ -85,7 +85,10 @@ def words_of(query: str) -> list[str]:
 def search(
     db: Database, user_id: uuid.UUID, query: str, limit: int, before: int | None
 ) -> list[Hit]:
-    """Conversations of this user where every word of the query is, most recently active first."""
+    """Conversations of this user where every word of the query is, most recently active first.
+
+    Raises Busy and TooSlow: see `Database.rows_within`.
+    """
     words = words_of(query)
     if not words:
         return []
@@ -93,8 +96,8 @@ def search(
     unspaced = any(_UNSPACED.search(word) for word in words)
     by_word = "message_words(m.body) @@ to_tsquery('pg_catalog.simple', :words)"
     fits = f"lower({_TEXT}) LIKE ALL(CAST(:patterns AS text[]))" if unspaced else by_word
-    rows = _rows(
-        db,
+    rows = db.rows_within(
+        SEARCHES,
         _SEARCH.format(fits=fits),
         user=user_id,
         words=" & ".join(f"'{word}':*" for word in words),
@@ -118,16 +121,9 @@ def search(
     ]
 
 
-def _rows(db: Database, sql: str, **parameters: Any) -> list[Any]:
-    """In bounded time: somebody types, and everybody shares the connections."""
-    with db.transaction() as connection:
-        run(connection, f"SET LOCAL statement_timeout = {PATIENCE}")
-        return list(run(connection, sql, **parameters).all())
-
-
 def _leaves(db: Database, user_id: uuid.UUID, rows: Sequence[Any]) -> dict[uuid.UUID, uuid.UUID]:
     ids = [str(row.message_id) for row in rows if row.message_id]
-    return {row.hit: row.id for row in db.rows(_LEAVES, ids=ids, user=user_id)}
+    return {row.hit: row.id for row in db.rows_within(SEARCHES, _LEAVES, ids=ids, user=user_id)}
 
 
 def snippet(text: str, words: Sequence[str]) -> list[tuple[str, bool]]:
