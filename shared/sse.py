@@ -6,7 +6,7 @@ change the text. Data that we send is one line of ASCII JSON, so nothing in it c
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +16,8 @@ HEARTBEAT = b":\n"
 WIDEST: Final = 12
 #: Longer ones are no time that anybody waits, and Python refuses to read very long ones.
 _MILLISECONDS: Final = re.compile("[0-9]{1,18}")
+#: Bytes up to which pieces are joined as they come: each object of its own takes 33 bytes more.
+_SMALL: Final = 1 << 12
 #: Made once: `json.dumps` makes one for each call that wants separators.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
@@ -72,26 +74,62 @@ class LineTooLong(ValueError):
     """A line, or the data of one event, is over the decoder's limit."""
 
 
+class Gathered:
+    """Bytes that arrive in pieces of any size, in hardly more memory than they have themselves."""
+
+    __slots__ = ("_pieces", "size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Append."""
+        self.size += len(piece)
+        pieces = self._pieces
+        if pieces and len(piece) < _SMALL and len(pieces[-1]) < _SMALL:
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
+
+    def take(self) -> bytes:
+        """All of them; none are left."""
+        whole = b"".join(self._pieces)
+        self._pieces.clear()
+        self.size = 0
+        return whole
+
+
 class Decoder:
     """Bytes in any chunking in, events out.
 
-    Invalid UTF-8 raises UnicodeDecodeError (pass `errors="replace"` to do as browsers do). A
-    line, and the data of one event, may have `limit` bytes. What stands behind the last blank
-    line when the stream ends is no event, as the standard says.
+    Invalid UTF-8 raises UnicodeDecodeError (pass `errors="replace"` to do as browsers do). A line
+    and the data of its event before it may have `limit` bytes together; a longer one is given to
+    `shorten`, if there is one, and what that returns takes its place. What stands after
+    the last blank line when the stream ends is no event, as the standard says.
+
+    A field named `error` is unknown to the standard, but servers send it for failures: it makes
+    an event of the type `error`.
     """
 
-    def __init__(self, *, limit: int = 1 << 20, errors: str = "strict") -> None:
+    def __init__(
+        self,
+        *,
+        limit: int = 1 << 20,
+        errors: str = "strict",
+        shorten: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         self.retry: int | None = None
         self.last_id = ""
         self._limit = limit
         self._errors = errors
-        self._rest: list[bytes] = []
-        self._rest_size = 0
+        self._shorten = shorten
+        self._rest = Gathered()
         self._after_cr = False
         self._begun = False
         self._event = ""
-        self._data: list[str] = []
-        self._data_size = 0
+        #: the data of an event, each line with its end; None: it has none
+        self._data: Gathered | None = None
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events completed by `chunk`."""
@@ -106,7 +144,7 @@ class Decoder:
 
     def _is_plain(self, chunk: bytes) -> bool:
         """Whether it is whole events of one line of data each, as most chunks are."""
-        between = not (self._rest or self._data or self._event or self._after_cr)
+        between = not (self._rest.size or self._data is not None or self._event or self._after_cr)
         return (
             between
             and self._begun
@@ -124,20 +162,27 @@ class Decoder:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, rest = chunk.split(b"\n")
-        if lines and self._rest:
-            lines[0] = b"".join([*self._rest, lines[0]])
-            self._rest, self._rest_size = [], 0
-        if rest:
-            self._rest.append(rest)
-            self._rest_size += len(rest)
+        if lines and self._rest.size:
+            self._rest.add(lines[0])
+            lines[0] = self._rest.take()
         for line in lines:
-            self._within_limit(len(line))
-            yield line
-        self._within_limit(self._rest_size)
+            yield line if len(line) <= self._room() else self._shortened(line)
+        if rest:
+            self._rest.add(rest)
+            if self._rest.size > self._room():
+                self._rest.add(self._shortened(self._rest.take()))
 
-    def _within_limit(self, size: int) -> None:
-        if size > self._limit:
-            raise LineTooLong(f"a line of more than {self._limit} bytes")
+    def _room(self) -> int:
+        """Bytes that a line may have."""
+        return self._limit - (self._data.size if self._data is not None else 0)
+
+    def _shortened(self, line: bytes) -> bytes:
+        """A line that is too long, shortened. Raises LineTooLong if it still is."""
+        if self._shorten is not None:
+            line = self._shorten(line)
+        if len(line) > self._room():
+            raise LineTooLong(f"an event of more than {self._limit} bytes")
+        return line
 
     def _line(self, line: bytes) -> Event | None:
         if not self._begun:
@@ -145,17 +190,26 @@ class Decoder:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line:
             return self._dispatch()
-        name, _, value = line.decode("utf-8", self._errors).partition(":")
-        self._field(name, value.removeprefix(" "))
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._add(value)
+        elif name == b"error":
+            self._event = "error"
+            self._add(value)
+        else:
+            self._field(name.decode("utf-8", self._errors), value.decode("utf-8", self._errors))
         return None
 
+    def _add(self, value: bytes) -> None:
+        if self._data is None:
+            self._data = Gathered()
+        self._data.add(value + b"\n")  # which also makes empty lines take room
+        if self._data.size > self._limit:
+            raise LineTooLong(f"an event of more than {self._limit} bytes")
+
     def _field(self, name: str, value: str) -> None:
-        if name == "data":
-            self._data_size += len(value) + 1  # the newline: empty lines take room, too
-            if self._data_size > self._limit:
-                raise LineTooLong(f"an event of more than {self._limit} characters")
-            self._data.append(value)
-        elif name == "event":
+        if name == "event":
             self._event = value
         elif name == "id" and "\0" not in value:
             self.last_id = value
@@ -164,5 +218,8 @@ class Decoder:
 
     def _dispatch(self) -> Event | None:
         data, name = self._data, self._event
-        self._data, self._event, self._data_size = [], "", 0
-        return Event("\n".join(data), name or "message", self.last_id) if data else None
+        self._data, self._event = None, ""
+        if data is None:
+            return None
+        text = data.take()[:-1].decode("utf-8", self._errors)
+        return Event(text, name or "message", self.last_id)
