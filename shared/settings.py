@@ -8,7 +8,8 @@ import re
 import socket
 import uuid
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -49,6 +50,50 @@ def _prefix(name: str) -> str:
     return name
 
 
+#: What comes along when a value is copied from a document or a shell: blanks, line ends, quotes of
+#: every kind, marks that nobody sees.
+_AROUND: Final = (
+    " \t\r\n\v\f\xa0\u200b\u200c\u200d\u2060\ufeff\"'`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
+)
+#: Where the provider is if nothing says otherwise.
+OPENAI: Final = "https://api.openai.com/v1"
+
+
+def _address(url: str | None) -> str | None:
+    """A provider's base address as it was meant; ValueError if that cannot be told."""
+    url = (url or "").strip(_AROUND)
+    if not url:
+        return None
+    try:
+        scheme, netloc, path, query, _ = urlsplit(url)
+    except ValueError:  # whose words quote the address
+        raise ValueError("OPENAI_BASE_URL is no address") from None
+    if scheme.lower() not in ("http", "https") or not netloc:
+        raise ValueError("OPENAI_BASE_URL must begin with https:// or http:// and name a host")
+    if any(character.isspace() or ord(character) < 32 for character in url):
+        raise ValueError("OPENAI_BASE_URL must not have blanks or line ends in it")
+    port = netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
+    if port and not (port.isdecimal() and int(port) < 1 << 16):
+        raise ValueError("OPENAI_BASE_URL has a port that is none")
+    path = path.rstrip("/")
+    for call in ("/chat/completions", "/completions", "/responses", "/models"):
+        path = path.removesuffix(call)
+    return urlunsplit((scheme, netloc, path.rstrip("/"), query, ""))
+
+
+def _key(key: str) -> str:
+    """An API key as it was meant; ValueError if that cannot be told."""
+    key = key.strip(_AROUND)
+    if key[:7].lower() == "bearer ":
+        key = key[7:].strip(_AROUND)
+    if not all("!" <= character <= "~" for character in key):
+        raise ValueError(
+            "OPENAI_API_KEY has a character in it that no key has: a blank, a line end, a curly"
+            " quote or a letter with an accent; copy the key once more"
+        )
+    return key
+
+
 def _variable(location: str) -> str:
     """The environment's name for a field: aliases are upper case already."""
     return location if location.isupper() else f"OUTLIVE_{location.upper()}"
@@ -82,8 +127,12 @@ class Settings(BaseSettings):
     )
     #: What all names in Redis begin with: deployments that share a database need one each.
     prefix: Annotated[str, AfterValidator(_prefix)] = "outlive"
-    openai_base_url: str | None = Field(None, validation_alias="OPENAI_BASE_URL")
-    openai_api_key: str = Field("", validation_alias="OPENAI_API_KEY", repr=False)
+    openai_base_url: Annotated[str | None, AfterValidator(_address)] = Field(
+        None, validation_alias="OPENAI_BASE_URL"
+    )
+    openai_api_key: Annotated[str, AfterValidator(_key)] = Field(
+        "", validation_alias="OPENAI_API_KEY", repr=False
+    )
     port: int = Field(8000, validation_alias="PORT")
     web_concurrency: Count = Field(2, validation_alias="WEB_CONCURRENCY")
     #: Names, comma-separated, that web answers to besides its own address; see `known_hosts`.
@@ -95,6 +144,8 @@ class Settings(BaseSettings):
     history_chars: Count = 200_000
     #: Code points after which an answer is ended with finish_reason "length".
     answer_chars: Count = 4_000_000
+    #: Whether an answer that begins with `<think>` begins with thoughts.
+    think_tags: bool = True
     #: A save is due at this many unsaved code points, or after save_seconds.
     save_chars: Count = 200
     save_seconds: Seconds = 1.0
@@ -103,7 +154,7 @@ class Settings(BaseSettings):
     heartbeat_seconds: Seconds = 3.0
     sweep_seconds: Seconds = 2.0
     queue_deadline_seconds: Seconds = 120.0
-    first_token_seconds: Seconds = 120.0
+    first_token_seconds: Seconds = 300.0
     stall_seconds: Seconds = 60.0
     hard_deadline_seconds: Seconds = 900.0
     #: How long a stopping worker lets its answers go on (default: the hard deadline).
@@ -151,6 +202,17 @@ class Settings(BaseSettings):
     def owner(self) -> str:
         """The name under which this process holds leases: `<host>:<boot>`."""
         return f"{socket.gethostname()}:{self.boot}"
+
+    @property
+    def provider_url(self) -> str:
+        """The provider's base address, without a query."""
+        return (self.openai_base_url or OPENAI).partition("?")[0]
+
+    @property
+    def provider_query(self) -> dict[str, str]:
+        """The query that every request to the provider has."""
+        query = (self.openai_base_url or "").partition("?")[2]
+        return dict(parse_qsl(query, keep_blank_values=True))
 
     @property
     def drain(self) -> float:

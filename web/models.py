@@ -10,6 +10,7 @@ import httpx2
 import structlog
 from gevent.lock import BoundedSemaphore
 
+from shared import tls
 from shared.settings import Settings
 
 #: Seconds for which a list, and the lack of one, is kept; seconds that asking may take in all.
@@ -21,8 +22,6 @@ BYTES: Final = 1 << 20
 MOST: Final = 500
 NAME_CHARS: Final = 200
 
-OPENAI: Final = "https://api.openai.com/v1"
-
 log = structlog.get_logger("models")
 
 
@@ -31,8 +30,10 @@ class Models:
 
     def __init__(self, settings: Settings) -> None:
         self._default = settings.model
-        self._url = (settings.openai_base_url or OPENAI).rstrip("/") + "/models"
+        self._url = settings.provider_url + "/models"
+        self._query = settings.provider_query
         self._key = settings.openai_api_key
+        self._tls = tls.client_context()
         self._found: list[str] = []
         self._until = 0.0
         self._asking = BoundedSemaphore()
@@ -61,8 +62,8 @@ class Models:
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         with (
-            httpx2.Client(timeout=PATIENCE, follow_redirects=False) as client,
-            client.stream("GET", self._url, headers=headers) as response,
+            httpx2.Client(timeout=PATIENCE, follow_redirects=False, verify=self._tls) as client,
+            client.stream("GET", self._url, headers=headers, params=self._query) as response,
         ):
             response.raise_for_status()
             data = b""
@@ -74,6 +75,16 @@ class Models:
 
 
 def _names(data: bytes) -> list[str]:
-    listed = json.loads(data)["data"]
-    names = [one["id"] for one in listed if isinstance(one.get("id"), str)]
+    """The ids of a list of models: bare, or under `data` or `models`, of objects or of names."""
+    listed = json.loads(data)
+    if isinstance(listed, dict):
+        listed = listed["data"] if "data" in listed else listed["models"]
+    names = [_id(one) for one in listed] if isinstance(listed, list) else []
     return [name for name in names if 0 < len(name) <= NAME_CHARS and name.isprintable()][:MOST]
+
+
+def _id(model: Any) -> str:
+    """What it is asked by; "" if that is not told."""
+    if isinstance(model, dict):
+        model = model.get("id") or model.get("model") or model.get("name")
+    return model if isinstance(model, str) else ""

@@ -39,7 +39,7 @@ def test_without_any_variable_the_contracts_defaults_hold() -> None:
         3,
         2,
     )
-    assert settings.queue_deadline_seconds == settings.first_token_seconds == 120
+    assert (settings.queue_deadline_seconds, settings.first_token_seconds) == (120, 300)
     assert (settings.stall_seconds, settings.hard_deadline_seconds) == (60, 900)
     assert (settings.stream_max_seconds, settings.sse_heartbeat_seconds) == (1800, 15)
     assert (settings.worker_concurrency, settings.max_open, settings.max_streams) == (200, 0, 0)
@@ -90,6 +90,54 @@ def test_titles_are_switched_by_the_usual_words(
     monkeypatch: pytest.MonkeyPatch, value: str, on: bool
 ) -> None:
     assert with_env(monkeypatch, OUTLIVE_TITLES=value).titles is on
+
+
+@pytest.mark.failure(53)
+@pytest.mark.parametrize(
+    "address",
+    [
+        "api.example.com/v1",
+        "localhost:8080/v1",
+        "ftp://api.example.com",
+        "https://",
+        "https://api.example .com/v1",
+        "https://api.example.com/v1\nhttps://other",
+        "https://api.example.com:port/v1",
+        "https://api.example.com:99999/v1",
+    ],
+)
+def test_an_address_of_the_provider_that_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    told = refusal(monkeypatch, OPENAI_BASE_URL=address)
+
+    assert "\n  OPENAI_BASE_URL: " in told
+    assert "example" not in told
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n", '""'])
+def test_without_an_address_the_provider_is_openai(
+    monkeypatch: pytest.MonkeyPatch, blank: str
+) -> None:
+    settings = with_env(monkeypatch, OPENAI_BASE_URL=blank)
+
+    assert (settings.openai_base_url, settings.provider_query) == (None, {})
+    assert settings.provider_url == "https://api.openai.com/v1"
+
+
+@pytest.mark.failure(53)
+@pytest.mark.parametrize("key", ["sk-\u201csecret", "sk-1\nsk-2", "sk 1", "sk-\x00", "clé"])
+def test_a_key_with_something_in_it_that_no_key_has_is_refused(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    if "\0" in key:  # no environment can hold it
+        with pytest.raises(ValidationError):
+            Settings.model_validate({"OPENAI_API_KEY": key})
+        return
+    told = refusal(monkeypatch, OPENAI_API_KEY=key)
+
+    assert "\n  OPENAI_API_KEY: " in told
+    assert key not in told
 
 
 def test_every_mistake_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
