@@ -34,6 +34,7 @@ PROGRAMS: Final[Mapping[str, Foreign]] = {
         Foreign("openssl", "openssl", "the certificate of the proxy"),
         Foreign("pgbouncer", "pgbouncer", "the product behind a connection pooler"),
         Foreign("faketime", "faketime", "jumps of the database's clock"),
+        Foreign("openssl", "openssl", "certificates that nobody knows"),
         Foreign("node", "nodejs", "stock clients from npm"),
         Foreign("npm", "npm", "stock clients from npm"),
     )

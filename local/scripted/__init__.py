@@ -4,6 +4,7 @@
 end, `client` starts the server and asks it what it saw.
 """
 
+from local.scripted import cases
 from local.scripted.answers import Answer, expected, generated
 from local.scripted.client import Control, Scripted, start_scripted
 from local.scripted.ledger import Record
@@ -22,6 +23,7 @@ from local.scripted.steps import (
     half_utf8,
     hold,
     hostile,
+    image,
     long,
     malformed,
     mutated,
@@ -48,6 +50,7 @@ __all__ = [
     "Script",
     "Scripted",
     "big_line",
+    "cases",
     "comment",
     "cut",
     "data",
@@ -61,6 +64,7 @@ __all__ = [
     "half_utf8",
     "hold",
     "hostile",
+    "image",
     "long",
     "malformed",
     "mutated",

@@ -147,7 +147,8 @@ def _heard(steps: list[Step]) -> Iterator[Step]:
 
 
 def _refuses_always(step: Step) -> bool:
-    return step["do"] in {"status", "refuse"} and step["times"] is None
+    refuses = step["do"] in {"status", "refuse"} and step["times"] is None
+    return refuses and not step.get("when")
 
 
 def _said(step: Step) -> list[tuple[tuple[str, str], str]]:

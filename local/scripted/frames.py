@@ -162,6 +162,11 @@ class Frames:
         text = "x" * (size - around)
         yield Piece(self.content(text), len(text))
 
+    def image(self, size: int) -> Pieces:
+        url = f"data:image/png;base64,{'iVBORw0K' * (size // 8)}"
+        images = [{"type": "image_url", "image_url": {"url": url}}]
+        yield Piece(self.delta(json.dumps({"content": None, "images": images})))
+
     def error_object(self, error: Any) -> Pieces:
         yield from self.data({"error": error})
 

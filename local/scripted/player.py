@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from email.utils import formatdate
+from itertools import pairwise
 from typing import Any
 
 from local.scripted import mutations, refusals, wire
@@ -11,7 +12,7 @@ from local.scripted.answers import expected
 from local.scripted.frames import Frames, Piece, usage_object
 from local.scripted.ledger import Ended, Ledger, Record
 from local.scripted.question import Script
-from local.scripted.steps import Step, role
+from local.scripted.steps import REQUESTS, Step, role
 
 #: the steps that are played before the status line
 BEFORE = {"status", "refuse", "refuse_option", "slow_headers"}
@@ -58,7 +59,10 @@ class Player:
             await self._refuse(step)
 
     def _applies(self, step: Step) -> bool:
-        return step["do"] != "refuse_option" or step["name"] in self._asked
+        match step:
+            case {"do": "refuse_option", "name": wanted} | {"when": wanted} if wanted:
+                return is_about(wanted, self._asked)
+        return True
 
     def _key(self, step: Step, question: str) -> tuple[object, ...]:
         """What the refusals are counted for; a whole answer does not use up a stream's."""
@@ -174,6 +178,18 @@ class Player:
     def _wants_usage(self) -> bool:
         options = self._asked.get("stream_options")
         return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
+def is_about(wanted: str, asked: dict[str, Any]) -> bool:
+    """Whether a request has this option, or is one of steps.REQUESTS."""
+    if wanted not in REQUESTS:
+        return wanted in asked
+    roles = [message.get("role") for message in asked.get("messages", ())]
+    return {
+        "streamed": asked.get("stream") is True,
+        "system": "system" in roles,
+        "repeated": any(one == other for one, other in pairwise(roles)),
+    }[wanted]
 
 
 def retry_after(step: Step) -> dict[str, str]:

@@ -51,12 +51,21 @@ def script(
     return json.dumps({"script": steps, **manner}, separators=(",", ":"))
 
 
+#: Scripts that a question asks for by name, with `{"case": name}`: those of cases.py.
+NAMED: dict[str, str] = {}
+
+
 def parse_script(text: str) -> Script | None:
-    """The script in a question, None when it is a plain one; ValueError when it is a broken one."""
+    """The script in a question, None when it is a plain one; ValueError when it is a broken one.
+
+    Where several turns of a person were joined to one, the last of them counts.
+    """
     try:
-        value = json.loads(text)
+        value = json.loads(text.rpartition("\n\n")[2])
     except ValueError:
         return None
+    if isinstance(value, dict) and value.get("case") in NAMED:
+        value = json.loads(NAMED[value["case"]])
     if not isinstance(value, dict) or "script" not in value:
         return None
     try:

@@ -9,6 +9,10 @@ Step = dict[str, Any]
 Chunk = int | Sequence[int]  #: characters in a frame, or the least and the most of them
 P = ParamSpec("P")
 
+#: What `status(when=...)` may ask of a request besides an option's name: that it wants a stream,
+#: has a system turn, or two turns of one role in a row.
+REQUESTS = ("streamed", "system", "repeated")
+
 STEPS: dict[str, Callable[..., Step]] = {}
 
 
@@ -211,6 +215,12 @@ def big_line(size: int = 1_100_000) -> Step:
 
 
 @_step
+def image(size: int = 1_600_000) -> Step:
+    """An image of so many characters, in one line of good JSON."""
+    return {"size": size}
+
+
+@_step
 def error_object(error: Any = None) -> Step:
     """An error in the stream: an object like OpenAI's, any other object, or a string."""
     usual = {"message": "The server had an error", "type": "server_error", "code": None}
@@ -236,13 +246,15 @@ def status(
     as_date: bool = False,
     times: int | None = None,
     key: str = "",
+    when: str = "",
 ) -> Step:
-    """This HTTP error for the first `times` requests (None: always), then the next step.
+    """This HTTP answer for the first `times` requests (None: always), then the next step.
 
-    Counted for this exact question, or over all questions with the same `key`.
+    Counted for this exact question, or over all questions with the same `key`. `when`: only for
+    requests with this option, or that are one of REQUESTS. A code of 200 answers with any body.
     """
     answer = {"code": code, "body": body, "headers": headers, "times": times, "key": key}
-    return {**answer, "retry_after": retry_after, "as_date": as_date}
+    return {**answer, "retry_after": retry_after, "as_date": as_date, "when": when}
 
 
 @_step
