@@ -20,6 +20,8 @@ from typing import Any, Final, NamedTuple
 
 #: Code points of a chunk that is not merged any more: to copy it once more would cost memory.
 CHUNK: Final = 1 << 16
+#: Parts that an answer may have. Each costs every reader something, however short it is.
+PARTS_MAX: Final = 512
 
 Meta = Mapping[str, Any] | None
 

@@ -108,6 +108,7 @@ MESSAGE_ERRORS: dict[str, tuple[str, bool]] = {
     "provider_rejected": ("The model's provider refused the request.", False),
     "provider_unavailable": ("The model's provider cannot be reached or is overloaded.", True),
     "provider_error": ("The model's provider reported an error while answering.", True),
+    "provider_empty": ("The model gave no answer.", True),
     "provider_cut": ("The connection to the model's provider broke before the end.", True),
     "provider_stalled": ("The model's provider stopped sending.", True),
     "provider_malformed": ("The model's provider sent data that cannot be understood.", True),

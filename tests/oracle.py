@@ -1,9 +1,9 @@
 """What has to come of a provider's stream, read the slow and simple way.
 
 Nothing here is the product's: the bytes are there as a whole, cut into lines by one regular
-expression, decoded strictly, and read event by event. What it knows is what is documented: an
-explicit end is a finish reason or [DONE], and nothing counts behind [DONE]; anything else is an
-ERROR, and everything before it is kept.
+expression, decoded, and read event by event. What it knows is what is documented: an explicit end
+is [DONE], or a finish reason that no text follows; nothing counts after [DONE]; an end without any
+answer is none; anything else is an ERROR, and everything before it is kept.
 """
 
 import json
@@ -17,15 +17,10 @@ from typing import Any, Final
 from local.scripted.answers import normalised
 from local.scripted.mutations import Close, Stream
 
-#: Bytes of a line, and characters of an event's data with its line ends.
-LIMIT: Final = 1 << 20
-#: A chunk's fields that are text, in the order in which a chunk is read.
-KINDS: Final = (
-    ("reasoning_content", "reasoning"),
-    ("reasoning", "reasoning"),
-    ("content", "text"),
-    ("refusal", "text"),
-)
+#: Bytes of a line, and of an event's data with its line ends.
+LIMIT: Final = 1_000_000
+#: Lists in one event, about: more would take the worker too long.
+STRUCTURE: Final = 40_000
 #: How an answer ends whose provider never said that it was done.
 CUT: Final[dict[Close, str]] = {
     "whole": "provider_cut",
@@ -34,6 +29,15 @@ CUT: Final[dict[Close, str]] = {
     "torn": "provider_cut",
     "hanging": "provider_stalled",
 }
+#: Data that says nothing.
+NOTHING: Final = ("", "null", "ping", "pong", "keep-alive", "keepalive", "heartbeat")
+#: The finish reasons that the mutations know, and words that are none.
+KNOWN: Final = {
+    **{name: name for name in ("stop", "length", "content_filter", "tool_calls")},
+    **dict.fromkeys(("tool_call", "tool", "tools", "toolcalls"), "tool_calls"),
+    **dict.fromkeys(("filter", "contentfilter"), "content_filter"),
+}
+NONE: Final = re.compile(r"[\W_]*(null|none|nil|undefined|unspecified)?[\W_]*", re.ASCII)
 
 Part = tuple[str, str, dict[str, Any] | None]
 
@@ -63,35 +67,48 @@ class Heard:
     """What was said so far."""
 
     texts: list[tuple[str, str]] = field(default_factory=list)
-    calls: dict[int, dict[str, str]] = field(default_factory=dict)
+    calls: list[dict[str, Any]] = field(default_factory=list)
     reason: str | None = None
     usage: dict[str, Any] | None = None
     done: bool = False
+    #: blanks before its first word are shown with that word; None: it has come
+    blanks: str | None = ""
+    #: nothing of the answer came after the finish reason
+    last: bool = False
 
     @property
     def ended(self) -> bool:
         """Whether it was said that this is all."""
-        return self.done or self.reason is not None
+        return self.done or (self.reason is not None and self.last)
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is anything to be done with."""
+        text = "".join(text for kind, text in self.texts if kind == "text")
+        return bool(text.strip() or self.calls) or self.reason in ("length", "content_filter")
 
     def parts(self) -> tuple[Part, ...]:
         """Neighbours of one kind are one part; the calls stand at the end."""
-        runs = groupby(self.texts, key=lambda item: item[0])
+        rest = [("text", self.blanks)] if self.blanks else []
+        runs = groupby([*self.texts, *rest], key=lambda item: item[0])
         texts = [(kind, normalised("".join(text for _, text in run)), None) for kind, run in runs]
-        return (*texts, *(_call(call) for call in self.calls.values()))
+        return (*texts, *(_call(call) for call in self.calls))
 
 
 def verdict(stream: Stream) -> Verdict:
     """What has to come of it."""
     heard, code = Heard(), None
     try:
-        for name, data in _events(stream.data):
-            _take(heard, name, data)
+        for step in _steps(stream, heard):
+            step()
             if heard.done:
                 break
     except Bad as bad:
         code = str(bad)
     if code is None and not heard.ended:
         code = CUT[stream.close]
+    if code is None and not heard.answered:
+        code = "provider_empty"
     return _judged(heard, code)
 
 
@@ -101,18 +118,72 @@ def interrupted(stream: Stream) -> Iterator[Verdict]:
     heard = Heard()
     yield _judged(heard, "provider_stalled")
     with suppress(Bad):
-        for name, data in _events(stream.data):
-            _take(heard, name, data)
-            yield _judged(heard, None if heard.ended else "provider_stalled")
+        for step in _steps(stream, heard):
+            step()
+            if not heard.ended:
+                yield _judged(heard, "provider_stalled")
+            else:
+                yield _judged(heard, None if heard.answered else "provider_empty")
             if heard.done:
                 break
 
 
+def _steps(stream: Stream, heard: Heard) -> Iterator[Any]:
+    """One after another, what is to be understood: events, or the values of one document."""
+    begun = stream.data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if begun == b"<":
+        raise Bad("provider_malformed")
+    if begun in (b"{", b"["):
+        yield from _document(stream, heard)
+        return
+    for name, data in _events(stream.data):
+        yield lambda name=name, data=data: _take(heard, name, data)
+
+
+def _document(stream: Stream, heard: Heard) -> Iterator[Any]:
+    """A body that is JSON is understood when it has ended."""
+    if stream.close == "hanging" and len(stream.data) <= LIMIT:
+        return
+    text, understood = stream.data.decode("utf-8", "replace").strip(), False
+    try:
+        _must(len(stream.data) <= LIMIT)
+        for value in _values(text):
+            for chunk in value if isinstance(value, list) else [value]:
+                if isinstance(chunk, dict) and chunk.get("choices"):
+                    understood = True
+                yield lambda chunk=chunk: _hear(heard, "message", chunk)
+        _must(understood)
+    except Bad:
+        if stream.close == "whole" or len(stream.data) > LIMIT:
+            raise
+
+
 def _take(heard: Heard, name: str, data: str) -> None:
-    if data.strip() == "[DONE]":
+    data = data.strip()
+    if name == "error":
+        raise Bad("provider_error")
+    if data.strip('"') == "[DONE]":
         heard.done = True
-    else:
-        _hear(heard, name, data)
+    elif data.lower() not in NOTHING and name not in ("ping", "heartbeat"):
+        for value in _values(data):
+            _hear(heard, name, value)
+            if heard.done:
+                return
+
+
+def _values(data: str) -> Iterator[Any]:
+    """The values that follow one another."""
+    _must(data.count("[") <= STRUCTURE)
+    while data:
+        if data == "[DONE]":
+            yield ...
+            return
+        try:
+            value, end = json.JSONDecoder(strict=False).raw_decode(data)
+        except (ValueError, RecursionError):
+            raise Bad("provider_malformed") from None
+        yield value
+        data = data[end:].lstrip()
 
 
 def _judged(heard: Heard, code: str | None) -> Verdict:
@@ -123,67 +194,116 @@ def _judged(heard: Heard, code: str | None) -> Verdict:
 
 
 def _events(data: bytes) -> Iterator[tuple[str, str]]:
-    """(name, data) of each: WHATWG HTML 9.2, but strict about UTF-8 and size."""
-    name, values = "", list[str]()
+    """(name, data) of each: WHATWG HTML 9.2, but strict about size, and with a field `error`."""
+    name, values = "", list[bytes]()
     *lines, rest = re.split(rb"\r\n|\n|\r", data)
-    for number, line in enumerate(lines):
-        shown = _decoded(line).removeprefix("\ufeff" if number == 0 else "")
-        if shown == "":
+    for number, whole in enumerate(lines):
+        _must(len(whole) + sum(len(value) + 1 for value in values) <= LIMIT)
+        line = whole.removeprefix(b"\xef\xbb\xbf") if number == 0 else whole
+        if line == b"":
             if values:
-                yield name or "message", "\n".join(values)
+                yield name or "message", b"\n".join(values).decode("utf-8", "replace")
             name, values = "", []
-        field_name, _, value = shown.partition(":")
-        value = value[1:] if value[:1] == " " else value
-        if field_name == "data":
+        field_name, _, value = line.partition(b":")
+        value = value[1:] if value[:1] == b" " else value
+        if field_name in (b"data", b"error"):
             values.append(value)
             _must(sum(len(value) + 1 for value in values) <= LIMIT)
-        elif field_name == "event":
-            name = value
-    _must(len(rest) <= LIMIT)
+        if field_name == b"error":
+            name = "error"
+        elif field_name == b"event":
+            name = value.decode("utf-8", "replace")
+    _must(len(rest) + sum(len(value) + 1 for value in values) <= LIMIT)
 
 
-def _decoded(line: bytes) -> str:
-    _must(len(line) <= LIMIT)
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        raise Bad("provider_malformed") from None
-
-
-def _hear(heard: Heard, name: str, data: str) -> None:
+def _hear(heard: Heard, name: str, chunk: Any) -> None:
     """One chunk of a reply."""
-    try:
-        chunk = json.loads(data)
-    except (ValueError, RecursionError):
-        raise Bad("provider_malformed") from None
+    if chunk is ...:
+        heard.done = True
+        return
     _must(isinstance(chunk, dict))
-    if name == "error" or chunk.get("error"):
+    if name == "error" or _is_fault(chunk):
         raise Bad("provider_error")
-    if isinstance(chunk.get("usage"), dict):
+    if isinstance(chunk.get("usage"), dict) and chunk["usage"]:
         heard.usage = _usage(chunk["usage"])
     for choice in _objects(chunk.get("choices")):
         if choice.get("index") is None or choice["index"] == 0:
             _choose(heard, choice)
 
 
+def _is_fault(chunk: dict[str, Any]) -> bool:
+    """Of the shapes of an error those that the mutations can make."""
+    said = chunk.get("message")
+    bare = "choices" not in chunk and not chunk.get("object")
+    return bool(chunk.get("error") or (bare and isinstance(said, str) and said))
+
+
 def _choose(heard: Heard, choice: dict[str, Any]) -> None:
+    before = (len(heard.texts), [_call(call) for call in heard.calls])
     delta = choice.get("delta")
     delta = delta if isinstance(delta, dict) else {}
-    for name, kind in KINDS:
-        text = delta.get(name)
-        _must(text is None or isinstance(text, str))
-        if text:
-            heard.texts.append((kind, text))
-    for piece in _objects(delta.get("tool_calls")):
-        index = piece.get("index") or 0
-        _must(isinstance(index, int))
-        call = heard.calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
-        function = piece.get("function")
-        function = function if isinstance(function, dict) else {}
-        call["id"] = _word(piece.get("id")) or call["id"]
-        call["name"] = _word(function.get("name")) or call["name"]
-        call["arguments"] += _word(function.get("arguments"))
-    heard.reason = normalised(_word(choice.get("finish_reason"))) or heard.reason
+    thoughts = list[str]()
+    for key in ("reasoning_content", "reasoning"):
+        thought = "".join(text for _, text in _pieces(delta.get(key), "reasoning"))
+        if thought and thought not in thoughts:
+            thoughts.append(thought)
+            heard.texts.append(("reasoning", thought))
+    for key in ("content", "refusal"):
+        for kind, text in _pieces(delta.get(key), "text"):
+            shown = text if heard.blanks is None else heard.blanks + text
+            heard.blanks = shown if heard.blanks is not None and shown.isspace() else None
+            if heard.blanks is None:
+                heard.texts.append((kind, shown))
+    for place, piece in enumerate(_objects(delta.get("tool_calls"))):
+        _grow(heard, piece, place)
+    if (len(heard.texts), [_call(call) for call in heard.calls]) != before:
+        heard.last = False
+    if choice.get("error"):
+        raise Bad("provider_error")
+    said = _word(choice.get("finish_reason"))
+    if said and not (said.isascii() and NONE.fullmatch(said)):
+        spelling = re.sub("[^a-z0-9]+", "_", said.strip().lower()).strip("_")
+        reason = KNOWN.get(spelling) or normalised(said)
+        stays = heard.last and heard.reason in ("length", "content_filter") and reason == "stop"
+        heard.reason = heard.reason if stays else reason
+        heard.last = True
+
+
+def _pieces(value: Any, kind: str) -> list[tuple[str, str]]:
+    """Content of the shapes that the mutations can make."""
+    if isinstance(value, list):
+        return [piece for item in value for piece in _pieces(item, kind)]
+    if isinstance(value, dict):
+        return _pieces(value.get("text", value.get("content")), kind)
+    _must(not value or isinstance(value, str))
+    return [(kind, value)] if value else []
+
+
+def _grow(heard: Heard, piece: dict[str, Any], place: int) -> None:
+    """A piece of a tool call: another id with a name of its own begins another one."""
+    index = piece.get("index")
+    index = (place if index is None else index) or 0
+    _must(isinstance(index, int))
+    function = piece.get("function")
+    function = function if isinstance(function, dict) else {}
+    call_id, name = _word(piece.get("id")), _word(function.get("name"))
+    mine = [call for call in heard.calls if call["index"] == index]
+    current = max(mine, key=lambda call: call["used"], default=None)
+    same = [call for call in mine if call_id and call["first_id"] == call_id]
+    if same:
+        current = same[0]
+    elif current is not None and call_id and name and current["id"] not in ("", call_id):
+        current = None
+    if current is None:
+        current = {"index": index, "id": "", "name": "", "arguments": "", "first_id": call_id}
+        heard.calls.append(current)
+    current["used"] = 1 + max((call.get("used", 0) for call in heard.calls), default=0)
+    arguments = function.get("arguments")
+    if isinstance(arguments, dict | list) and arguments:
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    current["id"] = call_id or current["id"]
+    current["name"] = name or current["name"]
+    current["arguments"] += _word(arguments)
 
 
 def _must(fits: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import gevent
 from gevent.event import Event
 
-from shared.body import Body, Delta
+from shared.body import PARTS_MAX, Body, Delta
 from shared.messages import Ending
 from shared.owning import Claim, Save
 
@@ -35,7 +35,7 @@ class Interrupted(BaseException):
 
 
 class TooLong(Exception):
-    """The answer has as many code points as are allowed."""
+    """The answer has as many code points, or parts, as are allowed."""
 
 
 class Generation:
@@ -71,6 +71,7 @@ class Generation:
         #: the provider is not read: too much waits for Postgres
         self.waits_for_storage = False
         self._was_saved = Event()
+        #: code points that its text may have; names and ids of its parts take room of it
         self._limit = limit
         self._grown = grown
         self._greenlet: gevent.Greenlet | None = None
@@ -88,8 +89,13 @@ class Generation:
         if not text:
             self.progress = time.monotonic()
             return
-        room = self._limit - self.body.length
-        delta = self.body.write(kind, text[:room], meta, fresh=fresh) if room > 0 else None
+        body = self.body
+        if len(body.parts) >= PARTS_MAX and (fresh or body.parts[-1].kind != kind):
+            raise TooLong
+        if meta:
+            self._limit -= sum(len(str(value)) for value in meta.values())
+        room = self._limit - body.length
+        delta = body.write(kind, text[:room], meta, fresh=fresh) if room > 0 else None
         if delta is not None:
             now = time.monotonic()
             self.progress = now

@@ -19,6 +19,9 @@ QUEUE_WAIT = Histogram("outlive_queue_wait_seconds", "Asked to claimed", buckets
 RETRIES = Counter(
     "outlive_provider_retries", "Requests that a provider refused for now, by status", ["status"]
 )
+LEFT_OUT = Counter(
+    "outlive_provider_left_out", "Images and the like that an answer has no part for"
+)
 SAVES = Counter("outlive_saves", "Rows saved or renewed in Postgres")
 SAVED_CHARACTERS = Counter("outlive_saved_characters", "Code points saved before the end")
 SAVE_SECONDS = Histogram("outlive_save_seconds", "One saving round", buckets=_QUICK)

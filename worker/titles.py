@@ -17,6 +17,7 @@ from shared.errors import GenerationFailed, RedisDown, StorageDown
 from shared.livelog import LiveLog
 from shared.settings import Settings
 from shared.text import normalise
+from worker import prompt
 from worker.provider import Provider, Request
 
 #: Tokens and seconds that a title may take, and its code points.
@@ -87,7 +88,7 @@ def _request(talk: titles.Talk) -> Request:
         {"role": "assistant", "content": talk.answer},
         {"role": "user", "content": WANTED},
     ]
-    return Request(talk.model, [turn for turn in turns if turn["content"]], {})
+    return Request(talk.model, prompt.joined([turn for turn in turns if turn["content"]]), {})
 
 
 def title_of(said: str) -> str | None:

@@ -21,11 +21,14 @@ import gevent
 import h11
 import httpx2
 
+from shared import tls
 from worker.framing import Chunked, Counted, Framing, Malformed, UntilClosed
 
 #: Bytes that are read at once, and that the head of a response may have.
 READ: Final = 1 << 16
 HEAD_MAX: Final = 1 << 16
+#: Bytes of a refusal that are read: its words stand at the beginning.
+REFUSAL_MAX: Final = 1 << 16
 #: Bytes that came at once from who has more, and seconds for which such a stream may keep the
 #: process to itself.
 MUCH: Final = 1 << 12
@@ -51,8 +54,9 @@ def is_direct() -> bool:
 class Transport(httpx2.BaseTransport):
     """What httpx sends requests through. Waiting for a response is not limited here."""
 
-    def __init__(self) -> None:
-        self._tls = httpx2.create_ssl_context()
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        """`context`: whose certificates are trusted; None: those of the system."""
+        self._tls = context or tls.client_context()
         self._tls.set_alpn_protocols(["http/1.1"])
         self._idle: dict[Origin, Kept] = defaultdict(list)
 
@@ -110,6 +114,8 @@ class Transport(httpx2.BaseTransport):
         head, rest = _head(connection, wire)
         kept = self._idle[origin] if _stays(head) else None
         body = Body(connection, _framing(head, method), rest, kept)
+        if head.status_code >= 400:
+            body.most = REFUSAL_MAX
         return httpx2.Response(
             head.status_code,
             headers=head.headers.raw_items(),
@@ -130,6 +136,8 @@ class Body(httpx2.SyncByteStream):
         self._begun = begun
         self._kept = kept
         self._closed = False
+        #: bytes that are read of it; None: all
+        self.most: int | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         framing, connection = self._framing, self._connection
@@ -143,6 +151,10 @@ class Body(httpx2.SyncByteStream):
                 if data:
                     yield from framing.feed(data)
                 while not framing.ended:
+                    if self.most is not None:
+                        self.most -= len(data)
+                        if self.most < 0:
+                            return
                     if len(data) < MUCH or time.monotonic() > turn_ends:
                         if not _holds_back(connection):
                             hub.wait(readable)

@@ -1,6 +1,6 @@
 """What is sent to the provider: the path from the root to the question."""
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,7 +59,7 @@ def test_an_answer_without_text_is_left_out_and_a_partial_one_kept() -> None:
     path = [user("1"), ("assistant", Body()), user("2"), assistant("hal"), user("3")]
     path[1:1] = [("assistant", said("only thought", "reasoning"))]
 
-    assert contents(prompt.build(None, path, PLENTY)) == ["1", "2", "hal", "3"]
+    assert contents(prompt.build(None, path, PLENTY)) == ["1\n\n2", "hal", "3"]
 
 
 def test_the_oldest_turns_are_left_out_when_there_is_too_much() -> None:
@@ -83,7 +83,10 @@ def test_the_question_is_sent_whatever_its_length() -> None:
 
 
 def test_the_budget_counts_code_points() -> None:
-    assert contents(prompt.build(None, [user("😀😀"), user("😀")], 3)) == ["😀😀", "😀"]
+    path = [user("😀😀"), assistant("é"), user("😀")]
+
+    assert contents(prompt.build(None, path, 4)) == ["😀😀", "é", "😀"]
+    assert contents(prompt.build(None, path, 3)) == ["😀"]
 
 
 @given(
@@ -98,12 +101,19 @@ def test_what_is_sent_is_a_suffix_of_the_talk_within_the_budget(
 
     turns = prompt.build(None, [*path, user(question)], budget)
 
-    spoken = [{"role": role, "content": text} for role, text in talk if text]
-    spoken.append({"role": "user", "content": question})
-    assert turns == spoken[len(spoken) - len(turns) :]
-    assert turns[-1]["content"] == question
-    assert len(turns) == 1 or sum(map(len, contents(turns))) <= budget
-    assert len(turns) == 1 or turns[0]["role"] == "user"
+    spoken = [*((role, text) for role, text in talk if text), ("user", question)]
+    suffixes = [
+        [
+            {"role": role, "content": "\n\n".join(text for _, text in run)}
+            for role, run in groupby(spoken[start:], key=lambda one: one[0])
+        ]
+        for start in range(len(spoken))
+    ]
+    assert turns in suffixes
+    assert all(one["role"] != other["role"] for one, other in pairwise(turns))
+    assert turns[-1]["content"].endswith(question)
+    assert turns[-1]["content"] == question or sum(map(len, contents(turns))) <= budget
+    assert turns[0]["role"] == "user"
 
 
 def test_sending_more_budget_never_sends_less() -> None:
@@ -112,3 +122,39 @@ def test_sending_more_budget_never_sends_less() -> None:
     lengths = [len(prompt.build(None, path, budget)) for budget in range(1, 20)]
 
     assert all(less <= more for less, more in pairwise(lengths))
+
+
+# --- strict templates -----------------------------------------------------------------------------
+
+
+def test_questions_below_answers_that_failed_are_one_turn() -> None:
+    path = [user("1"), ("assistant", Body()), user("2"), ("assistant", Body()), user("3")]
+
+    assert prompt.build("Be brief.", path, PLENTY) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "1\n\n2\n\n3"},
+    ]
+
+
+def test_what_joins_two_questions_counts() -> None:
+    path = [user("aa"), user("bb")]
+
+    assert contents(prompt.build(None, path, 6)) == ["aa\n\nbb"]
+    assert contents(prompt.build(None, path, 5)) == ["bb"]
+
+
+def test_a_system_text_can_be_said_in_the_first_question() -> None:
+    path = [user("1"), assistant("2"), user("3")]
+    turns = prompt.build("Be brief.", path, PLENTY)
+
+    assert prompt.has_system(turns)
+    assert prompt.without_system(turns) == prompt.build(None, [user("Be brief.\n\n1"), *path[1:]],
+                                                        PLENTY)  # fmt: skip
+    assert prompt.without_system(turns[1:]) == turns[1:]
+    assert not prompt.has_system([])
+
+
+def test_a_system_text_alone_becomes_a_question() -> None:
+    assert prompt.without_system([{"role": "system", "content": "Go."}]) == [
+        {"role": "user", "content": "Go."}
+    ]

@@ -12,7 +12,8 @@ import pytest
 
 from shared.errors import GenerationFailed
 from shared.settings import Settings
-from worker.provider import SHORT_LIMIT, Provider, Request, retry_after
+from worker.provider import SHORT_LIMIT, Provider, Request
+from worker.refusals import retry_after
 
 NOON = datetime(2020, 1, 1, 12, tzinfo=UTC)
 
