@@ -6,6 +6,7 @@ that all generations share.
 """
 
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -168,8 +169,33 @@ def _logging(**_: Any) -> None:
     logs.configure()
 
 
+def _or_end(step: Callable[[], None]) -> None:
+    """Part of the start. When it fails the process ends, and its last line says why.
+
+    Celery would log it somewhere and take work all the same, which nobody then writes.
+    """
+    try:
+        step()
+    except SystemExit as error:  # a sentence already
+        reason = str(error.code)
+    except Exception as error:
+        log.exception("worker.cannot_start")
+        # The system's words are safe; others may quote an address with its password.
+        words = f": {error.strerror}" if isinstance(error, OSError) else ""
+        reason = f"The worker cannot start: {type(error).__name__}{words}"
+    else:
+        return
+    sys.stderr.write(f"{reason}\n")
+    sys.stderr.flush()
+    os._exit(1)  # also past whatever greenlets and threads have begun
+
+
 @signals.worker_init.connect
 def _start(sender: Any, **_: Any) -> None:
+    _or_end(lambda: _begin(sender))
+
+
+def _begin(sender: Any) -> None:
     global _worker  # noqa: PLW0603 - Celery knows processes, not instances
     # Celery has gevent patch the process, and while locks are patched one of its lazy names loads
     # kombu: before `time.sleep` is patched. While Redis is away it would stop every greenlet.
@@ -182,6 +208,11 @@ def _start(sender: Any, **_: Any) -> None:
 
 @signals.worker_ready.connect
 def _ready(**_: Any) -> None:
+    _or_end(_take_work)
+
+
+def _take_work() -> None:
+    assert _worker is not None, "it never began"
     garbage.settle()
     if settings.ready_file:
         Path(settings.ready_file).touch()

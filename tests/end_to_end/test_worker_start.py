@@ -1,0 +1,60 @@
+"""A worker that cannot start says why and ends, and `outlive up` does not claim to be ready."""
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from local import homes
+from local.processes import Command, spawn
+from tests.rig import Rig, eventually
+from tests.stories import ending, hire
+
+#: What is wrong -> the environment, and words of the last line of the log.
+WRONG = {
+    "a proxy of another kind": ({"ALL_PROXY": "ftp://127.0.0.1:9"}, "ALL_PROXY"),
+    "a file that is not there": ({"SSL_CERT_FILE": "/nowhere/ca.pem"}, "SSL_CERT_FILE"),
+    "no address": ({"OPENAI_BASE_URL": "api.example.com/v1"}, "OPENAI_BASE_URL"),
+    "a curly quote in the key": ({"OPENAI_API_KEY": "sk-“x"}, "OPENAI_API_KEY"),
+}
+
+
+@pytest.mark.failure(53)
+def test_a_worker_that_cannot_start_ends_with_a_sentence(rig: Rig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        wrong = {**WRONG, "a port that is taken": ({"OUTLIVE_METRICS_PORT": port}, "in use")}
+        workers = {name: hire(rig, **env) for name, (env, _) in wrong.items()}
+        with ending(*workers.values()):
+            eventually(lambda: not any(worker.alive() for worker in workers.values()))
+
+    codes = {name: worker.process and worker.process.returncode for name, worker in workers.items()}
+    assert codes == dict.fromkeys(wrong, 1)
+    lines = rig.logs().splitlines()
+    for name, (_, words) in wrong.items():
+        assert any(words in line for line in lines), name
+    assert not any(worker.ready_file.exists() for worker in workers.values())
+
+
+@pytest.mark.failure(53)
+def test_up_does_not_say_ready_for_a_worker_that_cannot_start(rig: Rig) -> None:
+    with homes.temporary() as home, socket.create_server(("127.0.0.1", 0)) as taken:
+        data = home / "var"
+        data.mkdir()
+        said = data / "said.txt"
+        env = {
+            "DATABASE_URL": rig.postgres.url,
+            "REDIS_URL": rig.redis.url,
+            "OUTLIVE_METRICS_PORT": str(taken.getsockname()[1]),
+        }
+        words = ["up", "--data", str(data), "--no-model", "--no-flower", "--port", "0"]
+        process = spawn(Command([sys.executable, "-m", "local", *words], said, env=env))
+
+        assert process.wait(60) == 1
+
+        text = said.read_text()
+        assert "worker ended while starting" in text
+        assert "The worker cannot start" in text
+        assert "Ready" not in text
+        assert not Path(data / "outlive.json").exists()
