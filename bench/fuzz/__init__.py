@@ -1,0 +1,1 @@
+"""Fuzzers: they make what nobody would write by hand, and keep what costs most."""

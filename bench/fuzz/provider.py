@@ -1,0 +1,486 @@
+"""Streams that no provider should send, read exactly as a worker reads them.
+
+    python -m bench.fuzz provider [--seconds 60] [--seed N] [--count N]
+
+Each seed makes one stream: huge names and ids, a hundred thousand calls, nesting, parts without
+number, giant lines, odd content, usage bombs, bad UTF-8, mutated replies; cut into pieces of any
+size up to what one read of the socket brings. Some have an end, some have none. What must hold:
+
+* No step takes more than STEP_SECONDS of the process' CPU time. A step is what runs between two
+  places where the loop has a turn: those of worker/transport.py and worker/provider.py. One that
+  seems to is read twice more, and the fastest of the three counts: a busy machine is no fault.
+* Between two steps an answer holds at most four bytes for each code point of its text (with the
+  tool calls that are collected, and their names) and 1 MiB. Measured with tracemalloc, which is
+  slow, on one stream in MEASURED.
+* DONE only where the stream said an end.
+* The answer keeps its limits: characters with names and ids, and parts.
+* Nothing but the failures that are meant to be is raised.
+
+A seed is always the same stream, so what is found can be seen again with `--seed N --count 1`.
+"""
+
+import argparse
+import gc
+import json
+import random
+import re
+import sys
+import time
+import tracemalloc
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+from unittest import mock
+
+from local.scripted import mutations
+from shared.body import PARTS_MAX
+from shared.errors import GenerationFailed
+from shared.owning import Claim
+from shared.settings import Settings
+from worker import provider as module
+from worker.generation import Generation, TooLong
+from worker.provider import Provider
+from worker.refusals import Asked, Refusal
+from worker.reply import Reply
+from worker.transport import MUCH, READ, TURN
+
+#: Seconds of CPU time that one step may take.
+STEP_SECONDS: Final = 0.05
+#: Bytes that an answer may hold for a code point of it, and besides.
+PER_CHARACTER: Final = 4
+BESIDES: Final = 1 << 20
+#: One stream of so many has its memory measured.
+MEASURED: Final = 10
+#: Characters that an answer may have: mostly as many as usual, to see what that costs.
+LIMITS: Final = (4_000_000, 4_000_000, 100_000, 1_000)
+
+Dice = random.Random
+Frame = dict[str, Any]
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+def stream(seed: int) -> tuple[bytes, ...]:
+    """The stream of this number, in the pieces in which it comes."""
+    dice = Dice(seed)
+    if dice.random() < 0.2:
+        return mutations.stream(seed).chunks
+    acts = [dice.choice(ACTS) for _ in range(dice.choice((1, 1, 2, 3, 5)))]
+    data = b"".join(act(dice) for act in acts)
+    if dice.random() < 0.3:
+        data = b"".join((frame({"content": "Well, "}), data, frame({"content": "that is all."})))
+    if dice.random() < 0.5:
+        data += frame({}, "stop") + b"data: [DONE]\n\n"
+    if dice.random() < 0.1:
+        data = dice.choice(mutations.MUTATIONS)(data, dice)
+    if dice.random() < 0.1:
+        data = data.replace(b"\n", b"\r\n")
+    return tuple(pieces(data, dice))
+
+
+def pieces(data: bytes, dice: Dice) -> Iterator[bytes]:
+    """The data as reads of a socket bring it."""
+    least, most = dice.choice(((READ, READ), (READ, READ), (1, READ), (1000, 5000), (1, 40)))
+    if most < 1000 and len(data) > 300_000:
+        most = 5000
+    at = 0
+    while at < len(data):
+        size = dice.randint(least, most)
+        yield data[at : at + size]
+        at += size
+
+
+def frame(delta: Any, reason: Any = None, **more: Any) -> bytes:
+    """One event."""
+    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    return b"data: " + json.dumps({"choices": [choice], **more}).encode() + b"\n\n"
+
+
+def _text(dice: Dice) -> bytes:
+    alphabet = dice.choice(("abc \n", "日本語", "a\U0001f600", "\0\ud800x", '"\\\t', "<think>/ "))
+    return b"".join(
+        frame({"content": "".join(dice.choices(alphabet, k=dice.choice((1, 5, 300))))})
+        for _ in range(dice.choice((1, 50, 2000)))
+    )
+
+
+def _flapping(dice: Dice) -> bytes:
+    """Text and thoughts in turns, a character each."""
+    one = frame({"content": "x"}) + frame({"reasoning_content": "y"})
+    return one * dice.choice((10, 300, 4000))
+
+
+def _names(dice: Dice) -> bytes:
+    """Calls whose ids and names are huge and come again and again."""
+    size = dice.choice((100, 50_000, 400_000))
+    count = dice.choice((1, 10, 100)) if size < 400_000 else 5
+    function = {"name": "n" * size, "arguments": "{}"}
+    calls = [
+        {"index": dice.choice((0, number)), "id": str(number) * size, "function": function}
+        for number in range(count)
+    ]
+    return b"".join(frame({"tool_calls": [call]}) for call in calls)
+
+
+def _calls(dice: Dice) -> bytes:
+    """Empty calls, many in a frame or many frames."""
+    count, each = dice.choice(((100_000, 1000), (20_000, 1), (5_000, 5_000), (600, 1)))
+    frames = []
+    for start in range(0, count, each):
+        calls = [{"index": number} for number in range(start, start + each)]
+        frames.append(frame({"tool_calls": calls}))
+    return b"".join(frames)
+
+
+def _arguments(dice: Dice) -> bytes:
+    """One call that goes on for long, in small pieces."""
+    piece = {"index": 0, "function": {"arguments": dice.choice(("x", "\U0001f600", "ab" * 500))}}
+    return frame({"tool_calls": [piece]}) * dice.choice((10, 5_000))
+
+
+def _deep(dice: Dice) -> bytes:
+    """Nesting, of lists or objects or parts of content."""
+    depth = dice.choice((10, 500, 900, 5_000, 100_000))
+    start, end = dice.choice((("[", "]"), ('{"text":', "}"), ('[{"content":', "}]")))
+    inner = start * depth + '"x"' + end * depth
+    return f'data: {{"choices":[{{"delta":{{"content":{inner}}}}}]}}\n\n'.encode()
+
+
+def _contents(dice: Dice) -> bytes:
+    """A list of very many parts."""
+    part = dice.choice(
+        (
+            {"type": "text", "text": "x"},
+            {"type": "thinking", "thinking": [{"type": "text", "text": "y"}]},
+            {"type": "image_url", "image_url": {"url": "data:x"}},
+            [], {}, "x", [[[["x"]]]], {"type": "reasoning", "summary": ["a", {"text": "b"}]}, 7,
+        )
+    )  # fmt: skip
+    return frame({"content": [part] * dice.choice((2, 1000, 3000, 20_000))})
+
+
+def _giant(dice: Dice) -> bytes:
+    """One line of up to three megabytes, of everything that a parser may find hard."""
+    size = dice.choice((100_000, 900_000, 990_000, 1_500_000, 3_000_000))
+    unit = dice.choice(
+        ("x", "\\n", "\\u4f60", "\\ud83d", "日", "a b, ", "[],", "{},", "1,", "1e9,", '"a",',
+         "[" * 90 + "]" * 90 + ",", '{"a":' * 90 + "1" + "}" * 90 + ",", "9" * 4000 + ",", "{", "[")
+    )  # fmt: skip
+    body = unit * (size // len(unit))
+    value = f"[{body}0]" if unit[-1] in ",[{" else f'"{body}"'
+    key = dice.choice(("content", "logprobs", "reasoning", "images", "tool_calls"))
+    return f'data: {{"choices":[{{"delta":{{"{key}":{value}}}}}]}}\n\n'.encode()
+
+
+def _image(dice: Dice) -> bytes:
+    """Binary data, which is left out."""
+    size = dice.choice((10_000, 1_600_000, 8_000_000))
+    url = "data:image/png;base64," + "iVBORw0K" * (size // 8)
+    return frame({"images": [{"type": "image_url", "image_url": {"url": url}}]})
+
+
+def _nothing(dice: Dice) -> bytes:
+    """Very much that says nothing."""
+    unit = dice.choice(
+        (b"\n", b":\n", b"\r", b"data:\n\n", b"data: {}\n\n", b"id: 1\n", b"x\n", b"\xff\n",
+         frame({}), frame({"content": ""}), b": keep-alive\n\n", b"event: ping\ndata: 1\n\n")
+    )  # fmt: skip
+    return unit * (dice.choice((1_000, 300_000, 1_000_000)) // len(unit))
+
+
+def _lines(dice: Dice) -> bytes:
+    """One event of many lines."""
+    unit = dice.choice((b"data:\n", b"data: a\n", b'data: {"choices":[]}\n', b"data: {}\n"))
+    return unit * (dice.choice((1_000, 100_000, 990_000, 2_000_000)) // len(unit)) + b"\n"
+
+
+def _usage(dice: Dice) -> bytes:
+    """A bill with very many items."""
+    count = dice.choice((10, 5_000, 50_000))
+    usage = {f"tokens {number} {'x' * dice.choice((1, 9))}": number for number in range(count)}
+    return frame({}, usage=usage) * dice.choice((1, 3))
+
+
+def _choices(dice: Dice) -> bytes:
+    """Very many choices at once."""
+    choice = {"index": dice.choice((0, 0, 1)), "delta": {"content": "x"}}
+    choices = [choice] * dice.choice((2, 900, 20_000))
+    return b"data: " + json.dumps({"choices": choices}).encode() + b"\n\n"
+
+
+def _ends(dice: Dice) -> bytes:
+    """Reasons again and again, of all sorts, with text between."""
+    reasons: tuple[Any, ...] = (
+        "stop",
+        "null",
+        "length",
+        "max_tokens",
+        "x" * 100_000,
+        7,
+        [],
+        {"a": 1},
+    )
+    return b"".join(
+        frame(dice.choice(({}, {"content": "a"})), dice.choice(reasons))
+        for _ in range(dice.choice((1, 20)))
+    )
+
+
+def _errors(dice: Dice) -> bytes:
+    """Errors of all sorts and sizes."""
+    error = dice.choice(mutations.ERRORS)
+    size = dice.choice((1, 1000, 30_000))
+    return dice.choice(
+        (
+            b"data: " + json.dumps({"error": [error] * size}).encode() + b"\n\n",
+            b"error: " + b"x" * size + b"\n\n",
+            b"event: error\ndata: " + b"[" * size + b"\n\n",
+            b"data: " + json.dumps({"detail": "model is unsupported " * size}).encode() + b"\n\n",
+            b"data: " + json.dumps({"error": "a" * 30 * size}).encode() + b"\n\n",
+        )
+    )
+
+
+def _document(dice: Dice) -> bytes:
+    """JSON that is no stream; it has to stand at the beginning to be one."""
+    content = "x" * dice.choice((10, 100_000, 900_000, 1_200_000))
+    whole = {"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}
+    return json.dumps(whole).encode() * dice.choice((1, 1, 3))
+
+
+def _documents(dice: Dice) -> bytes:
+    """Small documents one after another."""
+    unit = dice.choice((b"{}", b"[]", b'{"choices":[{"delta":{"content":"x"}}]}\n'))
+    return unit * (dice.choice((1_000, 100_000, 900_000)) // len(unit))
+
+
+def _noise(dice: Dice) -> bytes:
+    """Random bytes, lines and all."""
+    return dice.randbytes(dice.choice((10, 1_000, 300_000)))
+
+
+def _tags(dice: Dice) -> bytes:
+    """Thoughts in tags, and what nearly is one."""
+    piece = dice.choice(("<", "<think", "<think>", "</think", "</think>", "\n", "<think>x</think>"))
+    return frame({"content": piece}) * dice.choice((1, 2, 3_000))
+
+
+ACTS: Final[tuple[Callable[[Dice], bytes], ...]] = (
+    _text, _flapping, _names, _calls, _arguments, _deep, _contents, _giant, _giant, _image,
+    _nothing, _lines, _usage, _choices, _ends, _errors, _document, _documents, _noise, _tags,
+)  # fmt: skip
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+class Steps:
+    """The places where the loop has a turn, and what passed between two of them."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+        self._began = time.thread_time()
+        self.slowest = 0.0
+
+    def turn(self, _seconds: float = 0.0) -> None:
+        """Here it has one."""
+        self.slowest = max(self.slowest, time.thread_time() - self._began)
+        self._look()
+        self._began = time.thread_time()
+
+    def arriving(self, chunks: tuple[bytes, ...]) -> Iterator[bytes]:
+        """The pieces, with a turn where the transport gives one."""
+        turn_ends = 0.0
+        for chunk in chunks:
+            if len(chunk) < MUCH or time.monotonic() > turn_ends:
+                self.turn()
+                turn_ends = time.monotonic() + TURN
+            yield chunk
+        self.turn()
+
+
+@dataclass
+class Read:
+    """What became of one stream."""
+
+    end: str
+    slowest: float
+    #: bytes for which there is no room; 0 or less: all had room
+    excess: int
+    parts: int
+    #: characters, with names and ids, beyond the limit
+    beyond: int
+
+
+class Response:
+    """What a provider has opened."""
+
+    content_type = "text/event-stream"
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self.pieces = chunks
+
+
+def read(reader: Provider, chunks: tuple[bytes, ...], limit: int, *, measure: bool) -> Read:
+    """Read a stream into an answer, as `Provider.stream` does after the head of a response."""
+    claim = Claim(uuid.UUID(int=0), 1, "fuzz", {}, 0.0, uuid.UUID(int=0))
+    excess = -BESIDES
+    replies: list[Reply] = []
+    gc.collect()
+    if measure:
+        tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    answer = Generation(claim, limit=limit, grown=_saved)
+
+    def look() -> None:
+        nonlocal excess
+        if measure:
+            held = tracemalloc.get_traced_memory()[0] - before
+            collected = sum(reply._calls.size for reply in replies)
+            size = _size(answer) + collected
+            excess = max(excess, held - PER_CHARACTER * size - BESIDES)
+
+    def remembered(*args: Any, **options: Any) -> Reply:
+        replies.append(Reply(*args, **options))
+        return replies[-1]
+
+    steps = Steps(look)
+    with mock.patch.multiple(module, gevent=_Gevent(steps), Reply=remembered):
+        end = _end(reader, Response(steps.arriving(chunks)), answer.write)
+    steps.turn()
+    tracemalloc.stop()
+    return Read(end, steps.slowest, excess, len(answer.body.parts), _size(answer) - limit)
+
+
+def _saved(answer: Generation) -> None:
+    """Postgres is quick: nothing waits for it."""
+    answer.saved = answer.body.length
+
+
+def _end(reader: Provider, response: Any, write: Any) -> str:
+    """How it ended, in a word."""
+    try:
+        reader._read(response, write, Asked("fuzz"))
+    except GenerationFailed as failure:
+        return failure.code
+    except TooLong:
+        return "length"
+    except Refusal:
+        return "refusal"
+    except Exception as error:  # noqa: BLE001 - what is not meant to be is what is looked for
+        return f"bug: {type(error).__name__}: {error}"[:200]
+    return "DONE"
+
+
+def _size(answer: Generation) -> int:
+    """Code points of an answer, with the names and ids of its parts."""
+    metas = (part.meta or {} for part in answer.body.parts)
+    return answer.body.length + sum(len(str(v)) for meta in metas for v in meta.values())
+
+
+class _Gevent:
+    """What worker/provider.py needs of gevent, with nobody else in the loop."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.sleep = steps.turn
+
+    class Timeout(BaseException):
+        """A clock that never rings: the streams are all there."""
+
+        @classmethod
+        def start_new(cls, _seconds: float) -> "_Gevent.Timeout":
+            return cls()
+
+        def close(self) -> None:
+            """Nothing to stop."""
+
+
+def says_an_end(data: bytes) -> bool:
+    """Whether there is anything in the data that may be an explicit end."""
+    return re.search(rb'\[DONE\]|finish_reason"\s*:(?!\s*null)|"message"', data) is not None
+
+
+# --- judging --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Found:
+    """What came of many streams."""
+
+    ends: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    measured: int = 0
+    slowest: tuple[float, int] = (0.0, 0)
+    fullest: tuple[int, int] = (-BESIDES, 0)
+
+    def __str__(self) -> str:
+        ends = ", ".join(f"{end} {number:,}" for end, number in self.ends.most_common())
+        slowest, fullest = self.slowest, self.fullest
+        return (
+            f"{self.ends.total():,} streams, {len(self.wrong)} wrong\n  {ends}\n"
+            f"  slowest step {slowest[0] * 1000:.1f} ms of CPU time (seed {slowest[1]});"
+            f" {self.measured:,} measured, of the {BESIDES // 1024} KiB besides the text at most"
+            f" {(fullest[0] + BESIDES) / 1024:.0f} were held (seed {fullest[1]})\n"
+            + "\n".join(self.wrong[:20])
+        )
+
+
+def examine(reader: Provider, seed: int, found: Found) -> None:
+    """Read one stream and note what is wrong."""
+    chunks = stream(seed)
+    limit = Dice(seed + 1).choice(LIMITS)
+    one = read(reader, chunks, limit, measure=False)
+    slowest = one.slowest
+    for _ in range(2):
+        if slowest > STEP_SECONDS:
+            slowest = min(slowest, read(reader, chunks, limit, measure=False).slowest)
+    found.ends[one.end] += 1
+    found.slowest = max(found.slowest, (slowest, seed))
+    again = f"again: python -m bench.fuzz provider --seed {seed} --count 1"
+    for wrong, what in (
+        (slowest > STEP_SECONDS, f"a step of {slowest * 1000:.0f} ms"),
+        (one.end.startswith("bug"), one.end),
+        (one.end == "DONE" and not says_an_end(b"".join(chunks)), "DONE without an end"),
+        (one.parts > PARTS_MAX, f"{one.parts} parts"),
+        (one.beyond > 0, f"{one.beyond} characters beyond the limit of {limit}"),
+    ):
+        if wrong:
+            found.wrong.append(f"seed {seed}: {what}; {again}")
+    if seed % MEASURED == 0:
+        found.measured += 1
+        excess = read(reader, chunks, limit, measure=True).excess
+        found.fullest = max(found.fullest, (excess, seed))
+        if excess > 0:
+            found.wrong.append(f"seed {seed}: {excess} bytes too many are held; {again}")
+
+
+def run(seconds: float, first: int, count: int | None = None) -> Found:
+    """Examine streams for so long, or so many of them."""
+    reader = Provider(Settings.model_validate({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}))
+    found, ends = Found(), time.monotonic() + seconds
+    seed = first
+    while time.monotonic() < ends if count is None else seed < first + count:
+        examine(reader, seed, found)
+        seed += 1
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Run it; 1 if anything was wrong."""
+    parser = argparse.ArgumentParser("python -m bench.fuzz provider", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**9))
+    parser.add_argument("--count", type=int, help="so many streams, however long that takes")
+    options = parser.parse_args(arguments)
+    print(f"from seed {options.seed}", flush=True)
+    found = run(options.seconds, options.seed, options.count)
+    print(found, flush=True)
+    return 1 if found.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
