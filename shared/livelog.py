@@ -142,7 +142,11 @@ def encode(claim: uuid.UUID, deltas: Sequence[Delta]) -> str:
     The first one names the claim. It is empty, so that readers of the version before claims had
     tokens drop it as old news and take the others.
     """
-    return f"{_head(claim)}{','.join(map(_encoded, deltas))}]"
+    return _payload(_head(claim), deltas)
+
+
+def _payload(head: str, deltas: Sequence[Delta]) -> str:
+    return f"{head}{','.join(map(_encoded, deltas))}]"
 
 
 @lru_cache(maxsize=_KNOWN)
@@ -492,9 +496,10 @@ class _Line:
 
 
 @lru_cache(maxsize=_KNOWN)
-def _beginning(message_id: uuid.UUID, claim: uuid.UUID, attempt: int) -> bytes:
-    """The words that all publications of a claim begin with."""
-    return resp.words("EVALSHA", _SHA, 1, _log(message_id, claim), channel(message_id), attempt)
+def _beginning(message_id: uuid.UUID, claim: uuid.UUID, attempt: int) -> tuple[bytes, str]:
+    """The words that all publications of a claim begin with, and what their payloads do."""
+    log, place = _log(message_id, claim), channel(message_id)
+    return resp.words("EVALSHA", _SHA, 1, log, place, attempt), _head(claim)
 
 
 class Publishing(_Line):
@@ -532,15 +537,16 @@ class Publishing(_Line):
 
     def publish(self, item: Publication) -> None:
         """Store and announce."""
+        beginning, head = _beginning(item.id, item.claim, item.attempt)
         rest = resp.words(
             item.deltas[0].start,
             item.deltas[-1].end,
-            encode(item.claim, item.deltas),
+            _payload(head, item.deltas),
             item.trim,
             self._ttl,
             "1" if item.force else "",
         )
-        self._packed.append(b"*12\r\n%b%b" % (_beginning(item.id, item.claim, item.attempt), rest))
+        self._packed.append(b"*12\r\n%b%b" % (beginning, rest))
         self._expected.append(True)
 
     def open(

@@ -124,6 +124,9 @@ class Connection:
         header = f"Last-Event-ID: {last_id}\r\n" if last_id is not None else ""
         self._buffer = bytearray()
         self.decoder = Decoder()
+        #: a line whose rest has not come yet; whether the line before it was an id
+        self._line = b""
+        self._has_id = False
         #: when it is given up, if it goes on for so long
         self.deadline = math.inf
         try:
@@ -148,7 +151,17 @@ class Connection:
         `cut_after`: raise Cut when so many bytes of the body were read, wherever that is.
         """
         for data in self.body(cut_after=cut_after):
+            self._look_at_order(data)
             yield from self.decoder.feed(data)
+
+    def _look_at_order(self, data: bytes) -> None:
+        """Broken if a frame goes on after its id: some clients adopt an id as soon as its line is
+        there, and a cut in what follows would cost them the frame."""
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            if self._has_id and line:
+                raise Broken("the id is not the last field of its frame")
+            self._has_id = line.startswith(b"id:")
 
     def body(self, *, cut_after: int | None = None) -> Iterator[bytes]:
         """The same as bytes: comments and `retry:` too."""

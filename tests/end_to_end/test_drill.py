@@ -60,6 +60,10 @@ READS_FIRST = """\
         whole, refusal = self._first_read(ones)
         self._subscribe(ones)
 """
+LATE = """\
+        if heard.kind == "subscribe":
+            followed.subscribed.set()
+"""
 WAKES = """\
         ("PUBLISH", channel(message_id), _WAKE),
     ]"""
@@ -71,6 +75,9 @@ STORES = (
     "redis.call('XADD', KEYS[1], 'MINID', ARGV[2] .. '-' .. ARGV[6],"
     " ARGV[2] .. '-' .. ARGV[4], 'd', ARGV[5])"
 )
+
+ID_LAST = 'f"event: {event}\\ndata: {data}\\n{tail}\\n"'
+ID_FIRST = 'f"{tail}event: {event}\\ndata: {data}\\n\\n"'
 
 BUGS = {
     "has no claim test": Bug(
@@ -101,10 +108,15 @@ BUGS = {
     "reads before it subscribes": Bug(
         [
             ("web/hub.py", READS, READS_FIRST),
-            ("web/hub.py", "if not followed.read_begun:", "if True:"),
+            ("web/hub.py", LATE, f"{LATE}            return\n"),
         ],
         "came as the last text did",
         "--faults none --generations 300 --rendezvous 300 --workers 2",
+    ),
+    "sends the id first": Bug(
+        [("shared/sse.py", ID_LAST, ID_FIRST)],
+        "the id is not the last field of its frame",
+        "--faults none --generations 4 --people 4 --workers 1",
     ),
     "loses an end": Bug(
         [
