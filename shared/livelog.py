@@ -7,6 +7,10 @@
     outlive:stop              channel; ids of messages that somebody wants stopped
     outlive                   list; Celery's queue (see jobs)
 
+These are the names with the default prefix, and inside of this service. A deployment with another
+`OUTLIVE_PREFIX` has that instead of "outlive": it is put on where commands leave this module, and
+taken off where channels come in (`_placed`).
+
 Redis is a hint, never the truth: everything here may vanish at any moment, or be again as it was a
 minute ago. Every call has a timeout, and a failure is RedisDown.
 
@@ -81,6 +85,15 @@ _SHA: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _RUN_ID: Final = re.compile("run_id:([0-9a-f]+)")
 #: Bytes that are taken from a connection at once.
 _RECEIVE: Final = 1 << 16
+
+
+#: What the names begin with that this module's callers use.
+PREFIX: Final = "outlive"
+
+
+def _placed(name: str, prefix: str) -> str:
+    """The name in Redis of what is called `name` here."""
+    return name if prefix == PREFIX else prefix + name[len(PREFIX) :]
 
 
 def _log(message_id: uuid.UUID, claim: uuid.UUID | None) -> str:
@@ -238,10 +251,11 @@ def _ended(
 class LiveLog:
     """The verbs of who does not write: fence, read, ended, nudge; and connections for who does."""
 
-    def __init__(self, url: str, ttl: float) -> None:
+    def __init__(self, url: str, ttl: float, prefix: str = PREFIX) -> None:
         """`ttl`: seconds until a log goes by itself: more than an answer may take."""
         self._redis = _kept(url, TIMEOUT)
         self._url = url
+        self._prefix = prefix
         self._ttl = int(ttl * 1000)
         self._telling: Telling | None = None
 
@@ -252,7 +266,7 @@ class LiveLog:
 
         Returns whether it provably never published anything, and what of its text is there.
         """
-        log = _log(message_id, claim)
+        log = self._placed(_log(message_id, claim))
         fence: Any = ({"fence": "1"}, f"{attempt + 1}-0")
         with _errors():
             pipeline = self._redis.pipeline()
@@ -295,7 +309,7 @@ class LiveLog:
         with _errors():
             pipeline: Any = self._redis.pipeline(transaction=False)
             for message_id, claim in claims.items():
-                pipeline.xrange(_log(message_id, claim))
+                pipeline.xrange(self._placed(_log(message_id, claim)))
             found = pipeline.execute(raise_on_error=False)
         logs: dict[uuid.UUID, list[Delta]] = {}
         for (message_id, claim), entries in zip(claims.items(), found, strict=True):
@@ -311,13 +325,13 @@ class LiveLog:
         """Tell followers to look at the row; its log is not needed for long any more."""
         with _errors():
             pipeline: Any = self._redis.pipeline(transaction=False)
-            for command in _ended(message_id, claim):
-                pipeline.execute_command(*command)
+            for verb, name, *rest in _ended(message_id, claim):
+                pipeline.execute_command(verb, self._placed(str(name)), *rest)
             pipeline.execute()
 
     def notice(self, user_id: uuid.UUID) -> None:
         """Something in this user's conversations has changed: whoever shows them may look."""
-        said = resp.pack("PUBLISH", user_channel(user_id), _WAKE)
+        said = resp.pack("PUBLISH", self._placed(user_channel(user_id)), _WAKE)
         if self._telling is not None:
             with suppress(RedisDown):
                 self._telling.say(said)
@@ -329,23 +343,25 @@ class LiveLog:
         """What a web process has to say about itself, in the place of those that have ended."""
         with _errors():
             pipeline = self._redis.pipeline(transaction=False)
+            place = self._placed(_WEB)
             if ended:
-                pipeline.hdel(_WEB, *ended)
-            pipeline.hset(_WEB, process, said)
-            pipeline.expire(_WEB, _WEB_TTL)
+                pipeline.hdel(place, *ended)
+            pipeline.hset(place, process, said)
+            pipeline.expire(place, _WEB_TTL)
             pipeline.execute()
 
     def told_operators(self) -> dict[str, str]:
         """What each web process said last."""
         with _errors():
-            return dict(self._redis.hgetall(_WEB))  # type: ignore[arg-type]  # not awaitable here
+            found: Any = self._redis.hgetall(self._placed(_WEB))
+            return dict(found)
 
     def nudge(self, message_id: uuid.UUID) -> None:
         """Somebody wants this one stopped: workers and followers may look at the row."""
         with _errors():
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.publish(STOP_CHANNEL, str(message_id))
-            pipeline.publish(channel(message_id), _WAKE)
+            pipeline.publish(self._placed(STOP_CHANNEL), str(message_id))
+            pipeline.publish(self._placed(channel(message_id)), _WAKE)
             pipeline.execute()
 
     def ping(self) -> None:
@@ -355,11 +371,14 @@ class LiveLog:
 
     def subscription(self) -> "Subscription":
         """A connection of its own for listening."""
-        return Subscription(self._url)
+        return Subscription(self._url, self._prefix)
 
     def publishing(self) -> "Publishing":
         """A connection of its own for what a process writes."""
-        return Publishing(self._url, self._ttl)
+        return Publishing(self._url, self._ttl, self._prefix)
+
+    def _placed(self, name: str) -> str:
+        return _placed(name, self._prefix)
 
 
 def _is_foreign(error: Exception) -> bool:
@@ -496,10 +515,12 @@ class _Line:
 
 
 @lru_cache(maxsize=_KNOWN)
-def _beginning(message_id: uuid.UUID, claim: uuid.UUID, attempt: int) -> tuple[bytes, str]:
+def _beginning(
+    message_id: uuid.UUID, claim: uuid.UUID, attempt: int, prefix: str
+) -> tuple[bytes, str]:
     """The words that all publications of a claim begin with, and what their payloads do."""
-    log, place = _log(message_id, claim), channel(message_id)
-    return resp.words("EVALSHA", _SHA, 1, log, place, attempt), _head(claim)
+    log, live = (_placed(name, prefix) for name in (_log(message_id, claim), channel(message_id)))
+    return resp.words("EVALSHA", _SHA, 1, log, live, attempt), _head(claim)
 
 
 class Publishing(_Line):
@@ -510,10 +531,11 @@ class Publishing(_Line):
     log is not opened, or that end not told, about which Redis was silent.
     """
 
-    def __init__(self, url: str, ttl: int) -> None:
+    def __init__(self, url: str, ttl: int, prefix: str = PREFIX) -> None:
         """`ttl`: milliseconds until a log goes by itself."""
         super().__init__(url)
         self._ttl = ttl
+        self._prefix = prefix
         self._run_id = ""
         self._packed: list[bytes] = []
         #: of every reply that will come, whether it is an outcome
@@ -537,7 +559,7 @@ class Publishing(_Line):
 
     def publish(self, item: Publication) -> None:
         """Store and announce."""
-        beginning, head = _beginning(item.id, item.claim, item.attempt)
+        beginning, head = _beginning(item.id, item.claim, item.attempt, self._prefix)
         rest = resp.words(
             item.deltas[0].start,
             item.deltas[-1].end,
@@ -573,8 +595,8 @@ class Publishing(_Line):
         for command in _ended(message_id, claim, user_id):
             self._say(*command)
 
-    def _say(self, *words: str | int) -> None:
-        self._packed.append(resp.pack(*words))
+    def _say(self, verb: str | int, name: str | int, *rest: str | int) -> None:
+        self._packed.append(resp.pack(verb, _placed(str(name), self._prefix), *rest))
         self._expected.append(False)
 
     def flush(self) -> None:
@@ -624,13 +646,20 @@ class Subscription(_Line):
     ask for is confirmed by a Heard. RedisDown means that the connection is gone for good.
     """
 
+    def __init__(self, url: str, prefix: str = PREFIX) -> None:
+        super().__init__(url)
+        self._prefix = prefix
+
     def subscribe(self, *channels: str) -> None:
         """Ask for channels."""
-        self._send(resp.pack("SUBSCRIBE", *channels))
+        self._send(resp.pack("SUBSCRIBE", *self._placed(channels)))
 
     def unsubscribe(self, *channels: str) -> None:
         """Give channels up."""
-        self._send(resp.pack("UNSUBSCRIBE", *channels))
+        self._send(resp.pack("UNSUBSCRIBE", *self._placed(channels)))
+
+    def _placed(self, channels: Sequence[str]) -> list[str]:
+        return [_placed(name, self._prefix) for name in channels]
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -650,7 +679,10 @@ class Subscription(_Line):
         if not isinstance(reply, list):
             return Heard("pong", "", "")
         kind, name, *rest = reply
-        return Heard(str(kind), str(name or ""), str(rest[0]) if rest else "")
+        name = str(name or "")
+        if self._prefix != PREFIX and name.startswith(self._prefix):
+            name = PREFIX + name[len(self._prefix) :]
+        return Heard(str(kind), name, str(rest[0]) if rest else "")
 
     def expect(self, seconds: float) -> Heard:
         """The next thing heard; RedisDown when nothing is, not even an answer to a ping."""

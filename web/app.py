@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     cooperate()  # a query must not hold up the other streams
     schema_head()  # before anybody reads: looking it up takes a moment in which no stream moves
     db = Database(settings.database_url)
-    livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
+    livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60, settings.prefix)
     queue = Queue(make_app(settings, ENQUEUE_SECONDS))
     lease = settings.lease_seconds
     deadline = settings.queue_deadline_seconds

@@ -71,7 +71,9 @@ class Worker:
         cooperate()
         self._owner = f"{node}:{settings.boot}"
         self._db = db = Database(settings.database_url)
-        self._livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60)
+        self._livelog = LiveLog(
+            settings.redis_url, settings.hard_deadline_seconds + 60, settings.prefix
+        )
         provider = Provider(settings)
         self.writer = Writer(settings, db, self._livelog, provider, self._owner)
         self.titles = Titles(settings, db, self._livelog, provider)

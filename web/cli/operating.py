@@ -52,7 +52,7 @@ def sweep(died: uuid.UUID | None, *, as_json: bool) -> int:
 def _sweep(settings: Settings) -> Sweep:
     return Sweep(
         Database(settings.database_url),
-        LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60),
+        LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60, settings.prefix),
         Queue(make_app(settings)),
         lease=settings.lease_seconds,
         queue_deadline=settings.queue_deadline_seconds,

@@ -1,0 +1,85 @@
+"""Two deployments on one Redis database never meet: each has its prefix."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from uuid import uuid4
+
+import httpx2
+import pytest
+import redis
+
+from local.scripted import done, finish, hold, say, script
+from shared.body import Delta
+from shared.livelog import LiveLog, Publication, channel
+from tests.client import Client, new_id
+from tests.ground import migrate, new_database, open_log, publish_all
+from tests.rig import Rig, eventually
+from tests.stories import ending, hire
+
+SECOND = "second"
+
+
+@pytest.fixture(scope="module")
+def database(rig: Rig) -> Iterator[str]:
+    """That of the second deployment."""
+    with new_database(rig, SECOND) as url:
+        migrate(url)
+        yield url
+
+
+def test_each_worker_takes_its_own_questions_and_each_flower_sees_its_own_worker(
+    rig: Rig, database: str, client: Client, nobody: None
+) -> None:
+    env = {"DATABASE_URL": database, "OUTLIVE_PREFIX": SECOND}
+    web, theirs = rig.web(**env), hire(rig, **env).wait()
+    flower = rig.flower(OUTLIVE_PREFIX=SECOND)
+    with rig.gone(web), ending(theirs, flower), Client(web.url) as other:
+        # given: a question of each, and a worker of the second one only
+        name = f"held {new_id()}"
+        mine = client.ask(script(say("mine"), finish(), done()))
+        answer = other.ask(script(say("so far"), hold(name), say(" and on"), finish(), done()))
+        other.shown(answer, 6)
+        with redis.Redis.from_url(rig.redis.url, decode_responses=True) as server:
+            assert server.llen("outlive") == 1
+            assert server.llen(SECOND) == 0
+            assert server.keys(f"outlive:log:{answer}*") == []
+            assert len(server.keys(f"{SECOND}:log:{answer}*")) == 1
+
+        # when: the first one gets its worker, too
+        ours = hire(rig).wait()
+        with ending(ours):
+            assert client.ended(mine)["text"] == "mine"
+            with httpx2.Client(base_url=flower.url, timeout=10) as window:
+                eventually(lambda: window.get("/api/workers", params={"refresh": 1}).json())
+                workers = list(window.get("/api/workers").json())
+
+        # then
+        rig.scripted.release(name)
+        assert other.ended(answer)["text"] == "so far and on"
+        assert [worker.partition("@")[0] for worker in workers] == [f"outlive-{theirs.boot[:8]}"]
+
+
+def test_logs_and_channels_of_the_same_message_are_apart(rig: Rig) -> None:
+    message_id, claim, user = uuid4(), uuid4(), uuid4()
+    first, second = LiveLog(rig.redis.url, 60), LiveLog(rig.redis.url, 60, "third")
+    with closing(first.subscription()) as mine, closing(second.subscription()) as other:
+        for subscription in (mine, other):
+            subscription.subscribe(channel(message_id))
+            assert subscription.expect(5) == ("subscribe", channel(message_id), "1")
+        open_log(second, message_id, claim)
+        text = Delta(0, 0, "text", "theirs", None)
+
+        publish_all(second, [Publication(message_id, claim, 1, [text], 0)])
+
+        heard = other.expect(5)
+        assert (heard.kind, heard.channel) == ("message", channel(message_id))
+        assert mine.listen(0.0) is None
+        assert second.read({message_id: claim})[message_id] == [text]
+        assert first.read({message_id: claim})[message_id] == []
+        second.nudge(message_id)
+        second.ended(message_id, claim)
+        second.notice(user)
+        second.tell_operators("web", "1")
+        assert "web" not in first.told_operators()
+        assert second.told_operators() == {"web": "1"}
+        assert mine.listen(0.0) is None
