@@ -231,6 +231,27 @@ def test_a_reader_who_has_all_the_text_but_was_cut_before_the_end_gets_the_end(
         assert json.loads(event.data)["length"] == len(held.text)
 
 
+@pytest.mark.parametrize("steps", [[finish(), done()], [done()]], ids=["a reason", "no more"])
+def test_an_answer_that_says_nothing_ends_with_a_word_about_it(
+    client: Client, worker: Worker, steps: list[Any]
+) -> None:
+    """Whoever reads it: while it is written, later, from any position, and as it is shown."""
+    reading = client.read(client.ask(script(*steps))).to_end()
+    message = client.message(reading.message_id)
+
+    assert (reading.text, reading.proven, message["text"]) == ("", True, "")
+    assert message["error"]["code"] == "provider_empty"
+    for face in ("stream", "stream?after=0", "stream?after=7", "blocks/stream"):
+        said = client.http.get(f"/api/messages/{reading.message_id}/{face}").content
+        *before, end = Decoder().feed(said)
+        assert (end.event, json.loads(end.data)) == ("end", reading.end), face
+        assert [event.event for event in before] in ([], ["blocks"])
+    assert reading.end is not None
+    assert reading.end["error"] == message["error"]
+    with reading.open() as connection:
+        assert connection.status == 204
+
+
 def test_the_same_of_an_answer_that_is_still_being_written(client: Client, held: Held) -> None:
     with client.read(held.id).open(last_event_id="350") as connection:
         held.go_on()
