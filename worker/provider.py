@@ -29,7 +29,7 @@ import httpx2
 import openai
 import structlog
 
-from shared import tls
+from shared import awake, tls
 from shared.body import Body
 from shared.errors import GenerationFailed
 from shared.settings import Settings
@@ -304,7 +304,7 @@ class _Tries:
     """How often, and how long, a provider is asked again."""
 
     def __init__(self) -> None:
-        self._deadline = time.monotonic() + RETRY_BUDGET
+        self._begun = time.monotonic()
         self._pause = BACKOFF
         self._in_stream = 1
 
@@ -317,7 +317,7 @@ class _Tries:
         if self._in_stream > TRIES_IN_STREAM:
             raise GenerationFailed("provider_error") from None
         wait = max(self._pause * random.uniform(0.5, 1.5), refusal.after or 0.0)  # noqa: S311
-        if time.monotonic() + wait > self._deadline:
+        if awake.since(self._begun) + wait > RETRY_BUDGET:
             raise GenerationFailed("provider_unavailable") from None
         metrics.RETRIES.labels(str(refusal.status or "connection")).inc()
         log.info("provider.retry", status=refusal.status, wait=round(wait, 2))
