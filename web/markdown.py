@@ -10,6 +10,7 @@ Math stays legible: it is not set, but nothing in it is taken for Markdown.
 """
 
 import re
+import time
 from collections.abc import Sequence
 from functools import cache
 from html import escape
@@ -28,7 +29,6 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
 from pygments.token import STANDARD_TYPES
-from pygments.util import ClassNotFound
 
 from web.haste import attempt
 
@@ -36,9 +36,13 @@ from web.haste import attempt
 #: regular expressions, and some of those take their time over what nobody would write by hand.
 LINE_CHARS: Final = 1_000
 PIECE_CHARS: Final = 10_000
-#: Seconds of the processor that a piece of code, and a block or a look at its structure, may take.
-CODE_SECONDS: Final = 0.1
-BLOCK_SECONDS: Final = 0.25
+#: Seconds of CPU time that a block may take (or the search for where blocks end), and that all code
+#: in it may take for its colours, together: with what cannot be interrupted (nh3, JSON) and with a
+#: slice of other work before it, one turn of the loop stays below 50 ms.
+BLOCK_SECONDS: Final = 0.020
+CODE_SECONDS: Final = 0.012
+#: Code points of a block's HTML. nh3 cannot be interrupted; it takes 0.1 ms for a thousand.
+HTML_CHARS: Final = 64 << 10
 #: Quotes within quotes (a list and its items are two), and columns of a table: what is deeper is
 #: a paragraph, what is wider is none. Each line is looked at once for each of them.
 DEEPEST: Final = 12
@@ -47,9 +51,9 @@ COLUMNS: Final = 100
 _LANGUAGES: Final = """
 bash c c++ cpp c# cs csharp css cuda dart diff docker dockerfile elixir erlang fish go
 golang graphql haskell hcl hs html http ini java javascript js json jsx julia kotlin lua
-make makefile matlab mysql nginx nix objective-c ocaml perl php plsql postgresql
+make makefile matlab mysql nginx nix objective-c ocaml perl php postgresql
 powershell ps1 proto protobuf py python python3 r rb rs ruby rust scala scss sh shell
-sql sqlite3 svelte swift terraform tf toml ts tsx typescript vim vue xml yaml yml zig
+sql sqlite3 swift terraform tf toml ts tsx typescript vim vue xml yaml yml zig
 zsh console pycon
 """
 LANGUAGES: Final = frozenset(_LANGUAGES.split())
@@ -62,19 +66,20 @@ _WITH_DIRECTION = frozenset(
 
 
 def markdown_html(source: str) -> str:
-    """Markdown as HTML that may be shown."""
-    return _clean(
-        attempt(
-            BLOCK_SECONDS,
-            lambda: str(_markdown().render(source)),
-            lambda: f"<p>{escape(source)}</p>",
-        )
-    )
+    """Markdown as HTML that may be shown. What takes too long is shown as it is written."""
+
+    def plain() -> str:
+        return f"<p>{escape(source)}</p>"
+
+    env = {_COLOURS: _Colours()}
+    html = attempt(BLOCK_SECONDS, lambda: str(_markdown().render(source, env)), plain)
+    return _clean(html if len(html) <= HTML_CHARS else plain())
 
 
 def code_html(code: str, language: str) -> str:
     """Code, coloured if its language is known."""
-    return _clean(_code(code, language))
+    html = _code(code, language, _Colours())
+    return _clean(html if len(html) <= HTML_CHARS else _code(code, language, None))
 
 
 def block_tokens(source: str) -> list[Token]:
@@ -136,11 +141,11 @@ class _Renderer(RendererHTML):
     def table_close(self, *_: Any) -> str:
         return "</table></div>"
 
-    def fence(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
-        return _code(tokens[idx].content, tokens[idx].info)
+    def fence(self, tokens: Sequence[Token], idx: int, _: OptionsDict, env: EnvType) -> str:
+        return _code(tokens[idx].content, tokens[idx].info, env[_COLOURS])
 
     def code_block(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
-        return _code(tokens[idx].content, "")
+        return _code(tokens[idx].content, "", None)
 
     def link_open(
         self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType
@@ -165,24 +170,38 @@ class _Renderer(RendererHTML):
 # --- code ----------------------------------------------------------------------------------------
 
 
-def _code(code: str, info: str) -> str:
+class _Colours:
+    """Colours for the code of one block, as long as its allowance of CPU time lasts."""
+
+    def __init__(self) -> None:
+        self._left = CODE_SECONDS
+
+    def html(self, code: str, by: Lexer) -> str:
+        """Code with colours, or without once the allowance is used up."""
+        if self._left <= 0:
+            return escape(code)
+        begun = time.thread_time()
+        found = attempt(self._left, lambda: _drawn(code, by), lambda: escape(code))
+        self._left -= time.thread_time() - begun
+        return found
+
+
+#: Where the renderer finds those of the block that it renders.
+_COLOURS: Final = "colours"
+
+
+def _code(code: str, info: str, colours: _Colours | None) -> str:
     words = info.split()
     language = re.sub(r"[^\w+#.-]", "", words[0])[:40].lower() if words else ""
-    inner = _coloured(code, language)
+    found = lexer(language) if language in LANGUAGES else None
+    long = len(code) > PIECE_CHARS or any(len(line) > LINE_CHARS for line in code.split("\n"))
+    inner = escape(code) if colours is None or found is None or long else colours.html(code, found)
     return f'<pre class="code" data-language="{escape(language)}"><code>{inner}</code></pre>\n'
 
 
-def _coloured(code: str, language: str) -> str:
-    lexer = _lexer(language)
-    long = len(code) > PIECE_CHARS or any(len(line) > LINE_CHARS for line in code.split("\n"))
-    if lexer is None or long:
-        return escape(code)
-    return attempt(CODE_SECONDS, lambda: _drawn(code, lexer), lambda: escape(code))
-
-
-def _drawn(code: str, lexer: Lexer) -> str:
+def _drawn(code: str, by: Lexer) -> str:
     written: list[str] = []
-    _FORMATTER.format(lex(code, lexer), _Pen(written))
+    _FORMATTER.format(lex(code, by), _Pen(written))
     # Lexers want a newline at the end: some would look for ever for one.
     html = "".join(written)
     return html if code.endswith("\n") else html.removesuffix("\n")
@@ -199,13 +218,18 @@ _FORMATTER: Final = HtmlFormatter(nowrap=True)
 
 
 @cache
-def _lexer(language: str) -> Lexer | None:
-    if language not in LANGUAGES:
-        return None
-    try:
-        return get_lexer_by_name(language, stripnl=False)
-    except ClassNotFound:
-        return None
+def lexer(language: str) -> Lexer:
+    """That of one of LANGUAGES."""
+    return get_lexer_by_name(language, stripnl=False)
+
+
+def prepare() -> None:
+    """Make everything that is made once: to load and compile all lexers takes about a second, in
+    which no other greenlet runs. Called before a process serves."""
+    _markdown().render("*a* https://a.example")
+    for language in LANGUAGES:
+        for _ in lex("a\n", lexer(language)):
+            pass
 
 
 # --- math ----------------------------------------------------------------------------------------
