@@ -11,9 +11,9 @@ from typing import Any
 
 from prometheus_client import multiprocess
 
-from shared import garbage
+from shared import garbage, watchdog
 from shared.settings import Settings
-from web import front
+from web import front, markdown
 
 _settings = Settings.from_env()
 
@@ -45,9 +45,15 @@ errorlog = "-"
 loglevel = "info"
 
 
+def on_starting(server: Any) -> None:  # noqa: ARG001 - gunicorn's signature
+    """What takes long to make is made once, before there are worker processes."""
+    markdown.prepare()
+
+
 def post_worker_init(worker: Any) -> None:
     """The app's hub learns when its process is told to stop; who waits learns that it serves."""
     garbage.settle()
+    watchdog.Watchdog().start("web")
     worker.app.wsgi().extensions["outlive"].serving_while(lambda: worker.alive)
     if _settings.ready_file:
         Path(_settings.ready_file).touch()

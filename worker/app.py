@@ -20,7 +20,7 @@ from gevent.event import Event
 from kombu.utils import functional
 from prometheus_client import start_http_server
 
-from shared import awake, garbage, logs
+from shared import awake, garbage, logs, watchdog
 from shared.database import Database, cooperate
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
@@ -204,6 +204,7 @@ def _begin(sender: Any) -> None:
     vars(functional)["sleep"] = time.sleep
     _worker = Worker(str(sender.hostname))
     _worker.start()
+    watchdog.Watchdog().start("worker")
     if settings.metrics_port:
         start_http_server(settings.metrics_port)
 
