@@ -163,7 +163,8 @@ def _must_have_ended(status: str) -> None:
 def _ended_answer(connection: Connection, user: uuid.UUID, answer: uuid.UUID) -> Any:
     row = run(
         connection,
-        "SELECT m.* FROM messages m JOIN conversations c ON c.id = m.conversation_id"
+        "SELECT m.role, m.status, m.finish_reason, m.conversation_id, m.parent_id, m.continues_id"
+        " FROM messages m JOIN conversations c ON c.id = m.conversation_id"
         " WHERE m.id = :id AND m.user_id = :user AND c.deleted_at IS NULL",
         id=answer,
         user=user,

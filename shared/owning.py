@@ -13,14 +13,17 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
 from shared.body import Body, Delta
 from shared.database import Database, run
 from shared.lifecycle import MAX_TRIES, OPEN
-from shared.messages import Ending, end_locked, to_body
+from shared.messages import Ending, end_locked
+
+#: Code points of history, where no setting limits them.
+MAX_HISTORY: Final = 1 << 31
 
 # --- R2: claim -----------------------------------------------------------------------------------
 
@@ -41,7 +44,8 @@ class Claim:
     #: seconds since it was asked
     waited: float
     user_id: uuid.UUID
-    #: what is to be answered: its conversation's system text, (role, body) down to the question
+    #: what is to be answered: its conversation's system text, and (role, body) down to the
+    #: question, of bodies the text only
     system: str | None = None
     path: Sequence[tuple[str, Body]] = ()
     #: random, and of this claim alone
@@ -49,7 +53,9 @@ class Claim:
 
 
 # One statement from the queue to what the provider is asked. The path's root comes first and the
-# claimed row last; without a claim there is no path.
+# claimed row last; without a claim there is no path. Postgres walks upwards from the question and
+# stops where the next turn would be over the limit: a conversation may hold far more text than a
+# worker's memory, and an answer's reasoning, which is not sent, may be as long.
 _CLAIM = """
 WITH RECURSIVE mine AS (
     UPDATE messages SET status = 'STREAMING', attempt = attempt + 1, tries = tries + 1,
@@ -61,10 +67,20 @@ WITH RECURSIVE mine AS (
     RETURNING id, parent_id, conversation_id, attempt, claim, model, options, user_id,
         CAST(greatest(extract(epoch FROM clock_timestamp() - created_at), 0) AS float8) AS waited
 ), path AS (
-    SELECT id, parent_id, 0 AS depth FROM mine
-    UNION ALL SELECT m.id, m.parent_id, depth + 1 FROM messages m JOIN path ON m.id = path.parent_id
+    SELECT id, parent_id, 0 AS depth, CAST(NULL AS text) AS role, CAST('' AS text) AS said,
+        CAST(:history AS bigint) AS room, false AS begun
+    FROM mine
+    UNION ALL
+    SELECT m.id, m.parent_id, depth + 1, m.role, turn.said,
+        path.room - char_length(turn.said), path.begun OR turn.said <> ''
+    FROM path JOIN messages m ON m.id = path.parent_id CROSS JOIN LATERAL (
+        SELECT coalesce(string_agg(part ->> 'text', '' ORDER BY number), '') AS said
+        FROM jsonb_array_elements(m.body) WITH ORDINALITY AS parts (part, number)
+        WHERE part ->> 'kind' = 'text'
+    ) AS turn
+    WHERE NOT path.begun OR char_length(turn.said) <= path.room
 )
-SELECT m.role, m.body, mine.*, c.system FROM path JOIN messages m ON m.id = path.id
+SELECT path.role, path.said, mine.*, c.system FROM path
 LEFT JOIN mine ON mine.id = path.id LEFT JOIN conversations c ON c.id = mine.conversation_id
 ORDER BY depth DESC
 """
@@ -78,11 +94,13 @@ def claim(
     hard_deadline: float,
     *,
     token: uuid.UUID | None = None,
+    history: int = MAX_HISTORY,
 ) -> Claim | None:
     """Take a SENDING message, or None: a duplicate delivery, or ended before anybody came.
 
     `lease`, `hard_deadline`: seconds. `token`: from `new_token`, for a caller who has to know it
-    even if the statement's outcome is unknown.
+    even if the statement's outcome is unknown. The path has the question, and of the turns above
+    it the newest whose texts have at most `history` code points together with it.
     """
     rows = db.planned(
         _CLAIM,
@@ -91,6 +109,7 @@ def claim(
         token=token or new_token(),
         lease=lease,
         deadline=hard_deadline,
+        history=history,
     )
     if not rows:
         return None
@@ -103,7 +122,7 @@ def claim(
         row.waited,
         row.user_id,
         row.system,
-        [(turn.role, to_body(turn.body)) for turn in path],
+        [(turn.role, Body([Delta(0, 0, "text", turn.said)])) for turn in path],
         row.claim,
     )
 

@@ -134,7 +134,15 @@ class Writer:
         lease, deadline = self._settings.lease_seconds, self._settings.hard_deadline_seconds
         token = owning.new_token()
         try:
-            return owning.claim(self._db, message_id, self._owner, lease, deadline, token=token)
+            return owning.claim(
+                self._db,
+                message_id,
+                self._owner,
+                lease,
+                deadline,
+                token=token,
+                history=self._settings.history_chars,
+            )
         except StorageDown:
             gevent.spawn(self._disclaim, message_id, token, lease)
             raise

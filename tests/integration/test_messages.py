@@ -561,7 +561,7 @@ def test_the_prompt_is_the_path_from_the_root_without_the_answer(ground: Ground)
     assert claim.system == "Be brief."
     assert [(role, body.content) for role, body in claim.path] == [
         ("user", "One?"),
-        ("assistant", LONG.content),
+        ("assistant", LONG.text),
         ("user", "Two?"),
     ]
 
