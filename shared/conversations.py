@@ -31,6 +31,12 @@ class Conversation:
     updated_at: datetime
 
 
+#: Code points of text in a page of messages or conversations, however many there are.
+PAGE_CHARS: Final = 1 << 20
+#: What a message counts for besides its text, and each of its siblings: two ids.
+MESSAGE_CHARS: Final = 500
+SIBLING_CHARS: Final = 100
+
 _COLUMNS = "id, seq, title, title_by, system, created_at, updated_at"
 
 
@@ -95,16 +101,26 @@ def _known(
     return Conversation(*rows[0][:-2])
 
 
-def newest(db: Database, user_id: uuid.UUID, limit: int, before: int | None) -> list[Conversation]:
-    """Up to `limit` conversations, newest first, older than sequence number `before`."""
+def newest(
+    db: Database, user_id: uuid.UUID, limit: int, before: int | None
+) -> tuple[list[Conversation], bool]:
+    """Up to `limit` conversations, newest first, older than sequence number `before`, with at most
+    PAGE_CHARS of system text (the first one always); whether there are more."""
     rows = db.rows(
-        f"SELECT {_COLUMNS} FROM conversations WHERE user_id = :user AND deleted_at IS NULL"
-        " AND (CAST(:before AS bigint) IS NULL OR seq < :before) ORDER BY seq DESC LIMIT :limit",
+        f"SELECT {_COLUMNS}, number FROM ("
+        " SELECT *, count(*) OVER () AS number, coalesce(sum(length(system)) OVER ("
+        " ORDER BY seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), 0) AS chars,"
+        " row_number() OVER (ORDER BY seq DESC) AS place FROM ("
+        "  SELECT * FROM conversations WHERE user_id = :user AND deleted_at IS NULL"
+        "  AND (CAST(:before AS bigint) IS NULL OR seq < :before)"
+        "  ORDER BY seq DESC LIMIT :limit + 1) AS page) AS counted"
+        " WHERE place = 1 OR (place <= :limit AND chars <= :chars) ORDER BY seq DESC",
         user=user_id,
         before=before,
         limit=limit,
+        chars=PAGE_CHARS,
     )
-    return [Conversation(*row) for row in rows]
+    return [Conversation(*row[:-1]) for row in rows], bool(rows) and rows[0].number > len(rows)
 
 
 def load(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Conversation:
@@ -228,11 +244,15 @@ def turns(
     *,
     before: uuid.UUID | None = None,
     limit: int | None = None,
+    most: int = PAGE_CHARS,
 ) -> Page:
-    """The last `limit` turns of a branch, those above `before` if that is given. NotFound."""
+    """The last `limit` turns of a branch, those above `before` if that is given. NotFound.
+
+    As many as have `most` code points of text; the last one always. Others are not even loaded.
+    """
     tree = db.rows_within(
         TREES,
-        "SELECT id, parent_id FROM messages"
+        "SELECT id, parent_id, coalesce(length, saved_len) AS chars FROM messages"
         " WHERE conversation_id = :id AND user_id = :user ORDER BY seq",
         id=conversation_id,
         user=user_id,
@@ -244,8 +264,14 @@ def turns(
     if end not in parents:
         raise NotFound("There is no such message in this conversation.")
     path = _path(parents, end)[: -1 if before else None]
-    shown = path[-limit:] if limit else path
     siblings = _siblings(parents)
+    chars = {row.id: row.chars for row in tree}
+    shown: list[uuid.UUID] = []
+    for node in reversed(path[-limit:] if limit else path):
+        most -= chars[node] + MESSAGE_CHARS + SIBLING_CHARS * len(siblings[parents[node]])
+        if shown and most < 0:
+            break
+        shown.insert(0, node)
     rows = db.rows_within(
         TREES,
         f"{SELECT} WHERE m.id = ANY(CAST(:ids AS uuid[])) AND m.user_id = :user",

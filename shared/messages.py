@@ -99,6 +99,20 @@ def load(
     return found[message_id]
 
 
+def load_without_body(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -> Message:
+    """The same but for its text, which may be long: its body is empty."""
+    rows = db.rows(
+        f"SELECT {', '.join(f'm.{name}' for name in _PLAIN_FIELDS)}, m.status, NULL AS body,"
+        " NULL AS pieces FROM messages m JOIN conversations c ON c.id = m.conversation_id"
+        " WHERE m.id = :id AND m.user_id = :user AND c.deleted_at IS NULL",
+        id=message_id,
+        user=user_id,
+    )
+    if not rows:
+        raise NotFound("There is no such message.")
+    return to_message(rows[0])
+
+
 def load_all(
     db: Database, wanted: Mapping[uuid.UUID, uuid.UUID], *, deleted: bool = False
 ) -> dict[uuid.UUID, Message]:

@@ -10,12 +10,19 @@ short: a list, a fence, a table or a paragraph that goes on for long is finished
     plain   what is no Markdown (a tool's arguments): pieces of PIECE code points
 
 Where a piece ends depends on the text alone, never on how it came: a text that is fed a
-character at a time gives the same blocks as one that is fed whole.
+character at a time gives the same blocks as one that is fed whole. So blocks need not be kept:
+from a `Mark` on they can be made again.
+
+Work comes in steps, so that whoever drives it can let others run between them (`feed` and `end`
+are iterators). A step has at most one look at the structure or one rendering, each of which has a
+limit of CPU time (see `haste`), and a moment's work besides.
 """
 
 import re
+import sys
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from shared.body import Body, Delta, Meta
@@ -24,17 +31,19 @@ from web.markdown import block_tokens, code_html, markdown_html
 
 #: Code points after which a list or a fence may be finished in pieces, and what is parsed at most.
 PIECE: Final = 2_000
-WINDOW: Final = 8_000
+WINDOW: Final = 4_000
 #: Code points that are looked at first: usually a block ends in them, and what is behind a fence
 #: need not be parsed before it.
 LOOK: Final = 500
 #: Code points that are fed at a time: each is a moment's work.
-SLICE: Final = 4_000
+SLICE: Final = 2_000
+#: Code points between two marks, at least: what is rendered again to reach a block between them.
+MARK_CHARS: Final = 1 << 14
 #: Code points of a table's head that are worth repeating above each of its pieces.
 HEAD: Final = 1_000
 
-#: Seconds of the processor that mending a line may take.
-MEND_SECONDS: Final = 0.1
+#: Seconds of CPU time that mending a line may take.
+MEND_SECONDS: Final = 0.005
 
 #: Kinds of parts that are Markdown.
 PROSE: Final = frozenset({"text", "reasoning"})
@@ -69,29 +78,66 @@ class _Piece:
     joins: bool
 
 
-class Blocks:
-    """The blocks of a body that grows."""
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a body from which its blocks can be made again."""
 
-    def __init__(self) -> None:
-        self.finished: list[Block] = []
+    #: of the block behind it
+    number: int
+    part: int
+    #: position behind the finished blocks, and behind the tail
+    settled: int
+    length: int
+    #: without its text
+    tail: "_Tail"
+
+
+class Blocks:
+    """The blocks of a body that grows. `mark`: from there on only; `feed` wants the same body."""
+
+    def __init__(self, mark: Mark | None = None) -> None:
+        self._finished: list[Block] = []
+        #: blocks that were finished
+        self.count = mark.number if mark else 0
         #: code points that are finished, and that were fed
-        self.settled = 0
-        self.length = 0
+        self.settled = mark.settled if mark else 0
+        self.length = self.settled
         self.ended = False
         self._part = -1
         self._kind = ""
         self._meta: Meta = None
         self._tail = _Tail("")
+        self._mark = mark
+        self.marks: list[Mark] = [mark or Mark(0, -1, 0, 0, self._tail)]
 
-    def feed(self, body: Body) -> Iterator[None]:
-        """Take what the body has more, a block at a time; must be gone through to its end."""
-        for delta in body.since(self.length):
-            yield from self._take(delta)
+    def take(self) -> list[Block]:
+        """The blocks that were finished and not taken yet."""
+        taken, self._finished = self._finished, []
+        return taken
+
+    def feed(self, body: Body, until: int = sys.maxsize) -> Iterator[None]:
+        """Take what the body has more, up to a position, in steps; must be gone through to the
+        end."""
+        if self._mark is not None:
+            self._resume(self._mark, body)
+        while self.length < min(until, body.length):
+            end = min(until, body.length, self.length + SLICE)
+            for delta in body.since(self.length, end):
+                yield from self._take(delta)
 
     def end(self) -> Iterator[None]:
         """The body will not grow any more; as `feed`."""
         yield from self._finish(self._tail.end())
         self.ended = True
+
+    def _resume(self, mark: Mark, body: Body) -> None:
+        self._mark = None
+        if mark.part < 0:
+            return
+        part = body.parts[mark.part]
+        self._part, self._kind, self._meta = mark.part, part.kind, part.meta
+        self._tail = mark.tail.copy(part.between(mark.settled, mark.length))
+        self.length = mark.length
 
     def open(self) -> Block | None:
         """What is not finished, as it may be shown for now; its text may go on."""
@@ -103,24 +149,30 @@ class Blocks:
             yield from self._finish(self._tail.end())
             self._part, self._kind, self._meta = delta.part, delta.kind, delta.meta
             self._tail = _Prose("") if delta.kind in PROSE else _Tail("")
-        for start in range(0, len(delta.text), SLICE):
-            part = delta.text[start : start + SLICE]
-            self.length += len(part)
-            yield from self._finish(self._tail.grow(part))
-            yield
+        self.length = delta.end
+        yield from self._finish(self._tail.grow(delta.text))
+        if self.settled - self.marks[-1].settled >= MARK_CHARS:
+            tail = self._tail.copy("")
+            self.marks.append(Mark(self.count, self._part, self.settled, self.length, tail))
+        yield
 
-    def _finish(self, pieces: Iterable[_Piece]) -> Iterator[None]:
+    def _finish(self, pieces: "Iterable[_Piece | None]") -> Iterator[None]:
         for piece in pieces:
-            text = self._tail.take(piece.length)
-            self.finished.append(self._block(text, piece.html, joins=piece.joins))
-            self.settled += piece.length
+            if piece is not None:
+                text = self._tail.take(piece.length)
+                self._finished.append(self._block(text, piece.html, joins=piece.joins))
+                self.settled += piece.length
+                self.count += 1
             yield
 
     def _block(self, text: str, html: str, *, joins: bool) -> Block:
-        number = len(self.finished)
         return Block(
-            number, self._part, self._kind, self._meta, self.settled, text, html, joins=joins
+            self.count, self._part, self._kind, self._meta, self.settled, text, html, joins=joins
         )
+
+
+#: What a tail's work gives: a piece, or None where others may run.
+_Steps = Iterator[_Piece | None]
 
 
 class _Tail:
@@ -130,18 +182,24 @@ class _Tail:
         self.text = text
         self.joins = False
 
+    def copy(self, text: str) -> "_Tail":
+        """The same with another text. Not while it gives pieces away."""
+        made = copy(self)
+        made.text = text
+        return made
+
     def take(self, length: int) -> str:
         """The text of a piece that was given away."""
         taken, self.text = self.text[:length], self.text[length:]
         return taken
 
-    def grow(self, text: str) -> Iterator[_Piece]:
+    def grow(self, text: str) -> _Steps:
         """Go on; what is finished by that."""
         self.text += text
         while len(self.text) > PIECE:
             yield self._piece(PIECE)
 
-    def end(self) -> Iterator[_Piece]:
+    def end(self) -> _Steps:
         """Nothing more comes; what is left."""
         if self.text:
             yield self._piece(len(self.text))
@@ -186,22 +244,29 @@ class _Prose(_Tail):
         #: one behind them begins a block
         self._parsed = 0, False
 
+    def copy(self, text: str) -> "_Prose":
+        made = copy(self)
+        made.text = text
+        made._fence = replace(self._fence) if self._fence is not None else None
+        made._parsed = 0, False
+        return made
+
     def take(self, length: int) -> str:
         if self._fence is not None:
             self._fence.seen -= length
         self._parsed = 0, False
         return super().take(length)
 
-    def grow(self, text: str) -> Iterator[_Piece]:
+    def grow(self, text: str) -> _Steps:
         self.text += text
         return self._pieces(whole=False)
 
-    def end(self) -> Iterator[_Piece]:
+    def end(self) -> _Steps:
         yield from self._pieces(whole=True)
         if self.text:
             yield from self._piece_of(len(self.text))
 
-    def _pieces(self, *, whole: bool) -> Iterator[_Piece]:
+    def _pieces(self, *, whole: bool) -> _Steps:
         """What is finished now. Each piece is taken before the next one is asked for."""
         while self.text:
             before = len(self.text), self._fence is None
@@ -212,7 +277,7 @@ class _Prose(_Tail):
             if before == (len(self.text), self._fence is None):
                 return
 
-    def _piece_of(self, length: int, *, more: bool = False) -> Iterator[_Piece]:
+    def _piece_of(self, length: int, *, more: bool = False) -> _Steps:
         """Give the beginning away; `more`: what follows joins it."""
         joins, self.joins = self.joins, more
         yield _Piece(length, self._html(self.text[:length]), joins)
@@ -225,7 +290,7 @@ class _Prose(_Tail):
 
     # --- text
 
-    def _text_pieces(self, *, whole: bool) -> Iterator[_Piece]:
+    def _text_pieces(self, *, whole: bool) -> _Steps:
         full = len(self.text) >= WINDOW
         view = self.text[:WINDOW]
         lines = len(view) if whole and not full else _complete(view)
@@ -249,13 +314,17 @@ class _Prose(_Tail):
         else:
             self._parsed = lines, begins
 
-    def _found_pieces(self, lines: int, begins: bool) -> Generator[_Piece, None, "_Found | None"]:
+    def _found_pieces(
+        self, lines: int, begins: bool
+    ) -> Generator[_Piece | None, None, "_Found | None"]:
         """What is finished in complete lines; the last block there."""
         view = self.text[:lines]
         found = _structure(self._head, view)
+        yield None
         if self._head and not (found and found[0].goes_on):  # the table is over
             self._head, self.joins = "", False
             found = _structure("", view)
+            yield None
         gone = 0
         for index, block in enumerate(found, 1):
             if block.fence is not None:
@@ -276,7 +345,7 @@ class _Prose(_Tail):
                 gone = end
         return found[-1] if found else None
 
-    def _forced(self, block: "_Found | None", lines: int) -> Iterator[_Piece]:
+    def _forced(self, block: "_Found | None", lines: int) -> _Steps:
         """One block fills the window: end a piece of it at a line, a word, or anywhere."""
         cut = lines
         if cut <= WINDOW // 2:
@@ -294,7 +363,7 @@ class _Prose(_Tail):
         self._fence = _Fence(opener.closer, opener.indent, opener.language, body, body)
         self._head, self._parsed = "", (0, False)
 
-    def _fence_pieces(self, fence: _Fence, *, whole: bool) -> Iterator[_Piece]:
+    def _fence_pieces(self, fence: _Fence, *, whole: bool) -> _Steps:
         while True:
             end = self._line_end(fence.seen, whole=whole)
             if end is None:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -20,6 +22,7 @@ from web.auth import current_user
 from web.context import context
 from web.errors import Malformed, NotJson
 from web.streaming import RETRY_CUT, Face, Stream, milliseconds
+from web.yielding import Slices
 
 KEY_CHARS: Final = 200
 #: A position that no body reaches, and what stands for `end`, which is none.
@@ -137,6 +140,95 @@ def seen() -> int:
 def reply(shape: BaseModel, status: int = 200) -> Response:
     """A shape as JSON."""
     return Response(shape.model_dump_json(), status, content_type="application/json")
+
+
+#: Code points of a reply that is encoded, compressed and written in one go, and of a piece of a
+#: longer one.
+WHOLE: Final = 1 << 16
+#: How hard to compress what is sent in pieces: 4 is four times as fast as 9, and 5 % larger.
+LEVEL: Final = 4
+
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+class Encoded(list[bytes]):
+    """Items of a list that are JSON already."""
+
+
+def json_reply(data: dict[str, Any], status: int = 200) -> Response:
+    """Any amount of JSON. What is long is made, compressed and written in pieces, and other
+    greenlets run between them."""
+    pieces = _buffered(_pieces(data))
+    first = next(pieces)
+    second = next(pieces, b"")
+    if not second:
+        return Response(first, status, content_type="application/json")
+    response = Response(status=status, content_type="application/json")
+    response.vary.add("Accept-Encoding")
+    rest: Iterator[bytes] = chain([first, second], pieces)
+    if request.accept_encodings["gzip"]:
+        response.headers["Content-Encoding"] = "gzip"
+        rest = _compressed(rest)
+    response.response = _in_slices(rest)
+    return response
+
+
+def _pieces(value: Any) -> Iterator[bytes]:
+    """A value's JSON; none of its pieces is much longer than WHOLE code points."""
+    match value:
+        case Encoded():
+            yield b"["
+            for number, item in enumerate(value):
+                yield b"," + item if number else item
+            yield b"]"
+        case list():
+            yield b"["
+            for number, item in enumerate(value):
+                yield b"," if number else b""
+                yield from _pieces(item)
+            yield b"]"
+        case dict():
+            yield b"{"
+            for number, (name, item) in enumerate(value.items()):
+                yield f"{',' if number else ''}{_JSON.encode(name)}:".encode()
+                yield from _pieces(item)
+            yield b"}"
+        case str() if len(value) > WHOLE:
+            yield b'"'
+            for start in range(0, len(value), WHOLE):
+                yield _JSON.encode(value[start : start + WHOLE])[1:-1].encode()
+            yield b'"'
+        case _:
+            yield _JSON.encode(value).encode()
+
+
+def _buffered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Small pieces together."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= WHOLE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    for piece in pieces:
+        yield packer.compress(piece)
+    yield packer.flush()
+
+
+def _in_slices(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    slices = Slices()
+    for piece in pieces:
+        if piece:
+            yield piece
+        slices.pause()
 
 
 def encode_end(message: Message) -> bytes:

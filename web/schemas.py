@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+import sys
 import uuid
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -17,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from shared.body import Body
 from shared.conversations import Conversation, Turn
 from shared.errors import Invalid
 from shared.messages import Message
@@ -154,25 +157,6 @@ class MessageShape(BaseModel):
         return cls(**_fields(message))
 
 
-class SiblingShape(BaseModel):
-    """A message that could stand here instead, and the newest leaf below it."""
-
-    id: uuid.UUID
-    leaf: uuid.UUID
-
-
-class TurnShape(MessageShape):
-    """A message on a branch."""
-
-    siblings: list[SiblingShape]
-
-    @classmethod
-    def of_turn(cls, turn: Turn) -> "TurnShape":
-        """From a turn of a branch."""
-        siblings = [SiblingShape(id=one, leaf=leaf) for one, leaf in turn.siblings]
-        return cls(**_fields(turn.message), siblings=siblings)
-
-
 class AskedShape(BaseModel):
     """A question and the answer that is being written."""
 
@@ -193,18 +177,6 @@ class ConversationShape(BaseModel):
     def of(cls, conversation: Conversation) -> "ConversationShape":
         """From what the database holds."""
         return cls(**{name: getattr(conversation, name) for name in cls.model_fields})
-
-
-class ConversationDetail(ConversationShape):
-    """A conversation with the messages of one branch, root first."""
-
-    messages: list[TurnShape]
-
-
-class ConversationPage(ConversationDetail):
-    """The same with some of its messages; `earlier` is the `before` of those above, if any."""
-
-    earlier: uuid.UUID | None
 
 
 class ConversationList(BaseModel):
@@ -303,6 +275,27 @@ def _error(message: Message) -> ErrorShape | None:
     if message.error_code is None:
         return None
     return ErrorShape(code=message.error_code, message=message.error_message or "")
+
+
+def message_json(message: Message, most: int = sys.maxsize) -> dict[str, Any]:
+    """A MessageShape, ready to be encoded, of a message that may be very long: its text is copied
+    once, and checked by nobody. With `most`, only so many code points of it; `position` says so.
+    """
+    shape = MessageShape.of(replace(message, body=Body())).model_dump(mode="json")
+    deltas = message.body.since(0, most)
+    shape["text"] = "".join(delta.text for delta in deltas if delta.kind == "text")
+    shape["parts"] = [
+        {"kind": delta.kind, "text": delta.text, "meta": _meta(delta.meta)} for delta in deltas
+    ]
+    shape["position"] = deltas[-1].end if deltas else 0
+    return shape
+
+
+def turn_json(turn: Turn, most: int = sys.maxsize) -> dict[str, Any]:
+    """A message on a branch, in the same way: `siblings` could stand here instead, each with the
+    newest leaf below it."""
+    siblings = [{"id": str(one), "leaf": str(leaf)} for one, leaf in turn.siblings]
+    return {**message_json(turn.message, most), "siblings": siblings}
 
 
 def _meta(meta: Any) -> dict[str, Any] | None:

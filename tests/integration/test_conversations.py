@@ -31,6 +31,9 @@ class Theirs:
 #: Every function that takes a user, called for that user on what is the owner's.
 CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     "messages.load": lambda it, user: messages.load(it.db, it.ended, user),
+    "messages.load_without_body": lambda it, user: messages.load_without_body(
+        it.db, it.ended, user
+    ),
     "messages.stop": lambda it, user: messages.stop(it.db, it.open, user),
     "conversations.load": lambda it, user: conversations.load(it.db, user, it.conversation),
     "conversations.change": lambda it, user: conversations.change(
@@ -123,9 +126,10 @@ def test_a_list_is_the_users_own_newest_first_in_pages(ground: Ground) -> None:
     ground.conversation(ground.user())
     made = [ground.conversation(user) for _ in range(5)]
 
-    first = conversations.newest(ground.db, user, 2, None)
-    second = conversations.newest(ground.db, user, 2, first[-1].seq)
-    third = conversations.newest(ground.db, user, 2, second[-1].seq)
+    first, _ = conversations.newest(ground.db, user, 2, None)
+    second, more = conversations.newest(ground.db, user, 2, first[-1].seq)
+    third, no_more = conversations.newest(ground.db, user, 2, second[-1].seq)
+    assert (more, no_more) == (True, False)
 
     assert [one.id for one in [*first, *second, *third]] == made[::-1]
     assert [len(page) for page in (first, second, third)] == [2, 2, 1]
@@ -134,11 +138,11 @@ def test_a_list_is_the_users_own_newest_first_in_pages(ground: Ground) -> None:
 def test_a_new_one_does_not_move_the_pages(ground: Ground) -> None:
     user = ground.user()
     made = [ground.conversation(user) for _ in range(3)]
-    first = conversations.newest(ground.db, user, 2, None)
+    first, _ = conversations.newest(ground.db, user, 2, None)
 
     ground.conversation(user)
 
-    assert [c.id for c in conversations.newest(ground.db, user, 2, first[-1].seq)] == [made[0]]
+    assert [c.id for c in conversations.newest(ground.db, user, 2, first[-1].seq)[0]] == [made[0]]
 
 
 def test_a_deleted_one_is_in_no_list(ground: Ground) -> None:
@@ -147,7 +151,7 @@ def test_a_deleted_one_is_in_no_list(ground: Ground) -> None:
 
     conversations.delete(ground.db, user, deleted)
 
-    assert [c.id for c in conversations.newest(ground.db, user, 9, None)] == [kept]
+    assert [c.id for c in conversations.newest(ground.db, user, 9, None)[0]] == [kept]
     with pytest.raises(NotFound):
         conversations.load(ground.db, user, deleted)
     with pytest.raises(NotFound):

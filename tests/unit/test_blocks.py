@@ -36,7 +36,7 @@ def fed(pieces: Sequence[str], kind: str = "text", *, looking: bool = False) -> 
         if looking:
             safe(opened.html if (opened := made.open()) else "")
     list(made.end())
-    return made.finished
+    return made.take()
 
 
 def halves(text: str) -> Iterator[list[str]]:
@@ -272,15 +272,16 @@ def test_parts_are_blocks_of_their_own_and_arguments_are_no_markdown() -> None:
     for _ in made.feed(body):
         pass
     list(made.end())
+    found = made.take()
 
-    assert [(block.part, block.kind) for block in made.finished] == [
+    assert [(block.part, block.kind) for block in found] == [
         (0, "reasoning"),
         (1, "text"),
         (2, "tool_call"),
     ]
-    assert "<em>think</em>" in made.finished[0].html
-    assert made.finished[2].meta == {"id": "1", "name": "look"}
-    assert "**b**" in made.finished[2].html
+    assert "<em>think</em>" in found[0].html
+    assert found[2].meta == {"id": "1", "name": "look"}
+    assert "**b**" in found[2].html
 
 
 # --- long ones -----------------------------------------------------------------------------------
@@ -309,10 +310,11 @@ def test_what_is_open_stays_short_however_long_it_goes_on(name: str) -> None:
         opened = made.open()
         assert opened is None or len(opened.text) <= WINDOW + 10
     list(made.end())
+    found = made.take()
 
-    assert "".join(block.text for block in made.finished) == text
-    assert max(len(block.text) for block in made.finished) <= WINDOW + 10
-    assert name == "item" or all(block.joins for block in made.finished[1:])
+    assert "".join(block.text for block in found) == text
+    assert max(len(block.text) for block in found) <= WINDOW + 10
+    assert name == "item" or all(block.joins for block in found[1:])
 
 
 @pytest.mark.parametrize("text", ["```\n```\n" * 1_000, "Run this:\n\n```\nls -la\n```\n\n" * 700])
@@ -355,7 +357,7 @@ def test_what_is_dear_is_not_paid_for(name: str) -> None:
         for _ in made.end():
             pass
 
-    assert "".join(block.text for block in made.finished) == text
+    assert "".join(block.text for block in made.take()) == text
     assert sum(given_up) <= 4 * markdown.BLOCK_SECONDS
 
 

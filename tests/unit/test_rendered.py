@@ -4,7 +4,6 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 from unittest.mock import patch
 
@@ -16,7 +15,7 @@ from shared.messages import Message
 from shared.sse import Decoder
 from tests.followed import ended, say
 from tests.rig import join
-from web import rendered
+from web import rendered, yielding
 from web.followed import Followed
 from web.markdown import markdown_html
 from web.rendered import BlockReader, Renderings
@@ -34,7 +33,7 @@ def followed() -> Followed:
 @pytest.fixture
 def rushing() -> Iterator[None]:
     """A screen that shows everything at once."""
-    with patch.multiple(rendered, FRAMES=1e9, SHARE=0.0, SLICE=0.0):
+    with patch.multiple(rendered, FRAMES=1e9, SHARE=0.0), patch.object(yielding, "SLICE", 0.0):
         yield
 
 
@@ -45,6 +44,20 @@ def reader_of(renderings: Renderings, followed: Followed, position: int = 0) -> 
 def shown(frames: bytes) -> list[dict[str, Any]]:
     """The data of the events in some frames."""
     return [json.loads(event.data) for event in Decoder(errors="strict").feed(frames)]
+
+
+def read(reader: BlockReader) -> bytes:
+    """Everything that there is for a reader now, whose time is not limited."""
+    frames = [reader.advance()]
+    while frames[-1]:
+        frames.append(reader.advance())
+    return b"".join(frames)
+
+
+def blocks_of(renderings: Renderings, message: Message, most: int = 1 << 30) -> list[Any]:
+    """The first page of a message's blocks."""
+    lines, _ = renderings.pages(message).page(0, most)
+    return [json.loads(line) for line in lines]
 
 
 def test_a_reader_of_nothing_waits(followed: Followed) -> None:
@@ -172,7 +185,7 @@ def test_a_big_body_comes_in_events_of_a_size(followed: Followed) -> None:
     ended(followed, Body([Delta(0, 0, "text", text)]))
     reader = reader_of(Renderings(), followed)
 
-    events = shown(reader.advance())
+    events = shown(read(reader))
 
     assert reader.at_end
     assert len(events) > 5
@@ -184,13 +197,13 @@ def test_ended_messages_are_kept_while_there_is_room() -> None:
     renderings = Renderings()
     one, other = (at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "Said.") for _ in range(2))
     with patch("web.blocks.markdown_html", wraps=markdown_html) as made:
-        first = list(renderings.blocks(one))
-        assert list(renderings.blocks(one)) == first
+        first = blocks_of(renderings, one)
+        assert blocks_of(renderings, one) == first
         assert made.call_count == 1
 
-        with patch.object(rendered, "KEPT", 0):
-            list(renderings.blocks(other))
-        list(renderings.blocks(one))
+        with patch.object(rendered, "ENDED_BYTES", 0):
+            blocks_of(renderings, other)
+        blocks_of(renderings, one)
         assert made.call_count == 3
 
 
@@ -199,21 +212,21 @@ def test_many_who_open_a_message_at_once_have_it_rendered_once() -> None:
     message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), text)
 
     with patch("web.blocks.markdown_html", wraps=markdown_html) as made:
-        with patch.object(rendered, "SLICE", 0.0):
-            opening = [gevent.spawn(lambda: list(renderings.blocks(message))) for _ in range(20)]
+        with patch.object(yielding, "SLICE", 0.0):
+            opening = [gevent.spawn(blocks_of, renderings, message) for _ in range(20)]
             join(opening)
         assert made.call_count == 500
 
     for one in opening:
-        assert "".join(block.text for block in one.value) == text
+        assert "".join(block["text"] for block in one.value) == text
 
 
 def test_who_needs_the_beginning_has_no_more_rendered() -> None:
     message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "A paragraph.\n\n" * 500)
 
     with patch("web.blocks.markdown_html", wraps=markdown_html) as made:
-        list(islice(Renderings().blocks(message), 10))
-        assert made.call_count == 10
+        assert blocks_of(Renderings(), message, most=1_000)
+        assert made.call_count < 20
 
 
 def test_what_is_followed_here_is_not_rendered_again(followed: Followed) -> None:
@@ -223,25 +236,121 @@ def test_what_is_followed_here_is_not_rendered_again(followed: Followed) -> None
     assert reader.advance()
 
     with patch("web.blocks.markdown_html") as made:
-        found = list(renderings.blocks(message))
+        found = blocks_of(renderings, message)
         assert not made.called
-    assert [block.text for block in found] == ["First.\n\n", "Second."]
+    assert [block["text"] for block in found] == ["First.\n\n", "Second."]
 
 
 def test_nothing_is_kept_for_ever() -> None:
     renderings = Renderings()
     message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "Said.")
-    with patch.object(rendered, "KEPT_SECONDS", 0.0):
-        list(renderings.blocks(message))
+    with patch.object(rendered, "ENDED_SECONDS", 0.0):
+        blocks_of(renderings, message)
     gevent.sleep(0.01)
 
     with patch("web.blocks.markdown_html", wraps=markdown_html) as made:
-        list(renderings.blocks(message))
+        blocks_of(renderings, message)
         assert made.call_count == 1
 
 
-def at_its_end(followed: Followed, text: str) -> Message:
+def at_its_end(followed: Followed, said: str | Body) -> Message:
     """The row, ended so."""
-    ended(followed, Body([Delta(0, 0, "text", text)]))
+    ended(followed, Body([Delta(0, 0, "text", said)]) if isinstance(said, str) else said)
     assert followed.end is not None
     return followed.end
+
+
+# --- long ones -----------------------------------------------------------------------------------
+
+#: Everything of which the state at a mark has something to remember.
+LONG = (
+    "```none\n" + "x = [1, 2, {3: (4, 5)}]\n" * 400 + "```\n\n"
+    "| a | b |\n|---|---|\n" + "| a cell | *another* |\n" * 500 + "\n"
+    "- an item\n" * 800 + "\nSome words. " * 800 + "\n\n  ~~~\n" + "  code\n" * 900
+)
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """Only the last block is kept."""
+    with patch.multiple(rendered, KEPT_BYTES=0, KEPT_PER_CHAR=0):
+        yield
+
+
+def long_body() -> Body:
+    body = Body()
+    body.write("reasoning", LONG)
+    body.write("tool_call", "{" * 9_000, {"id": "1"})
+    body.write("text", LONG)
+    return body
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[dict[str, Any]]:
+    """The blocks of a long body of which all are kept."""
+    with patch.multiple(rendered, KEPT_BYTES=1 << 30):
+        return blocks_of(Renderings(), message_of(long_body()))
+
+
+def message_of(body: Body) -> Message:
+    return at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), body)
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_what_is_not_kept_is_rendered_again_and_is_the_same(
+    followed: Followed, expected: list[dict[str, Any]]
+) -> None:
+    renderings = Renderings()
+    ended(followed, long_body())
+    early, late = reader_of(renderings, followed), reader_of(renderings, followed)
+
+    first = [early.advance()]
+    while not late.at_end:
+        late.advance()
+    frames = [*first, *(iter(early.advance, b""))]
+
+    assert early.at_end
+    found = [block for frame in frames for event in shown(frame) for block in event["blocks"]]
+    assert found == expected
+    assert len(renderings.of(followed).finished._lines) == 1
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_page_from_anywhere_is_what_stands_there(expected: list[dict[str, Any]]) -> None:
+    pages = Renderings().pages(message_of(long_body()))
+    pages.page(1 << 40, 1)  # all of it was rendered, and forgotten
+
+    for number in range(0, len(expected), 37):
+        block = expected[number]
+        lines, following = pages.page(block["start"], 1)
+        assert [json.loads(line) for line in lines] == [block]
+        assert following == (block["end"] if number < len(expected) - 1 else None)
+
+
+def test_a_reader_who_is_far_behind_gets_on_with_every_event(followed: Followed) -> None:
+    ended(followed, long_body())
+    reader = reader_of(Renderings(), followed)
+
+    positions = []
+    while frame := reader.advance():
+        assert len(frame) < 100_000
+        [event] = shown(frame)
+        positions.append(event["position"])
+
+    assert reader.at_end
+    assert positions == sorted(set(positions))
+    assert len(positions) > 5
+
+
+def test_memory_of_a_long_answer_is_bounded_by_its_text() -> None:
+    text = "```js\n" + "f(1,[2])+{3:4}\n" * 10_000
+    finished = Renderings().pages(at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), text)).finished
+    made = finished.made
+    html = 0
+    for _ in made.feed(finished.body):
+        html += sum(len(block.html) for block in made._finished)
+        finished.collect()
+
+    most = rendered.KEPT_BYTES + rendered.KEPT_PER_CHAR * len(text)
+    assert html > 2 * most  # there is something to bound
+    assert finished._bytes <= most

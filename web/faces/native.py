@@ -42,31 +42,31 @@ def create_conversation() -> Response:
 def list_conversations() -> Response:
     """A page of conversations, newest first."""
     limit = http.number("limit", PAGE, PAGE_MAX)
-    found = conversations.newest(context().db, current_user(), limit + 1, http.cursor())
-    page = found[:limit]
-    more = schemas.cursor(page[-1].seq) if len(found) > limit else None
+    page, more = conversations.newest(context().db, current_user(), limit, http.cursor())
     items = [schemas.ConversationShape.of(one) for one in page]
-    return http.reply(schemas.ConversationList(items=items, next=more))
+    following = schemas.cursor(page[-1].seq) if more else None
+    shape = schemas.ConversationList(items=items, next=following)
+    return http.json_reply(shape.model_dump(mode="json"))
 
 
 @blueprint.get("/conversations/<uuid:conversation_id>")
 def show_conversation(conversation_id: uuid.UUID) -> Response:
     """A conversation with one branch: that of `?leaf=`, by default of the newest message.
 
-    With `?limit=` only its last messages, with `?before=` those above one of them.
+    With `?limit=` only its last messages, with `?before=` those above one of them; never more than
+    a reply may hold.
     """
     db, user = context().db, current_user()
     limit = http.number("limit", PAGE_MAX, PAGE_MAX) if "limit" in request.args else None
     found = conversations.load(db, user, conversation_id)
     leaf, before = http.identifier("leaf"), http.identifier("before")
     page = conversations.turns(db, user, conversation_id, leaf, before=before, limit=limit)
-    shape = schemas.ConversationShape.of(found)
-    turns = [schemas.TurnShape.of_turn(turn) for turn in page.turns]
-    detail = schemas.ConversationDetail(**shape.model_dump(), messages=turns)
-    if limit is None and before is None:
-        return http.reply(detail)
-    earlier = turns[0].id if page.above else None
-    return http.reply(schemas.ConversationPage(**dict(detail), earlier=earlier))
+    shape = schemas.ConversationShape.of(found).model_dump(mode="json")
+    turns = [schemas.turn_json(turn, conversations.PAGE_CHARS) for turn in page.turns]
+    detail = {**shape, "messages": turns}
+    if page.above or limit is not None or before is not None:
+        detail["earlier"] = turns[0]["id"] if page.above else None
+    return http.json_reply(detail)
 
 
 @blueprint.patch("/conversations/<uuid:conversation_id>")
@@ -183,7 +183,7 @@ def _accepted(asked: Asked) -> Response:
 @blueprint.get("/messages/<uuid:message_id>")
 def show_message(message_id: uuid.UUID) -> Response:
     """A message; while it is written, as far as it is published."""
-    return http.reply(schemas.MessageShape.of(_snapshot(message_id)))
+    return http.json_reply(schemas.message_json(_snapshot(message_id)))
 
 
 @blueprint.post("/messages/<uuid:message_id>/stop")
@@ -192,7 +192,7 @@ def stop(message_id: uuid.UUID) -> Response:
     messages.stop(context().db, message_id, current_user())
     context().nudge(message_id)
     context().notice(current_user())
-    return http.reply(schemas.MessageShape.of(_snapshot(message_id)), 202)
+    return http.json_reply(schemas.message_json(_snapshot(message_id)), 202)
 
 
 def _snapshot(message_id: uuid.UUID) -> Message:

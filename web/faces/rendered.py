@@ -1,31 +1,33 @@
 """The page's face: messages as blocks of safe HTML, and conversations as turns of them."""
 
-import json
 import uuid
-from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 
-from shared import conversations, sse
+from shared import conversations, messages, sse
 from shared.conversations import Turn
 from shared.errors import MESSAGE_ERRORS
 from shared.lifecycle import Status
 from shared.messages import Message
 from web import http, schemas
 from web.auth import current_user
-from web.blocks import Block
 from web.context import context
 from web.followed import snapshot
-from web.rendered import BlockReader, shape
+from web.rendered import BlockReader
 from web.streaming import Face
 
 blueprint = Blueprint("rendered", __name__, url_prefix="/api")
 
 TURNS, TURNS_MAX = 20, 100
-#: Code points of source and HTML in one answer.
-SHOWN: Final = 200_000
+#: Code points of text in the messages of one page of turns.
+TURNS_CHARS: Final = 1 << 18
+#: Bytes of blocks, before they are compressed, in a page of them, of a turn, and of all turns of a
+#: page: at 30 kB/s, a second or two.
+PAGE_BYTES: Final = 64 << 10
+TURN_BYTES: Final = 48 << 10
+TURNS_BYTES: Final = 160 << 10
 
 _INTERRUPTED = ("worker_lost", "worker_shutdown")
 _INCOMPLETE = ("length", "content_filter")
@@ -42,19 +44,24 @@ def stream(message_id: uuid.UUID) -> Response:
 @blueprint.get("/messages/<uuid:message_id>/blocks")
 def blocks(message_id: uuid.UUID) -> Response:
     """Finished blocks behind a position, as many as one answer should have."""
-    message = snapshot(context().db, context().livelog, message_id, current_user())
-    after = http.after_in(message)
+    row = messages.load_without_body(context().db, message_id, current_user())
+    pages = context().renderings.known(row)
+    if pages is None:  # else its text need not be read again for each page
+        row = snapshot(context().db, context().livelog, message_id, current_user())
+        pages = context().renderings.pages(row)
+    position, length = http.after_in(row), pages.finished.body.length
     # Who asks for what is beyond the end wants to know only how it stands.
-    found = context().renderings.blocks(message) if after <= message.body.length else ()
-    shown, following = _page(found, after)
-    return jsonify(
-        id=message.id,
-        status=message.status.value,
-        blocks=shown,
-        next=following,
-        position=message.body.length,
-        length=message.length,
-        sha256=message.sha256,
+    shown, following = pages.page(position, PAGE_BYTES) if position <= length else ([], None)
+    return http.json_reply(
+        {
+            "id": str(row.id),
+            "status": row.status.value,
+            "blocks": http.Encoded(shown),
+            "next": following,
+            "position": length,
+            "length": row.length,
+            "sha256": row.sha256,
+        }
     )
 
 
@@ -65,35 +72,51 @@ def turns(conversation_id: uuid.UUID) -> Response:
     limit = http.number("limit", TURNS, TURNS_MAX)
     found = conversations.load(db, user, conversation_id)
     leaf, before = http.identifier("leaf"), http.identifier("before")
-    page = conversations.turns(db, user, conversation_id, leaf, before=before, limit=limit)
-    items = [_turn(turn) for turn in page.turns]
+    page = conversations.turns(
+        db, user, conversation_id, leaf, before=before, limit=limit, most=TURNS_CHARS
+    )
+    items: list[dict[str, Any]] = []
+    room = TURNS_BYTES
+    for turn in reversed(page.turns):  # the newest are shown, whatever those above would take
+        if items and room <= 0:
+            break
+        item, size = _turn(turn, min(TURN_BYTES, max(1, room)))
+        room -= size
+        items.insert(0, item)
     shown = schemas.ConversationShape.of(found).model_dump(mode="json")
-    answer = {
-        "conversation": {**shown, "title_by": found.title_by},
-        "items": items,
-        "earlier": items[0]["id"] if page.above else None,
-    }
-    return Response(json.dumps(answer), content_type="application/json")
+    more = page.above or len(items) < len(page.turns)
+    return http.json_reply(
+        {
+            "conversation": {**shown, "title_by": found.title_by},
+            "items": items,
+            "earlier": items[0]["id"] if more else None,
+        }
+    )
 
 
 _PLAIN = ("text", "parts", "position", "error")
 
 
-def _turn(turn: Turn) -> dict[str, Any]:
+def _turn(turn: Turn, most: int) -> tuple[dict[str, Any], int]:
+    """A turn as it is shown, with about `most` bytes of blocks; how many bytes it has."""
     message = turn.message
-    plain = schemas.TurnShape.of_turn(turn).model_dump(mode="json", exclude=set(_PLAIN))
-    shown: list[dict[str, Any]] | None = None
+    plain = schemas.turn_json(turn, most=0)
+    shown: http.Encoded | None = None
     following: int | None = None
     if message.role == "assistant" and message.ended_at is not None:
-        shown, following = _page(context().renderings.blocks(message), 0)
-    return {
-        **plain,
+        found, following = context().renderings.pages(message).page(0, most)
+        shown = http.Encoded(found)
+    text = message.body.text if message.role == "user" else None
+    item = {
+        **{name: value for name, value in plain.items() if name not in _PLAIN},
         "state": state_of(message),
-        "text": message.body.text if message.role == "user" else None,
+        "text": text,
         "blocks": shown,
         "next": following,
         "error": _error(message),
     }
+    siblings = conversations.SIBLING_CHARS * len(turn.siblings)
+    return item, len((text or "").encode()) + sum(map(len, shown or ())) + siblings
 
 
 def _error(message: Message) -> dict[str, Any] | None:
@@ -116,17 +139,3 @@ def state_of(message: Message) -> str:
         case Status.ERROR:
             return "interrupted" if message.error_code in _INTERRUPTED else "failed"
     return "incomplete" if message.finish_reason in _INCOMPLETE else "finished"
-
-
-def _page(found: Iterable[Block], after: int) -> tuple[list[dict[str, Any]], int | None]:
-    """Blocks behind a position while there is room, and the position to ask for more from."""
-    shown: list[dict[str, Any]] = []
-    size = 0
-    for block in found:
-        if block.end <= after:
-            continue
-        if size > SHOWN:
-            return shown, block.start
-        shown.append(shape(block))
-        size += len(block.html) + len(block.text)
-    return shown, None
