@@ -1,0 +1,52 @@
+"""An answer that is made to hold a web process, and everybody else who is served by it."""
+
+import re
+
+import pytest
+
+from local import scripted
+from tests.client import Client
+from tests.rig import eventually
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+#: Each fence makes its lexer take exponential time.
+HELD = {
+    "quoted": ('> ```scala\n> "' + "\\" * 34 + "\n> ```\n") * 140,
+    "one after the other": ('```fish\n"""' + "\\" * 60 + "\n```\n\n") * 140,
+}
+
+
+def turns(client: Client, below: str) -> float:
+    """Seconds of which the longest turn of web's loop was observed to be no longer."""
+    found = re.findall(
+        rf'^outlive_loop_lag_seconds_bucket{{le="{re.escape(below)}",process="web"}} (.*)$',
+        client.http.get("/metrics").text,
+        re.MULTILINE,
+    )
+    return sum(map(float, found))
+
+
+@pytest.mark.failure(59)
+@pytest.mark.parametrize("name", HELD)
+def test_no_answer_holds_the_process_that_shows_it(client: Client, name: str) -> None:
+    steps = (scripted.say(HELD[name]), scripted.finish(), scripted.done())
+    question = scripted.script(*steps, tag=name)
+    held_before = turns(client, "+Inf") - turns(client, "0.25")
+    place = client.conversation()
+    other = client.ask(
+        scripted.script(scripted.long(2_000, rate=500), scripted.finish(), scripted.done())
+    )
+
+    message_id = client.ask(question, place)
+    with client.http.stream("GET", f"/api/messages/{message_id}/blocks/stream") as stream:
+        shown = "".join(stream.iter_text())
+    page = client.http.get(f"/api/conversations/{place}/turns").json()
+    seen = turns(client, "+Inf")
+    eventually(lambda: turns(client, "+Inf") >= seen + 2)  # observed once a second
+
+    assert "event: end" in shown
+    assert page["items"][-1]["blocks"]
+    assert client.http.get("/healthz").status_code == 200
+    assert turns(client, "+Inf") - turns(client, "0.25") == held_before
+    eventually(lambda: client.message(other)["status"] == "DONE")
