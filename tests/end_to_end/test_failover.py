@@ -46,10 +46,10 @@ class Service:
         """Postgres."""
         return self.rig.cluster
 
-    def saved(self, answer: str) -> int:
-        """How much of an answer the primary has."""
+    def saved(self, answer: str, url: str = "") -> int:
+        """How much of an answer the primary has, or the server at `url`."""
         sql = "SELECT saved_len FROM messages WHERE id = CAST(%s AS uuid)"
-        [[length]] = ask(self.cluster.primary.url, sql, answer)
+        [[length]] = ask(url or self.cluster.primary.url, sql, answer)
         return int(length)
 
     def deliver(self, answer: str) -> None:
@@ -159,9 +159,13 @@ def test_answers_whose_saves_postgres_lost_are_written_forward(service: Service)
             rig.scripted.release(f"lose {tag}")
             eventually(lambda: all(service.saved(one.message_id) == 1445 for one in readings))
 
+            assert cluster.standby is not None
+            behind = cluster.standby.url
+            assert all(service.saved(one.message_id, behind) < 1445 for one in readings)
+
             # when
             cluster.fail_over()
-            assert all(service.saved(one.message_id) < 1445 for one in readings)
+
             # then: Postgres has all of it again, though nothing new was said
             eventually(lambda: all(service.saved(one.message_id) == 1445 for one in readings))
             rig.scripted.release(f"go on {tag}")
