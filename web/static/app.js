@@ -153,8 +153,12 @@ function changed() {
 
 /** Stream what is being written here, if somebody looks and it is our turn. */
 function flow() {
-  notices.tabs.want(Boolean(thread.writing));
-  thread.flow(away || document.hidden ? "rest" : notices.tabs.turn ? "live" : "wait");
+  const writing = Boolean(thread.writing);
+  notices.tabs.want(writing);
+  const mode = away || document.hidden ? "rest" : notices.tabs.turn ? "live" : "wait";
+  if (mode !== "live") thread.flow(mode); // others may begin once we say that we have closed
+  notices.tabs.stream(writing && mode === "live");
+  thread.flow(mode);
 }
 
 /** Whether something is written here: a hidden page knows that from the notices only. */

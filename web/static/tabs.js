@@ -31,7 +31,7 @@ const ASK = 3_000;
 const BEAT = 1_000;
 /** Answers that are streamed at a time over HTTP/1.1. */
 const STREAMS = 3;
-/** Milliseconds that a turn takes, and from its end to the next one's stream: first one closes. */
+/** Milliseconds that a turn takes, and from its end to the next one's stream: first the others close. */
 const TURN = 3_000;
 const BETWEEN = 300;
 
@@ -49,9 +49,10 @@ export class Tabs {
     // Two tabs that begin in the same millisecond still differ.
     this.id = `${Date.now()}-${Math.random()}`;
     this.leads = false;
-    /** The other tabs that are seen, by id: {wants, used, heard}. */
+    /** The other tabs that are seen, by id: {wants, streams, used, heard}. */
     this.others = new Map();
     this.wants = false;
+    this.streams = false;
     /** When somebody last did something in this tab. */
     this.used = Date.now();
     for (const event of ["focus", "pointerdown", "keydown"]) addEventListener(event, () => this.#use(), { capture: true, passive: true });
@@ -186,11 +187,11 @@ export class Tabs {
 
   /** Say of ourselves what others have to know. */
   #introduce() {
-    this.tell({ here: { id: this.id, visible: !document.hidden, wants: this.wants, used: this.used } });
+    this.tell({ here: { id: this.id, visible: !document.hidden, wants: this.wants, streams: this.streams, used: this.used } });
   }
 
-  #meet({ id, visible, wants, used }) {
-    if (visible) this.others.set(id, { id, wants, used, heard: Date.now() });
+  #meet({ id, visible, ...said }) {
+    if (visible) this.others.set(id, { ...said, id, heard: Date.now() });
     else this.others.delete(id);
     this.on.turn();
   }
@@ -221,6 +222,13 @@ export class Tabs {
     this.#introduce();
   }
 
+  /** This tab streams an answer from now on, or does not any more. */
+  stream(streams) {
+    if (streams === this.streams) return;
+    this.streams = streams;
+    this.#introduce();
+  }
+
   get crowded() {
     return this.wants && !document.hidden && !shared() && this.seen.filter(({ wants }) => wants).length >= STREAMS;
   }
@@ -232,6 +240,7 @@ export class Tabs {
     const all = [this, ...this.seen.filter(({ wants }) => wants)];
     const last = all.reduce((one, other) => (one.used > other.used || (one.used === other.used && before(one.id, other.id)) ? one : other));
     if (last === this) return true;
+    if (!this.streams && this.seen.filter(({ streams }) => streams).length >= STREAMS) return false;
     const rest = all.filter((one) => one !== last).map(({ id }) => id).sort();
     const now = Date.now();
     return [now, now - BETWEEN].every((at) => this.#due(rest, at));
