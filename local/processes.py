@@ -9,6 +9,7 @@ The kernel watches the *thread* that forked, so start processes from the main th
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from local import guard
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+
+#: Bytes of a log; the last so many of what was before are kept beside it.
+LOG_BYTES = 10_000_000
 
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 LINUX = sys.platform == "linux"
@@ -75,6 +79,21 @@ def spawn(command: Command) -> subprocess.Popen[bytes]:
     if not LINUX:
         guard.watch(process.pid, command.death_signal)
     return process
+
+
+def rotate(log: Path) -> None:
+    """Put the end of a log that has become too large aside, in the place of what was there.
+
+    Who writes to it goes on: it was opened for appending. A line that is written in this very
+    moment may be lost.
+    """
+    size = log.stat().st_size
+    if size <= LOG_BYTES:
+        return
+    with log.open("rb") as full, log.with_suffix(".log.1").open("wb") as aside:
+        full.seek(size - LOG_BYTES)
+        shutil.copyfileobj(full, aside)
+    os.truncate(log, 0)
 
 
 def _bound_to(parent: int, death_signal: signal.Signals) -> Callable[[], None]:

@@ -1,8 +1,8 @@
 """Keep every part alive, replace two of them on a deploy, end all of them in order.
 
 One thread and one loop. A part's death wakes the loop (SIGCHLD), as every other signal does;
-between events nothing runs. Nothing in the loop waits, except at the beginning and the end, and
-for up to 2 s when backends of a killed Postgres linger.
+between events it only looks at the size of the logs. Nothing in the loop waits, except at the
+beginning and the end, and for up to 2 s when backends of a killed Postgres linger.
 
     SIGTERM, SIGINT   stop; a second one stops without waiting
     SIGHUP            deploy: successors of web and worker first, then the old ones drain
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.memory import write_private
-from local.processes import spawn
+from local.processes import rotate, spawn
 from local.programs import Program, Surroundings, sweep
 from local.server import START_SECONDS, Server, StartError
 from local.signals import Signals
@@ -32,6 +32,9 @@ POSTGRES_PACE_SECONDS = 0.1
 SWEEP_PACE_SECONDS = 2.0
 #: Seconds between two looks while something is on its way.
 LOOK_SECONDS = 0.05
+
+#: Seconds between two looks at how large the logs are.
+LOG_SECONDS = 5.0
 
 #: Of the 5 s that stopping may take: when web is killed, when the worker has to end its answers
 #: (it drains until a second SIGTERM), when it is killed, when everything is.
@@ -56,6 +59,8 @@ class Supervisor:
     sweeps: dict[str, tuple["subprocess.Popen[bytes]", float]] = field(default_factory=dict)
     #: Names of parts that ended and wait for their next start.
     dead: set[str] = field(default_factory=set)
+    #: when the logs were looked at last
+    rotated: float = 0.0
     reported: bool = False
 
     @property
@@ -112,7 +117,8 @@ class Supervisor:
     def _turn(self) -> None:
         """Wait for something to happen, then see to everything that happened."""
         busy = self.successors or self.sweeps or self.dead
-        self.signals.wait(LOOK_SECONDS if busy or not self.reported else None)
+        self.signals.wait(LOOK_SECONDS if busy or not self.reported else LOG_SECONDS)
+        self._rotate()
         for part in list(self.parts.values()):
             if not part.alive():
                 self._revive(part)
@@ -121,6 +127,13 @@ class Supervisor:
             self._watch_deploy()
         elif self.signals.take_deploy() and self.reported:
             self._deploy()
+
+    def _rotate(self) -> None:
+        """Keep the logs small, however long this runs."""
+        if time.monotonic() > self.rotated + LOG_SECONDS:
+            self.rotated = time.monotonic()
+            for log in (self.around.data / "log").glob("*.log"):
+                rotate(log)
 
     def _revive(self, part: Server) -> None:
         if part.name not in self.dead:

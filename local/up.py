@@ -26,8 +26,6 @@ FLOWER_PORT = 5555
 BACKLOG = 4096
 #: Seconds in which what a killed `up` left behind has ended.
 REMAINS_SECONDS = 10.0
-#: A log that is larger at a start is put aside, replacing the one before.
-LOG_BYTES = 10_000_000
 #: Characters of history that fit into the small model's context beside an answer.
 HISTORY_CHARS = 16_000
 
@@ -87,9 +85,6 @@ class Up:
         """Folders of our own; in `metrics` numbers of dead processes would be counted again."""
         shutil.rmtree(self.data / "metrics", ignore_errors=True)
         self.around.furnish()
-        for log in (self.data / "log").glob("*.log"):
-            if log.stat().st_size > LOG_BYTES:
-                log.replace(log.with_suffix(".log.1"))
         for stale in (self.data / "outlive.json", *(self.data / "run").glob("web-*.ready")):
             stale.unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 import pytest
 
 from local import homes
-from local.processes import LINUX, Command, spawn
+from local.processes import LINUX, LOG_BYTES, Command, spawn
 from local.server import wait_until
 from tests.rig import allowed
 
@@ -220,6 +220,21 @@ def test_addresses_and_data_survive_a_restart(run: Callable[..., Up]) -> None:
     assert after["flower"] is None
     kept = (up.data / "postgres" / "home" / "data" / "global" / "pg_control").stat().st_ino
     assert kept == cluster
+
+
+def test_a_log_is_put_aside_while_its_writer_goes_on(run: Callable[..., Up]) -> None:
+    up = run("--no-flower", "--port", "0").wait()
+    log, aside = (up.data / "log" / name for name in ("web.log", "web.log.1"))
+    with log.open("ab") as full:
+        full.write(b"x" * (2 * LOG_BYTES) + b" the end of it\n")
+
+    eventually(lambda: aside.exists() and log.stat().st_size < LOG_BYTES, 30)
+
+    assert aside.stat().st_size <= LOG_BYTES + 65536
+    assert b" the end of it\n" in aside.read_bytes()
+    urllib.request.urlopen(f"{up.state()['web']['url']}/healthz?{up.mark}", timeout=5)
+    eventually(lambda: b"/healthz" in log.read_bytes(), 10)
+    assert b"\0" not in log.read_bytes()  # what it writes goes to the new end
 
 
 def test_a_second_up_on_the_same_data_says_that_one_is_running(run: Callable[..., Up]) -> None:
