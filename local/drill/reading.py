@@ -151,7 +151,6 @@ class Connection:
         `cut_after`: raise Cut when so many bytes of the body were read, wherever that is.
         """
         for data in self.body(cut_after=cut_after):
-            self._look_at_order(data)
             yield from self.decoder.feed(data)
 
     def _look_at_order(self, data: bytes) -> None:
@@ -167,6 +166,7 @@ class Connection:
         """The same as bytes: comments and `retry:` too."""
         left = cut_after
         for data in self._chunks():
+            self._look_at_order(data)
             if left is not None and len(data) >= left:
                 yield data[:left]
                 raise Cut

@@ -344,10 +344,14 @@ class Interleavings(RuleBasedStateMachine):
             if generation.claim != claims.get(generation.id):
                 # Its fence may be gone. It is silent all the same: it could not renew its lease.
                 generation.renewed -= 1e6
-        for place in range(len(self.readers)):
-            self.read(place)
+        self.everybody_reads()
         if then:
             self.a_lease_passes(pick, False, then, number, True)
+            self.everybody_reads()
+
+    def everybody_reads(self) -> None:
+        for place in range(len(self.readers)):
+            self.read(place)
 
     def remember(self) -> None:
         for message_id, memory in self.ground.remember(*self.ids).items():
