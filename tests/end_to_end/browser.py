@@ -70,12 +70,12 @@ def launched() -> Iterator[Browser]:
         browser.close()
 
 
-def launch(kind: BrowserType, **options: Any) -> Browser:
-    """A browser of this kind; `options` are Playwright's."""
+def launch(kind: BrowserType, *arguments: str, **options: Any) -> Browser:
+    """A browser of this kind; `arguments` are its own, `options` are Playwright's."""
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     return kind.launch(
         executable_path=chromium.find(),
-        args=[*root, *ARGUMENTS],
+        args=[*root, *ARGUMENTS, *arguments],
         timeout=PATIENCE * 1000,
         **options,
     )

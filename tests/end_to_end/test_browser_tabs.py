@@ -5,24 +5,26 @@ hidden tab streams no answer, and of the visible ones three at a time do.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Error, expect
+from playwright.sync_api import Browser, Error, expect
 
 from local import scripted
 from local.programs import Web
 from tests.client import Client
-from tests.end_to_end.browser import HIDE, SHOW, Meet, Person, Tab, text_of
+from tests.end_to_end.browser import HIDE, SHOW, Meet, Person, Tab, launch, text_of
 from tests.end_to_end.questions import gated, quick, told
 from tests.nginx import nginx
-from tests.rig import Rig, eventually
+from tests.rig import Rig
 
 pytestmark = pytest.mark.usefixtures("worker")
 
 #: A browser without locks, as on plain HTTP from another machine.
 WITHOUT_LOCKS = "delete Navigator.prototype.locks;"
+#: A name of another machine.
+ELSEWHERE = "lan.test"
 #: Streams that one browser may hold over HTTP/1.1: the notices, and three answers.
 MOST = 4
 LISTED = "#conversations[aria-busy='false']"
@@ -89,6 +91,10 @@ def crowd(
             person.context.add_init_script(WITHOUT_LOCKS)
         yield Crowd(person, rig, client, request.param)
         person.context.close()
+
+
+#: Where the protocol makes no difference: with and without locks.
+LOCKS = pytest.mark.parametrize("crowd", ["http1", "http1-without-locks"], indirect=True)
 
 
 def loaded(tab: Tab) -> None:
@@ -175,6 +181,7 @@ def test_ten_visible_tabs_leave_room_and_all_of_them_are_shown_what_is_written(
     good(new, *tabs)
 
 
+@LOCKS
 @pytest.mark.failure(66)
 def test_another_tab_leads_when_the_leader_goes_or_crashes(crowd: Crowd) -> None:
     person = crowd.person
@@ -206,6 +213,7 @@ def test_another_tab_leads_when_the_leader_goes_or_crashes(crowd: Crowd) -> None
         known(f"It {way}, {crowd.way}", *tabs)
 
 
+@LOCKS
 def test_a_duplicate_and_a_tab_that_comes_back_listen_to_the_one_that_leads(crowd: Crowd) -> None:
     person = crowd.person
     first = person.open()
@@ -227,6 +235,7 @@ def test_a_duplicate_and_a_tab_that_comes_back_listen_to_the_one_that_leads(crow
     crowd.streaming(1)
 
 
+@LOCKS
 def test_the_desktop_is_told_only_if_nobody_looks_at_any_tab(crowd: Crowd) -> None:
     person = crowd.person
     person.context.grant_permissions(["notifications"], origin=person.url)
@@ -255,14 +264,21 @@ def test_the_desktop_is_told_only_if_nobody_looks_at_any_tab(crowd: Crowd) -> No
 
 
 @pytest.mark.failure(66)
-def test_seven_idle_tabs_without_locks_leave_room(meet: Meet, web: Web) -> None:
-    person = meet(web)
-    person.context.add_init_script(WITHOUT_LOCKS)
+def test_seven_idle_tabs_without_locks_leave_room(rig: Rig, browser: Browser) -> None:
+    web = rig.web(OUTLIVE_HOSTS=ELSEWHERE)
+    # To a browser this is plain HTTP from another machine, where it has no locks.
+    there = launch(browser.browser_type, f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1")
+    with rig.gone(web), closing(there):
+        person = Person.of(there, web.url.replace("127.0.0.1", ELSEWHERE))
 
-    tabs = [person.open() for _ in range(7)]
+        tabs = [person.open() for _ in range(7)]
 
-    for tab in tabs:
-        loaded(tab)
-    assert tabs[0].answer_to(quick("From the first.")) == "From the first."
-    assert text_of(tabs[0].answer) == "From the first."
-    eventually(lambda: len(person.open_streams) == 1)
+        for tab in tabs:
+            loaded(tab)
+        assert not tabs[0].page.evaluate("isSecureContext || 'locks' in navigator")
+        assert tabs[0].answer_to(quick("From the first.")) == "From the first."
+        assert text_of(tabs[0].answer) == "From the first."
+        assert len(person.open_streams) == 1
+        good(*tabs)
+        # Chromium says there that it ignores this header.
+        assert [one for one in person.mishaps if "Cross-Origin-Opener-Policy" not in one] == []
