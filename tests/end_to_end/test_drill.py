@@ -68,8 +68,8 @@ WAKES = """\
         ("PUBLISH", channel(message_id), _WAKE),
     ]"""
 TELLS_CUTS = """\
-    if not reply.ended:
-        raise GenerationFailed("provider_cut")
+            if not reply.ended:
+                raise GenerationFailed("provider_cut")
 """
 STORES = (
     "redis.call('XADD', KEYS[1], 'MINID', ARGV[2] .. '-' .. ARGV[6],"
