@@ -23,7 +23,12 @@ def fuzzer() -> Fuzzer:
 
 def coloured(_: object, code: str, by: Lexer) -> str:
     """As it was: each piece of code has a limit of its own, however many there are."""
-    return attempt(0.1, lambda: markdown._drawn(code, by), lambda: escape(code))
+    return attempt(0.02, lambda: markdown._drawn(code, by), lambda: escape(code))
+
+
+def whole(_: object, text: str) -> list[str]:
+    """In one piece: each look at it takes seconds."""
+    return [text]
 
 
 def test_a_minute_of_fuzzing_finds_nothing() -> None:
@@ -37,9 +42,10 @@ def test_it_finds_that_each_fence_has_a_limit_of_its_own() -> None:
     with (
         patch.object(markdown, "BLOCK_SECONDS", 60.0),
         patch.object(markdown._Colours, "html", coloured),
-        patch.multiple(render, TURN=0.3, FRESH=1.0),
+        patch.object(render.Grammar, "cuts", whole),
+        patch.multiple(render, TURN=0.2, FRESH=1.0, AGAIN=1),
     ):
-        _, fault = render.run(SECONDS, seed=3)
+        _, fault = render.run(5 * SECONDS, seed=3)  # it ends when it is found
 
     assert fault is not None
     assert fault.what.startswith("a turn of")
