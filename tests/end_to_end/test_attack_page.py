@@ -254,7 +254,7 @@ def test_the_ways_of_the_attack_page_work(browser: Browser, site: Site) -> None:
     assert site.asked.count(("POST", "/write")) >= 5
 
 
-@pytest.mark.failure(63)
+@pytest.mark.failure(58)
 @pytest.mark.parametrize("name", ["evil.localhost", "127.0.0.1"])
 def test_nothing_is_read_and_nothing_changed_from_another_site(
     browser: Browser, service: Service, site: Site, name: str

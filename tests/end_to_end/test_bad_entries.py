@@ -40,7 +40,7 @@ def _bad(rig: Rig, secret: str) -> list[bytes]:
     ]
 
 
-@pytest.mark.failure(62)
+@pytest.mark.failure(57)
 def test_bad_entries_are_dropped_and_counted_and_delay_no_question(
     rig: Rig, client: Client, worker: Worker
 ) -> None:

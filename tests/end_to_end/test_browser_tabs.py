@@ -108,7 +108,7 @@ def good(*tabs: Tab) -> None:
         expect(tab.page.locator("#connection")).to_have_attribute("data-state", "good")
 
 
-@pytest.mark.failure(66)
+@pytest.mark.failure(61)
 def test_hidden_tabs_hold_no_stream_whatever_is_written_in_them(crowd: Crowd) -> None:
     person, held = crowd.person, [crowd.held(f"hidden-{n}") for n in range(4)]
     idle = f"/c/{crowd.client.conversation(title='Idle')}"
@@ -154,7 +154,7 @@ def test_hidden_tabs_hold_no_stream_whatever_is_written_in_them(crowd: Crowd) ->
     crowd.release("hidden-0")
 
 
-@pytest.mark.failure(66)
+@pytest.mark.failure(61)
 def test_ten_visible_tabs_leave_room_and_all_of_them_are_shown_what_is_written(
     crowd: Crowd,
 ) -> None:
@@ -182,7 +182,7 @@ def test_ten_visible_tabs_leave_room_and_all_of_them_are_shown_what_is_written(
 
 
 @LOCKS
-@pytest.mark.failure(66)
+@pytest.mark.failure(61)
 def test_another_tab_leads_when_the_leader_goes_or_crashes(crowd: Crowd) -> None:
     person = crowd.person
     tabs = [person.open() for _ in range(4)]
@@ -263,7 +263,7 @@ def test_the_desktop_is_told_only_if_nobody_looks_at_any_tab(crowd: Crowd) -> No
     assert other.page.evaluate("window.told") == []
 
 
-@pytest.mark.failure(66)
+@pytest.mark.failure(61)
 def test_seven_idle_tabs_without_locks_leave_room(rig: Rig, browser: Browser) -> None:
     web = rig.web(OUTLIVE_HOSTS=ELSEWHERE)
     # To a browser this is plain HTTP from another machine, where it has no locks.

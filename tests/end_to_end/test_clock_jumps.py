@@ -39,7 +39,7 @@ def web(wrong: Rig) -> Web:
     return wrong.web(WEB_CONCURRENCY="1", **QUICK)
 
 
-@pytest.mark.failure(48)
+@pytest.mark.failure(46)
 def test_answers_that_are_written_go_on_whatever_the_clock_of_postgres_does(
     wrong: Rig, web: Web
 ) -> None:
@@ -82,7 +82,7 @@ def _now(rig: Rig) -> float:
     return float(rig.rows("SELECT extract(epoch FROM clock_timestamp())")[0][0])
 
 
-@pytest.mark.failure(48)
+@pytest.mark.failure(46)
 @pytest.mark.parametrize(("how", "jump"), [("frozen", -HOUR), ("killed", HOUR)])
 def test_answers_of_a_lost_worker_end_soon_though_the_clock_has_jumped(
     wrong: Rig, web: Web, how: str, jump: float

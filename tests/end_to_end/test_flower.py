@@ -175,7 +175,7 @@ def _statuses(flower: Flower, url: str, headers: dict[str, str]) -> set[int]:
     return found
 
 
-@pytest.mark.failure(63)
+@pytest.mark.failure(58)
 def test_flower_is_closed_to_everybody_without_its_credentials(flower: Flower) -> None:
     wrong = f"http://operator:wrong@127.0.0.1:{flower.port}"
     assert _statuses(flower, flower.address, {}) == {401}
@@ -187,7 +187,7 @@ def test_flower_is_closed_to_everybody_without_its_credentials(flower: Flower) -
     assert httpx2.get(f"{flower.address}/healthcheck").text == "OK"
 
 
-@pytest.mark.failure(63)
+@pytest.mark.failure(58)
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
 def test_another_site_is_refused_although_the_browser_adds_credentials(
     flower: Flower, headers: dict[str, str]

@@ -53,7 +53,7 @@ def _becomes(window: httpx2.Client, message_id: str, state: str) -> dict[str, An
     return _task(window, message_id)
 
 
-@pytest.mark.failure(65)
+@pytest.mark.failure(60)
 def test_the_task_of_a_killed_worker_has_failed_and_the_worker_is_offline(
     rig: Rig, client: Client, nobody: None, window: httpx2.Client
 ) -> None:
@@ -77,7 +77,7 @@ def test_the_task_of_a_killed_worker_has_failed_and_the_worker_is_offline(
     assert set(_workers(window)) == {_node(worker)}
 
 
-@pytest.mark.failure(65)
+@pytest.mark.failure(60)
 def test_an_answer_that_begins_again_is_one_task_that_is_retried_and_then_well(
     rig: Rig, client: Client, nobody: None, window: httpx2.Client
 ) -> None:

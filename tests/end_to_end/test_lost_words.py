@@ -131,7 +131,7 @@ def _unsaved(rig: Rig, reading: Reading) -> int:
     return len(reading.text) - int(row[0].saved_len)
 
 
-@pytest.mark.failure(41)
+@pytest.mark.failure(39)
 def test_a_redis_that_goes_back_and_loses_its_worker_joins_no_two_answers(
     fragile: Fragile, tmp_path: Path
 ) -> None:

@@ -130,7 +130,7 @@ def _all_well(rig: Rig, client: Client, readings: list[Reading], questions: list
         only_request(rig, question)
 
 
-@pytest.mark.failure(44)
+@pytest.mark.failure(42)
 @pytest.mark.parametrize("who", ["everything", "worker and Postgres", "worker and Postgres, twice"])
 def test_answers_go_on_after_a_pause_that_was_longer_than_any_patience(
     rig: Rig, web: Web, client: Client, workers: list[Worker], who: str
@@ -148,7 +148,7 @@ def test_answers_go_on_after_a_pause_that_was_longer_than_any_patience(
     _all_well(rig, client, readings, questions)
 
 
-@pytest.mark.failure(44)
+@pytest.mark.failure(42)
 def test_a_worker_that_stood_still_alone_goes_on_if_nobody_took_its_answers(
     rig: Rig, nobody: None, client: Client
 ) -> None:
@@ -165,7 +165,7 @@ def test_a_worker_that_stood_still_alone_goes_on_if_nobody_took_its_answers(
         _all_well(rig, client, readings, questions)
 
 
-@pytest.mark.failure(44)
+@pytest.mark.failure(42)
 def test_a_drain_does_not_count_the_time_in_which_its_worker_stood_still(
     rig: Rig, nobody: None, client: Client
 ) -> None:
@@ -188,7 +188,7 @@ def _takes_nothing_new(rig: Rig, worker: Worker) -> None:
     eventually(lambda: "Warm shutdown" in log.read_text())
 
 
-@pytest.mark.failure(44)
+@pytest.mark.failure(42)
 def test_readers_of_a_web_that_stood_still_keep_their_connections(
     rig: Rig, nobody: None, web: Web, client: Client
 ) -> None:

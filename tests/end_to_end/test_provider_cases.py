@@ -29,7 +29,7 @@ def asked(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
         }
 
 
-@pytest.mark.failure(18, 50)
+@pytest.mark.failure(18, 48)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_provider_seen_in_the_wild(rig: Rig, client: Client, asked: Asked, case: Case) -> None:
     answer = asked[case.name]
@@ -57,7 +57,7 @@ def roles(rig: Rig, asked: str) -> list[list[str]]:
     return [[turn["role"] for turn in (record.request or {})["messages"]] for record in records]
 
 
-@pytest.mark.failure(51)
+@pytest.mark.failure(49)
 def test_a_question_below_an_answer_that_failed_is_one_turn_with_the_failed_one(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
@@ -80,7 +80,7 @@ def test_a_question_below_an_answer_that_failed_is_one_turn_with_the_failed_one(
     assert "failed without text" in turn["content"]
 
 
-@pytest.mark.failure(51)
+@pytest.mark.failure(49)
 @pytest.mark.parametrize(
     "words",
     [
@@ -178,7 +178,7 @@ def test_a_setting_leaves_tags_in_the_text(
     assert message["text"] == f"<think>Let me think.</think>{TEXT}"
 
 
-@pytest.mark.failure(50)
+@pytest.mark.failure(48)
 def test_the_page_says_that_there_was_no_answer_and_offers_retry(
     client: Client, worker: Worker
 ) -> None:

@@ -120,7 +120,7 @@ def test_redis_is_killed_and_starts_again_with_nothing(fragile: Fragile) -> None
     _hurt(fragile, die)
 
 
-@pytest.mark.failure(41)
+@pytest.mark.failure(39)
 def test_redis_goes_back_by_seconds_under_ten_streams(fragile: Fragile, tmp_path: Path) -> None:
     """The worker lives and has what Redis forgot, the queue's old tasks find nothing to do."""
 

@@ -206,7 +206,7 @@ def _by_chromium(job: Job, page: Page) -> Read:
     return Read(job, found["text"], found["ends"], found["elsewhere"], None)
 
 
-@pytest.mark.failure(55)
+@pytest.mark.failure(53)
 @pytest.mark.parametrize("client", [*NODE, *PYTHON, CHROMIUM])
 @pytest.mark.parametrize("answer", [RUNNING, ENDED])
 @pytest.mark.parametrize("manner", MANNERS)

@@ -20,7 +20,7 @@ WRONG = {
 }
 
 
-@pytest.mark.failure(53)
+@pytest.mark.failure(51)
 def test_a_worker_that_cannot_start_ends_with_a_sentence(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -37,7 +37,7 @@ def test_a_worker_that_cannot_start_ends_with_a_sentence(rig: Rig) -> None:
     assert not any(worker.ready_file.exists() for worker in workers.values())
 
 
-@pytest.mark.failure(53)
+@pytest.mark.failure(51)
 def test_up_does_not_say_ready_for_a_worker_that_cannot_start(rig: Rig) -> None:
     with homes.temporary() as home, socket.create_server(("127.0.0.1", 0)) as taken:
         data = home / "var"

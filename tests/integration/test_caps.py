@@ -43,7 +43,7 @@ def path_of(ground: Ground, user: UUID, place: UUID, history: int) -> list[tuple
     return [(role, body.content) for role, body in claim.path]
 
 
-@pytest.mark.failure(60)
+@pytest.mark.failure(56)
 def test_a_claim_loads_the_newest_turns_that_fit_and_no_thoughts(ground: Ground) -> None:
     user = ground.user()
     place = ground.conversation(user)
@@ -87,7 +87,7 @@ def long_talk(rig: Rig, client: Client) -> str:
     return place
 
 
-@pytest.mark.failure(60)
+@pytest.mark.failure(56)
 def test_a_conversation_comes_in_pages_of_a_size_and_nothing_is_missing(
     client: Client, long_talk: str
 ) -> None:

@@ -378,7 +378,7 @@ def _posting(web: Web, length: int) -> Iterator[socket.socket]:
         yield peer
 
 
-@pytest.mark.failure(64)
+@pytest.mark.failure(59)
 def test_a_body_that_stops_is_given_up_and_one_that_is_slow_is_not(web: Web) -> None:
     big = b'{"title": "slow"' + b" " * 600_000 + b"}"
     with _posting(web, 100) as stopped, _posting(web, len(big)) as slow:

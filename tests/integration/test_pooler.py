@@ -51,7 +51,7 @@ def _limits(db: Database) -> list[dict[str, str]]:
     return [dict(zip(LIMITS, row, strict=True)) for [row] in (alone, begun, later, db.planned(sql))]
 
 
-@pytest.mark.failure(49)
+@pytest.mark.failure(47)
 def test_all_limits_are_in_force_in_every_kind_of_statement(db: Database) -> None:
     assert _limits(db) == [LIMITS] * 4
 
@@ -63,7 +63,7 @@ def test_all_limits_are_in_force_without_a_pooler(rig: Rig) -> None:
     db.dispose()
 
 
-@pytest.mark.failure(49)
+@pytest.mark.failure(47)
 @pytest.mark.parametrize("kind", ["rows", "planned"])
 def test_a_lock_is_waited_for_for_two_seconds(db: Database, kind: str) -> None:
     lock = "SELECT 1 FROM users FOR UPDATE"
@@ -77,7 +77,7 @@ def test_a_lock_is_waited_for_for_two_seconds(db: Database, kind: str) -> None:
     assert time.monotonic() - begun > 1.9
 
 
-@pytest.mark.failure(49)
+@pytest.mark.failure(47)
 def test_a_statement_ends_at_its_limit(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "shared.engine.SET_LOCAL", "SELECT set_config('statement_timeout', '200ms', true); "
@@ -87,7 +87,7 @@ def test_a_statement_ends_at_its_limit(db: Database, monkeypatch: pytest.MonkeyP
     assert _state(refused.value) == "57014"
 
 
-@pytest.mark.failure(49)
+@pytest.mark.failure(47)
 def test_a_client_that_stops_inside_a_transaction_is_cut_off(
     pooler: PgBouncer, db: Database
 ) -> None:
@@ -110,7 +110,7 @@ def _locks(db: Database, lock: str) -> bool:
     return False
 
 
-@pytest.mark.failure(49)
+@pytest.mark.failure(47)
 def test_nothing_of_a_session_meets_another_client(pooler: PgBouncer, db: Database) -> None:
     # given: a plain client of the same pooler, and ours, which have used every server connection
     def use(number: int) -> None:

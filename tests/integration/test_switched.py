@@ -109,7 +109,7 @@ def _write(db: Database, how: str) -> bool:
     return True
 
 
-@pytest.mark.failure(47)
+@pytest.mark.failure(45)
 @pytest.mark.parametrize("how", ["planned", "alone", "transaction"])
 def test_a_server_that_has_become_read_only_is_left(two: Two, db: Database, how: str) -> None:
     assert _write(db, how)
@@ -143,7 +143,7 @@ def test_a_server_that_may_only_be_read_is_read(two: Two, db: Database) -> None:
     eventually(lambda: _write(db, "alone"))
 
 
-@pytest.mark.failure(47)
+@pytest.mark.failure(45)
 def test_a_standby_is_left(two: Two) -> None:
     """A server in recovery refuses in other words, one of them not as a read-only one."""
     with homes.temporary() as home:
@@ -164,7 +164,7 @@ def test_a_standby_is_left(two: Two) -> None:
             db.dispose()
 
 
-@pytest.mark.failure(47)
+@pytest.mark.failure(45)
 def test_a_web_process_takes_questions_again_once_its_address_leads_to_the_new_primary(
     rig: Rig, two: Two
 ) -> None:
