@@ -22,7 +22,7 @@ from shared.database import Database, run
 from shared.lifecycle import MAX_TRIES, OPEN
 from shared.messages import Ending, end_locked
 
-#: Code points of history, where no setting limits them.
+#: Code points of history, where no setting limits them: more than Postgres could hold in one text.
 MAX_HISTORY: Final = 1 << 31
 
 # --- R2: claim -----------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def claim(
         token=token or new_token(),
         lease=lease,
         deadline=hard_deadline,
-        history=history,
+        history=min(history, MAX_HISTORY),
     )
     if not rows:
         return None
