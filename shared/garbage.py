@@ -16,3 +16,12 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
+
+
+def release() -> None:
+    """At the end everything is looked through once more, while the libraries are still whole.
+
+    What stays until the interpreter takes itself apart may find its own library gone, and says so
+    on standard error.
+    """
+    gc.unfreeze()

@@ -59,6 +59,11 @@ def post_worker_init(worker: Any) -> None:
         Path(_settings.ready_file).touch()
 
 
+def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
+    """A process has served its last request."""
+    garbage.release()
+
+
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
     """A dead process' gauges do not count any more."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:

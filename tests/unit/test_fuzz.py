@@ -56,7 +56,7 @@ HELD = {
     "quoted scala": ('> ```scala\n> "' + "\\" * 34 + "\n> ```\n") * 140,
     "scala in lists": ('- ```scala\n  "' + "\\" * 40 + "\n  ```\n") * 140,
     "fish in quotes in lists": ('> - ```fish\n>   """' + "\\" * 44 + "\n>   ```\n") * 100,
-    "scala one after the other": ('```scala\n"' + "\\" * 60 + "\n```\n\n") * 200,
+    "scala one after the other": ('```scala\n"' + "\\" * 60 + "\n```\n\n") * 60,
     "half-open brackets": "[" * 20_000,
     "emphasis": "*a **b " * 4_000,
     "backticks": "".join("`" * number + "a" for number in range(1, 200)),
@@ -66,7 +66,7 @@ HELD = {
     "quotes in lists": "> - " * 3_000 + "\n" + "> - a\n" * 2_000,
     "a table": "|a" * 99 + "|\n" + "|-" * 99 + "|\n" + ("|*b*" * 99 + "|\n") * 40,
     "dense code": "```js\n" + "1+[2]*(3)\n" * 3_000,
-    "tiny blocks": "a\n\n" * 20_000,
+    "tiny blocks": "a\n\n" * 6_000,
     "blank lines": "\n" * 30_000,
     "math": "$$" * 6_000 + "\\[" * 6_000,
 }
