@@ -246,7 +246,7 @@ def test_a_client_that_goes_leaves_one_line_and_frees_what_it_held(rig: Rig, hel
     assert len(lines) == 10, lines
     assert all(f'"GET /api/messages/{held.id}/stream" 200' in line for line in lines)
     assert "Traceback" not in said
-    assert "rror" not in said
+    assert "rror" not in said.replace("gunicorn.error", "")  # the name of its log
 
 
 @pytest.mark.failure(28)
