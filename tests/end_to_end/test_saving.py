@@ -14,7 +14,6 @@ from local.scripted import (
     end,
     error_object,
     finish,
-    half_utf8,
     hold,
     long,
     malformed,
@@ -148,7 +147,6 @@ FAILURES: dict[str, tuple[Step, str]] = {
     "ended without a word": (end(), "provider_cut"),
     "error object": (error_object(), "provider_error"),
     "no json": (malformed(), "provider_malformed"),
-    "half a character": (half_utf8(), "provider_malformed"),
 }
 
 

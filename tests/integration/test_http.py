@@ -500,8 +500,7 @@ def test_the_prompt_is_the_path_with_partial_answers_and_without_empty_ones(
         {"role": "assistant", "content": "A whole one."},
         {"role": "user", "content": partial},
         {"role": "assistant", "content": "Half of"},
-        {"role": "user", "content": empty},
-        {"role": "user", "content": last},
+        {"role": "user", "content": f"{empty}\n\n{last}"},  # roles take turns
     ]
 
 
