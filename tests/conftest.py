@@ -8,6 +8,7 @@ import pytest
 
 from local import homes
 from local.programs import Web, Worker
+from shared import awake
 from tests.client import Client
 from tests.rig import Rig
 from tests.stories import sweep
@@ -38,6 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """By what a file takes; within a file, and among the short ones, nothing changes."""
     order = {name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+
+
+@pytest.fixture(autouse=True)
+def awake_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of tests does not run its loop all the time, as it would have to (see `awake`)."""
+    monkeypatch.setattr(awake, "_clock", awake.Clock())
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,8 @@ NAME_MAX: Final = 100
 BLANKS_MAX: Final = 200
 
 _decode: Final = json.JSONDecoder(strict=False).raw_decode
-_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+#: A string of JSON. (Written so that text without escapes costs nearly nothing.)
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 #: Binary data inside a line: it is long, and nothing of it is text.
 _BINARY: Final = re.compile(
     rb'(;base64,|[^\\]"(?:b64_json|data|image|audio|bytes)"\s*:\s*")[A-Za-z0-9+/=_-]{1024,}'

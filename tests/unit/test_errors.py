@@ -56,6 +56,7 @@ def test_the_codes_of_an_answer_are_those_of_the_contract() -> None:
         "provider_cut",
         "provider_stalled",
         "provider_malformed",
+        "provider_empty",
     }
 
 
