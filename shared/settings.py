@@ -143,8 +143,8 @@ class Settings(BaseSettings):
     #: Code points of history sent with a question; the oldest turns beyond are left out.
     history_chars: Count = 200_000
     #: Code points after which an answer is ended with finish_reason "length".
-    #: Postgres keeps it in one jsonb, which ends at 256 MiB: twice as much as 32 million may be.
-    answer_chars: Annotated[int, Field(ge=1, le=32_000_000)] = 4_000_000
+    #: Postgres keeps it in one jsonb, which ends at 256 MiB: 64 million of four bytes still fit.
+    answer_chars: Annotated[int, Field(ge=1, le=64_000_000)] = 4_000_000
     #: Whether an answer that begins with `<think>` begins with thoughts.
     think_tags: bool = True
     #: A save is due at this many unsaved code points, or after save_seconds.

@@ -44,6 +44,8 @@ LINE_LIMIT: Final = 1_000_000
 STRUCTURE_MAX: Final = 40_000
 COMMAS_MAX: Final = 120_000
 STRUCTURE_FREE: Final = 1 << 14
+#: Quotes, but for escaped ones, of a document whose structure is counted without its strings.
+QUOTES_MAX: Final = 100_000
 #: Pieces that the content of one chunk may have, and choices or documents that may come at once.
 PIECES_MAX: Final = 4_000
 AT_ONCE_MAX: Final = 1_000
@@ -719,6 +721,8 @@ def _is_cheap(data: str) -> bool:
     """Whether it is parsed soon: there is no turn for anybody else meanwhile."""
     if len(data) <= STRUCTURE_FREE or _structure(data):
         return True
+    if data.count('"') - data.count('\\"') > QUOTES_MAX:
+        return False
     return _structure(_STRING.sub("", data))  # so it may be text that looks like it
 
 

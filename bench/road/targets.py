@@ -29,7 +29,7 @@ from shared.settings import with_driver
 PEERS: Final = ROOT / "bench" / "peers"
 INSTALLED: Final = ROOT / "var" / "bench" / "peers"
 #: Characters of an answer that a minute at a megabyte a second does not reach.
-ANSWER_CHARS: Final = 200_000_000
+ANSWER_CHARS: Final = 64_000_000
 FILES: Final = 20_000
 
 
