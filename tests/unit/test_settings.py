@@ -69,7 +69,7 @@ def test_a_drain_must_be_a_time(monkeypatch: pytest.MonkeyPatch, value: str) -> 
     [
         ("OUTLIVE_SAVE_CHARS", "0"),
         ("OUTLIVE_SAVE_CHARS", "1.5"),
-        ("OUTLIVE_ANSWER_CHARS", "32000001"),  # Postgres could not keep it
+        ("OUTLIVE_ANSWER_CHARS", "64000001"),  # Postgres could not keep it
         ("OUTLIVE_WORKER_CONCURRENCY", "many"),
         ("OUTLIVE_MAX_OPEN", "-1"),
         ("WEB_CONCURRENCY", "0"),
