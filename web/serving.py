@@ -61,6 +61,7 @@ TRIES: Final = 2
 #: The beginning of `struct tcp_info` there. Of it we read how often the kernel has sent something
 #: again, and has asked for room, without an answer, and how many packets came from the other end.
 _TCP_INFO: Final = struct.Struct("=2xBB136xI")
+_NOTHING: Final = bytes(2)
 
 #: Seconds between two looks of a master at its workers after which it stood still.
 MASTER_PAUSE: Final = 3.0
@@ -199,14 +200,17 @@ class Connection:
     def look(self) -> None:
         """Drop it if its machine has left several looks running without an answer."""
         try:
+            # Nearly always nothing waits for an answer, which the first two of these fields say.
+            if self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 4)[2:] == _NOTHING:
+                self._heard = self._unanswered = 0
+                return
             found = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
             sent_again, asked, heard = _TCP_INFO.unpack(found)
         except (OSError, struct.error):  # not TCP, or closed meanwhile
             return
-        if heard != self._heard or not (sent_again or asked):
-            self._heard, self._unanswered = heard, 0
-            return
-        self._unanswered += 1
+        answered = self._heard not in (0, heard)  # since the last look at which something waited
+        self._unanswered = 0 if answered else self._unanswered + 1
+        self._heard = heard
         if self._unanswered >= UNANSWERED and max(sent_again, asked) >= TRIES:
             self._drop()
 
