@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
@@ -141,20 +142,33 @@ def _steps(stream: Stream, heard: Heard) -> Iterator[Any]:
 
 
 def _document(stream: Stream, heard: Heard) -> Iterator[Any]:
-    """A body that is JSON is understood when it has ended."""
+    """A body that is JSON is understood when it has ended; of a cut one, what is before the cut."""
     if stream.close == "hanging" and len(stream.data) <= LIMIT:
         return
-    text, understood = stream.data.decode("utf-8", "replace").strip(), False
+    text, understood, broken = stream.data.decode("utf-8", "replace").strip(), False, False
+
+    def hear(chunk: Any) -> None:
+        nonlocal broken
+        try:
+            _hear(heard, "message", chunk)
+        except Bad as bad:
+            broken = True
+            if whole or str(bad) != "provider_malformed":
+                raise
+
+    whole = stream.close == "whole" or len(stream.data) > LIMIT
     try:
         _must(len(stream.data) <= LIMIT)
         for value in _values(text):
             for chunk in value if isinstance(value, list) else [value]:
                 if isinstance(chunk, dict) and chunk.get("choices"):
                     understood = True
-                yield lambda chunk=chunk: _hear(heard, "message", chunk)
+                yield partial(hear, chunk)
+                if broken:
+                    return
         _must(understood)
     except Bad:
-        if stream.close == "whole" or len(stream.data) > LIMIT:
+        if whole:
             raise
 
 

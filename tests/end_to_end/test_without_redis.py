@@ -23,8 +23,9 @@ from tests.stories import ending, following, hire, holding, told
 WELL = (finish(), usage(), done())
 #: Seconds between two looks of web at what Postgres has, with what the looks themselves take.
 STEP = 2.5
-#: Seconds in which a message is shown, however slow Redis is.
-SOON = 4.0
+#: Seconds in which a message is shown, however slow Redis is: until a silence is one (3), until
+#: somebody looks (0.5), and until Postgres has the next text (1).
+SOON = 5.0
 
 
 @contextmanager

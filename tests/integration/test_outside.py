@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -55,7 +56,7 @@ BAD_CHUNK = (
 
 
 class Answer(NamedTuple):
-    """What came back, as it came."""
+    """What came back."""
 
     status: int
     headers: dict[str, str]
@@ -72,17 +73,10 @@ def raw(web: Web, request: bytes, seconds: float = 10.0) -> Answer:
 
 def answer_of(peer: socket.socket) -> Answer:
     """The next response on this connection."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        more = peer.recv(65536)
-        assert more, f"closed without an answer: {data!r}"
-        data += more
-    head, _, body = data.partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    while len(body) < int(headers.get("content-length", 0)) and (more := peer.recv(65536)):
-        body += more
-    return Answer(int(first.split()[1]), headers, body)
+    response = HTTPResponse(peer)
+    response.begin()
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, headers, response.read())
 
 
 def refused(answer: Any, status: int, code: str) -> str:

@@ -198,6 +198,8 @@ STOP = b'data: {"choices": [{"delta": {"content": "A"}, "finish_reason": "stop"}
         (b"data: \n\n" + STOP, "whole", "stop", "A"),
         (STOP[6:], "whole", "stop", "A"),
         (STOP[6:-9], "whole", "provider_malformed", ""),
+        (b"[]null" + STOP, "reset", "provider_cut", ""),
+        (b"[]null" + STOP, "whole", "provider_malformed", ""),
         (b"error: x\n\n" + STOP, "whole", "provider_error", ""),
         (b": hm\n\nevent: x\n\n" + STOP, "whole", "stop", "A"),
         (b"data\n\n" + STOP, "whole", "stop", "A"),
