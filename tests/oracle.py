@@ -158,7 +158,7 @@ def _document(stream: Stream, heard: Heard) -> Iterator[Any]:
 
     whole = stream.close == "whole" or len(stream.data) > LIMIT
     try:
-        _must(len(stream.data) <= LIMIT)
+        _must(len(stream.data) <= LIMIT and len(text.encode()) <= LIMIT)
         for value in _values(text):
             for chunk in value if isinstance(value, list) else [value]:
                 if isinstance(chunk, dict) and chunk.get("choices"):

@@ -181,7 +181,7 @@ class Provider:
         """The text and the usage of an answer that came at once. Raises GenerationFailed."""
         body = Body()
         reply = Reply(body.write, SHORT_LIMIT, think_tags=self._think_tags)
-        for _ in reply.take_whole(data.decode("utf-8", "replace")):
+        for _ in reply.take_whole(data):
             pass
         reply.close()
         return body.text, reply.usage

@@ -58,6 +58,8 @@ BLANKS_MAX: Final = 200
 _decode: Final = json.JSONDecoder(strict=False).raw_decode
 #: A string of JSON. (Written so that text without escapes costs nearly nothing.)
 _STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+#: Bytes of a document in which a value is looked for first; then eight times as many, and so on.
+WINDOW: Final = 1 << 12
 #: Binary data inside a line: it is long, and nothing of it is text.
 _BINARY: Final = re.compile(
     rb'(;base64,|[^\\]"(?:b64_json|data|image|audio|bytes)"\s*:\s*")[A-Za-z0-9+/=_-]{1024,}'
@@ -303,24 +305,38 @@ class Reply:
                 return
         self._odd(event)
 
-    def take_whole(self, document: str) -> Iterator[None]:
+    def take_whole(self, document: bytes) -> Iterator[None]:
         """A reply that is one JSON document (or several, one after another) and no stream.
 
-        Yields between two of them, where others may have a turn.
+        Yields between two of them, where others may have a turn; what is held meanwhile of those
+        that follow is only their bytes.
         """
-        understood = False
-        for value in _values(document.strip()):
+        document = _clean(document)
+        at, room, understood = 0, WINDOW, False
+        while at < len(document) and not self.done:
+            found = _value_at(document, at, room)
+            if found is None:
+                room *= 8
+            else:
+                room, at = WINDOW, found[1]
+                understood = self._take_all(found[0]) or understood
+                del found
             yield
-            for chunk in value if isinstance(value, list) else [value]:
-                self._one_of_many(chunk)
-                if self.done:
-                    return
-                if isinstance(chunk, dict) and chunk.get("choices"):
-                    understood = True
-                    if self.finish_reason is None and "message" in chunk["choices"][0]:
-                        self._finish("stop")  # it is whole, or it could not have been read
-        if not understood:
+        if not understood and not self.done:
             raise GenerationFailed("provider_malformed")
+
+    def _take_all(self, value: Any) -> bool:
+        """A value of a document, or each of a list of them; whether there was a choice."""
+        understood = False
+        for chunk in value if isinstance(value, list) else [value]:
+            self._one_of_many(chunk)
+            if self.done:
+                break
+            if isinstance(chunk, dict) and chunk.get("choices"):
+                understood = True
+                if self.finish_reason is None and "message" in chunk["choices"][0]:
+                    self._finish("stop")  # it is whole, or it could not have been read
+        return understood
 
     def close(self) -> None:
         """No more events: whatever waits for its other half is written as it is."""
@@ -664,9 +680,8 @@ class Reader:
         """
         if self._events is not False:
             return
-        document = self._document.take()
         try:
-            yield from self.reply.take_whole(document.decode("utf-8", "replace"))
+            yield from self.reply.take_whole(self._document.take())
         except GenerationFailed as failure:
             if whole or failure.code != "provider_malformed":
                 raise
@@ -697,6 +712,7 @@ class Reader:
 # --- JSON -----------------------------------------------------------------------------------------
 
 _DONE: Final = object()
+_BLANKS: Final = re.compile(r"\s*")
 
 
 def _values(data: str) -> Iterator[Any]:
@@ -713,8 +729,39 @@ def _values(data: str) -> Iterator[Any]:
         except (ValueError, RecursionError):
             raise GenerationFailed("provider_malformed") from None
         yield value
-        while at < len(data) and data[at].isspace():
-            at += 1
+        at = _next(data, at)
+
+
+def _clean(document: bytes) -> bytes:
+    """Valid UTF-8, without blanks around it. Raises GenerationFailed if it is too much."""
+    text = document.decode("utf-8", "replace").strip()
+    clean = text.encode()
+    if len(clean) > LINE_LIMIT or not _is_cheap(text):  # what was not valid has grown
+        raise GenerationFailed("provider_malformed")
+    return clean
+
+
+def _value_at(document: bytes, at: int, room: int) -> tuple[Any, int] | None:
+    """The JSON value there, _DONE for [DONE], and where the next one begins; None if it may be
+    that it does not end within `room` bytes. Raises GenerationFailed."""
+    if len(document) - at == len(b"[DONE]") and document.endswith(b"[DONE]"):
+        return _DONE, len(document)
+    text = document[at : at + room].decode("utf-8", "ignore")  # half of its last character, at most
+    last = at + room >= len(document)
+    try:
+        value, end = _decode(text)
+    except (ValueError, RecursionError):
+        if last:
+            raise GenerationFailed("provider_malformed") from None
+        return None
+    end = _next(text, end)
+    return (value, at + len(text[:end].encode())) if last or end < len(text) else None
+
+
+def _next(data: str, at: int) -> int:
+    """Where the next value begins."""
+    found = _BLANKS.match(data, at)
+    return found.end() if found else at
 
 
 def _is_cheap(data: str) -> bool:

@@ -338,10 +338,11 @@ def read(reader: Provider, chunks: tuple[bytes, ...], limit: int, *, measure: bo
     def look() -> None:
         nonlocal excess
         if measure:
-            held = tracemalloc.get_traced_memory()[0] - before
             collected = sum(reply._calls.size for reply in replies)
-            size = _size(answer) + collected
-            excess = max(excess, held - PER_CHARACTER * size - BESIDES)
+            room = PER_CHARACTER * (_size(answer) + collected) + BESIDES + before
+            if tracemalloc.get_traced_memory()[0] > room:
+                gc.collect()  # Python keeps room for small tuples and lists, once for all answers
+            excess = max(excess, tracemalloc.get_traced_memory()[0] - room)
 
     def remembered(*args: Any, **options: Any) -> Reply:
         replies.append(Reply(*args, **options))

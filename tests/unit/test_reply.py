@@ -1,8 +1,10 @@
 """What a provider's stream says: dialects, noise, and ten thousand ways of being broken."""
 
+import gc
 import json
 import random
 import re
+import tracemalloc
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,10 +17,7 @@ from shared.errors import GenerationFailed
 from shared.sse import Event
 from tests.strategies import cut, thorough
 from worker.refusals import Refusal
-from worker.reply import (
-    Reader,
-    Reply,
-)
+from worker.reply import LINE_LIMIT, WINDOW, Reader, Reply
 
 DONE = "[DONE]"
 #: Characters of tool calls that may be collected.
@@ -431,6 +430,55 @@ def test_any_byte_may_be_wrong() -> None:
         for wrong in (b"", byte + byte, b"\n", b'"', b"\x80", bytes([byte[0] ^ 1])):
             broken = before + wrong + after
             assert_honest(broken, [broken])
+
+
+@thorough(200)
+@given(
+    st.lists(
+        st.tuples(
+            st.text('a[{}]\\" é😀', min_size=1, max_size=20),
+            st.sampled_from([1, WINDOW // 20, WINDOW // 2, WINDOW, WINDOW * 9]),
+            st.sampled_from(["", " ", "\n\n", " " * WINDOW * 9]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.booleans(),
+    st.booleans(),
+)
+def test_values_of_a_document_are_read_wherever_they_end(
+    said: list[tuple[str, int, str]], escaped: bool, done: bool
+) -> None:
+    texts = [letters * times for letters, times, _ in said]
+    document = "".join(
+        json.dumps(chunk(content=text), ensure_ascii=escaped) + blanks
+        for text, (_, _, blanks) in zip(texts, said, strict=True)
+    )
+    document += DONE if done else ""
+    if len(document.encode()) > LINE_LIMIT or "".join(texts).isspace():
+        return
+    reply, body = read([document.encode()])
+
+    assert body.content == "".join(texts)
+    assert reply.done == done
+
+
+def test_of_a_document_that_is_read_only_bytes_are_kept() -> None:
+    value = '{"choices": [{"message": {"content": "x"}}]}'
+    rest = json.dumps({"usage": {}, "more": "😀" * 200_000}, ensure_ascii=False)
+    reply = Reply(Body().write, LIMIT)
+    tracemalloc.start()
+    document = (value + rest).encode()
+    turns = reply.take_whole(document)
+    before = tracemalloc.get_traced_memory()[0] - len(document)
+    held = []
+    for _ in turns:
+        gc.collect()
+        held.append(tracemalloc.get_traced_memory()[0] - before)
+    tracemalloc.stop()
+
+    assert max(held) < 2 * len(document) + 20_000  # this test has one as well
+    assert reply.answered
 
 
 @pytest.mark.failure(22)
