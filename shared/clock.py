@@ -37,10 +37,11 @@ LEAST_AGE: Final = 1.0
 UNWATCHED: Final = 60.0
 
 # `since` stays only if it is of this start of Postgres and nothing speaks against the clock. (The
-# start is compared for equality: after a jump back it lies in the future.)
+# start is compared for equality: after a jump back it lies in the future.) Where there is no row,
+# what it knew of jumps is lost.
 _LOOK: Final = """
 WITH clock AS (SELECT clock_timestamp() AS now, pg_postmaster_start_time() AS started)
-INSERT INTO uptime AS up (since, looked, started) SELECT now, now, started FROM clock
+INSERT INTO uptime AS up (since, looked, started, jumped) SELECT now, now, started, now FROM clock
 ON CONFLICT (one) DO UPDATE SET looked = excluded.looked, started = excluded.started,
     since = CASE WHEN up.started = excluded.started
             AND (up.since >= excluded.started OR excluded.started > excluded.looked)
@@ -139,11 +140,12 @@ class Clock:
             before=last.at if last else None,
             elapsed=earliest - last.latest if last else 0.0,
         )
-        self._last = _Look(row.now, earliest, time.monotonic())
+        seen = _Look(row.now, earliest, time.monotonic())
         since = row.since
-        if last is not None and self._jump(last, self._last) > self._slack:
+        if last is not None and self._jump(last, seen) > self._slack:
             [noted] = db.rows(_JUMPED)
             since = noted.since
+        self._last = seen  # not before the jump is noted, or nobody would
         doubtful = (row.now - since).total_seconds() < self._lease
         if doubtful:
             self._put_right(db)

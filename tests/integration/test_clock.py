@@ -144,13 +144,12 @@ def test_a_jump_between_the_look_and_the_judgement_is_noticed(
 @pytest.mark.parametrize("jump", [0.4, -0.4])
 def test_what_is_no_jump_is_not_taken_for_one(world: Ground, server: Postgres, jump: float) -> None:
     sweep = _settled(world)
-    [before] = world.db.rows("SELECT since FROM uptime")
+    [before] = world.db.rows("SELECT since, jumped FROM uptime")
 
     server.set_clock(jump)
     sweep.run()
 
-    [after] = world.db.rows("SELECT since, jumped FROM uptime")
-    assert (after.since, after.jumped) == (before.since, None)
+    assert world.db.rows("SELECT since, jumped FROM uptime") == [before]
 
 
 def test_a_clock_that_jumps_to_and_fro_stops_nobody_for_good(
@@ -223,6 +222,26 @@ def test_an_answer_may_take_its_whole_time_whatever_the_clock_does(
     eventually(over)
     assert time.monotonic() - begun > LEASE * 1.5
     assert world.row(stuck.id).error_code == "deadline"
+
+
+@pytest.mark.failure(46)
+def test_a_jump_is_not_forgotten_in_a_crash_of_postgres(world: Ground, server: Postgres) -> None:
+    """Nor in a failover: a standby has nothing of that table either."""
+    sweep = _settled(world)
+    claim, waiting = _claimed(world, deadline=900), world.ask(queue_deadline=900).answer.id
+    server.set_clock(HOUR)
+    sweep.run()
+
+    server.kill()
+    server.start().wait()
+
+    until = time.monotonic() + 1.5 * LEASE
+    while time.monotonic() < until:
+        swept = sweep.run()
+        assert (swept.ended, swept.restarted, swept.expired) == (0, 0, 0)
+        time.sleep(LEASE / 10)
+        assert _renew(world, claim)
+    assert _status(world, waiting) == "SENDING"
 
 
 def test_what_was_deleted_can_be_brought_back_for_an_hour_though_the_clock_jumps(
