@@ -70,5 +70,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     compression.register(app)
     for face in (native, rendered, noticed, operators, health, pages):
         app.register_blueprint(face.blueprint)
-    app.wsgi_app = front.timed(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    entrance = front.with_headers(front.timed(app.wsgi_app))
+    app.wsgi_app = entrance  # type: ignore[method-assign, assignment]
     return app

@@ -7,33 +7,25 @@ does not exist, too. Why which check is there is told in `shared.origins`.
 import ipaddress
 import uuid
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, current_app, request
 
 from shared import origins
 from shared.errors import Refused
 from shared.models import LOCAL_USER
 from web.errors import NoCredential
 
+Environ = dict[str, Any]
+
 #: What a load balancer may ask from outside, by whatever name it likes.
 _OPEN: Final = frozenset({"/healthz", "/readyz"})
 
-#: On every response. Pages say more (web/faces/pages.py).
-HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "frame-ancestors 'none'",
-}
-
 
 def register(app: Flask) -> None:
-    """Check every request before its route, and say on every response what browsers may do."""
+    """Check every request before its route."""
     app.before_request(_check)
-    app.after_request(_headers)
 
 
 def current_user() -> uuid.UUID:
@@ -52,36 +44,47 @@ def must_operate() -> None:
 
 
 def _check() -> None:
-    settings = current_app.config["OUTLIVE"]
+    settings, environ, path = current_app.config["OUTLIVE"], request.environ, request.path
     local = settings.auth == "local"
-    if request.path not in _OPEN:
+    if path not in _OPEN:
         if local:
-            _on_this_machine(settings.known_hosts)
+            _on_this_machine(environ, settings.known_hosts)
         elif settings.known_hosts:
-            _by_our_name(settings.known_hosts)
-    _from_no_other_site()
-    if not local and request.path not in _OPEN:
+            _by_our_name(environ, settings.known_hosts)
+    if "HTTP_SEC_FETCH_SITE" in environ or "HTTP_ORIGIN" in environ:  # or it is no browser
+        _from_no_other_site(path)
+    if not local and path not in _OPEN:
         raise NoCredential
 
 
-def _on_this_machine(more: frozenset[str]) -> None:
-    if not _is_loopback(request.remote_addr or ""):
+def _on_this_machine(environ: Environ, more: frozenset[str]) -> None:
+    if not _is_loopback(environ.get("REMOTE_ADDR") or ""):
         raise Refused("Without sign-in this service answers on its own machine only.", "not_local")
-    _by_our_name(origins.LOCAL_NAMES | {_own_address()} | more)
-    proxy = origins.forwarded_by(name for name, _ in request.headers)
+    _by_our_name(environ, _local_names(environ["SERVER_NAME"], more))
+    proxy = next(filter(_forwards, environ), None)
     if proxy is not None:
         raise Refused(
             "Without sign-in this service answers on its own machine only, and this request came"
-            f" through a proxy (it has the header {proxy}). Connect without the proxy, or set"
-            " OUTLIVE_AUTH=required.",
+            f" through a proxy (it has the header {_header(proxy)}). Connect without the proxy, or"
+            " set OUTLIVE_AUTH=required.",
             "forwarded",
         )
 
 
-def _by_our_name(known: frozenset[str]) -> None:
+@lru_cache(256)  # the same few again and again
+def _forwards(key: str) -> bool:
+    """Whether this key of an environ is a header that only a proxy sends."""
+    return key.startswith("HTTP_") and origins.forwarded_by([_header(key)]) is not None
+
+
+def _header(key: str) -> str:
+    return key.removeprefix("HTTP_").replace("_", "-").title()
+
+
+def _by_our_name(environ: Environ, known: frozenset[str]) -> None:
     """The name that the request is for: in its first line, if that has one, and in `Host`."""
-    target = request.environ.get("RAW_URI", "/")
-    names = [request.environ.get("HTTP_HOST")]
+    target = environ.get("RAW_URI", "/")
+    names = [environ.get("HTTP_HOST")]
     if not target.startswith(("/", "*")):
         names.append(urlsplit(target).netloc)
     if not all(origins.is_known(name, known) for name in names):
@@ -90,13 +93,13 @@ def _by_our_name(known: frozenset[str]) -> None:
         )
 
 
-def _own_address() -> str:
-    """The address that the server listens on."""
-    address = request.environ["SERVER_NAME"]
-    return f"[{address}]" if ":" in address else address
+@lru_cache(8)
+def _local_names(address: str, more: frozenset[str]) -> frozenset[str]:
+    """This machine's, and the address that the server listens on."""
+    return origins.LOCAL_NAMES | {f"[{address}]" if ":" in address else address} | more
 
 
-def _from_no_other_site() -> None:
+def _from_no_other_site(path: str) -> None:
     """No other site may act through a person's browser, nor make it read.
 
     A link from another site may lead to a page, and not to what a page asks for: each stream holds
@@ -106,15 +109,9 @@ def _from_no_other_site() -> None:
     followed = site not in ("none", "same-origin")
     if (
         origins.is_foreign(request.method, request.headers.get)
-        or (followed and request.path.startswith("/api"))
+        or (followed and path.startswith("/api"))
     ):  # fmt: skip
         raise Refused("Requests from other sites are refused.", "cross_site")
-
-
-def _headers(response: Response) -> Response:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
 
 
 @lru_cache

@@ -7,7 +7,7 @@ one answer is no danger here (BREACH): no other site can make a browser ask (web
 
 from typing import Final
 
-from flask import Flask
+from flask import Flask, Response
 from flask_compress import Compress
 
 _TYPES: Final = (
@@ -24,9 +24,13 @@ def register(app: Flask) -> None:
     """Compress what is not streamed, if the client takes it."""
     app.config |= {
         "COMPRESS_MIMETYPES": _TYPES,
-        "COMPRESS_STREAMS": False,
+        "COMPRESS_REGISTER": False,
         "COMPRESS_ALGORITHM": ("gzip",),  # one that everybody takes: so a file has one ETag
         # The loop waits for it. 3 takes a third of the time of 6, and the result is 5 % larger.
         "COMPRESS_LEVEL": 3,
     }
-    Compress(app)
+    compress = Compress(app)
+
+    @app.after_request
+    def compressed(response: Response) -> Response:
+        return response if response.is_streamed else compress.after_request(response)

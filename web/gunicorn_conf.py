@@ -36,8 +36,11 @@ timeout = 60
 graceful_timeout = 8
 # Its socket's path is shared by all instances of a user.
 control_socket_disable = True
-# Where an application is mounted is for its configuration to say, not for a client's headers.
+# Where an application is mounted is for its configuration to say, not for a client's headers, and
+# nobody here asks for the scheme. So no header is believed of anybody, and no address looked up.
 forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
+forwarded_allow_ips = "*"
 # Idempotency keys, event ids and questions travel in headers and bodies, never in the line.
 accesslog = "-"
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(B)s %(M)sms'
