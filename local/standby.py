@@ -40,6 +40,8 @@ from local.server import StartError, wait_until
 
 #: Seconds that a step of a failover may take on a machine that is busy.
 STEP_SECONDS: Final = 30.0
+#: And for which a primary that is demoted is waited for; somebody may hold a row for long.
+LAST_WRITES: Final = 5.0
 
 
 class Standby(Postgres):
@@ -182,6 +184,9 @@ class Replicated:
         standby, old = self._standby(), self.primary
         if spare:
             configure(old.url, "default_transaction_read_only", "on")
+            # Else there would be two primaries for a moment, or it would show what it alone has.
+            _must(lambda: ask(old.url, "SHOW default_transaction_read_only")[0][0] == "on")
+            wait_until(lambda: not _writes(old), LAST_WRITES)
             self.demoted = old
         else:
             _discard(old)
@@ -225,6 +230,12 @@ class Replicated:
         """Promote the standby, to which the address leads from now on."""
         self.switch(spare=spare)
         _must(self.promoted)
+
+
+def _writes(server: Postgres) -> bool:
+    """Whether somebody's writes are not committed yet, or wait for the standby."""
+    own = "SELECT 1 FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
+    return bool(ask(server.url, own))
 
 
 def _discard(server: Postgres) -> None:
