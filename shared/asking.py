@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from shared.database import Database, run
-from shared.errors import Conflict, Invalid, KeyReused, NotFound, TooMany
+from shared.errors import Conflict, Invalid, KeyReused, NotFound, StorageDown, TooMany
 from shared.lifecycle import OPEN, Status
 from shared.messages import SELECT, Message, to_message
 
@@ -124,9 +124,17 @@ def _transaction(db: Database, asking: Asking) -> Iterator[tuple[Connection, Ask
 
 
 def lock_user(connection: Connection, user_id: uuid.UUID) -> None:
-    """Wait for this user's other requests that create or delete; held until the commit."""
-    lock = "SELECT pg_advisory_xact_lock(hashtextextended(:user, 0))"
-    run(connection, lock, user=str(user_id))
+    """Wait for this user's other requests that create or delete; held until the commit.
+
+    Raises StorageDown where nothing may be written: what such a server knows may be of an old
+    primary alone, and decides nothing.
+    """
+    lock = (
+        "SELECT pg_advisory_xact_lock(hashtextextended(:user, 0)),"
+        " current_setting('transaction_read_only') AS read_only"
+    )
+    if run(connection, lock, user=str(user_id)).one().read_only == "on":
+        raise StorageDown
 
 
 def _known(connection: Connection, asking: Asking) -> Asked | None:

@@ -1,8 +1,9 @@
 """An address that leads to another server, while the old one lives on and may only be read."""
 
 import shutil
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg2
@@ -10,9 +11,11 @@ import pytest
 
 from local import homes, ports
 from local.postgres import Postgres
+from shared import conversations
+from shared.asking import Asking, ask
 from shared.database import Database
 from shared.engine import LEAVE_SECONDS
-from shared.errors import StorageDown
+from shared.errors import KeyReused, StorageDown
 from shared.settings import with_driver
 from tests.client import Client
 from tests.ground import migrate
@@ -121,6 +124,21 @@ def test_a_server_that_has_become_read_only_is_left(two: Two, db: Database, how:
     eventually(lambda: _write(db, how), LEAVE_SECONDS + 5)
     assert all(_write(db, how) for _ in range(20))
     assert db.rows(WHERE)[0][0] == str(two.new.address.port)
+
+
+@pytest.mark.failure(40, 45)
+def test_what_only_an_old_primary_knows_of_a_key_decides_nothing(two: Two, db: Database) -> None:
+    """Its standby has never heard of that question, which is asked again elsewhere."""
+    user = uuid.UUID(USER)
+    asking = Asking(user, "scripted", {}, uuid.uuid4().hex, "one", 0, 60.0)
+    ask(db, asking, conversations.create(db, user, None, None).id, "Hello")
+    with pytest.raises(KeyReused):
+        ask(db, replace(asking, request_hash="another"), uuid.uuid4(), "Hello")
+    two.demote()
+
+    eventually(lambda: not _write(db, "alone"))
+    with pytest.raises(StorageDown):
+        ask(db, replace(asking, request_hash="another"), uuid.uuid4(), "Hello")
 
 
 def test_who_only_reads_leaves_it_as_well(two: Two, db: Database) -> None:
