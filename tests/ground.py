@@ -147,6 +147,10 @@ class Ground:
         """As if nobody had been here."""
         with self.db.transaction() as connection:
             connection.execute(text("DELETE FROM conversations"))
+            known = (
+                "INSERT INTO uptime DEFAULT VALUES ON CONFLICT (one) DO UPDATE SET jumped = NULL"
+            )
+            connection.execute(text(known))  # a clock of which no jump is known
         self.redis.flushdb()
         self.queue = Handed()
 
