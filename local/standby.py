@@ -40,7 +40,7 @@ from local.server import StartError, wait_until
 
 #: Seconds that a step of a failover may take on a machine that is busy.
 STEP_SECONDS: Final = 30.0
-#: And for which a primary that is demoted is waited for; somebody may hold a row for long.
+#: And for which a primary that is demoted is waited for: a client may hold a row for longer.
 LAST_WRITES: Final = 5.0
 
 
@@ -233,7 +233,7 @@ class Replicated:
 
 
 def _writes(server: Postgres) -> bool:
-    """Whether somebody's writes are not committed yet, or wait for the standby."""
+    """Whether any writes are not committed yet, or wait for the standby."""
     own = "SELECT 1 FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
     return bool(ask(server.url, own))
 

@@ -37,7 +37,7 @@ graceful_timeout = 8
 # Its socket's path is shared by all instances of a user.
 control_socket_disable = True
 # Where an application is mounted is for its configuration to say, not for a client's headers, and
-# nobody here asks for the scheme. So no header is believed of anybody, and no address looked up.
+# web never uses the scheme. So no such header is believed, and no client's address is looked up.
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarded_allow_ips = "*"

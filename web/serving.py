@@ -61,6 +61,7 @@ TRIES: Final = 2
 #: The beginning of `struct tcp_info` there. Of it we read how often the kernel has sent something
 #: again, and has asked for room, without an answer, and how many packets came from the other end.
 _TCP_INFO: Final = struct.Struct("=2xBB136xI")
+#: The first two of these while nothing waits for an answer, as nearly always.
 _NOTHING: Final = bytes(2)
 
 #: Seconds between two looks of a master at its workers after which it stood still.
@@ -200,7 +201,6 @@ class Connection:
     def look(self) -> None:
         """Drop it if its machine has left several looks running without an answer."""
         try:
-            # Nearly always nothing waits for an answer, which the first two of these fields say.
             if self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 4)[2:] == _NOTHING:
                 self._heard = self._unanswered = 0
                 return

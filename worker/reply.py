@@ -721,7 +721,7 @@ def _values(data: str) -> Iterator[Any]:
     if not _is_cheap(data):
         raise GenerationFailed("provider_malformed")
     while at < len(data):
-        if len(data) - at == len("[DONE]") and data.endswith("[DONE]"):
+        if _is_done(data, at):
             yield _DONE
             return
         try:
@@ -744,7 +744,7 @@ def _clean(document: bytes) -> bytes:
 def _value_at(document: bytes, at: int, room: int) -> tuple[Any, int] | None:
     """The JSON value there, _DONE for [DONE], and where the next one begins; None if it may be
     that it does not end within `room` bytes. Raises GenerationFailed."""
-    if len(document) - at == len(b"[DONE]") and document.endswith(b"[DONE]"):
+    if _is_done(document, at):
         return _DONE, len(document)
     text = document[at : at + room].decode("utf-8", "ignore")  # half of its last character, at most
     last = at + room >= len(document)
@@ -756,6 +756,11 @@ def _value_at(document: bytes, at: int, room: int) -> tuple[Any, int] | None:
         return None
     end = _next(text, end)
     return (value, at + len(text[:end].encode())) if last or end < len(text) else None
+
+
+def _is_done(data: str | bytes, at: int) -> bool:
+    """Whether all that is left is [DONE]."""
+    return len(data) - at == len("[DONE]") and data[at:] in ("[DONE]", b"[DONE]")
 
 
 def _next(data: str, at: int) -> int:
