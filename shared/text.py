@@ -32,6 +32,8 @@ def normalise(text: str) -> str:
 class Normaliser:
     """The same over a stream of chunks: a high surrogate waits for its other half."""
 
+    __slots__ = ("_high",)
+
     def __init__(self) -> None:
         self._high = ""
 

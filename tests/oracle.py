@@ -19,7 +19,7 @@ from local.scripted.answers import normalised
 from local.scripted.mutations import Close, Stream
 
 #: Bytes of a line, and of an event's data with its line ends.
-LIMIT: Final = 1_000_000
+LIMIT: Final = 700_000
 #: Lists in one event, about: more would take the worker too long.
 STRUCTURE: Final = 40_000
 #: How an answer ends whose provider never said that it was done.

@@ -36,8 +36,9 @@ from shared.sse import Decoder, Event, Gathered, LineTooLong
 from shared.text import Normaliser, normalise
 from worker.refusals import WEB_PAGE, Asked, Refusal, judge_in_stream
 
-#: Bytes of one line of a stream, and of a reply that is one document.
-LINE_LIMIT: Final = 1_000_000
+#: Bytes of one line of a stream, and of a reply that is one document. With as many parts as an
+#: answer may have, each of which costs 400 bytes, that is less than a MiB.
+LINE_LIMIT: Final = 700_000
 #: Lists and objects, and commas outside of strings, that a document may have: a parser takes half
 #: a microsecond for each, and nobody else has a turn meanwhile. Below so many characters it is not
 #: counted.
@@ -346,7 +347,7 @@ class Reply:
             self._text("reasoning" if self._closing_tag else "text", held)
         self._flush()
         for call in self._calls.taken():
-            self._write("tool_call", normalise(call.arguments.text) or "{}", call.meta, fresh=True)
+            self._write("tool_call", call.whole() or "{}", call.meta, fresh=True)
         if self.left_out:
             reported = self.usage or {"source": "reported"}
             self.usage = {**reported, "left_out": {"images": self.left_out}}
@@ -583,9 +584,22 @@ _AFTER: Final = "\n"
 
 
 class _Call:
+    """A tool call that is collected. Its text is normalised as it comes: all at once takes long."""
+
+    __slots__ = ("_arguments", "_normaliser", "meta")
+
     def __init__(self) -> None:
         self.meta: dict[str, Any] = {}
-        self.arguments = Part("tool_call", 0)
+        self._arguments = Part("tool_call", 0)
+        self._normaliser = Normaliser()
+
+    def grow(self, arguments: str) -> None:
+        shown = self._normaliser.feed(arguments)
+        if shown:
+            self._arguments.grow(shown)
+
+    def whole(self) -> str:
+        return self._arguments.text + self._normaliser.flush()
 
 
 class _Calls:
@@ -611,7 +625,7 @@ class _Calls:
                 self.size += len(value) - len(call.meta.get(key, ""))
                 call.meta[key] = value
         if arguments:
-            call.arguments.grow(arguments)
+            call.grow(arguments)
             self.size += len(arguments)
         self.grown += self.size != before
         return self.size != before

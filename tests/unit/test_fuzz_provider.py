@@ -20,6 +20,36 @@ def test_no_stream_holds_the_loop_or_takes_memory_or_is_falsely_done() -> None:
     assert {"DONE", "provider_malformed", "provider_cut"} <= found.ends.keys()
 
 
+CALL = {"index": 0, "function": {"arguments": "a\0" * 500}}
+
+
+@pytest.mark.failure(50)
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(
+            fuzz.frame({"tool_calls": [CALL]}) * 4_010, id="a call as long as an answer may be"
+        ),
+        pytest.param(
+            b"".join(fuzz.frame({"tool_calls": [{"index": number}]}) for number in range(512))
+            + b'data: {"choices": [{"delta": {"content": "'
+            + b"x" * 990_000,
+            id="as many parts as there may be, then a giant line",
+        ),
+    ],
+)
+def test_what_was_too_much_once_is_not(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    pieces = tuple(fuzz.pieces(data, random.Random(1)))
+    monkeypatch.setattr(fuzz, "stream", lambda _: pieces)
+    monkeypatch.setattr(fuzz, "LIMITS", (4_000_000,))
+    monkeypatch.setattr(fuzz, "STEP_SECONDS", 0.025)  # to see it on a fast machine, too
+
+    found = fuzz.run(60, 0, 1)
+
+    assert found.measured == 1
+    assert not found.wrong, found
+
+
 def test_a_seed_is_always_the_same_stream() -> None:
     assert [fuzz.stream(seed) for seed in range(20)] == [fuzz.stream(seed) for seed in range(20)]
 
