@@ -279,6 +279,8 @@ def test_what_was_deleted_too_long_ago_stays_away(rig: Rig, client: Client) -> N
             "UPDATE conversations SET deleted_at = deleted_at - interval '2 hours'"
             f" WHERE id = '{conversation}'"
         )
+        # After a jump of the clock, which a new database supposes, an undo has its whole time anew.
+        connection.exec_driver_sql("UPDATE uptime SET jumped = NULL")
 
     assert client.http.post(f"/api/conversations/{conversation}/undelete").status_code == 404
     assert client.http.post(f"/api/conversations/{new_id()}/undelete").status_code == 404
