@@ -209,6 +209,7 @@ class Database:
             connection = self.engine.raw_connection()
             try:
                 rows = _run_planned(connection, [_plan(one) for one in statements], parameters)
+                self._stale.check(connection.driver_connection, connection.info)
             except psycopg2.Error as error:
                 driver: Any = connection.driver_connection
                 if is_read_only(error):

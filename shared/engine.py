@@ -8,12 +8,16 @@ ask whether the limits hold. Where they do not, they go with each transaction, a
 the same message as its first statement: no round trip is added, and nothing is left on the pooler's
 connection. Nothing is prepared there either, since a plan belongs to one server connection.
 
-**Leaving.** After a failover the old primary may live on and answer, as a server that can only be
-read, while its address already leads to the new one. Pooled connections would stay with it for
-good. So a server that refuses to write, or reports that it is read-only, makes all connections
-stale: each is replaced when it is next taken. A server that is read-only on purpose can still be
-read; its connections are merely replaced once every LEAVE_SECONDS. As a server that is cut off may
-report nothing, no connection is kept for longer than RECYCLE_SECONDS.
+**Leaving.** What a server shows that is not the primary is old, and whoever reads it would see an
+answer open again that had ended. There are two kinds. A standby that is not promoted yet replays
+what the primary has committed a moment later: libpq leaves it (`target_session_attrs`). And after a
+failover the old primary may live on and answer, as a server that can only be read, while its
+address already leads to the new one. Pooled connections would stay with it for good. So a server
+that refuses to write, or reports that it has become read-only, makes all connections stale: what it
+answered counts for nothing, and each is replaced when it is next taken. A server that was read-only
+when it was connected to is so on purpose and can be read; its connections are merely replaced once
+every LEAVE_SECONDS. As a server that is cut off may report nothing, no connection is kept for
+longer than RECYCLE_SECONDS.
 """
 
 import select
@@ -37,8 +41,7 @@ CONNECT_SECONDS: Final = 3
 ANSWER_SECONDS: Final = 25
 #: Seconds after which a pooled connection is replaced when it is next taken.
 RECYCLE_SECONDS: Final = 300
-#: Age in seconds at which a connection to a read-only server is replaced; a younger one was made
-#: when the address already led there.
+#: Age in seconds at which a connection is replaced that was made to a read-only server.
 LEAVE_SECONDS: Final = 2.0
 
 #: What holds in every session, in Postgres' own spelling, so that it can be compared.
@@ -70,13 +73,13 @@ _CONNECT: Final = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
+    "target_session_attrs": "primary",
 }
-#: What a server reports of itself, unasked, when it can only be read.
-_READ_ONLY_REPORTS: Final = ("default_transaction_read_only", "in_hot_standby")
 #: In a connection's `info`: whether limits go with each transaction; when it was made (monotonic
-#: seconds), and how often connections had become stale by then.
+#: seconds), whether the server could only be read then, and how often connections had become stale.
 SETS_LOCAL: Final = "sets_local"
 _MADE: Final = "made"
+_READ_ONLY: Final = "read_only"
 _GENERATION: Final = "generation"
 
 
@@ -114,27 +117,41 @@ class Stale:
     def __init__(self) -> None:
         self._generation = 0
 
-    def made(self, info: dict[str, Any]) -> None:
+    def made(self, connection: Any, info: dict[str, Any]) -> None:
         """A connection was made."""
         info[_MADE] = time.monotonic()
         info[_GENERATION] = self._generation
+        info[_READ_ONLY] = _is_read_only(connection)
 
     def refused(self, info: dict[str, Any]) -> None:
         """The server at the other end refused to write: all connections of its time are stale."""
-        if info.get(_GENERATION) == self._generation and _old(info):
+        if info.get(_GENERATION) == self._generation and _to_leave(info):
             self._generation += 1
 
     def has(self, connection: Any, info: dict[str, Any]) -> bool:
         """Whether this one must not be used any more."""
         if info.get(_GENERATION) != self._generation:
             return True
-        reports = [connection.get_parameter_status(name) for name in _READ_ONLY_REPORTS]
-        return "on" in reports and _old(info)
+        return _is_read_only(connection) and _to_leave(info)
+
+    def check(self, connection: Any, info: dict[str, Any]) -> None:
+        """After a statement, whose answer brought what the server reports: raise OperationalError
+        if it could be written to when it was connected to, and no more."""
+        if _is_read_only(connection) and not info[_READ_ONLY]:
+            self.refused(info)
+            raise psycopg2.OperationalError("not the primary any more")
 
 
-def _old(info: dict[str, Any]) -> bool:
+def _is_read_only(connection: Any) -> bool:
+    """Whether its server can only be read, as it reports unasked with its answers."""
+    return bool(connection.get_parameter_status("default_transaction_read_only") == "on")
+
+
+def _to_leave(info: dict[str, Any]) -> bool:
+    """Whether its server, which can only be read, was another when it was connected to, or long
+    enough ago that the address may lead elsewhere."""
     made: float = info[_MADE]
-    return time.monotonic() - made > LEAVE_SECONDS
+    return not info[_READ_ONLY] or time.monotonic() - made > LEAVE_SECONDS
 
 
 def make_engine(url: str) -> tuple[Engine, Stale]:
@@ -217,8 +234,8 @@ def _check_it_first(engine: Engine, stale: Stale) -> None:
     poll: type[select.poll] = monkey.get_original("select", "poll")
 
     @event.listens_for(engine, "connect")
-    def made(_: Any, record: Any) -> None:
-        stale.made(record.info)
+    def made(connection: Any, record: Any) -> None:
+        stale.made(connection, record.info)
 
     @event.listens_for(engine, "checkout")
     def taken(connection: Any, record: Any, _: Any) -> None:
@@ -232,6 +249,10 @@ def _check_it_first(engine: Engine, stale: Stale) -> None:
             left = True
         if left:
             raise InvalidatePoolError  # this one and all that are as old
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def answered(connection: Any, cursor: Any, _: Any, __: Any, ___: Any, ____: Any) -> None:
+        stale.check(cursor.connection, connection.connection.info)
 
     @event.listens_for(engine, "handle_error")
     def failed(context: Any) -> None:
