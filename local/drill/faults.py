@@ -65,6 +65,17 @@ class Field:
         """The answers that a worker is writing."""
         return tuple(one for one, boot, _ in self.open if boot == worker.boot)
 
+    def kill(self, worker: Worker) -> tuple[str, ...]:
+        """kill -9. The answers that it was writing: as last seen, or claimed since, for its claims
+        stay in Postgres until a sweep comes."""
+        victims = self.writes(worker)
+        self.fleet.kill(worker)
+        postgres = self.fleet.postgres
+        if postgres.alive() and postgres not in self.fleet.frozen:
+            found = self.eyes.open_rows()
+            self.open = self.open if found is None else found
+        return tuple(dict.fromkeys(victims + self.writes(worker)))
+
     def worker(self) -> Worker | None:
         """One that is at work, rather one that writes; None if it were the last."""
         staff = self.fleet.at_work(self.fleet.workers)
@@ -120,9 +131,8 @@ def _part_of_a_lease(field: Field) -> float:
 # --- workers -------------------------------------------------------------------------------------
 
 
-def _writing(field: Field, worker: Worker) -> str:
-    number = len(field.writes(worker))
-    return f"{worker.name}, writing {number}"
+def _writing(worker: Worker, victims: tuple[str, ...]) -> str:
+    return f"{worker.name}, writing {len(victims)}"
 
 
 @_kind("worker")
@@ -130,9 +140,8 @@ def worker_kill(field: Field) -> Doing:
     """kill -9. Now and then somebody saw it and names it to a sweep."""
     worker = field.worker()
     if worker is not None:
-        harm = Harm(_writing(field, worker), 0.0, field.writes(worker))
-        field.fleet.kill(worker)
-        yield harm
+        victims = field.kill(worker)
+        yield Harm(_writing(worker, victims), 0.0, victims)
 
 
 @_kind("worker")
@@ -141,8 +150,8 @@ def worker_freeze(field: Field) -> Doing:
     worker = field.worker()
     if worker is not None:
         seconds = field.fleet.lease + field.dice.uniform(1.0, 3.0)
-        who = f"{_writing(field, worker)}, "
-        yield from _frozen(field, worker, seconds, who, field.writes(worker))
+        victims = field.writes(worker)
+        yield from _frozen(field, worker, seconds, f"{_writing(worker, victims)}, ", victims)
 
 
 @_kind("worker")
@@ -150,7 +159,7 @@ def worker_blink(field: Field) -> Doing:
     """SIGSTOP for a part of its lease: nobody must notice more than a pause."""
     worker = field.worker()
     if worker is not None:
-        who = f"{_writing(field, worker)}, "
+        who = f"{_writing(worker, field.writes(worker))}, "
         yield from _frozen(field, worker, _part_of_a_lease(field), who)
 
 
@@ -159,7 +168,7 @@ def worker_deploy(field: Field) -> Doing:
     """A successor starts, and the old one gets SIGTERM: it ends what it has begun."""
     worker = field.worker()
     if worker is not None and not field.fleet.draining:
-        harm = Harm(_writing(field, worker))
+        harm = Harm(_writing(worker, field.writes(worker)))
         field.fleet.deploy(worker)
         yield harm
 
@@ -277,11 +286,9 @@ def redis_rewind(field: Field) -> Doing:
     yield Harm(f"by {seconds:.1f} s", seconds)
     worker = field.worker() if dice.random() < 0.5 else None
     if worker is not None:
-        victims = field.writes(worker)
-        harm = Harm(f", and {_writing(field, worker)}", MOMENT, victims, deadly=True)
-        fleet.kill(worker)
+        victims = field.kill(worker)
         fleet.rewind_redis(snapshot)
-        yield harm
+        yield Harm(f", and {_writing(worker, victims)}", MOMENT, victims, deadly=True)
     else:
         fleet.rewind_redis(snapshot)
     yield from _until_back(fleet.redis)
@@ -487,8 +494,7 @@ def worker_and_redis_loss(field: Field) -> Doing:
     """A worker and Redis' data: the one loss that is possible, and has a bound."""
     worker = field.worker()
     if worker is not None:
-        harm = Harm(f"{_writing(field, worker)}, and Redis' data", MOMENT, field.writes(worker))
-        field.fleet.kill(worker)
+        victims = field.kill(worker)
         field.fleet.lose_redis()
-        yield harm
+        yield Harm(f"{_writing(worker, victims)}, and Redis' data", MOMENT, victims)
         yield from _until_back(field.fleet.redis)
