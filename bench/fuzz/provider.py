@@ -35,6 +35,7 @@ from typing import Any, Final
 from unittest import mock
 
 from local.scripted import mutations
+from shared import garbage
 from shared.body import PARTS_MAX
 from shared.errors import GenerationFailed
 from shared.owning import Claim
@@ -462,10 +463,12 @@ def run(seconds: float, first: int, count: int | None = None) -> Found:
     """Examine streams for so long, or so many of them."""
     reader = Provider(Settings.model_validate({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}))
     found, ends = Found(), time.monotonic() + seconds
+    garbage.settle()  # as a worker does, or a step has to look through all that is loaded
     seed = first
     while time.monotonic() < ends if count is None else seed < first + count:
         examine(reader, seed, found)
         seed += 1
+    garbage.release()
     return found
 
 
