@@ -8,16 +8,15 @@ ask whether the limits hold. Where they do not, they go with each transaction, a
 the same message as its first statement: no round trip is added, and nothing is left on the pooler's
 connection. Nothing is prepared there either, since a plan belongs to one server connection.
 
-**Leaving.** What a server shows that is not the primary is old, and whoever reads it would see an
-answer open again that had ended. There are two kinds. A standby that is not promoted yet replays
-what the primary has committed a moment later: libpq leaves it (`target_session_attrs`). And after a
-failover the old primary may live on and answer, as a server that can only be read, while its
-address already leads to the new one. Pooled connections would stay with it for good. So a server
-that refuses to write, or reports that it has become read-only, makes all connections stale: what it
-answered counts for nothing, and each is replaced when it is next taken. A server that was read-only
-when it was connected to is so on purpose and can be read; its connections are merely replaced once
-every LEAVE_SECONDS. As a server that is cut off may report nothing, no connection is kept for
-longer than RECYCLE_SECONDS.
+**Leaving.** A server that is not the primary serves stale rows: a reader would see an answer open
+again after it had ended. There are two such servers. A standby that is not promoted yet has not
+replayed the last commits: libpq refuses it (`target_session_attrs`). And after a failover the old
+primary may stay up, read-only, while its address already leads to the new one; pooled connections
+would keep using it. So when a server refuses a write, or reports that it became read-only after the
+connection was made, the result of that statement is discarded and all connections are stale: each
+is replaced at its next checkout. A server that was read-only when the connection was made is
+read-only on purpose: it may be read, and its connections are replaced every LEAVE_SECONDS. A server
+that is cut off reports nothing, so no connection is kept for longer than RECYCLE_SECONDS.
 """
 
 import select
@@ -75,8 +74,8 @@ _CONNECT: Final = {
     "tcp_user_timeout": 15_000,
     "target_session_attrs": "primary",
 }
-#: In a connection's `info`: whether limits go with each transaction; when it was made (monotonic
-#: seconds), whether the server could only be read then, and how often connections had become stale.
+#: Keys of a connection's `info`: whether limits go with each transaction; when it was made
+#: (monotonic seconds); whether the server was read-only then; the generation it belongs to.
 SETS_LOCAL: Final = "sets_local"
 _MADE: Final = "made"
 _READ_ONLY: Final = "read_only"
@@ -124,7 +123,7 @@ class Stale:
         info[_READ_ONLY] = _is_read_only(connection)
 
     def refused(self, info: dict[str, Any]) -> None:
-        """The server at the other end refused to write: all connections of its time are stale."""
+        """The server refused a write: all connections of this one's generation are stale."""
         if info.get(_GENERATION) == self._generation and _to_leave(info):
             self._generation += 1
 
@@ -135,21 +134,21 @@ class Stale:
         return _is_read_only(connection) and _to_leave(info)
 
     def check(self, connection: Any, info: dict[str, Any]) -> None:
-        """After a statement, whose answer brought what the server reports: raise OperationalError
-        if it could be written to when it was connected to, and no more."""
+        """Call after each statement, as reports come with its result. Raises OperationalError if
+        the server became read-only after the connection was made."""
         if _is_read_only(connection) and not info[_READ_ONLY]:
             self.refused(info)
             raise psycopg2.OperationalError("not the primary any more")
 
 
 def _is_read_only(connection: Any) -> bool:
-    """Whether its server can only be read, as it reports unasked with its answers."""
+    """Whether the server last reported `default_transaction_read_only` as on; no round trip."""
     return bool(connection.get_parameter_status("default_transaction_read_only") == "on")
 
 
 def _to_leave(info: dict[str, Any]) -> bool:
-    """Whether its server, which can only be read, was another when it was connected to, or long
-    enough ago that the address may lead elsewhere."""
+    """Whether a connection to a read-only server is to be replaced: the server was writable when it
+    was made, or that is so long ago that the address may lead to another server by now."""
     made: float = info[_MADE]
     return not info[_READ_ONLY] or time.monotonic() - made > LEAVE_SECONDS
 

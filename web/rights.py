@@ -45,20 +45,20 @@ class Rights:
         self._waiting.append((message_id, user_id, result))
         if not self._asking:
             self._asking = True
-            self._ask()  # here: most ask alone, and a greenlet for that would take as long
+            self._ask()  # in this greenlet: mostly there is one reader, and spawning costs a turn
         right: Right | None = result.get()
         if right is None:
             raise NotFound(NOT_THERE)
         return right
 
     def _ask(self) -> None:
-        """Ask for those who wait now; who came meanwhile is asked for next."""
+        """One statement for all that wait now; then a greenlet for those that came meanwhile."""
         waiting, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
         asked = time.monotonic()
         try:
             found = messages.readable(self._db, {message_id for message_id, _, _ in waiting})
         except BaseException as error:
-            told = error if isinstance(error, Exception) else StorageDown()  # who asks was stopped
+            told = error if isinstance(error, Exception) else StorageDown()  # this greenlet is killed
             for _, _, result in waiting:
                 result.set_exception(told)
             if told is not error:

@@ -135,9 +135,9 @@ class Connection:
         try:
             data = self._framed(self._stream.next(rang))
             if data:
-                sent = self._send(data)
-                if sent < len(data):
-                    gevent.spawn(self._write_slowly, memoryview(data)[sent:])
+                rest = self._send_at_once(data)
+                if rest:
+                    gevent.spawn(self._write_slowly, rest)
                     return
         except OSError:  # the client has gone
             self._close()
@@ -166,6 +166,19 @@ class Connection:
             return self._socket.send(data)
         except BlockingIOError:
             return 0
+
+    def _send_at_once(self, data: bytes) -> memoryview:
+        """Send what the kernel takes without waiting; returns the rest.
+
+        It takes UNSENT bytes at a time, but sends them meanwhile where the way is free.
+        """
+        rest = memoryview(data)
+        while rest:
+            sent = self._send(rest)
+            if not sent:
+                break
+            rest = rest[sent:]
+        return rest
 
     def _write_slowly(self, data: memoryview) -> None:
         """Write what the system did not take at once; who takes nothing for long is cut."""

@@ -584,7 +584,8 @@ _AFTER: Final = "\n"
 
 
 class _Call:
-    """A tool call that is collected. Its text is normalised as it comes: all at once takes long."""
+    """A tool call that is being collected. Its arguments are normalised piece by piece, because 4 M
+    characters at once take 50 ms."""
 
     __slots__ = ("_arguments", "_normaliser", "meta")
 

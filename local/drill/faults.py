@@ -66,8 +66,8 @@ class Field:
         return tuple(one for one, boot, _ in self.open if boot == worker.boot)
 
     def kill(self, worker: Worker) -> tuple[str, ...]:
-        """kill -9. The answers that it was writing: as last seen, or claimed since, for its claims
-        stay in Postgres until a sweep comes."""
+        """kill -9. Returns the ids of the answers it was writing: those of the last look, and those
+        it claimed since, as its claims stay in Postgres until a sweep takes them."""
         victims = self.writes(worker)
         self.fleet.kill(worker)
         postgres = self.fleet.postgres
