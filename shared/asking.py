@@ -195,10 +195,14 @@ def _within_cap(connection: Connection, asking: Asking) -> None:
         raise TooMany
 
 
-#: A time after that of all conversations of the same user, though the clock jump back.
+#: A time after that of all conversations of the same user, even if the clock jumped back. The newest
+#: is found by comparing rows: with `user_id =` and max() a plan that was made while the table was
+#: new reads all conversations of the user, 0.1 ms for 600 of them (now 0.01). There is one at least.
 _ON_TOP: Final = (
-    "greatest(clock_timestamp(), interval '1 microsecond' + (SELECT max(other.updated_at)"
-    " FROM conversations other WHERE other.user_id = place.user_id))"
+    "greatest(clock_timestamp(), interval '1 microsecond' + (SELECT other.updated_at"
+    " FROM conversations other"
+    " WHERE (other.user_id, other.updated_at) <= (place.user_id, 'infinity')"
+    " ORDER BY other.user_id DESC, other.updated_at DESC LIMIT 1))"
 )
 
 _COLUMNS: Final = (
