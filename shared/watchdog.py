@@ -13,9 +13,9 @@ processor did not hold its loop. So CPU time counts. A turn that waits uses none
 counts too where the kernel can say how much of it was spent waiting for a processor (Linux), and
 where the thread itself was on time, which it is not in a process that stands still.
 
-What it costs: 0.1 us a turn, 1.5 us every 2 ms, and 10 looks a second. For each look the loop has to
-hand over the interpreter: with 20 a second a storm of 500 readers took 0.34 s instead of 0.26 on
-two busy cores.
+What it costs: 0.1 us a turn, 1.5 us every 2 ms, and 10 looks a second. For each look the loop has
+to hand over the interpreter: with 20 a second a storm of 500 readers took 0.34 s instead of 0.26
+on two busy cores.
 """
 
 import sys

@@ -58,10 +58,10 @@ class Rights:
         try:
             found = messages.readable(self._db, {message_id for message_id, _, _ in waiting})
         except BaseException as error:
-            told = error if isinstance(error, Exception) else StorageDown()  # this greenlet is killed
+            killed = not isinstance(error, Exception)
             for _, _, result in waiting:
-                result.set_exception(told)
-            if told is not error:
+                result.set_exception(StorageDown() if killed else error)
+            if killed:
                 raise
         else:
             for message_id, user_id, result in waiting:
