@@ -135,8 +135,8 @@ class Connection:
         try:
             data = self._framed(self._stream.next(rang))
             if data:
-                rest = self._send_at_once(data)
-                if rest:
+                sent = self._send(data)
+                if sent < len(data) and (rest := self._send_on(memoryview(data)[sent:])):
                     gevent.spawn(self._write_slowly, rest)
                     return
         except OSError:  # the client has gone
@@ -167,18 +167,14 @@ class Connection:
         except BlockingIOError:
             return 0
 
-    def _send_at_once(self, data: bytes) -> memoryview:
-        """Send what the kernel takes without waiting; returns the rest.
+    def _send_on(self, data: memoryview) -> memoryview:
+        """Send more for as long as the kernel takes it without a wait; returns the rest.
 
-        It takes UNSENT bytes at a time, but sends them meanwhile where the way is free.
+        It takes UNSENT bytes at a time, and on a fast link it has sent those meanwhile.
         """
-        rest = memoryview(data)
-        while rest:
-            sent = self._send(rest)
-            if not sent:
-                break
-            rest = rest[sent:]
-        return rest
+        while data and (sent := self._send(data)):
+            data = data[sent:]
+        return data
 
     def _write_slowly(self, data: memoryview) -> None:
         """Write what the system did not take at once; who takes nothing for long is cut."""
