@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from local import homes, scripted
 from local.postgres import Postgres
 from local.scripted import done, finish, generated, hold, long, say, script, usage
+from local.standby import ask, configure
 from tests.client import Client
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, eventually
@@ -158,13 +158,11 @@ def test_a_postgres_that_may_only_be_read_is_read(fragile: Fragile) -> None:
 @contextmanager
 def _read_only(rig: Rig) -> Iterator[None]:
     """As after a failover to a standby."""
-    server = rig.db.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def say_to_all(word: str) -> None:
-        with server.connect() as connection:
-            connection.execute(text(f"ALTER SYSTEM SET default_transaction_read_only = {word}"))
-            connection.execute(text("SELECT pg_reload_conf()"))
-        eventually(lambda: rig.rows("SHOW transaction_read_only")[0][0] == word)
+        # On connections of its own: a pooled one discards its first result after the change.
+        configure(rig.postgres.url, "default_transaction_read_only", word)
+        eventually(lambda: ask(rig.postgres.url, "SHOW transaction_read_only")[0][0] == word)
 
     say_to_all("on")
     try:
