@@ -291,20 +291,11 @@ class Director:
         now = time.monotonic()
         if now - self._looked >= LOOK:
             self._look_now()
-        if now - self._looked_at_deadlines >= LOOK_AT_DEADLINES and self._can_look():
+        if now - self._looked_at_deadlines >= LOOK_AT_DEADLINES and self.field.can_look():
             self._looked_at_deadlines = now
             self.late += self.field.eyes.late() or []
 
     def _look_now(self) -> None:
         self._looked = time.monotonic()
-        if not self._can_look():
-            return
-        found = self.field.eyes.open_rows()
-        if found is not None:
-            self.field.open = found
+        if self.field.look():
             self._seen_well = time.monotonic()
-
-    def _can_look(self) -> bool:
-        """A stopped Postgres would hold the look for as long as it is stopped."""
-        fleet = self.field.fleet
-        return fleet.postgres.alive() and fleet.postgres not in fleet.frozen

@@ -70,11 +70,20 @@ class Field:
         it claimed since, as its claims stay in Postgres until a sweep takes them."""
         victims = self.writes(worker)
         self.fleet.kill(worker)
-        postgres = self.fleet.postgres
-        if postgres.alive() and postgres not in self.fleet.frozen:
-            found = self.eyes.open_rows()
-            self.open = self.open if found is None else found
+        self.look()
         return tuple(dict.fromkeys(victims + self.writes(worker)))
+
+    def look(self) -> bool:
+        """Update `open`; whether that could be seen."""
+        found = self.eyes.open_rows() if self.can_look() else None
+        if found is not None:
+            self.open = found
+        return found is not None
+
+    def can_look(self) -> bool:
+        """Whether Postgres can be asked: a stopped one would hold the question as long."""
+        postgres = self.fleet.postgres
+        return postgres.alive() and postgres not in self.fleet.frozen
 
     def worker(self) -> Worker | None:
         """One that is at work, rather one that writes; None if it were the last."""
