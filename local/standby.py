@@ -183,9 +183,8 @@ class Replicated:
         """
         standby, old = self._standby(), self.primary
         if spare:
-            configure(old.url, "default_transaction_read_only", "on")
             # Else there would be two primaries for a moment, or it would show what it alone has.
-            _must(lambda: ask(old.url, "SHOW default_transaction_read_only")[0][0] == "on")
+            read_only(old.url, True)
             wait_until(lambda: not _writes(old), LAST_WRITES)
             self.demoted = old
         else:
@@ -262,6 +261,13 @@ def configure(url: str, setting: str, value: str) -> None:
     """Change a setting of a server that runs, for all its sessions and for its next starts."""
     ask(url, f"ALTER SYSTEM SET {setting} = %s", value)
     ask(url, "SELECT pg_reload_conf()")
+
+
+def read_only(url: str, on: bool) -> None:
+    """Have a server that runs refuse writes, or take them again; returns once that is in force."""
+    word = "on" if on else "off"
+    configure(url, "default_transaction_read_only", word)
+    _must(lambda: ask(url, "SHOW default_transaction_read_only")[0][0] == word)
 
 
 def _must(condition: Callable[[], bool]) -> None:

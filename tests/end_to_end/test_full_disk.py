@@ -17,7 +17,7 @@ import pytest
 from local import homes, scripted
 from local.postgres import Postgres
 from local.scripted import done, finish, generated, hold, long, say, script, usage
-from local.standby import ask, configure
+from local.standby import read_only
 from tests.client import Client
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, eventually
@@ -158,14 +158,8 @@ def test_a_postgres_that_may_only_be_read_is_read(fragile: Fragile) -> None:
 @contextmanager
 def _read_only(rig: Rig) -> Iterator[None]:
     """As after a failover to a standby."""
-
-    def say_to_all(word: str) -> None:
-        # On connections of its own: a pooled one discards its first result after the change.
-        configure(rig.postgres.url, "default_transaction_read_only", word)
-        eventually(lambda: ask(rig.postgres.url, "SHOW transaction_read_only")[0][0] == word)
-
-    say_to_all("on")
+    read_only(rig.postgres.url, True)
     try:
         yield
     finally:
-        say_to_all("off")
+        read_only(rig.postgres.url, False)

@@ -3,7 +3,7 @@
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 
 from local import homes, ports
 from local.postgres import Postgres
+from local.standby import read_only
 from shared import conversations
 from shared.asking import Asking, ask
 from shared.database import Database
@@ -38,28 +39,15 @@ class Two:
 
     def demote(self) -> None:
         """The old one refuses to write from now on; its connections hold."""
-        self._order("ALTER SYSTEM SET default_transaction_read_only = on")
-        eventually(self._is_demoted)
-
-    def _is_demoted(self) -> bool:
-        with closing(psycopg2.connect(self.old.url)) as connection:
-            return bool(connection.get_parameter_status("default_transaction_read_only") == "on")
+        read_only(self.old.url, True)
 
     def promote_back(self) -> None:
         """The old one writes again."""
-        self._order("ALTER SYSTEM SET default_transaction_read_only = off")
+        read_only(self.old.url, False)
 
     def switch(self) -> None:
         """The address leads to the new one."""
         self.road.lead_to(self.new.url)
-
-    def _order(self, sql: str) -> None:
-        connection = psycopg2.connect(self.old.url, options="-c default_transaction_read_only=off")
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(sql)
-            cursor.execute("SELECT pg_reload_conf()")
-        connection.close()
 
 
 @pytest.fixture(scope="module")
