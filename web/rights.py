@@ -16,7 +16,7 @@ from gevent.event import AsyncResult
 
 from shared import messages
 from shared.database import Database
-from shared.errors import NotFound, StorageDown
+from shared.errors import NotFound
 
 NOT_THERE: Final = "There is no such message."
 #: Messages that one statement asks about.
@@ -45,29 +45,23 @@ class Rights:
         self._waiting.append((message_id, user_id, result))
         if not self._asking:
             self._asking = True
-            self._ask()  # in this greenlet: mostly there is one reader, and spawning costs a turn
+            gevent.spawn(self._ask)
         right: Right | None = result.get()
         if right is None:
             raise NotFound(NOT_THERE)
         return right
 
     def _ask(self) -> None:
-        """One statement for all that wait now; then a greenlet for those that came meanwhile."""
-        waiting, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
-        asked = time.monotonic()
-        try:
-            found = messages.readable(self._db, {message_id for message_id, _, _ in waiting})
-        except BaseException as error:
-            killed = not isinstance(error, Exception)
-            for _, _, result in waiting:
-                result.set_exception(StorageDown() if killed else error)
-            if killed:
-                raise
-        else:
+        while self._waiting:
+            waiting, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+            asked = time.monotonic()
+            try:
+                found = messages.readable(self._db, {message_id for message_id, _, _ in waiting})
+            except Exception as error:  # noqa: BLE001 - each of them is told
+                for _, _, result in waiting:
+                    result.set_exception(error)
+                continue
             for message_id, user_id, result in waiting:
                 owner, ended_at = found.get(message_id, (None, None))
                 result.set(Right(ended_at, asked) if owner == user_id else None)
-        finally:
-            self._asking = bool(self._waiting)
-            if self._asking:
-                gevent.spawn(self._ask)
+        self._asking = False  # no switch since the list was found empty
