@@ -18,6 +18,13 @@ from web.blocks import WINDOW, Block, Blocks, mended
 from web.haste import attempt
 from web.markdown import block_tokens, code_html, markdown_html
 
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    """As a web process is before it serves: compiling a lexer takes longer than code may take."""
+    markdown.prepare()
+
+
 # --- how a text may come -------------------------------------------------------------------------
 
 
