@@ -5,7 +5,7 @@ import uuid
 from bench.timing import side_by_side
 from shared.body import Body, Delta
 from web.faces.native import encode_delta
-from web.followed import Followed
+from web.following.topic import Followed
 
 READERS = 200
 DELTAS = 500
@@ -15,7 +15,7 @@ PIECE = "token "
 def main() -> None:
     """200 readers of 500 deltas: encoded once a position, or once a reader."""
     side_by_side(
-        {"shared body and frames (web/followed.py)": _shared, "each its own": _own}, "frame"
+        {"shared body and frames (web/following/topic.py)": _shared, "each its own": _own}, "frame"
     )
 
 

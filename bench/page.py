@@ -13,7 +13,8 @@ from itertools import pairwise
 
 from playwright.sync_api import Page
 
-from local import homes, scripted
+import scripted
+from local import data_dirs
 from tests.end_to_end.browser import Person, Tab, launched
 from tests.rig import Rig
 
@@ -57,7 +58,7 @@ class Measured:
 
 def main() -> None:
     """Print a table, the median of several rounds."""
-    with homes.temporary() as home, Rig(home / "rig") as rig, launched() as browser:
+    with data_dirs.temporary() as home, Rig(home / "rig") as rig, launched() as browser:
         web = rig.web()
         rig.worker()
         person = Person.of(browser, web.url, viewport={"width": 1280, "height": 800})

@@ -2,10 +2,10 @@
 
 import openai
 
+import scripted
 from bench.timing import side_by_side
-from local import scripted
 from shared.settings import Settings
-from worker.provider import Provider, Request
+from worker.provider.client import Provider, Request
 
 CHARACTERS = 20_000
 CHUNK = 5
@@ -43,4 +43,4 @@ def main() -> None:
             assert length == CHARACTERS
             return CHARACTERS // CHUNK
 
-        side_by_side({"raw (worker/provider.py)": raw, "openai's objects": objects}, "chunk")
+        side_by_side({"raw (worker/provider/client.py)": raw, "openai's objects": objects}, "chunk")

@@ -17,9 +17,9 @@ from typing import Any, Final, Self
 
 import redis
 
-from shared.database import Database
 from shared.errors import StorageDown
 from shared.settings import with_driver
+from shared.store.database import Database
 
 #: Seconds between samples.
 EVERY: Final = 5.0

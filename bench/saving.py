@@ -11,14 +11,14 @@ from alembic import command
 from alembic.config import Config
 
 from bench.timing import table
-from local import homes
+from local import data_dirs
 from local.postgres import Postgres
-from shared import asking, conversations, messages, owning
 from shared.body import Delta
-from shared.database import Database, run
 from shared.lifecycle import Status
-from shared.models import LOCAL_USER
 from shared.settings import with_driver
+from shared.store import asking, conversations, messages, owning
+from shared.store.database import Database, run
+from shared.store.tables import LOCAL_USER
 
 SAVES = 500
 CHARACTERS = 200
@@ -27,7 +27,7 @@ OWNER = "bench:1"
 
 def main() -> None:
     """500 saves of 200 characters each way on a real Postgres: wall time and WAL."""
-    with homes.temporary() as home, Postgres(home / "postgres") as server:
+    with data_dirs.temporary() as home, Postgres(home / "postgres") as server:
         url = with_driver(server.url)
         config = Config()
         config.set_main_option(

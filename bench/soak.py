@@ -20,10 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+import scripted
 from bench import plotting, sampling
 from bench.sampling import EVERY, Sampler, slope
-from local import homes, scripted
-from local.scripted import done, finish, long, script, usage
+from local import data_dirs
+from scripted import done, finish, long, script, usage
 from tests.client import Client, Connection, Cut, Reading, new_id
 from tests.rig import Rig
 
@@ -121,7 +122,7 @@ def soak(seconds: float, out: Path, every: float) -> dict[str, float]:
     """Start everything, use it so long, sample meanwhile; what the people saw."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
-    with homes.temporary() as home, Rig(home / "soak", durable=True) as rig:
+    with data_dirs.temporary() as home, Rig(home / "soak", durable=True) as rig:
         web, worker = rig.web(), rig.worker()
         people = People(web.url, PEOPLE)
         with Sampler(

@@ -1,4 +1,4 @@
-"""`./outlive COMMAND`: the ones that need this machine are here, all others are web's."""
+"""`./outlive COMMAND`: those that need this machine are here, all others are `cli`'s."""
 
 import runpy
 import sys
@@ -9,7 +9,7 @@ HERE = {
     "up": "local.up",
     "test": "local.test",
     "check": "local.check",
-    "drill": "local.drill",
+    "drill": "drill",
     "bench": "bench",
 }
 
@@ -22,7 +22,7 @@ def main() -> NoReturn:
     else:
         sys.argv[0] = "outlive"
     # By name: `local` only starts the others, it never imports them.
-    runpy.run_module(HERE.get(command, "web.cli"), run_name="__main__")
+    runpy.run_module(HERE.get(command, "cli"), run_name="__main__")
     sys.exit(0)
 
 

@@ -13,8 +13,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from local import ports
-from local.memory import write_private
 from local.processes import Command
+from local.saved_addresses import write_private
 from local.server import Server
 
 #: Connections that may wait while the process starts.

@@ -15,7 +15,7 @@ import threading
 from importlib.util import find_spec
 from pathlib import Path
 
-from local import memory
+from local import saved_addresses
 from local.processes import Command
 from local.server import Server, answers
 
@@ -42,7 +42,7 @@ class Model(Server):
         super().__init__()
         directory.mkdir(parents=True, exist_ok=True)
         self.log = log or directory / "model.log"
-        self.port = memory.address(directory / "server.json", port).port
+        self.port = saved_addresses.address(directory / "server.json", port).port
         self.directory = directory
 
     @property

@@ -11,9 +11,9 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
-from local import memory
+from local import saved_addresses
+from local.data_dirs import NOBODY, home_for, reachable_copy
 from local.foreign import libfaketime
-from local.homes import NOBODY, home_for, reachable_copy
 from local.processes import Command, is_alive, program_name, works_in
 from local.server import Server, StartError, wait_until
 
@@ -68,7 +68,7 @@ class Postgres(Server):
         if clock is not None:
             self.set_clock(0.0)
         self.password_file = directory / "server.json"
-        self.address = memory.address(self.password_file, port)
+        self.address = saved_addresses.address(self.password_file, port)
         self.uid = NOBODY if os.geteuid() == 0 else None
         self.home = home_for(directory, self.uid)
         self.data = self.home / "data"
@@ -115,7 +115,7 @@ class Postgres(Server):
         draft = self.home / "data.new"
         shutil.rmtree(draft, ignore_errors=True)
         password = self.home / "password"
-        memory.write_private(password, self.address.password)
+        saved_addresses.write_private(password, self.address.password)
         if self.uid is not None:
             os.chown(password, self.uid, self.uid)
         self._run(

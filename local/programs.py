@@ -202,5 +202,5 @@ def answers_http(url: str, path: str) -> bool:
 
 def sweep(boot: str, around: Surroundings) -> Command:
     """The command that ends honestly, and at once, what a dead worker left."""
-    words = [sys.executable, "-m", "web.cli", "sweep", "--died", boot]
+    words = [sys.executable, "-m", "cli", "sweep", "--died", boot]
     return Command(words, around.log("sweep"), env=around.env, death_signal=signal.SIGTERM)

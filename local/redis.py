@@ -10,7 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from local import memory
+from local import saved_addresses
 from local.processes import Command
 from local.server import Server, StartError, answers
 
@@ -39,7 +39,7 @@ class Redis(Server):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # Redis' own files are 644
         self.directory = directory
         self.log = log or directory / "redis.log"
-        self.address = memory.address(directory / "server.json", port)
+        self.address = saved_addresses.address(directory / "server.json", port)
 
     @property
     def url(self) -> str:
@@ -48,7 +48,7 @@ class Redis(Server):
     def command(self) -> Command:
         # In a file, not in the arguments: everyone on the machine can read those.
         config = self.directory / "valkey.conf"
-        memory.write_private(
+        saved_addresses.write_private(
             config, CONFIG.format(port=self.address.port, password=self.address.password)
         )
         return Command([str(_binary()), str(config.resolve())], self.log, cwd=self.directory)

@@ -32,7 +32,7 @@ from typing import Any, Final, Self
 
 import psycopg2
 
-from local import memory
+from local import saved_addresses
 from local.address import Address
 from local.postgres import USER, Postgres
 from local.processes import Command, children, spawn
@@ -52,8 +52,8 @@ class Standby(Postgres):
     def __init__(self, directory: Path, primary: Postgres, log: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         # Its users are the primary's, so is its password.
-        known = memory.Address(0, primary.address.password)
-        memory.write_private(directory / "server.json", json.dumps(asdict(known)))
+        known = saved_addresses.Address(0, primary.address.password)
+        saved_addresses.write_private(directory / "server.json", json.dumps(asdict(known)))
         # Nothing here has to survive a power cut.
         super().__init__(directory, log=log, durable=False)
         self.clock = primary.clock  # wrong by as much, if it is wrong

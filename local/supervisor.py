@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local.memory import write_private
 from local.processes import rotate, spawn
 from local.programs import Program, Surroundings, sweep
+from local.saved_addresses import write_private
 from local.server import START_SECONDS, Server, StartError
 from local.signals import Signals
 from local.terminal import say

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from local import memory, model, ports, procfile
+from local import model, ports, procfile, saved_addresses
 from local.model import Model
 from local.options import WEB_PORT, Options, UsageError, check_host, only_one, parse
 from local.postgres import Postgres
@@ -91,7 +91,7 @@ class Up:
     def _await_remains(self) -> None:
         """After a `kill -9` its children may hold our addresses for another moment."""
         files = (self.data / name / "server.json" for name in ("postgres", "redis", "model"))
-        doors = [(memory.recall(file).port, "127.0.0.1") for file in files]
+        doors = [(saved_addresses.recall(file).port, "127.0.0.1") for file in files]
         doors.append((self._port(), self.options.host))
         wait_until(lambda: all(ports.is_free(*door) for door in doors), self.patience)
 

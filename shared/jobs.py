@@ -21,10 +21,10 @@ from kombu.entity import Queue as Declared
 from kombu.transport import TRANSPORT_ALIASES, redis
 from prometheus_client import Counter
 
+from shared.bus.livelog import Work
 from shared.errors import GenerationFailed, RedisDown
-from shared.livelog import Work
-from shared.messages import Ending
 from shared.settings import Settings
+from shared.store.messages import Ending
 
 TASK: Final = "outlive.generate"
 TITLE_TASK: Final = "outlive.title"

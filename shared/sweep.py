@@ -21,16 +21,17 @@ from typing import Final
 
 import structlog
 
-from shared import awake, reaping
+from shared import awake
 from shared.body import Delta
-from shared.clock import Clock
-from shared.database import Database
+from shared.bus.livelog import LiveLog, extend
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
-from shared.livelog import LiveLog, extend
-from shared.messages import Ending
-from shared.reaping import Reaping
+from shared.store import reaping
+from shared.store.clock import Clock
+from shared.store.database import Database
+from shared.store.messages import Ending
+from shared.store.reaping import Reaping
 
 #: Seconds that Redis may cost one sweep over all; behind that it ends with what Postgres has.
 REDIS_BUDGET: Final = 10.0

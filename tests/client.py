@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import httpx2
 
-from local.drill.reading import Connection, Cut, Reading, proof
+from drill.reading import Connection, Cut, Reading, proof
 from tests.rig import PATIENCE, eventually
 
 __all__ = ["Client", "Connection", "Cut", "Reading", "new_id", "proof"]

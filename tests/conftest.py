@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from local import homes
+from local import data_dirs
 from local.programs import Web, Worker
 from shared import awake
 from tests.client import Client
 from tests.rig import Rig
+from tests.store_fixtures import Ground, migrate, new_database
 from tests.stories import sweep
 
 for name in list(os.environ):
@@ -50,7 +51,7 @@ def awake_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def rig() -> Iterator[Rig]:
     """Postgres, Redis, the scripted provider; migrated."""
-    with homes.temporary() as home, Rig(home / "rig") as rig:
+    with data_dirs.temporary() as home, Rig(home / "rig") as rig:
         yield rig
 
 
@@ -103,3 +104,20 @@ def client(web: Web) -> Iterator[Client]:
     """A client of the first web master."""
     with Client(web.url) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def tables(rig: Rig) -> Iterator[Ground]:
+    """A migrated database that no process of the rig knows, used by one story after another."""
+    with new_database(rig, "ground") as url:
+        migrate(url)
+        ground = Ground(url, rig.redis.url)
+        yield ground
+        ground.close()
+
+
+@pytest.fixture
+def ground(tables: Ground) -> Ground:
+    """The same, empty."""
+    tables.clear()
+    return tables

@@ -6,8 +6,8 @@ from typing import Any
 
 from shared.body import Body, Delta
 from shared.lifecycle import Status
-from shared.messages import Message
-from web.followed import Followed
+from shared.store.messages import Message
+from web.following.topic import Followed
 
 
 def say(followed: Followed, text: str) -> None:

@@ -16,9 +16,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from local import homes
-from local.scripted import mutations
-from local.scripted.mutations import Stream
+from local import data_dirs
+from scripted import mutations
+from scripted.mutations import Stream
 from shared.errors import MESSAGE_ERRORS
 from tests.client import Client, proof
 from tests.oracle import Verdict, interrupted, verdict
@@ -235,7 +235,7 @@ def _short(one: Verdict) -> str:
 def main(count: int, first: int) -> int:
     """Start everything, ask for so many streams, print what came of them."""
     print(f"seeds {first} to {first + count - 1}", flush=True)
-    with homes.temporary() as home, Rig(home / "rig") as rig:
+    with data_dirs.temporary() as home, Rig(home / "rig") as rig:
         web = rig.web()
         with ending(hire(rig, **IMPATIENT).wait()):
             found = run(rig, web.url, range(first, first + count))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from local import homes, ports
+from local import data_dirs, ports
 from local.processes import ROOT, Command
 from local.server import Server, answers
 from tests.foreign import need
@@ -112,7 +112,7 @@ class Nginx(Server):
 @contextmanager
 def nginx(target: str) -> Iterator[Nginx]:
     """A running nginx in front of `target`, a URL without a path."""
-    with homes.temporary() as folder, Nginx(folder, target) as server:
+    with data_dirs.temporary() as folder, Nginx(folder, target) as server:
         yield server
 
 

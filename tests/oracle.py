@@ -15,8 +15,8 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
-from local.scripted.answers import normalised
-from local.scripted.mutations import Close, Stream
+from scripted.answers import normalised
+from scripted.mutations import Close, Stream
 
 #: Bytes of a line, and of an event's data with its line ends.
 LIMIT: Final = 700_000

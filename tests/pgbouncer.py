@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from local import homes, ports
-from local.homes import NOBODY
+from local import data_dirs, ports
+from local.data_dirs import NOBODY
 from local.processes import Command
 from local.server import Server
 from tests.foreign import need
@@ -87,5 +87,5 @@ class PgBouncer(Server):
 @contextmanager
 def pgbouncer(target: str, more: str = "") -> Iterator[PgBouncer]:
     """A running PgBouncer in front of the Postgres at `target`."""
-    with homes.temporary() as folder, PgBouncer(folder, target, more) as server:
+    with data_dirs.temporary() as folder, PgBouncer(folder, target, more) as server:
         yield server

@@ -19,12 +19,12 @@ from local import ports, procfile
 from local.postgres import Postgres
 from local.programs import Flower, Surroundings, Web, Worker
 from local.redis import Redis
-from local.scripted import Scripted, start_scripted
 from local.server import Server, wait_until
+from scripted import Scripted, start_scripted
 from shared.body import Delta
-from shared.database import Database
-from shared.livelog import LiveLog
+from shared.bus.livelog import LiveLog
 from shared.settings import with_driver
+from shared.store.database import Database
 
 #: No story waits longer for anything.
 PATIENCE = 30.0
@@ -119,11 +119,11 @@ class Rig:
         }
 
     def words(self, line: str, env: Mapping[str, str]) -> list[str]:
-        """The Procfile's line; by way of tests/odd.py if the story wants something odd about it."""
+        """The Procfile's line; through tests/patched_process.py if the story wants a patch."""
         program, *words = self.procfile[line]
         if not any(name.startswith("ODD_") for name in env):
             return [program, *words]
-        return [sys.executable, "-m", "tests.odd", Path(program).name, *words]
+        return [sys.executable, "-m", "tests.patched_process", Path(program).name, *words]
 
     def release(self) -> None:
         """The Procfile's release line: migrations."""

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
-from local import scripted
+import scripted
 from local.processes import ROOT
 from local.programs import Program, Surroundings, Worker
-from local.scripted import Record, hold, script
-from local.scripted.steps import Step
+from scripted import Record, hold, script
+from scripted.steps import Step
+from shared.bus.livelog import LiveLog
 from shared.errors import MESSAGE_ERRORS
 from shared.jobs import Queue, make_app
-from shared.livelog import LiveLog
 from shared.settings import Settings
 from shared.sweep import Sweep, Swept
 from tests.client import Client, Reading, new_id, proof
@@ -129,7 +129,7 @@ class Crowd:
 
     def __init__(self, url: str, people: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crowd", url, str(people)],
+            [sys.executable, "-m", "tests.load", url, str(people)],
             cwd=ROOT,
             env={**os.environ},
             stdin=subprocess.PIPE,

@@ -6,20 +6,20 @@ from flask import Flask, Response
 from werkzeug.exceptions import NotFound
 
 from shared import logs
-from shared.database import Database, cooperate, schema_head
+from shared.bus.livelog import LiveLog
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
-from shared.livelog import LiveLog
 from shared.settings import Settings
+from shared.store.database import Database, cooperate, schema_head
 from shared.sweep import Sweep
-from web import auth, compression, errors, front, health
+from web import auth, compression, errors, front, health, views
 from web.context import Context
-from web.faces import native, noticed, operators, pages, rendered
-from web.hub import Hub
-from web.live import Live
-from web.models import Models
-from web.notices import Notices
-from web.rendered import Renderings
-from web.streaming import Readers
+from web.faces import blocks, native, notices
+from web.following.hub import Hub
+from web.following.streaming import Readers
+from web.page.dashboard import Live
+from web.page.model_list import Models
+from web.page.notices import Notices
+from web.page.render_cache import Renderings
 
 #: Bytes of a request's body.
 MAX_BODY = 4 << 20
@@ -57,18 +57,18 @@ def create_app(settings: Settings | None = None) -> Flask:
         max_seconds=settings.stream_max_seconds,
         max_streams=settings.max_streams,
     )
-    app = App(__name__)
+    app = App(__name__, template_folder="page/templates", static_folder="page/static")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # where a body in chunks is cut, and refused
     app.config["OUTLIVE"] = settings
-    notices = Notices(db, livelog, hub, readers)
-    models, live = Models(settings), Live(settings, db, livelog, readers, notices)
+    sidebar = Notices(db, livelog, hub, readers)
+    models, live = Models(settings), Live(settings, db, livelog, readers, sidebar)
     app.extensions["outlive"] = Context(
-        settings, db, livelog, queue, hub, readers, notices, Renderings(), models, live
+        settings, db, livelog, queue, hub, readers, sidebar, Renderings(), models, live
     )
     errors.register(app)
     auth.register(app)
     compression.register(app)
-    for face in (native, rendered, noticed, operators, health, pages):
+    for face in (native, blocks, notices, health, views):
         app.register_blueprint(face.blueprint)
     entrance = front.with_headers(front.timed(app.wsgi_app))
     app.wsgi_app = entrance  # type: ignore[method-assign, assignment]

@@ -14,7 +14,7 @@ from flask import Flask, current_app, request
 
 from shared import origins
 from shared.errors import Refused
-from shared.models import LOCAL_USER
+from shared.store.tables import LOCAL_USER
 from web.errors import NoCredential
 
 Environ = dict[str, Any]

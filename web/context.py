@@ -9,17 +9,17 @@ from typing import cast
 import gevent
 from flask import current_app
 
-from shared.database import Database
+from shared.bus.livelog import LiveLog
 from shared.errors import RedisDown
 from shared.jobs import Queue
-from shared.livelog import LiveLog
 from shared.settings import Settings
-from web.hub import Hub
-from web.live import Live
-from web.models import Models
-from web.notices import Notices
-from web.rendered import Renderings
-from web.streaming import Readers
+from shared.store.database import Database
+from web.following.hub import Hub
+from web.following.streaming import Readers
+from web.page.dashboard import Live
+from web.page.model_list import Models
+from web.page.notices import Notices
+from web.page.render_cache import Renderings
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from gunicorn.http import errors as refusals
 from werkzeug.exceptions import BadRequest, RequestTimeout
 
 from shared import logs
-from web import errors, serving
+from web import errors
+from web.following import serving
 
 #: Bytes of a body that have to come within PIECE_SECONDS: a link of 1.1 kB/s is fast enough.
 PIECE: Final = 16_384
@@ -26,7 +27,7 @@ PIECE_SECONDS: Final = 15.0
 #: Seconds for a whole body, however large.
 BODY_SECONDS: Final = 600.0
 
-#: On every response. Pages say more (web/faces/pages.py).
+#: On every response. Pages say more (web/page/views.py).
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",

@@ -11,9 +11,10 @@ from typing import Any
 
 from prometheus_client import multiprocess
 
-from shared import garbage, watchdog
+from shared import gc_tuning, watchdog
 from shared.settings import Settings
-from web import front, markdown
+from web import front
+from web.page import markdown
 
 _settings = Settings.from_env()
 
@@ -55,7 +56,7 @@ def on_starting(server: Any) -> None:  # noqa: ARG001 - gunicorn's signature
 
 def post_worker_init(worker: Any) -> None:
     """The app's hub learns when its process is told to stop; who waits learns that it serves."""
-    garbage.settle()
+    gc_tuning.freeze()
     watchdog.Watchdog().start("web")
     worker.app.wsgi().extensions["outlive"].serving_while(lambda: worker.alive)
     if _settings.ready_file:
@@ -64,7 +65,7 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
     """A process has served its last request."""
-    garbage.release()
+    gc_tuning.unfreeze()
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature

@@ -16,9 +16,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from shared import messages
-from shared.database import Database
 from shared.errors import StorageDown
+from shared.store import messages
+from shared.store.database import Database
 
 READERS = Gauge("outlive_readers", "Open streams", multiprocess_mode="livesum")
 BODIES = Gauge("outlive_hub_bodies", "Bodies in the hubs' memory", multiprocess_mode="livesum")

@@ -14,9 +14,9 @@ from typing import Final
 import gevent
 from gevent.event import AsyncResult
 
-from shared import messages
-from shared.database import Database
 from shared.errors import NotFound
+from shared.store import messages
+from shared.store.database import Database
 
 NOT_THERE: Final = "There is no such message."
 #: Messages that one statement asks about.

@@ -20,10 +20,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from shared.body import Body
-from shared.conversations import Conversation, Turn
 from shared.errors import Invalid
-from shared.messages import Message
-from shared.search import Hit
+from shared.store.conversations import Conversation, Turn
+from shared.store.messages import Message
+from shared.store.search import Hit
 from shared.text import normalise
 
 #: Code points of a question, a title, a system text.

@@ -20,15 +20,15 @@ from gevent.event import Event
 from kombu.utils import functional
 from prometheus_client import start_http_server
 
-from shared import awake, garbage, logs, watchdog
-from shared.database import Database, cooperate
+from shared import awake, gc_tuning, logs, watchdog
+from shared.bus.livelog import STOP_CHANNEL, LiveLog
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
-from shared.livelog import STOP_CHANNEL, LiveLog
 from shared.settings import Settings
+from shared.store.database import Database, cooperate
 from shared.sweep import Sweep
 from worker import metrics
-from worker.provider import Provider
+from worker.provider.client import Provider
 from worker.tasks import register
 from worker.titles import Titles
 from worker.writer import Writer
@@ -216,7 +216,7 @@ def _ready(**_: Any) -> None:
 
 def _take_work() -> None:
     assert _worker is not None, "it never began"
-    garbage.settle()
+    gc_tuning.freeze()
     if settings.ready_file:
         Path(settings.ready_file).touch()
 

@@ -14,8 +14,8 @@ import gevent
 from gevent.event import Event
 
 from shared.body import PARTS_MAX, Body, Delta
-from shared.messages import Ending
-from shared.owning import Claim, Save
+from shared.store.messages import Ending
+from shared.store.owning import Claim, Save
 
 #: Code points that may wait for Postgres; with more the provider is not read on.
 UNSAVED_MAX: Final = 1 << 18

@@ -15,10 +15,11 @@ import gevent
 import structlog
 from gevent.event import Event
 
-from shared import awake, owning
-from shared.database import Database
+from shared import awake
+from shared.bus.livelog import TIMEOUT, LiveLog, Outcome, Publication, Publishing
 from shared.errors import RedisDown, StorageDown
-from shared.livelog import TIMEOUT, LiveLog, Outcome, Publication, Publishing
+from shared.store import owning
+from shared.store.database import Database
 from worker.generation import Generation, Interrupted
 
 #: Seconds until Redis, or Postgres, is asked again after it did not answer.

@@ -17,12 +17,12 @@ import gevent
 import structlog
 from gevent.event import Event
 
-from shared import owning
-from shared.database import Database
 from shared.errors import StorageDown
 from shared.lifecycle import Status
-from shared.messages import Ending
-from shared.owning import Save
+from shared.store import owning
+from shared.store.database import Database
+from shared.store.messages import Ending
+from shared.store.owning import Save
 from worker.generation import Generation, Interrupted
 
 #: Seconds until Postgres is asked again after it did not answer, or a row was locked.

@@ -11,7 +11,7 @@ from celery.exceptions import Ignore
 from shared.errors import GenerationFailed, StorageDown
 from shared.jobs import TASK, TITLE_TASK, Queue
 from shared.lifecycle import Status
-from shared.owning import Outcome
+from shared.store.owning import Outcome
 from worker.titles import Titles
 from worker.writer import Writer
 

@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import structlog
 
-from shared import titles
-from shared.database import Database
+from shared.bus.livelog import LiveLog
 from shared.errors import GenerationFailed, RedisDown, StorageDown
-from shared.livelog import LiveLog
 from shared.settings import Settings
+from shared.store import titles
+from shared.store.database import Database
 from shared.text import normalise
-from worker import prompt
-from worker.provider import Provider, Request
+from worker.provider import prompt
+from worker.provider.client import Provider, Request
 
 #: Tokens and seconds that a title may take, and its code points.
 TOKENS: Final = 32

@@ -15,17 +15,19 @@ from typing import Final
 import gevent
 import structlog
 
-from shared import awake, owning
-from shared.database import Database
+from shared import awake
+from shared.bus.livelog import LiveLog
 from shared.errors import GenerationFailed, StorageDown
 from shared.lifecycle import Status
-from shared.livelog import LiveLog
-from shared.messages import Ending
-from shared.owning import Claim, Outcome
 from shared.settings import Settings
-from worker import metrics, prompt
+from shared.store import owning
+from shared.store.database import Database
+from shared.store.messages import Ending
+from shared.store.owning import Claim, Outcome
+from worker import metrics
 from worker.generation import Generation, Interrupted, TooLong
-from worker.provider import Provider, Request
+from worker.provider import prompt
+from worker.provider.client import Provider, Request
 from worker.publisher import Publisher
 from worker.saver import Saver
 

@@ -7,7 +7,7 @@ number, giant lines, odd content, usage bombs, bad UTF-8, mutated replies; cut i
 size up to what one read of the socket brings. Some have an end, some have none. What must hold:
 
 * No step takes more than STEP_SECONDS of the process' CPU time. A step is what runs between two
-  places where the loop has a turn: those of worker/transport.py and worker/provider.py. One that
+  places where the loop has a turn: those of transport.py and client.py in worker/provider. One that
   seems to is read twice more, and the fastest of the three counts: a busy machine is no fault.
 * Between two steps an answer holds at most four bytes for each code point of its text (with the
   tool calls that are collected, and their names) and 1 MiB. Measured with tracemalloc, which is
@@ -34,18 +34,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from unittest import mock
 
-from local.scripted import mutations
-from shared import garbage
+from scripted import mutations
+from shared import gc_tuning
 from shared.body import PARTS_MAX
 from shared.errors import GenerationFailed
-from shared.owning import Claim
 from shared.settings import Settings
-from worker import provider as module
+from shared.store.owning import Claim
 from worker.generation import Generation, TooLong
-from worker.provider import Provider
-from worker.refusals import Asked, Refusal
-from worker.reply import Reply
-from worker.transport import MUCH, READ, TURN
+from worker.provider import client as module
+from worker.provider.client import Provider
+from worker.provider.refusals import Asked, Refusal
+from worker.provider.reply import Reply
+from worker.provider.transport import MUCH, READ, TURN
 
 #: Seconds of CPU time that one step may take.
 STEP_SECONDS: Final = 0.05
@@ -384,7 +384,7 @@ def _size(answer: Generation) -> int:
 
 
 class _Gevent:
-    """What worker/provider.py needs of gevent, with nobody else in the loop."""
+    """What worker/provider/client.py needs of gevent, with nobody else in the loop."""
 
     def __init__(self, steps: Steps) -> None:
         self.sleep = steps.turn
@@ -463,12 +463,12 @@ def run(seconds: float, first: int, count: int | None = None) -> Found:
     """Examine streams for so long, or so many of them."""
     reader = Provider(Settings.model_validate({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}))
     found, ends = Found(), time.monotonic() + seconds
-    garbage.settle()  # as a worker does, or a step has to look through all that is loaded
+    gc_tuning.freeze()  # as a worker does, or a step has to look through all that is loaded
     seed = first
     while time.monotonic() < ends if count is None else seed < first + count:
         examine(reader, seed, found)
         seed += 1
-    garbage.release()
+    gc_tuning.unfreeze()
     return found
 
 

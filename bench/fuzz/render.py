@@ -36,14 +36,14 @@ from pygments import lex
 
 from shared.body import Body
 from shared.lifecycle import Status
-from shared.messages import Message
 from shared.sse import Decoder
+from shared.store.messages import Message
 from shared.watchdog import Watchdog
-from web import markdown
-from web.followed import Followed
-from web.haste import attempt
-from web.rendered import BlockReader, Renderings
-from web.streaming import Face
+from web.following.streaming import Face
+from web.following.topic import Followed
+from web.page import markdown
+from web.page.cpu_limit import attempt
+from web.page.render_cache import BlockReader, Renderings
 
 #: Seconds of CPU time that one turn of the loop may take.
 TURN: Final = 0.050

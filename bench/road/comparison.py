@@ -20,7 +20,7 @@ from typing import Any, Final
 from bench.road import picture, targets
 from bench.road.targets import TARGETS, Load, Process, Target
 from bench.road.workloads import WORKLOADS, Bench, Numbers, Row, Workload
-from local import homes
+from local import data_dirs
 from local.processes import ROOT
 
 #: Where results go.
@@ -133,7 +133,7 @@ def _machine() -> dict[str, Any]:
 
 def _measured(asked: argparse.Namespace, peers: Sequence[str]) -> Results:
     results = Results()
-    with homes.temporary() as home, ExitStack() as stack:
+    with data_dirs.temporary() as home, ExitStack() as stack:
         provider = stack.enter_context(targets.provider(home))
         load = stack.enter_context(Load(home))
         ground = Field(home, provider, stack, asked.before)

@@ -23,8 +23,8 @@ from local.processes import BIN, ROOT, Command
 from local.programs import Program, Surroundings, Web, Worker, answers_http
 from local.redis import Redis
 from local.server import Server
-from shared.database import Database, run
 from shared.settings import with_driver
+from shared.store.database import Database, run
 
 PEERS: Final = ROOT / "bench" / "peers"
 INSTALLED: Final = ROOT / "var" / "bench" / "peers"

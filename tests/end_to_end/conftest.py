@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from local import homes
+from local import data_dirs
 from local.programs import Web, Worker
 from tests.client import Client
 from tests.end_to_end.browser import Meet, Person, Tab, launched
 from tests.rig import Rig, eventually
-from tests.road import Road
+from tests.tcp_proxy import Road
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ class Fragile:
 @pytest.fixture(scope="session")
 def fragile_service() -> Iterator[Fragile]:
     """See `fragile`."""
-    with homes.temporary() as home, Rig(home / "fragile") as rig:
+    with data_dirs.temporary() as home, Rig(home / "fragile") as rig:
         web, worker = rig.web(), rig.worker()
         with Client(web.url) as client:
             yield Fragile(rig, web, worker, client)

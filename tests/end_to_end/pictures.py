@@ -22,9 +22,10 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, expect
 
-from local import homes, scripted
+import scripted
+from local import data_dirs
 from local.processes import ROOT
-from local.scripted.steps import Step
+from scripted.steps import Step
 from tests.client import Client
 from tests.end_to_end.browser import Person, Tab, launched
 from tests.rig import Rig
@@ -169,7 +170,7 @@ def main() -> None:
     camera = Camera(folder)
     with ExitStack() as stack:
         browser = stack.enter_context(launched())
-        home = stack.enter_context(homes.temporary())
+        home = stack.enter_context(data_dirs.temporary())
         rig = stack.enter_context(Rig(home / "rig"))
         endpoint = stack.enter_context(prompter(rig.scripted.url))
         more = {"OPENAI_BASE_URL": endpoint}

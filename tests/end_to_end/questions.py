@@ -1,6 +1,6 @@
 """Questions whose scripted answers give a person at a browser something to see."""
 
-from local import scripted
+import scripted
 
 
 def lengthy(characters: int, tag: str, rate: float | None = 300) -> str:

@@ -17,10 +17,10 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from local import homes
-from local.scripted import done, finish, hold, say, script
-from shared.database import Database
+from local import data_dirs
+from scripted import done, finish, hold, say, script
 from shared.settings import with_driver
+from shared.store.database import Database
 from tests.client import Client, new_id
 from tests.end_to_end.test_up import OTHERS, Up
 from tests.rig import PATIENCE, Rig, eventually
@@ -146,7 +146,7 @@ def service(rig: Rig) -> Iterator[Service]:
         patch.delenv(name, raising=False)
     patch.setenv("OPENAI_BASE_URL", rig.scripted.url)
     patch.setenv("OUTLIVE_STALL_SECONDS", "600")  # the answer under way waits for all of it
-    with patch.context(), homes.temporary() as home:
+    with patch.context(), data_dirs.temporary() as home:
         up = Up(home / "var", "--port", "0")
         try:
             yield from _served(rig, up.wait().state())

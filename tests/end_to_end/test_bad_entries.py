@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from local.programs import Worker
-from local.scripted import done, finish, hold, say, script
+from scripted import done, finish, hold, say, script
 from shared.jobs import TASK, Queue, make_app
 from shared.settings import Settings
 from tests.client import Client, new_id

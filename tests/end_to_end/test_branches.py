@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from local.programs import Worker
-from local.scripted import cut, done, finish, hold, say, script, usage
+from scripted import cut, done, finish, hold, say, script, usage
 from tests.client import Client, new_id
 from tests.rig import Rig
 from tests.stories import NEVER

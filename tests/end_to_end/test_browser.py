@@ -7,14 +7,14 @@ import signal
 import pytest
 from playwright.sync_api import expect
 
-from local import scripted
+import scripted
 from local.processes import children
 from local.programs import Web, Worker
 from tests.client import Client
 from tests.end_to_end.browser import Meet, Tab, drawn, held, text_of
 from tests.end_to_end.questions import gated, lengthy, quick, told
 from tests.rig import Rig
-from tests.road import Road
+from tests.tcp_proxy import Road
 
 pytestmark = pytest.mark.usefixtures("worker")
 

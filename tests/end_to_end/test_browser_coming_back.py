@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from local import scripted
+import scripted
 from local.programs import Web
 from tests.client import Client, proof
 from tests.end_to_end.browser import HIDE, SHOW, Meet, Person, Tab, drawn, held, launch

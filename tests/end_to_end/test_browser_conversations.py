@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from local import scripted
+import scripted
 from local.programs import Web
 from tests.client import Client
 from tests.end_to_end.browser import HIDE, SHOW, Meet, Tab, held

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from local import scripted
+import scripted
 from local.programs import Web
 from tests.client import Client
 from tests.end_to_end.browser import Meet, held, text_of

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from local import scripted
+import scripted
 from local.programs import Web
 from tests.end_to_end import axe
 from tests.end_to_end.browser import Meet, Tab, text_of

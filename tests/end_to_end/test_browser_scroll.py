@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from local import scripted
+import scripted
 from local.programs import Web
 from tests.end_to_end.browser import Meet, Person, Tab, launch
 from tests.end_to_end.questions import gated

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import Browser, Error, expect
 
-from local import scripted
+import scripted
 from local.programs import Web
 from tests.client import Client
 from tests.end_to_end.browser import HIDE, SHOW, Meet, Person, Tab, launch, text_of

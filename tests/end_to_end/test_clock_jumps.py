@@ -7,9 +7,10 @@ from functools import partial
 
 import pytest
 
-from local import homes, scripted
+import scripted
+from local import data_dirs
 from local.programs import Web
-from local.scripted import done, finish, hold, long, say, script, usage
+from scripted import done, finish, hold, long, say, script, usage
 from tests.client import Client
 from tests.foreign import need_libfaketime
 from tests.rig import Rig, allowed, eventually
@@ -30,7 +31,7 @@ HOUR = 3600.0
 def wrong() -> Iterator[Rig]:
     """A rig whose Postgres has a clock that can be set."""
     need_libfaketime()
-    with homes.temporary() as home, Rig(home / "clock", clock=True) as rig:
+    with data_dirs.temporary() as home, Rig(home / "clock", clock=True) as rig:
         yield rig
 
 

@@ -6,8 +6,8 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from local import scripted
-from local.scripted import done, finish, hold, long, script, usage
+import scripted
+from scripted import done, finish, hold, long, script, usage
 from tests.client import Client
 from tests.rig import Rig, eventually
 from tests.stories import Watch, ending, following, hire, told

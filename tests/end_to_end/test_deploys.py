@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from local import homes
+from local import data_dirs
 from local.processes import is_alive
 from local.programs import Program, Web, Worker
-from local.scripted import done, finish, hold, say, script, usage
+from scripted import done, finish, hold, say, script, usage
 from tests.client import Client
 from tests.end_to_end.test_up import OTHERS, Up
 from tests.rig import Rig, allowed, eventually
@@ -154,7 +154,7 @@ def test_a_hangup_deploys_under_outlive_up(monkeypatch: pytest.MonkeyPatch, rig:
     for name in OTHERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENAI_BASE_URL", rig.scripted.url)
-    with homes.temporary() as home, ExitStack() as stack:
+    with data_dirs.temporary() as home, ExitStack() as stack:
         up = Up(home / "var", "--port", "0", "--no-flower")
         stack.callback(up.process.wait, 20)
         stack.callback(up.signal, signal.SIGTERM)

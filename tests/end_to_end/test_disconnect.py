@@ -3,9 +3,9 @@
 import random
 from concurrent.futures import ThreadPoolExecutor
 
-from local import scripted
+import scripted
 from local.programs import Web, Worker
-from local.scripted import done, finish, long, script, usage
+from scripted import done, finish, long, script, usage
 from tests.client import Client, Cut, proof
 from tests.rig import Rig, eventually
 

@@ -82,33 +82,33 @@ ID_FIRST = 'f"{tail}event: {event}\\ndata: {data}\\n\\n"'
 BUGS = {
     "has no claim test": Bug(
         [
-            ("shared/owning.py", f"WHERE m.{OURS}status", "WHERE m.status"),
-            ("shared/owning.py", " AND kept.claim = p.claim", ""),
+            ("shared/store/owning.py", f"WHERE m.{OURS}status", "WHERE m.status"),
+            ("shared/store/owning.py", " AND kept.claim = p.claim", ""),
             (
-                "shared/owning.py",
+                "shared/store/owning.py",
                 ":ids AS uuid[])) AND owner = :owner",
                 ":ids AS uuid[])) AND :owner <> ''",
             ),
             ("worker/saver.py", "row is None or row.claim != generation.claim", "row is None"),
-            ("shared/publish.lua", "if name == 'fence' then return 'fenced' end", ""),
+            ("shared/bus/publish.lua", "if name == 'fence' then return 'fenced' end", ""),
         ],
         "did not say there|is not what the provider said|are not the answer's|are lost",
         "--faults worker-freeze --generations 120 --people 30",
     ),
     "publishes without storing": Bug(
-        [("shared/publish.lua", STORES, "")],
+        [("shared/bus/publish.lua", STORES, "")],
         "were shown and are lost|came as the last text did",
         "--faults worker-kill --generations 40 --people 40 --workers 2",
     ),
     "calls a plain end DONE": Bug(
-        [("worker/provider.py", TELLS_CUTS, "")],
+        [("worker/provider/client.py", TELLS_CUTS, "")],
         "ended as DONE stop, and nothing that was done explains it",
         "--faults none --generations 40 --people 40 --workers 1",
     ),
     "reads before it subscribes": Bug(
         [
-            ("web/hub.py", READS, READS_FIRST),
-            ("web/hub.py", LATE, f"{LATE}            return\n"),
+            ("web/following/hub.py", READS, READS_FIRST),
+            ("web/following/hub.py", LATE, f"{LATE}            return\n"),
         ],
         "came as the last text did",
         "--faults none --generations 300 --rendezvous 300 --workers 2",
@@ -120,8 +120,12 @@ BUGS = {
     ),
     "loses an end": Bug(
         [
-            ("web/hub.py", "row is None or row.ended or followed", "row is None or followed"),
-            ("shared/livelog.py", WAKES, "    ]"),
+            (
+                "web/following/hub.py",
+                "row is None or row.ended or followed",
+                "row is None or followed",
+            ),
+            ("shared/bus/livelog.py", WAKES, "    ]"),
         ],
         "a connected reader was not told",
         "--faults none --generations 20 --people 20 --workers 1",

@@ -12,10 +12,11 @@ from uuid import UUID
 
 import pytest
 
-from local import homes, scripted
+import scripted
+from local import data_dirs
 from local.programs import Worker
-from local.scripted import done, finish, hold, long, script, usage
 from local.standby import Replicated, ask
+from scripted import done, finish, hold, long, script, usage
 from shared.jobs import Queue, make_app
 from shared.settings import Settings
 from tests.client import OPEN, Client, Reading, new_id, proof
@@ -65,7 +66,7 @@ class Service:
 @pytest.fixture(scope="module")
 def only_service() -> Iterator[Service]:
     """See `service`."""
-    with homes.temporary() as home, ReplicatedRig(home / "replicated") as rig:
+    with data_dirs.temporary() as home, ReplicatedRig(home / "replicated") as rig:
         web = rig.web(**QUICK)
         with Client(web.url) as client:
             yield Service(rig, client)

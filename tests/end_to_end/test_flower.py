@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from local.programs import Flower, Worker
-from local.scripted import done, error_object, finish, hold, reasoning, say, script
+from scripted import done, error_object, finish, hold, reasoning, say, script
 from tests.client import Client, new_id
 from tests.rig import Rig, eventually
 

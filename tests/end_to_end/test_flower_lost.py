@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from local.programs import Flower, Worker
-from local.scripted import done, finish, hold, say, script
+from scripted import done, finish, hold, say, script
 from shared.jobs import Queue, make_app
 from shared.settings import Settings
 from tests.client import Client, new_id

@@ -5,18 +5,18 @@ from uuid import UUID
 
 import pytest
 
-from local import scripted
+import scripted
 from local.programs import Web, Worker
-from local.scripted import done, finish, hold, long, say, script, usage
-from shared import owning
+from scripted import done, finish, hold, long, say, script, usage
 from shared.body import Delta
+from shared.bus.livelog import LiveLog, Outcome, Publication
 from shared.lifecycle import Status
-from shared.livelog import LiveLog, Outcome, Publication
-from shared.messages import Ending
-from shared.owning import Save
+from shared.store import owning
+from shared.store.messages import Ending
+from shared.store.owning import Save
 from tests.client import Client
-from tests.ground import publish_all
 from tests.rig import Rig, allowed, eventually
+from tests.store_fixtures import publish_all
 from tests.stories import NEVER, Watch, ending, following, hire, only_request, told
 
 QUICK = {

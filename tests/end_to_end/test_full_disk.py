@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from local import homes, scripted
+import scripted
+from local import data_dirs
 from local.postgres import Postgres
-from local.scripted import done, finish, generated, hold, long, say, script, usage
 from local.standby import read_only
+from scripted import done, finish, generated, hold, long, say, script, usage
 from tests.client import Client
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, eventually
@@ -50,7 +51,7 @@ def _small_disk(place: Path) -> Iterator[Path]:
 @pytest.fixture
 def disk() -> Iterator[Path]:
     """Where the rig's Postgres lives."""
-    with homes.temporary() as home, _small_disk(home / "rig" / "postgres") as disk:
+    with data_dirs.temporary() as home, _small_disk(home / "rig" / "postgres") as disk:
         yield disk
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from local import scripted
+import scripted
 from tests.client import Client
 from tests.rig import eventually
 

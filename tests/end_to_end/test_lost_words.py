@@ -10,21 +10,21 @@ from uuid import UUID
 
 import pytest
 
-from local import scripted
+import scripted
 from local.programs import Web, Worker
-from local.scripted import done, finish, hold, long, script
-from shared import owning
+from scripted import done, finish, hold, long, script
 from shared.body import Body
+from shared.bus.livelog import LiveLog
 from shared.jobs import Queue, make_app
 from shared.lifecycle import Status
-from shared.livelog import LiveLog
-from shared.messages import Ending
 from shared.settings import Settings
+from shared.store import owning
+from shared.store.messages import Ending
 from shared.sweep import Sweep
 from tests.client import Client, Reading, new_id, proof
 from tests.end_to_end.conftest import Fragile
-from tests.ground import save_of
 from tests.rig import Rig, allowed, eventually
+from tests.store_fixtures import save_of
 from tests.stories import NEVER, Watch, ending, following, hire, sweep, told
 
 #: Seconds in which every connected reader knows what Postgres knows.

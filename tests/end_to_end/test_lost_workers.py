@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from local import homes, scripted
+import scripted
+from local import data_dirs
 from local.programs import Web, Worker
-from local.scripted import done, finish, hold, long, say, script, usage
+from scripted import done, finish, hold, long, say, script, usage
 from shared.lifecycle import MAX_TRIES
 from tests.client import Client, Reading
 from tests.end_to_end.test_up import OTHERS, Up
@@ -237,7 +238,7 @@ def up(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> Iterator[Up]:
     for name in OTHERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENAI_BASE_URL", rig.scripted.url)
-    with homes.temporary() as home:
+    with data_dirs.temporary() as home:
         up = Up(home / "var", "--port", "0", "--no-flower")
         try:
             yield up.wait()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from local import homes, model
+from local import data_dirs, model
 from local.processes import Command, spawn
 from tests.client import OPEN, Client, proof
 from tests.end_to_end.browser import Person
@@ -24,7 +24,7 @@ START_SECONDS, ANSWER_SECONDS = 120, 120
 def service(browser: Browser) -> Iterator[dict[str, Any]]:
     """`outlive up`, nothing configured: what outlive.json says."""
     assert model.installed(), "the model's wheels are not here; ./outlive test brings them"
-    with homes.temporary() as home:
+    with data_dirs.temporary() as home:
         said, ready = home / "up.txt", home / "outlive.json"
         words = [sys.executable, "-m", "local", "up", "--data", str(home), "--port", "0"]
         up = spawn(Command([*words, "--no-flower"], said))

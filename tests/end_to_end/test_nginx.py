@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from local import scripted
+import scripted
 from local.programs import Web, Worker
-from local.scripted import done, finish, hold, long, say, script, usage
+from scripted import done, finish, hold, long, say, script, usage
 from tests.client import Client
 from tests.nginx import Nginx, nginx
 from tests.rig import Rig, eventually

@@ -5,13 +5,13 @@ What is sent simply does not arrive, and nobody is told: the worst way for a net
 
 import pytest
 
-from local import scripted
+import scripted
 from local.programs import Web
-from local.scripted import done, finish, hold, long, say, script, usage
+from scripted import done, finish, hold, long, say, script, usage
 from tests.client import Client
 from tests.rig import Rig, eventually
-from tests.road import Road
 from tests.stories import NEVER, ending, following, hire, only_request, told
+from tests.tcp_proxy import Road
 
 QUICK = {
     "OUTLIVE_LEASE_SECONDS": "2",
@@ -19,7 +19,7 @@ QUICK = {
     "OUTLIVE_SWEEP_SECONDS": "0.5",
 }
 #: What a worker waits for, shortened: an answer of Postgres, and its being there at all.
-IMPATIENT = "shared.engine.ANSWER_SECONDS=2 worker.writer.STORAGE_PATIENCE=5"
+IMPATIENT = "shared.store.engine.ANSWER_SECONDS=2 worker.writer.STORAGE_PATIENCE=5"
 WELL = (finish(), usage(), done())
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from local import homes, scripted
+import scripted
+from local import data_dirs
 from local.processes import children
 from local.programs import Web, Worker
-from local.scripted import done, finish, hold, long, script, usage
 from local.server import Server
+from scripted import done, finish, hold, long, script, usage
 from tests.client import Client, Reading, new_id
 from tests.rig import Rig, eventually
 from tests.stories import ending, following, hire, only_request, told
@@ -39,7 +40,7 @@ WELL = (finish(), usage(), done())
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
     """Its own, since everything in it stands still."""
-    with homes.temporary() as home, Rig(home / "paused") as rig:
+    with data_dirs.temporary() as home, Rig(home / "paused") as rig:
         yield rig
 
 

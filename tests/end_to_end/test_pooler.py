@@ -2,11 +2,11 @@
 
 import pytest
 
-from local.scripted import done, finish, hold, long, say, script, usage
+from scripted import done, finish, hold, long, say, script, usage
 from tests.client import Client
-from tests.ground import migrate, new_database
 from tests.pgbouncer import pgbouncer
 from tests.rig import Rig, eventually
+from tests.store_fixtures import migrate, new_database
 from tests.stories import NEVER, ending, following, hire, told
 
 QUICK = {

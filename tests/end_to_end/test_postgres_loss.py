@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from local import scripted
+import scripted
 from local.postgres import Postgres
-from local.scripted import done, finish, hold, long, say, script, usage
 from local.server import StartError
-from shared.database import run
+from scripted import done, finish, hold, long, say, script, usage
+from shared.store.database import run
 from tests.client import Client, Reading
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, eventually

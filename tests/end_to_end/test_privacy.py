@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from local.programs import Flower
-from local.scripted import (
+from scripted import (
     big_line,
     cut,
     data,

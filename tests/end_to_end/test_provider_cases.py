@@ -1,15 +1,15 @@
 """What real providers were seen to do, through web, Celery, a worker, Redis and Postgres.
 
-The cases are those of local/scripted/cases.py. All of them are asked at once, of one worker; then
+The cases are those of scripted/cases.py. All of them are asked at once, of one worker; then
 each is looked at by itself.
 """
 
 import pytest
 
 from local.programs import Web, Worker
-from local.scripted import done, finish, hold, say, script, status, usage
-from local.scripted.cases import CASES, TEXT, Case, question
-from local.scripted.refusals import error_body
+from scripted import done, finish, hold, say, script, status, usage
+from scripted.cases import CASES, TEXT, Case, question
+from scripted.refusals import error_body
 from tests.client import Client
 from tests.rig import Rig
 from tests.stories import NEVER, ending, hire, told

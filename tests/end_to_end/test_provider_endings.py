@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from local import ports, scripted
+import scripted
+from local import ports
 from local.programs import Web, Worker
-from local.scripted import (
+from scripted import (
     big_line,
     comment,
     cut,
@@ -43,15 +44,15 @@ from local.scripted import (
     usage,
     wrong_key,
 )
-from local.scripted.steps import Step
+from scripted.steps import Step
 from shared.body import Body
 from shared.errors import GenerationFailed
 from shared.settings import Settings
 from tests.client import Client
 from tests.rig import Rig, allowed, eventually
 from tests.stories import NEVER, Watch, ending, hire, only_request, told
-from worker import provider
-from worker.provider import Provider, Request
+from worker.provider import client as provider
+from worker.provider.client import Provider, Request
 
 REPORTED = {
     "prompt_tokens": 11,

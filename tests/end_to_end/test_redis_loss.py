@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from local import scripted
-from local.scripted import done, finish, hold, long, script, usage
+import scripted
+from scripted import done, finish, hold, long, script, usage
 from tests.client import Client, Reading, new_id, proof
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, allowed, frozen

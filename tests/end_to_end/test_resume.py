@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from local import scripted
+import scripted
 from local.programs import Web, Worker
-from local.scripted import done, finish, long, reasoning, say, script, tool_call, usage
+from scripted import done, finish, long, reasoning, say, script, tool_call, usage
 from shared.sse import Decoder, Event
 from tests.client import Client, Connection, Cut, Reading, proof
 from tests.rig import Rig, eventually

@@ -6,9 +6,9 @@ from statistics import median
 
 import pytest
 
-from local import scripted
+import scripted
 from local.programs import Web, Worker
-from local.scripted import (
+from scripted import (
     cut,
     done,
     end,
@@ -20,7 +20,7 @@ from local.scripted import (
     script,
     usage,
 )
-from local.scripted.steps import Step
+from scripted.steps import Step
 from tests.client import Client, proof
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, allowed, eventually, frozen

@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, Page
 
 from local.processes import ROOT
 from local.programs import Web, Worker
-from local.scripted import done, finish, hold, say, script, usage
+from scripted import done, finish, hold, say, script, usage
 from tests.client import Client, new_id, proof
 from tests.clients.python import CLIENTS as PYTHON
 from tests.cutting import IN_FRAMES, Link, Manner

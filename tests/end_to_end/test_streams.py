@@ -14,16 +14,16 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from sqlalchemy import text
 
-from local import scripted
+import scripted
 from local.processes import children
 from local.programs import Web, Worker
-from local.scripted import done, finish, long, script, usage
+from scripted import done, finish, long, script, usage
 from shared.sse import Decoder
 from tests.client import Client, Connection, Cut, Reading
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, allowed, eventually
-from tests.road import Road, switch_off
 from tests.stories import Held, Watch, holding
+from tests.tcp_proxy import Road, switch_off
 
 #: Seconds after which a reader who was sent away is back.
 BACK = 2.0

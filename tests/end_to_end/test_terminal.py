@@ -23,7 +23,8 @@ import pytest
 from local import ports
 from local.processes import ROOT
 from local.programs import Web, Worker
-from local.scripted import (
+from local.server import wait_until
+from scripted import (
     cut,
     done,
     expected,
@@ -35,7 +36,6 @@ from local.scripted import (
     script,
     wrong_key,
 )
-from local.server import wait_until
 from tests.client import Client, proof
 from tests.rig import PATIENCE, Rig, eventually
 
@@ -49,7 +49,7 @@ ENV = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} 
 
 def words(*arguments: object) -> list[str]:
     """The command line of `outlive`, whatever it is called where it is installed."""
-    return [sys.executable, "-m", "web.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "cli", *map(str, arguments)]
 
 
 class Terminal:

@@ -8,12 +8,12 @@ import httpx2
 import pytest
 import redis
 
-from local.scripted import done, finish, hold, say, script
+from scripted import done, finish, hold, say, script
 from shared.body import Delta
-from shared.livelog import LiveLog, Publication, channel
+from shared.bus.livelog import LiveLog, Publication, channel
 from tests.client import Client, new_id
-from tests.ground import migrate, new_database, open_log, publish_all
 from tests.rig import Rig, eventually
+from tests.store_fixtures import migrate, new_database, open_log, publish_all
 from tests.stories import ending, hire
 
 SECOND = "second"

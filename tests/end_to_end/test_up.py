@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import pytest
 
-from local import homes
+from local import data_dirs
 from local.processes import LINUX, LOG_BYTES, Command, spawn
 from local.server import wait_until
 from tests.rig import allowed
@@ -115,7 +115,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Up]]:
         monkeypatch.delenv(name, raising=False)
     started: list[Up] = []
 
-    with homes.temporary() as home:
+    with data_dirs.temporary() as home:
 
         def start(*arguments: str, data: str = "var") -> Up:
             started.append(Up(home / data, *arguments))

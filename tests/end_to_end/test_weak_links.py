@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 
 from local.programs import Worker
-from local.scripted import done, finish, say, script
+from scripted import done, finish, say, script
 from tests.client import Client, Cut, Reading
 from tests.cutting import Cut as Place
 from tests.cutting import Link, Manner

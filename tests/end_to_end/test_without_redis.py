@@ -12,13 +12,13 @@ from itertools import pairwise
 import pytest
 import redis
 
-from local import scripted
-from local.scripted import done, finish, long, say, script, usage
+import scripted
+from scripted import done, finish, long, say, script, usage
 from tests.client import Client, new_id
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, allowed, eventually, frozen
-from tests.road import Road
 from tests.stories import ending, following, hire, holding, told
+from tests.tcp_proxy import Road
 
 WELL = (finish(), usage(), done())
 #: Seconds between two looks of web at what Postgres has, with what the looks themselves take.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local import homes
+from local import data_dirs
 from local.processes import Command, spawn
 from tests.rig import Rig, eventually
 from tests.stories import ending, hire
@@ -39,7 +39,7 @@ def test_a_worker_that_cannot_start_ends_with_a_sentence(rig: Rig) -> None:
 
 @pytest.mark.failure(51)
 def test_up_does_not_say_ready_for_a_worker_that_cannot_start(rig: Rig) -> None:
-    with homes.temporary() as home, socket.create_server(("127.0.0.1", 0)) as taken:
+    with data_dirs.temporary() as home, socket.create_server(("127.0.0.1", 0)) as taken:
         data = home / "var"
         data.mkdir()
         said = data / "said.txt"

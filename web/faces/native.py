@@ -5,16 +5,17 @@ from json.encoder import encode_basestring_ascii
 
 from flask import Blueprint, Response, jsonify, request
 
-from shared import asking, conversations, messages, search, sse
-from shared.asking import NEWEST, Asked, Asking
+from shared import sse
 from shared.body import Delta
-from shared.messages import Message
+from shared.store import asking, conversations, messages, search
+from shared.store.asking import NEWEST, Asked, Asking
+from shared.store.messages import Message
 from shared.text import normalise
-from web import http, schemas
+from web import requests, schemas
 from web.auth import current_user
 from web.context import context
-from web.followed import snapshot
-from web.streaming import Face
+from web.following.streaming import Face
+from web.following.topic import snapshot
 
 blueprint = Blueprint("native", __name__, url_prefix="/api")
 
@@ -29,24 +30,24 @@ FOUND, FOUND_MAX = 20, 50
 @blueprint.post("/conversations")
 def create_conversation() -> Response:
     """201 with an empty conversation; the same one for the same Idempotency-Key."""
-    new = http.body(schemas.NewConversation)
-    sent = http.digest({"path": request.path, **new.model_dump(exclude_unset=True)})
+    new = requests.body(schemas.NewConversation)
+    sent = requests.digest({"path": request.path, **new.model_dump(exclude_unset=True)})
     made = conversations.create(
-        context().db, current_user(), new.title, new.system, key=http.key(), request_hash=sent
+        context().db, current_user(), new.title, new.system, key=requests.key(), request_hash=sent
     )
     context().notice(current_user())
-    return http.reply(schemas.ConversationShape.of(made), 201)
+    return requests.reply(schemas.ConversationShape.of(made), 201)
 
 
 @blueprint.get("/conversations")
 def list_conversations() -> Response:
     """A page of conversations, newest first."""
-    limit = http.number("limit", PAGE, PAGE_MAX)
-    page, more = conversations.newest(context().db, current_user(), limit, http.cursor())
+    limit = requests.number("limit", PAGE, PAGE_MAX)
+    page, more = conversations.newest(context().db, current_user(), limit, requests.cursor())
     items = [schemas.ConversationShape.of(one) for one in page]
     following = schemas.cursor(page[-1].seq) if more else None
     shape = schemas.ConversationList(items=items, next=following)
-    return http.json_reply(shape.model_dump(mode="json"))
+    return requests.json_reply(shape.model_dump(mode="json"))
 
 
 @blueprint.get("/conversations/<uuid:conversation_id>")
@@ -57,25 +58,25 @@ def show_conversation(conversation_id: uuid.UUID) -> Response:
     a reply may hold.
     """
     db, user = context().db, current_user()
-    limit = http.number("limit", PAGE_MAX, PAGE_MAX) if "limit" in request.args else None
+    limit = requests.number("limit", PAGE_MAX, PAGE_MAX) if "limit" in request.args else None
     found = conversations.load(db, user, conversation_id)
-    leaf, before = http.identifier("leaf"), http.identifier("before")
+    leaf, before = requests.identifier("leaf"), requests.identifier("before")
     page = conversations.turns(db, user, conversation_id, leaf, before=before, limit=limit)
     shape = schemas.ConversationShape.of(found).model_dump(mode="json")
     turns = [schemas.turn_json(turn, conversations.PAGE_CHARS) for turn in page.turns]
     detail = {**shape, "messages": turns}
     if page.above or limit is not None or before is not None:
         detail["earlier"] = turns[0]["id"] if page.above else None
-    return http.json_reply(detail)
+    return requests.json_reply(detail)
 
 
 @blueprint.patch("/conversations/<uuid:conversation_id>")
 def change_conversation(conversation_id: uuid.UUID) -> Response:
     """The conversation with its new title or system text."""
-    changes = http.body(schemas.Change).model_dump(exclude_unset=True)
+    changes = requests.body(schemas.Change).model_dump(exclude_unset=True)
     found = conversations.change(context().db, current_user(), conversation_id, **changes)
     context().notice(current_user())
-    return http.reply(schemas.ConversationShape.of(found))
+    return requests.reply(schemas.ConversationShape.of(found))
 
 
 @blueprint.delete("/conversations/<uuid:conversation_id>")
@@ -92,13 +93,13 @@ def undelete_conversation(conversation_id: uuid.UUID) -> Response:
     """The conversation, which is back; 404 when it was purged or is due to be."""
     found = conversations.undelete(context().db, current_user(), conversation_id)
     context().notice(current_user())
-    return http.reply(schemas.ConversationShape.of(found))
+    return requests.reply(schemas.ConversationShape.of(found))
 
 
 @blueprint.post("/conversations/<uuid:conversation_id>/seen")
 def see_conversation(conversation_id: uuid.UUID) -> Response:
     """204; the answers that have ended there are news no more, on any device."""
-    seen = http.body(schemas.Seen).message_id
+    seen = requests.body(schemas.Seen).message_id
     if conversations.see(context().db, current_user(), conversation_id, seen):
         context().notice(current_user())
     return Response(status=204)
@@ -107,11 +108,15 @@ def see_conversation(conversation_id: uuid.UUID) -> Response:
 @blueprint.get("/search")
 def search_conversations() -> Response:
     """Conversations in which every word of `?q=` is, most recently active first."""
-    limit, words = http.number("limit", FOUND, FOUND_MAX), request.args.get("q", "")
-    found = search.search(context().db, current_user(), normalise(words), limit + 1, http.cursor())
+    limit, words = requests.number("limit", FOUND, FOUND_MAX), request.args.get("q", "")
+    found = search.search(
+        context().db, current_user(), normalise(words), limit + 1, requests.cursor()
+    )
     page = found[:limit]
     more = schemas.cursor(page[-1].place) if len(found) > limit else None
-    return http.reply(schemas.HitList(items=[schemas.HitShape.of(hit) for hit in page], next=more))
+    return requests.reply(
+        schemas.HitList(items=[schemas.HitShape.of(hit) for hit in page], next=more)
+    )
 
 
 @blueprint.get("/models")
@@ -126,7 +131,7 @@ def list_models() -> Response:
 @blueprint.post("/conversations/<uuid:conversation_id>/messages")
 def ask(conversation_id: uuid.UUID) -> Response:
     """202 with the question and the answer's placeholder, committed before it is enqueued."""
-    question = http.body(schemas.Question)
+    question = requests.body(schemas.Question)
     parent = question.parent_id if question.names_parent else NEWEST
     asked = asking.ask(context().db, _asking(question), conversation_id, question.content, parent)
     return _accepted(asked)
@@ -135,20 +140,22 @@ def ask(conversation_id: uuid.UUID) -> Response:
 @blueprint.post("/messages/<uuid:message_id>/retry")
 def retry(message_id: uuid.UUID) -> Response:
     """202 with the same question and another answer beside the old one."""
-    return _accepted(asking.ask_again(context().db, _asking(http.body(schemas.Again)), message_id))
+    return _accepted(
+        asking.ask_again(context().db, _asking(requests.body(schemas.Again)), message_id)
+    )
 
 
 @blueprint.post("/messages/<uuid:message_id>/continue")
 def go_on(message_id: uuid.UUID) -> Response:
     """202 with a question that asks to go on, and its answer, which says what it continues."""
-    wanted = _asking(http.body(schemas.Again))
+    wanted = _asking(requests.body(schemas.Again))
     return _accepted(asking.ask_to_continue(context().db, wanted, message_id, GO_ON))
 
 
 def _asking(again: schemas.Again) -> Asking:
-    settings, key, sent = context().settings, http.key(), None
+    settings, key, sent = context().settings, requests.key(), None
     if key is not None:
-        sent = http.digest(
+        sent = requests.digest(
             {"path": request.path, **again.model_dump(mode="json", exclude_unset=True)}
         )
     return Asking(
@@ -172,7 +179,7 @@ def _accepted(asked: Asked) -> Response:
         user=schemas.MessageShape.of(asked.question),
         assistant=schemas.MessageShape.of(asked.answer),
     )
-    response = http.reply(shape, 202)
+    response = requests.reply(shape, 202)
     response.headers["Outlive-Message-Id"] = str(asked.answer.id)
     return response
 
@@ -183,7 +190,7 @@ def _accepted(asked: Asked) -> Response:
 @blueprint.get("/messages/<uuid:message_id>")
 def show_message(message_id: uuid.UUID) -> Response:
     """A message; while it is written, as far as it is published."""
-    return http.json_reply(schemas.message_json(_snapshot(message_id)))
+    return requests.json_reply(schemas.message_json(_snapshot(message_id)))
 
 
 @blueprint.post("/messages/<uuid:message_id>/stop")
@@ -192,7 +199,7 @@ def stop(message_id: uuid.UUID) -> Response:
     messages.stop(context().db, message_id, current_user())
     context().nudge(message_id)
     context().notice(current_user())
-    return http.json_reply(schemas.message_json(_snapshot(message_id)), 202)
+    return requests.json_reply(schemas.message_json(_snapshot(message_id)), 202)
 
 
 def _snapshot(message_id: uuid.UUID) -> Message:
@@ -212,10 +219,10 @@ def encode_delta(delta: Delta) -> bytes:
     return sse.frame("delta", f"{{{data}}}", delta.end)
 
 
-FACE = Face(encode_delta, http.encode_end, sse.HEARTBEAT, sse.retry)
+FACE = Face(encode_delta, requests.encode_end, sse.HEARTBEAT, sse.retry)
 
 
 @blueprint.get("/messages/<uuid:message_id>/stream")
 def stream(message_id: uuid.UUID) -> Response:
     """The message from a position to its end; 204 to a reader who has seen the end."""
-    return http.message_stream(message_id, FACE)
+    return requests.message_stream(message_id, FACE)

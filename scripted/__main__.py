@@ -1,0 +1,60 @@
+"""`python -m scripted --port 0`: run the scripted provider until SIGTERM."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from scripted.server import Server
+from scripted.wire import LINE_LIMIT
+
+PARENT_LOOK_SECONDS = 0.25
+BACKLOG = 1024
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("scripted", description="An OpenAI-compatible API by script.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: any free one")
+    parser.add_argument("--port-file", type=Path, help="where to write the address, too")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="end when it is gone")
+    return parser.parse_args()
+
+
+async def run(options: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    listening = await asyncio.start_server(
+        Server().connected, options.host, options.port, limit=LINE_LIMIT, backlog=BACKLOG
+    )
+    host, port = listening.sockets[0].getsockname()[:2]
+    tell({"url": f"http://{host}:{port}/v1", "pid": os.getpid()}, options.port_file)
+    watch = asyncio.create_task(parent_gone(options.parent, stop.set))
+    await stop.wait()
+    watch.cancel()
+    listening.close()
+
+
+def tell(address: dict[str, str | int], port_file: Path | None) -> None:
+    line = json.dumps(address)
+    if port_file:
+        draft = port_file.with_name(f".{port_file.name}.{os.getpid()}")
+        draft.write_text(line + "\n")
+        draft.replace(port_file)
+    print(line, flush=True)
+
+
+async def parent_gone(parent: int, then: Callable[[], None]) -> None:
+    """Looking is the one way that also notices a `kill -9`, whoever inherits us."""
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_LOOK_SECONDS)
+    then()
+
+
+with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    asyncio.run(run(arguments()))

@@ -1,0 +1,1 @@
+"""Redis: the only room that knows a key."""

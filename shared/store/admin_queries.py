@@ -1,0 +1,84 @@
+"""What operators ask about all users' messages: numbers, ids and codes, never a word of text."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from shared.store.database import Database
+from shared.store.messages import OPERATORS
+
+#: Rows that are worth showing.
+MOST: Final = 500
+ERRORS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An open message: whose it is, who writes it, for how long (seconds), how much is saved."""
+
+    id: uuid.UUID
+    user_id: uuid.UUID
+    status: str
+    model: str | None
+    owner: str | None
+    age: float
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An answer that ended in ERROR."""
+
+    id: uuid.UUID
+    code: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Open messages by status, the oldest that waits (seconds), and what failed lately."""
+
+    running: int
+    waiting: int
+    oldest_waiting: float
+    failed: int
+
+
+def running(db: Database) -> list[Running]:
+    """Open messages, those being written first, the oldest of each first."""
+    rows = db.rows_within(
+        OPERATORS,
+        "SELECT id, user_id, status, model, owner, CAST(extract(epoch FROM clock_timestamp()"
+        " - coalesce(started_at, created_at)) AS float8), saved_len FROM messages"
+        " WHERE status IN ('SENDING', 'STREAMING') ORDER BY status DESC, created_at LIMIT :most",
+        most=MOST,
+    )
+    return [Running(*row) for row in rows]
+
+
+def failed(db: Database) -> list[Failed]:
+    """The last that ended in ERROR, newest first."""
+    rows = db.rows_within(
+        OPERATORS,
+        "SELECT id, error_code, ended_at FROM messages WHERE status = 'ERROR'"
+        " ORDER BY ended_at DESC LIMIT :most",
+        most=ERRORS,
+    )
+    return [Failed(*row) for row in rows]
+
+
+def totals(db: Database, seconds: float) -> Totals:
+    """Numbers over all; `failed`: in the last so many seconds."""
+    [row] = db.rows_within(
+        OPERATORS,
+        "SELECT count(*) FILTER (WHERE status = 'STREAMING') AS running,"
+        " count(*) FILTER (WHERE status = 'SENDING') AS waiting,"
+        " CAST(coalesce(extract(epoch FROM clock_timestamp()"
+        " - min(created_at) FILTER (WHERE status = 'SENDING')), 0) AS float8) AS oldest,"
+        " (SELECT count(*) FROM messages WHERE status = 'ERROR'"
+        " AND ended_at > clock_timestamp() - make_interval(secs => :seconds)) AS failed"
+        " FROM messages WHERE status IN ('SENDING', 'STREAMING')",
+        seconds=seconds,
+    )
+    return Totals(*row)

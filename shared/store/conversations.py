@@ -1,0 +1,313 @@
+"""A person's conversations: trees of messages, and the branch one is looking at."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from shared.errors import KeyReused, NotFound
+from shared.store.asking import lock_user
+from shared.store.database import Database, Kind, run
+from shared.store.messages import SELECT, Message, stop_locked, to_message
+from shared.store.reaping import GONE, UNDO_SECONDS
+
+#: A conversation is a tree of any size, and its turns are of any length.
+TREES: Final = Kind(connections=4, patience=5.0, statement=10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation without its messages; `seq` orders a person's conversations."""
+
+    id: uuid.UUID
+    seq: int
+    title: str | None
+    #: who gave it: question, model, person
+    title_by: str | None
+    system: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+#: Code points of text in a page of messages or conversations, however many there are.
+PAGE_CHARS: Final = 1 << 20
+#: What a message counts for besides its text, and each of its siblings: two ids.
+MESSAGE_CHARS: Final = 500
+SIBLING_CHARS: Final = 100
+
+_COLUMNS = "id, seq, title, title_by, system, created_at, updated_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A message on a branch, and the messages it could be exchanged for."""
+
+    message: Message
+    #: (sibling, newest leaf below it), oldest first, itself included
+    siblings: list[tuple[uuid.UUID, uuid.UUID]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some turns of a branch, root first; `above`: whether there are more before them."""
+
+    turns: list[Turn]
+    above: bool
+
+
+def create(
+    db: Database,
+    user_id: uuid.UUID,
+    title: str | None,
+    system: str | None,
+    *,
+    key: str | None = None,
+    request_hash: str | None = None,
+) -> Conversation:
+    """A conversation without messages. The same key gives the same one.
+
+    Raises KeyReused, and NotFound where the one of this key has been deleted.
+    """
+    rows = db.rows(
+        "INSERT INTO conversations (id, user_id, title, title_by, system, client_key, request_hash)"
+        " VALUES (:id, :user, CAST(:title AS text),"
+        " CASE WHEN CAST(:title AS text) IS NOT NULL THEN 'person' END, :system, :key, :hash)"
+        f" ON CONFLICT (user_id, client_key) DO NOTHING RETURNING {_COLUMNS}",
+        id=uuid.uuid4(),
+        user=user_id,
+        title=title,
+        system=system,
+        key=key,
+        hash=request_hash if key is not None else None,
+    )
+    return Conversation(*rows[0]) if rows else _known(db, user_id, key, request_hash)
+
+
+def _known(
+    db: Database, user_id: uuid.UUID, key: str | None, request_hash: str | None
+) -> Conversation:
+    rows = db.rows(
+        f"SELECT {_COLUMNS}, request_hash, deleted_at FROM conversations"
+        " WHERE user_id = :user AND client_key = :key",
+        user=user_id,
+        key=key,
+    )
+    if rows and rows[0].request_hash != request_hash:
+        raise KeyReused
+    if not rows or rows[0].deleted_at is not None:  # purged since, or to be purged
+        raise NotFound("The conversation of this key has been deleted.")
+    return Conversation(*rows[0][:-2])
+
+
+def newest(
+    db: Database, user_id: uuid.UUID, limit: int, before: int | None
+) -> tuple[list[Conversation], bool]:
+    """Up to `limit` conversations, newest first, older than sequence number `before`, with at most
+    PAGE_CHARS of system text (the first one always); whether there are more."""
+    rows = db.rows(
+        f"SELECT {_COLUMNS}, number FROM ("
+        " SELECT *, count(*) OVER () AS number, coalesce(sum(length(system)) OVER ("
+        " ORDER BY seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), 0) AS chars,"
+        " row_number() OVER (ORDER BY seq DESC) AS place FROM ("
+        "  SELECT * FROM conversations WHERE user_id = :user AND deleted_at IS NULL"
+        "  AND (CAST(:before AS bigint) IS NULL OR seq < :before)"
+        "  ORDER BY seq DESC LIMIT :limit + 1) AS page) AS counted"
+        " WHERE place = 1 OR (place <= :limit AND chars <= :chars) ORDER BY seq DESC",
+        user=user_id,
+        before=before,
+        limit=limit,
+        chars=PAGE_CHARS,
+    )
+    return [Conversation(*row[:-1]) for row in rows], bool(rows) and rows[0].number > len(rows)
+
+
+def load(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Conversation:
+    """One of this user's. Raises NotFound."""
+    return _one(
+        db.rows(
+            f"SELECT {_COLUMNS} FROM conversations"
+            " WHERE id = :id AND user_id = :user AND deleted_at IS NULL",
+            id=conversation_id,
+            user=user_id,
+        )
+    )
+
+
+def change(
+    db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, **changes: str | None
+) -> Conversation:
+    """Give it another title or system text. Raises NotFound.
+
+    A title is a person's from then on; without one the next question names it again.
+    """
+    title, system = changes.get("title"), changes.get("system")
+    return _one(
+        db.rows(
+            "UPDATE conversations SET"
+            " title = CASE WHEN :retitled THEN CAST(:title AS text) ELSE title END,"
+            " title_by = CASE WHEN NOT :retitled THEN title_by"
+            " WHEN CAST(:title AS text) IS NOT NULL THEN 'person' END,"
+            " system = CASE WHEN :instructed THEN CAST(:system AS text) ELSE system END"
+            f" WHERE id = :id AND user_id = :user AND deleted_at IS NULL RETURNING {_COLUMNS}",
+            id=conversation_id,
+            user=user_id,
+            title=title,
+            retitled="title" in changes,
+            system=system,
+            instructed="system" in changes,
+        )
+    )
+
+
+def undelete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Conversation:
+    """Bring it back; harmless if it was never gone. Raises NotFound when it is too late."""
+    return _one(
+        db.rows(
+            "UPDATE conversations SET deleted_at = NULL WHERE id = :id AND user_id = :user"
+            f" AND (deleted_at IS NULL OR NOT {GONE}) RETURNING {_COLUMNS}",
+            id=conversation_id,
+            user=user_id,
+            undo=UNDO_SECONDS,
+        )
+    )
+
+
+def see(
+    db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, message_id: uuid.UUID | None
+) -> bool:
+    """Its answers were seen, up to the end of this one or up to now; whether that was news.
+
+    Raises NotFound.
+    """
+    load(db, user_id, conversation_id)
+    rows = db.rows(
+        "UPDATE conversations SET seen_at = seen.at FROM (SELECT CASE"
+        " WHEN CAST(:message AS uuid) IS NULL THEN greatest(clock_timestamp(),"
+        " (SELECT max(ended_at) FROM messages WHERE conversation_id = :id AND role = 'assistant'"
+        " AND ended_at IS NOT NULL))"
+        " ELSE (SELECT ended_at FROM messages WHERE id = :message AND conversation_id = :id"
+        " AND user_id = :user) END AS at) AS seen"
+        " WHERE id = :id AND user_id = :user AND deleted_at IS NULL AND seen_at < seen.at"
+        " RETURNING 1",
+        id=conversation_id,
+        user=user_id,
+        message=message_id,
+    )
+    return bool(rows)
+
+
+def _one(rows: Sequence[Any]) -> Conversation:
+    if not rows:
+        raise NotFound("There is no such conversation.")
+    return Conversation(*rows[0])
+
+
+def delete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> list[uuid.UUID]:
+    """Hide it and stop its open answers (R7); their ids. Purged by the sweep later. NotFound."""
+    with db.transaction() as connection:
+        lock_user(connection, user_id)
+        hidden = run(
+            connection,
+            "UPDATE conversations SET deleted_at = clock_timestamp()"
+            " WHERE id = :id AND user_id = :user AND deleted_at IS NULL",
+            id=conversation_id,
+            user=user_id,
+        )
+        if not hidden.rowcount:
+            raise NotFound("There is no such conversation.")
+        rows = run(
+            connection,
+            "SELECT id, status FROM messages WHERE conversation_id = :id AND user_id = :user"
+            " AND status IN ('SENDING', 'STREAMING') ORDER BY id FOR UPDATE",
+            id=conversation_id,
+            user=user_id,
+        ).all()
+        for row in rows:
+            stop_locked(connection, row)
+        return [row.id for row in rows]
+
+
+def branch(
+    db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, leaf: uuid.UUID | None
+) -> list[Turn]:
+    """The path from the root to `leaf`, by default to the newest message. Raises NotFound."""
+    return turns(db, user_id, conversation_id, leaf).turns
+
+
+def turns(
+    db: Database,
+    user_id: uuid.UUID,
+    conversation_id: uuid.UUID,
+    leaf: uuid.UUID | None = None,
+    *,
+    before: uuid.UUID | None = None,
+    limit: int | None = None,
+    most: int = PAGE_CHARS,
+) -> Page:
+    """The last `limit` turns of a branch, those above `before` if that is given. NotFound.
+
+    As many as have `most` code points of text; the last one always. Others are not even loaded.
+    """
+    tree = db.rows_within(
+        TREES,
+        "SELECT id, parent_id, coalesce(length, saved_len) AS chars FROM messages"
+        " WHERE conversation_id = :id AND user_id = :user ORDER BY seq",
+        id=conversation_id,
+        user=user_id,
+    )
+    if not tree and leaf is None and before is None:
+        return Page([], above=False)
+    parents = {row.id: row.parent_id for row in tree}
+    end = before or leaf or tree[-1].id
+    if end not in parents:
+        raise NotFound("There is no such message in this conversation.")
+    path = _path(parents, end)[: -1 if before else None]
+    siblings = _siblings(parents)
+    chars = {row.id: row.chars for row in tree}
+    shown: list[uuid.UUID] = []
+    for node in reversed(path[-limit:] if limit else path):
+        most -= chars[node] + MESSAGE_CHARS + SIBLING_CHARS * len(siblings[parents[node]])
+        if shown and most < 0:
+            break
+        shown.insert(0, node)
+    rows = db.rows_within(
+        TREES,
+        f"{SELECT} WHERE m.id = ANY(CAST(:ids AS uuid[])) AND m.user_id = :user",
+        ids=[str(message_id) for message_id in shown],
+        user=user_id,
+    )
+    found = {row.id: to_message(row) for row in rows}
+    there = [Turn(found[node], siblings[parents[node]]) for node in shown if node in found]
+    return Page(there, above=len(shown) < len(path))
+
+
+Parents = dict[uuid.UUID, uuid.UUID | None]
+
+
+def _path(parents: Parents, leaf: uuid.UUID) -> list[uuid.UUID]:
+    path, node = [], leaf
+    while True:
+        path.append(node)
+        above = parents[node]
+        if above is None:
+            return path[::-1]
+        node = above
+
+
+def _siblings(
+    parents: Parents,
+) -> dict[uuid.UUID | None, list[tuple[uuid.UUID, uuid.UUID]]]:
+    """parent -> its children, oldest first, each with the newest message below it."""
+    # From the newest: whoever is the first to reach a node from below is the newest below it.
+    leaf: dict[uuid.UUID, uuid.UUID] = {}
+    for newest_left in reversed(parents):
+        node: uuid.UUID | None = newest_left
+        while node is not None and node not in leaf:
+            leaf[node] = newest_left
+            node = parents[node]
+    children: dict[uuid.UUID | None, list[tuple[uuid.UUID, uuid.UUID]]] = defaultdict(list)
+    for child, above in parents.items():
+        children[above].append((child, leaf[child]))
+    return children

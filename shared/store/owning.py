@@ -1,0 +1,296 @@
+"""What only the owner of an answer may do: claim it, save and renew, finish it, give it back.
+
+R2 to R4 (told in ARCHITECTURE.md). Each is one guarded write that names the claim and the owner
+which it expects; losing the race is an ordinary answer, not an exception. Only the database's
+clock counts.
+
+A claim is named by a random token, not by its number. A database that went back (an asynchronous
+standby was promoted, a backup was restored) gives out the same attempt a second time, to the same
+worker even; it cannot give out the same token.
+"""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from shared.body import Body, Delta
+from shared.lifecycle import MAX_TRIES, OPEN
+from shared.store.database import Database, run
+from shared.store.messages import Ending, end_locked
+
+#: Code points of history, where no setting limits them: more than Postgres could hold in one text.
+MAX_HISTORY: Final = 1 << 31
+
+# --- R2: claim -----------------------------------------------------------------------------------
+
+
+def new_token() -> uuid.UUID:
+    """A token for a claim: never the same twice, whatever any server forgets."""
+    return uuid.uuid4()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An answer that is now ours to write."""
+
+    id: uuid.UUID
+    attempt: int
+    model: str
+    options: dict[str, Any]
+    #: seconds since it was asked
+    waited: float
+    user_id: uuid.UUID
+    #: what is to be answered: its conversation's system text, and (role, body) down to the
+    #: question, of bodies the text only
+    system: str | None = None
+    path: Sequence[tuple[str, Body]] = ()
+    #: random, and of this claim alone
+    token: uuid.UUID = field(default_factory=new_token)
+
+
+# One statement from the queue to what the provider is asked. The path's root comes first and the
+# claimed row last; without a claim there is no path. Postgres walks upwards from the question and
+# stops where the next turn would be over the limit: a conversation may hold far more text than a
+# worker's memory, and an answer's reasoning, which is not sent, may be as long.
+_CLAIM = """
+WITH RECURSIVE mine AS (
+    UPDATE messages SET status = 'STREAMING', attempt = attempt + 1, tries = tries + 1,
+        owner = :owner, claim = CAST(:token AS uuid), queue_deadline = NULL, dispatch_at = NULL,
+        lease_until = clock_timestamp() + make_interval(secs => :lease),
+        hard_deadline = clock_timestamp() + make_interval(secs => :deadline),
+        started_at = clock_timestamp()
+    WHERE id = :id AND status = 'SENDING'
+    RETURNING id, parent_id, conversation_id, attempt, claim, model, options, user_id,
+        CAST(greatest(extract(epoch FROM clock_timestamp() - created_at), 0) AS float8) AS waited
+), path AS (
+    SELECT id, parent_id, 0 AS depth, CAST(NULL AS text) AS role, CAST('' AS text) AS said,
+        CAST(:history AS bigint) AS room, false AS begun
+    FROM mine
+    UNION ALL
+    SELECT m.id, m.parent_id, depth + 1, m.role, turn.said,
+        path.room - char_length(turn.said), path.begun OR turn.said <> ''
+    FROM path JOIN messages m ON m.id = path.parent_id CROSS JOIN LATERAL (
+        SELECT coalesce(string_agg(part ->> 'text', '' ORDER BY number), '') AS said
+        FROM jsonb_array_elements(m.body) WITH ORDINALITY AS parts (part, number)
+        WHERE part ->> 'kind' = 'text'
+    ) AS turn
+    WHERE NOT path.begun OR char_length(turn.said) <= path.room
+)
+SELECT path.role, path.said, mine.*, c.system FROM path
+LEFT JOIN mine ON mine.id = path.id LEFT JOIN conversations c ON c.id = mine.conversation_id
+ORDER BY depth DESC
+"""
+
+
+def claim(
+    db: Database,
+    message_id: uuid.UUID,
+    owner: str,
+    lease: float,
+    hard_deadline: float,
+    *,
+    token: uuid.UUID | None = None,
+    history: int = MAX_HISTORY,
+) -> Claim | None:
+    """Take a SENDING message, or None: a duplicate delivery, or ended before anybody came.
+
+    `lease`, `hard_deadline`: seconds. `token`: from `new_token`, for a caller who has to know it
+    even if the statement's outcome is unknown. The path has the question, and of the turns above
+    it the newest whose texts have at most `history` code points together with it.
+    """
+    rows = db.planned(
+        _CLAIM,
+        id=message_id,
+        owner=owner,
+        token=token or new_token(),
+        lease=lease,
+        deadline=hard_deadline,
+        history=min(history, MAX_HISTORY),
+    )
+    if not rows:
+        return None
+    *path, row = rows
+    return Claim(
+        row.id,
+        row.attempt,
+        row.model,
+        row.options,
+        row.waited,
+        row.user_id,
+        row.system,
+        [(turn.role, Body([Delta(0, 0, "text", turn.said)])) for turn in path],
+        row.claim,
+    )
+
+
+# --- R3: save and heartbeat ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """What is to be written of one message behind `offset`; without deltas it only renews."""
+
+    id: uuid.UUID
+    #: the token of the claim under which it is written
+    claim: uuid.UUID
+    offset: int
+    deltas: Sequence[Delta] = ()
+
+    @property
+    def reaches(self) -> int:
+        """The position behind the save."""
+        return self.deltas[-1].end if self.deltas else self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An open row as Postgres has it, while it is still ours."""
+
+    claim: uuid.UUID
+    saved: int
+    stop_requested: bool
+
+
+# SKIP LOCKED: one row locked by somebody else must not hold up the other hundred.
+_SAVE = """
+WITH due AS (
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS uuid[]), CAST(:offsets AS int[]),
+        CAST(:reaches AS int[])) AS d (id, claim, saved, reaches)
+), mine AS (
+    SELECT m.id, due.reaches FROM messages m JOIN due ON due.id = m.id
+    WHERE m.claim = due.claim AND m.owner = :owner AND m.status = 'STREAMING'
+        AND m.saved_len = due.saved
+    ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
+), kept AS (
+    UPDATE messages m SET saved_len = mine.reaches,
+        lease_until = clock_timestamp() + make_interval(secs => :lease)
+    FROM mine WHERE m.id = mine.id RETURNING m.id, m.claim, m.user_id, m.stop_requested
+), written AS (
+    INSERT INTO pieces (message_id, start, user_id, part, kind, meta, text)
+    SELECT p.id, p.start, kept.user_id, p.part, p.kind, CAST(p.meta AS jsonb), p.text
+    FROM unnest(CAST(:piece_ids AS uuid[]), CAST(:piece_claims AS uuid[]),
+        CAST(:starts AS int[]), CAST(:parts AS int[]), CAST(:kinds AS text[]),
+        CAST(:metas AS text[]), CAST(:texts AS text[]))
+        AS p (id, claim, start, part, kind, meta, text)
+    JOIN kept ON kept.id = p.id AND kept.claim = p.claim
+)
+SELECT id, stop_requested FROM kept
+"""
+
+
+def save(db: Database, owner: str, lease: float, saves: Sequence[Save]) -> dict[uuid.UUID, bool]:
+    """Write and renew many in one statement: id -> stop_requested, of those that were done.
+
+    A row that is missing was locked, saved before (a commit of unknown outcome) or taken away:
+    ask `standing`.
+    """
+    with db.alone() as connection:
+        return _save(connection, owner, lease, saves)
+
+
+def _save(
+    connection: Connection, owner: str, lease: float, saves: Sequence[Save]
+) -> dict[uuid.UUID, bool]:
+    pieces = [(save, delta) for save in saves for delta in save.deltas]
+    rows = run(
+        connection,
+        _SAVE,
+        owner=owner,
+        lease=lease,
+        ids=[str(save.id) for save in saves],
+        claims=[str(save.claim) for save in saves],
+        offsets=[save.offset for save in saves],
+        reaches=[save.reaches for save in saves],
+        piece_ids=[str(save.id) for save, _ in pieces],
+        piece_claims=[str(save.claim) for save, _ in pieces],
+        starts=[delta.start for _, delta in pieces],
+        parts=[delta.part for _, delta in pieces],
+        kinds=[delta.kind for _, delta in pieces],
+        metas=[json.dumps(delta.meta) if delta.meta else None for _, delta in pieces],
+        texts=[delta.text for _, delta in pieces],
+    )
+    return {row.id: row.stop_requested for row in rows}
+
+
+def standing(db: Database, owner: str, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Standing]:
+    """The rows among `ids` that `owner` writes. Under which claim is for the caller to compare."""
+    rows = db.rows(
+        "SELECT id, claim, saved_len, stop_requested FROM messages"
+        " WHERE id = ANY(CAST(:ids AS uuid[])) AND owner = :owner AND status = 'STREAMING'",
+        ids=[str(message_id) for message_id in ids],
+        owner=owner,
+    )
+    return {row.id: Standing(row.claim, row.saved_len, row.stop_requested) for row in rows}
+
+
+# --- R4: finish ----------------------------------------------------------------------------------
+
+
+def finish(db: Database, owner: str, last: Save, ending: Ending) -> bool:
+    """The last pieces, the compaction and the end in one transaction.
+
+    False when the row is not as `last` expects: see `standing` and `has_ended`.
+    """
+    with db.transaction() as connection:
+        if last.id not in _save(connection, owner, 60.0, [last]):
+            return False
+        end_locked(connection, last.id, ending)
+        return True
+
+
+def release(
+    db: Database, owner: str, message_id: uuid.UUID, claim: uuid.UUID, deadline: float
+) -> bool:
+    """Give an answer of which nothing was shown back to the queue, due at once (a drain).
+
+    `deadline`: seconds until nobody need take it any more. False when it is ours no longer, was
+    claimed too often or somebody wants it stopped: then it has to be ended.
+    """
+    rows = db.rows(
+        "UPDATE messages SET status = 'SENDING', attempt = attempt + 1, owner = NULL,"
+        " claim = NULL, lease_until = NULL, hard_deadline = NULL, dispatch_at = clock_timestamp(),"
+        " queue_deadline = clock_timestamp() + make_interval(secs => :deadline)"
+        " WHERE id = :id AND claim = :claim AND owner = :owner AND status = 'STREAMING'"
+        " AND saved_len = 0 AND NOT stop_requested AND tries < :tries RETURNING id",
+        id=message_id,
+        claim=claim,
+        owner=owner,
+        deadline=deadline,
+        tries=MAX_TRIES,
+    )
+    return bool(rows)
+
+
+class Outcome(NamedTuple):
+    """Whether a message is open, and the code of the error with which it ended, if it did."""
+
+    open: bool
+    error_code: str | None
+
+
+def outcome(db: Database, message_id: uuid.UUID) -> Outcome:
+    """How a message stands, whoever wrote it; one that is gone has ended."""
+    found = db.rows("SELECT status, error_code FROM messages WHERE id = :id", id=message_id)
+    return Outcome(found[0].status in OPEN, found[0].error_code) if found else Outcome(False, None)
+
+
+def has_ended(db: Database, message_id: uuid.UUID, claim: uuid.UUID, attempt: int) -> bool:
+    """Whether the owner ended the row under this claim: how a commit of unknown outcome is
+    recognised.
+
+    `attempt` tells it from the sweep, which leaves the claim (the text is that claim's) and raises
+    the attempt before it ends a row.
+    """
+    found = db.rows(
+        "SELECT 1 FROM messages WHERE id = :id AND claim = :claim AND attempt = :attempt"
+        " AND NOT (status = ANY(:open))",
+        id=message_id,
+        claim=claim,
+        attempt=attempt,
+        open=sorted(OPEN),
+    )
+    return bool(found)

@@ -1,0 +1,182 @@
+"""R5 and R6: what Postgres does about messages that were left behind.
+
+An answer whose owner is gone is ended with what was shown, or begun again if provably nothing
+was; a question that nobody took is handed out again or ended. `sweep` decides, this writes.
+"""
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from shared.body import Delta
+from shared.lifecycle import MAX_TRIES, OPEN
+from shared.store.clock import BELIEVED, Clock, passed
+from shared.store.database import Database, run
+from shared.store.messages import SELECT, Ending, end_locked, to_message
+
+#: Seconds until a question that nobody took is handed to the queue once more.
+DISPATCH_AGAIN: Final = 10.0
+#: Seconds for which a deleted conversation could be brought back.
+UNDO_SECONDS: Final = 3600.0
+#: SQL: a conversation was deleted too long ago to be brought back. Wants `undo`.
+GONE: Final = passed("(deleted_at + make_interval(secs => :undo))", "deleted_at")
+#: Conversations that are removed at once: each may be large, and a sweep must be short.
+PURGED_AT_ONCE: Final = 10
+
+_OVERDUE: Final = passed("hard_deadline", "started_at")
+# Left by its owner: past lease or hard deadline (but not so soon after Postgres was away, or its
+# clock jumped, that no owner could have renewed), or owned by a boot that somebody saw die.
+_LAPSED: Final = f"""
+status = 'STREAMING' AND (
+    (CAST(:died AS text) IS NOT NULL AND split_part(owner, ':', 2) = :died)
+    OR ((lease_until < clock_timestamp() OR {_OVERDUE}) AND {BELIEVED}))
+"""
+
+
+def lapsed(
+    db: Database, grace: float, died: str | None = None, clock: Clock | None = None
+) -> list[uuid.UUID]:
+    """Open rows that their owner left: past lease or hard deadline, or owned by boot `died`.
+
+    Not within `grace` seconds of Postgres' coming back, or of a jump of its clock: no owner could
+    have renewed. `clock`: as this process knows it.
+    """
+    clock = clock or Clock(grace)
+    clock.look(db)
+    found = f"SELECT id FROM messages WHERE {_LAPSED} ORDER BY id LIMIT 1000"
+    return [row.id for row in db.rows(found, died=died, grace=grace, **clock.given)]
+
+
+class Reaping:
+    """A lapsed row, locked: what the sweep may do with it until the transaction ends."""
+
+    def __init__(self, connection: Connection, row: Any) -> None:
+        self._connection = connection
+        self.id: uuid.UUID = row.id
+        self.owner: str = row.owner
+        self.attempt: int = row.attempt
+        self.claim: uuid.UUID | None = row.claim
+        self.saved: int = row.saved_len
+        self.stop_requested: bool = row.stop_requested
+        self.overdue: bool = row.overdue
+        self.may_restart: bool = row.saved_len == 0 and row.tries < MAX_TRIES and not row.overdue
+        self._user_id: uuid.UUID = row.user_id
+        self.body = to_message(row).body
+
+    def salvage(self, deltas: Sequence[Delta]) -> None:
+        """Save published text that the owner could not save any more."""
+        for delta in deltas:
+            run(
+                self._connection,
+                "INSERT INTO pieces (message_id, start, user_id, part, kind, meta, text)"
+                " VALUES (:id, :start, :user, :part, :kind, CAST(:meta AS jsonb), :text)",
+                id=self.id,
+                user=self._user_id,
+                start=delta.start,
+                part=delta.part,
+                kind=delta.kind,
+                meta=json.dumps(delta.meta) if delta.meta else None,
+                text=delta.text,
+            )
+
+    def end(self, ending: Ending) -> None:
+        """End it; the attempt grows, so that the old owner's writes are refused."""
+        run(
+            self._connection,
+            "UPDATE messages SET attempt = attempt + 1, saved_len = :length WHERE id = :id",
+            id=self.id,
+            length=self.body.length,
+        )
+        end_locked(self._connection, self.id, ending)
+
+    def restart(self, queue_deadline: float) -> None:
+        """Back to SENDING, due at once. Only when no character was ever published."""
+        run(
+            self._connection,
+            "UPDATE messages SET status = 'SENDING', attempt = attempt + 1, owner = NULL,"
+            " claim = NULL, lease_until = NULL, hard_deadline = NULL,"
+            " dispatch_at = clock_timestamp(),"
+            " queue_deadline = clock_timestamp() + make_interval(secs => :deadline)"
+            " WHERE id = :id",
+            id=self.id,
+            deadline=queue_deadline,
+        )
+
+
+@contextmanager
+def reaping(
+    db: Database,
+    message_id: uuid.UUID,
+    grace: float,
+    died: str | None = None,
+    clock: Clock | None = None,
+) -> Iterator[Reaping | None]:
+    """Lock a lapsed row for the sweep; None when somebody else has it or it came back."""
+    clock = clock or Clock(grace)
+    clock.look(db)  # by itself: it must not hold the row that everybody writes
+    with db.transaction() as connection:
+        row = run(
+            connection,
+            f"SELECT m.*, NULL AS pieces, {_OVERDUE} AS overdue"
+            f" FROM messages m WHERE id = :id AND {_LAPSED} FOR UPDATE SKIP LOCKED",
+            id=message_id,
+            died=died,
+            grace=grace,
+            **clock.given,
+        ).one_or_none()
+        yield Reaping(connection, _with_pieces(connection, row)) if row else None
+
+
+def _with_pieces(connection: Connection, row: Any) -> Any:
+    """The locked row again with its pieces: read after the lock was had, so they are the last."""
+    whole = SELECT.replace("m.*,", f"m.*, {_OVERDUE} AS overdue,")
+    return run(connection, f"{whole} WHERE m.id = :id", id=row.id).one()
+
+
+# --- R6: the queue -------------------------------------------------------------------------------
+
+
+_WAITED: Final = passed("queue_deadline", "created_at")
+
+
+def expire(db: Database) -> list[uuid.UUID]:
+    """End questions that nobody took in time."""
+    with db.transaction() as connection:
+        rows = run(
+            connection,
+            f"SELECT id FROM messages WHERE status = 'SENDING' AND {_WAITED}"
+            " ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED",
+        ).all()
+        for row in rows:
+            end_locked(connection, row.id, Ending.error("queue_timeout"))
+        return [row.id for row in rows]
+
+
+def undispatched(db: Database) -> list[uuid.UUID]:
+    """Questions due to be handed to the queue again; due once more after DISPATCH_AGAIN."""
+    rows = db.rows(
+        "UPDATE messages SET dispatch_at = clock_timestamp() + make_interval(secs => :again)"
+        " WHERE id IN (SELECT id FROM messages WHERE status = 'SENDING'"
+        " AND dispatch_at < clock_timestamp() ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED)"
+        " RETURNING id",
+        again=DISPATCH_AGAIN,
+    )
+    return [row.id for row in rows]
+
+
+def purge(db: Database) -> int:
+    """Remove conversations that were deleted long enough ago and are at rest; their number."""
+    rows = db.rows(
+        "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations c"
+        f" WHERE {GONE} AND NOT EXISTS (SELECT 1 FROM messages m"
+        " WHERE m.conversation_id = c.id AND m.status = ANY(:open))"
+        " LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING id",
+        undo=UNDO_SECONDS,
+        most=PURGED_AT_ONCE,
+        open=sorted(OPEN),
+    )
+    return len(rows)

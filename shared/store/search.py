@@ -1,0 +1,142 @@
+"""Search in a person's conversations: titles and what was said, in any language.
+
+Words are looked up by their beginnings (`message_words`, the third migration). Scripts that put
+no blanks between words are one long word to Postgres, so text in them is looked for as it stands.
+"""
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from shared.store.database import Database, Kind
+
+#: Code points of a message that are searched and of a snippet before and behind its first hit.
+SEARCHED: Final = 100_000
+AROUND: Final = (40, 120)
+#: Words of a query that count.
+WORDS: Final = 12
+#: Somebody types and everybody shares Postgres, so searches have a small part of it.
+SEARCHES: Final = Kind(connections=2, patience=1.0, statement=3.0)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Han, kana, Thai, Lao, Burmese, Khmer: written without blanks.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A conversation, and the newest of its messages that fits; none where only the title does."""
+
+    id: uuid.UUID
+    title: str | None
+    created_at: datetime
+    updated_at: datetime
+    message_id: uuid.UUID | None
+    #: the newest message below it
+    leaf: uuid.UUID | None
+    #: (text, whether it was looked for)
+    snippet: list[tuple[str, bool]]
+
+    @property
+    def place(self) -> int:
+        """Where it stands in the list: microseconds, the greatest first."""
+        return (self.updated_at - _EPOCH) // timedelta(microseconds=1)
+
+
+_TEXT = """(SELECT left(coalesce(string_agg(part ->> 'text', '' ORDER BY number), ''), :searched)
+    FROM jsonb_array_elements(m.body) WITH ORDINALITY AS parts (part, number)
+    WHERE part ->> 'kind' = 'text')"""
+
+_SEARCH = f"""
+WITH said AS (
+    SELECT DISTINCT ON (m.conversation_id) m.conversation_id, m.id FROM messages m
+    WHERE m.user_id = :user AND m.body IS NOT NULL AND {{fits}}
+    ORDER BY m.conversation_id, m.seq DESC
+)
+SELECT c.id, c.title, c.created_at, c.updated_at, m.id AS message_id, {_TEXT} AS text
+FROM conversations c LEFT JOIN said ON said.conversation_id = c.id
+LEFT JOIN messages m ON m.id = said.id
+WHERE c.user_id = :user AND c.deleted_at IS NULL
+    AND (said.id IS NOT NULL OR lower(c.title) LIKE ALL(CAST(:patterns AS text[])))
+    AND (CAST(:before AS timestamptz) IS NULL OR c.updated_at < :before)
+ORDER BY c.updated_at DESC LIMIT :limit
+"""
+
+_LEAVES = """
+WITH RECURSIVE below AS (
+    SELECT id AS hit, id, seq FROM messages
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND user_id = :user
+    UNION ALL SELECT below.hit, m.id, m.seq FROM messages m JOIN below ON m.parent_id = below.id
+)
+SELECT DISTINCT ON (hit) hit, id FROM below ORDER BY hit, seq DESC
+"""
+
+
+def words_of(query: str) -> list[str]:
+    """The words that are looked for."""
+    return [word.lower() for word in re.findall(r"\w+", query)][:WORDS]
+
+
+def search(
+    db: Database, user_id: uuid.UUID, query: str, limit: int, before: int | None
+) -> list[Hit]:
+    """Conversations of this user where every word of the query is, most recently active first.
+
+    Raises Busy and TooSlow: see `Database.rows_within`.
+    """
+    words = words_of(query)
+    if not words:
+        return []
+    patterns = [f"%{word.replace('_', chr(92) + '_')}%" for word in words]
+    unspaced = any(_UNSPACED.search(word) for word in words)
+    by_word = "message_words(m.body) @@ to_tsquery('pg_catalog.simple', :words)"
+    fits = f"lower({_TEXT}) LIKE ALL(CAST(:patterns AS text[]))" if unspaced else by_word
+    rows = db.rows_within(
+        SEARCHES,
+        _SEARCH.format(fits=fits),
+        user=user_id,
+        words=" & ".join(f"'{word}':*" for word in words),
+        patterns=patterns,
+        searched=SEARCHED,
+        before=None if before is None else _EPOCH + timedelta(microseconds=before),
+        limit=limit,
+    )
+    leaves = _leaves(db, user_id, rows)
+    return [
+        Hit(
+            id=row.id,
+            title=row.title,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            message_id=row.message_id,
+            leaf=leaves.get(row.message_id),
+            snippet=snippet(row.text or row.title or "", words),
+        )
+        for row in rows
+    ]
+
+
+def _leaves(db: Database, user_id: uuid.UUID, rows: Sequence[Any]) -> dict[uuid.UUID, uuid.UUID]:
+    ids = [str(row.message_id) for row in rows if row.message_id]
+    return {row.hit: row.id for row in db.rows_within(SEARCHES, _LEAVES, ids=ids, user=user_id)}
+
+
+def snippet(text: str, words: Sequence[str]) -> list[tuple[str, bool]]:
+    """The text around the first hit, in pieces that were looked for and pieces that were not."""
+    looked_for = re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
+    first = looked_for.search(text)
+    begin = max(0, (first.start() if first else 0) - AROUND[0])
+    end = min(len(text), (first.end() if first else 0) + AROUND[1])
+    shown = " ".join(text[begin:end].split())
+    shown = f"{'…' if begin else ''}{shown}{'…' if end < len(text) else ''}"
+    pieces: list[tuple[str, bool]] = []
+    at = 0
+    for found in looked_for.finditer(shown):
+        pieces += [(shown[at : found.start()], False), (found.group(), True)]
+        at = found.end()
+    return [piece for piece in [*pieces, (shown[at:], False)] if piece[0]]

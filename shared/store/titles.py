@@ -1,0 +1,86 @@
+"""What a conversation is called, where nobody has said it: a model's title takes the place of the
+question's first words, once, and never that of a person's."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared.store.database import Database
+
+#: Code points of the question and of the answer that a title is made from.
+BEGINNING: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A question and its answer, whose conversation has no title of its own."""
+
+    model: str
+    question: str
+    answer: str
+
+
+_TEXT = """(SELECT left(coalesce(string_agg(part ->> 'text', '' ORDER BY number), ''), :beginning)
+    FROM jsonb_array_elements({row}.body) WITH ORDINALITY AS parts (part, number)
+    WHERE part ->> 'kind' = 'text')"""
+
+_UNTITLED = f"""
+SELECT m.model, {_TEXT.format(row="q")} AS question, {_TEXT.format(row="m")} AS answer
+FROM messages m JOIN messages q ON q.id = m.parent_id
+JOIN conversations c ON c.id = m.conversation_id
+WHERE m.id = :id AND m.status = 'DONE' AND c.title_by = 'question' AND c.title_usage IS NULL
+    AND c.deleted_at IS NULL
+"""
+
+
+def untitled(db: Database, message_id: uuid.UUID) -> Talk | None:
+    """What a title can be made from, if one is wanted."""
+    rows = db.rows(_UNTITLED, id=message_id, beginning=BEGINNING)
+    return Talk(*rows[0]) if rows else None
+
+
+_CLAIM = f"""
+WITH wanted AS ({_UNTITLED}),
+mine AS (
+    UPDATE conversations c SET title_usage = '{{}}' FROM messages m
+    WHERE m.id = :id AND c.id = m.conversation_id AND c.title_usage IS NULL
+        AND EXISTS (SELECT 1 FROM wanted) RETURNING c.id
+)
+SELECT wanted.* FROM wanted, mine
+"""
+
+
+def claim(db: Database, message_id: uuid.UUID) -> Talk | None:
+    """What a title is to be made from, if it is wanted and nobody else is at it: a conversation
+    is named, and that is paid, once."""
+    rows = db.rows(_CLAIM, id=message_id, beginning=BEGINNING)
+    return Talk(*rows[0]) if rows else None
+
+
+def release(db: Database, message_id: uuid.UUID) -> None:
+    """It could not be made and cost nothing: the next answer may try."""
+    db.rows(
+        "UPDATE conversations c SET title_usage = NULL FROM messages m"
+        " WHERE m.id = :id AND c.id = m.conversation_id AND c.title_usage = '{}' RETURNING c.id",
+        id=message_id,
+    )
+
+
+def give(
+    db: Database, message_id: uuid.UUID, title: str | None, usage: Mapping[str, Any]
+) -> uuid.UUID | None:
+    """Name the claimed conversation of this answer, unless a person has meanwhile; its user if
+    that was done. Without a title only what it cost is kept."""
+    rows = db.rows(
+        "UPDATE conversations c SET title = coalesce(CAST(:title AS text), title),"
+        " title_by = CASE WHEN CAST(:title AS text) IS NULL THEN title_by ELSE 'model' END,"
+        " title_usage = CAST(:usage AS jsonb)"
+        " FROM messages m WHERE m.id = :id AND c.id = m.conversation_id"
+        " AND c.title_by = 'question' AND c.title_usage = '{}' RETURNING c.user_id",
+        id=message_id,
+        title=title,
+        usage=json.dumps(dict(usage)),
+    )
+    return rows[0].user_id if rows else None

@@ -1,0 +1,79 @@
+"""The fuzzer for rendering: a minute of it, what it must find, and what it once found."""
+
+from html import escape
+from unittest.mock import patch
+
+import pytest
+from pygments.lexer import Lexer
+
+from bench.fuzz import render
+from bench.fuzz.render import Fuzzer
+from web.page import markdown
+from web.page.cpu_limit import attempt
+
+#: Seconds of fuzzing in each run of the tests.
+SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def fuzzer() -> Fuzzer:
+    markdown.prepare()
+    return Fuzzer(seed=14)
+
+
+def coloured(_: object, code: str, by: Lexer) -> str:
+    """As it was: each piece of code has a limit of its own, however many there are."""
+    return attempt(0.02, lambda: markdown._drawn(code, by), lambda: escape(code))
+
+
+def whole(_: object, text: str) -> list[str]:
+    """In one piece: each look at it takes seconds."""
+    return [text]
+
+
+def test_a_minute_of_fuzzing_finds_nothing() -> None:
+    fuzzer, fault = render.run(SECONDS, seed=14)
+
+    assert fault is None
+    assert fuzzer.tried > 20
+
+
+def test_it_finds_that_each_fence_has_a_limit_of_its_own() -> None:
+    with (
+        patch.object(markdown, "BLOCK_SECONDS", 60.0),
+        patch.object(markdown._Colours, "html", coloured),
+        patch.object(render.Grammar, "cuts", whole),
+        patch.multiple(render, TURN=0.2, FRESH=1.0, AGAIN=1),
+    ):
+        _, fault = render.run(5 * SECONDS, seed=3)  # it ends when it is found
+
+    assert fault is not None
+    assert fault.what.startswith("a turn of")
+
+
+#: Answers that hold the loop where nothing counts what is inside.
+HELD = {
+    "quoted scala": ('> ```scala\n> "' + "\\" * 34 + "\n> ```\n") * 140,
+    "scala in lists": ('- ```scala\n  "' + "\\" * 40 + "\n  ```\n") * 140,
+    "fish in quotes in lists": ('> - ```fish\n>   """' + "\\" * 44 + "\n>   ```\n") * 100,
+    "scala one after the other": ('```scala\n"' + "\\" * 60 + "\n```\n\n") * 60,
+    "half-open brackets": "[" * 20_000,
+    "emphasis": "*a **b " * 4_000,
+    "backticks": "".join("`" * number + "a" for number in range(1, 200)),
+    "links": "[a](" * 5_000,
+    "addresses": "http://a.b/(" * 2_000,
+    "entities": "&amp" * 8_000,
+    "quotes in lists": "> - " * 3_000 + "\n" + "> - a\n" * 2_000,
+    "a table": "|a" * 99 + "|\n" + "|-" * 99 + "|\n" + ("|*b*" * 99 + "|\n") * 40,
+    "dense code": "```js\n" + "1+[2]*(3)\n" * 3_000,
+    "tiny blocks": "a\n\n" * 6_000,
+    "blank lines": "\n" * 30_000,
+    "math": "$$" * 6_000 + "\\[" * 6_000,
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_no_answer_holds_the_loop(fuzzer: Fuzzer, name: str) -> None:
+    judged = fuzzer.judge(HELD[name])
+
+    assert judged.fault is None

@@ -1,0 +1,267 @@
+"""What the drill asks, in which order it breaks things, and what it calls a violation."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from drill import report
+from drill.__main__ import parse
+from drill.clients import Seen
+from drill.database_probe import Row
+from drill.faults import KINDS
+from drill.questions import continues, question
+from drill.report import Run
+from drill.scheduler import deck
+from drill.verifier import BOUND, FASTEST, Happened, Verdict, judge
+
+ASKED = next(
+    one
+    for one in (question(7, number, rendezvous=0, run="r") for number in range(100))
+    if one.natural == ("DONE", None, "stop") and one.stop_at is None
+)
+TEXT = ASKED.answers()[0].body
+SEEN = Seen(ASKED.number, "id", asked_at=100.0, known_at=110.0, status="DONE", finish_reason="stop")
+LOST = replace(SEEN, status="ERROR", code="worker_lost", finish_reason=None)
+ROW = Row("id", "DONE", None, TEXT, 1, ())
+ONCE = {ASKED.text: 1}
+
+
+def judged(
+    seen: Seen = SEEN,
+    row: Row | None = ROW,
+    happened: tuple[Happened, ...] = (),
+    calls: dict[str, int] = ONCE,
+) -> Verdict:
+    rows = [row] if row else []
+    return judge({ASKED.number: ASKED}, [seen], happened, rows, calls)
+
+
+def kill(began: float = 105.0, kind: str = "worker-kill", ended: float | None = None) -> Happened:
+    return Happened(kind, "", began, True, ("id",), ended)
+
+
+# --- questions ------------------------------------------------------------------------------------
+
+
+def test_a_question_is_a_function_of_seed_and_number() -> None:
+    asked = [question(seed, n, rendezvous=2, run="r") for seed in (1, 2) for n in range(20)]
+
+    assert asked == [question(seed, n, rendezvous=2, run="r") for seed in (1, 2) for n in range(20)]
+    assert len({one.text for one in asked}) == 40
+    assert [bool(one.reaches) for one in asked[:20]] == [True] * 2 + [False] * 18
+
+
+def test_what_a_question_is_answered_differs_from_call_to_call() -> None:
+    assert len({answer.body for answer in ASKED.answers()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "good"),
+    [("", 0, True), ("a😀", 0, True), ("a\ufffd", 0, True), ("\ufffd", 1, True), ("b", 2, True),
+     ("\ufffd", 0, False), ("a\ufffdb", 0, False), ("x\ufffd", 0, False), ("😀b\ufffd", 1, False)],
+)  # fmt: skip
+def test_half_a_character_is_where_an_answer_may_be_interrupted(
+    text: str, at: int, good: bool
+) -> None:
+    assert continues("a😀b", text, at) == good
+
+
+# --- the deck -------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_fault_comes_soon() -> None:
+    cards = deck(random.Random(1), list(KINDS))
+
+    assert set(islice(cards, 30)) == set(KINDS)
+
+
+def test_a_deck_is_a_function_of_its_seed_and_holds_only_what_is_wanted() -> None:
+    wanted = ["worker-kill", "redis-full"]
+
+    one, same = (list(islice(deck(random.Random(3), wanted), 60)) for _ in range(2))
+
+    assert one == same
+    assert set(one) == set(wanted)
+    assert list(deck(random.Random(3), [])) == []
+
+
+def test_every_kind_is_in_the_deck_and_says_what_it_does() -> None:
+    assert all(kind.do.__doc__ for kind in KINDS.values())
+    assert {kind.group for kind in KINDS.values()} == {
+        "worker", "web", "redis", "postgres", "queue"
+    }  # fmt: skip
+
+
+# --- what is right --------------------------------------------------------------------------------
+
+
+def test_a_good_answer_is_no_violation() -> None:
+    assert judged().violations == []
+
+
+def test_a_dead_worker_explains_a_partial_and_is_timed() -> None:
+    row = replace(ROW, status="ERROR", code="worker_lost", text=TEXT[:9])
+
+    verdict = judged(LOST, row, (kill(),))
+
+    assert verdict.violations == []
+    assert verdict.truth == [5.0]
+
+
+def test_a_stop_explains_a_partial() -> None:
+    stopped = replace(SEEN, status="CANCELLED", finish_reason=None, stopped=True)
+
+    assert judged(stopped, replace(ROW, status="CANCELLED", text=TEXT[:9])).violations == []
+
+
+def test_the_text_of_a_second_call_is_right_too() -> None:
+    second = replace(ROW, text=ASKED.answers()[1].body, tries=2)
+
+    assert judged(row=second, calls={ASKED.text: 2}).violations == []
+
+
+def test_a_worker_and_redis_together_may_cost_a_little_text() -> None:
+    row = replace(ROW, status="ERROR", code="worker_lost", text=TEXT[:9])
+    together = kill(kind="worker-and-redis-loss")
+
+    assert judged(replace(LOST, lost=150), row, (together,)).lost_together == 150
+    assert judged(replace(LOST, lost=BOUND + 1), row, (together,)).violations != []
+
+
+# --- what a database that went back explains ------------------------------------------------------
+
+
+def failover(lost_since: float = 104.0, ended: float = 106.0) -> Happened:
+    return Happened("postgres-failover", "", 103.0, True, (), ended, lost_since=lost_since)
+
+
+SYNCHRONOUS = replace(failover(), lost_since=None)
+WENT_BACK = replace(SEEN, taken_at=101.0, went_back=["a reader was told another end"])
+REOPENED = replace(WENT_BACK, status="ERROR", code="worker_lost", finish_reason=None, lost=500)
+PARTIAL = replace(ROW, status="ERROR", code="worker_lost", text=TEXT[:9])
+
+
+def test_a_failover_that_lost_something_explains_what_is_not_as_it_was() -> None:
+    fourth = replace(ROW, text=ASKED.answers(4)[3].body, tries=1)
+    for seen, row, calls in (
+        (WENT_BACK, ROW, 1),
+        (WENT_BACK, fourth, 4),
+        (WENT_BACK, PARTIAL, 1),
+        (REOPENED, PARTIAL, 1),
+        (replace(WENT_BACK, taken_at=105.0), None, 1),
+    ):
+        calls_made = {ASKED.text: calls}
+        assert judged(seen, row, (failover(),), calls_made).violations == []
+        for other in (SYNCHRONOUS, failover(90.0, 92.0), failover(111.0, 112.0)):
+            assert judged(seen, row, (other,), calls_made).violations != []
+
+
+def test_no_failover_explains_text_of_two_calls_or_more_loss_than_there_was_time_for() -> None:
+    mixture = replace(PARTIAL, text=TEXT[:9] + ASKED.answers()[1].body[9:20])
+    for seen, row in (
+        (REOPENED, mixture),
+        (WENT_BACK, replace(ROW, text=mixture.text)),
+        (replace(REOPENED, lost=BOUND + 2 * FASTEST + 1), PARTIAL),
+        (WENT_BACK, None),  # it was taken before anything was lost
+        (replace(WENT_BACK, violations=["the proof of an end fits text of two answers"]), ROW),
+    ):
+        assert judged(seen, row, (failover(),)).violations != []
+
+
+def test_a_redis_that_went_back_costs_text_only_with_a_worker() -> None:
+    alone = kill(kind="redis-rewind", ended=106.0)
+    both = replace(alone, deadly=True)
+
+    assert judged(replace(LOST, lost=150), PARTIAL, (both,)).violations == []
+    assert judged(replace(LOST, lost=BOUND + 1), PARTIAL, (both,)).violations != []
+    assert judged(LOST, PARTIAL, (alone,)).violations != []
+    assert judged(replace(SEEN, went_back=["another end"]), ROW, (both,)).violations != []
+
+
+# --- what is not ----------------------------------------------------------------------------------
+
+WRONG: dict[str, Callable[[], Verdict]] = {
+    "what a reader saw": lambda: judged(replace(SEEN, violations=["a gap"])),
+    "nobody saw it end": lambda: judged(replace(SEEN, status="")),
+    "no death explains it": lambda: judged(
+        LOST, replace(ROW, status="ERROR", code="worker_lost"), ()
+    ),
+    "the death came before it": lambda: judged(
+        LOST, replace(ROW, status="ERROR", code="worker_lost"), (kill(99.0),)
+    ),
+    "the death came behind it": lambda: judged(
+        LOST, replace(ROW, status="ERROR", code="worker_lost"), (kill(111.0),)
+    ),
+    "a false DONE": lambda: judged(row=replace(ROW, text=TEXT[:-1])),
+    "two writers": lambda: judged(row=replace(ROW, text=TEXT[:9] + ASKED.answers()[1].body[9:])),
+    "a cancelled one that nobody stopped": lambda: judged(
+        replace(SEEN, status="CANCELLED", finish_reason=None)
+    ),
+    "a partial that is not a beginning": lambda: judged(
+        LOST, replace(ROW, status="ERROR", code="worker_lost", text="x" + TEXT), (kill(),)
+    ),
+    "lost text": lambda: judged(
+        replace(LOST, lost=1), replace(ROW, status="ERROR", code="worker_lost"), (kill(),)
+    ),
+    "another end than the row's": lambda: judged(row=replace(ROW, status="ERROR", code="storage")),
+    "another finish reason": lambda: judged(replace(SEEN, finish_reason="length")),
+    "a row that is wrong by itself": lambda: judged(row=replace(ROW, faults=("is wrong",))),
+    "no row": lambda: judged(row=None),
+    "a row that nobody asked for": lambda: judged(replace(SEEN, id="another")),
+    "more calls than claims": lambda: judged(calls={ASKED.text: 2}),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_violation_is(what: str) -> None:
+    assert WRONG[what]().violations != []
+
+
+# --- the report -----------------------------------------------------------------------------------
+
+
+def test_a_ledger_adds_up_the_runs_of_one_commit(tmp_path: Path) -> None:
+    ledger = tmp_path / "drill.json"
+    run = Run(1, "abc", "short", 60.0, {"DONE": 3}, 100, faults={"worker-kill": 2}, truth=[1.0])
+    report.resume(ledger, replace(run, commit="older"))
+    report.resume(ledger, run)
+
+    runs = report.resume(ledger, replace(run, seed=2, timings="default", violations=["one"]))
+    whole = report.added(runs)
+
+    assert len(runs) == 2
+    assert (whole.generations, whole.characters, whole.seconds) == (6, 200, 120.0)
+    assert whole.faults == {"worker-kill": 4}
+    assert whole.truth == [1.0, 1.0]
+    assert whole.violations == ["one"]
+    assert (whole.seed, whole.timings) == (2, "default + short")
+
+
+def test_a_table_says_everything_that_was_counted() -> None:
+    faults = {"worker-and-redis-loss": 2}
+    run = Run(1, "abc", "short", 60.0, {"DONE": 3, "ERROR": 1}, cuts=5, cuts_running=4,
+              faults=faults, faults_running=1, looks=9, truth=[1, 3], lost_together=17)  # fmt: skip
+
+    text = "\n".join(report.table(run, "short: lease 4 s"))
+
+    said = ("4: 3 DONE, 1 ERROR", "5, 4 while", "2, 50 % while", "median 2.0 s, longest 3.0 s")
+    for words in (*said, "0 in 9 looks", "17 at most", "lease 4 s", "1, abc"):
+        assert words in text
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["", "--local --against http://x", "--local --faults fire"])
+def test_words_that_make_no_sense_are_refused(words: str) -> None:
+    with pytest.raises(SystemExit):
+        parse(words.split())
+
+
+def test_a_seed_that_is_not_given_is_drawn() -> None:
+    assert parse(["--local"]).seed != parse(["--local"]).seed
+    assert parse(["--local"]).rendezvous == 37

@@ -1,0 +1,63 @@
+"""A process of the service with a patch: `python -m tests.patched_process PROGRAM WORDS`.
+
+    ODD_CLOCK        seconds by which its clock is wrong
+    ODD_CONSTANTS    what it takes for granted: `worker.writer.STORAGE_PATIENCE=4 ...`
+
+`Rig.web`, `Rig.worker` and `stories.hire` start a program this way if they are given one of them.
+"""
+
+import datetime as dt
+import importlib
+import os
+import sys
+import time
+from typing import Any
+
+
+def main() -> None:
+    """Be the program, oddly."""
+    del sys.argv[0]
+    _wrong_clock(float(os.environ.get("ODD_CLOCK", "0")))
+    program = sys.argv[0]
+    if program == "gunicorn":
+        importlib.import_module("gunicorn.app.wsgiapp").run()
+    importlib.import_module("celery").maybe_patch_concurrency()  # before anything of ours
+    for constant in os.environ.get("ODD_CONSTANTS", "").split():
+        place, _, value = constant.partition("=")
+        module, _, name = place.rpartition(".")
+        found = importlib.import_module(module)
+        setattr(found, name, type(getattr(found, name))(value))
+    importlib.import_module("celery.__main__").main()
+
+
+def _wrong_clock(seconds: float) -> None:
+    """Everything in this process that asks what time it is gets a wrong answer."""
+    if not seconds:
+        return
+    right, right_ns, right_date = time.time, time.time_ns, dt.datetime.now
+    wrong_by = dt.timedelta(seconds=seconds)
+
+    class Both(type):
+        def __instancecheck__(cls, value: object) -> bool:
+            return isinstance(value, Wrong.__base__ or Wrong)
+
+    class Wrong(dt.datetime, metaclass=Both):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> Any:
+            return right_date(tz) + wrong_by
+
+        @classmethod
+        def utcnow(cls) -> Any:
+            return right_date(dt.UTC).replace(tzinfo=None) + wrong_by
+
+    everywhere: list[tuple[Any, str, Any]] = [
+        (time, "time", lambda: right() + seconds),
+        (time, "time_ns", lambda: right_ns() + int(seconds * 1e9)),
+        (dt, "datetime", Wrong),
+    ]
+    for module, name, wrong in everywhere:
+        setattr(module, name, wrong)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,309 @@
+"""Trees of messages: lists, branches, deleting; and nothing of it is anybody else's."""
+
+import inspect
+import uuid
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from shared.errors import NotFound
+from shared.lifecycle import Status
+from shared.store import asking, conversations, messages, reaping, search, sidebar
+from shared.store.asking import NEWEST
+from tests.store_fixtures import Ground, body_of
+
+# --- what is whose --------------------------------------------------------------------------------
+
+
+class Theirs:
+    """Somebody's conversation with an ended and an open answer, and a stranger."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.db, self.ground = ground.db, ground
+        self.owner, self.stranger = ground.user(), ground.user()
+        self.ended = ground.ended(self.owner)
+        self.conversation = ground.row(self.ended).conversation_id
+        self.open = ground.streaming(self.owner).id
+
+
+#: Every function that takes a user, called for that user on what is the owner's.
+CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
+    "messages.load": lambda it, user: messages.load(it.db, it.ended, user),
+    "messages.load_without_body": lambda it, user: messages.load_without_body(
+        it.db, it.ended, user
+    ),
+    "messages.stop": lambda it, user: messages.stop(it.db, it.open, user),
+    "conversations.load": lambda it, user: conversations.load(it.db, user, it.conversation),
+    "conversations.change": lambda it, user: conversations.change(
+        it.db, user, it.conversation, system="Mine"
+    ),
+    "conversations.delete": lambda it, user: conversations.delete(it.db, user, it.conversation),
+    "conversations.undelete": lambda it, user: conversations.undelete(it.db, user, it.conversation),
+    "conversations.see": lambda it, user: conversations.see(it.db, user, it.conversation, None),
+    "conversations.turns": lambda it, user: conversations.turns(
+        it.db, user, it.conversation, before=it.ended
+    ),
+    "conversations.branch": lambda it, user: conversations.branch(
+        it.db, user, it.conversation, it.ended
+    ),
+    "asking.ask": lambda it, user: asking.ask(
+        it.db, it.ground.asking(user), it.conversation, "Why?", None
+    ),
+    "asking.ask_again": lambda it, user: asking.ask_again(it.db, it.ground.asking(user), it.ended),
+    "asking.ask_to_continue": lambda it, user: asking.ask_to_continue(
+        it.db, it.ground.asking(user), it.ended, "Go on."
+    ),
+}
+#: They name nothing of anybody's: see below.
+OTHERWISE = {
+    *("conversations.create", "conversations.newest", "asking.lock_user"),
+    *("search.search", "sidebar.page", "sidebar.state"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_somebody_elses_is_not_there(ground: Ground, call: str) -> None:
+    theirs = Theirs(ground)
+    before = ground.row(theirs.open), ground.db.rows("SELECT * FROM conversations ORDER BY seq")
+
+    with pytest.raises(NotFound):
+        CALLS[call](theirs, theirs.stranger)
+
+    after = ground.row(theirs.open), ground.db.rows("SELECT * FROM conversations ORDER BY seq")
+    assert after == before
+
+
+@pytest.mark.parametrize("call", sorted(set(CALLS) - {"asking.ask_to_continue"}))
+def test_and_it_is_there_for_its_owner(ground: Ground, call: str) -> None:
+    theirs = Theirs(ground)
+
+    CALLS[call](theirs, theirs.owner)
+
+
+def test_no_function_that_takes_a_user_was_forgotten() -> None:
+    found = {
+        f"{module.__name__.removeprefix('shared.store.')}.{name}"
+        for module in (messages, conversations, asking, reaping, search, sidebar)
+        for name, function in public_functions(module)
+        if {"user_id", "asking"} & set(inspect.signature(function).parameters)
+    }
+
+    assert found == set(CALLS) | OTHERWISE
+
+
+def public_functions(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]:
+    return [
+        (name, function)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    ]
+
+
+# --- what is found --------------------------------------------------------------------------------
+
+
+def test_nobody_finds_or_is_shown_what_is_somebody_elses(ground: Ground) -> None:
+    theirs = Theirs(ground)
+
+    def found(user: uuid.UUID) -> tuple[int, int, int]:
+        return (
+            len(search.search(ground.db, user, "because", 10, None)),
+            len(sidebar.page(ground.db, user, 10, None)),
+            len(sidebar.state(ground.db, user).entries),
+        )
+
+    assert found(theirs.owner) == (1, 2, 2)
+    assert found(theirs.stranger) == (0, 0, 0)
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+def test_a_list_is_the_users_own_newest_first_in_pages(ground: Ground) -> None:
+    user = ground.user()
+    ground.conversation(ground.user())
+    made = [ground.conversation(user) for _ in range(5)]
+
+    first, _ = conversations.newest(ground.db, user, 2, None)
+    second, more = conversations.newest(ground.db, user, 2, first[-1].seq)
+    third, no_more = conversations.newest(ground.db, user, 2, second[-1].seq)
+    assert (more, no_more) == (True, False)
+
+    assert [one.id for one in [*first, *second, *third]] == made[::-1]
+    assert [len(page) for page in (first, second, third)] == [2, 2, 1]
+
+
+def test_a_new_one_does_not_move_the_pages(ground: Ground) -> None:
+    user = ground.user()
+    made = [ground.conversation(user) for _ in range(3)]
+    first, _ = conversations.newest(ground.db, user, 2, None)
+
+    ground.conversation(user)
+
+    assert [c.id for c in conversations.newest(ground.db, user, 2, first[-1].seq)[0]] == [made[0]]
+
+
+def test_a_deleted_one_is_in_no_list(ground: Ground) -> None:
+    user = ground.user()
+    kept, deleted = ground.conversation(user), ground.conversation(user)
+
+    conversations.delete(ground.db, user, deleted)
+
+    assert [c.id for c in conversations.newest(ground.db, user, 9, None)[0]] == [kept]
+    with pytest.raises(NotFound):
+        conversations.load(ground.db, user, deleted)
+    with pytest.raises(NotFound):
+        conversations.delete(ground.db, user, deleted)
+
+
+def test_a_key_of_a_deleted_one_finds_nothing_until_it_is_back_and_is_free_once_it_is_purged(
+    ground: Ground,
+) -> None:
+    user = ground.user()
+
+    def create() -> uuid.UUID:
+        return conversations.create(ground.db, user, None, None, key="k", request_hash="h").id
+
+    one = create()
+    conversations.delete(ground.db, user, one)
+    with pytest.raises(NotFound):
+        create()
+    conversations.undelete(ground.db, user, one)
+    assert create() == one
+
+    conversations.delete(ground.db, user, one)
+    ground.run("UPDATE conversations SET deleted_at = deleted_at - interval '1 h'")
+    ground.sweep().run()
+    assert create() != one
+
+
+def test_a_title_can_be_changed_and_taken_away(ground: Ground) -> None:
+    user = ground.user()
+    one = conversations.create(ground.db, user, "Old", "Be brief.")
+
+    renamed = conversations.change(ground.db, user, one.id, title="New")
+    bare = conversations.change(ground.db, user, one.id, title=None)
+
+    assert (renamed.title, bare.title) == ("New", None)
+    assert (bare.system, bare.seq) == (one.system, one.seq)
+
+
+# --- branches -------------------------------------------------------------------------------------
+
+
+def test_a_branch_is_the_path_to_the_newest_message_with_its_siblings(ground: Ground) -> None:
+    user = ground.user()
+    first = ground.ended(user)
+    question, place = ground.row(first).parent_id, ground.row(first).conversation_id
+    again = asking.ask_again(ground.db, ground.asking(user), first).answer.id
+    messages.stop(ground.db, again, user)
+    below = asking.ask(ground.db, ground.asking(user), place, "And?", first)
+
+    turns = conversations.branch(ground.db, user, place, None)
+
+    path = [question, first, below.question.id, below.answer.id]
+    assert [turn.message.id for turn in turns] == path
+    newest = below.answer.id
+    assert [turn.siblings for turn in turns] == [
+        [(question, newest)],
+        [(first, newest), (again, again)],
+        [(below.question.id, newest)],
+        [(newest, newest)],
+    ]
+    other = conversations.branch(ground.db, user, place, again)
+    assert [turn.message.id for turn in other] == [question, again]
+    assert other[1].siblings == turns[1].siblings
+
+
+def test_roots_are_siblings_too(ground: Ground) -> None:
+    user = ground.user()
+    place = ground.conversation(user)
+    roots = [asking.ask(ground.db, ground.asking(user), place, "?", None) for _ in range(2)]
+
+    [question, _] = conversations.branch(ground.db, user, place, None)
+
+    assert [one for one, _ in question.siblings] == [root.question.id for root in roots]
+
+
+def test_an_empty_conversation_has_an_empty_branch(ground: Ground) -> None:
+    user = ground.user()
+    place = ground.conversation(user)
+
+    assert conversations.branch(ground.db, user, place, None) == []
+    with pytest.raises(NotFound):
+        conversations.branch(ground.db, user, place, uuid.uuid4())
+
+
+def test_an_open_answer_on_a_branch_has_what_is_saved(ground: Ground) -> None:
+    user = ground.user()
+    claim = ground.streaming(user)
+    ground.save(claim, body_of("Be"))
+
+    turns = conversations.branch(ground.db, user, ground.row(claim.id).conversation_id, None)
+
+    assert turns[-1].message.body.text == "Be"
+
+
+def test_a_long_talk_is_one_branch(ground: Ground) -> None:
+    user = ground.user()
+    place = ground.conversation(user)
+    for number in range(30):
+        asked = asking.ask(ground.db, ground.asking(user), place, str(number), NEWEST)
+        messages.stop(ground.db, asked.answer.id, user)
+
+    turns = conversations.branch(ground.db, user, place, None)
+
+    assert [turn.message.body.text for turn in turns[::2]] == [str(n) for n in range(30)]
+
+
+# --- deleting -------------------------------------------------------------------------------------
+
+
+def test_deleting_stops_what_is_open_and_hides_all_of_it(ground: Ground) -> None:
+    user = ground.user()
+    place = ground.conversation(user)
+    waiting, writing, over = (
+        asking.ask(ground.db, ground.asking(user), place, "?", None).answer.id for _ in range(3)
+    )
+    ground.claim(writing)
+    messages.stop(ground.db, over, user)
+
+    stopped = conversations.delete(ground.db, user, place)
+
+    assert set(stopped) == {waiting, writing}
+    assert ground.row(waiting).status == Status.CANCELLED
+    assert ground.row(writing).stop_requested
+    for message_id in (waiting, writing, over):
+        with pytest.raises(NotFound):
+            messages.load(ground.db, message_id, user)
+        with pytest.raises(NotFound):
+            messages.stop(ground.db, message_id, user)
+        assert messages.load(ground.db, message_id, user, deleted=True).id == message_id
+
+
+def test_deleting_one_leaves_the_others(ground: Ground) -> None:
+    user = ground.user()
+    kept = ground.sending(user)
+    gone = ground.sending(user)
+
+    conversations.delete(ground.db, user, ground.row(gone).conversation_id)
+
+    assert ground.row(kept).status == Status.SENDING
+
+
+def test_a_deleted_conversation_is_purged_after_the_time_for_undo(ground: Ground) -> None:
+    user = ground.user()
+    recent, old, busy = ground.ended(user), ground.ended(user), ground.streaming(user).id
+    for message_id in (recent, old, busy):
+        conversations.delete(ground.db, user, ground.row(message_id).conversation_id)
+    hour_ago = "UPDATE conversations SET deleted_at = deleted_at - interval '1 hour' WHERE id = :id"
+    for message_id in (old, busy):
+        ground.run(hour_ago, id=ground.row(message_id).conversation_id)
+
+    purged = reaping.purge(ground.db)
+
+    assert purged == 1
+    left = {row.id for row in ground.db.rows("SELECT id FROM messages WHERE role = 'assistant'")}
+    assert left == {recent, busy}

@@ -1,0 +1,643 @@
+"""R2, R3, R4, R7: claim, save, finish, stop. Each a guarded write; losing is an ordinary answer."""
+
+import hashlib
+import time
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from sqlalchemy import text
+
+from shared.body import Body, Delta
+from shared.errors import MESSAGE_ERRORS, NotFound, StorageDown
+from shared.lifecycle import MAX_TRIES, Status
+from shared.store import asking, conversations, messages, owning
+from shared.store.database import Database
+from shared.store.messages import Ending
+from shared.store.owning import Claim, Save, Standing, new_token
+from tests.store_fixtures import ME, OTHER, Ground, at_once, body_of, save_of
+from tests.strategies import Written, thorough, writings
+from tests.strategies import body_of as written_body
+
+DONE = Ending(Status.DONE, "stop", {"total_tokens": 5})
+
+#: Parts of every kind, neighbours of the same kind, and characters of every width.
+LONG = written_body(
+    [
+        Written("reasoning", "Hm\u2028😀"),
+        Written("text", "é\r\n𝄞"),
+        Written("text", "fresh", fresh=True),
+        Written("tool_call", '{"a":1}', {"id": "1", "name": "f"}),
+        Written("tool_call", "{}", None, fresh=True),
+        Written("text", "\ufffd end"),
+    ]
+)
+
+
+def assert_whole(ground: Ground, message_id: uuid.UUID, body: Body) -> None:
+    """The row holds exactly this body, with its proof, and no piece is left."""
+    row = ground.row(message_id)
+    loaded = messages.load(ground.db, message_id, row.user_id)
+    assert loaded.body.since(0) == body.since(0)
+    assert (row.length, row.saved_len) == (body.length, body.length)
+    assert row.sha256 == hashlib.sha256(body.content.encode()).hexdigest()
+    assert ground.pieces(message_id) == []
+
+
+# --- R2: claim ------------------------------------------------------------------------------------
+
+
+def test_a_claim_brings_what_is_asked_and_begins_the_lease(ground: Ground) -> None:
+    answer = ground.sending()
+
+    claim = owning.claim(ground.db, answer, ME, 15, 900)
+
+    assert claim is not None
+    assert (claim.id, claim.attempt, claim.model, claim.options) == (
+        answer,
+        1,
+        "model",
+        {"seed": 1},
+    )
+    [row] = ground.db.rows(
+        "SELECT *, extract(epoch FROM lease_until - clock_timestamp()) AS lease,"
+        " extract(epoch FROM hard_deadline - clock_timestamp()) AS hard FROM messages"
+        " WHERE id = :id",
+        id=answer,
+    )
+    assert (row.status, row.owner, row.tries) == ("STREAMING", ME, 1)
+    assert 10 < row.lease <= 15
+    assert 890 < row.hard <= 900
+    assert row.started_at is not None
+
+
+def test_of_many_workers_one_has_the_message(ground: Ground) -> None:
+    user = ground.user()
+    waiting = [ground.sending(user) for _ in range(100)]
+
+    def work(number: int) -> list[uuid.UUID]:
+        turn = number * 17
+        order = waiting[turn:] + waiting[:turn]
+        return [
+            message_id
+            for message_id in order
+            if owning.claim(ground.db, message_id, f"host:boot-{number}", 60, 900)
+        ]
+
+    won, errors = at_once(6, work)
+
+    assert errors == []
+    assert sorted(message_id for ids in won for message_id in ids) == sorted(waiting)
+    for number, ids in enumerate(won):
+        for message_id in ids:
+            row = ground.row(message_id)
+            assert (row.owner, row.attempt, row.tries) == (f"host:boot-{number}", 1, 1)
+
+
+@pytest.mark.failure(6)
+def test_a_second_delivery_finds_nothing_to_do(ground: Ground) -> None:
+    claim = ground.streaming()
+    before = ground.row(claim.id)
+
+    assert owning.claim(ground.db, claim.id, OTHER, 60, 900) is None
+
+    assert ground.row(claim.id) == before
+
+
+def test_what_has_ended_or_never_was_cannot_be_claimed(ground: Ground) -> None:
+    for message_id in (ground.ended(), ground.ask().question.id, uuid.uuid4()):
+        assert owning.claim(ground.db, message_id, ME, 60, 900) is None
+
+
+# --- R3: save and heartbeat -----------------------------------------------------------------------
+
+
+def test_a_batch_writes_exactly_what_it_says(ground: Ground) -> None:
+    claims = [ground.streaming() for _ in range(3)]
+    bodies = [LONG, body_of("only text"), Body()]
+
+    done = owning.save(
+        ground.db,
+        ME,
+        60,
+        [save_of(claim, body) for claim, body in zip(claims, bodies, strict=True)],
+    )
+
+    assert done == {claim.id: False for claim in claims}
+    for claim, body in zip(claims, bodies, strict=True):
+        assert ground.pieces(claim.id) == [
+            (delta.start, delta.part, delta.kind, delta.text, delta.meta) for delta in body.since(0)
+        ]
+        assert ground.row(claim.id).saved_len == body.length
+        loaded = messages.load(ground.db, claim.id, ground.row(claim.id).user_id)
+        assert loaded.body.since(0) == body.since(0)
+
+
+def test_a_save_without_text_renews_the_lease(ground: Ground) -> None:
+    claim = ground.streaming()
+    ground.pass_by(claim.id, "lease_until")
+
+    assert owning.save(ground.db, ME, 60, [save_of(claim, Body())]) == {claim.id: False}
+
+    [row] = ground.db.rows(
+        "SELECT lease_until > clock_timestamp() + interval '50 s' AS renewed FROM messages"
+        " WHERE id = :id",
+        id=claim.id,
+    )
+    assert row.renewed
+    assert ground.pieces(claim.id) == []
+
+
+def test_saves_follow_one_another(ground: Ground) -> None:
+    claim = ground.streaming()
+    body = Body()
+    for said in ("one ", "two ", "😀"):
+        start = body.length
+        body.write("text", said)
+        assert ground.save(claim, body, start)
+
+    assert [piece[0] for piece in ground.pieces(claim.id)] == [0, 4, 8]
+    assert ground.row(claim.id).saved_len == 9
+
+
+@pytest.mark.parametrize(
+    ("owner", "claimed", "offset"), [(OTHER, True, 2), (ME, False, 2), (ME, True, 0), (ME, True, 3)]
+)
+def test_a_save_that_expects_something_else_writes_nothing_and_holds_up_nobody(
+    ground: Ground, owner: str, claimed: bool, offset: int
+) -> None:
+    claim, good = ground.streaming(), ground.streaming(owner=owner)
+    ground.save(claim, body_of("ab"))
+    before = ground.row(claim.id), ground.pieces(claim.id)
+    token = claim.token if claimed else new_token()
+    wrong = Save(claim.id, token, offset, [Delta(offset, 0, "text", "X")])
+
+    done = owning.save(ground.db, owner, 60, [wrong, save_of(good, body_of("ok"))])
+
+    assert list(done) == [good.id]
+    assert (ground.row(claim.id), ground.pieces(claim.id)) == before
+    assert ground.row(good.id).saved_len == 2
+
+
+def test_two_claims_of_one_message_in_a_save_write_what_the_newer_one_wrote(
+    ground: Ground,
+) -> None:
+    # given: a worker that lost an answer without knowing, and then was handed it again
+    old = ground.streaming()
+    assert release(ground, old)
+    new = ground.claim(old.id)
+    zombie, mine = save_of(old, body_of("old")), save_of(new, body_of("newer"))
+
+    owning.save(ground.db, ME, 60, [zombie, mine])
+
+    assert [piece[3] for piece in ground.pieces(old.id)] == ["newer"]
+    assert ground.row(old.id).saved_len == 5
+
+
+@pytest.mark.parametrize("state", ["sending", "ended", "unknown"])
+def test_nothing_is_saved_of_a_message_that_is_not_streaming(ground: Ground, state: str) -> None:
+    message_id = {"sending": ground.sending, "ended": ground.ended, "unknown": uuid.uuid4}[state]()
+
+    save = Save(message_id, new_token(), 0, [Delta(0, 0, "text", "X")])
+
+    assert owning.save(ground.db, ME, 60, [save]) == {}
+    assert owning.standing(ground.db, ME, [message_id]) == {}
+    assert ground.pieces(message_id) == []
+
+
+@pytest.mark.failure(15)
+def test_one_locked_row_does_not_hold_up_the_others(ground: Ground) -> None:
+    claims = [ground.streaming() for _ in range(20)]
+    saves = [save_of(claim, body_of("text")) for claim in claims]
+    locked = claims[7]
+    begun = time.monotonic()
+
+    with ground.locked(locked.id):
+        done = owning.save(ground.db, ME, 60, saves)
+        waited = time.monotonic() - begun
+        rows = owning.standing(ground.db, ME, [locked.id])
+
+    assert set(done) == {claim.id for claim in claims} - {locked.id}
+    assert waited < 1.0  # a lock is waited for up to two seconds
+    assert rows == {
+        locked.id: Standing(locked.token, 0, stop_requested=False)
+    }  # ours: so it was locked
+    assert list(owning.save(ground.db, ME, 60, [saves[7]])) == [locked.id]
+
+
+@pytest.mark.failure(15)
+def test_two_savers_and_a_deletion_do_not_block_each_other(ground: Ground) -> None:
+    user = ground.user()
+    place = ground.conversation(user)
+    claims = [
+        ground.claim(asking.ask(ground.db, ground.asking(user), place, "?", None).answer.id)
+        for _ in range(30)
+    ]
+    saves = [save_of(claim, Body()) for claim in claims]
+
+    def act(number: int) -> None:
+        if number == 0:
+            conversations.delete(ground.db, user, place)
+        for _ in range(5):
+            owning.save(ground.db, ME, 60, saves if number % 2 else saves[::-1])
+
+    _, errors = at_once(5, act)
+
+    assert errors == []
+
+
+@pytest.mark.failure(14)
+def test_a_commit_of_unknown_outcome_is_recognised(ground: Ground) -> None:
+    claim = ground.streaming()
+    save = save_of(claim, LONG)
+    owning.save(ground.db, ME, 60, [save])  # it landed, but the answer never came back
+
+    again = owning.save(ground.db, ME, 60, [save])
+
+    assert again == {}
+    [standing] = owning.standing(ground.db, ME, [claim.id]).values()
+    assert standing == Standing(claim.token, save.reaches, stop_requested=False)
+    assert "".join(piece[3] for piece in ground.pieces(claim.id)) == LONG.content
+
+
+def test_a_save_tells_that_somebody_pressed_stop(ground: Ground) -> None:
+    user = ground.user()
+    stopped, other = ground.streaming(user), ground.streaming(user)
+    messages.stop(ground.db, stopped.id, user)
+
+    done = owning.save(ground.db, ME, 60, [save_of(stopped, Body()), save_of(other, Body())])
+
+    assert done == {stopped.id: True, other.id: False}
+    assert owning.standing(ground.db, ME, [stopped.id])[stopped.id].stop_requested
+
+
+def test_a_batch_is_written_whole_or_not_at_all(ground: Ground) -> None:
+    one, other = ground.streaming(), ground.streaming()
+    twice = Save(other.id, other.token, 0, [Delta(0, 0, "text", "a"), Delta(0, 0, "text", "b")])
+
+    with pytest.raises(Exception, match="pieces_pkey"):
+        owning.save(ground.db, ME, 60, [save_of(one, body_of("x")), twice])
+
+    assert [ground.row(claim.id).saved_len for claim in (one, other)] == [0, 0]
+    assert ground.pieces(one.id) == []
+
+
+# --- R4: finish -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("saved", [0, 1, 4, 12, LONG.length - 1, LONG.length])
+def test_the_end_has_the_whole_text_wherever_the_last_save_stood(
+    ground: Ground, saved: int
+) -> None:
+    claim = ground.streaming()
+    first = [
+        delta._replace(text=delta.text[: saved - delta.start])
+        for delta in LONG.since(0)
+        if delta.start < saved
+    ]
+    owning.save(ground.db, ME, 60, [Save(claim.id, claim.token, 0, first)])
+
+    assert owning.finish(ground.db, ME, save_of(claim, LONG, saved), DONE)
+
+    assert_whole(ground, claim.id, LONG)
+    row = ground.row(claim.id)
+    assert (row.status, row.finish_reason, row.usage) == ("DONE", "stop", {"total_tokens": 5})
+    assert row.ended_at is not None
+
+
+def test_any_body_saved_call_by_call_is_kept_exactly(tables: Ground) -> None:
+    user = tables.user()
+
+    @thorough(15)
+    @given(writings)
+    def kept(calls: list[Written]) -> None:
+        claim = tables.streaming(user)
+        body = Body()
+        for call in calls:
+            start = body.length
+            body.write(call.kind, call.text, call.meta, fresh=call.fresh)
+            assert tables.save(claim, body, start)
+
+        assert owning.finish(tables.db, ME, save_of(claim, body, body.length), DONE)
+
+        assert_whole(tables, claim.id, body)
+
+    kept()
+
+
+def test_an_answer_without_a_word_is_whole_too(ground: Ground) -> None:
+    claim = ground.streaming()
+
+    assert owning.finish(ground.db, ME, save_of(claim, Body()), DONE)
+
+    assert_whole(ground, claim.id, Body())
+
+
+@pytest.mark.parametrize("offset", [0, 1, 3, 10])
+def test_done_only_at_the_right_length(ground: Ground, offset: int) -> None:
+    claim = ground.streaming()
+    ground.save(claim, body_of("ab"))
+    before = ground.row(claim.id), ground.pieces(claim.id)
+    last = Save(claim.id, claim.token, offset, [Delta(offset, 0, "text", "c")])
+
+    assert not owning.finish(ground.db, ME, last, DONE)
+
+    assert (ground.row(claim.id), ground.pieces(claim.id)) == before
+    assert owning.finish(
+        ground.db, ME, Save(claim.id, claim.token, 2, [Delta(2, 0, "text", "c")]), DONE
+    )
+    assert_whole(ground, claim.id, body_of("abc"))
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [DONE, Ending(Status.DONE, "length"), Ending(Status.CANCELLED), Ending.error("provider_cut")],
+)
+def test_every_end_keeps_the_partial_and_forgets_the_owner(ground: Ground, ending: Ending) -> None:
+    claim = ground.streaming()
+
+    assert owning.finish(ground.db, ME, save_of(claim, LONG), ending)
+
+    assert_whole(ground, claim.id, LONG)
+    row = ground.row(claim.id)
+    assert (row.status, row.finish_reason) == (ending.status, ending.finish_reason)
+    assert (row.error_code, row.error_message) == (ending.error_code, ending.error_message)
+    assert (row.owner, row.lease_until, row.hard_deadline) == (None, None, None)
+
+
+@pytest.mark.parametrize("code", MESSAGE_ERRORS)
+def test_an_error_has_the_sentence_of_its_code_or_a_better_one(code: str) -> None:
+    assert Ending.error(code).error_message == MESSAGE_ERRORS[code][0]
+    assert Ending.error(code, "Better.").error_message == "Better."
+
+
+@pytest.mark.failure(14)
+def test_a_commit_of_the_end_of_unknown_outcome_is_recognised(ground: Ground) -> None:
+    claim = ground.streaming()
+    last = save_of(claim, LONG)
+    owning.finish(ground.db, ME, last, DONE)
+
+    assert not owning.finish(ground.db, ME, last, DONE)
+
+    assert owning.has_ended(ground.db, claim.id, claim.token, claim.attempt)
+    assert owning.standing(ground.db, ME, [claim.id]) == {}
+
+
+def test_the_end_by_somebody_else_is_not_taken_for_ones_own(ground: Ground) -> None:
+    claim = ground.streaming()
+    ground.pass_by(claim.id, "lease_until")
+    ground.sweep().run()
+
+    assert ground.row(claim.id).status == "SENDING"  # nothing was shown
+    assert not owning.has_ended(ground.db, claim.id, claim.token, claim.attempt)
+
+    again = ground.claim(claim.id, OTHER)
+    assert owning.finish(ground.db, OTHER, save_of(again, LONG), DONE)
+    assert not owning.has_ended(ground.db, claim.id, claim.token, claim.attempt)
+    assert owning.has_ended(ground.db, claim.id, again.token, again.attempt)
+
+
+def test_a_finish_of_a_locked_row_waits_for_nobody(ground: Ground) -> None:
+    claim = ground.streaming()
+
+    with ground.locked(claim.id):
+        assert not owning.finish(ground.db, ME, save_of(claim, LONG), DONE)
+
+    assert owning.finish(ground.db, ME, save_of(claim, LONG), DONE)
+
+
+# --- a drain gives back ---------------------------------------------------------------------------
+
+
+def release(ground: Ground, claim: Claim, owner: str = ME) -> bool:
+    return owning.release(ground.db, owner, claim.id, claim.token, 60)
+
+
+def test_an_answer_without_a_word_goes_back_to_the_queue(ground: Ground) -> None:
+    claim = ground.streaming()
+
+    assert release(ground, claim)
+
+    row = ground.row(claim.id)
+    assert (row.status, row.attempt, row.tries, row.owner) == ("SENDING", 2, 1, None)
+    assert not ground.save(claim, body_of("late"))
+    assert ground.claim(claim.id, OTHER).attempt == 3
+
+
+def test_an_answer_that_was_shown_stopped_or_taken_does_not_go_back(ground: Ground) -> None:
+    user = ground.user()
+    shown, stopped, taken = (ground.streaming(user) for _ in range(3))
+    ground.save(shown, body_of("a"))
+    messages.stop(ground.db, stopped.id, user)
+
+    assert not release(ground, shown)
+    assert not release(ground, stopped)
+    assert not release(ground, taken, owner=OTHER)
+    assert not release(ground, replace(taken, token=new_token()))
+    assert {ground.row(one.id).status for one in (shown, stopped, taken)} == {"STREAMING"}
+
+
+def test_an_answer_goes_back_only_so_often(ground: Ground) -> None:
+    claim = ground.streaming()
+    for _ in range(MAX_TRIES - 1):
+        assert release(ground, claim)
+        claim = ground.claim(claim.id)
+
+    assert not release(ground, claim)
+    assert ground.row(claim.id).tries == MAX_TRIES
+
+
+# --- R7: stop -------------------------------------------------------------------------------------
+
+
+def test_stop_ends_what_nobody_has_begun(ground: Ground) -> None:
+    user = ground.user()
+    answer = ground.sending(user)
+
+    assert messages.stop(ground.db, answer, user) == Status.SENDING
+
+    assert ground.row(answer).status == "CANCELLED"
+    assert_whole(ground, answer, Body())
+    assert owning.claim(ground.db, answer, ME, 60, 900) is None
+
+
+def test_stop_asks_the_owner_who_keeps_the_partial(ground: Ground) -> None:
+    user = ground.user()
+    claim = ground.streaming(user)
+    ground.save(claim, body_of("par"))
+
+    assert messages.stop(ground.db, claim.id, user) == Status.STREAMING
+    assert messages.stop(ground.db, claim.id, user) == Status.STREAMING
+
+    assert ground.row(claim.id).stop_requested
+    end = Ending(Status.CANCELLED)
+    assert owning.finish(ground.db, ME, save_of(claim, body_of("partial"), 3), end)
+    assert_whole(ground, claim.id, body_of("partial"))
+
+
+@pytest.mark.parametrize("ending", [DONE, Ending(Status.CANCELLED), Ending.error("deadline")])
+def test_stop_changes_nothing_of_what_has_ended(ground: Ground, ending: Ending) -> None:
+    user = ground.user()
+    answer = ground.ended(user, ending)
+    before = ground.row(answer)
+
+    assert messages.stop(ground.db, answer, user) == ending.status
+
+    assert ground.row(answer) == before
+
+
+def test_a_question_cannot_be_stopped_but_it_is_no_error(ground: Ground) -> None:
+    user = ground.user()
+    question = ground.ask(user).question.id
+
+    assert messages.stop(ground.db, question, user) == Status.DONE
+
+
+def test_stop_and_claim_at_once_lose_nothing(ground: Ground) -> None:
+    user = ground.user()
+    for _ in range(10):
+        answer = ground.sending(user)
+
+        def act(number: int, answer: uuid.UUID = answer) -> object:
+            if number:
+                return owning.claim(ground.db, answer, ME, 60, 900)
+            return messages.stop(ground.db, answer, user)
+
+        _, errors = at_once(2, act)
+
+        assert errors == []
+        row = ground.row(answer)
+        assert row.status == "CANCELLED" or (row.status == "STREAMING" and row.stop_requested)
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+def test_a_glance_tells_what_a_follower_has_to_know(ground: Ground) -> None:
+    fresh, lapsed, overdue = (ground.streaming() for _ in range(3))
+    waiting, expired, ended = ground.sending(), ground.sending(), ground.ended()
+    ground.save(fresh, body_of("abc"))
+    ground.pass_by(lapsed.id, "lease_until")
+    ground.pass_by(overdue.id, "hard_deadline")
+    ground.pass_by(expired, "queue_deadline")
+    ids = [fresh.id, lapsed.id, overdue.id, waiting, expired, ended, uuid.uuid4()]
+
+    seen = messages.glance(ground.db, ids)
+
+    assert [(g.saved, g.ended, g.lapsed) for g in (seen[one] for one in ids[:-1])] == [
+        (3, False, False),
+        (0, False, True),
+        (0, False, True),
+        (0, False, False),
+        (0, False, True),
+        (8, True, False),
+    ]
+    assert ids[-1] not in seen
+
+
+def test_open_messages_are_counted_by_status(ground: Ground) -> None:
+    assert messages.count_open(ground.db) == {"SENDING": 0, "STREAMING": 0}
+    ground.sending()
+    ground.streaming()
+    ground.streaming()
+    ground.ended()
+
+    assert messages.count_open(ground.db) == {"SENDING": 1, "STREAMING": 2}
+
+
+def test_the_prompt_is_the_path_from_the_root_without_the_answer(ground: Ground) -> None:
+    user = ground.user()
+    place = conversations.create(ground.db, user, None, "Be brief.").id
+    first = asking.ask(ground.db, ground.asking(user), place, "One?")
+    claim = ground.claim(first.answer.id)
+    owning.finish(ground.db, ME, save_of(claim, LONG), DONE)
+    asking.ask(ground.db, ground.asking(user), place, "Aside?", None)
+    second = asking.ask(ground.db, ground.asking(user), place, "Two?", first.answer.id)
+
+    claim = ground.claim(second.answer.id)
+
+    assert claim.system == "Be brief."
+    assert [(role, body.content) for role, body in claim.path] == [
+        ("user", "One?"),
+        ("assistant", LONG.text),
+        ("user", "Two?"),
+    ]
+
+
+def test_what_is_not_there_is_not_found(ground: Ground) -> None:
+    with pytest.raises(NotFound):
+        messages.load(ground.db, uuid.uuid4(), ground.user())
+
+
+# --- Postgres away --------------------------------------------------------------------------------
+
+
+def test_a_connection_cut_in_a_transaction_is_storage_down_and_the_next_one_works(
+    ground: Ground,
+) -> None:
+    claim = ground.streaming()
+
+    def lose_the_connection() -> None:
+        with ground.db.transaction() as connection:
+            [pid] = connection.execute(text("SELECT pg_backend_pid()")).one()
+            ground.db.rows("SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
+            connection.execute(text("SELECT 1"))
+
+    with pytest.raises(StorageDown):
+        lose_the_connection()
+
+    assert ground.save(claim, body_of("on we go"))
+
+
+def test_a_postgres_that_is_not_there_is_storage_down() -> None:
+    nowhere = Database("postgresql+psycopg2://nobody@127.0.0.1:1/nothing")
+
+    with pytest.raises(StorageDown):
+        messages.count_open(nowhere)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("SET TRANSACTION READ ONLY", "25006"),
+        ("RAISE EXCEPTION USING ERRCODE = 'disk_full'", "53100"),
+        ("RAISE EXCEPTION USING ERRCODE = 'serialization_failure'", "40001"),
+        ("RAISE EXCEPTION USING ERRCODE = 'deadlock_detected'", "40P01"),
+        ("RAISE EXCEPTION USING ERRCODE = 'admin_shutdown'", "57P01"),
+        ("RAISE EXCEPTION USING ERRCODE = 'io_error'", "58030"),
+    ],
+)
+def test_a_fault_of_the_server_is_storage_down(ground: Ground, fault: str, code: str) -> None:
+    statement = fault if fault.startswith("SET") else f"DO $$ BEGIN {fault}; END $$"
+
+    def write() -> None:
+        with ground.db.transaction() as connection:
+            connection.execute(text(statement))
+            connection.execute(text("DELETE FROM pieces"))
+
+    with pytest.raises(StorageDown) as down:
+        write()
+
+    cause: Any = down.value.__cause__
+    assert cause.orig.pgcode == code
+
+
+def test_a_fault_of_the_statement_is_not(ground: Ground) -> None:
+    with pytest.raises(Exception, match="syntax error") as error:
+        ground.db.rows("SELEC 1")
+
+    assert not isinstance(error.value, StorageDown)
+
+
+def test_an_error_shows_no_text_of_a_message(ground: Ground) -> None:
+    claim = ground.streaming()
+    twice = Save(
+        claim.id, claim.token, 0, [Delta(0, 0, "text", "canary"), Delta(0, 0, "text", "canary")]
+    )
+
+    with pytest.raises(Exception, match="pieces_pkey") as error:
+        owning.save(ground.db, ME, 60, [twice])
+
+    assert "canary" not in str(error.value)

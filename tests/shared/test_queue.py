@@ -1,0 +1,86 @@
+"""The queue in a real Redis: what handing a question on costs, and that nothing is noted down."""
+
+import base64
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from shared.jobs import QUEUE, TASK, TITLE_TASK, Queue, make_app
+from shared.settings import Settings
+from tests.rig import Rig
+from tests.store_fixtures import OURS, Ground
+
+
+@pytest.fixture
+def app(rig: Rig, ground: Ground) -> Iterator[Celery]:
+    """On the story's Redis."""
+    app = make_app(Settings.model_validate({"REDIS_URL": rig.redis.url.removesuffix("/0") + OURS}))
+    yield app
+    app.close()
+
+
+def _spent(ground: Ground) -> dict[str, int]:
+    """Commands of the queue since the last look, by name."""
+    found: dict[str, dict[str, Any]] = ground.redis.info("commandstats")
+    ground.redis.config_resetstat()
+    apart = {"info", "config|resetstat", "client|setinfo", "client|setname", "select", "ping"}
+    names = {name.removeprefix("cmdstat_"): one["calls"] for name, one in found.items()}
+    return {name: calls for name, calls in names.items() if name not in apart}
+
+
+def test_who_hands_a_question_on_says_one_word_and_who_takes_it_another(
+    app: Celery, ground: Ground
+) -> None:
+    queue, taken = Queue(app), []
+    queue.warm()
+    assert queue.enqueue(uuid.uuid4())
+    message_id = uuid.uuid4()
+    with app.connection_for_read() as connection:
+        consumer = app.amqp.TaskConsumer(connection.channel())
+        consumer.register_callback(lambda _, message: taken.append(message))
+        consumer.consume()
+        while not taken:
+            connection.drain_events(timeout=5)
+        _spent(ground)
+
+        assert queue.enqueue(message_id)
+        while len(taken) < 2:
+            connection.drain_events(timeout=5)
+        for message in taken:
+            message.ack()
+
+        spent = _spent(ground)
+    assert taken[1].headers["task"] == TASK
+    assert taken[1].headers["id"].startswith(str(message_id))
+    assert spent["lpush"] == 1
+    assert set(spent) <= {"lpush", "brpop"}
+    assert not ground.redis.exists(QUEUE, "unacked", "unacked_index")
+
+
+def _said(ground: Ground) -> dict[str, Any]:
+    """The newest message in the queue, its body as it was before it was wrapped."""
+    [text] = ground.redis.lrange(QUEUE, 0, 0)
+    message: dict[str, Any] = json.loads(text)
+    assert message["properties"]["body_encoding"] == "base64"
+    return {**message, "body": json.loads(base64.b64decode(message["body"]))}
+
+
+@pytest.mark.parametrize("task", [TASK, TITLE_TASK])
+def test_a_question_is_handed_on_in_the_words_that_celery_itself_would_use(
+    app: Celery, ground: Ground, task: str
+) -> None:
+    queue, message_id = Queue(app), uuid.uuid4()
+    assert queue.enqueue_title(message_id) if task == TITLE_TASK else queue.enqueue(message_id)
+    ours = _said(ground)
+
+    app.send_task(task, [str(message_id)], task_id=ours["headers"]["id"], ignore_result=True)
+
+    theirs = _said(ground)
+    tags = [said["properties"].pop("delivery_tag") for said in (ours, theirs)]
+    assert len(set(tags)) == 2
+    assert ours == theirs
+    assert ours["body"][0] == [str(message_id)]

@@ -1,0 +1,334 @@
+"""Ground for stories about SQL and Redis alone: tables and keys of our own, and no processes.
+
+The rig's workers sweep the rig's database; here nothing moves but what a story moves.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from threading import Barrier
+from typing import Any, NamedTuple, TypeVar
+
+import redis
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+
+from local.processes import ROOT
+from shared.body import Body
+from shared.bus.livelog import TIMEOUT, LiveLog, Outcome, Publication, Publishing
+from shared.errors import RedisDown
+from shared.jobs import Queue
+from shared.lifecycle import Status
+from shared.store import asking, conversations, owning
+from shared.store.asking import Asked, Asking
+from shared.store.database import Database, run
+from shared.store.messages import Ending
+from shared.store.owning import Claim, Save
+from shared.sweep import Sweep
+from tests.rig import Rig
+
+#: An owner, and the boot in its name.
+ME = "host:boot-of-mine"
+OTHER = "host:boot-of-another"
+
+#: Redis' databases are numbered; the rig's processes use 0.
+OURS = "/9"
+
+Result = TypeVar("Result")
+
+
+def at_once(
+    count: int, action: Callable[[int], Result]
+) -> tuple[list[Result], list[BaseException]]:
+    """So many threads that start together; what they returned, and what they raised."""
+    barrier = Barrier(count)
+
+    def one(number: int) -> Result:
+        barrier.wait()
+        return action(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        futures = [pool.submit(one, number) for number in range(count)]
+    errors = [error for future in futures if (error := future.exception())]
+    return [future.result() for future in futures if not future.exception()], errors
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Up to `revision`, or down to it: "base"."""
+    config = Config(ROOT / "alembic.ini")
+    config.attributes["url"] = url
+    (command.downgrade if revision == "base" else command.upgrade)(config, revision)
+
+
+@contextmanager
+def new_database(rig: Rig, name: str) -> Iterator[str]:
+    """The URL of an empty database on the rig's Postgres."""
+    admin = create_engine(rig.db.engine.url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        url = rig.db.engine.url.set(database=name)
+        yield url.render_as_string(hide_password=False)
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+def open_log(livelog: LiveLog, message_id: uuid.UUID, claim: uuid.UUID, attempt: int = 1) -> None:
+    """Begin a claim's live log."""
+    with closing(livelog.publishing()) as line:
+        line.open(message_id, claim, attempt)
+        publish_on(line, [])
+
+
+def publish_all(livelog: LiveLog, batch: Sequence[Publication]) -> list[Outcome]:
+    """Publish these on a connection of their own; their outcomes."""
+    with closing(livelog.publishing()) as line:
+        return publish_on(line, batch)
+
+
+def publish_on(line: Publishing, batch: Sequence[Publication]) -> list[Outcome]:
+    """Publish these; their outcomes, once everything that was said is answered."""
+    for item in batch:
+        line.publish(item)
+    line.flush()
+    outcomes: list[Outcome] = []
+    while line.unknown:
+        before = line.unknown
+        outcomes += line.outcomes(TIMEOUT)
+        if line.unknown == before:
+            raise RedisDown
+    return outcomes
+
+
+class Handed(Queue):
+    """A queue that remembers what was handed to it, and may be away."""
+
+    def __init__(self) -> None:
+        self.ids: list[uuid.UUID] = []
+        self.asked = 0
+        self.away = False
+
+    def enqueue(self, message_id: uuid.UUID) -> bool:
+        self.asked += 1
+        if not self.away:
+            self.ids.append(message_id)
+        return not self.away
+
+
+class Memory(NamedTuple):
+    """A message as Postgres once had it: its row and pieces as JSON, None where there was none."""
+
+    id: uuid.UUID
+    row: str | None
+    pieces: str | None
+
+
+#: What Redis once had: the live logs' entries by key.
+RedisMemory = dict[str, list[tuple[str, dict[str, str]]]]
+
+
+class Ground:
+    """The doors, and short ways to say what a story begins with."""
+
+    def __init__(self, url: str, redis_url: str) -> None:
+        self.url = url
+        self.redis_url = redis_url.removesuffix("/0") + OURS
+        self.db = Database(url)
+        self.livelog = LiveLog(self.redis_url, ttl=60)
+        self.redis: Any = redis.Redis.from_url(self.redis_url, decode_responses=True)
+        self.queue = Handed()
+
+    def clear(self) -> None:
+        """As if nobody had been here."""
+        with self.db.transaction() as connection:
+            connection.execute(text("DELETE FROM conversations"))
+            known = (
+                "INSERT INTO uptime DEFAULT VALUES ON CONFLICT (one) DO UPDATE SET jumped = NULL"
+            )
+            connection.execute(text(known))  # a clock of which no jump is known
+        self.redis.flushdb()
+        self.queue = Handed()
+
+    def close(self) -> None:
+        self.db.dispose()
+        self.redis.close()
+
+    # --- people and their questions
+
+    def user(self) -> uuid.UUID:
+        user = uuid.uuid4()
+        self.run("INSERT INTO users (id, name) VALUES (:id, 'somebody')", id=user)
+        return user
+
+    def conversation(self, user: uuid.UUID) -> uuid.UUID:
+        return conversations.create(self.db, user, None, None).id
+
+    def asking(self, user: uuid.UUID, **changes: Any) -> Asking:
+        plain = Asking(user, "model", {"seed": 1}, None, None, max_open=0, queue_deadline=60)
+        if "key" in changes:
+            changes.setdefault("request_hash", "hash")
+        return replace(plain, **changes)
+
+    def ask(self, user: uuid.UUID | None = None, **changes: Any) -> Asked:
+        """A question in a conversation of its own."""
+        user = user or self.user()
+        asked = self.asking(user, **changes)
+        return asking.ask(self.db, asked, self.conversation(user), "Why?")
+
+    def sending(self, user: uuid.UUID | None = None) -> uuid.UUID:
+        """The id of an answer that nobody has claimed."""
+        return self.ask(user).answer.id
+
+    def streaming(self, user: uuid.UUID | None = None, owner: str = ME) -> Claim:
+        """An answer that `owner` writes, with its live log opened."""
+        return self.claim(self.sending(user), owner)
+
+    def claim(self, message_id: uuid.UUID, owner: str = ME) -> Claim:
+        claim = owning.claim(self.db, message_id, owner, 60, 900)
+        assert claim is not None
+        self.open(claim.id, claim.token, claim.attempt)
+        return claim
+
+    def ended(self, user: uuid.UUID | None = None, ending: Ending | None = None) -> uuid.UUID:
+        """The id of an answer that ended as "Because." """
+        claim = self.streaming(user)
+        body = Body()
+        body.write("text", "Because.")
+        how = ending or Ending(Status.DONE, "stop")
+        assert owning.finish(self.db, ME, save_of(claim, body), how)
+        return claim.id
+
+    def publish(self, claim: Claim, body: Body, start: int = 0, trim: int = 0) -> str:
+        """Publish what stands behind `start`; the outcome."""
+        item = Publication(claim.id, claim.token, claim.attempt, body.since(start), trim)
+        return self.publish_all([item])[0]
+
+    def open(self, message_id: uuid.UUID, claim: uuid.UUID, attempt: int = 1) -> None:
+        """Begin a claim's live log."""
+        open_log(self.livelog, message_id, claim, attempt)
+
+    def publish_all(self, batch: Sequence[Publication]) -> list[Outcome]:
+        """Publish these; their outcomes."""
+        return publish_all(self.livelog, batch)
+
+    def save(self, claim: Claim, body: Body, start: int = 0, owner: str = ME) -> bool:
+        """Save what stands behind `start`; whether that was done."""
+        done = owning.save(self.db, owner, 60, [save_of(claim, body, start)])
+        return claim.id in done
+
+    def sweep(
+        self,
+        lease: float = 0.0,
+        livelog: LiveLog | None = None,
+        take: Callable[[uuid.UUID], bool] | None = None,
+        observe: Callable[[str], None] | None = None,
+    ) -> Sweep:
+        """A sweep; `lease` is the time of grace after a start of Postgres."""
+        log = livelog or self.livelog
+        return Sweep(
+            self.db,
+            log,
+            self.queue,
+            lease=lease,
+            queue_deadline=60,
+            take=take,
+            observe=observe,
+        )
+
+    # --- looking and meddling
+
+    def run(self, sql: str, **parameters: Any) -> int:
+        """A statement; the number of rows it changed."""
+        with self.db.transaction() as connection:
+            return connection.execute(text(sql), parameters).rowcount
+
+    def row(self, message_id: uuid.UUID) -> Any:
+        """The bare row."""
+        [row] = self.db.rows("SELECT * FROM messages WHERE id = :id", id=message_id)
+        return row
+
+    def pieces(self, message_id: uuid.UUID) -> list[Any]:
+        """(start, part, kind, text, meta) of what is saved and not yet compacted."""
+        rows = self.db.rows(
+            "SELECT start, part, kind, text, meta FROM pieces WHERE message_id = :id"
+            " ORDER BY start",
+            id=message_id,
+        )
+        return [tuple(row) for row in rows]
+
+    def pass_by(self, message_id: uuid.UUID, *deadlines: str) -> None:
+        """These deadlines passed a second ago."""
+        past = ", ".join(f"{name} = clock_timestamp() - interval '1 s'" for name in deadlines)
+        assert self.run(f"UPDATE messages SET {past} WHERE id = :id", id=message_id) == 1
+
+    # --- servers that go back
+
+    def remember(self, *ids: uuid.UUID) -> dict[uuid.UUID, Memory]:
+        """These messages as they are now."""
+        rows = self.db.rows(
+            "SELECT m.id, CAST(to_jsonb(m) AS text) AS row,"
+            " (SELECT CAST(jsonb_agg(to_jsonb(p)) AS text) FROM pieces p"
+            " WHERE p.message_id = m.id) AS pieces"
+            " FROM messages m WHERE m.id = ANY(CAST(:ids AS uuid[]))",
+            ids=[str(message_id) for message_id in ids],
+        )
+        found = {row.id: Memory(*row) for row in rows}
+        return {one: found.get(one, Memory(one, None, None)) for one in ids}
+
+    def go_back(self, memory: Memory) -> None:
+        """Make a message what it was, as a standby does that lacks what came since."""
+        with self.db.transaction() as connection:
+            # Neither triggers nor foreign keys.
+            run(connection, "SET LOCAL session_replication_role = 'replica'")
+            run(connection, "DELETE FROM pieces WHERE message_id = :id", id=memory.id)
+            run(connection, "DELETE FROM messages WHERE id = :id", id=memory.id)
+            fill = "SELECT * FROM jsonb_populate_recordset(CAST(NULL AS {0}), CAST(:now AS jsonb))"
+            rows = f"[{memory.row or ''}]"
+            into = "INSERT INTO messages OVERRIDING SYSTEM VALUE "
+            run(connection, into + fill.format("messages"), now=rows)
+            pieces = memory.pieces or "[]"
+            run(connection, "INSERT INTO pieces " + fill.format("pieces"), now=pieces)
+
+    def remember_redis(self) -> RedisMemory:
+        """The live logs as they are now."""
+        keys = self.redis.keys("outlive:log:*")
+        pipeline = self.redis.pipeline(transaction=False)
+        for key in keys:
+            pipeline.xrange(key)
+        return dict(zip(keys, pipeline.execute(), strict=True))
+
+    def redis_goes_back(self, memory: RedisMemory) -> None:
+        """Make Redis what it was, as a snapshot does. What took the entries was another process."""
+        self.redis.flushdb()
+        for key, entries in memory.items():
+            for place, fields in entries:
+                taken = {name: "before" if name == "open" else it for name, it in fields.items()}
+                self.redis.xadd(key, taken, id=place)
+            self.redis.pexpire(key, 60_000)
+
+    @contextmanager
+    def locked(self, message_id: uuid.UUID) -> Iterator[None]:
+        """Somebody else holds the row."""
+        with self.db.transaction() as connection:
+            lock = "SELECT 1 FROM messages WHERE id = :id FOR UPDATE"
+            assert connection.execute(text(lock), {"id": message_id}).all()
+            yield
+
+
+def save_of(claim: Claim, body: Body, start: int = 0) -> Save:
+    """What stands behind `start`, to be saved under the claim."""
+    return Save(claim.id, claim.token, start, body.since(start))
+
+
+def body_of(*texts: str | tuple[str, str]) -> Body:
+    """A body of texts; a pair is (kind, text)."""
+    body = Body()
+    for one in texts:
+        kind, said = ("text", one) if isinstance(one, str) else one
+        body.write(kind, said, {"id": "1"} if kind == "tool_call" else None)
+    return body

@@ -1,0 +1,300 @@
+"""Notices: every tab and phone is shown what changes in the list, whatever goes on around it."""
+
+import json
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from unittest.mock import patch
+
+import gevent
+import httpx2
+import pytest
+
+from local.programs import Web
+from scripted import done, finish, hold, say, script
+from shared.lifecycle import Status
+from shared.sse import Decoder
+from shared.store import conversations, sidebar
+from shared.store.database import Database
+from shared.store.messages import Ending
+from shared.store.sidebar import State
+from tests.client import Client, new_id
+from tests.rig import PATIENCE, Rig, eventually, frozen, until
+from tests.store_fixtures import Ground
+from tests.stories import holding
+from web.page.notices import Notices, Watched
+
+
+class Watching:
+    """Somebody who watches the list: what they know of it, and what they were told."""
+
+    def __init__(self, url: str) -> None:
+        self.known: dict[str, dict[str, Any]] = {}
+        self.told: list[tuple[str, str]] = []
+        self.begun = threading.Event()
+        self.over = False
+        self.decoder = Decoder()
+        self._http = httpx2.Client(base_url=url, timeout=PATIENCE)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        assert self.begun.wait(PATIENCE)
+
+    def _watch(self) -> None:
+        with (
+            suppress(httpx2.HTTPError),
+            self._http,
+            self._http.stream("GET", "/api/notices") as response,
+        ):
+            self._socket = response.extensions["network_stream"].get_extra_info("socket")
+            for chunk in response.iter_raw():
+                for event in self.decoder.feed(chunk):
+                    self._take(event.event, json.loads(event.data))
+        self.over = True
+
+    def _take(self, event: str, data: Any) -> None:
+        if event == "state":
+            self.known = {one["id"]: one for one in data["conversations"]}
+            self.begun.set()
+            return
+        assert event == "change"
+        for change in data["changes"]:
+            entry = change.get("conversation")
+            changed = entry["id"] if entry else change["id"]
+            if entry:
+                self.known[changed] = entry
+            else:
+                self.known.pop(changed, None)
+            self.told += [(changed, what) for what in change["what"]]
+
+    def leave(self) -> None:
+        """Close the tab."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE)
+
+    def hears(self, conversation: str, *what: str) -> None:
+        """Wait until all of that was told, in this order."""
+
+        def heard() -> bool:
+            said = iter([word for one, word in self.told if one == conversation])
+            return all(word in said for word in what)
+
+        eventually(heard)
+
+    def shows(self, conversation: str) -> str | None:
+        entry = self.known.get(conversation)
+        return entry["status"] if entry else None
+
+
+@contextmanager
+def watching(*webs: Web) -> Iterator[list[Watching]]:
+    """One who watches at each of them."""
+    watchers = [Watching(web.url) for web in webs]
+    try:
+        yield watchers
+    finally:
+        for one in watchers:
+            one.leave()
+
+
+def every(watchers: list[Watching], conversation: str) -> set[str | None]:
+    """What they all show."""
+    return {one.shows(conversation) for one in watchers}
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_life_of_a_conversation_is_told_at_every_web_master(
+    rig: Rig, client: Client, web: Web, other_web: Web
+) -> None:
+    with watching(web, web, other_web) as watchers:
+        # what comes and goes between two looks is not told, so each state is held until it is seen
+        with holding(rig, client, say("Done."), finish(), done()) as held:
+            conversation, answer = held.conversation, held.id
+            place = f"/api/conversations/{conversation}"
+            for one in watchers:
+                one.hears(conversation, "created", "started")
+            held.go_on()
+            client.ended(answer)
+        for one in watchers:
+            one.hears(conversation, "finished")
+        eventually(lambda: every(watchers, conversation) == {"unseen"})
+        client.http.patch(place, json={"title": "Renamed"})
+        client.http.post(f"{place}/seen", json={"message_id": answer})
+        for one in watchers:
+            one.hears(conversation, "renamed")
+        eventually(lambda: every(watchers, conversation) == {"idle"})
+        client.http.delete(place)
+        for one in watchers:
+            one.hears(conversation, "deleted")
+            assert conversation not in one.known
+        client.http.post(f"{place}/undelete")
+        for one in watchers:
+            one.hears(conversation, "undeleted")
+            assert one.known[conversation]["title"] == "Renamed"
+
+
+@pytest.mark.usefixtures("worker")
+def test_who_comes_is_shown_what_is_being_written_and_how_it_went(
+    rig: Rig, client: Client, web: Web
+) -> None:
+    failing, stopped = client.conversation(), client.conversation()
+    with holding(rig, client, say("On its way"), finish()) as held:
+        client.ended(client.ask(script(say("x"), {"do": "cut"}, tag=new_id()), failing))
+        stoppable = client.ask(script(say("y"), hold("never"), tag=new_id()), stopped)
+        client.shown(stoppable)
+        with watching(web) as [one]:
+            assert one.shows(held.conversation) == "writing"
+            assert one.known[held.conversation]["answer"]["id"] == held.id
+            assert one.shows(failing) == "failed"
+            assert one.known[failing]["answer"]["error_code"] == "provider_cut"
+            client.stop(stoppable)
+            one.hears(stopped, "stopped")
+            assert one.shows(stopped) == "idle"
+            held.go_on()
+            one.hears(held.conversation, "finished")
+
+
+@pytest.mark.usefixtures("worker")
+def test_who_was_away_has_missed_nothing(client: Client, web: Web, other_web: Web) -> None:
+    kept, gone = client.conversation(), client.conversation()
+    with watching(web) as [before]:
+        eventually(lambda: {kept, gone} <= set(before.known))
+    answer = client.ask(script(say("Meanwhile."), finish(), done(), tag=new_id()), kept)
+    client.ended(answer)
+    client.http.delete(f"/api/conversations/{gone}")
+
+    with watching(other_web) as [after]:
+        eventually(lambda: after.shows(kept) == "unseen")
+        eventually(lambda: gone not in after.known)
+
+
+@pytest.mark.usefixtures("worker")
+def test_without_redis_the_list_is_found_by_looking(rig: Rig, client: Client, web: Web) -> None:
+    conversation = client.conversation(title="Before")
+    with watching(web) as [one]:
+        eventually(lambda: conversation in one.known)
+        with frozen(rig.redis):
+            client.http.patch(f"/api/conversations/{conversation}", json={"title": "While away"})
+            one.hears(conversation, "renamed")
+        client.http.patch(f"/api/conversations/{conversation}", json={"title": "And back"})
+        eventually(lambda: one.known[conversation]["title"] == "And back")
+        assert not one.over
+
+
+def test_a_master_that_goes_sends_its_watchers_away(rig: Rig) -> None:
+    web = rig.web()
+    with rig.gone(web), watching(web) as [one]:
+        web.signal(signal.SIGTERM)
+        eventually(lambda: one.over)
+        assert one.decoder.retry is not None
+        assert one.decoder.retry < 2_000
+
+
+def test_older_conversations_come_in_pages(client: Client) -> None:
+    made = [client.conversation(title=f"Old {number}") for number in range(5)]
+
+    found: list[str] = []
+    cursor = ""
+    while len(found) < len(made):
+        page = client.http.get(f"/api/sidebar?limit=2{cursor}").json()
+        found += [one["id"] for one in page["items"]]
+        cursor = f"&cursor={page['next']}"
+
+    assert found[:5] == made[::-1]
+
+
+def test_who_opens_a_list_that_never_rests_does_not_wait_for_its_rest(ground: Ground) -> None:
+    user = ground.user()
+    nobody: Any = None
+    notices, watched = Notices(ground.db, ground.livelog, nobody, nobody), Watched(user)
+    looks: list[State] = []
+
+    def look(db: Database, user_id: uuid.UUID) -> State:
+        notices._look(watched)  # it changes while it is looked at
+        looks.append(found := sidebar.state(db, user_id))
+        watched.gone = len(looks) > 5
+        return found
+
+    with patch("web.page.notices.sidebar", wraps=sidebar, state=look), gevent.Timeout(30):
+        notices._look(watched)
+        assert len(looks) == 1
+
+        until(lambda: watched.gone)  # others go on
+
+
+# --- what is told of two states -------------------------------------------------------------------
+
+
+def changes(ground: Ground, user: Any, between: Callable[[], object]) -> dict[Any, list[str]]:
+    """What somebody is told who saw the list before and after."""
+    before = sidebar.state(ground.db, user)
+    between()
+    return {one.id: one.what for one in sidebar.changes(before, sidebar.state(ground.db, user))}
+
+
+def test_nothing_is_told_when_nothing_happened(ground: Ground) -> None:
+    user = ground.user()
+    ground.ended(user)
+
+    assert changes(ground, user, lambda: None) == {}
+
+
+def test_what_went_on_between_two_looks_is_told_as_what_came_of_it(ground: Ground) -> None:
+    user = ground.user()
+    made: list[Any] = []
+
+    told = changes(ground, user, lambda: made.append(ground.ended(user)))
+
+    assert list(told.values()) == [["created", "finished"]]
+
+
+def test_a_failure_is_news_until_it_is_seen_and_a_stop_is_none(ground: Ground) -> None:
+    user = ground.user()
+    ground.ended(user, Ending.error("provider_cut"))
+    ground.ended(user, Ending(Status.CANCELLED))
+
+    entries = sidebar.state(ground.db, user).entries.values()
+
+    assert sorted(one.status for one in entries) == ["failed", "idle"]
+
+
+def test_what_only_sinks_below_the_top_of_the_list_was_not_deleted(ground: Ground) -> None:
+    user = ground.user()
+    for _ in range(sidebar.STATE):
+        ground.conversation(user)
+
+    told = changes(ground, user, lambda: ground.conversation(user))
+
+    assert list(told.values()) == [["created"]]
+    state: State = sidebar.state(ground.db, user)
+    assert (len(state.entries), state.more is None) == (sidebar.STATE, False)
+
+
+def test_what_was_deleted_at_the_lists_end_is_told_though_others_sink_there(
+    ground: Ground,
+) -> None:
+    user = ground.user()
+    last, *_ = [ground.conversation(user) for _ in range(sidebar.STATE)]
+
+    def between() -> None:
+        conversations.delete(ground.db, user, last)
+        for _ in range(2):
+            ground.conversation(user)
+
+    told = changes(ground, user, between)
+
+    assert told[last] == ["deleted"]
+    assert sorted(what for [what] in told.values()) == ["created", "created", "deleted"]
+
+
+def test_what_is_being_written_is_in_the_state_however_old_it_is(ground: Ground) -> None:
+    user = ground.user()
+    open_one = ground.row(ground.sending(user)).conversation_id
+    for _ in range(sidebar.STATE + 1):
+        ground.conversation(user)
+
+    assert sidebar.state(ground.db, user).entries[open_one].status == "waiting"

@@ -1,0 +1,356 @@
+"""Renderings without a socket: made once for everybody, no oftener than can be seen."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import gevent
+import pytest
+
+from shared.body import Body, Delta
+from shared.sse import Decoder
+from shared.store.messages import Message
+from tests.followed import ended, say
+from tests.rig import join
+from web.following.streaming import Face
+from web.following.topic import Followed
+from web.page import render_cache, yielding
+from web.page.markdown import markdown_html
+from web.page.render_cache import BlockReader, Renderings
+
+FACE = Face(lambda _: b"", lambda _: b"", b"", lambda _: b"")
+
+
+@pytest.fixture
+def followed() -> Followed:
+    """A message that is being written."""
+    return Followed(uuid.uuid4(), uuid.uuid4())
+
+
+@pytest.fixture
+def rushing() -> Iterator[None]:
+    """A screen that shows everything at once."""
+    with patch.multiple(render_cache, FRAMES=1e9, SHARE=0.0), patch.object(yielding, "SLICE", 0.0):
+        yield
+
+
+def reader_of(renderings: Renderings, followed: Followed, position: int = 0) -> BlockReader:
+    return BlockReader(renderings, followed, position, FACE)
+
+
+def shown(frames: bytes) -> list[dict[str, Any]]:
+    """The data of the events in some frames."""
+    return [json.loads(event.data) for event in Decoder(errors="strict").feed(frames)]
+
+
+def read(reader: BlockReader) -> bytes:
+    """Everything that there is for a reader now, whose time is not limited."""
+    frames = [reader.advance()]
+    while frames[-1]:
+        frames.append(reader.advance())
+    return b"".join(frames)
+
+
+def blocks_of(renderings: Renderings, message: Message, most: int = 1 << 30) -> list[Any]:
+    """The first page of a message's blocks."""
+    lines, _ = renderings.pages(message).page(0, most)
+    return [json.loads(line) for line in lines]
+
+
+def test_a_reader_of_nothing_waits(followed: Followed) -> None:
+    reader = reader_of(Renderings(), followed)
+
+    assert reader.advance() == b""
+    assert reader.pause() is None
+
+
+@pytest.mark.usefixtures("rushing")
+def test_everybody_is_shown_the_same_and_it_is_made_once(followed: Followed) -> None:
+    renderings = Renderings()
+    readers = [reader_of(renderings, followed) for _ in range(50)]
+    say(followed, "First.\n\nSecond.\n\nThi")
+    with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
+        frames = {reader.advance() for reader in readers}
+        assert made.call_count == 3
+        say(followed, "rd.")
+        again = {reader.advance() for reader in readers}
+        assert made.call_count == 4
+
+    [first], [second] = map(shown, frames), map(shown, again)
+    assert [block["text"] for block in first[0]["blocks"]] == ["First.\n\n", "Second.\n\n"]
+    assert first[0]["open"]["html"] == '<p dir="auto">Thi</p>\n'
+    assert second[0]["blocks"] == []
+    assert second[0]["open"]["html"] == '<p dir="auto">Third.</p>\n'
+
+
+@pytest.mark.usefixtures("rushing")
+@pytest.mark.parametrize("paragraphs", [10, 2_000])
+def test_whoever_comes_while_it_is_being_made_gets_all_of_it_at_once(
+    followed: Followed, paragraphs: int
+) -> None:
+    renderings = Renderings()
+    text = "A paragraph.\n\n" * paragraphs
+    say(followed, text + "The end")  # and then a pause: nothing else wakes anybody
+
+    def read() -> str:
+        reader = reader_of(renderings, followed)
+        frames = b""
+        while reader.lag:
+            frames += reader.advance()
+            gevent.sleep(reader.pause() or 0)
+        events = shown(frames)
+        last = events[-1]["open"]["html"] if events else ""
+        return "".join(block["text"] for event in events for block in event["blocks"]) + last
+
+    reading = [gevent.spawn(read) for _ in range(3)]
+    join(reading)
+
+    whole = text + '<p dir="auto">The end</p>\n'
+    assert [found.value == whole for found in reading] == [True] * 3
+
+
+def test_it_is_not_shown_oftener_than_a_screen_can(followed: Followed) -> None:
+    reader = reader_of(Renderings(), followed)
+    say(followed, "a")
+    assert reader.advance()
+    with patch("web.page.render_cache.time.monotonic", return_value=0.0):  # no time passes
+        for _ in range(100):
+            say(followed, "b")
+            assert reader.advance() == b""
+
+
+def test_what_is_dear_waits_for_itself_alone_and_not_for_long(followed: Followed) -> None:
+    renderings, other = Renderings(), Followed(uuid.uuid4(), uuid.uuid4())
+    dear, cheap = reader_of(renderings, followed), reader_of(renderings, other)
+    say(followed, "> A dear one")
+    say(other, "A cheap one")
+    with patch("web.page.blocks.markdown_html", side_effect=busy):
+        assert dear.advance()
+    assert cheap.advance()
+
+    assert 0.3 < renderings.of(followed).pause(followed) <= render_cache.SLOWEST
+    assert renderings.of(other).pause(other) <= 1 / render_cache.FRAMES
+
+
+def busy(source: str) -> str:
+    """A rendering that takes its time."""
+    until = time.process_time() + 0.5
+    while time.process_time() < until:
+        pass
+    return source
+
+
+def test_an_end_is_shown_at_once_whatever_the_last_look_took(followed: Followed) -> None:
+    reader = reader_of(Renderings(), followed)
+    say(followed, "First.")
+    with patch("web.page.blocks.markdown_html", side_effect=busy):
+        assert reader.advance()
+    ended(followed, Body([Delta(0, 0, "text", "First.")]))
+
+    assert reader.advance()
+    assert reader.at_end
+
+
+@pytest.mark.usefixtures("rushing")
+def test_who_was_ahead_in_another_process_is_shown_nothing_older(followed: Followed) -> None:
+    say(followed, "First.\n\nSecond")
+    reader = reader_of(Renderings(), followed, position=20)
+
+    assert reader.advance() == b""
+
+    say(followed, " to the end of it.\n\nThird")
+    [frame] = shown(reader.advance())
+    assert [block["text"] for block in frame["blocks"]] == ["Second to the end of it.\n\n"]
+
+
+@pytest.mark.usefixtures("rushing")
+def test_an_end_that_is_shorter_than_what_was_shown_ends_it_all_the_same(
+    followed: Followed,
+) -> None:
+    reader = reader_of(Renderings(), followed)
+    say(followed, "First.\n\nSecond.\n\nThird")
+    reader.advance()
+    ended(followed, Body([Delta(0, 0, "text", "First.\n\nSec")]))
+
+    assert reader.advance() == b""
+    assert reader.at_end
+
+
+@pytest.mark.usefixtures("rushing")
+def test_a_big_body_comes_in_events_of_a_size(followed: Followed) -> None:
+    text = "".join(f"Paragraph {number} with some words.\n\n" for number in range(5_000))
+    ended(followed, Body([Delta(0, 0, "text", text)]))
+    reader = reader_of(Renderings(), followed)
+
+    events = shown(read(reader))
+
+    assert reader.at_end
+    assert len(events) > 5
+    assert [event["open"] for event in events] == [None] * len(events)
+    assert "".join(block["text"] for event in events for block in event["blocks"]) == text
+
+
+def test_ended_messages_are_kept_while_there_is_room() -> None:
+    renderings = Renderings()
+    one, other = (at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "Said.") for _ in range(2))
+    with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
+        first = blocks_of(renderings, one)
+        assert blocks_of(renderings, one) == first
+        assert made.call_count == 1
+
+        with patch.object(render_cache, "ENDED_BYTES", 0):
+            blocks_of(renderings, other)
+        blocks_of(renderings, one)
+        assert made.call_count == 3
+
+
+def test_many_who_open_a_message_at_once_have_it_rendered_once() -> None:
+    renderings, text = Renderings(), "A paragraph.\n\n" * 500
+    message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), text)
+
+    with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
+        with patch.object(yielding, "SLICE", 0.0):
+            opening = [gevent.spawn(blocks_of, renderings, message) for _ in range(20)]
+            join(opening)
+        assert made.call_count == 500
+
+    for one in opening:
+        assert "".join(block["text"] for block in one.value) == text
+
+
+def test_who_needs_the_beginning_has_no_more_rendered() -> None:
+    message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "A paragraph.\n\n" * 500)
+
+    with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
+        assert blocks_of(Renderings(), message, most=1_000)
+        assert made.call_count < 20
+
+
+def test_what_is_followed_here_is_not_rendered_again(followed: Followed) -> None:
+    renderings = Renderings()
+    reader = reader_of(renderings, followed)
+    message = at_its_end(followed, "First.\n\nSecond.")
+    assert reader.advance()
+
+    with patch("web.page.blocks.markdown_html") as made:
+        found = blocks_of(renderings, message)
+        assert not made.called
+    assert [block["text"] for block in found] == ["First.\n\n", "Second."]
+
+
+def test_nothing_is_kept_for_ever() -> None:
+    renderings = Renderings()
+    message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "Said.")
+    with patch.object(render_cache, "ENDED_SECONDS", 0.0):
+        blocks_of(renderings, message)
+    gevent.sleep(0.01)
+
+    with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
+        blocks_of(renderings, message)
+        assert made.call_count == 1
+
+
+def at_its_end(followed: Followed, said: str | Body) -> Message:
+    """The row, ended so."""
+    ended(followed, Body([Delta(0, 0, "text", said)]) if isinstance(said, str) else said)
+    assert followed.end is not None
+    return followed.end
+
+
+# --- long ones -----------------------------------------------------------------------------------
+
+#: Everything of which the state at a mark has something to remember.
+LONG = (
+    "```none\n" + "x = [1, 2, {3: (4, 5)}]\n" * 400 + "```\n\n"
+    "| a | b |\n|---|---|\n" + "| a cell | *another* |\n" * 500 + "\n"
+    "- an item\n" * 800 + "\nSome words. " * 800 + "\n\n  ~~~\n" + "  code\n" * 900
+)
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """Only the last block is kept."""
+    with patch.multiple(render_cache, KEPT_BYTES=0, KEPT_PER_CHAR=0):
+        yield
+
+
+def long_body() -> Body:
+    body = Body()
+    body.write("reasoning", LONG)
+    body.write("tool_call", "{" * 9_000, {"id": "1"})
+    body.write("text", LONG)
+    return body
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[dict[str, Any]]:
+    """The blocks of a long body of which all are kept."""
+    with patch.multiple(render_cache, KEPT_BYTES=1 << 30):
+        return blocks_of(Renderings(), message_of(long_body()))
+
+
+def message_of(body: Body) -> Message:
+    return at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), body)
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_what_is_not_kept_is_rendered_again_and_is_the_same(
+    followed: Followed, expected: list[dict[str, Any]]
+) -> None:
+    renderings = Renderings()
+    ended(followed, long_body())
+    early, late = reader_of(renderings, followed), reader_of(renderings, followed)
+
+    first = [early.advance()]
+    while not late.at_end:
+        late.advance()
+    frames = [*first, *(iter(early.advance, b""))]
+
+    assert early.at_end
+    found = [block for frame in frames for event in shown(frame) for block in event["blocks"]]
+    assert found == expected
+    assert len(renderings.of(followed).finished._lines) == 1
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_page_from_anywhere_is_what_stands_there(expected: list[dict[str, Any]]) -> None:
+    pages = Renderings().pages(message_of(long_body()))
+    pages.page(1 << 40, 1)  # all of it was rendered, and forgotten
+
+    for number in range(0, len(expected), 37):
+        block = expected[number]
+        lines, following = pages.page(block["start"], 1)
+        assert [json.loads(line) for line in lines] == [block]
+        assert following == (block["end"] if number < len(expected) - 1 else None)
+
+
+def test_a_reader_who_is_far_behind_gets_on_with_every_event(followed: Followed) -> None:
+    ended(followed, long_body())
+    reader = reader_of(Renderings(), followed)
+
+    positions = []
+    while frame := reader.advance():
+        assert len(frame) < 100_000
+        [event] = shown(frame)
+        positions.append(event["position"])
+
+    assert reader.at_end
+    assert positions == sorted(set(positions))
+    assert len(positions) > 5
+
+
+def test_memory_of_a_long_answer_is_bounded_by_its_text() -> None:
+    text = "```js\n" + "f(1,[2])+{3:4}\n" * 10_000
+    finished = Renderings().pages(at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), text)).finished
+    made = finished.made
+    html = 0
+    for _ in made.feed(finished.body):
+        html += sum(len(block.html) for block in made._finished)
+        finished.collect()
+
+    most = render_cache.KEPT_BYTES + render_cache.KEPT_PER_CHAR * len(text)
+    assert html > 2 * most  # there is something to bound
+    assert finished._bytes <= most

@@ -1,0 +1,452 @@
+"""What the page asks of the server: blocks and turns, search, undo, what was seen, models."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from local.programs import Web, Worker
+from scripted import done, finish, hold, long, reasoning, say, script, usage
+from shared.settings import Settings
+from shared.sse import Event
+from tests.client import Client, Connection, new_id, proof
+from tests.rig import Rig, eventually
+from tests.store_fixtures import Ground
+from tests.stories import holding
+from web.page.dashboard import Live
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+TALK = """# Trains
+
+They **run**:
+
+- on rails
+- in the rain
+
+```python
+print('rain')
+```
+
+That is all."""
+
+
+def told(text: str, *before: Any) -> str:
+    """A question that is answered so."""
+    return script(*before, say(text), finish(), usage(3, 4), done(), tag=new_id())
+
+
+def get(client: Client, path: str) -> dict[str, Any]:
+    answer = client.http.get(path)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+class Blocks(Connection):
+    """A reader of blocks on a raw socket; what a page keeps of them."""
+
+    def __init__(self, client: Client, message_id: str, last_id: str | None = None) -> None:
+        super().__init__(client.url, f"{message_id}/blocks", after=None, last_id=last_id)
+        self.finished: dict[int, dict[str, Any]] = {}
+        self.open: dict[str, Any] | None = None
+        self.end: dict[str, Any] | None = None
+        self.last_id = ""
+
+    def read(self) -> "Blocks":
+        """To the end."""
+        for event in self.events():
+            self.take(event)
+        return self
+
+    def take(self, event: Event) -> None:
+        self.last_id, data = event.id, json.loads(event.data)
+        if event.event == "end":
+            self.end = data
+            return
+        assert event.event == "blocks"
+        for block in data["blocks"]:
+            assert block["n"] not in self.finished, "a finished block is sent once"
+            self.finished[block["n"]] = block
+        self.open = data["open"]
+        if data["blocks"]:
+            assert event.id == str(data["blocks"][-1]["end"])
+        if self.open:
+            assert self.open["n"] not in self.finished
+            assert event.id == str(self.open["start"])
+
+    @property
+    def text(self) -> str:
+        return "".join(self.finished[n]["text"] for n in sorted(self.finished))
+
+    @property
+    def html(self) -> str:
+        return "".join(self.finished[n]["html"] for n in sorted(self.finished))
+
+
+# --- blocks --------------------------------------------------------------------------------------
+
+
+def test_an_answer_streams_as_blocks_and_proves_itself(client: Client) -> None:
+    answer = client.ask(told(TALK, reasoning("Let me *see*.")))
+
+    with Blocks(client, answer) as reader:
+        reader.read()
+
+    assert reader.end is not None
+    assert (reader.end["length"], reader.end["sha256"]) == proof(reader.text)
+    assert reader.text == f"Let me *see*.{TALK}"
+    assert [reader.finished[n]["kind"] for n in (0, 1)] == ["reasoning", "text"]
+    assert "<strong>run</strong>" in reader.html
+    assert 'data-language="python"' in reader.html
+    assert reader.open is None
+
+
+def test_a_reader_is_shown_what_is_open_and_gets_the_rest_where_it_was(
+    rig: Rig, client: Client
+) -> None:
+    with holding(
+        rig, client, say("First.\n\nThen **bo"), say("ld** and\n\nlast."), finish()
+    ) as held:
+        with Blocks(client, held.id) as reader:
+            for event in reader.events():
+                reader.take(event)
+                if reader.open and "bo" in reader.open["html"]:
+                    break
+        assert reader.text == "First.\n\n"
+        assert reader.open is not None
+        assert reader.open["html"] == '<p dir="auto">Then <strong>bo</strong></p>\n'
+
+        with Blocks(client, held.id, reader.last_id) as again:
+            first = next(iter(again.events()))
+            again.take(first)
+            assert not again.finished
+            assert again.open == reader.open
+            held.go_on()
+            again.read()
+        assert reader.text + again.text == held.text
+        assert "Then <strong>bold</strong> and" in again.html
+
+
+def test_who_has_seen_the_end_gets_nothing_more(client: Client) -> None:
+    answer = client.ask(told("Short."))
+    client.ended(answer)
+
+    with Blocks(client, answer, "end") as reader:
+        assert reader.status == 204
+
+
+def test_a_place_that_another_process_has_is_waited_for(client: Client) -> None:
+    answer = client.ask(told("Short."))
+    client.ended(answer)
+
+    with Blocks(client, answer, "1000") as reader:
+        reader.read()
+
+    assert not reader.finished
+    assert reader.end is not None
+
+
+def test_history_has_the_blocks_that_were_streamed(client: Client, other_web: Web) -> None:
+    answer = client.ask(told(TALK))
+    with Blocks(client, answer) as reader:
+        reader.read()
+
+    with Client(other_web.url) as other:
+        found = get(other, f"/api/messages/{answer}/blocks")
+
+    assert found["blocks"] == [reader.finished[n] for n in sorted(reader.finished)]
+    assert found["next"] is None
+    assert (found["length"], found["sha256"]) == proof(TALK)
+
+
+def test_a_long_answer_comes_in_pages_that_fit(client: Client) -> None:
+    answer = client.ask(script(long(300_000), finish(), done()))
+    message = client.ended(answer)
+
+    found, position = [], 0
+    while True:
+        page = get(client, f"/api/messages/{answer}/blocks?after={position}")
+        found += page["blocks"]
+        if page["next"] is None:
+            break
+        position = page["next"]
+
+    assert len(found) > 3
+    assert [block["n"] for block in found] == list(range(len(found)))
+    assert proof("".join(block["text"] for block in found)) == (
+        message["length"],
+        message["sha256"],
+    )
+
+
+def test_blocks_of_strangers_are_not_there(client: Client) -> None:
+    for path in ("blocks", "blocks/stream"):
+        assert client.http.get(f"/api/messages/{new_id()}/{path}").status_code == 404
+
+
+# --- turns ---------------------------------------------------------------------------------------
+
+
+def test_a_conversation_opens_with_its_last_turns(client: Client) -> None:
+    conversation = client.conversation(system="Be brief.")
+    for number in range(3):
+        client.ended(client.ask(told(f"Answer *{number}*"), conversation))
+
+    last = get(client, f"/api/conversations/{conversation}/turns?limit=4")
+    first = get(client, f"/api/conversations/{conversation}/turns?before={last['earlier']}")
+
+    assert last["conversation"]["system"] == "Be brief."
+    assert [turn["role"] for turn in last["items"]] == ["user", "assistant"] * 2
+    assert last["items"][1]["blocks"][0]["html"] == '<p dir="auto">Answer <em>1</em></p>\n'
+    assert last["items"][0]["blocks"] is None
+    assert last["items"][1]["text"] is None
+    assert first["earlier"] is None
+    assert [turn["role"] for turn in first["items"]] == ["user", "assistant"]
+    assert last["items"][0]["parent_id"] == first["items"][1]["id"]
+
+
+def test_a_turn_says_how_it_stands_and_how_quick_it_was(rig: Rig, client: Client) -> None:
+    with holding(rig, client, say("Slow"), finish("length")) as held:
+        writing = get(client, f"/api/conversations/{held.conversation}/turns")["items"][1]
+        held.go_on()
+        client.ended(held.id)
+    ended = get(client, f"/api/conversations/{held.conversation}/turns")["items"][1]
+
+    assert (writing["state"], writing["blocks"]) == ("writing", None)
+    assert ended["state"] == "incomplete"
+    assert ended["created_at"] < ended["started_at"] < ended["first_text_at"] < ended["ended_at"]
+
+
+def test_a_failure_says_whether_to_try_again(client: Client) -> None:
+    conversation = client.conversation()
+    answer = client.ask(script(say("Half"), {"do": "cut"}), conversation)
+    client.ended(answer)
+
+    turn = get(client, f"/api/conversations/{conversation}/turns")["items"][1]
+
+    assert turn["state"] == "failed"
+    assert turn["error"]["code"] == "provider_cut"
+    assert turn["error"]["retryable"] is True
+
+
+# --- conversations -------------------------------------------------------------------------------
+
+
+def test_a_conversation_is_made_once_for_a_key(client: Client) -> None:
+    key = new_id()
+    headers = {"Idempotency-Key": key}
+
+    def make(_: int) -> tuple[int, str]:
+        answer = client.http.post("/api/conversations", json={"system": "x"}, headers=headers)
+        return answer.status_code, answer.json()["id"]
+
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(make, range(8)))
+    other = client.http.post("/api/conversations", json={"system": "y"}, headers=headers)
+
+    assert len(made) == 1
+    assert next(iter(made))[0] == 201
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_a_system_text_can_be_changed_without_the_title(client: Client) -> None:
+    conversation = client.conversation(title="Mine", system="Old.")
+
+    changed = client.http.patch(f"/api/conversations/{conversation}", json={"system": "New."})
+
+    assert (changed.json()["title"], changed.json()["system"]) == ("Mine", "New.")
+
+
+def test_what_was_deleted_can_be_brought_back(rig: Rig, client: Client) -> None:
+    with holding(rig, client, say("Half an answer"), hold("never")) as held:
+        assert client.http.delete(f"/api/conversations/{held.conversation}").status_code == 204
+        assert client.http.get(f"/api/conversations/{held.conversation}").status_code == 404
+
+        back = client.http.post(f"/api/conversations/{held.conversation}/undelete")
+
+        assert back.status_code == 200
+        assert client.ended(held.id)["status"] == "CANCELLED"
+        assert client.message(held.id)["text"] == "Half an answer"
+
+
+def test_what_was_deleted_too_long_ago_stays_away(rig: Rig, client: Client) -> None:
+    conversation = client.conversation()
+    client.http.delete(f"/api/conversations/{conversation}")
+    with rig.db.transaction() as connection:
+        connection.exec_driver_sql(
+            "UPDATE conversations SET deleted_at = deleted_at - interval '2 hours'"
+            f" WHERE id = '{conversation}'"
+        )
+        # After a jump of the clock, which a new database supposes, an undo has its whole time anew.
+        connection.exec_driver_sql("UPDATE uptime SET jumped = NULL")
+
+    assert client.http.post(f"/api/conversations/{conversation}/undelete").status_code == 404
+    assert client.http.post(f"/api/conversations/{new_id()}/undelete").status_code == 404
+
+
+# --- search --------------------------------------------------------------------------------------
+
+
+def found(client: Client, query: str, **more: str) -> list[dict[str, Any]]:
+    answer = client.http.get("/api/search", params={"q": query, **more})
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["items"])
+
+
+def test_words_are_found_by_their_beginnings_in_what_was_said(client: Client) -> None:
+    word = f"Wunderbaum{new_id()[:6]}"
+    conversation = client.conversation()
+    answer = client.ask(
+        told(f"In the garden stands a {word}, they say, and it is green."), conversation
+    )
+    client.ended(answer)
+
+    [hit] = [
+        one for one in found(client, f"{word[:12].lower()} GARD") if one["message_id"] == answer
+    ]
+
+    assert hit["conversation"]["id"] == conversation
+    assert hit["leaf"] == answer
+    assert [piece["text"].lower() for piece in hit["snippet"] if piece["hit"]] == [
+        "gard",
+        word[:12].lower(),
+    ]
+    assert not found(client, f"{word} elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("said", "query"),
+    [
+        ("昨日は猫が庭で寝ていました", "猫が庭"),
+        ("ฉันชอบแมวสีดำ", "แมวสี"),
+        ("Жили у бабуси гуси", "БАБУС"),
+        ("كان يا ما كان", "كان"),
+        ("Straße nach Süden", "süd"),
+        ("a%b_c", "a%b_c"),
+    ],
+)
+def test_any_language_is_searched(client: Client, said: str, query: str) -> None:
+    conversation = client.conversation()
+    client.ended(client.ask(told(said), conversation))
+
+    assert conversation in [hit["conversation"]["id"] for hit in found(client, query, limit="50")]
+
+
+def test_titles_are_found_and_the_deleted_is_not(client: Client) -> None:
+    word = f"title{new_id()[:8]}"
+    named, gone = client.conversation(title=f"A {word}"), client.conversation(title=word)
+    client.http.delete(f"/api/conversations/{gone}")
+
+    [hit] = found(client, word)
+
+    assert (hit["conversation"]["id"], hit["message_id"]) == (named, None)
+
+
+def test_what_was_found_comes_in_pages(client: Client) -> None:
+    word = f"page{new_id()[:8]}"
+    made = [client.conversation(title=f"{word} {number}") for number in range(5)]
+
+    pages: list[list[str]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answer = client.http.get("/api/search", params={"q": word, "limit": "2", **cursor}).json()
+        pages.append([hit["conversation"]["id"] for hit in answer["items"]])
+        if answer["next"] is None:
+            break
+        cursor = {"cursor": answer["next"]}
+
+    assert pages == [made[:2:-1], made[2:0:-1], made[:1]]
+
+
+@pytest.mark.parametrize("query", ["", "   ", "'", "!!! & | :*", "\\", "\0", "%", "💣"])
+def test_no_query_is_an_error(client: Client, query: str) -> None:
+    found(client, query)
+
+
+def test_a_very_long_answer_can_be_saved_and_found(client: Client) -> None:
+    words = "".join(f"w{number:x}q " for number in range(120_000))
+    answer = client.ask(script(say(words, chunk=10_000), finish(), done()))
+
+    assert client.ended(answer)["status"] == "DONE"
+    assert answer in [hit["message_id"] for hit in found(client, "w1234q")]
+
+
+# --- models, operators ---------------------------------------------------------------------------
+
+
+def test_the_models_are_those_of_the_provider(client: Client) -> None:
+    assert get(client, "/api/models") == {
+        "items": [{"id": "scripted"}, {"id": "scripted-large"}],
+        "default": "scripted",
+        "known": True,
+    }
+
+
+def test_without_a_list_the_own_model_is_all_that_is_known(rig: Rig) -> None:
+    web = rig.web(OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+    with rig.gone(web), Client(web.url) as client:
+        assert get(client, "/api/models") == {
+            "items": [{"id": "scripted"}],
+            "default": "scripted",
+            "known": False,
+        }
+
+
+def test_operators_see_what_runs_and_no_word_of_it(
+    rig: Rig, client: Client, worker: Worker
+) -> None:
+    with holding(rig, client, say("Nobody's business " * 20), hold("never")) as held:
+        with Blocks(client, held.id):
+
+            def seen() -> dict[str, Any]:
+                live = get(client, "/api/live")
+                [one] = [one for one in live["running"] if one["id"] == held.id]
+                readers = [one for one in live["readers"] if one["message_id"] == held.id]
+                return {**one, "readers": readers, "text": json.dumps(live)}
+
+            eventually(lambda: seen()["readers"] and seen()["characters"] > 100)
+            found = seen()
+
+        assert found["status"] == "STREAMING"
+        assert found["owner"].endswith(worker.boot)
+        assert found["readers"][0]["readers"] == 1
+        assert "business" not in found["text"]
+        client.stop(held.id)
+
+
+def test_what_ended_processes_said_is_not_kept(ground: Ground) -> None:
+    nobody: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
+    live = Live(Settings.model_construct(), ground.db, ground.livelog, nobody, nobody)
+    ground.livelog.tell_operators("gone", json.dumps({"at": 0, "streams": 7}))
+
+    for _ in range(2):
+        live._look()
+
+    [said] = ground.livelog.told_operators().values()
+    assert json.loads(said)["streams"] == 0
+
+
+def test_the_operators_page_can_be_closed(rig: Rig) -> None:
+    web = rig.web(OUTLIVE_LIVE="off")
+    with rig.gone(web), Client(web.url) as client:
+        refused = client.http.get("/api/live")
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_operator")
+
+
+# --- what a page begins with ---------------------------------------------------------------------
+
+
+def test_static_text_is_sent_small_and_is_the_same(client: Client) -> None:
+    path = "/static/app.js"
+    plain = client.http.get(path, headers={"Accept-Encoding": "identity"})
+    small = client.http.get(path, headers={"Accept-Encoding": "gzip"})
+
+    assert small.text == plain.text
+    assert small.headers["Content-Encoding"] == "gzip"
+    assert int(small.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 2
+    assert plain.headers["Vary"] == small.headers["Vary"] == "Accept-Encoding"
+    again = client.http.get(path, headers={"If-None-Match": small.headers["ETag"]})
+    assert again.status_code == 304

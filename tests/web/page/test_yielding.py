@@ -1,0 +1,45 @@
+"""Slices: however many have much to do, the loop turns."""
+
+import time
+
+import gevent
+
+from shared.watchdog import Watchdog
+from tests.rig import join
+from web.page.yielding import Slices
+
+
+def work(steps: int) -> float:
+    """Steps of 10 ms of CPU time."""
+    slices = Slices()
+    for _ in range(steps):
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
+        slices.pause()
+    return slices.end()
+
+
+def test_a_turn_of_the_loop_has_one_slice_however_many_wait() -> None:
+    watchdog = Watchdog()
+    watchdog.begin()
+    try:
+        gevent.sleep(0.01)
+        watchdog.longest = 0.0
+        working = [gevent.spawn(work, 5) for _ in range(10)]
+        join(working)
+        gevent.sleep(0.01)
+    finally:
+        watchdog.end()
+
+    assert 0.01 < watchdog.longest < 0.05  # with sleep(0) it would be half a second
+    assert all(0.04 < one.value < 0.2 for one in working)
+
+
+def test_who_gives_up_while_it_waits_holds_up_nobody() -> None:
+    given_up = [gevent.spawn(work, 5) for _ in range(3)]
+    others = [gevent.spawn(work, 2) for _ in range(3)]
+    gevent.sleep(0)
+    gevent.killall(given_up)
+
+    join(others)

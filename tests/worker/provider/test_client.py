@@ -1,0 +1,93 @@
+"""How long a provider asks to be left alone, and short answers that are no good."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from shared.errors import GenerationFailed
+from shared.settings import Settings
+from worker.provider.client import SHORT_LIMIT, Provider, Request
+from worker.provider.refusals import retry_after
+
+NOON = datetime(2020, 1, 1, 12, tzinfo=UTC)
+
+
+def _date(seconds: float) -> str:
+    return format_datetime(NOON + timedelta(seconds=seconds), usegmt=True)
+
+
+def test_a_date_counts_from_the_providers_own_clock() -> None:
+    assert retry_after({"retry-after": _date(20), "date": _date(0)}) == 20
+    assert retry_after({"retry-after": _date(-20), "date": _date(0)}) == 0
+
+
+@pytest.mark.parametrize("date", [{}, {"date": "soon"}])
+def test_without_one_from_ours(date: dict[str, str]) -> None:
+    assert retry_after({"retry-after": _date(20), **date}) == 0  # long ago
+
+
+@pytest.mark.parametrize("value", ["", "soon", "Wed, 99 Nov"])
+def test_what_is_no_time_is_none(value: str) -> None:
+    assert retry_after({"retry-after": value, "date": _date(0)}) is None
+
+
+# --- short answers -------------------------------------------------------------------------------
+
+WHOLE = {
+    "choices": [{"message": {"content": "Trains"}}],
+    "usage": {"completion_tokens": 3, "note": "\0", "details": {"cached": 1, "of": "a\0"}},
+}
+
+
+@contextmanager
+def answering(monkeypatch: pytest.MonkeyPatch, data: bytes) -> Iterator[Provider]:
+    """A provider that answers everything with these bytes."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+        def handle(self) -> None:
+            with suppress(OSError):  # the other side has heard enough
+                super().handle()
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
+        yield Provider(Settings.from_env())
+        server.shutdown()
+
+
+def test_a_short_answer_has_its_text_and_only_the_counts_of_its_usage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with answering(monkeypatch, json.dumps(WHOLE).encode()) as provider:
+        text, usage = provider.complete(Request("m", [], {}), 10, 10)
+
+    assert text == "Trains"
+    assert usage == {"completion_tokens": 3, "details": {"cached": 1}, "source": "reported"}
+
+
+@pytest.mark.parametrize("data", [b"{}", b"[" * 50_000, b" " * SHORT_LIMIT + b"  ", b"\xff"])
+def test_a_short_answer_that_is_none_is_malformed(
+    monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    with (
+        answering(monkeypatch, data) as provider,
+        pytest.raises(GenerationFailed) as failure,
+    ):
+        provider.complete(Request("m", [], {}), 10, 10)
+
+    assert failure.value.code == "provider_malformed"

@@ -1,0 +1,519 @@
+"""What a provider's stream says: dialects, noise, and ten thousand ways of being broken."""
+
+import gc
+import json
+import random
+import re
+import tracemalloc
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.body import Body
+from shared.errors import GenerationFailed
+from shared.sse import Event
+from tests.strategies import cut, thorough
+from worker.provider.refusals import Refusal
+from worker.provider.reply import LINE_LIMIT, WINDOW, Reader, Reply
+
+DONE = "[DONE]"
+#: Characters of tool calls that may be collected.
+LIMIT = 100_000
+#: Everything that a broken stream may raise; the provider turns each into an ERROR.
+EXPECTED = (GenerationFailed, Refusal)
+
+
+def chunk(**delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None}
+
+
+def finish(reason: Any = "stop", **delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+
+
+def call(index: Any, call_id: Any = None, name: Any = None, arguments: Any = None) -> Any:
+    function = {"name": name, "arguments": arguments}
+    return chunk(tool_calls=[{"index": index, "id": call_id, "function": function}])
+
+
+def taken(*chunks: Any, close: bool = True) -> tuple[Reply, Body]:
+    """A reply that took these chunks, and the body it wrote."""
+    body = Body()
+    reply = Reply(body.write, LIMIT)
+    for one in chunks:
+        reply.take(Event(one if isinstance(one, str) else json.dumps(one)))
+    if close:
+        reply.close()
+    return reply, body
+
+
+def parts(*chunks: Any) -> list[tuple[str, str]]:
+    _, body = taken(*chunks)
+    return [(part.kind, part.text) for part in body.parts]
+
+
+# --- dialects -------------------------------------------------------------------------------------
+
+
+def test_the_text_the_reason_and_the_usage_of_an_ordinary_stream() -> None:
+    reply, body = taken(
+        chunk(role="assistant", content="", refusal=None),
+        chunk(content="Hel"),
+        chunk(content="lo"),
+        finish("stop"),
+        {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}},
+        DONE,
+    )
+
+    assert body.text == body.content == "Hello"
+    assert (reply.finish_reason, reply.done, reply.ended) == ("stop", True, True)
+    assert reply.usage == {
+        "prompt_tokens": 3,
+        "completion_tokens": 2,
+        "total_tokens": 5,
+        "source": "reported",
+    }
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_reasoning_under_either_name_is_a_part_before_the_text(field: str) -> None:
+    assert parts(
+        chunk(**{field: "Well"}), chunk(**{field: " so"}), chunk(content="Yes"), finish()
+    ) == [("reasoning", "Well so"), ("text", "Yes")]
+
+
+def test_reasoning_and_text_in_one_chunk_stand_in_this_order() -> None:
+    assert parts(chunk(content="Yes", reasoning="Well")) == [("reasoning", "Well"), ("text", "Yes")]
+
+
+def test_a_refusal_is_text() -> None:
+    assert parts(chunk(refusal="I "), chunk(refusal="won't")) == [("text", "I won't")]
+
+
+def test_the_last_text_may_come_with_the_reason() -> None:
+    reply, body = taken(chunk(content="a"), finish("length", content="b"))
+
+    assert (body.text, reply.finish_reason) == ("ab", "length")
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        pytest.param(chunk(), id="an empty delta"),
+        pytest.param(chunk(content=None), id="null"),
+        pytest.param(chunk(content=""), id="an empty string"),
+        pytest.param({"choices": []}, id="no choices"),
+        pytest.param({"choices": None}, id="choices null"),
+        pytest.param({}, id="an empty object"),
+        pytest.param({"choices": [{"index": 0}]}, id="no delta"),
+        pytest.param({"choices": [{"index": 0, "delta": None}]}, id="delta null"),
+        pytest.param({"choices": [{"index": 1, "delta": {"content": "x"}}]}, id="another choice"),
+        pytest.param({"error": None}, id="error null"),
+        pytest.param({"id": "c", "prompt_filter_results": [{}]}, id="Azure's filter results"),
+        pytest.param({"choices": [], "usage": 7}, id="usage is a number"),
+        pytest.param(chunk(annotations=[{"type": "url_citation"}]), id="annotations"),
+    ],
+)
+def test_noise_changes_nothing(noise: Any) -> None:
+    reply, body = taken(chunk(content="a"), noise, chunk(content="b"))
+
+    assert (body.text, len(body.parts)) == ("ab", 1)
+    assert not reply.ended
+
+
+def test_a_choice_without_index_is_the_first() -> None:
+    assert parts({"choices": [{"delta": {"content": "a"}}]}) == [("text", "a")]
+
+
+@pytest.mark.parametrize("space", ["[DONE]", " [DONE]", "[DONE] ", "[DONE]\n"])
+def test_done_counts_with_space_around_it(space: str) -> None:
+    reply, _ = taken(chunk(content="a"), space)
+
+    assert reply.done
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+def test_without_an_explicit_end_it_has_not_ended() -> None:
+    reply, _ = taken(chunk(content="The end."), {"choices": [], "usage": {"total_tokens": 1}})
+
+    assert not reply.ended
+
+
+@pytest.mark.parametrize("reason", [None, "", 0, False, [], {}, True, 7])
+def test_only_a_reason_with_a_name_is_an_end(reason: Any) -> None:
+    # Some servers send an empty reason with every chunk.
+    reply, body = taken(chunk(content="a"), finish(reason), finish(reason, content="b"))
+
+    assert body.text == "ab"
+    assert not reply.ended
+    assert reply.finish_reason is None
+
+
+def test_the_reason_of_another_choice_is_not_ours() -> None:
+    other = {"choices": [{"index": 1, "delta": {}, "finish_reason": "stop"}]}
+
+    reply, _ = taken(chunk(content="a"), other)
+
+    assert not reply.ended
+
+
+def test_a_reason_can_be_stored() -> None:
+    reply, _ = taken(finish("st\x00op\ud800"))
+
+    assert reply.finish_reason == "st\ufffdop\ufffd"
+
+
+def test_a_later_empty_reason_does_not_take_the_end_back() -> None:
+    reply, _ = taken(finish("stop"), finish(None), finish(""))
+
+    assert reply.finish_reason == "stop"
+
+
+# --- text that cannot be stored -------------------------------------------------------------------
+
+
+def test_a_pair_split_over_two_chunks_is_joined() -> None:
+    assert parts(chunk(content="a\ud83d"), chunk(content="\ude00b")) == [("text", "a😀b")]
+
+
+def test_half_a_pair_does_not_move_into_the_next_part() -> None:
+    assert parts(chunk(reasoning="a\ud83d"), chunk(content="\ude00b")) == [
+        ("reasoning", "a\ufffd"),
+        ("text", "\ufffdb"),
+    ]
+
+
+def test_half_a_pair_at_the_end_is_shown_when_nothing_more_comes() -> None:
+    assert parts(chunk(content="a\ud83d"), finish()) == [("text", "a\ufffd")]
+
+
+def test_nul_is_replaced() -> None:
+    assert parts(chunk(content="a\x00b")) == [("text", "a\ufffdb")]
+
+
+# --- tool calls -----------------------------------------------------------------------------------
+
+
+def test_a_tool_call_is_collected_and_stands_behind_the_text() -> None:
+    _, body = taken(
+        call(0, "call_1", "weather", ""),
+        call(0, None, None, '{"city":'),
+        chunk(content="One moment."),
+        call(0, None, None, '"Rome"}'),
+        finish("tool_calls"),
+    )
+
+    text, tool = body.parts
+    assert (text.kind, text.text) == ("text", "One moment.")
+    assert (tool.kind, tool.text) == ("tool_call", '{"city":"Rome"}')
+    assert tool.meta == {"id": "call_1", "name": "weather"}
+
+
+def test_calls_that_grow_in_turns_stay_apart() -> None:
+    _, body = taken(
+        call(0, "a", "f", "1"), call(1, "b", "g", "2"), call(0, "", None, "3"), call(1, None, "", 4)
+    )
+
+    assert [(part.text, part.meta) for part in body.parts] == [
+        ("13", {"id": "a", "name": "f"}),
+        ("2", {"id": "b", "name": "g"}),
+    ]
+
+
+def test_a_call_without_arguments_is_an_empty_object() -> None:
+    assert parts(call(0, "a", "now")) == [("tool_call", "{}")]
+
+
+def test_a_call_can_be_stored_even_when_cut_in_a_pair() -> None:
+    _, body = taken(call(0, "a\x00", "f\ud800", "\ud83d"), call(0, None, None, "\ude00\x00"))
+
+    assert [(part.text, part.meta) for part in body.parts] == [
+        ("😀\ufffd", {"id": "a\ufffd", "name": "f\ufffd"})
+    ]
+
+
+def test_calls_are_written_once() -> None:
+    reply, body = taken(call(0, "a", "f", "1"))
+
+    reply.close()
+
+    assert body.content == "1"
+
+
+def test_calls_are_not_collected_without_end() -> None:
+    pieces = [call(0, "a", "f", "x" * 1000)] * (LIMIT // 1000 + 1)
+
+    _, body = taken(*pieces, close=False)
+
+    assert body.length >= LIMIT  # written, and refused by whoever knows what an answer may hold
+
+
+@pytest.mark.parametrize("index", ["0", 1.5, {}, [1]])
+def test_a_call_at_an_impossible_place_is_malformed(index: Any) -> None:
+    if not index:
+        assert parts(call(index, "a", "f", "1")) == [("tool_call", "1")]
+        return
+
+    with pytest.raises(GenerationFailed, match="provider_malformed"):
+        taken(call(index, "a", "f", "1"))
+
+
+# --- usage ----------------------------------------------------------------------------------------
+
+
+def test_usage_keeps_counts_and_one_level_of_details() -> None:
+    usage = {
+        "prompt_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": 1, "deeper": {"x": 1}, "none": None},
+        "cost": 0.5,
+        "negative": -1,
+        "huge": 1 << 60,
+        "flag": True,
+        "text": "10",
+    }
+
+    reply, _ = taken({"choices": [], "usage": usage})
+
+    assert reply.usage == {
+        "prompt_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": 1},
+        "source": "reported",
+    }
+
+
+def test_usage_with_every_chunk_counts_at_last() -> None:
+    reply, _ = taken(
+        {**chunk(content="a"), "usage": {"total_tokens": 1}},
+        {**chunk(content="b"), "usage": {"total_tokens": 2}},
+        {**chunk(content="c"), "usage": None},
+    )
+
+    assert reply.usage == {"total_tokens": 2, "source": "reported"}
+
+
+def test_usage_can_be_stored() -> None:
+    reply, _ = taken({"choices": [], "usage": {"a\x00": 1, "b": {"c\ud800": 2}, "d\x00": {}}})
+
+    assert reply.usage == {"a\ufffd": 1, "b": {"c\ufffd": 2}, "d\ufffd": {}, "source": "reported"}
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [{"message": "overloaded"}, "overloaded", 529, [{"code": 1}], {"a": None}]
+)
+def test_an_error_in_the_stream_is_told_without_its_words(error: Any) -> None:
+    with pytest.raises(GenerationFailed, match="provider_error") as caught:
+        taken(chunk(content="a"), {"error": error})
+
+    assert "overloaded" not in str(caught.value)
+    assert caught.value.retryable
+
+
+def test_an_error_event_is_one_whatever_it_holds() -> None:
+    reply = Reply(Body().write, LIMIT)
+
+    with pytest.raises(GenerationFailed, match="provider_error"):
+        reply.take(Event("{}", "error"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "{",
+        "DONE",
+        "[]",
+        '"text"',
+        "7",
+        '{"choices": 7}',
+        '{"choices": ["a"]}',
+        '{"choices": {"0": {}}}',
+        '{"choices": [{"delta": {"content": 7}}]}',
+        '{"choices": [{"delta": {"content": [7]}}]}',
+        '{"choices": [{"delta": {"content": true}}]}',
+        '{"choices": [{"delta": {"tool_calls": {}}}]}',
+        '{"choices": [{"delta": {"tool_calls": [7]}}]}',
+        "[" * 100_000,
+        '{"usage": {"total_tokens": ' + "9" * 5000 + "}}",
+    ],
+)
+def test_what_cannot_be_understood_is_malformed(data: str) -> None:
+    with pytest.raises(GenerationFailed, match="provider_malformed"):
+        taken(data)
+
+
+# --- ten thousand broken streams ------------------------------------------------------------------
+
+STREAM = "".join(
+    f"{line}\n\n"
+    for line in [
+        ": keep-alive",
+        "data: " + json.dumps(chunk(role="assistant", content="")),
+        "data: " + json.dumps(chunk(reasoning="Hm 😀"), ensure_ascii=False),
+        "data: " + json.dumps(chunk(content="Grüße\u2028\r\n")),
+        "data: " + json.dumps(chunk(content="a\ud83d")),
+        "data: " + json.dumps(chunk(content="\ude00b")),
+        "data: " + json.dumps(call(0, "c", "f", '{"a":1}')),
+        "data: " + json.dumps(finish("stop")),
+        "data: " + json.dumps({"choices": [], "usage": {"total_tokens": 9}}),
+        "data: [DONE]",
+    ]
+).encode()
+
+
+def read(chunks: Iterable[bytes]) -> tuple[Reply, Body]:
+    """As the provider reads; raises nothing but EXPECTED, and the partial is kept."""
+    body = Body()
+    reply = Reply(body.write, LIMIT)
+    reader = Reader(reply)
+    try:
+        for piece in chunks:
+            if not reply.done:
+                reader.feed(piece)
+        list(reader.end(whole=True))
+    except EXPECTED:
+        pass
+    finally:
+        reply.close()
+    return reply, body
+
+
+def says_the_end(stream: bytes) -> bool:
+    """Whether a whole event of the stream is an explicit end, by other means than the decoder's."""
+    text = re.sub("\r\n?", "\n", stream.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
+    return any(_is_end(block) for block in re.split("\n\n+", text)[:-1])
+
+
+def _is_end(block: str) -> bool:
+    lines = [line[5:].removeprefix(" ") for line in block.split("\n") if line.startswith("data:")]
+    data = "\n".join(lines).strip()
+    # Broken JSON may hide one, never invent one: then nothing may be concluded.
+    return data.strip(chr(34)).endswith(DONE) or bool(re.search(r'"finish_reason":\s*"[^"]', data))
+
+
+def assert_honest(stream: bytes, chunks: Iterable[bytes]) -> None:
+    reply, body = read(chunks)
+
+    if reply.ended:
+        assert says_the_end(stream)
+    stored = json.dumps([body.content, reply.finish_reason, reply.usage], ensure_ascii=False)
+    assert "\\u0000" not in stored.replace(r"\\", "")  # an escaped backslash escapes nothing
+    assert stored.encode()
+
+
+def test_the_stream_that_is_going_to_be_broken_is_good() -> None:
+    reply, body = read([STREAM])
+
+    assert body.content == 'Hm 😀Grüße\u2028\r\na😀b{"a":1}'
+    assert (reply.finish_reason, reply.done) == ("stop", True)
+
+
+def test_cut_at_any_byte_it_has_ended_only_behind_the_reason() -> None:
+    reason = STREAM.index(b'"stop"')
+    end = STREAM.index(b"\n\n", reason) + 2
+
+    for place in range(len(STREAM)):
+        reply, _ = read([STREAM[:place]])
+        assert reply.ended == (place >= end), place
+
+
+def test_any_byte_may_be_wrong() -> None:
+    """About five thousand streams: each byte left out, doubled, or another one."""
+    for place in range(len(STREAM)):
+        before, byte, after = STREAM[:place], STREAM[place : place + 1], STREAM[place + 1 :]
+        for wrong in (b"", byte + byte, b"\n", b'"', b"\x80", bytes([byte[0] ^ 1])):
+            broken = before + wrong + after
+            assert_honest(broken, [broken])
+
+
+@thorough(200)
+@given(
+    st.lists(
+        st.tuples(
+            st.text('a[{}]\\" é😀', min_size=1, max_size=20),
+            st.sampled_from([1, WINDOW // 20, WINDOW // 2, WINDOW, WINDOW * 9]),
+            st.sampled_from(["", " ", "\n\n", " " * WINDOW * 9]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.booleans(),
+    st.booleans(),
+)
+def test_values_of_a_document_are_read_wherever_they_end(
+    said: list[tuple[str, int, str]], escaped: bool, done: bool
+) -> None:
+    texts = [letters * times for letters, times, _ in said]
+    document = "".join(
+        json.dumps(chunk(content=text), ensure_ascii=escaped) + blanks
+        for text, (_, _, blanks) in zip(texts, said, strict=True)
+    )
+    document += DONE if done else ""
+    if len(document.encode()) > LINE_LIMIT or "".join(texts).isspace():
+        return
+    reply, body = read([document.encode()])
+
+    assert body.content == "".join(texts)
+    assert reply.done == done
+
+
+def test_of_a_document_that_is_read_only_bytes_are_kept() -> None:
+    value = '{"choices": [{"message": {"content": "x"}}]}'
+    rest = json.dumps({"usage": {}, "more": "😀" * 150_000}, ensure_ascii=False)
+    reply = Reply(Body().write, LIMIT)
+    tracemalloc.start()
+    document = (value + rest).encode()
+    turns = reply.take_whole(document)
+    before = tracemalloc.get_traced_memory()[0] - len(document)
+    held = []
+    for _ in turns:
+        gc.collect()
+        held.append(tracemalloc.get_traced_memory()[0] - before)
+    tracemalloc.stop()
+
+    assert max(held) < 2 * len(document) + 20_000  # this test has one as well
+    assert reply.answered
+
+
+@pytest.mark.failure(22)
+@thorough(80)
+@given(st.integers(0, 1 << 32))
+def test_any_number_of_things_may_be_wrong(seed: int) -> None:
+    """Fifty streams for each seed, in chunks."""
+    dice = random.Random(seed)
+    for _ in range(50):
+        broken = bytearray(STREAM)
+        for _ in range(dice.randint(1, 6)):
+            mutate(broken, dice)
+        places = [dice.randrange(len(broken) + 1) for _ in range(4)]
+        assert_honest(bytes(broken), cut(bytes(broken), places))
+
+
+def mutate(stream: bytearray, dice: random.Random) -> None:
+    start = dice.randrange(len(stream) + 1)
+    end = min(len(stream), start + dice.choice([0, 1, 2, 20, 200]))
+    other = dice.randrange(len(stream) + 1)
+    match dice.randrange(5):
+        case 0:
+            del stream[start:end]
+        case 1:
+            stream[start:start] = stream[other : other + 60]
+        case 2:
+            stream[start:end] = dice.randbytes(end - start)
+        case 3:
+            del stream[start:]
+        case _:
+            stream[start:end] = dice.choice(TOKENS)
+
+
+TOKENS = [
+    b"\n\n", b"\r", b"null", b"{}", b"[]", b'""', b"true", b"-1", b"1e999", b"NaN", b"\\ud83d",
+    b"\\u0000", b'"error":1,', b"event: error\n", b"data: ", b"retry: 99999999999999999999\n",
+    b'{"choices":[{"delta":{"content":', b"\xff\xfe", b"\xef\xbb\xbf", b"9" * 5000, b"[" * 5000,
+]  # fmt: skip

@@ -1,0 +1,146 @@
+"""Titles: a model's takes the place of the question's first words, never of a person's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import scripted
+from local.programs import Worker
+from scripted import done, finish, say, script
+from shared.lifecycle import Status
+from shared.store import conversations, titles
+from shared.store.messages import Ending
+from tests.client import Client, new_id
+from tests.rig import API_KEY, Rig, eventually
+from tests.store_fixtures import Ground
+from worker.titles import WANTED, title_of
+
+
+@pytest.fixture
+def naming(rig: Rig, nobody: None) -> Iterator[Worker]:
+    """A worker that names conversations."""
+    worker = rig.worker(OUTLIVE_TITLES="on")
+    with rig.gone(worker):
+        yield worker
+
+
+def conversation_of(client: Client, conversation: str) -> dict[str, Any]:
+    found = client.http.get(f"/api/conversations/{conversation}/turns").json()
+    return dict(found["conversation"])
+
+
+@pytest.mark.usefixtures("naming")
+def test_after_the_first_answer_the_model_gives_a_title(rig: Rig, client: Client) -> None:
+    conversation, secret = client.conversation(), f"secret{new_id()[:8]}"
+    question = script(say(f"An answer about {secret}."), finish(), done(), tag=secret)
+    client.ended(client.ask(question, conversation))
+
+    eventually(lambda: conversation_of(client, conversation)["title_by"] == "model")
+
+    title = conversation_of(client, conversation)["title"]
+    assert title == title_of(scripted.expected(WANTED).text)
+    [row] = rig.rows("SELECT title_usage FROM conversations WHERE id = :id", id=conversation)
+    assert row.title_usage["completion_tokens"] > 0
+    [record] = [one for one in rig.scripted.wait_requests(2, contains=secret) if not one.stream]
+    assert record.request is not None
+    assert record.request["max_tokens"] <= 64
+    assert not record.request.get("stream")
+    logged = rig.logs()
+    assert secret not in logged
+    assert title not in logged
+    assert API_KEY not in logged
+
+    client.ended(client.ask(script(say("More."), finish(), done(), tag=secret), conversation))
+    assert len([one for one in rig.scripted.requests(contains=secret) if not one.stream]) == 1
+
+
+@pytest.mark.usefixtures("naming")
+def test_a_title_that_a_person_gave_stays(rig: Rig, client: Client) -> None:
+    conversation, mark = client.conversation(title="Mine"), new_id()
+    client.ended(client.ask(script(say("So."), finish(), done(), tag=mark), conversation))
+
+    # The next conversation's title shows that this one's would have been there by now.
+    other = client.conversation()
+    client.ended(client.ask(script(say("So."), finish(), done(), tag=new_id()), other))
+    eventually(lambda: conversation_of(client, other)["title_by"] == "model")
+
+    assert conversation_of(client, conversation)["title"] == "Mine"
+    assert not [one for one in rig.scripted.requests(contains=mark) if not one.stream]
+
+
+# --- the tables ----------------------------------------------------------------------------------
+
+
+def test_a_title_comes_too_late_for_a_person_who_was_quicker(ground: Ground) -> None:
+    user = ground.user()
+    answer = ground.ended(user)
+    conversation = ground.row(answer).conversation_id
+    assert titles.claim(ground.db, answer) is not None
+
+    conversations.change(ground.db, user, conversation, title="Mine")
+
+    assert titles.untitled(ground.db, answer) is None
+    assert titles.give(ground.db, answer, "The model's", {}) is None
+    assert conversations.load(ground.db, user, conversation).title == "Mine"
+
+
+def test_two_who_name_at_once_name_once(ground: Ground) -> None:
+    answer = ground.ended()
+
+    assert titles.claim(ground.db, answer) is not None
+    assert titles.claim(ground.db, answer) is None  # so the provider is asked once
+
+    assert titles.give(ground.db, answer, "First", {"total_tokens": 1}) is not None
+    assert titles.give(ground.db, answer, "Second", {"total_tokens": 1}) is None
+
+
+def test_a_title_that_could_not_be_asked_for_may_be_tried_again(ground: Ground) -> None:
+    answer = ground.ended()
+    asked = titles.claim(ground.db, answer)
+
+    titles.release(ground.db, answer)
+
+    assert asked is not None
+    assert titles.claim(ground.db, answer) == asked
+
+
+def test_a_model_that_has_no_title_is_not_asked_again(ground: Ground) -> None:
+    user = ground.user()
+    answer = ground.ended(user)
+
+    titles.claim(ground.db, answer)
+    titles.give(ground.db, answer, None, {"total_tokens": 1})
+
+    found = conversations.load(ground.db, user, ground.row(answer).conversation_id)
+    assert (found.title, found.title_by) == ("Why?", "question")
+    assert titles.untitled(ground.db, answer) is None
+
+
+@pytest.mark.parametrize("ending", [Ending(Status.CANCELLED), Ending.error("provider_cut")])
+def test_what_did_not_end_well_is_not_named(ground: Ground, ending: Ending) -> None:
+    assert titles.untitled(ground.db, ground.ended(ending=ending)) is None
+
+
+# --- what models say -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "title"),
+    [
+        ("Trains in the Rain", "Trains in the Rain"),
+        ('"Trains in the Rain."', "Trains in the Rain"),
+        ("**Title:** Trains\n\nBecause of trains.", "Trains"),
+        ("# Züge im Regen", "Züge im Regen"),
+        ("<think>Hm. A title.</think>\n\nTrains", "Trains"),
+        ("<think>Hm. A title", None),
+        ("", None),
+        (" \n ", None),
+        ("word " * 40, ("word " * 11).strip() + "…"),
+        ("x" * 200, "x" * 59 + "…"),
+        ("雨の中の電車", "雨の中の電車"),
+        ("a\0b\ud800", "a\ufffdb\ufffd"),
+    ],
+)
+def test_a_title_is_a_short_line(said: str, title: str | None) -> None:
+    assert title_of(said) == title

@@ -1,0 +1,88 @@
+"""A writer in our own process, while Postgres does not answer it."""
+
+from typing import Any
+
+import pytest
+
+import scripted
+from shared.errors import StorageDown
+from shared.lifecycle import Status
+from shared.settings import Settings
+from shared.store import messages, owning
+from tests.rig import Rig, until
+from tests.store_fixtures import Ground
+from worker.provider.client import Provider
+from worker.writer import Writer
+
+
+@pytest.fixture
+def writer(rig: Rig, ground: Ground) -> Writer:
+    """It asks the scripted provider."""
+    return _writer(rig, ground)
+
+
+def _writer(rig: Rig, ground: Ground, **more: Any) -> Writer:
+    settings = Settings.model_validate({"OPENAI_BASE_URL": rig.scripted.url, **more})
+    return Writer(settings, ground.db, ground.livelog, Provider(settings))
+
+
+def test_a_claim_of_unknown_outcome_is_given_back_and_the_question_is_answered(
+    ground: Ground, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, claim = ground.ask().answer, owning.claim
+
+    def landed(*arguments: Any, **more: Any) -> Any:
+        assert claim(*arguments, **more) is not None
+        raise StorageDown
+
+    with monkeypatch.context() as away:
+        away.setattr(owning, "claim", landed)
+        with pytest.raises(StorageDown):
+            writer.write(answer.id)
+    assert ground.row(answer.id).status == "STREAMING"
+
+    until(lambda: ground.row(answer.id).status != "STREAMING", 10)
+    ground.sweep().run()
+
+    assert ground.queue.ids == [answer.id]
+    ending = writer.write(answer.id)
+    assert ending is not None
+    assert ending.status == Status.DONE
+
+
+@pytest.mark.failure(31)
+def test_an_answer_that_is_longer_than_allowed_is_done_for_its_length(
+    rig: Rig, ground: Ground
+) -> None:
+    answer = ground.ask().answer
+
+    ending = _writer(rig, ground, answer_chars=10).write(answer.id)
+
+    assert ending is not None
+    assert (ending.status, ending.finish_reason) == (Status.DONE, "length")
+    whole = scripted.expected("Why?").text
+    found = messages.load(ground.db, answer.id, answer.user_id)
+    assert (found.body.content, found.length) == (whole[:10], 10)
+    assert len(whole) > 10
+
+
+# --- without a queue -----------------------------------------------------------------------------
+
+
+def test_a_worker_takes_as_many_questions_itself_as_it_has_places(rig: Rig, ground: Ground) -> None:
+    writer = _writer(rig, ground, worker_concurrency=2)
+    answers = [ground.ask().answer.id for _ in range(3)]
+
+    assert [writer.take(answer) for answer in answers] == [True, True, False]
+    until(lambda: all(ground.row(answer).status == "DONE" for answer in answers[:2]))
+
+    assert writer.take(answers[2])
+    until(lambda: ground.row(answers[2]).status == "DONE")
+
+
+def test_who_drains_takes_nothing_itself(ground: Ground, writer: Writer) -> None:
+    answer = ground.ask().answer.id
+    writer.drain(0)
+
+    assert not writer.take(answer)
+    assert ground.row(answer).status == "SENDING"

@@ -1,0 +1,1 @@
+"""What keeps bodies true and carries them to any number of readers."""

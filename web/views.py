@@ -1,0 +1,43 @@
+"""The pages: a template and a script each, no build step."""
+
+import uuid
+
+from flask import Blueprint, Response, jsonify, make_response, render_template
+
+from web.auth import must_operate
+from web.context import context
+
+blueprint = Blueprint("pages", __name__)
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'; trusted-types blocks"
+)
+
+
+@blueprint.get("/")
+@blueprint.get("/c/<uuid:conversation_id>")
+def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 - the script reads it
+    """The whole application; the script reads the address."""
+    return _page("index.html", model=context().settings.model)
+
+
+@blueprint.get("/live")
+def live() -> Response:
+    """What operators see."""
+    must_operate()
+    return _page("live.html")
+
+
+@blueprint.get("/api/live")
+def live_state() -> Response:
+    """What runs, who reads, the last minutes: numbers, ids and codes."""
+    must_operate()
+    return jsonify(context().live.show())
+
+
+def _page(template: str, **words: str) -> Response:
+    response = make_response(render_template(template, **words))
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response

@@ -1,0 +1,280 @@
+"""HTTP/1.1 to the provider, below the openai package: its connections, and bodies as they come.
+
+httpx' own way from the socket to whoever reads is a dozen calls for each of a model's tokens,
+and searches through all connections for each request. Where a proxy is configured it is taken all
+the same, because it knows them all.
+"""
+
+import ipaddress
+import re
+import socket
+import ssl
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Final
+
+import gevent
+import h11
+import httpx2
+
+from shared import tls
+from worker.provider.framing import Chunked, Counted, Framing, Malformed, UntilClosed
+
+#: Bytes that are read at once, and that the head of a response may have.
+READ: Final = 1 << 16
+HEAD_MAX: Final = 1 << 16
+#: Bytes of a refusal that are read: its words stand at the beginning.
+REFUSAL_MAX: Final = 1 << 16
+#: Bytes that came at once from who has more, and seconds for which such a stream may keep the
+#: process to itself.
+MUCH: Final = 1 << 12
+TURN: Final = 0.005
+#: What libev is to wait for.
+READABLE: Final = 1
+#: Seconds for which a connection is kept for the next request. (Servers close theirs after five
+#: or more, and a request that meets that is lost.)
+KEEP: Final = 4.0
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
+
+Origin = tuple[str, str, int]
+#: Idle connections to an origin, and since when they are.
+Kept = list[tuple[float, socket.socket]]
+
+
+def is_direct() -> bool:
+    """Whether no proxy is configured."""
+    proxies = urllib.request.getproxies()
+    return not any(proxies.get(scheme) for scheme in ("http", "https", "all"))
+
+
+class Transport(httpx2.BaseTransport):
+    """What httpx sends requests through. Waiting for a response is not limited here."""
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        """`context`: whose certificates are trusted; None: those of the system."""
+        self._tls = context or tls.client_context()
+        self._tls.set_alpn_protocols(["http/1.1"])
+        self._idle: dict[Origin, Kept] = defaultdict(list)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send it; returns when the head of the response is there. Raises httpx2's errors."""
+        url = request.url
+        origin = url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+        connection = self._kept(origin) or self._connect(origin, request)
+        try:
+            with _errors():
+                wire = _send(connection, request)
+                return self._response(connection, wire, origin, request.method)
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        """Give the idle connections up."""
+        for kept in self._idle.values():
+            while kept:
+                kept.pop()[1].close()
+
+    def _kept(self, origin: Origin) -> socket.socket | None:
+        kept = self._idle[origin]
+        while kept:
+            since, connection = kept.pop()
+            if time.monotonic() - since < KEEP and _silent(connection):
+                return connection
+            connection.close()
+        return None
+
+    def _connect(self, origin: Origin, request: httpx2.Request) -> socket.socket:
+        scheme, host, port = origin
+        seconds = request.extensions.get("timeout", {}).get("connect")
+        try:
+            connection = _dial(host, port, seconds)
+            try:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                if scheme == "https":
+                    connection = self._tls.wrap_socket(connection, server_hostname=host)
+                connection.settimeout(None)
+            except BaseException:
+                connection.close()
+                raise
+        except TimeoutError:
+            raise httpx2.ConnectTimeout("no connection in time") from None
+        except (OSError, UnicodeError) as error:  # a name that can be none is a UnicodeError
+            raise httpx2.ConnectError(type(error).__name__) from None
+        return connection
+
+    def _response(
+        self, connection: socket.socket, wire: h11.Connection, origin: Origin, method: str
+    ) -> httpx2.Response:
+        head, rest = _head(connection, wire)
+        kept = self._idle[origin] if _stays(head) else None
+        body = Body(connection, _framing(head, method), rest, kept)
+        if head.status_code >= 400:
+            body.most = REFUSAL_MAX
+        return httpx2.Response(
+            head.status_code,
+            headers=head.headers.raw_items(),
+            stream=body,
+            extensions={"http_version": b"HTTP/1.1", "body": body},
+        )
+
+
+class Body(httpx2.SyncByteStream):
+    """A body as it comes: everything that is there, as often as something is."""
+
+    def __init__(
+        self, connection: socket.socket, framing: Framing, begun: bytes, kept: Kept | None
+    ) -> None:
+        """`begun`: what has come of it; `kept`: where its connection may go when it has ended."""
+        self._connection = connection
+        self._framing = framing
+        self._begun = begun
+        self._kept = kept
+        self._closed = False
+        #: bytes that are read of it; None: all
+        self.most: int | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        framing, connection = self._framing, self._connection
+        hub = gevent.get_hub()
+        # To wait before a read, and not when there was nothing to read, costs a system call less
+        # and gives everybody else a turn. Who sends much at once is read on for a while.
+        readable = hub.loop.io(connection.fileno(), READABLE)
+        data, turn_ends = self._begun, 0.0
+        try:
+            with _errors():
+                if data:
+                    yield from framing.feed(data)
+                while not framing.ended:
+                    if self.most is not None:
+                        self.most -= len(data)
+                        if self.most < 0:
+                            return
+                    if len(data) < MUCH or time.monotonic() > turn_ends:
+                        if not _holds_back(connection):
+                            hub.wait(readable)
+                        turn_ends = time.monotonic() + TURN
+                    data = connection.recv(READ)
+                    yield from framing.feed(data)
+        finally:
+            readable.close()
+            self.close()
+
+    def close(self) -> None:
+        """No more of it is wanted; the connection is kept if nothing more can come on it."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._framing.clean and self._kept is not None:
+            self._kept.append((time.monotonic(), self._connection))
+        else:
+            self._connection.close()
+
+
+def _dial(host: str, port: int, seconds: float | None) -> socket.socket:
+    """A TCP connection. To look an address up that is one already would take a thread."""
+    family = _family(host)
+    if family is None:
+        return socket.create_connection((host, port), seconds)
+    connection = socket.socket(family)
+    try:
+        connection.settimeout(seconds)
+        connection.connect((host, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@lru_cache
+def _family(host: str) -> socket.AddressFamily | None:
+    """That of an address; None for a name."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return None
+    return socket.AF_INET if version == 4 else socket.AF_INET6
+
+
+def _send(connection: socket.socket, request: httpx2.Request) -> h11.Connection:
+    """Head and body, in one piece; what knows how to read the head of the response."""
+    wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX)
+    head = h11.Request(
+        method=request.method, target=request.url.raw_path, headers=request.headers.raw
+    )
+    body = request.read()
+    events = (head, h11.Data(data=body), h11.EndOfMessage()) if body else (head, h11.EndOfMessage())
+    connection.sendall(b"".join(wire.send(event) or b"" for event in events))
+    return wire
+
+
+def _head(connection: socket.socket, wire: h11.Connection) -> tuple[h11.Response, bytes]:
+    """The head of the response, and what came with it of the body."""
+    data = b""
+    while True:
+        end = _HEAD_END.search(data)
+        if end is None:
+            received = connection.recv(READ)
+            if not received or len(data) > HEAD_MAX:
+                raise h11.RemoteProtocolError("no response")
+            data += received
+            continue
+        wire.receive_data(data[: end.end()])
+        data = data[end.end() :]
+        event = wire.next_event()
+        if isinstance(event, h11.Response):  # and nothing that comes before one (RFC 9110, 15.2)
+            return event, data
+
+
+def _stays(head: h11.Response) -> bool:
+    """Whether the server will read another request on this connection."""
+    closes = any(
+        name == b"connection" and b"close" in value.lower() for name, value in head.headers
+    )
+    return not closes and head.http_version >= b"1.1"
+
+
+def _framing(head: h11.Response, method: str) -> Framing:
+    """How the body ends."""
+    headers = dict(head.headers)
+    if method == "HEAD" or head.status_code in (204, 304):
+        return Counted(0)
+    if b"transfer-encoding" in headers:
+        return Chunked()
+    if b"content-length" in headers:
+        return Counted(int(headers[b"content-length"]))
+    return UntilClosed()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What goes wrong on a connection, as httpx calls it."""
+    try:
+        yield
+    except (h11.ProtocolError, Malformed) as error:
+        raise httpx2.RemoteProtocolError(str(error)) from None
+    except OSError as error:
+        raise httpx2.ReadError(type(error).__name__) from None
+
+
+def _holds_back(connection: socket.socket) -> bool:
+    """Whether something was read from the system already that is still to be given: TLS has."""
+    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+
+
+def _silent(connection: socket.socket) -> bool:
+    """Whether nothing has come on an idle connection: it could only be that it is closed."""
+    connection.settimeout(0)
+    try:
+        connection.recv(1)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        connection.settimeout(None)
+        return True
+    except OSError:
+        pass
+    return False
