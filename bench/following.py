@@ -5,7 +5,7 @@ import uuid
 from bench.timing import side_by_side
 from shared.body import Body, Delta
 from web.faces.native import encode_delta
-from web.following.topic import Followed
+from web.following.topic import MessageTopic
 
 READERS = 200
 DELTAS = 500
@@ -24,12 +24,12 @@ def _deltas() -> list[Delta]:
 
 
 def _shared() -> int:
-    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
     positions = [0] * READERS
     for delta in _deltas():
-        assert followed.hear([delta])
+        assert topic.hear([delta])
         for reader, position in enumerate(positions):
-            _, positions[reader] = followed.frames(encode_delta, position)
+            _, positions[reader] = topic.frames(encode_delta, position)
     assert positions == [DELTAS * len(PIECE)] * READERS
     return READERS * DELTAS
 

@@ -43,7 +43,7 @@ class Row:
     faults: tuple[str, ...]
 
 
-class Eyes:
+class DatabaseProbe:
     """One connection to Postgres, made anew when it broke. What cannot be seen is None."""
 
     def __init__(self, url: str, lease: float) -> None:

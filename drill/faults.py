@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import psycopg2
 import redis
 
-from drill.database_probe import Eyes
+from drill.database_probe import DatabaseProbe
 from drill.fleet import Fleet
 from local.processes import children
 from local.programs import Web, Worker
@@ -30,7 +30,7 @@ from shared.jobs import QUEUE, Queue
 MOMENT: Final = 0.2
 
 
-class Harm(NamedTuple):
+class Injection(NamedTuple):
     """What was just broken."""
 
     what: str
@@ -49,7 +49,7 @@ class Field:
     """What a fault may reach for."""
 
     fleet: Fleet
-    eyes: Eyes
+    probe: DatabaseProbe
     queue: Queue
     dice: random.Random
     #: when the drill began, in monotonic seconds
@@ -75,7 +75,7 @@ class Field:
 
     def look(self) -> bool:
         """Update `open`; whether that could be seen."""
-        found = self.eyes.open_rows() if self.can_look() else None
+        found = self.probe.open_rows() if self.can_look() else None
         if found is not None:
             self.open = found
         return found is not None
@@ -99,7 +99,7 @@ class Field:
         return self.dice.choice(staff) if len(staff) > 1 else None
 
 
-Doing = Iterator[Harm]
+Injections = Iterator[Injection]
 
 
 class Kind(NamedTuple):
@@ -109,14 +109,14 @@ class Kind(NamedTuple):
     #: what it concerns: worker, web, redis, postgres or queue. Faults of one group exclude each
     #: other where the director says so
     group: str
-    do: Callable[[Field], Doing]
+    do: Callable[[Field], Injections]
 
 
 KINDS: Final[dict[str, Kind]] = {}
 
 
-def _kind(group: str) -> Callable[[Callable[[Field], Doing]], Callable[[Field], Doing]]:
-    def register(do: Callable[[Field], Doing]) -> Callable[[Field], Doing]:
+def _kind(group: str) -> Callable[[Callable[[Field], Injections]], Callable[[Field], Injections]]:
+    def register(do: Callable[[Field], Injections]) -> Callable[[Field], Injections]:
         name = do.__name__.replace("_", "-")
         KINDS[name] = Kind(name, group, do)
         return do
@@ -126,9 +126,9 @@ def _kind(group: str) -> Callable[[Callable[[Field], Doing]], Callable[[Field], 
 
 def _frozen(
     field: Field, server: Server, seconds: float, who: str = "", victims: tuple[str, ...] = ()
-) -> Doing:
+) -> Injections:
     field.fleet.freeze(server)
-    yield Harm(f"{who}for {seconds:.1f} s", seconds, victims)
+    yield Injection(f"{who}for {seconds:.1f} s", seconds, victims)
     field.fleet.thaw(server)
 
 
@@ -145,16 +145,16 @@ def _writing(worker: Worker, victims: tuple[str, ...]) -> str:
 
 
 @_kind("worker")
-def worker_kill(field: Field) -> Doing:
+def worker_kill(field: Field) -> Injections:
     """kill -9. Now and then somebody saw it and names it to a sweep."""
     worker = field.worker()
     if worker is not None:
         victims = field.kill(worker)
-        yield Harm(_writing(worker, victims), 0.0, victims)
+        yield Injection(_writing(worker, victims), 0.0, victims)
 
 
 @_kind("worker")
-def worker_freeze(field: Field) -> Doing:
+def worker_freeze(field: Field) -> Injections:
     """SIGSTOP for longer than its lease: a zombie when it wakes."""
     worker = field.worker()
     if worker is not None:
@@ -164,7 +164,7 @@ def worker_freeze(field: Field) -> Doing:
 
 
 @_kind("worker")
-def worker_blink(field: Field) -> Doing:
+def worker_blink(field: Field) -> Injections:
     """SIGSTOP for a part of its lease: nobody must notice more than a pause."""
     worker = field.worker()
     if worker is not None:
@@ -173,49 +173,49 @@ def worker_blink(field: Field) -> Doing:
 
 
 @_kind("worker")
-def worker_deploy(field: Field) -> Doing:
+def worker_deploy(field: Field) -> Injections:
     """A successor starts, and the old one gets SIGTERM: it ends what it has begun."""
     worker = field.worker()
     if worker is not None and not field.fleet.draining:
-        harm = Harm(_writing(worker, field.writes(worker)))
+        injection = Injection(_writing(worker, field.writes(worker)))
         field.fleet.deploy(worker)
-        yield harm
+        yield injection
 
 
 # --- web -----------------------------------------------------------------------------------------
 
 
 @_kind("web")
-def web_kill(field: Field) -> Doing:
+def web_kill(field: Field) -> Injections:
     """kill -9 of a master and its process."""
     web = field.web()
     if web is not None:
         field.fleet.kill(web)
-        yield Harm("a master and its process")
+        yield Injection("a master and its process")
 
 
 @_kind("web")
-def web_process_kill(field: Field) -> Doing:
+def web_process_kill(field: Field) -> Injections:
     """kill -9 of the process below a master."""
     web = field.web()
     for process in children(web.pid) if web is not None else ():
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-            yield Harm("a process below its master")
+            yield Injection("a process below its master")
         return
 
 
 @_kind("web")
-def web_reload(field: Field) -> Doing:
+def web_reload(field: Field) -> Injections:
     """SIGHUP: a new process serves, the old one sends its readers away."""
     web = field.web()
     if web is not None:
         web.signal(signal.SIGHUP)
-        yield Harm("a master")
+        yield Injection("a master")
 
 
 @_kind("web")
-def web_freeze(field: Field) -> Doing:
+def web_freeze(field: Field) -> Injections:
     """SIGSTOP of a master and its process for seconds."""
     web = field.web()
     if web is not None:
@@ -226,56 +226,56 @@ def web_freeze(field: Field) -> Doing:
 
 
 @_kind("redis")
-def redis_kill(field: Field) -> Doing:
+def redis_kill(field: Field) -> Injections:
     """kill -9; it starts again with what it kept."""
     field.fleet.kill(field.fleet.redis)
-    yield Harm("it keeps its data", MOMENT)
+    yield Injection("it keeps its data", MOMENT)
     yield from _until_back(field.fleet.redis)
 
 
 @_kind("redis")
-def redis_loss(field: Field) -> Doing:
+def redis_loss(field: Field) -> Injections:
     """kill -9; it starts again with nothing."""
     field.fleet.lose_redis()
-    yield Harm("it loses its data", MOMENT)
+    yield Injection("it loses its data", MOMENT)
     yield from _until_back(field.fleet.redis)
 
 
-def _until_back(*servers: Server) -> Doing:
+def _until_back(*servers: Server) -> Injections:
     while not all(server.alive() and server.ready() for server in servers):
-        yield Harm("", MOMENT)
+        yield Injection("", MOMENT)
 
 
 @_kind("redis")
-def redis_flush(field: Field) -> Doing:
+def redis_flush(field: Field) -> Injections:
     """FLUSHALL under everybody's hands."""
     with suppress(redis.RedisError):
         field.redis().flushall()
-        yield Harm("it loses its data, and lives")
+        yield Injection("it loses its data, and lives")
 
 
 @_kind("redis")
-def redis_freeze(field: Field) -> Doing:
+def redis_freeze(field: Field) -> Injections:
     """SIGSTOP for seconds."""
     yield from _frozen(field, field.fleet.redis, field.dice.uniform(0.5, 4.0))
 
 
 @_kind("redis")
-def redis_pause(field: Field) -> Doing:
+def redis_pause(field: Field) -> Injections:
     """CLIENT PAUSE: it accepts, and answers nobody."""
     seconds = field.dice.uniform(0.5, 2.5)
     with suppress(redis.RedisError):
         field.redis().execute_command("CLIENT", "PAUSE", int(seconds * 1000), "ALL")
-        yield Harm(f"for {seconds:.1f} s", seconds)
+        yield Injection(f"for {seconds:.1f} s", seconds)
 
 
 @_kind("redis")
-def redis_full(field: Field) -> Doing:
+def redis_full(field: Field) -> Injections:
     """maxmemory is reached: it reads, and writes nothing."""
     seconds = field.dice.uniform(1.0, 4.0)
     with suppress(redis.RedisError):
         field.redis().config_set("maxmemory", "1")
-        yield Harm(f"for {seconds:.1f} s", seconds)
+        yield Injection(f"for {seconds:.1f} s", seconds)
     with suppress(redis.RedisError):  # one that was started again has forgotten it
         field.redis().config_set("maxmemory", "0")
 
@@ -285,85 +285,85 @@ BACK: Final = (0.3, 3.0)
 
 
 @_kind("redis")
-def redis_rewind(field: Field) -> Doing:
+def redis_rewind(field: Field) -> Injections:
     """Killed, and started as it was seconds before; at every second time a worker dies with it."""
     fleet, dice = field.fleet, field.dice
     snapshot = fleet.home / "snapshot"
     shutil.rmtree(snapshot, ignore_errors=True)
     fleet.redis.snapshot(snapshot)
     seconds = dice.uniform(*BACK)
-    yield Harm(f"by {seconds:.1f} s", seconds)
+    yield Injection(f"by {seconds:.1f} s", seconds)
     worker = field.worker() if dice.random() < 0.5 else None
     if worker is not None:
         victims = field.kill(worker)
         fleet.rewind_redis(snapshot)
-        yield Harm(f", and {_writing(worker, victims)}", MOMENT, victims, deadly=True)
+        yield Injection(f", and {_writing(worker, victims)}", MOMENT, victims, deadly=True)
     else:
         fleet.rewind_redis(snapshot)
     yield from _until_back(fleet.redis)
 
 
 @_kind("redis")
-def redis_connections(field: Field) -> Doing:
+def redis_connections(field: Field) -> Injections:
     """Every connection to Redis is cut."""
     with suppress(redis.RedisError):
         connection = field.redis()
         for kind in ("pubsub", "normal"):
             connection.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-        yield Harm("all of them")
+        yield Injection("all of them")
 
 
 # --- Postgres ------------------------------------------------------------------------------------
 
 
 @_kind("postgres")
-def postgres_kill(field: Field) -> Doing:
+def postgres_kill(field: Field) -> Injections:
     """A crash, of the postmaster alone or of everything at once; it recovers at its start."""
     postgres = field.fleet.postgres
     if postgres.alive():
         number = field.dice.choice([signal.SIGKILL, signal.SIGQUIT])
         postgres.signal(number)
-        yield Harm("kill -9" if number == signal.SIGKILL else "immediate shutdown", MOMENT)
+        yield Injection("kill -9" if number == signal.SIGKILL else "immediate shutdown", MOMENT)
         yield from _until_back(postgres)
 
 
 @_kind("postgres")
-def postgres_freeze(field: Field) -> Doing:
+def postgres_freeze(field: Field) -> Injections:
     """SIGSTOP of it and all its backends for seconds."""
     if field.fleet.postgres.alive():
         yield from _frozen(field, field.fleet.postgres, _part_of_a_lease(field))
 
 
 @_kind("postgres")
-def postgres_connections(field: Field) -> Doing:
+def postgres_connections(field: Field) -> Injections:
     """Every backend is terminated, perhaps in the middle of a commit."""
-    done = field.eyes.run(
+    done = field.probe.run(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name <> 'drill' AND backend_type = 'client backend'"
     )
     if done:
-        yield Harm("all of them")
+        yield Injection("all of them")
 
 
 @_kind("postgres")
-def postgres_lock(field: Field) -> Doing:
+def postgres_lock(field: Field) -> Injections:
     """Somebody holds the row of an answer."""
-    release = field.eyes.lock()
+    release = field.probe.lock()
     if release is not None:
         seconds = _part_of_a_lease(field)
-        yield Harm(f"one row, for {seconds:.1f} s", seconds)
+        yield Injection(f"one row, for {seconds:.1f} s", seconds)
         release()
 
 
 @_kind("postgres")
-def postgres_readonly(field: Field) -> Doing:
+def postgres_readonly(field: Field) -> Injections:
     """It answers, and writes nothing."""
     if not _set_readonly(field, "on"):
         return
     seconds = _part_of_a_lease(field)
-    yield Harm(f"for {seconds:.1f} s", seconds)
+    yield Injection(f"for {seconds:.1f} s", seconds)
     while not _set_readonly(field, "off"):
-        yield Harm("", MOMENT)
+        yield Injection("", MOMENT)
 
 
 #: Seconds of WAL that a failover to an asynchronous standby loses, least and most.
@@ -375,14 +375,14 @@ STANDBY_SECONDS: Final = 20.0
 
 
 @_kind("postgres")
-def postgres_failover(field: Field) -> Doing:
+def postgres_failover(field: Field) -> Injections:
     """A standby takes over: a synchronous one, or one that has not received the last seconds. The
     old primary is killed, or lives on and can only be read."""
     cluster, dice = field.fleet.cluster, field.dice
     synchronous, spare = dice.random() < 0.4, dice.random() < 0.4
     lost = 0.0 if synchronous else dice.uniform(*WAL_LOST)
     what = "to a synchronous standby" if synchronous else f"{lost:.1f} s of WAL are lost"
-    yield Harm(f"{what}, the old primary {'can be read' if spare else 'is gone'}", MOMENT)
+    yield Injection(f"{what}, the old primary {'can be read' if spare else 'is gone'}", MOMENT)
     try:
         yield from _standby(field, synchronous=synchronous)
         if not synchronous:
@@ -390,17 +390,17 @@ def postgres_failover(field: Field) -> Doing:
         cluster.switch(spare=spare)
     except (psycopg2.Error, StartError):  # it has not come so far that anything was lost
         cluster.abandon()
-        yield Harm(": no standby got ready")
+        yield Injection(": no standby got ready")
         return
-    field.eyes.close()  # they would look at the old one for as long as it lives
+    field.probe.close()  # they would look at the old one for as long as it lives
     while not _promoted(field):
-        yield Harm("", MOMENT)
+        yield Injection("", MOMENT)
     if spare:
-        yield Harm("", dice.uniform(*LIVES_ON))
+        yield Injection("", dice.uniform(*LIVES_ON))
         cluster.bury()
 
 
-def _standby(field: Field, *, synchronous: bool) -> Doing:
+def _standby(field: Field, *, synchronous: bool) -> Injections:
     """Until there is one that streams."""
     cluster = field.fleet.cluster
     standby = cluster.new_standby()
@@ -411,10 +411,10 @@ def _standby(field: Field, *, synchronous: bool) -> Doing:
     if synchronous:
         cluster.synchronous(True)
         yield from _until(cluster.is_synchronous)
-        yield Harm("", field.dice.uniform(*WAL_LOST))
+        yield Injection("", field.dice.uniform(*WAL_LOST))
 
 
-def _hold(field: Field, seconds: float) -> Doing:
+def _hold(field: Field, seconds: float) -> Injections:
     """Let so many seconds of WAL not reach the standby; everything before has."""
     standby = field.fleet.cluster.standby
     assert standby is not None
@@ -422,15 +422,15 @@ def _hold(field: Field, seconds: float) -> Doing:
     yield from _until(lambda: standby.has(position))
     standby.disconnect()
     yield from _until(lambda: not standby.receives())
-    yield Harm("", seconds, lost_since=since)
+    yield Injection("", seconds, lost_since=since)
 
 
-def _until(condition: Callable[[], bool]) -> Doing:
+def _until(condition: Callable[[], bool]) -> Injections:
     deadline = time.monotonic() + STANDBY_SECONDS
     while not condition():
         if time.monotonic() > deadline:
             raise StartError("the standby does not get ready")
-        yield Harm("")
+        yield Injection("")
 
 
 def _promoted(field: Field) -> bool:
@@ -446,7 +446,7 @@ WRONG_MOST: Final = 7200.0
 
 
 @_kind("postgres")
-def clock_jump(field: Field) -> Doing:
+def clock_jump(field: Field) -> Injections:
     """The clock of Postgres is set, forward or back, and stays there."""
     fleet = field.fleet
     if fleet.clock is None or not fleet.postgres.alive():
@@ -455,55 +455,55 @@ def clock_jump(field: Field) -> Doing:
     if abs(fleet.clock + by) > WRONG_MOST:
         by = -by
     fleet.set_clock(fleet.clock + by)
-    field.eyes.clock_jumped()
-    yield Harm(f"by {by:+,.0f} s")
+    field.probe.clock_jumped()
+    yield Injection(f"by {by:+,.0f} s")
 
 
 def _set_readonly(field: Field, value: str) -> bool:
     setting = f"ALTER SYSTEM SET default_transaction_read_only = {value}"
-    return field.eyes.run(setting) and field.eyes.run("SELECT pg_reload_conf()")
+    return field.probe.run(setting) and field.probe.run("SELECT pg_reload_conf()")
 
 
 # --- the queue -----------------------------------------------------------------------------------
 
 
 @_kind("queue")
-def task_twice(field: Field) -> Doing:
+def task_twice(field: Field) -> Injections:
     """Deliver tasks once more."""
     again = [one for one, _, _ in field.open][:3]
     done = [field.queue.enqueue(uuid.UUID(one)) for one in again]
     if any(done):
-        yield Harm(f"{sum(done)} of them")
+        yield Injection(f"{sum(done)} of them")
 
 
 @_kind("queue")
-def task_loss(field: Field) -> Doing:
+def task_loss(field: Field) -> Injections:
     """The queue forgets what waits in it."""
     with suppress(redis.RedisError):
         number = field.redis().llen(QUEUE)
         field.redis().delete(QUEUE)
-        yield Harm(f"{number} of them")
+        yield Injection(f"{number} of them")
 
 
 # --- two at once ---------------------------------------------------------------------------------
 
 
 @_kind("redis")
-def redis_and_postgres_kill(field: Field) -> Doing:
+def redis_and_postgres_kill(field: Field) -> Injections:
     """Both, and Redis loses its data; the workers hold the text."""
     if field.fleet.postgres.alive():
         field.fleet.lose_redis()
         field.fleet.postgres.signal(signal.SIGKILL)
-        yield Harm("Redis loses its data", MOMENT)
+        yield Injection("Redis loses its data", MOMENT)
         yield from _until_back(field.fleet.postgres, field.fleet.redis)
 
 
 @_kind("redis")
-def worker_and_redis_loss(field: Field) -> Doing:
+def worker_and_redis_loss(field: Field) -> Injections:
     """A worker and Redis' data: the one loss that is possible, and has a bound."""
     worker = field.worker()
     if worker is not None:
         victims = field.kill(worker)
         field.fleet.lose_redis()
-        yield Harm(f"{_writing(worker, victims)}, and Redis' data", MOMENT, victims)
+        yield Injection(f"{_writing(worker, victims)}, and Redis' data", MOMENT, victims)
         yield from _until_back(field.fleet.redis)

@@ -11,12 +11,12 @@ from uuid import uuid4
 
 from drill import report
 from drill.clients import Task
-from drill.database_probe import Eyes
+from drill.database_probe import DatabaseProbe
 from drill.faults import Field
 from drill.fleet import TIMINGS, Fleet
 from drill.report import Run
-from drill.scheduler import Director, People
-from drill.verifier import judge
+from drill.scheduler import People, Scheduler
+from drill.verifier import verify
 from local import data_dirs
 from local.foreign import libfaketime
 from local.processes import ROOT
@@ -67,11 +67,11 @@ def _drill(options: argparse.Namespace, fleet: Fleet, home: Path, begun: float) 
         options.people,
         options.rendezvous,
     )
-    eyes = Eyes(fleet.cluster.url, fleet.lease)
+    probe = DatabaseProbe(fleet.cluster.url, fleet.lease)
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": fleet.redis.url}), 1.0))
     people = People(task, home / "log" / "people.jsonl")
-    director = Director(
-        Field(fleet, eyes, queue, _dice(options, "faults"), begun),
+    scheduler = Scheduler(
+        Field(fleet, probe, queue, _dice(options, "faults"), begun),
         people,
         options.faults,
         task.questions(),
@@ -80,19 +80,19 @@ def _drill(options: argparse.Namespace, fleet: Fleet, home: Path, begun: float) 
         first=options.first,
     )
     try:
-        director.run()
+        scheduler.run()
         if not options.first:
-            _settle(fleet, eyes, people)
-        return _judged(options, director, time.monotonic() - begun)
+            _settle(fleet, probe, people)
+        return _judged(options, scheduler, time.monotonic() - begun)
     finally:
         people.process.kill()
-        eyes.close()
+        probe.close()
 
 
-def _settle(fleet: Fleet, eyes: Eyes, people: People) -> None:
+def _settle(fleet: Fleet, probe: DatabaseProbe, people: People) -> None:
     """Let everything come back and end what nobody reads any more."""
     deadline = time.monotonic() + SETTLE_SECONDS
-    while eyes.still_open() != 0:
+    while probe.still_open() != 0:
         if time.monotonic() > deadline:
             people.strange.append(f"answers are open {SETTLE_SECONDS:.0f} s after the last reader")
             return
@@ -100,15 +100,15 @@ def _settle(fleet: Fleet, eyes: Eyes, people: People) -> None:
         time.sleep(0.1)
 
 
-def _judged(options: argparse.Namespace, director: Director, seconds: float) -> Run:
+def _judged(options: argparse.Namespace, scheduler: Scheduler, seconds: float) -> Run:
     calls = Counter(
-        record.texts[-1] for record in director.field.fleet.provider.requests() if record.texts
+        record.texts[-1] for record in scheduler.field.fleet.provider.requests() if record.texts
     )
-    people, eyes = director.people, director.field.eyes
-    rows = None if options.first else eyes.rows()
-    verdict = judge(director.questions, people.seen, director.happened, rows, calls)
-    verdict.violations += director.late + people.strange
-    missing = len(director.questions) - len(people.seen)
+    people, probe = scheduler.people, scheduler.field.probe
+    rows = None if options.first else probe.rows()
+    verdict = verify(scheduler.questions, people.seen, scheduler.happened, rows, calls)
+    verdict.violations += scheduler.late + people.strange
+    missing = len(scheduler.questions) - len(people.seen)
     if missing and not options.first:
         verdict.violations.append(f"{missing} questions have no story")
     run = Run(
@@ -116,10 +116,10 @@ def _judged(options: argparse.Namespace, director: Director, seconds: float) -> 
         report.commit(),
         options.timings,
         round(seconds, 1),
-        looks=eyes.looks,
-        late=len(director.late),
+        looks=probe.looks,
+        late=len(scheduler.late),
     )
-    return report.counted(run, people.seen, director.happened, verdict)
+    return report.counted(run, people.seen, scheduler.happened, verdict)
 
 
 def _timings(name: str) -> str:

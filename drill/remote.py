@@ -21,7 +21,7 @@ from drill.clients import Task
 from drill.reading import Broken, Reading
 from drill.report import Run
 from drill.scheduler import People
-from drill.verifier import Happened, Verdict, judge
+from drill.verifier import Happened, Verdict, verify
 from local.processes import program_name
 from local.terminal import say
 from scripted import done, expected, finish, hostile, script
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> tuple[Run, str]:
             happened = _watch(options, people, begun)
         finally:
             people.process.kill()
-    verdict: Verdict = judge(task.questions(), people.seen, happened, None, None)
+    verdict: Verdict = verify(task.questions(), people.seen, happened, None, None)
     verdict.violations += people.strange
     if missing := options.generations - len(people.seen):
         verdict.violations.append(f"{missing} questions have no story")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from drill.clients import Seen, Task
-from drill.faults import KINDS, Doing, Field, Harm, Kind
+from drill.faults import KINDS, Field, Injection, Injections, Kind
 from drill.questions import Question
 from drill.verifier import Happened, wrong
 from local.processes import Command, spawn
@@ -87,7 +87,7 @@ class UnderWay:
     """A fault that has begun."""
 
     kind: Kind
-    doing: Doing
+    doing: Injections
     until: float
     happened: Happened
 
@@ -128,7 +128,7 @@ class People:
         return self.process.poll() is not None
 
 
-class Director:
+class Scheduler:
     """One local drill."""
 
     def __init__(
@@ -200,17 +200,17 @@ class Director:
         self._look_now()
         running = bool(self.field.open)
         doing = kind.do(self.field)
-        harm = next(doing, None)
-        if harm is None:
+        injection = next(doing, None)
+        if injection is None:
             return
         if kind.group == "worker":
-            running = bool(harm.victims) or (
+            running = bool(injection.victims) or (
                 running and kind.name not in ("worker-kill", "worker-freeze")
             )
-        happened = Happened(kind.name, harm.what, time.time(), running, harm.victims)
+        happened = Happened(kind.name, injection.what, time.time(), running, injection.victims)
         self.happened.append(happened)
         self._tell(happened)
-        self._under_way.append(UnderWay(kind, doing, now + harm.seconds, happened))
+        self._under_way.append(UnderWay(kind, doing, now + injection.seconds, happened))
 
     def _tell(self, one: Happened) -> None:
         answered = f"{len(self.people.seen)}/{len(self.questions)}"
@@ -220,10 +220,10 @@ class Director:
     def _end_what_is_over(self) -> None:
         now = time.monotonic()
         for one in [each for each in self._under_way if now >= each.until]:
-            harm: Harm | None = next(one.doing, None)
-            if harm is not None:
-                one.until = now + harm.seconds
-                self._went_on(one.happened, harm)
+            injection: Injection | None = next(one.doing, None)
+            if injection is not None:
+                one.until = now + injection.seconds
+                self._went_on(one.happened, injection)
                 continue
             self._under_way.remove(one)
             one.happened.ended = time.time()
@@ -231,13 +231,13 @@ class Director:
             if one.happened.lost_since is not None:
                 self._over[LOSS] = now
 
-    def _went_on(self, happened: Happened, harm: Harm) -> None:
+    def _went_on(self, happened: Happened, injection: Injection) -> None:
         """What a fault that has begun did besides."""
-        happened.lost_since = happened.lost_since or harm.lost_since
-        happened.victims += harm.victims
-        happened.deadly |= harm.deadly
-        if harm.what:
-            happened.what += harm.what
+        happened.lost_since = happened.lost_since or injection.lost_since
+        happened.victims += injection.victims
+        happened.deadly |= injection.deadly
+        if injection.what:
+            happened.what += injection.what
             self._tell(happened)
 
     def _may(self, kind: Kind) -> bool:
@@ -293,7 +293,7 @@ class Director:
             self._look_now()
         if now - self._looked_at_deadlines >= LOOK_AT_DEADLINES and self.field.can_look():
             self._looked_at_deadlines = now
-            self.late += self.field.eyes.late() or []
+            self.late += self.field.probe.late() or []
 
     def _look_now(self) -> None:
         self._looked = time.monotonic()

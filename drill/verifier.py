@@ -53,7 +53,7 @@ class Verdict:
     went_back: int = 0
 
 
-def judge(
+def verify(
     questions: Mapping[int, Question],
     seen: Sequence[Seen],
     happened: Sequence[Happened],

@@ -11,7 +11,7 @@ from local.programs import Web, Worker
 from shared import awake
 from tests.client import Client
 from tests.rig import Rig
-from tests.store_fixtures import Ground, migrate, new_database
+from tests.store_fixtures import Store, migrate, new_database
 from tests.stories import sweep
 
 for name in list(os.environ):
@@ -93,7 +93,7 @@ def long_lived_worker(rig: Rig) -> Worker:
 
 
 @pytest.fixture
-def nobody(rig: Rig, long_lived_worker: Worker) -> None:
+def no_workers(rig: Rig, long_lived_worker: Worker) -> None:
     """No worker but those that the story starts itself, and nothing left of who was there."""
     long_lived_worker.kill()
     sweep(rig, died=long_lived_worker.boot)
@@ -107,17 +107,17 @@ def client(web: Web) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def tables(rig: Rig) -> Iterator[Ground]:
+def tables(rig: Rig) -> Iterator[Store]:
     """A migrated database that no process of the rig knows, used by one story after another."""
-    with new_database(rig, "ground") as url:
+    with new_database(rig, "store") as url:
         migrate(url)
-        ground = Ground(url, rig.redis.url)
-        yield ground
-        ground.close()
+        store = Store(url, rig.redis.url)
+        yield store
+        store.close()
 
 
 @pytest.fixture
-def ground(tables: Ground) -> Ground:
+def store(tables: Store) -> Store:
     """The same, empty."""
     tables.clear()
     return tables

@@ -44,12 +44,12 @@ def main(url: str, people: int) -> None:
     """Ask until somebody says that it is enough."""
     begun, enough = threading.Event(), threading.Event()
     with ThreadPoolExecutor(people) as pool:
-        crowd = [pool.submit(_person, url, begun, enough) for _ in range(people)]
+        load = [pool.submit(_person, url, begun, enough) for _ in range(people)]
         begun.wait()
         print("reading", flush=True)
         sys.stdin.readline()
         enough.set()
-    print(json.dumps([asdict(answer) for person in crowd for answer in person.result()]))
+    print(json.dumps([asdict(answer) for person in load for answer in person.result()]))
 
 
 def _person(url: str, begun: threading.Event, enough: threading.Event) -> list[Answer]:

@@ -132,7 +132,7 @@ class Memory(NamedTuple):
 RedisMemory = dict[str, list[tuple[str, dict[str, str]]]]
 
 
-class Ground:
+class Store:
     """The doors, and short ways to say what a story begins with."""
 
     def __init__(self, url: str, redis_url: str) -> None:

@@ -124,7 +124,7 @@ def only_request(rig: Rig, question: str, *, ended: bool = False) -> Record:
     return record
 
 
-class Crowd:
+class Load:
     """People who ask and read without a pause, in a process of their own."""
 
     def __init__(self, url: str, people: int) -> None:

@@ -23,7 +23,7 @@ def switch_off(end: socket.socket) -> None:
     )
 
 
-class Road:
+class TcpProxy:
     """A road to a server: whoever takes `url` instead of the server's own comes this way."""
 
     def __init__(self, url: str) -> None:

@@ -16,10 +16,10 @@ from web.context import Context
 from web.faces import blocks, native, notices
 from web.following.hub import Hub
 from web.following.streaming import Readers
-from web.page.dashboard import Live
-from web.page.model_list import Models
+from web.page.dashboard import Dashboard
+from web.page.model_list import ModelList
 from web.page.notices import Notices
-from web.page.render_cache import Renderings
+from web.page.render_cache import RenderCache
 
 #: Bytes of a request's body.
 MAX_BODY = 4 << 20
@@ -61,9 +61,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # where a body in chunks is cut, and refused
     app.config["OUTLIVE"] = settings
     sidebar = Notices(db, livelog, hub, readers)
-    models, live = Models(settings), Live(settings, db, livelog, readers, sidebar)
+    models, live = ModelList(settings), Dashboard(settings, db, livelog, readers, sidebar)
     app.extensions["outlive"] = Context(
-        settings, db, livelog, queue, hub, readers, sidebar, Renderings(), models, live
+        settings, db, livelog, queue, hub, readers, sidebar, RenderCache(), models, live
     )
     errors.register(app)
     auth.register(app)

@@ -16,10 +16,10 @@ from shared.settings import Settings
 from shared.store.database import Database
 from web.following.hub import Hub
 from web.following.streaming import Readers
-from web.page.dashboard import Live
-from web.page.model_list import Models
+from web.page.dashboard import Dashboard
+from web.page.model_list import ModelList
 from web.page.notices import Notices
-from web.page.render_cache import Renderings
+from web.page.render_cache import RenderCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Context:
     hub: Hub
     readers: Readers
     notices: Notices
-    renderings: Renderings
-    models: Models
-    live: Live
+    render_cache: RenderCache
+    models: ModelList
+    live: Dashboard
 
     def serving_while(self, serving: Callable[[], bool]) -> None:
         """The process serves; how to learn that it is told to stop."""

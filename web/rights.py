@@ -20,7 +20,7 @@ from shared.store.database import Database
 
 NOT_THERE: Final = "There is no such message."
 #: Messages that one statement asks about.
-TOGETHER: Final = 500
+OPEN_BATCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Rights:
 
     def _ask(self) -> None:
         while self._waiting:
-            waiting, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+            waiting, self._waiting = self._waiting[:OPEN_BATCH], self._waiting[OPEN_BATCH:]
             asked = time.monotonic()
             try:
                 found = messages.readable(self._db, {message_id for message_id, _, _ in waiting})

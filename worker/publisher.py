@@ -188,7 +188,7 @@ class Publisher:
     def _confirm(self) -> None:
         """Redis lost text: begin again behind the last save, if the rows are still ours."""
         missing = [one for one in self._missing if not one.closing]
-        rows = owning.standing(self._db, self._owner, [one.id for one in missing])
+        rows = owning.lease_state(self._db, self._owner, [one.id for one in missing])
         self._missing.clear()  # nobody else adds to it
         for generation in missing:
             row = rows.get(generation.id)

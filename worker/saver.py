@@ -148,7 +148,7 @@ class Saver:
 
     def _look_again(self, missing: Sequence[Generation], begun: float) -> bool:
         """A row that was not written is locked, written before, gone back, or ours no more."""
-        rows = owning.standing(self._db, self._owner, [g.id for g in missing])
+        rows = owning.lease_state(self._db, self._owner, [g.id for g in missing])
         locked = False
         for generation in missing:
             row = rows.get(generation.id)

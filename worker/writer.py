@@ -227,7 +227,7 @@ class Writer:
             gevent.sleep(STORAGE_PAUSE)
 
     def _still_ours(self, generation: Generation) -> bool:
-        row = owning.standing(self._db, self._owner, [generation.id]).get(generation.id)
+        row = owning.lease_state(self._db, self._owner, [generation.id]).get(generation.id)
         if row is None or row.claim != generation.claim:
             return False
         if row.saved > generation.saved:  # an earlier commit of unknown outcome had landed
@@ -275,7 +275,7 @@ class Writer:
         generation = self._running.get(message_id)
         if generation is None:
             return
-        row = owning.standing(self._db, self._owner, [message_id]).get(message_id)
+        row = owning.lease_state(self._db, self._owner, [message_id]).get(message_id)
         if row is not None and row.claim == generation.claim and row.stop_requested:
             generation.interrupt(Interrupted(Ending(Status.CANCELLED)))
 

@@ -45,7 +45,7 @@ from worker.provider import client as module
 from worker.provider.client import Provider
 from worker.provider.refusals import Asked, Refusal
 from worker.provider.reply import Reply
-from worker.provider.transport import MUCH, READ, TURN
+from worker.provider.transport import BURST_BYTES, READ, YIELD_AFTER
 
 #: Seconds of CPU time that one step may take.
 STEP_SECONDS: Final = 0.05
@@ -296,9 +296,9 @@ class Steps:
         """The pieces, with a turn where the transport gives one."""
         turn_ends = 0.0
         for chunk in chunks:
-            if len(chunk) < MUCH or time.monotonic() > turn_ends:
+            if len(chunk) < BURST_BYTES or time.monotonic() > turn_ends:
                 self.turn()
-                turn_ends = time.monotonic() + TURN
+                turn_ends = time.monotonic() + YIELD_AFTER
             yield chunk
         self.turn()
 

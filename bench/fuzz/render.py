@@ -40,10 +40,10 @@ from shared.sse import Decoder
 from shared.store.messages import Message
 from shared.watchdog import Watchdog
 from web.following.streaming import Face
-from web.following.topic import Followed
+from web.following.topic import MessageTopic
 from web.page import markdown
-from web.page.cpu_limit import attempt
-from web.page.render_cache import BlockReader, Renderings
+from web.page.cpu_limit import with_fallback
+from web.page.render_cache import BlockReader, RenderCache
 
 #: Seconds of CPU time that one turn of the loop may take.
 TURN: Final = 0.050
@@ -238,7 +238,7 @@ class Snippets:
 def _lexed(code: str, language: str) -> float:
     """Seconds that it takes, if it is not too long."""
     begun = time.thread_time()
-    attempt(SLOW, lambda: len(list(lex(code, markdown.lexer(language)))), lambda: 0)
+    with_fallback(SLOW, lambda: len(list(lex(code, markdown.lexer(language)))), lambda: 0)
     return time.thread_time() - begun
 
 
@@ -409,15 +409,15 @@ class Loop:
 
 def growing(pieces: Sequence[str]) -> list[tuple[str, str]]:
     """As a reader of an answer is shown it, while it is written."""
-    followed = Followed(uuid.uuid4(), uuid.uuid4())
-    renderings = Renderings()
-    reader = BlockReader(renderings, followed, 0, _FACE)
+    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
+    render_cache = RenderCache()
+    reader = BlockReader(render_cache, topic, 0, _FACE)
     frames: list[bytes] = []
     for piece in filter(None, pieces):
-        followed.body.write("text", piece)
-        renderings.of(followed).due = 0.0
+        topic.body.write("text", piece)
+        render_cache.of(topic).due = 0.0
         frames += _read(reader)
-    followed.finish(message(followed.body))
+    topic.finish(message(topic.body))
     while not reader.at_end:
         frames += _read(reader)
     decoder = Decoder(limit=1 << 24)
@@ -430,12 +430,12 @@ def _read(reader: BlockReader) -> Iterator[bytes]:
         yield frame
 
 
-def opened(renderings: Renderings, ended: Message) -> list[tuple[str, str]]:
+def opened(render_cache: RenderCache, ended: Message) -> list[tuple[str, str]]:
     """As somebody is shown it who opens it when it has ended."""
     found: list[tuple[str, str]] = []
     position: int | None = 0
     while position is not None:
-        lines, position = renderings.pages(ended).page(position, PAGE)
+        lines, position = render_cache.pages(ended).page(position, PAGE)
         blocks = [json.loads(line) for line in lines]
         found += [(block["text"], block["html"]) for block in blocks]
     return found
@@ -453,13 +453,13 @@ def kept(text: str) -> int:
     """Bytes that stay when it was rendered, without its own."""
     body = Body()
     body.write("text", text)
-    ended, renderings = message(body), Renderings()
+    ended, render_cache = message(body), RenderCache()
     gc.collect()
     tracemalloc.start()
     try:
         position: int | None = 0
         while position is not None:
-            _, position = renderings.pages(ended).page(position, PAGE)
+            _, position = render_cache.pages(ended).page(position, PAGE)
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
     finally:
@@ -537,9 +537,9 @@ class Fuzzer:
     def _rendered(self, text: str, pieces: Sequence[str]) -> Judged:
         body = Body()
         body.write("text", text)
-        ended, renderings = message(body), Renderings()
+        ended, render_cache = message(body), RenderCache()
         one = self._loop.run(lambda: growing(pieces))
-        other = self._loop.run(lambda: opened(renderings, ended))
+        other = self._loop.run(lambda: opened(render_cache, ended))
         turn = max(one.turn, other.turn)
         fault = None
         if [text for text, _ in one.blocks] != [text for text, _ in other.blocks]:

@@ -136,13 +136,13 @@ def _measured(asked: argparse.Namespace, peers: Sequence[str]) -> Results:
     with data_dirs.temporary() as home, ExitStack() as stack:
         provider = stack.enter_context(targets.provider(home))
         load = stack.enter_context(Load(home))
-        ground = Field(home, provider, stack, asked.before)
+        store = Field(home, provider, stack, asked.before)
         for name in asked.workloads:
             workload = WORKLOADS[name]
             print(f"\n  {name}: {workload.run.__doc__}", flush=True)
             for _ in range(1 if workload.once else asked.repeat):
                 for peer in (one for one in peers if one in (*workload.peers, "before")):
-                    bench = Bench(partial(ground.target, peer), load, asked.stall)
+                    bench = Bench(partial(store.target, peer), load, asked.stall)
                     if workload.fresh:
                         bench.renew()
                     begun = time.monotonic()

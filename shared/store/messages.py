@@ -242,7 +242,7 @@ def readable(
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class MessageState:
     """As much of a row as tells whether a follower has to look closer."""
 
     saved: int
@@ -251,7 +251,7 @@ class Glance:
     claim: uuid.UUID | None
 
 
-def glance(db: Database, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Glance]:
+def poll_states(db: Database, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, MessageState]:
     """Many rows in one statement; a row that is gone is missing."""
     rows = db.rows(
         "SELECT id, claim, saved_len, NOT (status = ANY(:open)) AS ended, coalesce("
@@ -260,7 +260,7 @@ def glance(db: Database, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Glance]:
         ids=[str(message_id) for message_id in ids],
         open=sorted(OPEN),
     )
-    return {row.id: Glance(row.saved_len, row.ended, row.lapsed, row.claim) for row in rows}
+    return {row.id: MessageState(row.saved_len, row.ended, row.lapsed, row.claim) for row in rows}
 
 
 def count_open(db: Database) -> dict[str, int]:

@@ -147,7 +147,7 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LeaseState:
     """An open row as Postgres has it, while it is still ours."""
 
     claim: uuid.UUID
@@ -216,7 +216,7 @@ def _save(
     return {row.id: row.stop_requested for row in rows}
 
 
-def standing(db: Database, owner: str, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Standing]:
+def lease_state(db: Database, owner: str, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LeaseState]:
     """The rows among `ids` that `owner` writes. Under which claim is for the caller to compare."""
     rows = db.rows(
         "SELECT id, claim, saved_len, stop_requested FROM messages"
@@ -224,7 +224,7 @@ def standing(db: Database, owner: str, ids: Sequence[uuid.UUID]) -> dict[uuid.UU
         ids=[str(message_id) for message_id in ids],
         owner=owner,
     )
-    return {row.id: Standing(row.claim, row.saved_len, row.stop_requested) for row in rows}
+    return {row.id: LeaseState(row.claim, row.saved_len, row.stop_requested) for row in rows}
 
 
 # --- R4: finish ----------------------------------------------------------------------------------

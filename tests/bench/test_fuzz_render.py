@@ -9,7 +9,7 @@ from pygments.lexer import Lexer
 from bench.fuzz import render
 from bench.fuzz.render import Fuzzer
 from web.page import markdown
-from web.page.cpu_limit import attempt
+from web.page.cpu_limit import with_fallback
 
 #: Seconds of fuzzing in each run of the tests.
 SECONDS = 60.0
@@ -23,7 +23,7 @@ def fuzzer() -> Fuzzer:
 
 def coloured(_: object, code: str, by: Lexer) -> str:
     """As it was: each piece of code has a limit of its own, however many there are."""
-    return attempt(0.02, lambda: markdown._drawn(code, by), lambda: escape(code))
+    return with_fallback(0.02, lambda: markdown._drawn(code, by), lambda: escape(code))
 
 
 def whole(_: object, text: str) -> list[str]:

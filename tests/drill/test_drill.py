@@ -16,7 +16,7 @@ from drill.faults import KINDS
 from drill.questions import continues, question
 from drill.report import Run
 from drill.scheduler import deck
-from drill.verifier import BOUND, FASTEST, Happened, Verdict, judge
+from drill.verifier import BOUND, FASTEST, Happened, Verdict, verify
 
 ASKED = next(
     one
@@ -37,7 +37,7 @@ def judged(
     calls: dict[str, int] = ONCE,
 ) -> Verdict:
     rows = [row] if row else []
-    return judge({ASKED.number: ASKED}, [seen], happened, rows, calls)
+    return verify({ASKED.number: ASKED}, [seen], happened, rows, calls)
 
 
 def kill(began: float = 105.0, kind: str = "worker-kill", ended: float | None = None) -> Happened:

@@ -14,7 +14,7 @@ from local.programs import Web, Worker
 from tests.client import Client
 from tests.end_to_end.browser import Meet, Person, Tab, launched
 from tests.rig import Rig, eventually
-from tests.tcp_proxy import Road
+from tests.tcp_proxy import TcpProxy
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def meet(browser: Browser) -> Iterator[Meet]:
     with ExitStack() as stack:
         people: list[Person] = []
 
-        def meet(web: Web | Road, **options: Any) -> Person:
+        def meet(web: Web | TcpProxy, **options: Any) -> Person:
             people.append(Person.of(browser, web.url, **options))
             stack.callback(people[-1].context.close)
             return people[-1]

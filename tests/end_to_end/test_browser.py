@@ -14,7 +14,7 @@ from tests.client import Client
 from tests.end_to_end.browser import Meet, Tab, drawn, held, text_of
 from tests.end_to_end.questions import gated, lengthy, quick, told
 from tests.rig import Rig
-from tests.tcp_proxy import Road
+from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -88,20 +88,20 @@ def test_a_killed_web_process_and_a_killed_master_cost_nothing(rig: Rig, meet: M
 
 
 def test_the_network_breaks_and_is_mended(rig: Rig, meet: Meet, web: Web) -> None:
-    with Road(web.url) as road:
+    with TcpProxy(web.url) as proxy:
         question = gated("Before the tunnel. " * 5, "tunnel", "And after it. " * 20)
-        tab = meet(road).open()
+        tab = meet(proxy).open()
         tab.ask(question)
         tab.written(50)
         connection = tab.page.locator("#connection")
 
-        road.cut()
+        proxy.cut()
         expect(connection).to_have_text("Reconnecting…")
         rig.scripted.release("tunnel")
         [record] = rig.scripted.wait_requests(1, contains=question, ended=True)
         assert record.ended == "whole"
         expect(tab.answer).to_have_attribute("data-status", "STREAMING")
-        road.mend()
+        proxy.mend()
 
         assert tab.finished() == told(question)
         expect(connection).to_have_attribute("data-state", "good")

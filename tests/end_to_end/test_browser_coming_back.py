@@ -65,7 +65,7 @@ def test_twenty_reloads_at_random_moments(tab: Tab, client: Client) -> None:
 
 
 def test_a_killed_worker_is_said_and_what_was_written_is_kept(
-    rig: Rig, nobody: None, tab: Tab, client: Client
+    rig: Rig, no_workers: None, tab: Tab, client: Client
 ) -> None:
     worker = hire(rig, OUTLIVE_LEASE_SECONDS="2", OUTLIVE_HEARTBEAT_SECONDS="0.5").wait()
     with ending(worker):

@@ -31,7 +31,7 @@ LISTED = "#conversations[aria-busy='false']"
 
 
 @dataclass(frozen=True)
-class Crowd:
+class Load:
     """A person, a way to the service, and what answers that wait for a word say until then."""
 
     person: Person
@@ -76,9 +76,9 @@ class Crowd:
 
 
 @pytest.fixture(params=["http1", "http1-without-locks", "http2"])
-def crowd(
+def load(
     request: pytest.FixtureRequest, meet: Meet, rig: Rig, web: Web, client: Client
-) -> Iterator[Crowd]:
+) -> Iterator[Load]:
     """One browser, with and without locks, over HTTP/1.1 and over HTTP/2 through nginx."""
     with ExitStack() as stack:
         if request.param == "http2":
@@ -89,12 +89,12 @@ def crowd(
             person = meet(web)
         if request.param == "http1-without-locks":
             person.context.add_init_script(WITHOUT_LOCKS)
-        yield Crowd(person, rig, client, request.param)
+        yield Load(person, rig, client, request.param)
         person.context.close()
 
 
 #: Where the protocol makes no difference: with and without locks.
-LOCKS = pytest.mark.parametrize("crowd", ["http1", "http1-without-locks"], indirect=True)
+LOCKS = pytest.mark.parametrize("load", ["http1", "http1-without-locks"], indirect=True)
 
 
 def loaded(tab: Tab) -> None:
@@ -109,9 +109,9 @@ def good(*tabs: Tab) -> None:
 
 
 @pytest.mark.failure(61)
-def test_hidden_tabs_hold_no_stream_whatever_is_written_in_them(crowd: Crowd) -> None:
-    person, held = crowd.person, [crowd.held(f"hidden-{n}") for n in range(4)]
-    idle = f"/c/{crowd.client.conversation(title='Idle')}"
+def test_hidden_tabs_hold_no_stream_whatever_is_written_in_them(load: Load) -> None:
+    person, held = load.person, [load.held(f"hidden-{n}") for n in range(4)]
+    idle = f"/c/{load.client.conversation(title='Idle')}"
     tab = person.open(held[0][0])
     assert tab.written(10).startswith("The beginning of hidden-0.")
     born = [person.open(place, hidden=True) for place, _, _ in held[1:] for _ in range(2)]
@@ -122,51 +122,51 @@ def test_hidden_tabs_hold_no_stream_whatever_is_written_in_them(crowd: Crowd) ->
     for one in (*born, *resting):
         loaded(one)
 
-    crowd.streaming(2)  # the notices, and the answer that somebody sees
-    elsewhere = crowd.client.ask(quick("Asked on another device."), idle.removeprefix("/c/"))
-    crowd.client.ended(elsewhere)
+    load.streaming(2)  # the notices, and the answer that somebody sees
+    elsewhere = load.client.ask(quick("Asked on another device."), idle.removeprefix("/c/"))
+    load.client.ended(elsewhere)
     for one in born:
         mark = one.mark(idle.removeprefix("/c/"))
         expect(mark).to_have_attribute("data-mark", "unseen")
-    crowd.streaming(2)
+    load.streaming(2)
 
     new = person.open()  # it loads, asks and is answered
     assert new.answer_to(quick("There is room.")) == "There is room."
     tab.press("Stop")
     tab.finished("CANCELLED")
-    crowd.streaming(1)
+    load.streaming(1)
     assert person.most_streams <= 4
     good(tab, new, *born, *resting)
 
     born[0].page.evaluate(SHOW)  # what was written meanwhile is there at once, and goes on
     assert born[0].written(10).startswith("The beginning of hidden-1.")
-    crowd.release("hidden-1")
+    load.release("hidden-1")
     assert born[0].finished() == told(held[1][2])
     resting[0].page.evaluate(SHOW)
     assert resting[0].finished() == "Asked on another device."
     born[0].page.evaluate(HIDE)
-    crowd.release("hidden-2")
-    crowd.release("hidden-3")
+    load.release("hidden-2")
+    load.release("hidden-3")
     for one, (_, _, question) in zip(born[2:], (held[2], held[2], held[3], held[3]), strict=True):
         expect(one.page).not_to_have_title("● ")
         one.page.evaluate(SHOW)
         assert one.finished() == told(question)
-    crowd.release("hidden-0")
+    load.release("hidden-0")
 
 
 @pytest.mark.failure(61)
 def test_ten_visible_tabs_leave_room_and_all_of_them_are_shown_what_is_written(
-    crowd: Crowd,
+    load: Load,
 ) -> None:
-    person, slow = crowd.person, [crowd.slow(number) for number in range(9)]
+    person, slow = load.person, [load.slow(number) for number in range(9)]
     tabs = [person.open(place) for place, _ in slow]
 
     for number, tab in enumerate(tabs):
         assert tab.written(10).startswith(f"Number {number}.")
-    if crowd.multiplexed:
-        crowd.streaming(10)
+    if load.multiplexed:
+        load.streaming(10)
     else:
-        crowd.streaming(MOST)
+        load.streaming(MOST)
         assert person.most_streams <= MOST + 2  # one closes when it hears of another
     tabs[0].press("Stop")
     tabs[0].finished("CANCELLED")
@@ -174,27 +174,27 @@ def test_ten_visible_tabs_leave_room_and_all_of_them_are_shown_what_is_written(
     loaded(new)
     assert new.answer_to(quick("There is room.")) == "There is room."
     for _, answer in slow[1:]:
-        crowd.client.stop(answer)
+        load.client.stop(answer)
     for tab, (_, answer) in zip(tabs, slow, strict=True):
-        assert tab.finished("CANCELLED") == crowd.client.message(answer)["text"]
-    crowd.streaming(1)
+        assert tab.finished("CANCELLED") == load.client.message(answer)["text"]
+    load.streaming(1)
     good(new, *tabs)
 
 
 @LOCKS
 @pytest.mark.failure(61)
-def test_another_tab_leads_when_the_leader_goes_or_crashes(crowd: Crowd) -> None:
-    person = crowd.person
+def test_another_tab_leads_when_the_leader_goes_or_crashes(load: Load) -> None:
+    person = load.person
     tabs = [person.open() for _ in range(4)]
     for tab in tabs:
         loaded(tab)
-    crowd.streaming(1)
+    load.streaming(1)
 
     def known(title: str, *there: Tab) -> None:
-        crowd.client.conversation(title=title)
+        load.client.conversation(title=title)
         for tab in there:
             expect(tab.page.get_by_role("link", name=title, exact=True)).to_have_count(1)
-        crowd.streaming(1)
+        load.streaming(1)
 
     def leader() -> Tab:
         [page] = person.open_streams.values()
@@ -210,34 +210,34 @@ def test_another_tab_leads_when_the_leader_goes_or_crashes(crowd: Crowd) -> None
         else:
             with pytest.raises(Error):
                 gone.page.goto("chrome://crash")
-        known(f"It {way}, {crowd.way}", *tabs)
+        known(f"It {way}, {load.way}", *tabs)
 
 
 @LOCKS
-def test_a_duplicate_and_a_tab_that_comes_back_listen_to_the_one_that_leads(crowd: Crowd) -> None:
-    person = crowd.person
+def test_a_duplicate_and_a_tab_that_comes_back_listen_to_the_one_that_leads(load: Load) -> None:
+    person = load.person
     first = person.open()
     loaded(first)
     with person.context.expect_page() as opened:
         first.page.evaluate("void window.open(location.href)")
     second = Tab(opened.value)
     loaded(second)
-    crowd.streaming(1)
+    load.streaming(1)
 
     for event in ("freeze", "resume"):  # both wake: one leads
         for tab in (first, second):
             tab.page.evaluate(f"document.dispatchEvent(new Event('{event}'))")
 
-    title = f"After both slept, {crowd.way}"
-    crowd.client.conversation(title=title)
+    title = f"After both slept, {load.way}"
+    load.client.conversation(title=title)
     for tab in (first, second):
         expect(tab.page.get_by_role("link", name=title, exact=True)).to_have_count(1)
-    crowd.streaming(1)
+    load.streaming(1)
 
 
 @LOCKS
-def test_the_desktop_is_told_only_if_nobody_looks_at_any_tab(crowd: Crowd) -> None:
-    person = crowd.person
+def test_the_desktop_is_told_only_if_nobody_looks_at_any_tab(load: Load) -> None:
+    person = load.person
     person.context.grant_permissions(["notifications"], origin=person.url)
     person.context.add_init_script(
         "window.told = []; window.Notification = class { static permission = 'granted';"
@@ -248,16 +248,16 @@ def test_the_desktop_is_told_only_if_nobody_looks_at_any_tab(crowd: Crowd) -> No
     loaded(other)
     leader.press("Notify me")
     leader.page.evaluate(HIDE)
-    place, _, _ = crowd.held("watched")
+    place, _, _ = load.held("watched")
     expect(leader.mark(place.removeprefix("/c/"))).to_have_attribute("data-mark", "writing")
 
-    crowd.release("watched")
+    load.release("watched")
     expect(leader.mark(place.removeprefix("/c/"))).to_have_attribute("data-mark", "unseen")
     assert leader.page.evaluate("window.told") == []
 
     other.page.evaluate(HIDE)
-    crowd.held("unwatched")
-    crowd.release("unwatched")
+    load.held("unwatched")
+    load.release("unwatched")
     leader.page.wait_for_function("() => window.told.length > 0")
     assert leader.page.evaluate("window.told") == ["The answer is ready."]
     assert other.page.evaluate("window.told") == []

@@ -14,7 +14,7 @@ from scripted import done, finish, hold, say, script, usage
 from tests.client import Client
 from tests.end_to_end.test_up import OTHERS, Up
 from tests.rig import Rig, allowed, eventually
-from tests.stories import NEVER, Crowd, Watch, ending, following, hire, told
+from tests.stories import NEVER, Load, Watch, ending, following, hire, told
 
 DEPLOYS, PEOPLE = 6, 6
 #: Seconds within which a reader who was sent away is back.
@@ -35,13 +35,13 @@ def _went_well(answers: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.failure(2, 7)
-def test_ten_deploys_of_worker_and_web_cut_no_answer(rig: Rig, nobody: None) -> None:
+def test_ten_deploys_of_worker_and_web_cut_no_answer(rig: Rig, no_workers: None) -> None:
     with ExitStack() as staff:
         web: Web = rig.web(WEB_CONCURRENCY="1")
         worker: Worker = hire(rig)
         staff.enter_context(ending(web, worker.wait()))
         before: list[Program] = []
-        crowd = staff.enter_context(Crowd(web.url, PEOPLE))
+        load = staff.enter_context(Load(web.url, PEOPLE))
 
         for _ in range(DEPLOYS):
             # when: the successors take work, the old ones are told to stop
@@ -57,7 +57,7 @@ def test_ten_deploys_of_worker_and_web_cut_no_answer(rig: Rig, nobody: None) -> 
         # then: they finish what they have begun and go by themselves
         eventually(lambda: not any(old.alive() for old in before), allowed(GONE))
         assert [old.pid for old in before if old.crashed()] == []
-        answers = crowd.leave()
+        answers = load.leave()
 
     _went_well(answers)
     assert len(answers) > DEPLOYS * PEOPLE / 3
@@ -66,7 +66,7 @@ def test_ten_deploys_of_worker_and_web_cut_no_answer(rig: Rig, nobody: None) -> 
 
 @pytest.mark.failure(7)
 def test_a_drain_has_a_limit_and_the_successor_takes_what_was_not_begun(
-    rig: Rig, nobody: None, client: Client
+    rig: Rig, no_workers: None, client: Client
 ) -> None:
     # given: one answer is half written, of the other nothing was shown
     half = script(say("Half of it"), hold(NEVER), say(", and all."), finish(), done())
@@ -101,7 +101,7 @@ def test_a_drain_has_a_limit_and_the_successor_takes_what_was_not_begun(
     assert [reading.connections for reading in readings] == [1, 1]
 
 
-def test_a_drained_worker_takes_nothing_new(rig: Rig, nobody: None, client: Client) -> None:
+def test_a_drained_worker_takes_nothing_new(rig: Rig, no_workers: None, client: Client) -> None:
     running = script(say("Wait"), hold("old work"), say(" for me."), finish(), done())
     old = hire(rig).wait()
     answer = client.ask(running)
@@ -159,14 +159,14 @@ def test_a_hangup_deploys_under_outlive_up(monkeypatch: pytest.MonkeyPatch, rig:
         stack.callback(up.process.wait, 20)
         stack.callback(up.signal, signal.SIGTERM)
         old = up.wait().state()
-        with Crowd(old["web"]["url"], PEOPLE) as crowd:
+        with Load(old["web"]["url"], PEOPLE) as load:
             # when
             up.signal(signal.SIGHUP)
 
             # then
             eventually(lambda: up.pid("worker") != old["worker"]["pid"])
             eventually(lambda: not any(is_alive(old[name]["pid"]) for name in ("web", "worker")))
-            answers = crowd.leave()
+            answers = load.leave()
 
     _went_well(answers)
     assert len(answers) >= PEOPLE

@@ -172,7 +172,7 @@ def test_a_drill_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> N
 # --- against a deployment ------------------------------------------------------------------------
 
 
-def test_a_deployment_is_drilled_from_outside(rig: Rig, nobody: None, tmp_path: Path) -> None:
+def test_a_deployment_is_drilled_from_outside(rig: Rig, no_workers: None, tmp_path: Path) -> None:
     short = {"OUTLIVE_LEASE_SECONDS": "4", "OUTLIVE_HEARTBEAT_SECONDS": "0.8"}
     web, worker, spare = rig.web(**short), hire(rig, **short), hire(rig, **short)
     with rig.gone(web), ending(worker.wait(), spare.wait()):
@@ -193,10 +193,10 @@ def test_a_deployment_with_another_model_is_not_drilled(
     rig: Rig, web: Web, worker: Worker, nowhere: str
 ) -> None:
     words = [sys.executable, "-m", "local", "drill", "--against"]
-    nobody = f"http://{nowhere}"
+    no_workers = f"http://{nowhere}"
 
-    with rig.gone(other := rig.web(OPENAI_BASE_URL=nobody)):
-        for url in (nobody, other.url + "/nothing"):
+    with rig.gone(other := rig.web(OPENAI_BASE_URL=no_workers)):
+        for url in (no_workers, other.url + "/nothing"):
             done = subprocess.run(
                 [*words, url], cwd=ROOT, capture_output=True, text=True, check=False
             )

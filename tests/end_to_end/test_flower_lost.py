@@ -55,7 +55,7 @@ def _becomes(window: httpx2.Client, message_id: str, state: str) -> dict[str, An
 
 @pytest.mark.failure(60)
 def test_the_task_of_a_killed_worker_has_failed_and_the_worker_is_offline(
-    rig: Rig, client: Client, nobody: None, window: httpx2.Client
+    rig: Rig, client: Client, no_workers: None, window: httpx2.Client
 ) -> None:
     worker = hire(rig).wait()
     with ending(worker):
@@ -79,7 +79,7 @@ def test_the_task_of_a_killed_worker_has_failed_and_the_worker_is_offline(
 
 @pytest.mark.failure(60)
 def test_an_answer_that_begins_again_is_one_task_that_is_retried_and_then_well(
-    rig: Rig, client: Client, nobody: None, window: httpx2.Client
+    rig: Rig, client: Client, no_workers: None, window: httpx2.Client
 ) -> None:
     name = f"flower {new_id()}"
     first = hire(rig).wait()
@@ -104,7 +104,7 @@ def test_an_answer_that_begins_again_is_one_task_that_is_retried_and_then_well(
 
 
 def test_a_task_that_comes_twice_is_one_and_tells_how_the_answer_ended(
-    rig: Rig, client: Client, nobody: None, window: httpx2.Client
+    rig: Rig, client: Client, no_workers: None, window: httpx2.Client
 ) -> None:
     name = f"flower {new_id()}"
     worker = hire(rig).wait()

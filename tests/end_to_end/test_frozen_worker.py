@@ -44,7 +44,7 @@ def _pieces(rig: Rig) -> int:
 
 @pytest.mark.failure(5)
 def test_what_a_revived_worker_still_wants_to_say_is_refused(
-    rig: Rig, nobody: None, client: Client, other_web: Web
+    rig: Rig, no_workers: None, client: Client, other_web: Web
 ) -> None:
     # given: several answers of one worker, their readers, and another worker
     questions = [
@@ -105,12 +105,12 @@ def _every_write_is_refused(rig: Rig, answer: str, owner: str, length: int) -> N
     assert owning.save(rig.db, owner, 15, [save]) == {}
     assert not owning.finish(rig.db, owner, save, Ending(Status.DONE, "stop"))
     assert not owning.release(rig.db, owner, message_id, claim, 60)
-    assert owning.standing(rig.db, owner, [message_id]) == {}
+    assert owning.lease_state(rig.db, owner, [message_id]) == {}
 
 
 @pytest.mark.failure(5)
 def test_an_answer_frozen_before_its_first_character_is_written_once_by_another(
-    rig: Rig, nobody: None, client: Client, other_web: Web
+    rig: Rig, no_workers: None, client: Client, other_web: Web
 ) -> None:
     # given: nothing was shown yet
     questions = [

@@ -44,7 +44,7 @@ def _readers(client: Client, answer: str, *urls: str) -> Iterator[list[Reading]]
 @pytest.mark.failure(9)
 @pytest.mark.parametrize("how", ["ended by its owner", "reaped"])
 def test_what_postgres_knows_every_reader_knows_in_four_seconds(
-    rig: Rig, nobody: None, client: Client, other_web: Web, how: str, nowhere: str
+    rig: Rig, no_workers: None, client: Client, other_web: Web, how: str, nowhere: str
 ) -> None:
     answer = client.ask(script(hold(NEVER), tag="whispered"))
     claim = owning.claim(rig.db, UUID(answer), ME, 60, 900)

@@ -84,7 +84,7 @@ def _boot(rig: Rig, answer: str) -> str:
 @pytest.mark.failure(4)
 @pytest.mark.parametrize("seed", range(KILLS // KILLS_A_TEST))
 def test_everything_that_was_shown_is_kept_when_its_worker_is_killed(
-    rig: Rig, nobody: None, client: Client, other_web: Web, took: list[float], seed: int
+    rig: Rig, no_workers: None, client: Client, other_web: Web, took: list[float], seed: int
 ) -> None:
     dice = random.Random(seed)
     with ExitStack() as staff:
@@ -140,7 +140,7 @@ def _worker_lost(client: Client, one: Read) -> None:
 
 @pytest.mark.failure(4)
 def test_a_lease_alone_tells_the_truth_within_twenty_seconds(
-    rig: Rig, nobody: None, client: Client, other_web: Web
+    rig: Rig, no_workers: None, client: Client, other_web: Web
 ) -> None:
     # given: two workers and their answers
     dice = random.Random()
@@ -168,7 +168,7 @@ def test_a_lease_alone_tells_the_truth_within_twenty_seconds(
 
 @pytest.mark.failure(3)
 def test_an_answer_of_which_nothing_was_shown_begins_again_by_itself(
-    rig: Rig, nobody: None, client: Client
+    rig: Rig, no_workers: None, client: Client
 ) -> None:
     # given: a model that thinks, and a reader who waits
     question = script(hold("thinking"), say("Here it is."), finish(), usage(), done(), tag="again")
@@ -196,7 +196,7 @@ def test_an_answer_of_which_nothing_was_shown_begins_again_by_itself(
 
 @pytest.mark.failure(30)
 def test_a_question_that_kills_its_workers_is_given_up_after_three_claims(
-    rig: Rig, nobody: None, client: Client
+    rig: Rig, no_workers: None, client: Client
 ) -> None:
     question = script(hold(NEVER), say("Never said."), finish(), done(), tag="poison")
     answer = client.ask(question)

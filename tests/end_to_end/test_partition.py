@@ -11,7 +11,7 @@ from scripted import done, finish, hold, long, say, script, usage
 from tests.client import Client
 from tests.rig import Rig, eventually
 from tests.stories import NEVER, ending, following, hire, only_request, told
-from tests.tcp_proxy import Road
+from tests.tcp_proxy import TcpProxy
 
 QUICK = {
     "OUTLIVE_LEASE_SECONDS": "2",
@@ -25,14 +25,14 @@ WELL = (finish(), usage(), done())
 
 @pytest.mark.failure(24)
 def test_a_worker_that_lost_postgres_falls_silent_and_gives_up_and_is_not_heard_again(
-    rig: Rig, nobody: None, client: Client, other_web: Web
+    rig: Rig, no_workers: None, client: Client, other_web: Web
 ) -> None:
     questions = [
         script(long(100), long(3000, rate=150, seed=n), hold(NEVER), tag=f"cut off {n}")
         for n in range(3)
     ]
-    with Road(rig.postgres.url) as road:
-        cut_off = hire(rig, DATABASE_URL=road.url, ODD_CONSTANTS=IMPATIENT, **QUICK).wait()
+    with TcpProxy(rig.postgres.url) as proxy:
+        cut_off = hire(rig, DATABASE_URL=proxy.url, ODD_CONSTANTS=IMPATIENT, **QUICK).wait()
         answers = [client.ask(question) for question in questions]
         for answer in answers:
             client.shown(answer, 150)
@@ -40,7 +40,7 @@ def test_a_worker_that_lost_postgres_falls_silent_and_gives_up_and_is_not_heard_
         readings = [client.read(answer, other_web.url) for answer in answers]
         with ending(cut_off, other):
             other.wait()
-            with road.blocked():
+            with proxy.blocked():
                 # when: the others see its leases lapse
                 with following(*readings):
                     pass

@@ -74,7 +74,7 @@ def workers(two_workers: list[Worker]) -> list[Worker]:
 
 
 @pytest.fixture
-def nobody(two_workers: list[Worker]) -> None:
+def no_workers(two_workers: list[Worker]) -> None:
     """None but those that the story hires itself."""
     for worker in two_workers:
         worker.kill()
@@ -151,7 +151,7 @@ def test_answers_go_on_after_a_pause_that_was_longer_than_any_patience(
 
 @pytest.mark.failure(42)
 def test_a_worker_that_stood_still_alone_goes_on_if_nobody_took_its_answers(
-    rig: Rig, nobody: None, client: Client
+    rig: Rig, no_workers: None, client: Client
 ) -> None:
     tag = new_id()
     questions = _questions(tag)
@@ -168,7 +168,7 @@ def test_a_worker_that_stood_still_alone_goes_on_if_nobody_took_its_answers(
 
 @pytest.mark.failure(42)
 def test_a_drain_does_not_count_the_time_in_which_its_worker_stood_still(
-    rig: Rig, nobody: None, client: Client
+    rig: Rig, no_workers: None, client: Client
 ) -> None:
     tag = new_id()
     question = script(long(200), hold(tag), long(200, seed=1), *WELL, tag=tag)
@@ -191,7 +191,7 @@ def _takes_nothing_new(rig: Rig, worker: Worker) -> None:
 
 @pytest.mark.failure(42)
 def test_readers_of_a_web_that_stood_still_keep_their_connections(
-    rig: Rig, nobody: None, web: Web, client: Client
+    rig: Rig, no_workers: None, web: Web, client: Client
 ) -> None:
     """Its master's clock says that its processes have not been heard of for too long."""
     tag = new_id()

@@ -18,7 +18,7 @@ ANSWERS = 12
 
 
 @pytest.mark.failure(47)
-def test_everything_works_through_a_pooler(rig: Rig, nobody: None) -> None:
+def test_everything_works_through_a_pooler(rig: Rig, no_workers: None) -> None:
     with new_database(rig, "pooled_service") as url, pgbouncer(url) as pooler:
         migrate(pooler.url)  # migrations too
         around = {"DATABASE_URL": pooler.url, "REDIS_URL": rig.redis.url.replace("/0", "/5")}

@@ -138,7 +138,7 @@ def test_a_provider_that_refuses_every_form_is_told_as_what_it_said(
 
 
 def test_after_a_finish_reason_more_is_waited_for_but_not_for_ever(
-    rig: Rig, web: Web, nobody: None, client: Client
+    rig: Rig, web: Web, no_workers: None, client: Client
 ) -> None:
     patience = {"OUTLIVE_STALL_SECONDS": "2", "OUTLIVE_FIRST_TOKEN_SECONDS": "3"}
     silent = {
@@ -169,7 +169,7 @@ def test_after_a_finish_reason_more_is_waited_for_but_not_for_ever(
 
 
 def test_a_setting_leaves_tags_in_the_text(
-    rig: Rig, web: Web, nobody: None, client: Client
+    rig: Rig, web: Web, no_workers: None, client: Client
 ) -> None:
     name = "thoughts in tags, 3 a chunk"
     with ending(hire(rig, OUTLIVE_THINK_TAGS="off").wait()):

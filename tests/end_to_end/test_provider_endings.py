@@ -473,7 +473,7 @@ def test_patience_has_an_end(rig: Rig, client: Client, impatient: Asked, name: s
 
 
 def test_a_provider_that_is_not_there_yet_is_asked_again(
-    rig: Rig, nobody: None, client: Client
+    rig: Rig, no_workers: None, client: Client
 ) -> None:
     port = ports.choose()
     url = f"http://127.0.0.1:{port}/v1"
@@ -493,7 +493,7 @@ def test_a_provider_that_is_not_there_yet_is_asked_again(
 
 
 def test_stream_options_are_left_out_for_a_provider_that_refuses_them(
-    rig: Rig, nobody: None, client: Client
+    rig: Rig, no_workers: None, client: Client
 ) -> None:
     questions = [
         script(refuse_option("stream_options"), say("All."), *WELL, tag=f"old {n}")

@@ -117,7 +117,7 @@ def test_stop_while_it_waits_to_ask_a_busy_provider_again(
     assert len(rig.scripted.requests(contains=question)) == 1
 
 
-def test_stop_while_nobody_has_taken_it(rig: Rig, nobody: None, client: Client) -> None:
+def test_stop_while_nobody_has_taken_it(rig: Rig, no_workers: None, client: Client) -> None:
     question, later = "Nobody will read this.", script(say("Yes."), finish(), done(), tag="later")
     answer = client.ask(question)
     reading = client.read(answer)

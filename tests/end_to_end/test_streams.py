@@ -23,7 +23,7 @@ from tests.client import Client, Connection, Cut, Reading
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, allowed, eventually
 from tests.stories import Held, Watch, holding
-from tests.tcp_proxy import Road, switch_off
+from tests.tcp_proxy import TcpProxy, switch_off
 
 #: Seconds after which a reader who was sent away is back.
 BACK = 2.0
@@ -363,7 +363,7 @@ STORM = 300
 @pytest.mark.failure(29)
 def test_a_storm_of_returning_readers_is_served_from_memory(rig: Rig, held: Held) -> None:
     """They stand where they stood, and cost neither Postgres nor Redis anything."""
-    with Road(rig.postgres.url) as sql, Road(rig.redis.url) as redis, ExitStack() as stack:
+    with TcpProxy(rig.postgres.url) as sql, TcpProxy(rig.redis.url) as redis, ExitStack() as stack:
         web = rig.web(DATABASE_URL=sql.url, REDIS_URL=redis.url, WEB_CONCURRENCY="1")
         stack.enter_context(rig.gone(web))
         pool = stack.enter_context(ThreadPoolExecutor(STORM))

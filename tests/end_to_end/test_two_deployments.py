@@ -28,7 +28,7 @@ def database(rig: Rig) -> Iterator[str]:
 
 
 def test_each_worker_takes_its_own_questions_and_each_flower_sees_its_own_worker(
-    rig: Rig, database: str, client: Client, nobody: None
+    rig: Rig, database: str, client: Client, no_workers: None
 ) -> None:
     env = {"DATABASE_URL": database, "OUTLIVE_PREFIX": SECOND}
     web, theirs = rig.web(**env), hire(rig, **env).wait()

@@ -18,7 +18,7 @@ from tests.client import Client, new_id
 from tests.end_to_end.conftest import Fragile
 from tests.rig import Rig, allowed, eventually, frozen
 from tests.stories import ending, following, hire, holding, told
-from tests.tcp_proxy import Road
+from tests.tcp_proxy import TcpProxy
 
 WELL = (finish(), usage(), done())
 #: Seconds between two looks of web at what Postgres has, with what the looks themselves take.
@@ -91,15 +91,15 @@ def test_while_redis_is_frozen_text_comes_in_steps_of_a_second(fragile: Fragile)
 
 
 @pytest.mark.failure(10)
-def test_a_slow_redis_makes_text_slow_and_nothing_else(rig: Rig, nobody: None) -> None:
-    with Road(rig.redis.url) as road:
-        web, worker = rig.web(REDIS_URL=road.url), hire(rig, REDIS_URL=road.url)
+def test_a_slow_redis_makes_text_slow_and_nothing_else(rig: Rig, no_workers: None) -> None:
+    with TcpProxy(rig.redis.url) as proxy:
+        web, worker = rig.web(REDIS_URL=proxy.url), hire(rig, REDIS_URL=proxy.url)
         with ending(web, worker), Client(web.url) as client:
             worker.wait()
             questions = [script(long(600, rate=200, seed=n), *WELL, tag=new_id()) for n in range(3)]
 
             # when: everything takes a fifth of a second each way, and stands still for a while
-            road.delay = 0.2
+            proxy.delay = 0.2
             readings = [client.read(client.ask(question)) for question in questions]
             with following(*readings):
                 for reading in readings:

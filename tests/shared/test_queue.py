@@ -12,28 +12,28 @@ from celery import Celery
 from shared.jobs import QUEUE, TASK, TITLE_TASK, Queue, make_app
 from shared.settings import Settings
 from tests.rig import Rig
-from tests.store_fixtures import OURS, Ground
+from tests.store_fixtures import OURS, Store
 
 
 @pytest.fixture
-def app(rig: Rig, ground: Ground) -> Iterator[Celery]:
+def app(rig: Rig, store: Store) -> Iterator[Celery]:
     """On the story's Redis."""
     app = make_app(Settings.model_validate({"REDIS_URL": rig.redis.url.removesuffix("/0") + OURS}))
     yield app
     app.close()
 
 
-def _spent(ground: Ground) -> dict[str, int]:
+def _spent(store: Store) -> dict[str, int]:
     """Commands of the queue since the last look, by name."""
-    found: dict[str, dict[str, Any]] = ground.redis.info("commandstats")
-    ground.redis.config_resetstat()
+    found: dict[str, dict[str, Any]] = store.redis.info("commandstats")
+    store.redis.config_resetstat()
     apart = {"info", "config|resetstat", "client|setinfo", "client|setname", "select", "ping"}
     names = {name.removeprefix("cmdstat_"): one["calls"] for name, one in found.items()}
     return {name: calls for name, calls in names.items() if name not in apart}
 
 
 def test_who_hands_a_question_on_says_one_word_and_who_takes_it_another(
-    app: Celery, ground: Ground
+    app: Celery, store: Store
 ) -> None:
     queue, taken = Queue(app), []
     queue.warm()
@@ -45,7 +45,7 @@ def test_who_hands_a_question_on_says_one_word_and_who_takes_it_another(
         consumer.consume()
         while not taken:
             connection.drain_events(timeout=5)
-        _spent(ground)
+        _spent(store)
 
         assert queue.enqueue(message_id)
         while len(taken) < 2:
@@ -53,17 +53,17 @@ def test_who_hands_a_question_on_says_one_word_and_who_takes_it_another(
         for message in taken:
             message.ack()
 
-        spent = _spent(ground)
+        spent = _spent(store)
     assert taken[1].headers["task"] == TASK
     assert taken[1].headers["id"].startswith(str(message_id))
     assert spent["lpush"] == 1
     assert set(spent) <= {"lpush", "brpop"}
-    assert not ground.redis.exists(QUEUE, "unacked", "unacked_index")
+    assert not store.redis.exists(QUEUE, "unacked", "unacked_index")
 
 
-def _said(ground: Ground) -> dict[str, Any]:
+def _said(store: Store) -> dict[str, Any]:
     """The newest message in the queue, its body as it was before it was wrapped."""
-    [text] = ground.redis.lrange(QUEUE, 0, 0)
+    [text] = store.redis.lrange(QUEUE, 0, 0)
     message: dict[str, Any] = json.loads(text)
     assert message["properties"]["body_encoding"] == "base64"
     return {**message, "body": json.loads(base64.b64decode(message["body"]))}
@@ -71,15 +71,15 @@ def _said(ground: Ground) -> dict[str, Any]:
 
 @pytest.mark.parametrize("task", [TASK, TITLE_TASK])
 def test_a_question_is_handed_on_in_the_words_that_celery_itself_would_use(
-    app: Celery, ground: Ground, task: str
+    app: Celery, store: Store, task: str
 ) -> None:
     queue, message_id = Queue(app), uuid.uuid4()
     assert queue.enqueue_title(message_id) if task == TITLE_TASK else queue.enqueue(message_id)
-    ours = _said(ground)
+    ours = _said(store)
 
     app.send_task(task, [str(message_id)], task_id=ours["headers"]["id"], ignore_result=True)
 
-    theirs = _said(ground)
+    theirs = _said(store)
     tags = [said["properties"].pop("delivery_tag") for said in (ours, theirs)]
     assert len(set(tags)) == 2
     assert ours == theirs

@@ -32,10 +32,10 @@ from shared.sweep import Swept
 from tests.client import Client, new_id
 from tests.rig import Rig
 from tests.shared.bus.test_payloads import FOREIGN
-from tests.store_fixtures import ME, Ground, body_of, save_of
+from tests.store_fixtures import ME, Store, body_of, save_of
 from tests.strategies import thorough
-from web.following.topic import Followed, read, snapshot
-from web.page.dashboard import Live
+from web.following.topic import MessageTopic, read, snapshot
+from web.page.dashboard import Dashboard
 
 JUNK = [
     *(text.encode("utf-8", "surrogateescape") for text in FOREIGN.values()),
@@ -49,7 +49,7 @@ JUNK = [
 # --- a connection that listens --------------------------------------------------------------------
 
 
-def test_whatever_is_published_the_connection_hears_what_comes_next(tables: Ground) -> None:
+def test_whatever_is_published_the_connection_hears_what_comes_next(tables: Store) -> None:
     tables.clear()
     raw: Any = redis.Redis.from_url(tables.redis_url)
     place, claim = uuid.uuid4(), uuid.uuid4()
@@ -184,13 +184,13 @@ WRONG: dict[str, list[Any]] = {
 }
 
 
-def test_foreign_values_among_what_processes_say_are_skipped(ground: Ground) -> None:
-    nobody: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
-    live = Live(
-        Settings.model_construct(flower_url=None), ground.db, ground.livelog, nobody, nobody
+def test_foreign_values_among_what_processes_say_are_skipped(store: Store) -> None:
+    no_workers: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
+    live = Dashboard(
+        Settings.model_construct(flower_url=None), store.db, store.livelog, no_workers, no_workers
     )
     good = {"at": time.time(), "readers": [(new_id(), 2, 5)], "streams": 2, "notices": 3}
-    raw: Any = redis.Redis.from_url(ground.redis_url)
+    raw: Any = redis.Redis.from_url(store.redis_url)
     for name, value in OPERATORS.items():
         raw.hset("outlive:web", name, value)
     raw.hset("outlive:web", b"\xff name", b"{}")
@@ -244,12 +244,12 @@ ENTRIES = {
 
 
 @pytest.fixture(params=[*ENTRIES, "no stream"])
-def spoilt(ground: Ground, request: pytest.FixtureRequest) -> Claim:
+def spoilt(store: Store, request: pytest.FixtureRequest) -> Claim:
     """A claim that has published "Some" and saved "So", and something foreign on top of its log."""
-    claim = ground.streaming()
-    ground.save(claim, body_of("So"))
-    assert ground.publish(claim, body_of("Some")) == Outcome.WRITTEN
-    raw: Any = redis.Redis.from_url(ground.redis_url)
+    claim = store.streaming()
+    store.save(claim, body_of("So"))
+    assert store.publish(claim, body_of("Some")) == Outcome.WRITTEN
+    raw: Any = redis.Redis.from_url(store.redis_url)
     log = f"outlive:log:{claim.id}:{claim.token}"
     if request.param == "no stream":
         raw.set(log, b"\xff")
@@ -261,59 +261,59 @@ def spoilt(ground: Ground, request: pytest.FixtureRequest) -> Claim:
 
 
 def test_an_owner_whose_log_is_not_its_own_any_more_begins_it_anew(
-    ground: Ground, spoilt: Claim
+    store: Store, spoilt: Claim
 ) -> None:
     body = body_of("Some more of it.")
 
-    assert ground.publish(spoilt, body, 4) == Outcome.MISSING
+    assert store.publish(spoilt, body, 4) == Outcome.MISSING
     forced = Publication(spoilt.id, spoilt.token, 1, body.since(2), 0, force=True)
-    assert ground.publish_all([forced]) == [Outcome.WRITTEN]
+    assert store.publish_all([forced]) == [Outcome.WRITTEN]
     body.write("text", " And more.")
-    assert ground.publish(spoilt, body, 16) == Outcome.WRITTEN
+    assert store.publish(spoilt, body, 16) == Outcome.WRITTEN
 
-    row = ground.row(spoilt.id)
-    assert snapshot(ground.db, ground.livelog, spoilt.id, row.user_id).body.text == body.text
+    row = store.row(spoilt.id)
+    assert snapshot(store.db, store.livelog, spoilt.id, row.user_id).body.text == body.text
 
 
-def test_it_can_be_fenced_and_what_is_the_claims_is_salvaged(ground: Ground, spoilt: Claim) -> None:
-    kept = ground.redis.type(f"outlive:log:{spoilt.id}:{spoilt.token}") == "stream"
-    ground.pass_by(spoilt.id, "lease_until")
+def test_it_can_be_fenced_and_what_is_the_claims_is_salvaged(store: Store, spoilt: Claim) -> None:
+    kept = store.redis.type(f"outlive:log:{spoilt.id}:{spoilt.token}") == "stream"
+    store.pass_by(spoilt.id, "lease_until")
 
-    assert ground.sweep().run() == Swept(ended=1)
+    assert store.sweep().run() == Swept(ended=1)
 
-    row = ground.row(spoilt.id)
+    row = store.row(spoilt.id)
     assert (row.status, row.error_code) == ("ERROR", "worker_lost")
     assert row.length == len("Some" if kept else "So")
     for force in (False, True):
         late = Publication(spoilt.id, spoilt.token, 1, body_of("Some X").since(4), 0, force)
-        assert ground.publish_all([late]) == [Outcome.FENCED]
+        assert store.publish_all([late]) == [Outcome.FENCED]
 
 
-def test_it_costs_its_readers_nothing_and_others_less(ground: Ground, spoilt: Claim) -> None:
-    user = ground.row(spoilt.id).user_id
-    other = ground.streaming(user)
-    ground.publish(other, body_of("Untouched"))
-    ones = [Followed(spoilt.id, user), Followed(other.id, user)]
+def test_it_costs_its_readers_nothing_and_others_less(store: Store, spoilt: Claim) -> None:
+    user = store.row(spoilt.id).user_id
+    other = store.streaming(user)
+    store.publish(other, body_of("Untouched"))
+    ones = [MessageTopic(spoilt.id, user), MessageTopic(other.id, user)]
 
-    assert set(read(ground.db, ground.livelog, ones)) == set(ones)
+    assert set(read(store.db, store.livelog, ones)) == set(ones)
 
     assert ones[0].body.text in {"So", "Some"}
     assert ones[1].body.text == "Untouched"
     assert owning.finish(
-        ground.db, ME, save_of(spoilt, body_of("Some more."), 2), Ending(Status.DONE, "stop")
+        store.db, ME, save_of(spoilt, body_of("Some more."), 2), Ending(Status.DONE, "stop")
     )
-    assert read(ground.db, ground.livelog, ones[:1]) == {ones[0]: True}
+    assert read(store.db, store.livelog, ones[:1]) == {ones[0]: True}
     assert ones[0].body.text == "Some more."
 
 
 def test_a_log_that_somebody_has_begun_does_not_prove_that_nothing_was_published(
-    ground: Ground,
+    store: Store,
 ) -> None:
-    claim = ground.streaming()
-    ground.redis.xadd(f"outlive:log:{claim.id}:{claim.token}", {"note": "x"}, id="1-1")
-    ground.pass_by(claim.id, "lease_until")
+    claim = store.streaming()
+    store.redis.xadd(f"outlive:log:{claim.id}:{claim.token}", {"note": "x"}, id="1-1")
+    store.pass_by(claim.id, "lease_until")
 
-    assert ground.sweep().run() == Swept(ended=1)
+    assert store.sweep().run() == Swept(ended=1)
 
 
 def test_a_worker_goes_on_when_something_foreign_is_in_its_answers_log(

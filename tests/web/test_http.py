@@ -16,7 +16,7 @@ from scripted import cut, done, finish, long, reasoning, say, script, usage
 from tests.client import Client, Connection, Reading, new_id, proof
 from tests.rig import Rig, eventually
 from tests.stories import Held, holding
-from tests.tcp_proxy import Road
+from tests.tcp_proxy import TcpProxy
 
 STRANGER = "00000000-0000-4000-8000-00000000dead"
 EVENTS = "text/event-stream; charset=utf-8"
@@ -568,9 +568,9 @@ def test_a_web_that_dies_between_the_commit_and_its_reply_has_asked_once(
 ) -> None:
     place, key = client.conversation(), new_id()
     question = script(say("Once."), finish(), done(), tag=f"dies {key}")
-    with Road(rig.redis.url) as road, ThreadPoolExecutor(1) as pool:
-        victim = rig.web(REDIS_URL=road.url)
-        with rig.gone(victim), Client(victim.url) as other, road.blocked():
+    with TcpProxy(rig.redis.url) as proxy, ThreadPoolExecutor(1) as pool:
+        victim = rig.web(REDIS_URL=proxy.url)
+        with rig.gone(victim), Client(victim.url) as other, proxy.blocked():
             # given: it has committed, and is about to enqueue
             lost = pool.submit(other.post_question, question, place, key)
             there = "SELECT 1 FROM messages WHERE client_key = :key"

@@ -15,7 +15,7 @@ from shared.store.engine import POOL_SIZE
 from shared.store.tables import LOCAL_USER
 from tests.client import Client
 from tests.rig import Rig, allowed
-from tests.store_fixtures import Ground, at_once, migrate, new_database
+from tests.store_fixtures import Store, at_once, migrate, new_database
 from tests.stories import Watch
 
 #: As many searches at once as one process has connections, twice.
@@ -33,9 +33,9 @@ def test_all_kinds_together_leave_a_connection_to_others() -> None:
 
 
 @pytest.fixture
-def db(ground: Ground) -> Iterator[Database]:
+def db(store: Store) -> Iterator[Database]:
     """Connections of its own."""
-    fresh = Database(ground.url)
+    fresh = Database(store.url)
     yield fresh
     fresh.dispose()
 
@@ -53,10 +53,10 @@ def test_a_statement_that_takes_too_long_for_its_kind_is_told_so(db: Database) -
 
 @pytest.mark.parametrize("name", KINDS)
 def test_who_finds_no_place_is_told_so_and_others_find_connections(
-    db: Database, ground: Ground, name: str
+    db: Database, store: Store, name: str
 ) -> None:
     kind = Kind(KINDS[name].connections, patience=0.1, statement=10.0)
-    with _sleeping(db, ground, kind):
+    with _sleeping(db, store, kind):
         with pytest.raises(Busy):
             db.rows_within(kind, "SELECT 1")
 
@@ -65,11 +65,11 @@ def test_who_finds_no_place_is_told_so_and_others_find_connections(
 
 
 @contextmanager
-def _sleeping(db: Database, ground: Ground, kind: Kind) -> Iterator[None]:
+def _sleeping(db: Database, store: Store, kind: Kind) -> Iterator[None]:
     """All places of a kind are taken by statements that wait for a lock of ours."""
     wait = "SELECT pg_advisory_xact_lock(4711)"
     with ThreadPoolExecutor(kind.connections) as pool:
-        with ground.db.transaction() as connection:
+        with store.db.transaction() as connection:
             connection.execute(text(wait))
             taken = [pool.submit(db.rows_within, kind, wait) for _ in range(kind.connections)]
             waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"

@@ -37,9 +37,9 @@ from shared.lifecycle import MAX_TRIES, TERMINAL, Status
 from shared.settings import Settings
 from shared.store import asking, messages, owning
 from shared.store.messages import SELECT, Ending, Message, to_message
-from tests.store_fixtures import Ground, Memory, RedisMemory, publish_on
+from tests.store_fixtures import Memory, RedisMemory, Store, publish_on
 from tests.strategies import between, thorough
-from web.following.topic import Followed, read
+from web.following.topic import MessageTopic, read
 from worker import publisher as publisher_module
 from worker import writer as writer_module
 from worker.generation import Generation, Interrupted
@@ -93,11 +93,11 @@ def is_prefix(one: Body, other: Body) -> bool:
 class Worker:
     """A worker process: what it remembers is lost when it is killed."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, store: Store) -> None:
         settings = Settings(boot=str(uuid.uuid4()), queue_deadline_seconds=600)
         self.owner, self.boot = settings.owner, settings.boot
         no_provider: Any = None
-        self.writer = Writer(settings, ground.db, ground.livelog, no_provider)
+        self.writer = Writer(settings, store.db, store.livelog, no_provider)
         self.running: list[Generation] = []
 
 
@@ -110,21 +110,21 @@ class Reader:
 
     def come_back(self, message_id: uuid.UUID) -> None:
         """With nothing in memory."""
-        self.followed = Followed(message_id, self.user)
+        self.topic = MessageTopic(message_id, self.user)
         self.heard: list[Said] = []
 
 
 class Interleavings(RuleBasedStateMachine):
     """See the rules' names."""
 
-    ground: ClassVar[Ground]
+    store: ClassVar[Store]
 
     @initialize(first=work, second=st.none() | work)
     def begin(self, first: Work, second: Work | None) -> None:
-        self.ground.clear()
-        self.db, self.livelog = self.ground.db, self.ground.livelog
-        self.user = self.ground.user()
-        self.workers = [Worker(self.ground) for _ in range(WORKERS)]
+        self.store.clear()
+        self.db, self.livelog = self.store.db, self.store.livelog
+        self.user = self.store.user()
+        self.workers = [Worker(self.store) for _ in range(WORKERS)]
         self.subscription = self.livelog.subscription()
         self.ids: list[uuid.UUID] = []
         self.readers: list[Reader] = []
@@ -153,8 +153,8 @@ class Interleavings(RuleBasedStateMachine):
     @rule(key=st.sampled_from([None, "a", "b"]), number=st.none() | workers, opened=mostly)
     def ask(self, key: str | None, number: int | None, opened: bool) -> None:
         """And perhaps a worker is handed it at once."""
-        request = self.ground.asking(self.user, max_open=CAP, **({"key": key} if key else {}))
-        place = self.ground.conversation(self.user)
+        request = self.store.asking(self.user, max_open=CAP, **({"key": key} if key else {}))
+        place = self.store.conversation(self.user)
         with suppress(TooMany):
             asked = asking.ask(self.db, request, place, "?")
             if asked.fresh:
@@ -176,7 +176,7 @@ class Interleavings(RuleBasedStateMachine):
         if claim is None:
             return
         if opened:  # else Redis was away for a moment
-            self.ground.open(claim.id, claim.token, claim.attempt)
+            self.store.open(claim.id, claim.token, claim.attempt)
         generation = Generation(claim, limit=10**6, grown=worker.writer._grown)
         self.written.setdefault(claim.token, []).append(generation.body)
         self.claims.setdefault(claim.id, []).append(claim.token)
@@ -272,9 +272,9 @@ class Interleavings(RuleBasedStateMachine):
 
     def sweep(self, number: int | None = None, *, opened: bool = True) -> None:
         """And perhaps a worker takes at once what it hands out."""
-        self.ground.queue.ids.clear()
-        self.ground.sweep().run()
-        for message_id in self.ground.queue.ids if number is not None else ():
+        self.store.queue.ids.clear()
+        self.store.sweep().run()
+        for message_id in self.store.queue.ids if number is not None else ():
             self.take(number or 0, message_id, opened=opened)
 
     # --- R7 and everything else that may happen
@@ -292,21 +292,21 @@ class Interleavings(RuleBasedStateMachine):
                 gone = Interrupted(Ending.error("worker_shutdown"), release=True)
                 self.end(worker, generation, gone)
             case "kill" | "kill, and it was seen":
-                dead, self.workers[number] = self.workers[number], Worker(self.ground)
+                dead, self.workers[number] = self.workers[number], Worker(self.store)
                 if what != "kill":
-                    self.ground.sweep(lease=1e6).run(died=dead.boot)
+                    self.store.sweep(lease=1e6).run(died=dead.boot)
             case "lose Redis' data":
-                self.ground.redis.flushdb()
+                self.store.redis.flushdb()
                 self.lossy.update(set(self.ids) - set(self.ended))
             case "lose the script":
-                self.ground.redis.script_flush()
+                self.store.redis.script_flush()
             case "the queue forgets":
                 self.pass_by(self.message(pick), "SENDING", "dispatch_at")
                 self.sweep(number)
 
     def retry(self, answer: uuid.UUID) -> None:
         with suppress(TooMany, Conflict, NotFound):
-            request = self.ground.asking(self.user, max_open=CAP)
+            request = self.store.asking(self.user, max_open=CAP)
             asked = asking.ask_again(self.db, request, answer)
             self.ids.append(asked.answer.id)
             self.subscription.subscribe(channel(asked.answer.id))
@@ -320,7 +320,7 @@ class Interleavings(RuleBasedStateMachine):
         """With one message. And perhaps a worker takes it at once, and dies or goes on."""
         message_id = self.ids[pick % len(self.ids)]
         past = self.past[message_id]
-        self.ground.go_back(past[min(to, len(past) - 1)] if to >= 0 else past[to:][0])
+        self.store.go_back(past[min(to, len(past) - 1)] if to >= 0 else past[to:][0])
         self.went_back.add(message_id)
         self.ended.pop(message_id, None)
         if number is not None:
@@ -335,7 +335,7 @@ class Interleavings(RuleBasedStateMachine):
     def redis_goes_back(self, to: int, pick: int, then: str, number: int) -> None:
         """And perhaps a worker has died with it."""
         past = self.redis_past
-        self.ground.redis_goes_back(past[min(to, len(past) - 1)] if to >= 0 else past[to:][0])
+        self.store.redis_goes_back(past[min(to, len(past) - 1)] if to >= 0 else past[to:][0])
         # It was started anew: every connection is cut, and readers read.
         self.lossy.update(set(self.ids) - set(self.ended))
         for worker in self.workers:
@@ -355,11 +355,11 @@ class Interleavings(RuleBasedStateMachine):
             self.read(place)
 
     def remember(self) -> None:
-        for message_id, memory in self.ground.remember(*self.ids).items():
+        for message_id, memory in self.store.remember(*self.ids).items():
             past = self.past.setdefault(message_id, [Memory(message_id, None, None)])
             if memory != past[-1]:
                 past[FIRST:] = [*past[FIRST:], memory][-LAST:]
-        logs = self.ground.remember_redis()
+        logs = self.store.remember_redis()
         if logs != self.redis_past[-1]:
             self.redis_past[FIRST:] = [*self.redis_past[FIRST:], logs][-LAST:]
 
@@ -373,7 +373,7 @@ class Interleavings(RuleBasedStateMachine):
     def read(self, pick: int) -> None:
         reader = self.readers[pick % len(self.readers)]
         self.listen()
-        if reader.followed.end is None:
+        if reader.topic.end is None:
             reader.heard.clear()  # what was announced before is in what is read now
             self.read_again(reader)
 
@@ -383,21 +383,21 @@ class Interleavings(RuleBasedStateMachine):
         if not self.readers:
             return
         reader = self.readers[pick % len(self.readers)]
-        if reader.heard and reader.followed.end is None:
+        if reader.heard and reader.topic.end is None:
             said = reader.heard.pop(0)
-            if not lost and not reader.followed.hear(said.deltas, said.claim):
+            if not lost and not reader.topic.hear(said.deltas, said.claim):
                 self.read_again(reader)
             else:
                 self.show(reader)
 
     def read_again(self, reader: Reader) -> None:
         """What the hub does about it: a reader whose body goes on no more is sent away."""
-        followed = reader.followed
-        if followed in read(self.db, self.livelog, [followed]):
+        topic = reader.topic
+        if topic in read(self.db, self.livelog, [topic]):
             self.show(reader)
             return
-        assert followed.id in self.went_back
-        reader.come_back(followed.id)
+        assert topic.id in self.went_back
+        reader.come_back(topic.id)
 
     def listen(self) -> None:
         """Whatever was announced, to the readers of its message."""
@@ -405,13 +405,13 @@ class Interleavings(RuleBasedStateMachine):
         while (heard := self.subscription.listen(10)) and heard.kind != "pong":
             if heard.kind == "message":
                 for reader in self.readers:
-                    if channel(reader.followed.id) == heard.channel:
+                    if channel(reader.topic.id) == heard.channel:
                         reader.heard.append(decode(heard.payload) or WAKE_UP)
         assert heard is not None
 
     def show(self, reader: Reader) -> None:
         """What was shown never changes: it only grows, for everybody alike."""
-        message_id, body = reader.followed.id, reader.followed.body
+        message_id, body = reader.topic.id, reader.topic.body
         if message_id in self.went_back:
             return
         before = self.shown.setdefault(message_id, Body())
@@ -431,7 +431,7 @@ class Interleavings(RuleBasedStateMachine):
         for row in rows:
             self.row_is_well(row, to_message(row))
         for reader in self.readers:
-            self.one_claims(reader.followed.claim, reader.followed.body)
+            self.one_claims(reader.topic.claim, reader.topic.body)
         self.remember()
         self.logs_are_well(self.redis_past[-1])
 
@@ -488,14 +488,14 @@ class Interleavings(RuleBasedStateMachine):
             for message_id in self.ids:
                 self.pass_by(message_id, "STREAMING", "lease_until")
                 self.pass_by(message_id, "SENDING", "queue_deadline")
-            self.ground.sweep().run()
+            self.store.sweep().run()
         assert set(messages.count_open(self.db).values()) == {0}  # nothing is stuck
         self.all_is_well()
         for reader in self.readers:
-            if self.row(reader.followed.id) is not None:
+            if self.row(reader.topic.id) is not None:
                 self.read_again(reader)
                 self.read_again(reader)  # who was sent away came back
-                assert reader.followed.end is not None
+                assert reader.topic.end is not None
         self.subscription.close()
 
     # --- picking
@@ -523,7 +523,7 @@ class Interleavings(RuleBasedStateMachine):
         return running[pick % len(running)]
 
     def pass_by(self, message_id: uuid.UUID, status: str, deadline: str) -> None:
-        self.ground.run(
+        self.store.run(
             f"UPDATE messages SET {deadline} = clock_timestamp() - interval '1 s'"
             " WHERE id = :id AND status = :status",
             id=message_id,
@@ -532,11 +532,11 @@ class Interleavings(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def searched(tables: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def searched(tables: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits for a server."""
     monkeypatch.setattr(writer_module, "STORAGE_PAUSE", 0)
     monkeypatch.setattr(publisher_module, "PAUSE", 0)
-    monkeypatch.setattr(Interleavings, "ground", tables, raising=False)
+    monkeypatch.setattr(Interleavings, "store", tables, raising=False)
 
 
 @pytest.mark.usefixtures("searched")
@@ -581,18 +581,18 @@ def _salvages_any_log(planted: pytest.MonkeyPatch) -> None:
 
 def _hears_any_claim(planted: pytest.MonkeyPatch) -> None:
     """A hub appends whatever continues its body."""
-    planted.setattr(Followed, "_take", lambda followed, deltas, _: followed._grow(deltas))
+    planted.setattr(MessageTopic, "_take", lambda topic, deltas, _: topic._grow(deltas))
 
 
 def _keeps_its_body(planted: pytest.MonkeyPatch) -> None:
     """A hub goes on with its body when its row names another claim."""
-    end_reading = Followed.end_reading
+    end_reading = MessageTopic.end_reading
 
     def without_looking(self: Any, message: Any, logged: Any) -> bool:
         self.claim = message.claim if message else self.claim
         return end_reading(self, message, logged)
 
-    planted.setattr(Followed, "end_reading", without_looking)
+    planted.setattr(MessageTopic, "end_reading", without_looking)
 
 
 def _open_proves_always(planted: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,12 @@ from shared.store import conversations, titles
 from shared.store.messages import Ending
 from tests.client import Client, new_id
 from tests.rig import API_KEY, Rig, eventually
-from tests.store_fixtures import Ground
+from tests.store_fixtures import Store
 from worker.titles import WANTED, title_of
 
 
 @pytest.fixture
-def naming(rig: Rig, nobody: None) -> Iterator[Worker]:
+def naming(rig: Rig, no_workers: None) -> Iterator[Worker]:
     """A worker that names conversations."""
     worker = rig.worker(OUTLIVE_TITLES="on")
     with rig.gone(worker):
@@ -72,54 +72,54 @@ def test_a_title_that_a_person_gave_stays(rig: Rig, client: Client) -> None:
 # --- the tables ----------------------------------------------------------------------------------
 
 
-def test_a_title_comes_too_late_for_a_person_who_was_quicker(ground: Ground) -> None:
-    user = ground.user()
-    answer = ground.ended(user)
-    conversation = ground.row(answer).conversation_id
-    assert titles.claim(ground.db, answer) is not None
+def test_a_title_comes_too_late_for_a_person_who_was_quicker(store: Store) -> None:
+    user = store.user()
+    answer = store.ended(user)
+    conversation = store.row(answer).conversation_id
+    assert titles.claim(store.db, answer) is not None
 
-    conversations.change(ground.db, user, conversation, title="Mine")
+    conversations.change(store.db, user, conversation, title="Mine")
 
-    assert titles.untitled(ground.db, answer) is None
-    assert titles.give(ground.db, answer, "The model's", {}) is None
-    assert conversations.load(ground.db, user, conversation).title == "Mine"
-
-
-def test_two_who_name_at_once_name_once(ground: Ground) -> None:
-    answer = ground.ended()
-
-    assert titles.claim(ground.db, answer) is not None
-    assert titles.claim(ground.db, answer) is None  # so the provider is asked once
-
-    assert titles.give(ground.db, answer, "First", {"total_tokens": 1}) is not None
-    assert titles.give(ground.db, answer, "Second", {"total_tokens": 1}) is None
+    assert titles.untitled(store.db, answer) is None
+    assert titles.give(store.db, answer, "The model's", {}) is None
+    assert conversations.load(store.db, user, conversation).title == "Mine"
 
 
-def test_a_title_that_could_not_be_asked_for_may_be_tried_again(ground: Ground) -> None:
-    answer = ground.ended()
-    asked = titles.claim(ground.db, answer)
+def test_two_who_name_at_once_name_once(store: Store) -> None:
+    answer = store.ended()
 
-    titles.release(ground.db, answer)
+    assert titles.claim(store.db, answer) is not None
+    assert titles.claim(store.db, answer) is None  # so the provider is asked once
+
+    assert titles.give(store.db, answer, "First", {"total_tokens": 1}) is not None
+    assert titles.give(store.db, answer, "Second", {"total_tokens": 1}) is None
+
+
+def test_a_title_that_could_not_be_asked_for_may_be_tried_again(store: Store) -> None:
+    answer = store.ended()
+    asked = titles.claim(store.db, answer)
+
+    titles.release(store.db, answer)
 
     assert asked is not None
-    assert titles.claim(ground.db, answer) == asked
+    assert titles.claim(store.db, answer) == asked
 
 
-def test_a_model_that_has_no_title_is_not_asked_again(ground: Ground) -> None:
-    user = ground.user()
-    answer = ground.ended(user)
+def test_a_model_that_has_no_title_is_not_asked_again(store: Store) -> None:
+    user = store.user()
+    answer = store.ended(user)
 
-    titles.claim(ground.db, answer)
-    titles.give(ground.db, answer, None, {"total_tokens": 1})
+    titles.claim(store.db, answer)
+    titles.give(store.db, answer, None, {"total_tokens": 1})
 
-    found = conversations.load(ground.db, user, ground.row(answer).conversation_id)
+    found = conversations.load(store.db, user, store.row(answer).conversation_id)
     assert (found.title, found.title_by) == ("Why?", "question")
-    assert titles.untitled(ground.db, answer) is None
+    assert titles.untitled(store.db, answer) is None
 
 
 @pytest.mark.parametrize("ending", [Ending(Status.CANCELLED), Ending.error("provider_cut")])
-def test_what_did_not_end_well_is_not_named(ground: Ground, ending: Ending) -> None:
-    assert titles.untitled(ground.db, ground.ended(ending=ending)) is None
+def test_what_did_not_end_well_is_not_named(store: Store, ending: Ending) -> None:
+    assert titles.untitled(store.db, store.ended(ending=ending)) is None
 
 
 # --- what models say -----------------------------------------------------------------------------

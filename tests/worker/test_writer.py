@@ -10,26 +10,26 @@ from shared.lifecycle import Status
 from shared.settings import Settings
 from shared.store import messages, owning
 from tests.rig import Rig, until
-from tests.store_fixtures import Ground
+from tests.store_fixtures import Store
 from worker.provider.client import Provider
 from worker.writer import Writer
 
 
 @pytest.fixture
-def writer(rig: Rig, ground: Ground) -> Writer:
+def writer(rig: Rig, store: Store) -> Writer:
     """It asks the scripted provider."""
-    return _writer(rig, ground)
+    return _writer(rig, store)
 
 
-def _writer(rig: Rig, ground: Ground, **more: Any) -> Writer:
+def _writer(rig: Rig, store: Store, **more: Any) -> Writer:
     settings = Settings.model_validate({"OPENAI_BASE_URL": rig.scripted.url, **more})
-    return Writer(settings, ground.db, ground.livelog, Provider(settings))
+    return Writer(settings, store.db, store.livelog, Provider(settings))
 
 
 def test_a_claim_of_unknown_outcome_is_given_back_and_the_question_is_answered(
-    ground: Ground, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    store: Store, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer, claim = ground.ask().answer, owning.claim
+    answer, claim = store.ask().answer, owning.claim
 
     def landed(*arguments: Any, **more: Any) -> Any:
         assert claim(*arguments, **more) is not None
@@ -39,12 +39,12 @@ def test_a_claim_of_unknown_outcome_is_given_back_and_the_question_is_answered(
         away.setattr(owning, "claim", landed)
         with pytest.raises(StorageDown):
             writer.write(answer.id)
-    assert ground.row(answer.id).status == "STREAMING"
+    assert store.row(answer.id).status == "STREAMING"
 
-    until(lambda: ground.row(answer.id).status != "STREAMING", 10)
-    ground.sweep().run()
+    until(lambda: store.row(answer.id).status != "STREAMING", 10)
+    store.sweep().run()
 
-    assert ground.queue.ids == [answer.id]
+    assert store.queue.ids == [answer.id]
     ending = writer.write(answer.id)
     assert ending is not None
     assert ending.status == Status.DONE
@@ -52,16 +52,16 @@ def test_a_claim_of_unknown_outcome_is_given_back_and_the_question_is_answered(
 
 @pytest.mark.failure(31)
 def test_an_answer_that_is_longer_than_allowed_is_done_for_its_length(
-    rig: Rig, ground: Ground
+    rig: Rig, store: Store
 ) -> None:
-    answer = ground.ask().answer
+    answer = store.ask().answer
 
-    ending = _writer(rig, ground, answer_chars=10).write(answer.id)
+    ending = _writer(rig, store, answer_chars=10).write(answer.id)
 
     assert ending is not None
     assert (ending.status, ending.finish_reason) == (Status.DONE, "length")
     whole = scripted.expected("Why?").text
-    found = messages.load(ground.db, answer.id, answer.user_id)
+    found = messages.load(store.db, answer.id, answer.user_id)
     assert (found.body.content, found.length) == (whole[:10], 10)
     assert len(whole) > 10
 
@@ -69,20 +69,20 @@ def test_an_answer_that_is_longer_than_allowed_is_done_for_its_length(
 # --- without a queue -----------------------------------------------------------------------------
 
 
-def test_a_worker_takes_as_many_questions_itself_as_it_has_places(rig: Rig, ground: Ground) -> None:
-    writer = _writer(rig, ground, worker_concurrency=2)
-    answers = [ground.ask().answer.id for _ in range(3)]
+def test_a_worker_takes_as_many_questions_itself_as_it_has_places(rig: Rig, store: Store) -> None:
+    writer = _writer(rig, store, worker_concurrency=2)
+    answers = [store.ask().answer.id for _ in range(3)]
 
     assert [writer.take(answer) for answer in answers] == [True, True, False]
-    until(lambda: all(ground.row(answer).status == "DONE" for answer in answers[:2]))
+    until(lambda: all(store.row(answer).status == "DONE" for answer in answers[:2]))
 
     assert writer.take(answers[2])
-    until(lambda: ground.row(answers[2]).status == "DONE")
+    until(lambda: store.row(answers[2]).status == "DONE")
 
 
-def test_who_drains_takes_nothing_itself(ground: Ground, writer: Writer) -> None:
-    answer = ground.ask().answer.id
+def test_who_drains_takes_nothing_itself(store: Store, writer: Writer) -> None:
+    answer = store.ask().answer.id
     writer.drain(0)
 
     assert not writer.take(answer)
-    assert ground.row(answer).status == "SENDING"
+    assert store.row(answer).status == "SENDING"

@@ -37,7 +37,7 @@ _INCOMPLETE = ("length", "content_filter")
 @blueprint.get("/messages/<uuid:message_id>/blocks/stream")
 def stream(message_id: uuid.UUID) -> Response:
     """Finished blocks behind a position, the open one whenever it grows, and the end."""
-    reader = partial(BlockReader, context().renderings)
+    reader = partial(BlockReader, context().render_cache)
     face = Face(lambda _: b"", requests.encode_end, sse.HEARTBEAT, sse.retry, reader)
     return requests.message_stream(message_id, face)
 
@@ -46,10 +46,10 @@ def stream(message_id: uuid.UUID) -> Response:
 def blocks(message_id: uuid.UUID) -> Response:
     """Finished blocks behind a position, as many as one answer should have."""
     row = messages.load_without_body(context().db, message_id, current_user())
-    pages = context().renderings.known(row)
+    pages = context().render_cache.known(row)
     if pages is None:  # else its text need not be read again for each page
         row = snapshot(context().db, context().livelog, message_id, current_user())
-        pages = context().renderings.pages(row)
+        pages = context().render_cache.pages(row)
     position, length = requests.after_in(row), pages.finished.body.length
     # Who asks for what is beyond the end wants to know only how it stands.
     shown, following = pages.page(position, PAGE_BYTES) if position <= length else ([], None)
@@ -105,7 +105,7 @@ def _turn(turn: Turn, most: int) -> tuple[dict[str, Any], int]:
     shown: requests.Encoded | None = None
     following: int | None = None
     if message.role == "assistant" and message.ended_at is not None:
-        found, following = context().renderings.pages(message).page(0, most)
+        found, following = context().render_cache.pages(message).page(0, most)
         shown = requests.Encoded(found)
     text = message.body.text if message.role == "user" else None
     item = {

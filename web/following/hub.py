@@ -31,7 +31,7 @@ from shared.store import messages
 from shared.store.database import Database
 from shared.sweep import Sweep
 from web import metrics
-from web.following.topic import Followed, read
+from web.following.topic import MessageTopic, read
 from web.rights import NOT_THERE, Rights
 
 #: Seconds between reads while text is known to be missing.
@@ -43,7 +43,7 @@ LOOK_EVERY: Final = 0.5
 #: Seconds for which a message without readers is kept: they usually come back.
 LINGER: Final = 5.0
 #: Messages that are opened by one statement, as they may be long.
-TOGETHER: Final = 20
+OPEN_BATCH: Final = 20
 #: Seconds a subscription's confirmation is waited for; without it the row is looked at instead.
 CONFIRM: Final = 1.0
 #: The same while somebody waits for their question to be taken.
@@ -64,9 +64,9 @@ class Hub:
         self._sweep = sweep
         self._rights = Rights(db)
         #: by channel: what is heard names nothing else
-        self._followed: dict[str, Followed] = {}
+        self._topics: dict[str, MessageTopic] = {}
         #: those that nobody is opening yet
-        self._unopened: list[Followed] = []
+        self._unopened: list[MessageTopic] = []
         self._subscription: Subscription | None = None
         self._heard = 0.0
         self._started = False
@@ -84,112 +84,112 @@ class Hub:
 
     def counts(self) -> tuple[int, int]:
         """Bodies in memory and their readers."""
-        return len(self._followed), sum(one.readers for one in self._followed.values())
+        return len(self._topics), sum(one.readers for one in self._topics.values())
 
     @contextmanager
-    def follow(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Iterator[Followed]:
+    def follow(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Iterator[MessageTopic]:
         """A message for as long as somebody reads it. Raises NotFound and StorageDown."""
         self._start()
-        followed = self._entered(message_id, user_id)
-        followed.readers += 1
+        topic = self._entered(message_id, user_id)
+        topic.readers += 1
         try:
-            followed.opened.wait()
-            if followed.refusal is not None:
-                raise followed.refusal
-            yield followed
+            topic.opened.wait()
+            if topic.refusal is not None:
+                raise topic.refusal
+            yield topic
         finally:
-            followed.readers -= 1
-            if not followed.readers:
-                gevent.spawn_later(LINGER, self._forget, followed)
+            topic.readers -= 1
+            if not topic.readers:
+                gevent.spawn_later(LINGER, self._forget, topic)
 
     def expect(self, message_id: uuid.UUID, user_id: uuid.UUID) -> None:
         """An answer was made that is not handed to any worker yet, and somebody will follow it.
 
         What is subscribed to before anything was published has missed nothing and need not be read.
         """
-        if self._subscription is None or channel(message_id) in self._followed:
+        if self._subscription is None or channel(message_id) in self._topics:
             return  # somebody may have found it already, in a list
-        followed = self._enter(message_id, user_id)
-        self._subscribe([followed], CONFIRM_NEW)
-        if followed.subscribed.is_set():
-            followed.read_begun = True  # from now on a subscription is late
-            followed.opened.set()
+        topic = self._enter(message_id, user_id)
+        self._subscribe([topic], CONFIRM_NEW)
+        if topic.subscribed.is_set():
+            topic.read_begun = True  # from now on a subscription is late
+            topic.opened.set()
         else:
-            self._open_soon(followed)
-        gevent.spawn_later(LINGER, self._forget, followed)
+            self._open_soon(topic)
+        gevent.spawn_later(LINGER, self._forget, topic)
 
-    def _entered(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Followed:
+    def _entered(self, message_id: uuid.UUID, user_id: uuid.UUID) -> MessageTopic:
         place = channel(message_id)
         while True:
-            followed = self._followed.get(place)
-            if followed is None:
-                followed = self._enter(message_id, user_id)
-                self._open_soon(followed)
-                return followed  # its first read asks for the right as well
+            topic = self._topics.get(place)
+            if topic is None:
+                topic = self._enter(message_id, user_id)
+                self._open_soon(topic)
+                return topic  # its first read asks for the right as well
             right = self._rights.of(message_id, user_id)
-            if self._followed.get(place) is not followed:
+            if self._topics.get(place) is not topic:
                 continue  # nobody read it, and it was forgotten meanwhile
-            end = followed.end
-            if end and end.ended_at != right.ended_at and followed.ended < right.asked:
-                self._drop(followed)  # Postgres went back: it is open again, or ended anew
-                followed.leave()
+            end = topic.end
+            if end and end.ended_at != right.ended_at and topic.ended < right.asked:
+                self._drop(topic)  # Postgres went back: it is open again, or ended anew
+                topic.leave()
                 continue
-            if followed.user_id == user_id:
-                return followed
-            followed.opened.wait()  # a stranger asked for it first, and will be refused
+            if topic.user_id == user_id:
+                return topic
+            topic.opened.wait()  # a stranger asked for it first, and will be refused
 
-    def _enter(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Followed:
-        followed = self._followed[channel(message_id)] = Followed(message_id, user_id)
-        metrics.BODIES.set(len(self._followed))
-        return followed
+    def _enter(self, message_id: uuid.UUID, user_id: uuid.UUID) -> MessageTopic:
+        topic = self._topics[channel(message_id)] = MessageTopic(message_id, user_id)
+        metrics.BODIES.set(len(self._topics))
+        return topic
 
-    def _forget(self, followed: Followed) -> None:
-        if not followed.readers:
-            self._drop(followed)
+    def _forget(self, topic: MessageTopic) -> None:
+        if not topic.readers:
+            self._drop(topic)
 
-    def _drop(self, followed: Followed) -> None:
-        place = channel(followed.id)
-        if self._followed.get(place) is not followed:
+    def _drop(self, topic: MessageTopic) -> None:
+        place = channel(topic.id)
+        if self._topics.get(place) is not topic:
             return
-        del self._followed[place]
-        metrics.BODIES.set(len(self._followed))
-        followed.gone = True
+        del self._topics[place]
+        metrics.BODIES.set(len(self._topics))
+        topic.gone = True
         if self._subscription is not None:
             with suppress(RedisDown):
                 self._subscription.unsubscribe(place)
 
     # --- opening and reading again
 
-    def _open_soon(self, followed: Followed) -> None:
-        self._unopened.append(followed)
+    def _open_soon(self, topic: MessageTopic) -> None:
+        self._unopened.append(topic)
         if len(self._unopened) == 1:
             gevent.spawn(self._open)
 
     def _open(self) -> None:
         """Open what waits for it, together: after a deploy everybody returns at once."""
-        ones, self._unopened = self._unopened[:TOGETHER], self._unopened[TOGETHER:]
+        ones, self._unopened = self._unopened[:OPEN_BATCH], self._unopened[OPEN_BATCH:]
         if self._unopened:
             gevent.spawn(self._open)
         self._subscribe(ones)
         whole, refusal = self._first_read(ones)
-        for followed in ones:
-            if followed not in whole:
-                followed.refusal = refusal or NotFound(NOT_THERE)
-                self._drop(followed)
-            followed.opened.set()
-            if followed in whole and (followed.missing or not whole[followed]):
-                gevent.spawn(self._reread, followed)
+        for topic in ones:
+            if topic not in whole:
+                topic.refusal = refusal or NotFound(NOT_THERE)
+                self._drop(topic)
+            topic.opened.set()
+            if topic in whole and (topic.missing or not whole[topic]):
+                gevent.spawn(self._reread, topic)
 
     def _first_read(
-        self, ones: Sequence[Followed]
-    ) -> tuple[dict[Followed, bool], Exception | None]:
+        self, ones: Sequence[MessageTopic]
+    ) -> tuple[dict[MessageTopic, bool], Exception | None]:
         """What there is of them and whether it is whole; or why nothing could be read."""
         try:
             return read(self._db, self._log(), ones, first=True), None
         except Exception as refusal:  # noqa: BLE001 - whoever waits for it is told
             return {}, refusal
 
-    def _subscribe(self, ones: Sequence[Followed], seconds: float = CONFIRM) -> None:
+    def _subscribe(self, ones: Sequence[MessageTopic], seconds: float = CONFIRM) -> None:
         """Returns when all are confirmed, if that comes so soon."""
         if self._subscription is None:
             return
@@ -199,34 +199,34 @@ class Hub:
             for one in ones:
                 one.subscribed.wait(max(0.0, deadline - time.monotonic()))
 
-    def _reread(self, followed: Followed) -> None:
+    def _reread(self, topic: MessageTopic) -> None:
         """Read until nothing is known to be missing; one greenlet at a time."""
-        followed.missing = True
-        if followed.rereading:
+        topic.missing = True
+        if topic.rereading:
             return
-        followed.rereading = True
+        topic.rereading = True
         try:
-            while followed.missing and followed.end is None and not followed.gone:
-                followed.missing = False
-                if not self._read(followed):
-                    followed.missing = True
+            while topic.missing and topic.end is None and not topic.gone:
+                topic.missing = False
+                if not self._read(topic):
+                    topic.missing = True
                     gevent.sleep(REREAD)
         finally:
-            followed.rereading = False
+            topic.rereading = False
 
-    def _read(self, followed: Followed) -> bool:
+    def _read(self, topic: MessageTopic) -> bool:
         try:
-            whole = read(self._db, self._log(), [followed])
+            whole = read(self._db, self._log(), [topic])
         except StorageDown:
             return False
-        if followed not in whole:
+        if topic not in whole:
             # Purged, or Postgres went back to before there was this message, or this text of it:
             # whoever comes back asks anew.
-            if followed.replaced:
-                log.warning("hub.replaced", message_id=str(followed.id))
-            self._drop(followed)
-            followed.leave()
-        return whole.get(followed, True)
+            if topic.replaced:
+                log.warning("hub.replaced", message_id=str(topic.id))
+            self._drop(topic)
+            topic.leave()
+        return whole.get(topic, True)
 
     def _log(self) -> LiveLog | None:
         """Redis is not asked while it is known to be away, for it would cost seconds.
@@ -252,8 +252,8 @@ class Hub:
             except Exception:  # a bug here would silence every reader
                 log.exception("hub.listen")
             self._subscription = None
-            for followed in self._followed.values():
-                followed.subscribed.clear()
+            for topic in self._topics.values():
+                topic.subscribed.clear()
             gevent.sleep(RECONNECT)
 
     def _listen(self) -> None:
@@ -261,7 +261,7 @@ class Hub:
         self._heard = time.monotonic()
         self._subscription = subscription
         try:
-            open_ones = [place for place, one in self._followed.items() if one.end is None]
+            open_ones = [place for place, one in self._topics.items() if one.end is None]
             if open_ones:
                 subscription.subscribe(*open_ones)
             while True:
@@ -275,33 +275,33 @@ class Hub:
     def _hear(self, heard: Heard) -> None:
         if heard.kind not in ("message", "subscribe"):
             return
-        followed = self._followed.get(heard.channel)
-        if followed is None or followed.end is not None:
+        topic = self._topics.get(heard.channel)
+        if topic is None or topic.end is not None:
             return
         if heard.kind == "subscribe":
-            followed.subscribed.set()
-        if not followed.read_begun:
+            topic.subscribed.set()
+        if not topic.read_begun:
             return  # it will be read, and with it what was said before
         said = decode(heard.payload) if heard.kind == "message" else WAKE_UP
-        if said and said.deltas and followed.hear(said.deltas, said.claim):
+        if said and said.deltas and topic.hear(said.deltas, said.claim):
             return
-        if not said or (said.deltas and said.claim != followed.claim):
-            self._read_soon(followed)
+        if not said or (said.deltas and said.claim != topic.claim):
+            self._read_soon(topic)
             return
         # A late subscription may have missed text, a wake-up tells of an end: read the row.
-        followed.missing = True
-        if followed.opened.is_set():
-            gevent.spawn(self._reread, followed)
+        topic.missing = True
+        if topic.opened.is_set():
+            gevent.spawn(self._reread, topic)
 
-    def _read_soon(self, followed: Followed) -> None:
+    def _read_soon(self, topic: MessageTopic) -> None:
         """Read the row because of what says nothing here: another claim's text, another version's
         words. There may be much of it, so not before REREAD seconds after the last read."""
-        if followed.missing:
+        if topic.missing:
             return  # it will be read
-        followed.missing = True
-        if followed.opened.is_set():
-            pause = followed.read_at + REREAD - time.monotonic()
-            gevent.spawn_later(max(0.0, pause), self._reread, followed)
+        topic.missing = True
+        if topic.opened.is_set():
+            pause = topic.read_at + REREAD - time.monotonic()
+            gevent.spawn_later(max(0.0, pause), self._reread, topic)
 
     # --- looking
 
@@ -323,7 +323,7 @@ class Hub:
         self._look_at_redis()
         silent = {
             one.id: one
-            for one in self._followed.values()
+            for one in self._topics.values()
             if one.opened.is_set()
             and one.end is None
             and now - one.heard > (LAGGING_SILENCE if one.lagging else SILENCE)
@@ -331,17 +331,17 @@ class Hub:
         if not silent:
             return
         self._sweep.look()  # whoever has nothing to look at has nothing to end
-        found = messages.glance(self._db, list(silent))
+        found = messages.poll_states(self._db, list(silent))
         self._sweep.answered(now)
-        for message_id, followed in silent.items():
+        for message_id, topic in silent.items():
             row = found.get(message_id)
-            followed.heard = now
-            followed.lagging = row is not None and row.saved > followed.body.length
-            another = row is None or (row.claim != followed.claim and followed.body.length)
+            topic.heard = now
+            topic.lagging = row is not None and row.saved > topic.body.length
+            another = row is None or (row.claim != topic.claim and topic.body.length)
             if row is not None and row.lapsed:
-                gevent.spawn(self._reap, followed)
-            elif row is None or row.ended or followed.lagging or another:
-                gevent.spawn(self._reread, followed)
+                gevent.spawn(self._reap, topic)
+            elif row is None or row.ended or topic.lagging or another:
+                gevent.spawn(self._reread, topic)
 
     def _look_at_redis(self) -> None:
         """Ask it for a sign of life, or give its connection up, which the listener notices."""
@@ -354,15 +354,15 @@ class Hub:
             elif silence > REDIS_SILENCE:
                 self._subscription.ping()
 
-    def _reap(self, followed: Followed) -> None:
+    def _reap(self, topic: MessageTopic) -> None:
         """Its owner is gone: whoever reads it need not wait for a worker's sweep."""
         with suppress(StorageDown):
-            self._sweep.one(followed.id)
-        self._reread(followed)
+            self._sweep.one(topic.id)
+        self._reread(topic)
 
     def _leave(self) -> None:
         """When the process is told to stop, send the readers to another one."""
         while not self.leaving:
             gevent.sleep(0.1)
-        for followed in list(self._followed.values()):
-            followed.leave()
+        for topic in list(self._topics.values()):
+            topic.leave()

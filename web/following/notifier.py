@@ -17,7 +17,7 @@ TICK: Final = 0.1
 Wake = Callable[[bool], object]
 
 
-class Bell:
+class Notifier:
     """Wakes all who listen, once each."""
 
     __slots__ = ("_sleepers",)
@@ -30,7 +30,7 @@ class Bell:
         self._sleepers[wake] = None
         _clock.watch(wake, self, time.monotonic() + seconds)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake everybody, once this greenlet waits for something itself."""
         if self._sleepers:
             sleepers, self._sleepers = self._sleepers, {}
@@ -48,10 +48,10 @@ class _Clock:
     """Knows when every sleeper is to be woken at the latest."""
 
     def __init__(self) -> None:
-        self._due: dict[Wake, tuple[float, Bell]] = {}
+        self._due: dict[Wake, tuple[float, Notifier]] = {}
         self._ticking = False
 
-    def watch(self, wake: Wake, bell: Bell, due: float) -> None:
+    def watch(self, wake: Wake, bell: Notifier, due: float) -> None:
         self._due[wake] = due, bell
         if not self._ticking:
             self._ticking = True

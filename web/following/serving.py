@@ -41,7 +41,7 @@ from web.following.streaming import Stream
 
 #: Heartbeats after which a reader who has taken nothing is sent away; it resumes when it can read.
 #: A receiver with Linux' usual buffer that reads 1 kB a second takes nothing for 131 seconds.
-STUCK: Final = 12.0
+WRITE_TIMEOUT: Final = 12.0
 #: How often in a heartbeat it is looked at who is gone, and after how many looks without an answer
 #: somebody is. Looks are counted, not seconds: time in which we did not run is no evidence.
 LOOKS: Final = 5
@@ -121,19 +121,19 @@ class Connection:
         """Seconds between signs of life."""
         return self._stream.heartbeat
 
-    def go_on(self, rang: bool = True) -> None:
+    def go_on(self, notified: bool = True) -> None:
         """Write what is new. Called by the loop, so it never waits."""
         if not self._asleep:  # it was dropped meanwhile
             return
         self._asleep = False
-        if self._stream.quick:
-            self._write(rang)
+        if self._stream.nonblocking:
+            self._write(notified)
         else:
-            gevent.spawn(self._write, rang)
+            gevent.spawn(self._write, notified)
 
-    def _write(self, rang: bool) -> None:
+    def _write(self, notified: bool) -> None:
         try:
-            data = self._framed(self._stream.next(rang))
+            data = self._framed(self._stream.next(notified))
             if data:
                 sent = self._send(data)
                 if sent < len(data) and (rest := self._send_on(memoryview(data)[sent:])):
@@ -188,7 +188,7 @@ class Connection:
             self._sleep()
 
     def _wait_until_it_takes_more(self) -> None:
-        stuck, begun = max(0.001, STUCK * self._stream.heartbeat), time.monotonic()
+        stuck, begun = max(0.001, WRITE_TIMEOUT * self._stream.heartbeat), time.monotonic()
         while True:
             try:
                 wait_write(self._socket.fileno(), timeout=stuck)

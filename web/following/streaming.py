@@ -21,8 +21,8 @@ from shared.errors import TooMany
 from shared.store.messages import Message
 from web import metrics
 from web.following.hub import Hub
-from web.following.notifier import Bell, Wake
-from web.following.topic import Followed
+from web.following.notifier import Notifier, Wake
+from web.following.topic import MessageTopic
 
 #: Milliseconds after which a client comes back: of itself (spread out, since many may have been
 #: cut at once), and when it was sent away.
@@ -44,7 +44,7 @@ class Face:
     heartbeat: bytes
     retry: Callable[[int], bytes]
     #: who makes its readers, where a position alone does not say what comes next
-    reader: "Callable[[Followed, int, Face], Reader] | None" = None
+    reader: "Callable[[MessageTopic, int, Face], Reader] | None" = None
 
 
 def milliseconds(span: tuple[int, int]) -> int:
@@ -75,7 +75,7 @@ class Readers:
         return self.serve(
             user_id,
             self._hub.follow(message_id, user_id),
-            lambda followed: made(followed, position, face),
+            lambda topic: made(topic, position, face),
         )
 
     def serve(
@@ -117,54 +117,54 @@ class Readers:
 class Reader:
     """One response: what it follows and how far it is."""
 
-    __slots__ = ("face", "followed", "position")
+    __slots__ = ("face", "position", "topic")
 
     #: Whether what is new is there at once: then it is asked for by the loop, which must not wait.
-    quick = True
+    nonblocking = True
 
-    def __init__(self, followed: Followed, position: int, face: Face) -> None:
-        self.followed = followed
+    def __init__(self, topic: MessageTopic, position: int, face: Face) -> None:
+        self.topic = topic
         self.position = position
         self.face = face
 
     def advance(self) -> bytes:
         """Everything new, and the position behind it."""
-        frames, self.position = self.followed.frames(self.face.delta, self.position)
+        frames, self.position = self.topic.frames(self.face.delta, self.position)
         return frames
 
     @property
     def message_id(self) -> uuid.UUID | None:
         """The message that it reads, if it reads one."""
-        return self.followed.id
+        return self.topic.id
 
     @property
-    def changed(self) -> Bell:
+    def changed(self) -> Notifier:
         """Rings when there may be something new."""
-        return self.followed.changed
+        return self.topic.changed
 
     @property
     def gone(self) -> bool:
         """Whether nobody keeps it true any more."""
-        return self.followed.gone
+        return self.topic.gone
 
     @property
     def lag(self) -> int:
         """Code points that are there and were not sent."""
-        return max(0, self.followed.body.length - self.position)
+        return max(0, self.topic.body.length - self.position)
 
     @property
     def at_end(self) -> bool:
         """Whether there is an end and all text before it was sent."""
-        return self.followed.end is not None and self.position >= self.followed.body.length
+        return self.topic.end is not None and self.position >= self.topic.body.length
 
     def end(self) -> bytes:
         """The end frame."""
-        return self.followed.end_frame(self.face.end)
+        return self.topic.end_frame(self.face.end)
 
     def pause(self) -> float | None:
         """Seconds until it has to go on, bell or not: what came during a write that was slow."""
-        followed = self.followed
-        behind = self.position < followed.body.length or followed.end is not None or followed.gone
+        topic = self.topic
+        behind = self.position < topic.body.length or topic.end is not None or topic.gone
         return 0.0 if behind else None
 
 
@@ -195,25 +195,25 @@ class Stream:
         self.over = False
 
     @property
-    def quick(self) -> bool:
+    def nonblocking(self) -> bool:
         """Whether `next` never waits."""
-        return self._reader.quick
+        return self._reader.nonblocking
 
-    def next(self, rang: bool) -> bytes:
+    def next(self, notified: bool) -> bytes:
         """What is to be written now; after a silence (nothing `rang`) a sign of life."""
         reader, face = self._reader, self._reader.face
         first = b""
         if not self._begun:
             self._begun = True
             first = face.retry(milliseconds(RETRY_CUT))
-            if not reader.quick:
+            if not reader.nonblocking:
                 return first
         frames = first + reader.advance()
         last = self._last()
         if last is not None:
             self.over = True
             return frames + last
-        return frames or (b"" if rang else face.heartbeat)
+        return frames or (b"" if notified else face.heartbeat)
 
     def _last(self) -> bytes | None:
         """How it ends, if it does now."""
@@ -238,14 +238,14 @@ class Stream:
             gevent.get_hub().loop.run_callback(wake, True)
 
     def __iter__(self) -> Iterator[bytes]:
-        rang = True
+        notified = True
         while not self.over:
-            if data := self.next(rang):
+            if data := self.next(notified):
                 yield data
             if not self.over:
                 waiter = Waiter()
                 self.sleep(waiter.switch)
-                rang = waiter.get()
+                notified = waiter.get()
 
     def close(self) -> None:
         """Free everything, begun or not."""

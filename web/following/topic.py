@@ -25,20 +25,20 @@ from shared.lifecycle import TERMINAL, Status
 from shared.store import messages
 from shared.store.database import Database
 from shared.store.messages import Message
-from web.following.notifier import Bell
+from web.following.notifier import Notifier
 
 #: Places in a body for which frames are kept. Readers under way stand at one or two; in a storm of
 #: returning ones each may stand elsewhere, and frames for all of them would be bodies without end.
-PLACES: Final = 16
+FRAME_CACHE: Final = 16
 #: Bytes of text in one frame, as it is written: with what surrounds it a frame has at most 16 KiB,
 #: so that a connection of any length gets a reader on, and a slow one soon shows something.
 FRAME_BYTES: Final = 8 << 10
 #: Bytes of frames after which a reader is given no more at once: one who is far behind costs no
 #: second body, and an answer of thousands of parts is encoded in many turns.
-AT_ONCE: Final = 64 << 10
+BURST_BYTES: Final = 64 << 10
 
 
-class Followed:
+class MessageTopic:
     """A message as all its readers here see it."""
 
     def __init__(self, message_id: uuid.UUID, user_id: uuid.UUID) -> None:
@@ -52,7 +52,7 @@ class Followed:
         self.ended = 0.0
         self.readers = 0
         #: rings when the body grew, it ended or its readers have to go
-        self.changed = Bell()
+        self.changed = Notifier()
         self.subscribed = Event()
         self.opened = Event()
         #: why it could not be opened
@@ -103,7 +103,7 @@ class Followed:
     def tell(self) -> None:
         """Wake every reader."""
         self._frames.clear()
-        self.changed.ring()
+        self.changed.notify()
 
     def frames(self, face: Callable[[Delta], bytes], position: int) -> tuple[bytes, int]:
         """What is behind `position` as a face writes it, and the position behind that.
@@ -116,7 +116,7 @@ class Followed:
         key = (face, position)
         found = self._frames.get(key)
         if found is None:
-            if len(self._frames) >= PLACES:
+            if len(self._frames) >= FRAME_CACHE:
                 self._frames.clear()
             found = self._frames[key] = self._encode(face, position)
         return found
@@ -124,7 +124,7 @@ class Followed:
     def _encode(self, face: Callable[[Delta], bytes], position: int) -> tuple[bytes, int]:
         frames: list[bytes] = []
         size = 0
-        while position < self.body.length and size < AT_ONCE:
+        while position < self.body.length and size < BURST_BYTES:
             delta = _one_frame(self.body, position)
             frames.append(face(delta))
             size += len(frames[-1])
@@ -195,8 +195,8 @@ def _one_frame(body: Body, position: int) -> Delta:
 
 
 def read(
-    db: Database, livelog: LiveLog | None, ones: Collection[Followed], *, first: bool = False
-) -> dict[Followed, bool]:
+    db: Database, livelog: LiveLog | None, ones: Collection[MessageTopic], *, first: bool = False
+) -> dict[MessageTopic, bool]:
     """Read all of these; of each that goes on whether all of it is there now.
 
     Missing are those that there are not, and those that are `replaced`. Without a live log it is

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from shared.body import Body, Delta, Meta
-from web.page.cpu_limit import attempt
+from web.page.cpu_limit import with_fallback
 from web.page.markdown import block_tokens, code_html, markdown_html
 
 #: Code points after which a list or a fence may be finished in pieces, and what is parsed at most.
@@ -514,7 +514,7 @@ def mended(text: str, *, in_table: bool = False) -> str:
     if not in_table:
         text = _without_half_head(text)
     begin = _complete(text.rstrip("\r\n"))
-    return attempt(MEND_SECONDS, lambda: text[:begin] + _closed(text[begin:]), lambda: text)
+    return with_fallback(MEND_SECONDS, lambda: text[:begin] + _closed(text[begin:]), lambda: text)
 
 
 def _without_half_head(text: str) -> str:

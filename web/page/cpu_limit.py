@@ -47,7 +47,7 @@ class TooSlow(BaseException):
     """The limit is over. No Exception, so that a library that catches all of those passes it on."""
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
+def cpu_limit(seconds: float, work: Callable[[], T]) -> T:
     """What `work` returns. Raises TooSlow after so many seconds of CPU time."""
     global _end  # noqa: PLW0603 - there is one timer in a process
     outer, now = _end, time.thread_time()
@@ -76,7 +76,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
                 gc.enable()
 
 
-def attempt(seconds: float, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
+def with_fallback(seconds: float, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
     """What `work` returns within so many seconds of CPU time; else what `otherwise` returns.
 
     Also when `work` fails: a bug of a library must not make a conversation unreadable. It is
@@ -84,7 +84,7 @@ def attempt(seconds: float, work: Callable[[], T], otherwise: Callable[[], T]) -
     this one is over, too.
     """
     try:
-        return within(seconds, work)
+        return cpu_limit(seconds, work)
     except TooSlow:
         if _end is not None and time.thread_time() >= _end:
             raise

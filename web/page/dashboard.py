@@ -40,7 +40,7 @@ log = structlog.get_logger("live")
 Json = dict[str, Any]
 
 
-class Live:
+class Dashboard:
     """The samples of this process, and what it tells the others."""
 
     def __init__(

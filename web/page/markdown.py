@@ -30,7 +30,7 @@ from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
 from pygments.token import STANDARD_TYPES
 
-from web.page.cpu_limit import attempt
+from web.page.cpu_limit import with_fallback
 
 #: Code points of a line of code, and of a piece, that are worth colours: lexers are made of
 #: regular expressions, and some of those take their time over what nobody would write by hand.
@@ -72,7 +72,7 @@ def markdown_html(source: str) -> str:
         return f"<p>{escape(source)}</p>"
 
     env = {_COLOURS: _Colours()}
-    html = attempt(BLOCK_SECONDS, lambda: str(_markdown().render(source, env)), plain)
+    html = with_fallback(BLOCK_SECONDS, lambda: str(_markdown().render(source, env)), plain)
     return _clean(html if len(html) <= HTML_CHARS else plain())
 
 
@@ -84,7 +84,7 @@ def code_html(code: str, language: str) -> str:
 
 def block_tokens(source: str) -> list[Token]:
     """The block structure of a source, without what is inside; none if it takes too long."""
-    return attempt(BLOCK_SECONDS, lambda: _parsed(source), list)
+    return with_fallback(BLOCK_SECONDS, lambda: _parsed(source), list)
 
 
 def _parsed(source: str) -> list[Token]:
@@ -181,7 +181,7 @@ class _Colours:
         if self._left <= 0:
             return escape(code)
         begun = time.thread_time()
-        found = attempt(self._left, lambda: _drawn(code, by), lambda: escape(code))
+        found = with_fallback(self._left, lambda: _drawn(code, by), lambda: escape(code))
         self._left -= time.thread_time() - begun
         return found
 

@@ -25,7 +25,7 @@ NAME_CHARS: Final = 200
 log = structlog.get_logger("models")
 
 
-class Models:
+class ModelList:
     """What may be asked."""
 
     def __init__(self, settings: Settings) -> None:

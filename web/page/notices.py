@@ -25,7 +25,7 @@ from shared.store import sidebar
 from shared.store.database import Database
 from shared.store.sidebar import Change, Entry, State
 from web.following.hub import CONFIRM, LINGER, RECONNECT, REDIS_SILENCE, Hub
-from web.following.notifier import Bell
+from web.following.notifier import Notifier
 from web.following.streaming import Face, Reader, Readers, Stream
 from web.schemas import cursor, moment
 
@@ -40,7 +40,7 @@ GATHER: Final = 0.05
 log = structlog.get_logger("notices")
 
 
-class Watched:
+class SidebarTopic:
     """A user's list as all who watch it here see it."""
 
     def __init__(self, user_id: uuid.UUID) -> None:
@@ -48,7 +48,7 @@ class Watched:
         self.state: State | None = None
         self.readers = 0
         #: rings when the state is another one, or its readers have to go
-        self.changed = Bell()
+        self.changed = Notifier()
         self.gone = False
         self.subscribed = Event()
         self.opened = Event()
@@ -60,7 +60,7 @@ class Watched:
     def tell(self) -> None:
         """Wake every reader."""
         self._frames.clear()
-        self.changed.ring()
+        self.changed.notify()
 
     def take(self, state: State) -> None:
         """What was found; it is told if it is news."""
@@ -84,11 +84,11 @@ class Watched:
 class NoticeReader(Reader):
     """A reader of a user's list: the state that it has seen."""
 
-    __slots__ = ("_seen", "_watched")
+    __slots__ = ("_seen", "_topic")
 
-    def __init__(self, watched: Watched, face: Face) -> None:
+    def __init__(self, topic: SidebarTopic, face: Face) -> None:
         self.face = face
-        self._watched = watched
+        self._topic = topic
         self._seen: State | None = None
 
     @property
@@ -99,12 +99,12 @@ class NoticeReader(Reader):
     @property
     def gone(self) -> bool:
         """Whether nobody keeps it true any more."""
-        return self._watched.gone
+        return self._topic.gone
 
     @property
-    def changed(self) -> Bell:
+    def changed(self) -> Notifier:
         """Rings when there may be something new."""
-        return self._watched.changed
+        return self._topic.changed
 
     @property
     def at_end(self) -> bool:
@@ -113,16 +113,16 @@ class NoticeReader(Reader):
 
     def advance(self) -> bytes:
         """What is different from what was seen."""
-        state = self._watched.state
+        state = self._topic.state
         if state is None or state is self._seen:
             return b""
-        frames = self._watched.frames(self._seen)
+        frames = self._topic.frames(self._seen)
         self._seen = state
         return frames
 
     def pause(self) -> float | None:
         """Seconds until it has to go on, bell or not."""
-        behind = self._watched.state is not self._seen or self._watched.gone
+        behind = self._topic.state is not self._seen or self._topic.gone
         return 0.0 if behind else None
 
     @property
@@ -139,89 +139,89 @@ class Notices:
         self._livelog = livelog
         self._hub = hub
         self._readers = readers
-        self._watched: dict[uuid.UUID, Watched] = {}
+        self._topics: dict[uuid.UUID, SidebarTopic] = {}
         self._subscription: Subscription | None = None
         self._started = False
 
     def count(self) -> int:
         """Open streams of notices."""
-        return sum(one.readers for one in self._watched.values())
+        return sum(one.readers for one in self._topics.values())
 
     def open(self, user_id: uuid.UUID, face: Face) -> Stream:
         """A response. Raises StorageDown and TooMany, before it begins."""
         return self._readers.serve(
-            user_id, self._watch(user_id), lambda watched: NoticeReader(watched, face)
+            user_id, self._watch(user_id), lambda topic: NoticeReader(topic, face)
         )
 
     @contextmanager
-    def _watch(self, user_id: uuid.UUID) -> Iterator[Watched]:
+    def _watch(self, user_id: uuid.UUID) -> Iterator[SidebarTopic]:
         self._start()
-        watched = self._watched.get(user_id)
-        if watched is None:
-            watched = self._watched[user_id] = Watched(user_id)
-            gevent.spawn(self._open, watched)
-        watched.readers += 1
+        topic = self._topics.get(user_id)
+        if topic is None:
+            topic = self._topics[user_id] = SidebarTopic(user_id)
+            gevent.spawn(self._open, topic)
+        topic.readers += 1
         try:
-            watched.opened.wait()
-            if time.monotonic() - watched.looked > FRESH:
-                self._look(watched)
-            if watched.state is None:
+            topic.opened.wait()
+            if time.monotonic() - topic.looked > FRESH:
+                self._look(topic)
+            if topic.state is None:
                 raise StorageDown
-            yield watched
+            yield topic
         finally:
-            watched.readers -= 1
-            if not watched.readers:
-                gevent.spawn_later(LINGER, self._forget, watched)
+            topic.readers -= 1
+            if not topic.readers:
+                gevent.spawn_later(LINGER, self._forget, topic)
 
-    def _open(self, watched: Watched) -> None:
+    def _open(self, topic: SidebarTopic) -> None:
         if self._subscription is not None:
             with suppress(RedisDown):
-                self._subscription.subscribe(user_channel(watched.user_id))
-            watched.subscribed.wait(CONFIRM)
-        self._look_safely(watched)
-        watched.opened.set()
+                self._subscription.subscribe(user_channel(topic.user_id))
+            topic.subscribed.wait(CONFIRM)
+        self._look_safely(topic)
+        topic.opened.set()
 
-    def _forget(self, watched: Watched) -> None:
-        if watched.readers or self._watched.get(watched.user_id) is not watched:
+    def _forget(self, topic: SidebarTopic) -> None:
+        if topic.readers or self._topics.get(topic.user_id) is not topic:
             return
-        del self._watched[watched.user_id]
-        watched.gone = True
+        del self._topics[topic.user_id]
+        topic.gone = True
         if self._subscription is not None:
             with suppress(RedisDown):
-                self._subscription.unsubscribe(user_channel(watched.user_id))
+                self._subscription.unsubscribe(user_channel(topic.user_id))
 
     # --- looking
 
-    def _look(self, watched: Watched) -> None:
+    def _look(self, topic: SidebarTopic) -> None:
         """Look, and have somebody look again if more has changed meanwhile; one at a time."""
-        watched.stale = True
-        if watched.looking:
+        topic.stale = True
+        if topic.looking:
             return
-        watched.looking = True
-        watched.stale = False
+        topic.looking = True
+        topic.stale = False
         try:
-            watched.take(sidebar.state(self._db, watched.user_id))
-            gevent.sleep(GATHER if watched.opened.is_set() else 0)
+            topic.take(sidebar.state(self._db, topic.user_id))
+            gevent.sleep(GATHER if topic.opened.is_set() else 0)
         except StorageDown:
-            watched.looked = time.monotonic()
-            watched.stale = False
+            topic.looked = time.monotonic()
+            topic.stale = False
         finally:
-            watched.looking = False
-        if watched.stale and not watched.gone:  # not here: who opens a stream waits for this
-            gevent.spawn(self._look_safely, watched)
+            topic.looking = False
+        if topic.stale and not topic.gone:  # not here: who opens a stream waits for this
+            gevent.spawn(self._look_safely, topic)
 
     def _look_for_ever(self) -> None:
         while True:
             gevent.sleep(BLIND / 2)
             quiet = BLIND if self._subscription is None else QUIET
             now = time.monotonic()
-            for watched in list(self._watched.values()):
-                if watched.opened.is_set() and now - watched.looked > quiet:
-                    self._look_safely(watched)
+            for topic in list(self._topics.values()):
+                if topic.opened.is_set() and now - topic.looked > quiet:
+                    self._look_safely(topic)
 
-    def _look_safely(self, watched: Watched) -> None:
+    def _look_safely(self, topic: SidebarTopic) -> None:
         try:
-            self._look(watched)
+            self._look(topic)
         except Exception:  # a bug here would leave every list as it is
             log.exception("notices.look")
 
@@ -242,38 +242,38 @@ class Notices:
             except Exception:
                 log.exception("notices.listen")
             self._subscription = None
-            for watched in self._watched.values():
-                watched.subscribed.clear()
+            for topic in self._topics.values():
+                topic.subscribed.clear()
             gevent.sleep(RECONNECT)
 
     def _listen(self) -> None:
         subscription = self._livelog.subscription()
         self._subscription = subscription
         try:
-            if self._watched:
-                subscription.subscribe(*map(user_channel, self._watched))
+            if self._topics:
+                subscription.subscribe(*map(user_channel, self._topics))
             while True:
                 heard = subscription.expect(REDIS_SILENCE)
                 if heard.kind in ("message", "subscribe"):
-                    self._hear(self._watched.get(user_of(heard.channel)))
+                    self._hear(self._topics.get(user_of(heard.channel)))
         finally:
             subscription.close()
 
-    def _hear(self, watched: Watched | None) -> None:
+    def _hear(self, topic: SidebarTopic | None) -> None:
         """Something has changed, or may have while nobody listened."""
-        if watched is None:
+        if topic is None:
             return
-        watched.subscribed.set()
-        if watched.opened.is_set():
-            gevent.spawn(self._look_safely, watched)
+        topic.subscribed.set()
+        if topic.opened.is_set():
+            gevent.spawn(self._look_safely, topic)
 
     def _leave(self) -> None:
         """When the process is told to stop, send the readers to another one."""
         while not self._hub.leaving:
             gevent.sleep(0.1)
-        for watched in list(self._watched.values()):
-            watched.gone = True
-            watched.tell()
+        for topic in list(self._topics.values()):
+            topic.gone = True
+            topic.tell()
 
 
 # --- what is written -----------------------------------------------------------------------------

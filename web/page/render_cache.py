@@ -28,7 +28,7 @@ from gevent.lock import BoundedSemaphore
 from shared.body import Body
 from shared.store.messages import Message
 from web.following.streaming import Reader
-from web.following.topic import PLACES, Followed
+from web.following.topic import FRAME_CACHE, MessageTopic
 from web.page.blocks import Block, Blocks
 from web.page.yielding import Slices
 
@@ -39,7 +39,7 @@ SHARE: Final = 3.0
 #: Seconds between two frames at most, whatever they cost.
 SLOWEST: Final = 1.0
 #: Code points that are rendered before what is finished is shown.
-AT_ONCE: Final = 1 << 15
+BURST_CHARS: Final = 1 << 15
 #: Bytes of blocks in one event: what a connection has to carry for its reader to get on.
 EVENT_BYTES: Final = 16 << 10
 #: Bytes of encoded blocks that are kept of a body: so many, and so many for each code point.
@@ -139,7 +139,7 @@ class Again:
 class Rendering:
     """A followed message as blocks, and the frames that carry them."""
 
-    def __init__(self, all_of_them: "Renderings", body: Body) -> None:
+    def __init__(self, all_of_them: "RenderCache", body: Body) -> None:
         self._all = all_of_them
         self.finished = Finished(body)
         self._open: bytes = b"null"
@@ -155,28 +155,28 @@ class Rendering:
         #: counts what was seen anew
         self.version = 0
 
-    def pause(self, followed: Followed) -> float:
+    def pause(self, topic: MessageTopic) -> float:
         """Seconds until it may be rendered again; none before its end is shown."""
-        return 0.0 if followed.end is not None else max(0.0, self.due - time.monotonic())
+        return 0.0 if topic.end is not None else max(0.0, self.due - time.monotonic())
 
-    def behind(self, followed: Followed) -> bool:
+    def behind(self, topic: MessageTopic) -> bool:
         """Whether there is something to be rendered."""
-        if followed.end is not None:
+        if topic.end is not None:
             return not self.ended
-        return self.length < followed.body.length
+        return self.length < topic.body.length
 
-    def refresh(self, followed: Followed) -> None:
+    def refresh(self, topic: MessageTopic) -> None:
         """Render what is new, AT_ONCE code points of it at most. Other greenlets run meanwhile."""
         with self._busy:
-            if not self.behind(followed) or self.pause(followed):
+            if not self.behind(topic) or self.pause(topic):
                 return
-            body, ended = followed.body, followed.end is not None
+            body, ended = topic.body, topic.end is not None
             if self.finished.made.length > body.length:  # it ended shorter than it had been shown
                 self.finished = Finished(body)
             finished, slices = self.finished, Slices()
             finished.body = body
             made = finished.made
-            until = made.length + AT_ONCE
+            until = made.length + BURST_CHARS
             steps = chain(
                 made.feed(body, until), made.end() if ended and until >= body.length else ()
             )
@@ -200,7 +200,7 @@ class Rendering:
         if position > self.settled:
             return b"", position, True
         if position not in self._frames:
-            if len(self._frames) >= PLACES:
+            if len(self._frames) >= FRAME_CACHE:
                 self._frames.clear()
             lines, end = self.finished.cut(position, EVENT_BYTES, self.settled)
             whole = end >= self.settled
@@ -249,25 +249,25 @@ def encode(block: Block, *, whole: bool) -> bytes:
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
-class Renderings:
+class RenderCache:
     """All renderings of this process."""
 
     def __init__(self) -> None:
-        self._followed: WeakKeyDictionary[Followed, Rendering] = WeakKeyDictionary()
+        self._topics: WeakKeyDictionary[MessageTopic, Rendering] = WeakKeyDictionary()
         self._ended: OrderedDict[tuple[uuid.UUID, str | None], Pages] = OrderedDict()
 
-    def of(self, followed: Followed) -> Rendering:
+    def of(self, topic: MessageTopic) -> Rendering:
         """That of a followed message."""
-        found = self._followed.get(followed)
+        found = self._topics.get(topic)
         if found is None:
-            found = self._followed[followed] = Rendering(self, followed.body)
+            found = self._topics[topic] = Rendering(self, topic.body)
         return found
 
     def interval(self, cost: float) -> float:
         """Seconds until the next look at a message whose last one took `cost` seconds: each that is
         being shown has the same part of the share."""
         shown = time.monotonic() - SLOWEST
-        count = sum(one.due > shown and not one.ended for one in self._followed.values())
+        count = sum(one.due > shown and not one.ended for one in self._topics.values())
         return max(1.0 / FRAMES, min(SLOWEST, SHARE * cost * max(1, count)))
 
     def known(self, message: Message) -> "Pages | None":
@@ -280,11 +280,11 @@ class Renderings:
         Those of ended ones are kept for a while; those of one that is followed here are there.
         """
         same = (message.id, message.claim)  # another claim's text is another body
-        followed = next((one for one in self._followed if (one.id, one.claim) == same), None)
-        if followed is not None:
-            rendering = self._followed[followed]
-            if rendering.behind(followed) and not rendering.pause(followed):
-                rendering.refresh(followed)
+        topic = next((one for one in self._topics if (one.id, one.claim) == same), None)
+        if topic is not None:
+            rendering = self._topics[topic]
+            if rendering.behind(topic) and not rendering.pause(topic):
+                rendering.refresh(topic)
             if message.ended_at is None or rendering.ended:
                 return Pages(rendering.finished, iter(()))
         finished = Finished(message.body)
@@ -345,19 +345,19 @@ class BlockReader(Reader):
 
     __slots__ = ("_again", "_rendering", "_seen")
 
-    quick = False
+    nonblocking = False
 
-    def __init__(self, renderings: Renderings, *arguments: Any) -> None:
+    def __init__(self, render_cache: RenderCache, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._rendering = renderings.of(self.followed)
+        self._rendering = render_cache.of(self.topic)
         self._seen = 0
         self._again: Again | None = None
 
     def advance(self) -> bytes:
         """What is new, as much as one event has, and the position behind it."""
         rendering = self._rendering
-        if rendering.behind(self.followed) and not rendering.pause(self.followed):
-            rendering.refresh(self.followed)
+        if rendering.behind(self.topic) and not rendering.pause(self.topic):
+            rendering.refresh(self.topic)
         if self._seen == rendering.version:
             return b""
         if self.position < rendering.finished.start:
@@ -381,17 +381,17 @@ class BlockReader(Reader):
     def lag(self) -> int:
         """Code points that are there and were not shown to it."""
         shown = self._rendering.length if self._seen == self._rendering.version else self.position
-        return max(0, self.followed.body.length - shown)
+        return max(0, self.topic.body.length - shown)
 
     @property
     def at_end(self) -> bool:
         """Whether there is an end and every block before it was sent."""
         done = self._rendering.ended and self._seen == self._rendering.version
-        return done and self.followed.end is not None
+        return done and self.topic.end is not None
 
     def pause(self) -> float | None:
         """Seconds until there is something to be shown, and it may be."""
         rendering = self._rendering
-        if self._seen != rendering.version or self.followed.gone:
+        if self._seen != rendering.version or self.topic.gone:
             return 0.0
-        return rendering.pause(self.followed) if rendering.behind(self.followed) else None
+        return rendering.pause(self.topic) if rendering.behind(self.topic) else None

@@ -48,7 +48,7 @@ from worker.provider.refusals import (
     words_of,
 )
 from worker.provider.reply import Reader, Reply, Write
-from worker.provider.transport import TURN, Transport, is_direct
+from worker.provider.transport import YIELD_AFTER, Transport, is_direct
 
 #: Seconds that all tries together may wait for a provider that is not there or overloaded.
 RETRY_BUDGET: Final = 60.0
@@ -345,14 +345,14 @@ class _Response(AbstractContextManager["_Response"]):
         response = call.__enter__()
         body = response.http_response.extensions.get("body")
         plain = body is not None and response.headers.get("content-encoding") is None
-        self.pieces: Iterable[bytes] = body if plain else _politely(response.iter_bytes())
+        self.pieces: Iterable[bytes] = body if plain else _yielding(response.iter_bytes())
         self.content_type: str = response.headers.get("content-type", "")
 
     def __exit__(self, *exc: object) -> None:
         self._call.__exit__(None, None, None)
 
 
-def _politely(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _yielding(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Others have their turn, however fast a stream is."""
     for piece in pieces:
         yield piece
@@ -364,7 +364,7 @@ def _feed(reader: Reader, chunk: bytes) -> None:
     if len(chunk) <= SLICE:
         reader.feed(chunk)
         return
-    at, turn_ends = 0, time.monotonic() + TURN
+    at, turn_ends = 0, time.monotonic() + YIELD_AFTER
     while at < len(chunk) and not reader.reply.done:
         end = chunk.rfind(b"\n\n", at, at + SLICE) + 2
         end = end if end > at + 1 else at + SLICE
@@ -372,7 +372,7 @@ def _feed(reader: Reader, chunk: bytes) -> None:
         at = end
         if time.monotonic() > turn_ends:
             gevent.sleep(0)
-            turn_ends = time.monotonic() + TURN
+            turn_ends = time.monotonic() + YIELD_AFTER
 
 
 def _unreachable(error: BaseException | None) -> Verdict:

@@ -31,13 +31,13 @@ HEAD_MAX: Final = 1 << 16
 REFUSAL_MAX: Final = 1 << 16
 #: Bytes that came at once from who has more, and seconds for which such a stream may keep the
 #: process to itself.
-MUCH: Final = 1 << 12
-TURN: Final = 0.005
+BURST_BYTES: Final = 1 << 12
+YIELD_AFTER: Final = 0.005
 #: What libev is to wait for.
 READABLE: Final = 1
 #: Seconds for which a connection is kept for the next request. (Servers close theirs after five
 #: or more, and a request that meets that is lost.)
-KEEP: Final = 4.0
+IDLE_TTL: Final = 4.0
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 
 Origin = tuple[str, str, int]
@@ -83,7 +83,7 @@ class Transport(httpx2.BaseTransport):
         kept = self._idle[origin]
         while kept:
             since, connection = kept.pop()
-            if time.monotonic() - since < KEEP and _silent(connection):
+            if time.monotonic() - since < IDLE_TTL and _silent(connection):
                 return connection
             connection.close()
         return None
@@ -155,10 +155,10 @@ class Body(httpx2.SyncByteStream):
                         self.most -= len(data)
                         if self.most < 0:
                             return
-                    if len(data) < MUCH or time.monotonic() > turn_ends:
+                    if len(data) < BURST_BYTES or time.monotonic() > turn_ends:
                         if not _holds_back(connection):
                             hub.wait(readable)
-                        turn_ends = time.monotonic() + TURN
+                        turn_ends = time.monotonic() + YIELD_AFTER
                     data = connection.recv(READ)
                     yield from framing.feed(data)
         finally:

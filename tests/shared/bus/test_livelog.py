@@ -30,7 +30,7 @@ from shared.bus.livelog import (
     user_channel,
 )
 from shared.errors import RedisDown
-from tests.store_fixtures import Ground, at_once, body_of, open_log, publish_all, publish_on
+from tests.store_fixtures import Store, at_once, body_of, open_log, publish_all, publish_on
 
 WRITTEN, LANDED, MISSING, FENCED = Outcome
 #: The claim of every story's writer.
@@ -44,22 +44,22 @@ def item(
     return Publication(message_id, CLAIM, attempt, [Delta(start, 0, "text", said)], **more)
 
 
-def ids(ground: Ground, message_id: uuid.UUID) -> list[str]:
-    return [entry for entry, _ in ground.redis.xrange(f"outlive:log:{message_id}:{CLAIM}")]
+def ids(store: Store, message_id: uuid.UUID) -> list[str]:
+    return [entry for entry, _ in store.redis.xrange(f"outlive:log:{message_id}:{CLAIM}")]
 
 
 @pytest.fixture
-def opened(ground: Ground) -> uuid.UUID:
+def opened(store: Store) -> uuid.UUID:
     """A message whose first attempt has opened its log."""
     message_id = uuid.uuid4()
-    ground.open(message_id, CLAIM, 1)
+    store.open(message_id, CLAIM, 1)
     return message_id
 
 
 @pytest.fixture
-def heard(ground: Ground, opened: uuid.UUID) -> Iterator[Callable[[], list[str]]]:
+def heard(store: Store, opened: uuid.UUID) -> Iterator[Callable[[], list[str]]]:
     """Everything that was announced on its channel so far."""
-    subscription = ground.livelog.subscription()
+    subscription = store.livelog.subscription()
     subscription.subscribe(channel(opened))
     assert subscription.listen(5) == Heard("subscribe", channel(opened), "1")
 
@@ -78,23 +78,23 @@ def heard(ground: Ground, opened: uuid.UUID) -> Iterator[Callable[[], list[str]]
 
 
 def test_what_is_stored_is_what_is_announced(
-    ground: Ground, opened: uuid.UUID, heard: Callable[[], list[str]]
+    store: Store, opened: uuid.UUID, heard: Callable[[], list[str]]
 ) -> None:
     body = body_of(("reasoning", "Hm 😀"), "é\u2028\n", ("tool_call", "{}"))
 
-    outcome = ground.publish_all([Publication(opened, CLAIM, 1, body.since(0), 0)])
+    outcome = store.publish_all([Publication(opened, CLAIM, 1, body.since(0), 0)])
 
     assert outcome == [WRITTEN]
-    assert ids(ground, opened) == ["1-0", f"1-{body.length}"]
-    assert ground.livelog.read({opened: CLAIM})[opened] == body.since(0)
+    assert ids(store, opened) == ["1-0", f"1-{body.length}"]
+    assert store.livelog.read({opened: CLAIM})[opened] == body.since(0)
     assert [decode(payload) for payload in heard()] == [Said(CLAIM, body.since(0))]
 
 
-def test_a_batch_has_an_outcome_for_each(ground: Ground, opened: uuid.UUID) -> None:
+def test_a_batch_has_an_outcome_for_each(store: Store, opened: uuid.UUID) -> None:
     other, fenced, unknown = (uuid.uuid4() for _ in range(3))
-    ground.open(other, CLAIM, 3)
-    ground.livelog.fence(fenced, CLAIM, 3)
-    ground.publish_all([item(opened, 0, "ab")])
+    store.open(other, CLAIM, 3)
+    store.livelog.fence(fenced, CLAIM, 3)
+    store.publish_all([item(opened, 0, "ab")])
 
     batch = [
         item(opened, 0, "ab"),
@@ -103,236 +103,232 @@ def test_a_batch_has_an_outcome_for_each(ground: Ground, opened: uuid.UUID) -> N
         item(unknown, 0, "x"),
     ]
 
-    assert ground.publish_all(batch) == [LANDED, WRITTEN, FENCED, MISSING]
+    assert store.publish_all(batch) == [LANDED, WRITTEN, FENCED, MISSING]
 
 
 @pytest.mark.failure(8)
 def test_the_same_again_has_landed_and_is_not_announced_twice(
-    ground: Ground, opened: uuid.UUID, heard: Callable[[], list[str]]
+    store: Store, opened: uuid.UUID, heard: Callable[[], list[str]]
 ) -> None:
     publication = item(opened, 0, "abc")
-    ground.publish_all([publication])
+    store.publish_all([publication])
 
-    assert ground.publish_all([publication, item(opened, 0, "ab")]) == [LANDED, LANDED]
+    assert store.publish_all([publication, item(opened, 0, "ab")]) == [LANDED, LANDED]
 
     assert len(heard()) == 1
-    assert ids(ground, opened) == ["1-0", "1-3"]
+    assert ids(store, opened) == ["1-0", "1-3"]
 
 
 def test_more_than_what_had_landed_is_written_and_may_overlap(
-    ground: Ground, opened: uuid.UUID
+    store: Store, opened: uuid.UUID
 ) -> None:
-    ground.publish_all([item(opened, 0, "abc")])
+    store.publish_all([item(opened, 0, "abc")])
 
-    assert ground.publish_all([item(opened, 0, "abcdef")]) == [WRITTEN]
+    assert store.publish_all([item(opened, 0, "abcdef")]) == [WRITTEN]
 
-    assert Body(ground.livelog.read({opened: CLAIM})[opened]).text == "abcdef"
+    assert Body(store.livelog.read({opened: CLAIM})[opened]).text == "abcdef"
 
 
 @pytest.mark.parametrize("lost", ["all", "the end"])
 def test_what_does_not_continue_the_log_is_missing_and_not_announced(
-    ground: Ground, opened: uuid.UUID, heard: Callable[[], list[str]], lost: str
+    store: Store, opened: uuid.UUID, heard: Callable[[], list[str]], lost: str
 ) -> None:
     if lost == "all":
-        ground.redis.flushdb()
+        store.redis.flushdb()
 
-    outcome = ground.publish_all([item(opened, 2, "c")])
+    outcome = store.publish_all([item(opened, 2, "c")])
 
     assert outcome == [MISSING]
     assert heard() == []
-    assert ids(ground, opened) == ([] if lost == "all" else ["1-0"])
+    assert ids(store, opened) == ([] if lost == "all" else ["1-0"])
 
 
-def test_the_first_text_on_a_log_that_was_never_opened_is_missing(ground: Ground) -> None:
-    assert ground.publish_all([item(uuid.uuid4(), 0, "a")]) == [MISSING]
+def test_the_first_text_on_a_log_that_was_never_opened_is_missing(store: Store) -> None:
+    assert store.publish_all([item(uuid.uuid4(), 0, "a")]) == [MISSING]
 
 
 def test_an_older_attempts_entries_do_not_count_as_ones_own(
-    ground: Ground, opened: uuid.UUID
+    store: Store, opened: uuid.UUID
 ) -> None:
-    ground.publish_all([item(opened, 0, "abc")])
+    store.publish_all([item(opened, 0, "abc")])
 
-    assert ground.publish_all([item(opened, 0, "abc", attempt=2)]) == [MISSING]
+    assert store.publish_all([item(opened, 0, "abc", attempt=2)]) == [MISSING]
 
 
 def test_a_confirmed_owner_begins_again_behind_what_is_saved(
-    ground: Ground, opened: uuid.UUID, heard: Callable[[], list[str]]
+    store: Store, opened: uuid.UUID, heard: Callable[[], list[str]]
 ) -> None:
-    ground.redis.flushdb()
+    store.redis.flushdb()
 
-    assert ground.publish_all([item(opened, 2, "c", force=True)]) == [WRITTEN]
-    assert ground.publish_all([item(opened, 3, "d")]) == [WRITTEN]
+    assert store.publish_all([item(opened, 2, "c", force=True)]) == [WRITTEN]
+    assert store.publish_all([item(opened, 3, "d")]) == [WRITTEN]
 
-    assert ids(ground, opened) == ["1-3", "1-4"]
+    assert ids(store, opened) == ["1-3", "1-4"]
     assert len(heard()) == 2
 
 
 def test_a_fenced_attempt_writes_nothing_even_with_force(
-    ground: Ground, opened: uuid.UUID, heard: Callable[[], list[str]]
+    store: Store, opened: uuid.UUID, heard: Callable[[], list[str]]
 ) -> None:
-    ground.publish_all([item(opened, 0, "ab")])
-    ground.livelog.fence(opened, CLAIM, 1)
-    before = ids(ground, opened)
+    store.publish_all([item(opened, 0, "ab")])
+    store.livelog.fence(opened, CLAIM, 1)
+    before = ids(store, opened)
 
     zombies = [item(opened, 2, "c"), item(opened, 2, "c", force=True), item(opened, 0, "ab")]
 
-    assert ground.publish_all(zombies) == [FENCED] * 3
-    assert ids(ground, opened) == before
+    assert store.publish_all(zombies) == [FENCED] * 3
+    assert ids(store, opened) == before
     assert len(heard()) == 1
 
 
-def test_of_two_that_publish_at_once_the_log_has_an_order(
-    ground: Ground, opened: uuid.UUID
-) -> None:
+def test_of_two_that_publish_at_once_the_log_has_an_order(store: Store, opened: uuid.UUID) -> None:
     writer = body_of("0123456789" * 10)
 
     def publish(number: int) -> list[Outcome]:
         items = [Publication(opened, CLAIM, 1, writer.since(0), 0) for _ in range(5)]
-        return ground.publish_all(items if number else items[:1])
+        return store.publish_all(items if number else items[:1])
 
     said, errors = at_once(4, publish)
 
     assert errors == []
     assert [outcome for outcomes in said for outcome in outcomes].count(WRITTEN) == 1
-    assert Body(ground.livelog.read({opened: CLAIM})[opened]).text == writer.text
+    assert Body(store.livelog.read({opened: CLAIM})[opened]).text == writer.text
 
 
 def test_a_redis_that_has_forgotten_the_script_is_redis_down_until_one_connects_anew(
-    ground: Ground, opened: uuid.UUID
+    store: Store, opened: uuid.UUID
 ) -> None:
-    with closing(ground.livelog.publishing()) as line:
+    with closing(store.livelog.publishing()) as line:
         assert publish_on(line, [item(opened, 0, "a")]) == [WRITTEN]
-        ground.redis.script_flush()
+        store.redis.script_flush()
         with pytest.raises(RedisDown):
             publish_on(line, [item(opened, 1, "b")])
 
-    assert ground.publish_all([item(opened, 1, "b"), item(opened, 2, "c")]) == [WRITTEN] * 2
+    assert store.publish_all([item(opened, 1, "b"), item(opened, 2, "c")]) == [WRITTEN] * 2
 
 
 # --- what is kept, and how long -------------------------------------------------------------------
 
 
-def test_only_what_postgres_may_not_have_is_kept(ground: Ground, opened: uuid.UUID) -> None:
+def test_only_what_postgres_may_not_have_is_kept(store: Store, opened: uuid.UUID) -> None:
     for place in range(10):
-        ground.publish_all([item(opened, place, "x")])
+        store.publish_all([item(opened, place, "x")])
 
-    ground.publish_all([item(opened, 10, "x", trim=7)])
+    store.publish_all([item(opened, 10, "x", trim=7)])
 
     # The entry that ends just where Postgres does stays: a reader sees that nothing is between.
-    assert ids(ground, opened) == ["1-7", "1-8", "1-9", "1-10", "1-11"]
+    assert ids(store, opened) == ["1-7", "1-8", "1-9", "1-10", "1-11"]
 
 
-def test_trimming_never_takes_the_newest_entry(ground: Ground, opened: uuid.UUID) -> None:
-    ground.publish_all([item(opened, 0, "abc", trim=3)])
-    assert ids(ground, opened) == ["1-3"]
+def test_trimming_never_takes_the_newest_entry(store: Store, opened: uuid.UUID) -> None:
+    store.publish_all([item(opened, 0, "abc", trim=3)])
+    assert ids(store, opened) == ["1-3"]
 
-    ground.publish_all([item(opened, 3, "d", trim=3)])
-    assert ids(ground, opened) == ["1-3", "1-4"]
+    store.publish_all([item(opened, 3, "d", trim=3)])
+    assert ids(store, opened) == ["1-3", "1-4"]
 
 
 def test_a_log_goes_by_itself_some_time_after_its_last_entry(
-    ground: Ground, opened: uuid.UUID
+    store: Store, opened: uuid.UUID
 ) -> None:
     key = f"outlive:log:{opened}:{CLAIM}"
-    assert 59_000 < ground.redis.pttl(key) <= 60_000
+    assert 59_000 < store.redis.pttl(key) <= 60_000
 
-    ground.redis.pexpire(key, 1000)
-    ground.publish_all([item(opened, 0, "a")])
-    assert 59_000 < ground.redis.pttl(key) <= 60_000
+    store.redis.pexpire(key, 1000)
+    store.publish_all([item(opened, 0, "a")])
+    assert 59_000 < store.redis.pttl(key) <= 60_000
 
-    ground.redis.pexpire(key, 1000)
-    ground.livelog.fence(opened, CLAIM, 1)
-    assert 59_000 < ground.redis.pttl(key) <= 60_000
+    store.redis.pexpire(key, 1000)
+    store.livelog.fence(opened, CLAIM, 1)
+    assert 59_000 < store.redis.pttl(key) <= 60_000
 
 
-def test_the_log_of_an_ended_message_stays_a_moment(ground: Ground, opened: uuid.UUID) -> None:
-    long_lived = LiveLog(ground.redis_url, ttl=3600)
+def test_the_log_of_an_ended_message_stays_a_moment(store: Store, opened: uuid.UUID) -> None:
+    long_lived = LiveLog(store.redis_url, ttl=3600)
     publish_all(long_lived, [item(opened, 0, "a")])
 
     long_lived.ended(opened, CLAIM)
 
-    assert 0 < ground.redis.pttl(f"outlive:log:{opened}:{CLAIM}") <= ENDED_TTL
+    assert 0 < store.redis.pttl(f"outlive:log:{opened}:{CLAIM}") <= ENDED_TTL
 
 
 # --- open, fence, read ----------------------------------------------------------------------------
 
 
-def test_while_open_is_the_top_nothing_was_ever_published(
-    ground: Ground, opened: uuid.UUID
-) -> None:
-    assert ground.livelog.fence(opened, CLAIM, 1) == (True, [])
-    assert ids(ground, opened) == ["1-0", "2-0"]
+def test_while_open_is_the_top_nothing_was_ever_published(store: Store, opened: uuid.UUID) -> None:
+    assert store.livelog.fence(opened, CLAIM, 1) == (True, [])
+    assert ids(store, opened) == ["1-0", "2-0"]
 
 
-def test_a_second_fence_finds_the_same(ground: Ground, opened: uuid.UUID) -> None:
-    ground.livelog.fence(opened, CLAIM, 1)
+def test_a_second_fence_finds_the_same(store: Store, opened: uuid.UUID) -> None:
+    store.livelog.fence(opened, CLAIM, 1)
 
-    assert ground.livelog.fence(opened, CLAIM, 1) == (True, [])
+    assert store.livelog.fence(opened, CLAIM, 1) == (True, [])
 
 
 def test_after_one_character_it_is_not_untouched_and_the_text_is_there(
-    ground: Ground, opened: uuid.UUID
+    store: Store, opened: uuid.UUID
 ) -> None:
-    ground.publish_all([item(opened, 0, "a"), item(opened, 1, "b", trim=1)])
+    store.publish_all([item(opened, 0, "a"), item(opened, 1, "b", trim=1)])
 
-    untouched, published = ground.livelog.fence(opened, CLAIM, 1)
+    untouched, published = store.livelog.fence(opened, CLAIM, 1)
 
     assert not untouched
     assert Body(published).text == "ab"
-    assert ground.livelog.fence(opened, CLAIM, 1) == (untouched, published)
+    assert store.livelog.fence(opened, CLAIM, 1) == (untouched, published)
 
 
-def test_a_missing_log_proves_nothing_but_can_be_fenced(ground: Ground) -> None:
+def test_a_missing_log_proves_nothing_but_can_be_fenced(store: Store) -> None:
     message_id = uuid.uuid4()
 
-    assert ground.livelog.fence(message_id, CLAIM, 1) == (False, [])
+    assert store.livelog.fence(message_id, CLAIM, 1) == (False, [])
 
-    assert ground.publish_all([item(message_id, 0, "a", force=True)]) == [FENCED]
-    assert ground.livelog.fence(message_id, CLAIM, 1) == (False, [])
-
-
-def test_the_open_of_an_older_attempt_proves_nothing(ground: Ground, opened: uuid.UUID) -> None:
-    ground.livelog.fence(opened, CLAIM, 1)
-
-    assert ground.livelog.fence(opened, CLAIM, 3) == (False, [])
+    assert store.publish_all([item(message_id, 0, "a", force=True)]) == [FENCED]
+    assert store.livelog.fence(message_id, CLAIM, 1) == (False, [])
 
 
-def test_every_attempt_opens_anew_above_the_fence(ground: Ground, opened: uuid.UUID) -> None:
-    ground.livelog.fence(opened, CLAIM, 1)
+def test_the_open_of_an_older_attempt_proves_nothing(store: Store, opened: uuid.UUID) -> None:
+    store.livelog.fence(opened, CLAIM, 1)
 
-    ground.open(opened, CLAIM, 3)
-
-    assert ground.livelog.fence(opened, CLAIM, 3) == (True, [])
-    ground.open(opened, CLAIM, 1)
-    assert ids(ground, opened) == ["1-0", "2-0", "3-0", "4-0"]
+    assert store.livelog.fence(opened, CLAIM, 3) == (False, [])
 
 
-def test_reading_gives_text_only(ground: Ground, opened: uuid.UUID) -> None:
-    ground.publish_all([item(opened, 0, "a")])
-    ground.livelog.fence(opened, CLAIM, 1)
+def test_every_attempt_opens_anew_above_the_fence(store: Store, opened: uuid.UUID) -> None:
+    store.livelog.fence(opened, CLAIM, 1)
 
-    assert ground.livelog.read({opened: CLAIM})[opened] == [Delta(0, 0, "text", "a")]
-    assert ground.livelog.read({(nobodys := uuid.uuid4()): CLAIM}) == {nobodys: []}
+    store.open(opened, CLAIM, 3)
+
+    assert store.livelog.fence(opened, CLAIM, 3) == (True, [])
+    store.open(opened, CLAIM, 1)
+    assert ids(store, opened) == ["1-0", "2-0", "3-0", "4-0"]
+
+
+def test_reading_gives_text_only(store: Store, opened: uuid.UUID) -> None:
+    store.publish_all([item(opened, 0, "a")])
+    store.livelog.fence(opened, CLAIM, 1)
+
+    assert store.livelog.read({opened: CLAIM})[opened] == [Delta(0, 0, "text", "a")]
+    assert store.livelog.read({(nobodys := uuid.uuid4()): CLAIM}) == {nobodys: []}
 
 
 # --- listening ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def subscription(ground: Ground) -> Iterator[Subscription]:
-    one = ground.livelog.subscription()
+def subscription(store: Store) -> Iterator[Subscription]:
+    one = store.livelog.subscription()
     yield one
     one.close()
 
 
 def test_a_subscription_is_confirmed_before_anything_is_heard(
-    ground: Ground, subscription: Subscription, opened: uuid.UUID
+    store: Store, subscription: Subscription, opened: uuid.UUID
 ) -> None:
     other = uuid.uuid4()
     subscription.subscribe(channel(opened), channel(other))
     confirmed = [subscription.listen(5) for _ in range(2)]
 
-    ground.livelog.ended(opened, CLAIM)
+    store.livelog.ended(opened, CLAIM)
 
     assert [(one.kind, one.channel) for one in confirmed if one] == [
         ("subscribe", channel(opened)),
@@ -344,7 +340,7 @@ def test_a_subscription_is_confirmed_before_anything_is_heard(
 
 
 def test_after_giving_a_channel_up_nothing_more_is_heard_of_it(
-    ground: Ground, subscription: Subscription, opened: uuid.UUID
+    store: Store, subscription: Subscription, opened: uuid.UUID
 ) -> None:
     subscription.subscribe(channel(opened))
     subscription.unsubscribe(channel(opened))
@@ -353,21 +349,21 @@ def test_after_giving_a_channel_up_nothing_more_is_heard_of_it(
         "unsubscribe",
     ]
 
-    ground.livelog.ended(opened, CLAIM)
+    store.livelog.ended(opened, CLAIM)
     subscription.ping()
 
     assert subscription.listen(5) == Heard("pong", "", "")
 
 
 def test_silence_is_none_and_costs_nothing(
-    ground: Ground, subscription: Subscription, opened: uuid.UUID
+    store: Store, subscription: Subscription, opened: uuid.UUID
 ) -> None:
     subscription.subscribe(channel(opened))
     subscription.listen(5)
 
     assert [subscription.listen(0.01) for _ in range(3)] == [None] * 3
 
-    ground.publish_all([item(opened, 0, "a")])
+    store.publish_all([item(opened, 0, "a")])
     heard = subscription.listen(5)
     assert heard is not None
     assert decode(heard.payload) == Said(CLAIM, [Delta(0, 0, "text", "a")])
@@ -385,25 +381,25 @@ def test_a_ping_is_answered_with_and_without_channels(
 
 
 def test_a_nudge_reaches_the_workers_and_the_messages_followers(
-    ground: Ground, subscription: Subscription
+    store: Store, subscription: Subscription
 ) -> None:
     message_id = uuid.uuid4()
     subscription.subscribe(STOP_CHANNEL, channel(message_id))
     assert [getattr(subscription.listen(5), "kind", "") for _ in range(2)] == ["subscribe"] * 2
 
-    ground.livelog.nudge(message_id)
+    store.livelog.nudge(message_id)
 
     assert subscription.listen(5) == Heard("message", STOP_CHANNEL, str(message_id))
     assert subscription.listen(5) == Heard("message", channel(message_id), "{}")
 
 
 def test_a_connection_that_was_cut_is_redis_down(
-    ground: Ground, subscription: Subscription, opened: uuid.UUID
+    store: Store, subscription: Subscription, opened: uuid.UUID
 ) -> None:
     subscription.subscribe(channel(opened))
     subscription.listen(5)
 
-    ground.redis.client_kill_filter(_type="pubsub")
+    store.redis.client_kill_filter(_type="pubsub")
 
     with pytest.raises(RedisDown):
         subscription.listen(5)
@@ -615,16 +611,16 @@ def test_a_full_redis_is_redis_down_and_still_wakes(server: Redis, own: LiveLog)
 
 
 def test_a_notice_is_heard_and_the_next_one_too_when_its_connection_was_lost(
-    ground: Ground,
+    store: Store,
 ) -> None:
     user = uuid.uuid4()
-    with closing(ground.livelog.subscription()) as subscription:
+    with closing(store.livelog.subscription()) as subscription:
         subscription.subscribe(user_channel(user))
         assert subscription.listen(5) == Heard("subscribe", user_channel(user), "1")
         for _ in range(2):
-            ground.livelog.notice(user)
-            ground.livelog.notice(user)
+            store.livelog.notice(user)
+            store.livelog.notice(user)
             assert [subscription.listen(5) for _ in range(2)] == [
                 Heard("message", user_channel(user), "{}")
             ] * 2
-            ground.redis.client_kill_filter(_type="normal", skipme=True)
+            store.redis.client_kill_filter(_type="normal", skipme=True)

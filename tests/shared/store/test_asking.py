@@ -11,19 +11,19 @@ from shared.lifecycle import Status
 from shared.store import asking, conversations, messages
 from shared.store.asking import NEWEST, TITLE_CHARS, Asked
 from shared.store.messages import Ending
-from tests.store_fixtures import ME, Ground, at_once
+from tests.store_fixtures import ME, Store, at_once
 
 EVERYBODY = 40
 
 
-def ask(ground: Ground, user: uuid.UUID, conversation: uuid.UUID, **changes: Any) -> Asked:
+def ask(store: Store, user: uuid.UUID, conversation: uuid.UUID, **changes: Any) -> Asked:
     content, parent = changes.pop("content", "Why?"), changes.pop("parent", NEWEST)
-    return asking.ask(ground.db, ground.asking(user, **changes), conversation, content, parent)
+    return asking.ask(store.db, store.asking(user, **changes), conversation, content, parent)
 
 
-def count(ground: Ground, user: uuid.UUID, role: str = "assistant") -> int:
+def count(store: Store, user: uuid.UUID, role: str = "assistant") -> int:
     number = "SELECT count(*) AS number FROM messages WHERE user_id = :user AND role = :role"
-    return int(ground.db.rows(number, user=user, role=role)[0].number)
+    return int(store.db.rows(number, user=user, role=role)[0].number)
 
 
 def code(error: OutliveError) -> str:
@@ -33,12 +33,12 @@ def code(error: OutliveError) -> str:
 # --- a question and its answer --------------------------------------------------------------------
 
 
-def test_a_question_is_done_and_its_answer_is_sending(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
+def test_a_question_is_done_and_its_answer_is_sending(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
     text = "Wie 😀?"
 
-    asked = ask(ground, user, conversation, content=text)
+    asked = ask(store, user, conversation, content=text)
 
     question, answer = asked.question, asked.answer
     assert asked.fresh
@@ -47,13 +47,13 @@ def test_a_question_is_done_and_its_answer_is_sending(ground: Ground) -> None:
     assert question.parent_id is None
     assert (answer.role, answer.status, answer.body.length) == ("assistant", Status.SENDING, 0)
     assert (answer.parent_id, answer.model, answer.attempt) == (question.id, "model", 0)
-    assert messages.load(ground.db, answer.id, user).status == Status.SENDING
+    assert messages.load(store.db, answer.id, user).status == Status.SENDING
 
 
-def test_an_answer_is_due_to_be_taken_and_to_be_handed_out_again(ground: Ground) -> None:
-    answer = ground.ask(queue_deadline=60).answer.id
+def test_an_answer_is_due_to_be_taken_and_to_be_handed_out_again(store: Store) -> None:
+    answer = store.ask(queue_deadline=60).answer.id
 
-    [row] = ground.db.rows(
+    [row] = store.db.rows(
         "SELECT queue_deadline - clock_timestamp() AS taken, dispatch_at - clock_timestamp()"
         " AS again FROM messages WHERE id = :id",
         id=answer,
@@ -62,93 +62,93 @@ def test_an_answer_is_due_to_be_taken_and_to_be_handed_out_again(ground: Ground)
     assert 0 < row.again.total_seconds() <= asking.DISPATCH_AFTER
 
 
-def test_the_first_question_names_its_conversation(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
+def test_the_first_question_names_its_conversation(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
 
-    first = ask(ground, user, conversation, content=f"  Why \n\t is {'x' * 100}")
-    messages.stop(ground.db, first.answer.id, user)
-    ask(ground, user, conversation, content="Another")
+    first = ask(store, user, conversation, content=f"  Why \n\t is {'x' * 100}")
+    messages.stop(store.db, first.answer.id, user)
+    ask(store, user, conversation, content="Another")
 
-    title = conversations.load(ground.db, user, conversation).title
+    title = conversations.load(store.db, user, conversation).title
     assert title == f"Why is {'x' * 100}"[: TITLE_CHARS - 1] + "…"
 
 
-def test_titles_can_be_switched_off(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
+def test_titles_can_be_switched_off(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
 
-    ask(ground, user, conversation, titles=False)
+    ask(store, user, conversation, titles=False)
 
-    assert conversations.load(ground.db, user, conversation).title is None
+    assert conversations.load(store.db, user, conversation).title is None
 
 
 # --- once a key -----------------------------------------------------------------------------------
 
 
-def test_equal_requests_at_once_are_one(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
+def test_equal_requests_at_once_are_one(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
 
-    asked, errors = at_once(EVERYBODY, lambda _: ask(ground, user, conversation, key="k"))
+    asked, errors = at_once(EVERYBODY, lambda _: ask(store, user, conversation, key="k"))
 
     assert errors == []
     assert len(asked) == EVERYBODY
     assert [one.fresh for one in asked].count(True) == 1
     assert len({(one.question.id, one.answer.id) for one in asked}) == 1
-    assert (count(ground, user), count(ground, user, "user")) == (1, 1)
+    assert (count(store, user), count(store, user, "user")) == (1, 1)
 
 
-def test_a_repeated_request_gives_the_messages_as_they_are_now(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
-    first = ask(ground, user, conversation, key="k")
-    messages.stop(ground.db, first.answer.id, user)
+def test_a_repeated_request_gives_the_messages_as_they_are_now(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
+    first = ask(store, user, conversation, key="k")
+    messages.stop(store.db, first.answer.id, user)
 
-    again = ask(ground, user, conversation, key="k")
+    again = ask(store, user, conversation, key="k")
 
     assert not again.fresh
     assert (again.question.id, again.answer.id) == (first.question.id, first.answer.id)
     assert again.answer.status == Status.CANCELLED
 
 
-def test_a_key_with_another_request_is_refused(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
-    ask(ground, user, conversation, key="k", request_hash="one")
+def test_a_key_with_another_request_is_refused(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
+    ask(store, user, conversation, key="k", request_hash="one")
 
     with pytest.raises(KeyReused):
-        ask(ground, user, conversation, key="k", request_hash="other")
+        ask(store, user, conversation, key="k", request_hash="other")
 
-    assert count(ground, user) == 1
+    assert count(store, user) == 1
 
 
-def test_a_key_is_one_users_own(ground: Ground) -> None:
-    first = ground.ask(key="k")
+def test_a_key_is_one_users_own(store: Store) -> None:
+    first = store.ask(key="k")
 
-    second = ground.ask(key="k", request_hash="other")
+    second = store.ask(key="k", request_hash="other")
 
     assert first.fresh
     assert second.fresh
 
 
-def test_without_a_key_every_request_is_another(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
+def test_without_a_key_every_request_is_another(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
 
-    asked = [ask(ground, user, conversation, parent=None) for _ in range(2)]
+    asked = [ask(store, user, conversation, parent=None) for _ in range(2)]
 
     assert len({one.answer.id for one in asked}) == 2
 
 
 @pytest.mark.parametrize("again", [asking.ask_again, asking.ask_to_continue])
-def test_a_retry_and_a_continuation_have_keys_too(ground: Ground, again: Any) -> None:
-    user = ground.user()
-    answer = ground.ended(user, Ending(Status.DONE, "length"))
+def test_a_retry_and_a_continuation_have_keys_too(store: Store, again: Any) -> None:
+    user = store.user()
+    answer = store.ended(user, Ending(Status.DONE, "length"))
     words = ("Go on.",) if again is asking.ask_to_continue else ()
 
     asked, errors = at_once(
-        6, lambda _: again(ground.db, ground.asking(user, key="k"), answer, *words)
+        6, lambda _: again(store.db, store.asking(user, key="k"), answer, *words)
     )
 
     assert errors == []
@@ -159,200 +159,200 @@ def test_a_retry_and_a_continuation_have_keys_too(ground: Ground, again: Any) ->
 # --- the cap --------------------------------------------------------------------------------------
 
 
-def test_nobody_has_more_open_answers_than_the_cap(ground: Ground) -> None:
-    user = ground.user()
-    places = [ground.conversation(user) for _ in range(EVERYBODY)]
+def test_nobody_has_more_open_answers_than_the_cap(store: Store) -> None:
+    user = store.user()
+    places = [store.conversation(user) for _ in range(EVERYBODY)]
 
-    asked, errors = at_once(EVERYBODY, lambda n: ask(ground, user, places[n], max_open=3))
+    asked, errors = at_once(EVERYBODY, lambda n: ask(store, user, places[n], max_open=3))
 
     assert len(asked) == 3
     assert {type(error) for error in errors} == {TooMany}
-    assert (count(ground, user), count(ground, user, "user")) == (3, 3)
+    assert (count(store, user), count(store, user, "user")) == (3, 3)
 
 
-def test_another_user_is_not_held_up_by_the_cap(ground: Ground) -> None:
-    ground.ask(max_open=1)
+def test_another_user_is_not_held_up_by_the_cap(store: Store) -> None:
+    store.ask(max_open=1)
 
-    assert ground.ask(max_open=1).fresh
+    assert store.ask(max_open=1).fresh
 
 
 @pytest.mark.parametrize("state", ["sending", "streaming"])
-def test_whatever_is_open_counts_and_what_has_ended_does_not(ground: Ground, state: str) -> None:
-    user = ground.user()
-    ground.ended(user)
-    ground.ask(user, max_open=1)
+def test_whatever_is_open_counts_and_what_has_ended_does_not(store: Store, state: str) -> None:
+    user = store.user()
+    store.ended(user)
+    store.ask(user, max_open=1)
     if state == "streaming":
-        [row] = ground.db.rows("SELECT id FROM messages WHERE status = 'SENDING'")
-        ground.claim(row.id)
+        [row] = store.db.rows("SELECT id FROM messages WHERE status = 'SENDING'")
+        store.claim(row.id)
 
     with pytest.raises(TooMany):
-        ground.ask(user, max_open=1)
+        store.ask(user, max_open=1)
 
 
-def test_what_cannot_be_asked_at_all_is_told_before_the_cap(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
-    ask(ground, user, conversation)
+def test_what_cannot_be_asked_at_all_is_told_before_the_cap(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
+    ask(store, user, conversation)
 
     with pytest.raises(Conflict):
-        ask(ground, user, conversation, max_open=1)
+        ask(store, user, conversation, max_open=1)
     with pytest.raises(NotFound):
-        ask(ground, user, uuid.uuid4(), max_open=1)
+        ask(store, user, uuid.uuid4(), max_open=1)
 
-    assert count(ground, user) == 1
-
-
-def test_a_repeated_request_is_answered_under_the_cap(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
-    first = ask(ground, user, conversation, key="k", max_open=1)
-
-    assert ask(ground, user, conversation, key="k", max_open=1).answer.id == first.answer.id
+    assert count(store, user) == 1
 
 
-def test_retry_and_continue_are_under_the_cap(ground: Ground) -> None:
-    user = ground.user()
-    answer = ground.ended(user, Ending(Status.DONE, "length"))
-    ground.ask(user)
+def test_a_repeated_request_is_answered_under_the_cap(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
+    first = ask(store, user, conversation, key="k", max_open=1)
+
+    assert ask(store, user, conversation, key="k", max_open=1).answer.id == first.answer.id
+
+
+def test_retry_and_continue_are_under_the_cap(store: Store) -> None:
+    user = store.user()
+    answer = store.ended(user, Ending(Status.DONE, "length"))
+    store.ask(user)
 
     with pytest.raises(TooMany):
-        asking.ask_again(ground.db, ground.asking(user, max_open=1), answer)
+        asking.ask_again(store.db, store.asking(user, max_open=1), answer)
     with pytest.raises(TooMany):
-        asking.ask_to_continue(ground.db, ground.asking(user, max_open=1), answer, "Go on.")
+        asking.ask_to_continue(store.db, store.asking(user, max_open=1), answer, "Go on.")
 
-    assert count(ground, user) == 2
+    assert count(store, user) == 2
 
 
 # --- the place in the tree ------------------------------------------------------------------------
 
 
-def test_without_a_parent_a_question_stands_below_the_newest_answer(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
-    first = ask(ground, user, conversation)
-    messages.stop(ground.db, first.answer.id, user)
+def test_without_a_parent_a_question_stands_below_the_newest_answer(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
+    first = ask(store, user, conversation)
+    messages.stop(store.db, first.answer.id, user)
 
-    second = ask(ground, user, conversation)
+    second = ask(store, user, conversation)
 
     assert second.question.parent_id == first.answer.id
 
 
-def test_with_null_for_a_parent_it_is_another_root(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
-    ask(ground, user, conversation)
+def test_with_null_for_a_parent_it_is_another_root(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
+    ask(store, user, conversation)
 
-    second = ask(ground, user, conversation, parent=None)
+    second = ask(store, user, conversation, parent=None)
 
     assert second.question.parent_id is None
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_nothing_is_asked_below_an_open_answer(ground: Ground, named: bool) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
-    answer = ask(ground, user, conversation).answer.id
+def test_nothing_is_asked_below_an_open_answer(store: Store, named: bool) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
+    answer = ask(store, user, conversation).answer.id
 
     for _ in ("SENDING", "STREAMING"):
         with pytest.raises(Conflict) as conflict:
-            ask(ground, user, conversation, parent=answer if named else NEWEST)
+            ask(store, user, conversation, parent=answer if named else NEWEST)
         assert code(conflict.value) == "answer_open"
-        if ground.row(answer).status == "SENDING":
-            ground.claim(answer)
+        if store.row(answer).status == "SENDING":
+            store.claim(answer)
 
-    assert count(ground, user) == 1
+    assert count(store, user) == 1
 
 
 @pytest.mark.parametrize("whose", ["another conversation", "another user", "nobody"])
-def test_a_parent_from_elsewhere_is_refused(ground: Ground, whose: str) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
+def test_a_parent_from_elsewhere_is_refused(store: Store, whose: str) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
     parent = {
-        "another conversation": lambda: ground.ended(user),
-        "another user": ground.ended,
+        "another conversation": lambda: store.ended(user),
+        "another user": store.ended,
         "nobody": uuid.uuid4,
     }[whose]()
 
     with pytest.raises(Invalid) as refusal:
-        ask(ground, user, conversation, parent=parent)
+        ask(store, user, conversation, parent=parent)
 
     assert code(refusal.value) == "invalid_parent"
     assert (
-        ground.db.rows("SELECT 1 FROM messages WHERE conversation_id = :id", id=conversation) == []
+        store.db.rows("SELECT 1 FROM messages WHERE conversation_id = :id", id=conversation) == []
     )
 
 
-def test_a_question_is_no_parent_of_a_question(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
-    first = ask(ground, user, conversation)
+def test_a_question_is_no_parent_of_a_question(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
+    first = ask(store, user, conversation)
 
     with pytest.raises(Invalid, match="invalid_parent"):
-        ask(ground, user, conversation, parent=first.question.id)
+        ask(store, user, conversation, parent=first.question.id)
 
 
-def test_a_deleted_conversation_is_not_there(ground: Ground) -> None:
-    user = ground.user()
-    answer = ground.ended(user)
-    conversation = ground.row(answer).conversation_id
-    conversations.delete(ground.db, user, conversation)
+def test_a_deleted_conversation_is_not_there(store: Store) -> None:
+    user = store.user()
+    answer = store.ended(user)
+    conversation = store.row(answer).conversation_id
+    conversations.delete(store.db, user, conversation)
 
     with pytest.raises(NotFound):
-        ask(ground, user, conversation)
+        ask(store, user, conversation)
     with pytest.raises(NotFound):
-        asking.ask_again(ground.db, ground.asking(user), answer)
+        asking.ask_again(store.db, store.asking(user), answer)
     with pytest.raises(NotFound):
-        asking.ask_to_continue(ground.db, ground.asking(user), answer, "Go on.")
+        asking.ask_to_continue(store.db, store.asking(user), answer, "Go on.")
 
 
 def test_a_key_whose_conversation_was_deleted_finds_nothing_until_it_is_back(
-    ground: Ground,
+    store: Store,
 ) -> None:
-    user = ground.user()
-    conversation, elsewhere = ground.conversation(user), ground.conversation(user)
-    asked = ask(ground, user, conversation, key="k")
-    conversations.delete(ground.db, user, conversation)
+    user = store.user()
+    conversation, elsewhere = store.conversation(user), store.conversation(user)
+    asked = ask(store, user, conversation, key="k")
+    conversations.delete(store.db, user, conversation)
 
     for place in (conversation, elsewhere):
         with pytest.raises(NotFound):
-            ask(ground, user, place, key="k")
+            ask(store, user, place, key="k")
     with pytest.raises(KeyReused):
-        ask(ground, user, conversation, key="k", request_hash="another")
+        ask(store, user, conversation, key="k", request_hash="another")
 
-    conversations.undelete(ground.db, user, conversation)
-    again = ask(ground, user, conversation, key="k")
+    conversations.undelete(store.db, user, conversation)
+    again = ask(store, user, conversation, key="k")
     assert (again.answer.id, again.fresh) == (asked.answer.id, False)
 
 
-def test_asking_and_deleting_at_once_leave_nothing_open(ground: Ground) -> None:
-    user = ground.user()
-    conversation = ground.conversation(user)
+def test_asking_and_deleting_at_once_leave_nothing_open(store: Store) -> None:
+    user = store.user()
+    conversation = store.conversation(user)
 
     def act(number: int) -> object:
         if number == 3:
-            return conversations.delete(ground.db, user, conversation)
-        return ask(ground, user, conversation, parent=None)
+            return conversations.delete(store.db, user, conversation)
+        return ask(store, user, conversation, parent=None)
 
     _, errors = at_once(8, act)
 
     assert {type(error) for error in errors} <= {NotFound}
-    assert ground.db.rows("SELECT 1 FROM messages WHERE status = 'SENDING'") == []
+    assert store.db.rows("SELECT 1 FROM messages WHERE status = 'SENDING'") == []
 
 
 # --- Retry and Continue ---------------------------------------------------------------------------
 
 
-def test_a_retry_is_another_answer_to_the_same_question(ground: Ground) -> None:
-    user = ground.user()
-    answer = ground.ended(user)
-    before = ground.row(answer)
+def test_a_retry_is_another_answer_to_the_same_question(store: Store) -> None:
+    user = store.user()
+    answer = store.ended(user)
+    before = store.row(answer)
 
-    again = asking.ask_again(ground.db, ground.asking(user, model="other"), answer)
+    again = asking.ask_again(store.db, store.asking(user, model="other"), answer)
 
     assert again.question.id == before.parent_id
     assert (again.answer.parent_id, again.answer.model) == (before.parent_id, "other")
     assert again.answer.status == Status.SENDING
-    assert ground.row(answer) == before
+    assert store.row(answer) == before
 
 
 @pytest.mark.parametrize(
@@ -363,44 +363,44 @@ def test_a_retry_is_another_answer_to_the_same_question(ground: Ground) -> None:
         Ending.error("provider_cut"),
     ],
 )
-def test_an_incomplete_answer_can_be_continued(ground: Ground, ending: Ending) -> None:
-    user = ground.user()
-    answer = ground.ended(user, ending)
+def test_an_incomplete_answer_can_be_continued(store: Store, ending: Ending) -> None:
+    user = store.user()
+    answer = store.ended(user, ending)
 
-    more = asking.ask_to_continue(ground.db, ground.asking(user), answer, "Go on.")
+    more = asking.ask_to_continue(store.db, store.asking(user), answer, "Go on.")
 
     assert (more.question.parent_id, more.question.body.text) == (answer, "Go on.")
     assert (more.answer.parent_id, more.answer.continues_id) == (more.question.id, answer)
 
 
-def test_a_complete_answer_cannot_be_continued(ground: Ground) -> None:
-    user = ground.user()
-    answer = ground.ended(user)
+def test_a_complete_answer_cannot_be_continued(store: Store) -> None:
+    user = store.user()
+    answer = store.ended(user)
 
     with pytest.raises(Conflict) as conflict:
-        asking.ask_to_continue(ground.db, ground.asking(user), answer, "Go on.")
+        asking.ask_to_continue(store.db, store.asking(user), answer, "Go on.")
 
     assert code(conflict.value) == "complete"
 
 
-def test_an_open_answer_is_neither_retried_nor_continued(ground: Ground) -> None:
-    user = ground.user()
-    answer = ground.sending(user)
+def test_an_open_answer_is_neither_retried_nor_continued(store: Store) -> None:
+    user = store.user()
+    answer = store.sending(user)
 
     for _ in ("SENDING", "STREAMING"):
         with pytest.raises(Conflict, match="answer_open"):
-            asking.ask_again(ground.db, ground.asking(user), answer)
+            asking.ask_again(store.db, store.asking(user), answer)
         with pytest.raises(Conflict, match="answer_open"):
-            asking.ask_to_continue(ground.db, ground.asking(user), answer, "Go on.")
-        if ground.row(answer).status == "SENDING":
-            ground.claim(answer, ME)
+            asking.ask_to_continue(store.db, store.asking(user), answer, "Go on.")
+        if store.row(answer).status == "SENDING":
+            store.claim(answer, ME)
 
 
-def test_a_question_is_neither_retried_nor_continued(ground: Ground) -> None:
-    user = ground.user()
-    question = ground.ask(user).question.id
+def test_a_question_is_neither_retried_nor_continued(store: Store) -> None:
+    user = store.user()
+    question = store.ask(user).question.id
 
     with pytest.raises(Invalid, match="not_an_answer"):
-        asking.ask_again(ground.db, ground.asking(user), question)
+        asking.ask_again(store.db, store.asking(user), question)
     with pytest.raises(Invalid, match="not_an_answer"):
-        asking.ask_to_continue(ground.db, ground.asking(user), question, "Go on.")
+        asking.ask_to_continue(store.db, store.asking(user), question, "Go on.")

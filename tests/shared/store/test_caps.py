@@ -16,7 +16,7 @@ from shared.store.messages import Ending
 from shared.store.tables import LOCAL_USER
 from tests.client import Client
 from tests.rig import Rig
-from tests.store_fixtures import ME, Ground, body_of, save_of
+from tests.store_fixtures import ME, Store, body_of, save_of
 from web.faces.blocks import PAGE_BYTES, TURN_BYTES, TURNS_BYTES
 
 #: Code points of a long answer; three of them are more than one reply holds.
@@ -35,34 +35,34 @@ def answer(db: Database, asking_: Asking, place: UUID, question: str, body: Body
 # --- what a worker loads -------------------------------------------------------------------------
 
 
-def path_of(ground: Ground, user: UUID, place: UUID, history: int) -> list[tuple[str, str]]:
-    asked = asking.ask(ground.db, ground.asking(user), place, "Now?", NEWEST)
-    claim = owning.claim(ground.db, asked.answer.id, ME, 60, 900, history=history)
+def path_of(store: Store, user: UUID, place: UUID, history: int) -> list[tuple[str, str]]:
+    asked = asking.ask(store.db, store.asking(user), place, "Now?", NEWEST)
+    claim = owning.claim(store.db, asked.answer.id, ME, 60, 900, history=history)
     assert claim is not None
-    assert owning.finish(ground.db, ME, save_of(claim, Body()), Ending(Status.DONE, "stop"))
+    assert owning.finish(store.db, ME, save_of(claim, Body()), Ending(Status.DONE, "stop"))
     return [(role, body.content) for role, body in claim.path]
 
 
 @pytest.mark.failure(56)
-def test_a_claim_loads_the_newest_turns_that_fit_and_no_thoughts(ground: Ground) -> None:
-    user = ground.user()
-    place = ground.conversation(user)
-    answer(ground.db, ground.asking(user), place, "One?", body_of("x" * 1_000))
+def test_a_claim_loads_the_newest_turns_that_fit_and_no_thoughts(store: Store) -> None:
+    user = store.user()
+    place = store.conversation(user)
+    answer(store.db, store.asking(user), place, "One?", body_of("x" * 1_000))
     answer(
-        ground.db,
-        ground.asking(user),
+        store.db,
+        store.asking(user),
         place,
         "Two?",
         body_of(("reasoning", "y" * 1_000_000), "Two."),
     )
 
-    assert path_of(ground, user, place, history=1_012) == [
+    assert path_of(store, user, place, history=1_012) == [
         ("assistant", "x" * 1_000), ("user", "Two?"), ("assistant", "Two."), ("user", "Now?"),
     ]  # fmt: skip
-    assert path_of(ground, user, place, history=1_015)[0] == ("user", "Two?")
-    assert path_of(ground, user, place, history=1)[-1:] == [("user", "Now?")]
-    assert len(path_of(ground, user, place, history=1)) == 1
-    assert path_of(ground, user, place, history=10_000)[0] == ("user", "One?")
+    assert path_of(store, user, place, history=1_015)[0] == ("user", "Two?")
+    assert path_of(store, user, place, history=1)[-1:] == [("user", "Now?")]
+    assert len(path_of(store, user, place, history=1)) == 1
+    assert path_of(store, user, place, history=10_000)[0] == ("user", "One?")
 
 
 # --- what web sends ------------------------------------------------------------------------------

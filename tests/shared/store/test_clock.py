@@ -19,7 +19,7 @@ from shared.store.owning import Claim, Save
 from shared.sweep import Sweep
 from tests.foreign import need_libfaketime
 from tests.rig import Rig, eventually
-from tests.store_fixtures import ME, Ground, migrate
+from tests.store_fixtures import ME, Store, migrate
 
 #: Seconds of a lease; everything is in proportion to it.
 LEASE = 2.0
@@ -39,29 +39,29 @@ def server() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def world(server: Postgres, rig: Rig) -> Iterator[Ground]:
+def world(server: Postgres, rig: Rig) -> Iterator[Store]:
     """An empty database, and a right clock that nobody doubts."""
     server.set_clock(0.0)
-    world = Ground(with_driver(server.url), rig.redis.url)
+    world = Store(with_driver(server.url), rig.redis.url)
     world.clear()
     world.run("DELETE FROM uptime")
     yield world
     world.close()
 
 
-def _claimed(world: Ground, deadline: float = 900) -> Claim:
+def _claimed(world: Store, deadline: float = 900) -> Claim:
     claim = owning.claim(world.db, world.sending(), ME, LEASE, deadline)
     assert claim is not None
     world.open(claim.id, claim.token)
     return claim
 
 
-def _renew(world: Ground, claim: Claim) -> bool:
+def _renew(world: Store, claim: Claim) -> bool:
     save = Save(claim.id, claim.token, 0, Body().since(0))
     return claim.id in owning.save(world.db, ME, LEASE, [save])
 
 
-def _settled(world: Ground) -> Sweep:
+def _settled(world: Store) -> Sweep:
     """A sweep that has watched the clock for longer than a lease."""
     sweep = world.sweep(lease=LEASE)
     sweep.run()
@@ -70,7 +70,7 @@ def _settled(world: Ground) -> Sweep:
     return sweep
 
 
-def _status(world: Ground, message_id: uuid.UUID) -> str:
+def _status(world: Store, message_id: uuid.UUID) -> str:
     return str(world.row(message_id).status)
 
 
@@ -78,7 +78,7 @@ def _status(world: Ground, message_id: uuid.UUID) -> str:
 @pytest.mark.parametrize("jump", [5.0, HOUR, -60.0])
 @pytest.mark.parametrize("who", ["watched", "just started"])
 def test_a_living_owner_keeps_its_answer_when_the_clock_jumps(
-    world: Ground, server: Postgres, jump: float, who: str
+    world: Store, server: Postgres, jump: float, who: str
 ) -> None:
     """It renews in time by its own clock. A sweep that has just started cannot know of the jump."""
     sweep, claim = _settled(world), _claimed(world)
@@ -99,7 +99,7 @@ def test_a_living_owner_keeps_its_answer_when_the_clock_jumps(
 @pytest.mark.failure(46)
 @pytest.mark.parametrize("jump", [60.0, -5.0, -HOUR])
 def test_a_dead_owner_loses_its_answer_within_two_leases_of_a_jump(
-    world: Ground, server: Postgres, jump: float
+    world: Store, server: Postgres, jump: float
 ) -> None:
     sweep, claim = _settled(world), _claimed(world)
 
@@ -112,7 +112,7 @@ def test_a_dead_owner_loses_its_answer_within_two_leases_of_a_jump(
 
 
 def test_a_jump_while_nobody_looked_is_noticed_by_the_first_who_does(
-    world: Ground, server: Postgres
+    world: Store, server: Postgres
 ) -> None:
     """All workers were replaced meanwhile; what they noted of the clock is in the database."""
     _settled(world)
@@ -125,7 +125,7 @@ def test_a_jump_while_nobody_looked_is_noticed_by_the_first_who_does(
 
 
 def test_a_jump_between_the_look_and_the_judgement_is_noticed(
-    world: Ground, server: Postgres, monkeypatch: pytest.MonkeyPatch
+    world: Store, server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep, claim = _settled(world), _claimed(world)
     look = Clock.look
@@ -142,7 +142,7 @@ def test_a_jump_between_the_look_and_the_judgement_is_noticed(
 
 
 @pytest.mark.parametrize("jump", [0.4, -0.4])
-def test_what_is_no_jump_is_not_taken_for_one(world: Ground, server: Postgres, jump: float) -> None:
+def test_what_is_no_jump_is_not_taken_for_one(world: Store, server: Postgres, jump: float) -> None:
     sweep = _settled(world)
     [before] = world.db.rows("SELECT since, jumped FROM uptime")
 
@@ -153,7 +153,7 @@ def test_what_is_no_jump_is_not_taken_for_one(world: Ground, server: Postgres, j
 
 
 def test_a_clock_that_jumps_to_and_fro_stops_nobody_for_good(
-    world: Ground, server: Postgres
+    world: Store, server: Postgres
 ) -> None:
     sweep, living, dead = _settled(world), _claimed(world), _claimed(world)
     for jump in (60.0, 0.0, -HOUR, HOUR, -5.0):
@@ -169,7 +169,7 @@ def test_a_clock_that_jumps_to_and_fro_stops_nobody_for_good(
     assert (_status(world, living.id), _status(world, dead.id)) == ("STREAMING", "SENDING")
 
 
-def test_a_restart_with_another_clock_is_a_jump_as_well(world: Ground, server: Postgres) -> None:
+def test_a_restart_with_another_clock_is_a_jump_as_well(world: Store, server: Postgres) -> None:
     sweep, claim = _settled(world), _claimed(world)
 
     server.stop()
@@ -185,7 +185,7 @@ def test_a_restart_with_another_clock_is_a_jump_as_well(world: Ground, server: P
 @pytest.mark.failure(46)
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
 def test_a_question_waits_for_its_own_time_and_is_handed_out_again(
-    world: Ground, server: Postgres, jump: float
+    world: Store, server: Postgres, jump: float
 ) -> None:
     """Not an hour less, and not an hour more."""
     sweep = _settled(world)
@@ -204,7 +204,7 @@ def test_a_question_waits_for_its_own_time_and_is_handed_out_again(
 
 @pytest.mark.failure(46)
 def test_an_answer_may_take_its_whole_time_whatever_the_clock_does(
-    world: Ground, server: Postgres
+    world: Store, server: Postgres
 ) -> None:
     """Its owner ends it by a clock of its own; the sweep's deadline is for one that does not."""
     sweep = _settled(world)
@@ -225,7 +225,7 @@ def test_an_answer_may_take_its_whole_time_whatever_the_clock_does(
 
 
 @pytest.mark.failure(46)
-def test_a_jump_is_not_forgotten_in_a_crash_of_postgres(world: Ground, server: Postgres) -> None:
+def test_a_jump_is_not_forgotten_in_a_crash_of_postgres(world: Store, server: Postgres) -> None:
     """Nor in a failover: a standby has nothing of that table either."""
     sweep = _settled(world)
     claim, waiting = _claimed(world, deadline=900), world.ask(queue_deadline=900).answer.id
@@ -245,7 +245,7 @@ def test_a_jump_is_not_forgotten_in_a_crash_of_postgres(world: Ground, server: P
 
 
 def test_what_was_deleted_can_be_brought_back_for_an_hour_though_the_clock_jumps(
-    world: Ground, server: Postgres
+    world: Store, server: Postgres
 ) -> None:
     sweep, user = _settled(world), world.user()
     place = world.conversation(user)
@@ -258,9 +258,7 @@ def test_what_was_deleted_can_be_brought_back_for_an_hour_though_the_clock_jumps
     assert conversations.undelete(world.db, user, place).id == place
 
 
-def test_what_ends_after_a_jump_back_is_new_and_comes_first(
-    world: Ground, server: Postgres
-) -> None:
+def test_what_ends_after_a_jump_back_is_new_and_comes_first(world: Store, server: Postgres) -> None:
     """Lists are sorted by when something happened in them, and know what was seen by its time."""
     user = world.user()
     first, second = world.conversation(user), world.conversation(user)

@@ -12,7 +12,7 @@ from shared.errors import NotFound
 from shared.lifecycle import Status
 from shared.store import asking, conversations, messages, reaping, search, sidebar
 from shared.store.asking import NEWEST
-from tests.store_fixtures import Ground, body_of
+from tests.store_fixtures import Store, body_of
 
 # --- what is whose --------------------------------------------------------------------------------
 
@@ -20,12 +20,12 @@ from tests.store_fixtures import Ground, body_of
 class Theirs:
     """Somebody's conversation with an ended and an open answer, and a stranger."""
 
-    def __init__(self, ground: Ground) -> None:
-        self.db, self.ground = ground.db, ground
-        self.owner, self.stranger = ground.user(), ground.user()
-        self.ended = ground.ended(self.owner)
-        self.conversation = ground.row(self.ended).conversation_id
-        self.open = ground.streaming(self.owner).id
+    def __init__(self, store: Store) -> None:
+        self.db, self.store = store.db, store
+        self.owner, self.stranger = store.user(), store.user()
+        self.ended = store.ended(self.owner)
+        self.conversation = store.row(self.ended).conversation_id
+        self.open = store.streaming(self.owner).id
 
 
 #: Every function that takes a user, called for that user on what is the owner's.
@@ -49,11 +49,11 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
         it.db, user, it.conversation, it.ended
     ),
     "asking.ask": lambda it, user: asking.ask(
-        it.db, it.ground.asking(user), it.conversation, "Why?", None
+        it.db, it.store.asking(user), it.conversation, "Why?", None
     ),
-    "asking.ask_again": lambda it, user: asking.ask_again(it.db, it.ground.asking(user), it.ended),
+    "asking.ask_again": lambda it, user: asking.ask_again(it.db, it.store.asking(user), it.ended),
     "asking.ask_to_continue": lambda it, user: asking.ask_to_continue(
-        it.db, it.ground.asking(user), it.ended, "Go on."
+        it.db, it.store.asking(user), it.ended, "Go on."
     ),
 }
 #: They name nothing of anybody's: see below.
@@ -64,20 +64,20 @@ OTHERWISE = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_what_is_somebody_elses_is_not_there(ground: Ground, call: str) -> None:
-    theirs = Theirs(ground)
-    before = ground.row(theirs.open), ground.db.rows("SELECT * FROM conversations ORDER BY seq")
+def test_what_is_somebody_elses_is_not_there(store: Store, call: str) -> None:
+    theirs = Theirs(store)
+    before = store.row(theirs.open), store.db.rows("SELECT * FROM conversations ORDER BY seq")
 
     with pytest.raises(NotFound):
         CALLS[call](theirs, theirs.stranger)
 
-    after = ground.row(theirs.open), ground.db.rows("SELECT * FROM conversations ORDER BY seq")
+    after = store.row(theirs.open), store.db.rows("SELECT * FROM conversations ORDER BY seq")
     assert after == before
 
 
 @pytest.mark.parametrize("call", sorted(set(CALLS) - {"asking.ask_to_continue"}))
-def test_and_it_is_there_for_its_owner(ground: Ground, call: str) -> None:
-    theirs = Theirs(ground)
+def test_and_it_is_there_for_its_owner(store: Store, call: str) -> None:
+    theirs = Theirs(store)
 
     CALLS[call](theirs, theirs.owner)
 
@@ -104,14 +104,14 @@ def public_functions(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]
 # --- what is found --------------------------------------------------------------------------------
 
 
-def test_nobody_finds_or_is_shown_what_is_somebody_elses(ground: Ground) -> None:
-    theirs = Theirs(ground)
+def test_nobody_finds_or_is_shown_what_is_somebody_elses(store: Store) -> None:
+    theirs = Theirs(store)
 
     def found(user: uuid.UUID) -> tuple[int, int, int]:
         return (
-            len(search.search(ground.db, user, "because", 10, None)),
-            len(sidebar.page(ground.db, user, 10, None)),
-            len(sidebar.state(ground.db, user).entries),
+            len(search.search(store.db, user, "because", 10, None)),
+            len(sidebar.page(store.db, user, 10, None)),
+            len(sidebar.state(store.db, user).entries),
         )
 
     assert found(theirs.owner) == (1, 2, 2)
@@ -121,70 +121,70 @@ def test_nobody_finds_or_is_shown_what_is_somebody_elses(ground: Ground) -> None
 # --- lists ----------------------------------------------------------------------------------------
 
 
-def test_a_list_is_the_users_own_newest_first_in_pages(ground: Ground) -> None:
-    user = ground.user()
-    ground.conversation(ground.user())
-    made = [ground.conversation(user) for _ in range(5)]
+def test_a_list_is_the_users_own_newest_first_in_pages(store: Store) -> None:
+    user = store.user()
+    store.conversation(store.user())
+    made = [store.conversation(user) for _ in range(5)]
 
-    first, _ = conversations.newest(ground.db, user, 2, None)
-    second, more = conversations.newest(ground.db, user, 2, first[-1].seq)
-    third, no_more = conversations.newest(ground.db, user, 2, second[-1].seq)
+    first, _ = conversations.newest(store.db, user, 2, None)
+    second, more = conversations.newest(store.db, user, 2, first[-1].seq)
+    third, no_more = conversations.newest(store.db, user, 2, second[-1].seq)
     assert (more, no_more) == (True, False)
 
     assert [one.id for one in [*first, *second, *third]] == made[::-1]
     assert [len(page) for page in (first, second, third)] == [2, 2, 1]
 
 
-def test_a_new_one_does_not_move_the_pages(ground: Ground) -> None:
-    user = ground.user()
-    made = [ground.conversation(user) for _ in range(3)]
-    first, _ = conversations.newest(ground.db, user, 2, None)
+def test_a_new_one_does_not_move_the_pages(store: Store) -> None:
+    user = store.user()
+    made = [store.conversation(user) for _ in range(3)]
+    first, _ = conversations.newest(store.db, user, 2, None)
 
-    ground.conversation(user)
+    store.conversation(user)
 
-    assert [c.id for c in conversations.newest(ground.db, user, 2, first[-1].seq)[0]] == [made[0]]
+    assert [c.id for c in conversations.newest(store.db, user, 2, first[-1].seq)[0]] == [made[0]]
 
 
-def test_a_deleted_one_is_in_no_list(ground: Ground) -> None:
-    user = ground.user()
-    kept, deleted = ground.conversation(user), ground.conversation(user)
+def test_a_deleted_one_is_in_no_list(store: Store) -> None:
+    user = store.user()
+    kept, deleted = store.conversation(user), store.conversation(user)
 
-    conversations.delete(ground.db, user, deleted)
+    conversations.delete(store.db, user, deleted)
 
-    assert [c.id for c in conversations.newest(ground.db, user, 9, None)[0]] == [kept]
+    assert [c.id for c in conversations.newest(store.db, user, 9, None)[0]] == [kept]
     with pytest.raises(NotFound):
-        conversations.load(ground.db, user, deleted)
+        conversations.load(store.db, user, deleted)
     with pytest.raises(NotFound):
-        conversations.delete(ground.db, user, deleted)
+        conversations.delete(store.db, user, deleted)
 
 
 def test_a_key_of_a_deleted_one_finds_nothing_until_it_is_back_and_is_free_once_it_is_purged(
-    ground: Ground,
+    store: Store,
 ) -> None:
-    user = ground.user()
+    user = store.user()
 
     def create() -> uuid.UUID:
-        return conversations.create(ground.db, user, None, None, key="k", request_hash="h").id
+        return conversations.create(store.db, user, None, None, key="k", request_hash="h").id
 
     one = create()
-    conversations.delete(ground.db, user, one)
+    conversations.delete(store.db, user, one)
     with pytest.raises(NotFound):
         create()
-    conversations.undelete(ground.db, user, one)
+    conversations.undelete(store.db, user, one)
     assert create() == one
 
-    conversations.delete(ground.db, user, one)
-    ground.run("UPDATE conversations SET deleted_at = deleted_at - interval '1 h'")
-    ground.sweep().run()
+    conversations.delete(store.db, user, one)
+    store.run("UPDATE conversations SET deleted_at = deleted_at - interval '1 h'")
+    store.sweep().run()
     assert create() != one
 
 
-def test_a_title_can_be_changed_and_taken_away(ground: Ground) -> None:
-    user = ground.user()
-    one = conversations.create(ground.db, user, "Old", "Be brief.")
+def test_a_title_can_be_changed_and_taken_away(store: Store) -> None:
+    user = store.user()
+    one = conversations.create(store.db, user, "Old", "Be brief.")
 
-    renamed = conversations.change(ground.db, user, one.id, title="New")
-    bare = conversations.change(ground.db, user, one.id, title=None)
+    renamed = conversations.change(store.db, user, one.id, title="New")
+    bare = conversations.change(store.db, user, one.id, title=None)
 
     assert (renamed.title, bare.title) == ("New", None)
     assert (bare.system, bare.seq) == (one.system, one.seq)
@@ -193,15 +193,15 @@ def test_a_title_can_be_changed_and_taken_away(ground: Ground) -> None:
 # --- branches -------------------------------------------------------------------------------------
 
 
-def test_a_branch_is_the_path_to_the_newest_message_with_its_siblings(ground: Ground) -> None:
-    user = ground.user()
-    first = ground.ended(user)
-    question, place = ground.row(first).parent_id, ground.row(first).conversation_id
-    again = asking.ask_again(ground.db, ground.asking(user), first).answer.id
-    messages.stop(ground.db, again, user)
-    below = asking.ask(ground.db, ground.asking(user), place, "And?", first)
+def test_a_branch_is_the_path_to_the_newest_message_with_its_siblings(store: Store) -> None:
+    user = store.user()
+    first = store.ended(user)
+    question, place = store.row(first).parent_id, store.row(first).conversation_id
+    again = asking.ask_again(store.db, store.asking(user), first).answer.id
+    messages.stop(store.db, again, user)
+    below = asking.ask(store.db, store.asking(user), place, "And?", first)
 
-    turns = conversations.branch(ground.db, user, place, None)
+    turns = conversations.branch(store.db, user, place, None)
 
     path = [question, first, below.question.id, below.answer.id]
     assert [turn.message.id for turn in turns] == path
@@ -212,48 +212,48 @@ def test_a_branch_is_the_path_to_the_newest_message_with_its_siblings(ground: Gr
         [(below.question.id, newest)],
         [(newest, newest)],
     ]
-    other = conversations.branch(ground.db, user, place, again)
+    other = conversations.branch(store.db, user, place, again)
     assert [turn.message.id for turn in other] == [question, again]
     assert other[1].siblings == turns[1].siblings
 
 
-def test_roots_are_siblings_too(ground: Ground) -> None:
-    user = ground.user()
-    place = ground.conversation(user)
-    roots = [asking.ask(ground.db, ground.asking(user), place, "?", None) for _ in range(2)]
+def test_roots_are_siblings_too(store: Store) -> None:
+    user = store.user()
+    place = store.conversation(user)
+    roots = [asking.ask(store.db, store.asking(user), place, "?", None) for _ in range(2)]
 
-    [question, _] = conversations.branch(ground.db, user, place, None)
+    [question, _] = conversations.branch(store.db, user, place, None)
 
     assert [one for one, _ in question.siblings] == [root.question.id for root in roots]
 
 
-def test_an_empty_conversation_has_an_empty_branch(ground: Ground) -> None:
-    user = ground.user()
-    place = ground.conversation(user)
+def test_an_empty_conversation_has_an_empty_branch(store: Store) -> None:
+    user = store.user()
+    place = store.conversation(user)
 
-    assert conversations.branch(ground.db, user, place, None) == []
+    assert conversations.branch(store.db, user, place, None) == []
     with pytest.raises(NotFound):
-        conversations.branch(ground.db, user, place, uuid.uuid4())
+        conversations.branch(store.db, user, place, uuid.uuid4())
 
 
-def test_an_open_answer_on_a_branch_has_what_is_saved(ground: Ground) -> None:
-    user = ground.user()
-    claim = ground.streaming(user)
-    ground.save(claim, body_of("Be"))
+def test_an_open_answer_on_a_branch_has_what_is_saved(store: Store) -> None:
+    user = store.user()
+    claim = store.streaming(user)
+    store.save(claim, body_of("Be"))
 
-    turns = conversations.branch(ground.db, user, ground.row(claim.id).conversation_id, None)
+    turns = conversations.branch(store.db, user, store.row(claim.id).conversation_id, None)
 
     assert turns[-1].message.body.text == "Be"
 
 
-def test_a_long_talk_is_one_branch(ground: Ground) -> None:
-    user = ground.user()
-    place = ground.conversation(user)
+def test_a_long_talk_is_one_branch(store: Store) -> None:
+    user = store.user()
+    place = store.conversation(user)
     for number in range(30):
-        asked = asking.ask(ground.db, ground.asking(user), place, str(number), NEWEST)
-        messages.stop(ground.db, asked.answer.id, user)
+        asked = asking.ask(store.db, store.asking(user), place, str(number), NEWEST)
+        messages.stop(store.db, asked.answer.id, user)
 
-    turns = conversations.branch(ground.db, user, place, None)
+    turns = conversations.branch(store.db, user, place, None)
 
     assert [turn.message.body.text for turn in turns[::2]] == [str(n) for n in range(30)]
 
@@ -261,49 +261,49 @@ def test_a_long_talk_is_one_branch(ground: Ground) -> None:
 # --- deleting -------------------------------------------------------------------------------------
 
 
-def test_deleting_stops_what_is_open_and_hides_all_of_it(ground: Ground) -> None:
-    user = ground.user()
-    place = ground.conversation(user)
+def test_deleting_stops_what_is_open_and_hides_all_of_it(store: Store) -> None:
+    user = store.user()
+    place = store.conversation(user)
     waiting, writing, over = (
-        asking.ask(ground.db, ground.asking(user), place, "?", None).answer.id for _ in range(3)
+        asking.ask(store.db, store.asking(user), place, "?", None).answer.id for _ in range(3)
     )
-    ground.claim(writing)
-    messages.stop(ground.db, over, user)
+    store.claim(writing)
+    messages.stop(store.db, over, user)
 
-    stopped = conversations.delete(ground.db, user, place)
+    stopped = conversations.delete(store.db, user, place)
 
     assert set(stopped) == {waiting, writing}
-    assert ground.row(waiting).status == Status.CANCELLED
-    assert ground.row(writing).stop_requested
+    assert store.row(waiting).status == Status.CANCELLED
+    assert store.row(writing).stop_requested
     for message_id in (waiting, writing, over):
         with pytest.raises(NotFound):
-            messages.load(ground.db, message_id, user)
+            messages.load(store.db, message_id, user)
         with pytest.raises(NotFound):
-            messages.stop(ground.db, message_id, user)
-        assert messages.load(ground.db, message_id, user, deleted=True).id == message_id
+            messages.stop(store.db, message_id, user)
+        assert messages.load(store.db, message_id, user, deleted=True).id == message_id
 
 
-def test_deleting_one_leaves_the_others(ground: Ground) -> None:
-    user = ground.user()
-    kept = ground.sending(user)
-    gone = ground.sending(user)
+def test_deleting_one_leaves_the_others(store: Store) -> None:
+    user = store.user()
+    kept = store.sending(user)
+    gone = store.sending(user)
 
-    conversations.delete(ground.db, user, ground.row(gone).conversation_id)
+    conversations.delete(store.db, user, store.row(gone).conversation_id)
 
-    assert ground.row(kept).status == Status.SENDING
+    assert store.row(kept).status == Status.SENDING
 
 
-def test_a_deleted_conversation_is_purged_after_the_time_for_undo(ground: Ground) -> None:
-    user = ground.user()
-    recent, old, busy = ground.ended(user), ground.ended(user), ground.streaming(user).id
+def test_a_deleted_conversation_is_purged_after_the_time_for_undo(store: Store) -> None:
+    user = store.user()
+    recent, old, busy = store.ended(user), store.ended(user), store.streaming(user).id
     for message_id in (recent, old, busy):
-        conversations.delete(ground.db, user, ground.row(message_id).conversation_id)
+        conversations.delete(store.db, user, store.row(message_id).conversation_id)
     hour_ago = "UPDATE conversations SET deleted_at = deleted_at - interval '1 hour' WHERE id = :id"
     for message_id in (old, busy):
-        ground.run(hour_ago, id=ground.row(message_id).conversation_id)
+        store.run(hour_ago, id=store.row(message_id).conversation_id)
 
-    purged = reaping.purge(ground.db)
+    purged = reaping.purge(store.db)
 
     assert purged == 1
-    left = {row.id for row in ground.db.rows("SELECT id FROM messages WHERE role = 'assistant'")}
+    left = {row.id for row in store.db.rows("SELECT id FROM messages WHERE role = 'assistant'")}
     assert left == {recent, busy}

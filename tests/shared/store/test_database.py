@@ -13,7 +13,7 @@ from shared.errors import StorageDown
 from shared.store import engine
 from shared.store.database import Database, cooperate
 from tests.rig import until
-from tests.store_fixtures import Ground
+from tests.store_fixtures import Store
 
 NUMBER = "SELECT CAST(:number AS int) AS number, pg_backend_pid() AS backend"
 SLEEP = "SELECT pg_sleep(:seconds)"
@@ -21,9 +21,9 @@ PLANS = "SELECT name, statement FROM pg_prepared_statements"
 
 
 @pytest.fixture
-def db(ground: Ground) -> Iterator[Database]:
+def db(store: Store) -> Iterator[Database]:
     """Connections of its own."""
-    fresh = Database(ground.db.engine.url.render_as_string(hide_password=False))
+    fresh = Database(store.db.engine.url.render_as_string(hide_password=False))
     yield fresh
     fresh.dispose()
 
@@ -36,7 +36,7 @@ def test_a_statement_is_planned_once_a_connection(db: Database) -> None:
     assert [row.statement.count("$1") for row in db.rows(PLANS)] == [1]
 
 
-def test_several_statements_are_one_transaction(db: Database, ground: Ground) -> None:
+def test_several_statements_are_one_transaction(db: Database, store: Store) -> None:
     user, name = uuid.uuid4(), "INSERT INTO users (id, name) VALUES (:id, :name) RETURNING id"
 
     [row] = db.planned(name, "SELECT name FROM users WHERE id = :id", id=user, name="a % b :c")
@@ -46,9 +46,9 @@ def test_several_statements_are_one_transaction(db: Database, ground: Ground) ->
         db.planned(
             "UPDATE users SET name = :name WHERE id = :id RETURNING id", name, id=user, name="new"
         )
-    [row] = ground.db.rows("SELECT name FROM users WHERE id = :id", id=user)
+    [row] = store.db.rows("SELECT name FROM users WHERE id = :id", id=user)
     assert row.name == "a % b :c"
-    ground.db.rows("DELETE FROM users WHERE id = :id RETURNING id", id=user)
+    store.db.rows("DELETE FROM users WHERE id = :id RETURNING id", id=user)
 
 
 def test_a_plan_that_a_pooler_or_a_migration_took_away_is_not_missed(db: Database) -> None:
@@ -75,9 +75,9 @@ def test_a_plan_that_somebody_else_has_made_is_not_missed(db: Database) -> None:
     assert [db.planned(NUMBER, number=number)[0].number for number in (2, 3)] == [2, 3]
 
 
-def test_a_connection_that_was_closed_meanwhile_is_replaced(db: Database, ground: Ground) -> None:
+def test_a_connection_that_was_closed_meanwhile_is_replaced(db: Database, store: Store) -> None:
     [before] = db.planned(NUMBER, number=1)
-    ground.db.rows("SELECT pg_terminate_backend(:pid, 5000)", pid=before.backend)
+    store.db.rows("SELECT pg_terminate_backend(:pid, 5000)", pid=before.backend)
 
     [after] = db.planned(NUMBER, number=2)
 
@@ -85,13 +85,13 @@ def test_a_connection_that_was_closed_meanwhile_is_replaced(db: Database, ground
 
 
 def test_a_connection_that_breaks_in_the_middle_is_told_and_replaced(
-    db: Database, ground: Ground
+    db: Database, store: Store
 ) -> None:
     [before] = db.planned(NUMBER, number=1)
     cooperate()
     sleeping = gevent.spawn(db.planned, SLEEP, seconds=30.0)
-    _until_it_sleeps(ground)
-    ground.db.rows("SELECT pg_terminate_backend(:pid, 5000)", pid=before.backend)
+    _until_it_sleeps(store)
+    store.db.rows("SELECT pg_terminate_backend(:pid, 5000)", pid=before.backend)
 
     with pytest.raises(StorageDown), gevent.Timeout(10):
         sleeping.get()
@@ -118,17 +118,17 @@ def test_an_answer_is_waited_for_once_more_after_this_process_stood_still(
 
 
 def test_whoever_is_killed_in_the_middle_leaves_nobody_a_half_read_answer(
-    db: Database, ground: Ground
+    db: Database, store: Store
 ) -> None:
     cooperate()
     db.planned(NUMBER, number=1)
     sleeping = gevent.spawn(db.planned, SLEEP, seconds=1.0)
-    _until_it_sleeps(ground)
+    _until_it_sleeps(store)
     sleeping.kill()
 
     assert [db.planned(NUMBER, number=number)[0].number for number in (2, 3)] == [2, 3]
 
 
-def _until_it_sleeps(ground: Ground) -> None:
+def _until_it_sleeps(store: Store) -> None:
     found = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-    until(lambda: ground.db.rows(found), 10)
+    until(lambda: store.db.rows(found), 10)

@@ -24,9 +24,9 @@ from shared.store.messages import Ending
 from shared.store.owning import Claim, new_token
 from shared.sweep import Swept
 from tests.rig import until
-from tests.store_fixtures import ME, OTHER, Ground, Memory, body_of, open_log, save_of
+from tests.store_fixtures import ME, OTHER, Memory, Store, body_of, open_log, save_of
 from web.following.hub import Hub
-from web.following.topic import Followed, read, snapshot
+from web.following.topic import MessageTopic, read, snapshot
 from worker.generation import Generation, Interrupted
 from worker.writer import Writer
 
@@ -39,31 +39,31 @@ THEIRS = "Another one, that says something else and at a greater length than the
 class Lost:
     """An answer that one claim has begun, and another one again: Postgres had lost the first."""
 
-    def __init__(self, ground: Ground, owner: str) -> None:
-        self.user = ground.user()
-        self.id = ground.sending(self.user)
-        before = ground.remember(self.id)[self.id]
-        self.first = ground.claim(self.id)
-        assert ground.publish(self.first, body_of(MINE)) == Outcome.WRITTEN
-        assert ground.save(self.first, body_of(MINE[:20]))
-        self.reader = Followed(self.id, self.user)
-        read(ground.db, ground.livelog, [self.reader])
+    def __init__(self, store: Store, owner: str) -> None:
+        self.user = store.user()
+        self.id = store.sending(self.user)
+        before = store.remember(self.id)[self.id]
+        self.first = store.claim(self.id)
+        assert store.publish(self.first, body_of(MINE)) == Outcome.WRITTEN
+        assert store.save(self.first, body_of(MINE[:20]))
+        self.reader = MessageTopic(self.id, self.user)
+        read(store.db, store.livelog, [self.reader])
         assert self.reader.body.text == MINE
 
-        ground.go_back(before)
-        self.second = ground.claim(self.id, owner)
+        store.go_back(before)
+        self.second = store.claim(self.id, owner)
         assert (self.second.attempt, self.second.token) != (1, self.first.token)
 
 
 @pytest.fixture(params=[ME, OTHER], ids=["the same worker", "another worker"])
-def lost(ground: Ground, request: pytest.FixtureRequest) -> Lost:
-    return Lost(ground, request.param)
+def lost(store: Store, request: pytest.FixtureRequest) -> Lost:
+    return Lost(store, request.param)
 
 
-def end(ground: Ground, message_id: uuid.UUID) -> tuple[str, str | None, str]:
+def end(store: Store, message_id: uuid.UUID) -> tuple[str, str | None, str]:
     """Status, code and text of the ended row, whose proof fits."""
-    row = ground.row(message_id)
-    message = messages.load(ground.db, message_id, row.user_id)
+    row = store.row(message_id)
+    message = messages.load(store.db, message_id, row.user_id)
     assert row.sha256 == hashlib.sha256(message.body.content.encode()).hexdigest()
     assert row.length == message.body.length
     return row.status, row.error_code, message.body.content
@@ -73,129 +73,129 @@ def end(ground: Ground, message_id: uuid.UUID) -> tuple[str, str | None, str]:
 
 
 def test_the_same_attempt_under_another_token_writes_nothing_into_the_row(
-    ground: Ground, lost: Lost
+    store: Store, lost: Lost
 ) -> None:
     first, second, body = lost.first, lost.second, body_of(MINE)
     assert first.attempt == second.attempt
-    assert ground.save(second, body_of(THEIRS[:20]), owner=owner_of(ground, lost.id))
+    assert store.save(second, body_of(THEIRS[:20]), owner=owner_of(store, lost.id))
 
     for owner in (ME, OTHER):
-        assert not ground.save(first, body, 20, owner)
-        assert not owning.finish(ground.db, owner, save_of(first, body, 20), DONE)
-        assert not owning.release(ground.db, owner, first.id, first.token, 60)
+        assert not store.save(first, body, 20, owner)
+        assert not owning.finish(store.db, owner, save_of(first, body, 20), DONE)
+        assert not owning.release(store.db, owner, first.id, first.token, 60)
 
-    assert ground.row(lost.id).claim == second.token
-    assert [piece[3] for piece in ground.pieces(lost.id)] == [THEIRS[:20]]
-
-
-def owner_of(ground: Ground, message_id: uuid.UUID) -> str:
-    return str(ground.row(message_id).owner)
+    assert store.row(lost.id).claim == second.token
+    assert [piece[3] for piece in store.pieces(lost.id)] == [THEIRS[:20]]
 
 
-def test_the_end_of_the_other_claim_is_not_taken_for_ones_own(ground: Ground, lost: Lost) -> None:
+def owner_of(store: Store, message_id: uuid.UUID) -> str:
+    return str(store.row(message_id).owner)
+
+
+def test_the_end_of_the_other_claim_is_not_taken_for_ones_own(store: Store, lost: Lost) -> None:
     last = save_of(lost.second, body_of(THEIRS))
-    assert owning.finish(ground.db, owner_of(ground, lost.id), last, DONE)
+    assert owning.finish(store.db, owner_of(store, lost.id), last, DONE)
 
-    assert owning.has_ended(ground.db, lost.id, lost.second.token, 1)
-    assert not owning.has_ended(ground.db, lost.id, lost.first.token, 1)
+    assert owning.has_ended(store.db, lost.id, lost.second.token, 1)
+    assert not owning.has_ended(store.db, lost.id, lost.first.token, 1)
 
 
 @pytest.mark.failure(40)
-def test_the_sweep_salvages_nothing_of_another_claim(ground: Ground, lost: Lost) -> None:
-    assert ground.publish(lost.second, body_of(THEIRS[:10])) == Outcome.WRITTEN
-    ground.pass_by(lost.id, "lease_until")
+def test_the_sweep_salvages_nothing_of_another_claim(store: Store, lost: Lost) -> None:
+    assert store.publish(lost.second, body_of(THEIRS[:10])) == Outcome.WRITTEN
+    store.pass_by(lost.id, "lease_until")
 
-    assert ground.sweep().run() == Swept(ended=1)
+    assert store.sweep().run() == Swept(ended=1)
 
-    assert end(ground, lost.id) == ("ERROR", "worker_lost", THEIRS[:10])
+    assert end(store, lost.id) == ("ERROR", "worker_lost", THEIRS[:10])
 
 
 def test_that_another_claim_has_published_does_not_keep_this_one_from_beginning_again(
-    ground: Ground, lost: Lost
+    store: Store, lost: Lost
 ) -> None:
-    ground.pass_by(lost.id, "lease_until")
+    store.pass_by(lost.id, "lease_until")
 
-    assert ground.sweep().run().restarted == 1
+    assert store.sweep().run().restarted == 1
 
-    assert ground.row(lost.id).claim is None
+    assert store.row(lost.id).claim is None
 
 
 @pytest.mark.failure(40)
-def test_both_claims_publish_and_their_texts_do_not_meet(ground: Ground, lost: Lost) -> None:
+def test_both_claims_publish_and_their_texts_do_not_meet(store: Store, lost: Lost) -> None:
     """The first worker does not know yet; its log is its own."""
-    with closing(ground.livelog.subscription()) as subscription:
+    with closing(store.livelog.subscription()) as subscription:
         subscription.subscribe(channel(lost.id))
         assert subscription.listen(5) is not None
         both = body_of(MINE, " And more of it.")
-        assert ground.publish(lost.second, body_of(THEIRS)) == Outcome.WRITTEN
-        assert ground.publish(lost.first, both, len(MINE)) == Outcome.WRITTEN
+        assert store.publish(lost.second, body_of(THEIRS)) == Outcome.WRITTEN
+        assert store.publish(lost.first, both, len(MINE)) == Outcome.WRITTEN
         heard = [subscription.listen(5) for _ in range(2)]
     said = [decode(one.payload) for one in heard if one is not None]
 
-    logs = [ground.livelog.read({lost.id: one.token})[lost.id] for one in (lost.first, lost.second)]
+    logs = [store.livelog.read({lost.id: one.token})[lost.id] for one in (lost.first, lost.second)]
     assert [Body(log).text for log in logs] == [both.text, THEIRS]
     assert [one.claim for one in said if one] == [lost.second.token, lost.first.token]
 
     # A hub that has the one hears nothing of the other, in whatever order it comes.
     for order in (said, said[::-1]):
-        follower = Followed(lost.id, lost.user)
-        read(ground.db, ground.livelog, [follower])
+        follower = MessageTopic(lost.id, lost.user)
+        read(store.db, store.livelog, [follower])
         for one in order:
             assert one is not None
             fits = follower.hear(one.deltas, one.claim)
             assert fits == (one.claim == lost.second.token)
         assert follower.body.text == THEIRS
-    assert snapshot(ground.db, ground.livelog, lost.id, lost.user).body.text == THEIRS
+    assert snapshot(store.db, store.livelog, lost.id, lost.user).body.text == THEIRS
 
 
 @pytest.mark.failure(40)
 def test_readers_of_the_lost_text_are_sent_away_and_it_is_not_continued(
-    ground: Ground, lost: Lost
+    store: Store, lost: Lost
 ) -> None:
-    ground.publish(lost.second, body_of(THEIRS))
+    store.publish(lost.second, body_of(THEIRS))
     reader = lost.reader
 
     # A word of the other claim does not fit, so the row is read; which does not know this text.
     assert not reader.hear(body_of(THEIRS).since(len(MINE)), lost.second.token)
-    assert read(ground.db, ground.livelog, [reader]) == {}
+    assert read(store.db, store.livelog, [reader]) == {}
 
     assert reader.replaced
     assert reader.body.text == MINE
-    [glance] = messages.glance(ground.db, [lost.id]).values()
-    assert glance.claim == lost.second.token
+    [poll_states] = messages.poll_states(store.db, [lost.id]).values()
+    assert poll_states.claim == lost.second.token
 
 
 @pytest.mark.parametrize("state", ["waiting", "ended", "ended unclaimed", "gone"])
 def test_whatever_the_row_has_become_a_body_of_another_claim_goes_no_further(
-    ground: Ground, lost: Lost, state: str
+    store: Store, lost: Lost, state: str
 ) -> None:
     if state == "gone":
-        ground.go_back(Memory(lost.id, None, None))
+        store.go_back(Memory(lost.id, None, None))
     elif state == "ended":
         last = save_of(lost.second, body_of(THEIRS))
-        assert owning.finish(ground.db, owner_of(ground, lost.id), last, DONE)
+        assert owning.finish(store.db, owner_of(store, lost.id), last, DONE)
     else:
-        assert owning.release(ground.db, owner_of(ground, lost.id), lost.id, lost.second.token, 60)
+        assert owning.release(store.db, owner_of(store, lost.id), lost.id, lost.second.token, 60)
         if state == "ended unclaimed":
-            messages.stop(ground.db, lost.id, lost.user)
+            messages.stop(store.db, lost.id, lost.user)
 
-    assert read(ground.db, ground.livelog, [lost.reader]) == {}
+    assert read(store.db, store.livelog, [lost.reader]) == {}
 
     assert lost.reader.end is None
     assert lost.reader.body.text == MINE
 
 
 def test_a_text_that_is_heard_while_the_row_is_read_is_of_the_rows_claim_only(
-    ground: Ground, lost: Lost
+    store: Store, lost: Lost
 ) -> None:
-    ground.publish(lost.second, body_of(THEIRS[:10]))
-    follower = Followed(lost.id, lost.user)
+    store.publish(lost.second, body_of(THEIRS[:10]))
+    follower = MessageTopic(lost.id, lost.user)
 
     follower.begin_reading()
     assert follower.hear(body_of(MINE).since(0), lost.first.token)
     assert follower.hear(body_of(THEIRS).since(0), lost.second.token)
-    row = messages.load(ground.db, lost.id, lost.user)
-    whole = follower.end_reading(row, ground.livelog.read({lost.id: row.claim})[lost.id])
+    row = messages.load(store.db, lost.id, lost.user)
+    whole = follower.end_reading(row, store.livelog.read({lost.id: row.claim})[lost.id])
 
     assert not whole  # there was something that does not fit: look again
     assert follower.body.text == THEIRS
@@ -205,14 +205,14 @@ def test_a_text_that_is_heard_while_the_row_is_read_is_of_the_rows_claim_only(
 
 
 @pytest.fixture
-def writer(ground: Ground) -> Writer:
-    nobody: Any = None
-    return Writer(Settings(boot=str(uuid.uuid4())), ground.db, ground.livelog, nobody)
+def writer(store: Store) -> Writer:
+    no_workers: Any = None
+    return Writer(Settings(boot=str(uuid.uuid4())), store.db, store.livelog, no_workers)
 
 
-def begin(ground: Ground, writer: Writer, answer: uuid.UUID | None = None) -> Generation:
+def begin(store: Store, writer: Writer, answer: uuid.UUID | None = None) -> Generation:
     """A generation whose greenlets do only what a story does."""
-    claim = ground.claim(answer or ground.sending(), writer._owner)
+    claim = store.claim(answer or store.sending(), writer._owner)
     generation = Generation(claim, limit=10**6, grown=writer._grown)
     writer._running[claim.id] = generation
     writer.saver.add(generation)
@@ -230,83 +230,83 @@ def published(writer: Writer, generation: Generation) -> None:
     until(all_of_it)
 
 
-def test_a_row_behind_its_owner_is_written_forward_at_once(ground: Ground, writer: Writer) -> None:
+def test_a_row_behind_its_owner_is_written_forward_at_once(store: Store, writer: Writer) -> None:
     # given: 26 of 52 characters are lost, and the log was freed of them
-    generation = begin(ground, writer)
+    generation = begin(store, writer)
     said = ""
     for number in range(4):
         said += f"{number}: 13 letters"[:13]
         generation.write("text", said[-13:])
         writer.publisher.round()
         if number == 2:
-            memory = ground.remember(generation.id)[generation.id]
+            memory = store.remember(generation.id)[generation.id]
         assert writer.saver._save([generation])
     assert (generation.saved, generation.saved_before) == (52, 39)
 
     # when: the row goes back
-    ground.go_back(memory)
-    assert ground.row(generation.id).saved_len == 26
+    store.go_back(memory)
+    assert store.row(generation.id).saved_len == 26
 
     # then: the next round finds it so, is not told to wait for a lock, and the one after writes it
     assert writer.saver._save([generation])
     assert (generation.saved, generation.saved_before) == (26, 26)
     assert writer.saver._due_at(generation) < float("inf")
     assert writer.saver._save([generation])
-    row = ground.row(generation.id)
+    row = store.row(generation.id)
     assert (row.saved_len, row.status, row.claim) == (52, "STREAMING", generation.claim)
-    assert "".join(piece[3] for piece in ground.pieces(generation.id)) == said
+    assert "".join(piece[3] for piece in store.pieces(generation.id)) == said
 
 
 @pytest.mark.failure(40)
 @pytest.mark.parametrize("back", [0, 1, 2, 3])
 @pytest.mark.parametrize("parts", [1, 3])
 def test_the_end_of_an_answer_whose_row_went_back_has_every_character(
-    ground: Ground, writer: Writer, back: int, parts: int
+    store: Store, writer: Writer, back: int, parts: int
 ) -> None:
-    generation = begin(ground, writer)
-    past = [ground.remember(generation.id)[generation.id]]
+    generation = begin(store, writer)
+    past = [store.remember(generation.id)[generation.id]]
     for number in range(3):
         generation.write(["text", "reasoning", "text"][number % parts], f"piece {number} 😀. ")
         writer.saver._save([generation])
-        past.append(ground.remember(generation.id)[generation.id])
+        past.append(store.remember(generation.id)[generation.id])
 
-    ground.go_back(past[back])
+    store.go_back(past[back])
     ending = writer._finished(generation, Interrupted(DONE))
 
     assert ending is not None
-    assert end(ground, generation.id) == ("DONE", None, generation.body.content)
-    loaded = messages.load(ground.db, generation.id, generation.user_id)
+    assert end(store, generation.id) == ("DONE", None, generation.body.content)
+    loaded = messages.load(store.db, generation.id, generation.user_id)
     assert loaded.body.since(0) == generation.body.since(0)
 
 
 def test_a_row_that_goes_back_again_and_again_is_written_again_and_again(
-    ground: Ground, writer: Writer
+    store: Store, writer: Writer
 ) -> None:
-    generation = begin(ground, writer)
-    memory = ground.remember(generation.id)[generation.id]
+    generation = begin(store, writer)
+    memory = store.remember(generation.id)[generation.id]
     for number in range(3):
         generation.write("text", f"{number} and ")
         for _ in range(2):
             assert writer.saver._save([generation])
-        assert ground.row(generation.id).saved_len == generation.body.length
-        ground.go_back(memory)
+        assert store.row(generation.id).saved_len == generation.body.length
+        store.go_back(memory)
 
     writer._finished(generation, Interrupted(DONE))
 
-    assert end(ground, generation.id) == ("DONE", None, "0 and 1 and 2 and ")
+    assert end(store, generation.id) == ("DONE", None, "0 and 1 and 2 and ")
 
 
 def test_postgres_and_redis_go_back_together_under_a_living_worker(
-    ground: Ground, writer: Writer
+    store: Store, writer: Writer
 ) -> None:
-    generation = begin(ground, writer)
-    memory, logs = ground.remember(generation.id)[generation.id], ground.remember_redis()
+    generation = begin(store, writer)
+    memory, logs = store.remember(generation.id)[generation.id], store.remember_redis()
     generation.write("text", "All of this is lost in both. ")
     published(writer, generation)
     assert writer.saver._save([generation])
 
-    ground.go_back(memory)
-    ground.redis_goes_back(logs)
+    store.go_back(memory)
+    store.redis_goes_back(logs)
     generation.write("text", "And then it goes on.")
     writer.publisher.add(generation)
     # Nothing of the text is in Redis: the owner confirms its row, and says all of it again.
@@ -314,9 +314,9 @@ def test_postgres_and_redis_go_back_together_under_a_living_worker(
     for _ in range(2):
         assert writer.saver._save([generation])
 
-    log = ground.livelog.read({generation.id: generation.claim})[generation.id]
+    log = store.livelog.read({generation.id: generation.claim})[generation.id]
     assert log[-1].end == generation.body.length
-    assert ground.row(generation.id).saved_len == generation.body.length
+    assert store.row(generation.id).saved_len == generation.body.length
 
 
 # --- a row that is the owner's no more ------------------------------------------------------------
@@ -324,16 +324,16 @@ def test_postgres_and_redis_go_back_together_under_a_living_worker(
 
 @pytest.mark.parametrize("to", ["asked", "gone", "claimed by the same worker"])
 def test_who_writes_a_claim_that_postgres_has_lost_stops(
-    ground: Ground, writer: Writer, to: str
+    store: Store, writer: Writer, to: str
 ) -> None:
-    answer = ground.sending()
-    asked = ground.remember(answer)[answer]
-    generation = begin(ground, writer, answer)
+    answer = store.sending()
+    asked = store.remember(answer)[answer]
+    generation = begin(store, writer, answer)
     generation.write("text", MINE)
     assert writer.saver._save([generation])
 
-    ground.go_back(Memory(answer, None, None) if to == "gone" else asked)
-    again = begin(ground, writer, answer) if to == "claimed by the same worker" else None
+    store.go_back(Memory(answer, None, None) if to == "gone" else asked)
+    again = begin(store, writer, answer) if to == "claimed by the same worker" else None
     writer.saver._save([generation])
 
     assert generation._interruption is not None
@@ -343,61 +343,61 @@ def test_who_writes_a_claim_that_postgres_has_lost_stops(
         assert again._interruption is None
         again.write("text", THEIRS)
         assert writer._finished(again, Interrupted(DONE)) is not None
-        assert end(ground, answer) == ("DONE", None, THEIRS)
+        assert end(store, answer) == ("DONE", None, THEIRS)
 
 
-def test_an_end_that_postgres_has_lost_ends_again_when_the_lease_is_over(ground: Ground) -> None:
+def test_an_end_that_postgres_has_lost_ends_again_when_the_lease_is_over(store: Store) -> None:
     """What was shown as DONE is not promised; that it ends, and truly, is."""
-    user = ground.user()
-    claim = ground.streaming(user)
-    ground.save(claim, body_of(MINE[:10]))
-    memory = ground.remember(claim.id)[claim.id]
-    assert owning.finish(ground.db, ME, save_of(claim, body_of(MINE), 10), DONE)
+    user = store.user()
+    claim = store.streaming(user)
+    store.save(claim, body_of(MINE[:10]))
+    memory = store.remember(claim.id)[claim.id]
+    assert owning.finish(store.db, ME, save_of(claim, body_of(MINE), 10), DONE)
 
-    ground.go_back(memory)
-    ground.pass_by(claim.id, "lease_until")
-    assert ground.sweep().run() == Swept(ended=1)
+    store.go_back(memory)
+    store.pass_by(claim.id, "lease_until")
+    assert store.sweep().run() == Swept(ended=1)
 
-    assert end(ground, claim.id) == ("ERROR", "worker_lost", MINE[:10])
+    assert end(store, claim.id) == ("ERROR", "worker_lost", MINE[:10])
 
 
 @pytest.fixture
-def hub(ground: Ground, nowhere: str) -> Iterator[Hub]:
+def hub(store: Store, nowhere: str) -> Iterator[Hub]:
     """One without Redis, as its listener would wait for that and stop this process."""
     stops: list[bool] = []
-    hub = Hub(ground.db, LiveLog(f"redis://{nowhere}", ttl=60), ground.sweep())
+    hub = Hub(store.db, LiveLog(f"redis://{nowhere}", ttl=60), store.sweep())
     hub.serving_while(lambda: not stops)
     yield hub
     stops.append(True)
 
 
-def test_an_end_in_memory_is_no_answer_when_the_row_is_open_again(ground: Ground, hub: Hub) -> None:
-    user = ground.user()
-    claim = ground.streaming(user)
-    memory = ground.remember(claim.id)[claim.id]
-    assert owning.finish(ground.db, ME, save_of(claim, body_of(MINE)), DONE)
+def test_an_end_in_memory_is_no_answer_when_the_row_is_open_again(store: Store, hub: Hub) -> None:
+    user = store.user()
+    claim = store.streaming(user)
+    memory = store.remember(claim.id)[claim.id]
+    assert owning.finish(store.db, ME, save_of(claim, body_of(MINE)), DONE)
     with hub.follow(claim.id, user) as before:
         assert before.end is not None
 
-        ground.go_back(memory)
+        store.go_back(memory)
         with hub.follow(claim.id, user) as now:
             assert now.end is None
             assert now.body.length == 0
         assert before.gone
 
 
-def test_a_hub_gives_up_a_text_that_the_row_does_not_know(ground: Ground, hub: Hub) -> None:
-    user = ground.user()
-    answer = ground.sending(user)
-    asked = ground.remember(answer)[answer]
-    first = ground.claim(answer)
-    ground.save(first, body_of(MINE))
+def test_a_hub_gives_up_a_text_that_the_row_does_not_know(store: Store, hub: Hub) -> None:
+    user = store.user()
+    answer = store.sending(user)
+    asked = store.remember(answer)[answer]
+    first = store.claim(answer)
+    store.save(first, body_of(MINE))
     with hub.follow(answer, user) as before:
         assert before.body.text == MINE
 
-        ground.go_back(asked)
-        second = ground.claim(answer)
-        ground.save(second, body_of(THEIRS))
+        store.go_back(asked)
+        second = store.claim(answer)
+        store.save(second, body_of(THEIRS))
         before.heard = 0.0  # it has been silent for long, so the row is looked at
         until(lambda: before.gone)
 
@@ -446,50 +446,50 @@ def test_where_redis_does_not_say_which_process_it_is_open_proves_as_before(serv
 
 @pytest.mark.failure(39)
 def test_a_log_that_went_back_to_its_beginning_does_not_let_the_answer_begin_again(
-    ground: Ground,
+    store: Store,
 ) -> None:
-    claim = ground.streaming()
-    logs = ground.remember_redis()
-    ground.publish(claim, body_of(MINE))
+    claim = store.streaming()
+    logs = store.remember_redis()
+    store.publish(claim, body_of(MINE))
 
-    ground.redis_goes_back(logs)
-    ground.pass_by(claim.id, "lease_until")
-    assert ground.sweep().run() == Swept(ended=1)
+    store.redis_goes_back(logs)
+    store.pass_by(claim.id, "lease_until")
+    assert store.sweep().run() == Swept(ended=1)
 
     # Readers have more; the end's proof tells them.
-    assert end(ground, claim.id) == ("ERROR", "worker_lost", "")
+    assert end(store, claim.id) == ("ERROR", "worker_lost", "")
 
 
-def test_a_log_that_went_back_to_another_claim_is_not_salvaged(ground: Ground) -> None:
+def test_a_log_that_went_back_to_another_claim_is_not_salvaged(store: Store) -> None:
     # given: a first claim has published, and a second one after Postgres went back
-    answer = ground.sending()
-    asked = ground.remember(answer)[answer]
-    first: Claim = ground.claim(answer)
-    ground.publish(first, body_of(MINE))
-    logs = ground.remember_redis()
-    ground.go_back(asked)
-    second = ground.claim(answer, OTHER)
-    ground.publish(second, body_of(THEIRS))
-    ground.save(second, body_of(THEIRS[:5]), owner=OTHER)
+    answer = store.sending()
+    asked = store.remember(answer)[answer]
+    first: Claim = store.claim(answer)
+    store.publish(first, body_of(MINE))
+    logs = store.remember_redis()
+    store.go_back(asked)
+    second = store.claim(answer, OTHER)
+    store.publish(second, body_of(THEIRS))
+    store.save(second, body_of(THEIRS[:5]), owner=OTHER)
 
-    ground.redis_goes_back(logs)
-    ground.pass_by(answer, "lease_until")
-    ground.sweep().run()
+    store.redis_goes_back(logs)
+    store.pass_by(answer, "lease_until")
+    store.sweep().run()
 
-    assert end(ground, answer) == ("ERROR", "worker_lost", THEIRS[:5])
+    assert end(store, answer) == ("ERROR", "worker_lost", THEIRS[:5])
 
 
 def test_an_owner_that_meets_a_log_that_went_back_publishes_again(
-    ground: Ground, writer: Writer
+    store: Store, writer: Writer
 ) -> None:
-    generation = begin(ground, writer)
-    logs = ground.remember_redis()
+    generation = begin(store, writer)
+    logs = store.remember_redis()
     generation.write("text", "Said once, ")
     published(writer, generation)
 
-    ground.redis_goes_back(logs)
+    store.redis_goes_back(logs)
     generation.write("text", "and again.")
     published(writer, generation)
 
-    log = ground.livelog.read({generation.id: generation.claim})[generation.id]
+    log = store.livelog.read({generation.id: generation.claim})[generation.id]
     assert Body(log).text == "Said once, and again."

@@ -16,8 +16,8 @@ from shared.lifecycle import MAX_TRIES, Status
 from shared.store import asking, conversations, messages, owning
 from shared.store.database import Database
 from shared.store.messages import Ending
-from shared.store.owning import Claim, Save, Standing, new_token
-from tests.store_fixtures import ME, OTHER, Ground, at_once, body_of, save_of
+from shared.store.owning import Claim, LeaseState, Save, new_token
+from tests.store_fixtures import ME, OTHER, Store, at_once, body_of, save_of
 from tests.strategies import Written, thorough, writings
 from tests.strategies import body_of as written_body
 
@@ -36,23 +36,23 @@ LONG = written_body(
 )
 
 
-def assert_whole(ground: Ground, message_id: uuid.UUID, body: Body) -> None:
+def assert_whole(store: Store, message_id: uuid.UUID, body: Body) -> None:
     """The row holds exactly this body, with its proof, and no piece is left."""
-    row = ground.row(message_id)
-    loaded = messages.load(ground.db, message_id, row.user_id)
+    row = store.row(message_id)
+    loaded = messages.load(store.db, message_id, row.user_id)
     assert loaded.body.since(0) == body.since(0)
     assert (row.length, row.saved_len) == (body.length, body.length)
     assert row.sha256 == hashlib.sha256(body.content.encode()).hexdigest()
-    assert ground.pieces(message_id) == []
+    assert store.pieces(message_id) == []
 
 
 # --- R2: claim ------------------------------------------------------------------------------------
 
 
-def test_a_claim_brings_what_is_asked_and_begins_the_lease(ground: Ground) -> None:
-    answer = ground.sending()
+def test_a_claim_brings_what_is_asked_and_begins_the_lease(store: Store) -> None:
+    answer = store.sending()
 
-    claim = owning.claim(ground.db, answer, ME, 15, 900)
+    claim = owning.claim(store.db, answer, ME, 15, 900)
 
     assert claim is not None
     assert (claim.id, claim.attempt, claim.model, claim.options) == (
@@ -61,7 +61,7 @@ def test_a_claim_brings_what_is_asked_and_begins_the_lease(ground: Ground) -> No
         "model",
         {"seed": 1},
     )
-    [row] = ground.db.rows(
+    [row] = store.db.rows(
         "SELECT *, extract(epoch FROM lease_until - clock_timestamp()) AS lease,"
         " extract(epoch FROM hard_deadline - clock_timestamp()) AS hard FROM messages"
         " WHERE id = :id",
@@ -73,9 +73,9 @@ def test_a_claim_brings_what_is_asked_and_begins_the_lease(ground: Ground) -> No
     assert row.started_at is not None
 
 
-def test_of_many_workers_one_has_the_message(ground: Ground) -> None:
-    user = ground.user()
-    waiting = [ground.sending(user) for _ in range(100)]
+def test_of_many_workers_one_has_the_message(store: Store) -> None:
+    user = store.user()
+    waiting = [store.sending(user) for _ in range(100)]
 
     def work(number: int) -> list[uuid.UUID]:
         turn = number * 17
@@ -83,7 +83,7 @@ def test_of_many_workers_one_has_the_message(ground: Ground) -> None:
         return [
             message_id
             for message_id in order
-            if owning.claim(ground.db, message_id, f"host:boot-{number}", 60, 900)
+            if owning.claim(store.db, message_id, f"host:boot-{number}", 60, 900)
         ]
 
     won, errors = at_once(6, work)
@@ -92,34 +92,34 @@ def test_of_many_workers_one_has_the_message(ground: Ground) -> None:
     assert sorted(message_id for ids in won for message_id in ids) == sorted(waiting)
     for number, ids in enumerate(won):
         for message_id in ids:
-            row = ground.row(message_id)
+            row = store.row(message_id)
             assert (row.owner, row.attempt, row.tries) == (f"host:boot-{number}", 1, 1)
 
 
 @pytest.mark.failure(6)
-def test_a_second_delivery_finds_nothing_to_do(ground: Ground) -> None:
-    claim = ground.streaming()
-    before = ground.row(claim.id)
+def test_a_second_delivery_finds_nothing_to_do(store: Store) -> None:
+    claim = store.streaming()
+    before = store.row(claim.id)
 
-    assert owning.claim(ground.db, claim.id, OTHER, 60, 900) is None
+    assert owning.claim(store.db, claim.id, OTHER, 60, 900) is None
 
-    assert ground.row(claim.id) == before
+    assert store.row(claim.id) == before
 
 
-def test_what_has_ended_or_never_was_cannot_be_claimed(ground: Ground) -> None:
-    for message_id in (ground.ended(), ground.ask().question.id, uuid.uuid4()):
-        assert owning.claim(ground.db, message_id, ME, 60, 900) is None
+def test_what_has_ended_or_never_was_cannot_be_claimed(store: Store) -> None:
+    for message_id in (store.ended(), store.ask().question.id, uuid.uuid4()):
+        assert owning.claim(store.db, message_id, ME, 60, 900) is None
 
 
 # --- R3: save and heartbeat -----------------------------------------------------------------------
 
 
-def test_a_batch_writes_exactly_what_it_says(ground: Ground) -> None:
-    claims = [ground.streaming() for _ in range(3)]
+def test_a_batch_writes_exactly_what_it_says(store: Store) -> None:
+    claims = [store.streaming() for _ in range(3)]
     bodies = [LONG, body_of("only text"), Body()]
 
     done = owning.save(
-        ground.db,
+        store.db,
         ME,
         60,
         [save_of(claim, body) for claim, body in zip(claims, bodies, strict=True)],
@@ -127,121 +127,121 @@ def test_a_batch_writes_exactly_what_it_says(ground: Ground) -> None:
 
     assert done == {claim.id: False for claim in claims}
     for claim, body in zip(claims, bodies, strict=True):
-        assert ground.pieces(claim.id) == [
+        assert store.pieces(claim.id) == [
             (delta.start, delta.part, delta.kind, delta.text, delta.meta) for delta in body.since(0)
         ]
-        assert ground.row(claim.id).saved_len == body.length
-        loaded = messages.load(ground.db, claim.id, ground.row(claim.id).user_id)
+        assert store.row(claim.id).saved_len == body.length
+        loaded = messages.load(store.db, claim.id, store.row(claim.id).user_id)
         assert loaded.body.since(0) == body.since(0)
 
 
-def test_a_save_without_text_renews_the_lease(ground: Ground) -> None:
-    claim = ground.streaming()
-    ground.pass_by(claim.id, "lease_until")
+def test_a_save_without_text_renews_the_lease(store: Store) -> None:
+    claim = store.streaming()
+    store.pass_by(claim.id, "lease_until")
 
-    assert owning.save(ground.db, ME, 60, [save_of(claim, Body())]) == {claim.id: False}
+    assert owning.save(store.db, ME, 60, [save_of(claim, Body())]) == {claim.id: False}
 
-    [row] = ground.db.rows(
+    [row] = store.db.rows(
         "SELECT lease_until > clock_timestamp() + interval '50 s' AS renewed FROM messages"
         " WHERE id = :id",
         id=claim.id,
     )
     assert row.renewed
-    assert ground.pieces(claim.id) == []
+    assert store.pieces(claim.id) == []
 
 
-def test_saves_follow_one_another(ground: Ground) -> None:
-    claim = ground.streaming()
+def test_saves_follow_one_another(store: Store) -> None:
+    claim = store.streaming()
     body = Body()
     for said in ("one ", "two ", "😀"):
         start = body.length
         body.write("text", said)
-        assert ground.save(claim, body, start)
+        assert store.save(claim, body, start)
 
-    assert [piece[0] for piece in ground.pieces(claim.id)] == [0, 4, 8]
-    assert ground.row(claim.id).saved_len == 9
+    assert [piece[0] for piece in store.pieces(claim.id)] == [0, 4, 8]
+    assert store.row(claim.id).saved_len == 9
 
 
 @pytest.mark.parametrize(
     ("owner", "claimed", "offset"), [(OTHER, True, 2), (ME, False, 2), (ME, True, 0), (ME, True, 3)]
 )
 def test_a_save_that_expects_something_else_writes_nothing_and_holds_up_nobody(
-    ground: Ground, owner: str, claimed: bool, offset: int
+    store: Store, owner: str, claimed: bool, offset: int
 ) -> None:
-    claim, good = ground.streaming(), ground.streaming(owner=owner)
-    ground.save(claim, body_of("ab"))
-    before = ground.row(claim.id), ground.pieces(claim.id)
+    claim, good = store.streaming(), store.streaming(owner=owner)
+    store.save(claim, body_of("ab"))
+    before = store.row(claim.id), store.pieces(claim.id)
     token = claim.token if claimed else new_token()
     wrong = Save(claim.id, token, offset, [Delta(offset, 0, "text", "X")])
 
-    done = owning.save(ground.db, owner, 60, [wrong, save_of(good, body_of("ok"))])
+    done = owning.save(store.db, owner, 60, [wrong, save_of(good, body_of("ok"))])
 
     assert list(done) == [good.id]
-    assert (ground.row(claim.id), ground.pieces(claim.id)) == before
-    assert ground.row(good.id).saved_len == 2
+    assert (store.row(claim.id), store.pieces(claim.id)) == before
+    assert store.row(good.id).saved_len == 2
 
 
 def test_two_claims_of_one_message_in_a_save_write_what_the_newer_one_wrote(
-    ground: Ground,
+    store: Store,
 ) -> None:
     # given: a worker that lost an answer without knowing, and then was handed it again
-    old = ground.streaming()
-    assert release(ground, old)
-    new = ground.claim(old.id)
+    old = store.streaming()
+    assert release(store, old)
+    new = store.claim(old.id)
     zombie, mine = save_of(old, body_of("old")), save_of(new, body_of("newer"))
 
-    owning.save(ground.db, ME, 60, [zombie, mine])
+    owning.save(store.db, ME, 60, [zombie, mine])
 
-    assert [piece[3] for piece in ground.pieces(old.id)] == ["newer"]
-    assert ground.row(old.id).saved_len == 5
+    assert [piece[3] for piece in store.pieces(old.id)] == ["newer"]
+    assert store.row(old.id).saved_len == 5
 
 
 @pytest.mark.parametrize("state", ["sending", "ended", "unknown"])
-def test_nothing_is_saved_of_a_message_that_is_not_streaming(ground: Ground, state: str) -> None:
-    message_id = {"sending": ground.sending, "ended": ground.ended, "unknown": uuid.uuid4}[state]()
+def test_nothing_is_saved_of_a_message_that_is_not_streaming(store: Store, state: str) -> None:
+    message_id = {"sending": store.sending, "ended": store.ended, "unknown": uuid.uuid4}[state]()
 
     save = Save(message_id, new_token(), 0, [Delta(0, 0, "text", "X")])
 
-    assert owning.save(ground.db, ME, 60, [save]) == {}
-    assert owning.standing(ground.db, ME, [message_id]) == {}
-    assert ground.pieces(message_id) == []
+    assert owning.save(store.db, ME, 60, [save]) == {}
+    assert owning.lease_state(store.db, ME, [message_id]) == {}
+    assert store.pieces(message_id) == []
 
 
 @pytest.mark.failure(15)
-def test_one_locked_row_does_not_hold_up_the_others(ground: Ground) -> None:
-    claims = [ground.streaming() for _ in range(20)]
+def test_one_locked_row_does_not_hold_up_the_others(store: Store) -> None:
+    claims = [store.streaming() for _ in range(20)]
     saves = [save_of(claim, body_of("text")) for claim in claims]
     locked = claims[7]
     begun = time.monotonic()
 
-    with ground.locked(locked.id):
-        done = owning.save(ground.db, ME, 60, saves)
+    with store.locked(locked.id):
+        done = owning.save(store.db, ME, 60, saves)
         waited = time.monotonic() - begun
-        rows = owning.standing(ground.db, ME, [locked.id])
+        rows = owning.lease_state(store.db, ME, [locked.id])
 
     assert set(done) == {claim.id for claim in claims} - {locked.id}
     assert waited < 1.0  # a lock is waited for up to two seconds
     assert rows == {
-        locked.id: Standing(locked.token, 0, stop_requested=False)
+        locked.id: LeaseState(locked.token, 0, stop_requested=False)
     }  # ours: so it was locked
-    assert list(owning.save(ground.db, ME, 60, [saves[7]])) == [locked.id]
+    assert list(owning.save(store.db, ME, 60, [saves[7]])) == [locked.id]
 
 
 @pytest.mark.failure(15)
-def test_two_savers_and_a_deletion_do_not_block_each_other(ground: Ground) -> None:
-    user = ground.user()
-    place = ground.conversation(user)
+def test_two_savers_and_a_deletion_do_not_block_each_other(store: Store) -> None:
+    user = store.user()
+    place = store.conversation(user)
     claims = [
-        ground.claim(asking.ask(ground.db, ground.asking(user), place, "?", None).answer.id)
+        store.claim(asking.ask(store.db, store.asking(user), place, "?", None).answer.id)
         for _ in range(30)
     ]
     saves = [save_of(claim, Body()) for claim in claims]
 
     def act(number: int) -> None:
         if number == 0:
-            conversations.delete(ground.db, user, place)
+            conversations.delete(store.db, user, place)
         for _ in range(5):
-            owning.save(ground.db, ME, 60, saves if number % 2 else saves[::-1])
+            owning.save(store.db, ME, 60, saves if number % 2 else saves[::-1])
 
     _, errors = at_once(5, act)
 
@@ -249,65 +249,63 @@ def test_two_savers_and_a_deletion_do_not_block_each_other(ground: Ground) -> No
 
 
 @pytest.mark.failure(14)
-def test_a_commit_of_unknown_outcome_is_recognised(ground: Ground) -> None:
-    claim = ground.streaming()
+def test_a_commit_of_unknown_outcome_is_recognised(store: Store) -> None:
+    claim = store.streaming()
     save = save_of(claim, LONG)
-    owning.save(ground.db, ME, 60, [save])  # it landed, but the answer never came back
+    owning.save(store.db, ME, 60, [save])  # it landed, but the answer never came back
 
-    again = owning.save(ground.db, ME, 60, [save])
+    again = owning.save(store.db, ME, 60, [save])
 
     assert again == {}
-    [standing] = owning.standing(ground.db, ME, [claim.id]).values()
-    assert standing == Standing(claim.token, save.reaches, stop_requested=False)
-    assert "".join(piece[3] for piece in ground.pieces(claim.id)) == LONG.content
+    [lease_state] = owning.lease_state(store.db, ME, [claim.id]).values()
+    assert lease_state == LeaseState(claim.token, save.reaches, stop_requested=False)
+    assert "".join(piece[3] for piece in store.pieces(claim.id)) == LONG.content
 
 
-def test_a_save_tells_that_somebody_pressed_stop(ground: Ground) -> None:
-    user = ground.user()
-    stopped, other = ground.streaming(user), ground.streaming(user)
-    messages.stop(ground.db, stopped.id, user)
+def test_a_save_tells_that_somebody_pressed_stop(store: Store) -> None:
+    user = store.user()
+    stopped, other = store.streaming(user), store.streaming(user)
+    messages.stop(store.db, stopped.id, user)
 
-    done = owning.save(ground.db, ME, 60, [save_of(stopped, Body()), save_of(other, Body())])
+    done = owning.save(store.db, ME, 60, [save_of(stopped, Body()), save_of(other, Body())])
 
     assert done == {stopped.id: True, other.id: False}
-    assert owning.standing(ground.db, ME, [stopped.id])[stopped.id].stop_requested
+    assert owning.lease_state(store.db, ME, [stopped.id])[stopped.id].stop_requested
 
 
-def test_a_batch_is_written_whole_or_not_at_all(ground: Ground) -> None:
-    one, other = ground.streaming(), ground.streaming()
+def test_a_batch_is_written_whole_or_not_at_all(store: Store) -> None:
+    one, other = store.streaming(), store.streaming()
     twice = Save(other.id, other.token, 0, [Delta(0, 0, "text", "a"), Delta(0, 0, "text", "b")])
 
     with pytest.raises(Exception, match="pieces_pkey"):
-        owning.save(ground.db, ME, 60, [save_of(one, body_of("x")), twice])
+        owning.save(store.db, ME, 60, [save_of(one, body_of("x")), twice])
 
-    assert [ground.row(claim.id).saved_len for claim in (one, other)] == [0, 0]
-    assert ground.pieces(one.id) == []
+    assert [store.row(claim.id).saved_len for claim in (one, other)] == [0, 0]
+    assert store.pieces(one.id) == []
 
 
 # --- R4: finish -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("saved", [0, 1, 4, 12, LONG.length - 1, LONG.length])
-def test_the_end_has_the_whole_text_wherever_the_last_save_stood(
-    ground: Ground, saved: int
-) -> None:
-    claim = ground.streaming()
+def test_the_end_has_the_whole_text_wherever_the_last_save_stood(store: Store, saved: int) -> None:
+    claim = store.streaming()
     first = [
         delta._replace(text=delta.text[: saved - delta.start])
         for delta in LONG.since(0)
         if delta.start < saved
     ]
-    owning.save(ground.db, ME, 60, [Save(claim.id, claim.token, 0, first)])
+    owning.save(store.db, ME, 60, [Save(claim.id, claim.token, 0, first)])
 
-    assert owning.finish(ground.db, ME, save_of(claim, LONG, saved), DONE)
+    assert owning.finish(store.db, ME, save_of(claim, LONG, saved), DONE)
 
-    assert_whole(ground, claim.id, LONG)
-    row = ground.row(claim.id)
+    assert_whole(store, claim.id, LONG)
+    row = store.row(claim.id)
     assert (row.status, row.finish_reason, row.usage) == ("DONE", "stop", {"total_tokens": 5})
     assert row.ended_at is not None
 
 
-def test_any_body_saved_call_by_call_is_kept_exactly(tables: Ground) -> None:
+def test_any_body_saved_call_by_call_is_kept_exactly(tables: Store) -> None:
     user = tables.user()
 
     @thorough(15)
@@ -327,41 +325,41 @@ def test_any_body_saved_call_by_call_is_kept_exactly(tables: Ground) -> None:
     kept()
 
 
-def test_an_answer_without_a_word_is_whole_too(ground: Ground) -> None:
-    claim = ground.streaming()
+def test_an_answer_without_a_word_is_whole_too(store: Store) -> None:
+    claim = store.streaming()
 
-    assert owning.finish(ground.db, ME, save_of(claim, Body()), DONE)
+    assert owning.finish(store.db, ME, save_of(claim, Body()), DONE)
 
-    assert_whole(ground, claim.id, Body())
+    assert_whole(store, claim.id, Body())
 
 
 @pytest.mark.parametrize("offset", [0, 1, 3, 10])
-def test_done_only_at_the_right_length(ground: Ground, offset: int) -> None:
-    claim = ground.streaming()
-    ground.save(claim, body_of("ab"))
-    before = ground.row(claim.id), ground.pieces(claim.id)
+def test_done_only_at_the_right_length(store: Store, offset: int) -> None:
+    claim = store.streaming()
+    store.save(claim, body_of("ab"))
+    before = store.row(claim.id), store.pieces(claim.id)
     last = Save(claim.id, claim.token, offset, [Delta(offset, 0, "text", "c")])
 
-    assert not owning.finish(ground.db, ME, last, DONE)
+    assert not owning.finish(store.db, ME, last, DONE)
 
-    assert (ground.row(claim.id), ground.pieces(claim.id)) == before
+    assert (store.row(claim.id), store.pieces(claim.id)) == before
     assert owning.finish(
-        ground.db, ME, Save(claim.id, claim.token, 2, [Delta(2, 0, "text", "c")]), DONE
+        store.db, ME, Save(claim.id, claim.token, 2, [Delta(2, 0, "text", "c")]), DONE
     )
-    assert_whole(ground, claim.id, body_of("abc"))
+    assert_whole(store, claim.id, body_of("abc"))
 
 
 @pytest.mark.parametrize(
     "ending",
     [DONE, Ending(Status.DONE, "length"), Ending(Status.CANCELLED), Ending.error("provider_cut")],
 )
-def test_every_end_keeps_the_partial_and_forgets_the_owner(ground: Ground, ending: Ending) -> None:
-    claim = ground.streaming()
+def test_every_end_keeps_the_partial_and_forgets_the_owner(store: Store, ending: Ending) -> None:
+    claim = store.streaming()
 
-    assert owning.finish(ground.db, ME, save_of(claim, LONG), ending)
+    assert owning.finish(store.db, ME, save_of(claim, LONG), ending)
 
-    assert_whole(ground, claim.id, LONG)
-    row = ground.row(claim.id)
+    assert_whole(store, claim.id, LONG)
+    row = store.row(claim.id)
     assert (row.status, row.finish_reason) == (ending.status, ending.finish_reason)
     assert (row.error_code, row.error_message) == (ending.error_code, ending.error_message)
     assert (row.owner, row.lease_until, row.hard_deadline) == (None, None, None)
@@ -374,157 +372,157 @@ def test_an_error_has_the_sentence_of_its_code_or_a_better_one(code: str) -> Non
 
 
 @pytest.mark.failure(14)
-def test_a_commit_of_the_end_of_unknown_outcome_is_recognised(ground: Ground) -> None:
-    claim = ground.streaming()
+def test_a_commit_of_the_end_of_unknown_outcome_is_recognised(store: Store) -> None:
+    claim = store.streaming()
     last = save_of(claim, LONG)
-    owning.finish(ground.db, ME, last, DONE)
+    owning.finish(store.db, ME, last, DONE)
 
-    assert not owning.finish(ground.db, ME, last, DONE)
+    assert not owning.finish(store.db, ME, last, DONE)
 
-    assert owning.has_ended(ground.db, claim.id, claim.token, claim.attempt)
-    assert owning.standing(ground.db, ME, [claim.id]) == {}
-
-
-def test_the_end_by_somebody_else_is_not_taken_for_ones_own(ground: Ground) -> None:
-    claim = ground.streaming()
-    ground.pass_by(claim.id, "lease_until")
-    ground.sweep().run()
-
-    assert ground.row(claim.id).status == "SENDING"  # nothing was shown
-    assert not owning.has_ended(ground.db, claim.id, claim.token, claim.attempt)
-
-    again = ground.claim(claim.id, OTHER)
-    assert owning.finish(ground.db, OTHER, save_of(again, LONG), DONE)
-    assert not owning.has_ended(ground.db, claim.id, claim.token, claim.attempt)
-    assert owning.has_ended(ground.db, claim.id, again.token, again.attempt)
+    assert owning.has_ended(store.db, claim.id, claim.token, claim.attempt)
+    assert owning.lease_state(store.db, ME, [claim.id]) == {}
 
 
-def test_a_finish_of_a_locked_row_waits_for_nobody(ground: Ground) -> None:
-    claim = ground.streaming()
+def test_the_end_by_somebody_else_is_not_taken_for_ones_own(store: Store) -> None:
+    claim = store.streaming()
+    store.pass_by(claim.id, "lease_until")
+    store.sweep().run()
 
-    with ground.locked(claim.id):
-        assert not owning.finish(ground.db, ME, save_of(claim, LONG), DONE)
+    assert store.row(claim.id).status == "SENDING"  # nothing was shown
+    assert not owning.has_ended(store.db, claim.id, claim.token, claim.attempt)
 
-    assert owning.finish(ground.db, ME, save_of(claim, LONG), DONE)
+    again = store.claim(claim.id, OTHER)
+    assert owning.finish(store.db, OTHER, save_of(again, LONG), DONE)
+    assert not owning.has_ended(store.db, claim.id, claim.token, claim.attempt)
+    assert owning.has_ended(store.db, claim.id, again.token, again.attempt)
+
+
+def test_a_finish_of_a_locked_row_waits_for_nobody(store: Store) -> None:
+    claim = store.streaming()
+
+    with store.locked(claim.id):
+        assert not owning.finish(store.db, ME, save_of(claim, LONG), DONE)
+
+    assert owning.finish(store.db, ME, save_of(claim, LONG), DONE)
 
 
 # --- a drain gives back ---------------------------------------------------------------------------
 
 
-def release(ground: Ground, claim: Claim, owner: str = ME) -> bool:
-    return owning.release(ground.db, owner, claim.id, claim.token, 60)
+def release(store: Store, claim: Claim, owner: str = ME) -> bool:
+    return owning.release(store.db, owner, claim.id, claim.token, 60)
 
 
-def test_an_answer_without_a_word_goes_back_to_the_queue(ground: Ground) -> None:
-    claim = ground.streaming()
+def test_an_answer_without_a_word_goes_back_to_the_queue(store: Store) -> None:
+    claim = store.streaming()
 
-    assert release(ground, claim)
+    assert release(store, claim)
 
-    row = ground.row(claim.id)
+    row = store.row(claim.id)
     assert (row.status, row.attempt, row.tries, row.owner) == ("SENDING", 2, 1, None)
-    assert not ground.save(claim, body_of("late"))
-    assert ground.claim(claim.id, OTHER).attempt == 3
+    assert not store.save(claim, body_of("late"))
+    assert store.claim(claim.id, OTHER).attempt == 3
 
 
-def test_an_answer_that_was_shown_stopped_or_taken_does_not_go_back(ground: Ground) -> None:
-    user = ground.user()
-    shown, stopped, taken = (ground.streaming(user) for _ in range(3))
-    ground.save(shown, body_of("a"))
-    messages.stop(ground.db, stopped.id, user)
+def test_an_answer_that_was_shown_stopped_or_taken_does_not_go_back(store: Store) -> None:
+    user = store.user()
+    shown, stopped, taken = (store.streaming(user) for _ in range(3))
+    store.save(shown, body_of("a"))
+    messages.stop(store.db, stopped.id, user)
 
-    assert not release(ground, shown)
-    assert not release(ground, stopped)
-    assert not release(ground, taken, owner=OTHER)
-    assert not release(ground, replace(taken, token=new_token()))
-    assert {ground.row(one.id).status for one in (shown, stopped, taken)} == {"STREAMING"}
+    assert not release(store, shown)
+    assert not release(store, stopped)
+    assert not release(store, taken, owner=OTHER)
+    assert not release(store, replace(taken, token=new_token()))
+    assert {store.row(one.id).status for one in (shown, stopped, taken)} == {"STREAMING"}
 
 
-def test_an_answer_goes_back_only_so_often(ground: Ground) -> None:
-    claim = ground.streaming()
+def test_an_answer_goes_back_only_so_often(store: Store) -> None:
+    claim = store.streaming()
     for _ in range(MAX_TRIES - 1):
-        assert release(ground, claim)
-        claim = ground.claim(claim.id)
+        assert release(store, claim)
+        claim = store.claim(claim.id)
 
-    assert not release(ground, claim)
-    assert ground.row(claim.id).tries == MAX_TRIES
+    assert not release(store, claim)
+    assert store.row(claim.id).tries == MAX_TRIES
 
 
 # --- R7: stop -------------------------------------------------------------------------------------
 
 
-def test_stop_ends_what_nobody_has_begun(ground: Ground) -> None:
-    user = ground.user()
-    answer = ground.sending(user)
+def test_stop_ends_what_nobody_has_begun(store: Store) -> None:
+    user = store.user()
+    answer = store.sending(user)
 
-    assert messages.stop(ground.db, answer, user) == Status.SENDING
+    assert messages.stop(store.db, answer, user) == Status.SENDING
 
-    assert ground.row(answer).status == "CANCELLED"
-    assert_whole(ground, answer, Body())
-    assert owning.claim(ground.db, answer, ME, 60, 900) is None
+    assert store.row(answer).status == "CANCELLED"
+    assert_whole(store, answer, Body())
+    assert owning.claim(store.db, answer, ME, 60, 900) is None
 
 
-def test_stop_asks_the_owner_who_keeps_the_partial(ground: Ground) -> None:
-    user = ground.user()
-    claim = ground.streaming(user)
-    ground.save(claim, body_of("par"))
+def test_stop_asks_the_owner_who_keeps_the_partial(store: Store) -> None:
+    user = store.user()
+    claim = store.streaming(user)
+    store.save(claim, body_of("par"))
 
-    assert messages.stop(ground.db, claim.id, user) == Status.STREAMING
-    assert messages.stop(ground.db, claim.id, user) == Status.STREAMING
+    assert messages.stop(store.db, claim.id, user) == Status.STREAMING
+    assert messages.stop(store.db, claim.id, user) == Status.STREAMING
 
-    assert ground.row(claim.id).stop_requested
+    assert store.row(claim.id).stop_requested
     end = Ending(Status.CANCELLED)
-    assert owning.finish(ground.db, ME, save_of(claim, body_of("partial"), 3), end)
-    assert_whole(ground, claim.id, body_of("partial"))
+    assert owning.finish(store.db, ME, save_of(claim, body_of("partial"), 3), end)
+    assert_whole(store, claim.id, body_of("partial"))
 
 
 @pytest.mark.parametrize("ending", [DONE, Ending(Status.CANCELLED), Ending.error("deadline")])
-def test_stop_changes_nothing_of_what_has_ended(ground: Ground, ending: Ending) -> None:
-    user = ground.user()
-    answer = ground.ended(user, ending)
-    before = ground.row(answer)
+def test_stop_changes_nothing_of_what_has_ended(store: Store, ending: Ending) -> None:
+    user = store.user()
+    answer = store.ended(user, ending)
+    before = store.row(answer)
 
-    assert messages.stop(ground.db, answer, user) == ending.status
+    assert messages.stop(store.db, answer, user) == ending.status
 
-    assert ground.row(answer) == before
-
-
-def test_a_question_cannot_be_stopped_but_it_is_no_error(ground: Ground) -> None:
-    user = ground.user()
-    question = ground.ask(user).question.id
-
-    assert messages.stop(ground.db, question, user) == Status.DONE
+    assert store.row(answer) == before
 
 
-def test_stop_and_claim_at_once_lose_nothing(ground: Ground) -> None:
-    user = ground.user()
+def test_a_question_cannot_be_stopped_but_it_is_no_error(store: Store) -> None:
+    user = store.user()
+    question = store.ask(user).question.id
+
+    assert messages.stop(store.db, question, user) == Status.DONE
+
+
+def test_stop_and_claim_at_once_lose_nothing(store: Store) -> None:
+    user = store.user()
     for _ in range(10):
-        answer = ground.sending(user)
+        answer = store.sending(user)
 
         def act(number: int, answer: uuid.UUID = answer) -> object:
             if number:
-                return owning.claim(ground.db, answer, ME, 60, 900)
-            return messages.stop(ground.db, answer, user)
+                return owning.claim(store.db, answer, ME, 60, 900)
+            return messages.stop(store.db, answer, user)
 
         _, errors = at_once(2, act)
 
         assert errors == []
-        row = ground.row(answer)
+        row = store.row(answer)
         assert row.status == "CANCELLED" or (row.status == "STREAMING" and row.stop_requested)
 
 
 # --- looking --------------------------------------------------------------------------------------
 
 
-def test_a_glance_tells_what_a_follower_has_to_know(ground: Ground) -> None:
-    fresh, lapsed, overdue = (ground.streaming() for _ in range(3))
-    waiting, expired, ended = ground.sending(), ground.sending(), ground.ended()
-    ground.save(fresh, body_of("abc"))
-    ground.pass_by(lapsed.id, "lease_until")
-    ground.pass_by(overdue.id, "hard_deadline")
-    ground.pass_by(expired, "queue_deadline")
+def test_a_glance_tells_what_a_follower_has_to_know(store: Store) -> None:
+    fresh, lapsed, overdue = (store.streaming() for _ in range(3))
+    waiting, expired, ended = store.sending(), store.sending(), store.ended()
+    store.save(fresh, body_of("abc"))
+    store.pass_by(lapsed.id, "lease_until")
+    store.pass_by(overdue.id, "hard_deadline")
+    store.pass_by(expired, "queue_deadline")
     ids = [fresh.id, lapsed.id, overdue.id, waiting, expired, ended, uuid.uuid4()]
 
-    seen = messages.glance(ground.db, ids)
+    seen = messages.poll_states(store.db, ids)
 
     assert [(g.saved, g.ended, g.lapsed) for g in (seen[one] for one in ids[:-1])] == [
         (3, False, False),
@@ -537,26 +535,26 @@ def test_a_glance_tells_what_a_follower_has_to_know(ground: Ground) -> None:
     assert ids[-1] not in seen
 
 
-def test_open_messages_are_counted_by_status(ground: Ground) -> None:
-    assert messages.count_open(ground.db) == {"SENDING": 0, "STREAMING": 0}
-    ground.sending()
-    ground.streaming()
-    ground.streaming()
-    ground.ended()
+def test_open_messages_are_counted_by_status(store: Store) -> None:
+    assert messages.count_open(store.db) == {"SENDING": 0, "STREAMING": 0}
+    store.sending()
+    store.streaming()
+    store.streaming()
+    store.ended()
 
-    assert messages.count_open(ground.db) == {"SENDING": 1, "STREAMING": 2}
+    assert messages.count_open(store.db) == {"SENDING": 1, "STREAMING": 2}
 
 
-def test_the_prompt_is_the_path_from_the_root_without_the_answer(ground: Ground) -> None:
-    user = ground.user()
-    place = conversations.create(ground.db, user, None, "Be brief.").id
-    first = asking.ask(ground.db, ground.asking(user), place, "One?")
-    claim = ground.claim(first.answer.id)
-    owning.finish(ground.db, ME, save_of(claim, LONG), DONE)
-    asking.ask(ground.db, ground.asking(user), place, "Aside?", None)
-    second = asking.ask(ground.db, ground.asking(user), place, "Two?", first.answer.id)
+def test_the_prompt_is_the_path_from_the_root_without_the_answer(store: Store) -> None:
+    user = store.user()
+    place = conversations.create(store.db, user, None, "Be brief.").id
+    first = asking.ask(store.db, store.asking(user), place, "One?")
+    claim = store.claim(first.answer.id)
+    owning.finish(store.db, ME, save_of(claim, LONG), DONE)
+    asking.ask(store.db, store.asking(user), place, "Aside?", None)
+    second = asking.ask(store.db, store.asking(user), place, "Two?", first.answer.id)
 
-    claim = ground.claim(second.answer.id)
+    claim = store.claim(second.answer.id)
 
     assert claim.system == "Be brief."
     assert [(role, body.content) for role, body in claim.path] == [
@@ -566,29 +564,29 @@ def test_the_prompt_is_the_path_from_the_root_without_the_answer(ground: Ground)
     ]
 
 
-def test_what_is_not_there_is_not_found(ground: Ground) -> None:
+def test_what_is_not_there_is_not_found(store: Store) -> None:
     with pytest.raises(NotFound):
-        messages.load(ground.db, uuid.uuid4(), ground.user())
+        messages.load(store.db, uuid.uuid4(), store.user())
 
 
 # --- Postgres away --------------------------------------------------------------------------------
 
 
 def test_a_connection_cut_in_a_transaction_is_storage_down_and_the_next_one_works(
-    ground: Ground,
+    store: Store,
 ) -> None:
-    claim = ground.streaming()
+    claim = store.streaming()
 
     def lose_the_connection() -> None:
-        with ground.db.transaction() as connection:
+        with store.db.transaction() as connection:
             [pid] = connection.execute(text("SELECT pg_backend_pid()")).one()
-            ground.db.rows("SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
+            store.db.rows("SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
             connection.execute(text("SELECT 1"))
 
     with pytest.raises(StorageDown):
         lose_the_connection()
 
-    assert ground.save(claim, body_of("on we go"))
+    assert store.save(claim, body_of("on we go"))
 
 
 def test_a_postgres_that_is_not_there_is_storage_down() -> None:
@@ -609,11 +607,11 @@ def test_a_postgres_that_is_not_there_is_storage_down() -> None:
         ("RAISE EXCEPTION USING ERRCODE = 'io_error'", "58030"),
     ],
 )
-def test_a_fault_of_the_server_is_storage_down(ground: Ground, fault: str, code: str) -> None:
+def test_a_fault_of_the_server_is_storage_down(store: Store, fault: str, code: str) -> None:
     statement = fault if fault.startswith("SET") else f"DO $$ BEGIN {fault}; END $$"
 
     def write() -> None:
-        with ground.db.transaction() as connection:
+        with store.db.transaction() as connection:
             connection.execute(text(statement))
             connection.execute(text("DELETE FROM pieces"))
 
@@ -624,20 +622,20 @@ def test_a_fault_of_the_server_is_storage_down(ground: Ground, fault: str, code:
     assert cause.orig.pgcode == code
 
 
-def test_a_fault_of_the_statement_is_not(ground: Ground) -> None:
+def test_a_fault_of_the_statement_is_not(store: Store) -> None:
     with pytest.raises(Exception, match="syntax error") as error:
-        ground.db.rows("SELEC 1")
+        store.db.rows("SELEC 1")
 
     assert not isinstance(error.value, StorageDown)
 
 
-def test_an_error_shows_no_text_of_a_message(ground: Ground) -> None:
-    claim = ground.streaming()
+def test_an_error_shows_no_text_of_a_message(store: Store) -> None:
+    claim = store.streaming()
     twice = Save(
         claim.id, claim.token, 0, [Delta(0, 0, "text", "canary"), Delta(0, 0, "text", "canary")]
     )
 
     with pytest.raises(Exception, match="pieces_pkey") as error:
-        owning.save(ground.db, ME, 60, [twice])
+        owning.save(store.db, ME, 60, [twice])
 
     assert "canary" not in str(error.value)

@@ -15,7 +15,7 @@ from shared.store.engine import LIMITS
 from tests.pgbouncer import SERVER_CONNECTIONS, PgBouncer, pgbouncer
 from tests.rig import Rig, eventually
 from tests.store_fixtures import at_once, migrate, new_database
-from tests.tcp_proxy import Road
+from tests.tcp_proxy import TcpProxy
 
 #: A pooler that refuses our startup options, and one that drops them.
 KINDS = {"refuses": "", "ignores": "ignore_startup_parameters = options"}
@@ -148,15 +148,15 @@ def test_nothing_of_a_session_meets_another_client(pooler: PgBouncer, db: Databa
 
 
 def test_one_statement_is_one_message_to_the_pooler(pooler: PgBouncer) -> None:
-    with Road(pooler.url) as road:
-        db = Database(with_driver(road.url))
+    with TcpProxy(pooler.url) as proxy:
+        db = Database(with_driver(proxy.url))
         db.planned(NUMBER, number=0)
         db.rows("SELECT 1")
         sent = []
         for ask, words in ((db.planned, {"number": 1}), (db.rows, {"number": 1})):
-            before = road.sent
+            before = proxy.sent
             ask(NUMBER, **words)
-            sent.append(road.sent - before)
+            sent.append(proxy.sent - before)
         db.dispose()
 
     assert sent == [1, 1]

@@ -22,7 +22,7 @@ from shared.store.engine import LEAVE_SECONDS, POOL_SIZE
 from tests.client import Client
 from tests.rig import Rig, eventually
 from tests.store_fixtures import migrate
-from tests.tcp_proxy import Road
+from tests.tcp_proxy import TcpProxy
 
 USER = "00000000-0000-4000-8000-000000000001"
 WRITE = "UPDATE users SET name = name WHERE id = CAST(:id AS uuid) RETURNING id"
@@ -35,7 +35,7 @@ class Two:
 
     old: Postgres
     new: Postgres
-    road: Road
+    proxy: TcpProxy
 
     def demote(self) -> None:
         """The old one refuses to write from now on; its connections hold."""
@@ -47,7 +47,7 @@ class Two:
 
     def switch(self) -> None:
         """The address leads to the new one."""
-        self.road.lead_to(self.new.url)
+        self.proxy.lead_to(self.new.url)
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +78,15 @@ def _copy(server: Postgres, directory: Path) -> Postgres:
 @pytest.fixture
 def two(servers: tuple[Postgres, Postgres]) -> Iterator[Two]:
     """The address leads to the old one, which writes."""
-    with Road(servers[0].url) as road:
-        two = Two(*servers, road)
+    with TcpProxy(servers[0].url) as proxy:
+        two = Two(*servers, proxy)
         yield two
         two.promote_back()
 
 
 @pytest.fixture
 def db(two: Two) -> Iterator[Database]:
-    db = Database(with_driver(two.road.url))
+    db = Database(with_driver(two.proxy.url))
     db.warm()  # several pooled connections, all to the old one
     yield db
     db.dispose()
@@ -140,7 +140,7 @@ def test_what_only_an_old_primary_knows_of_a_key_decides_nothing(two: Two, db: D
 def test_nothing_is_read_from_a_server_that_has_become_read_only(two: Two, how: str) -> None:
     """Not even once, on a connection that has rested since: what it shows is old."""
     read = {"alone": Database.rows, "planned": Database.planned}[how]
-    db = Database(with_driver(two.road.url))
+    db = Database(with_driver(two.proxy.url))
     db.warm()
     with ExitStack() as stack:
         for _ in range(POOL_SIZE):  # each of them has been used
@@ -176,8 +176,8 @@ def test_nothing_is_read_from_a_standby_before_it_is_promoted(two: Two) -> None:
     with data_dirs.temporary() as home:
         standby = _copy(two.old, home / "standby")
         (standby.data / "standby.signal").touch()
-        with standby, Road(standby.url) as road:
-            db = Database(with_driver(road.url))
+        with standby, TcpProxy(standby.url) as proxy:
+            db = Database(with_driver(proxy.url))
             for sql in ("SELECT 1", WRITE.replace("CAST(:id AS uuid)", "id"), "TABLE uptime"):
                 with pytest.raises(StorageDown):
                     db.rows(sql)
@@ -191,7 +191,7 @@ def test_nothing_is_read_from_a_standby_before_it_is_promoted(two: Two) -> None:
 def test_a_web_process_takes_questions_again_once_its_address_leads_to_the_new_primary(
     rig: Rig, two: Two
 ) -> None:
-    web = rig.web(DATABASE_URL=two.road.url, WEB_CONCURRENCY="1")
+    web = rig.web(DATABASE_URL=two.proxy.url, WEB_CONCURRENCY="1")
     with rig.gone(web), Client(web.url) as client:
         place = client.conversation()
         assert client.post_question("Before", place).status_code == 202

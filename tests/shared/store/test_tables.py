@@ -8,7 +8,7 @@ from sqlalchemy.exc import DatabaseError
 from shared.body import Body
 from shared.lifecycle import OPEN, Status, can_move
 from tests.rig import Rig
-from tests.store_fixtures import Ground, migrate, new_database
+from tests.store_fixtures import Store, migrate, new_database
 
 Columns = dict[str, str]
 
@@ -28,24 +28,24 @@ def status_columns(status: str, /, **changes: str) -> Columns:
     return {**_NOTHING, **COLUMNS[Status(status)], "status": f"'{status}'", **changes}
 
 
-def insert(ground: Ground, status: str = "SENDING", /, **changes: str) -> uuid.UUID:
+def insert(store: Store, status: str = "SENDING", /, **changes: str) -> uuid.UUID:
     """A row straight into the table; `changes` are SQL."""
-    user = ground.user()
+    user = store.user()
     columns = {
         "id": f"'{uuid.uuid4()}'",
         "user_id": f"'{user}'",
-        "conversation_id": f"'{ground.conversation(user)}'",
+        "conversation_id": f"'{store.conversation(user)}'",
         "role": "'assistant'",
         **status_columns(status, **changes),
     }
     names, values = ", ".join(columns), ", ".join(columns.values())
-    ground.run(f"INSERT INTO messages ({names}) VALUES ({values})")
+    store.run(f"INSERT INTO messages ({names}) VALUES ({values})")
     return uuid.UUID(columns["id"].strip("'"))
 
 
-def update(ground: Ground, message_id: uuid.UUID, **changes: str) -> None:
+def update(store: Store, message_id: uuid.UUID, **changes: str) -> None:
     setting = ", ".join(f"{name} = {value}" for name, value in changes.items())
-    assert ground.run(f"UPDATE messages SET {setting} WHERE id = :id", id=message_id) == 1
+    assert store.run(f"UPDATE messages SET {setting} WHERE id = :id", id=message_id) == 1
 
 
 # --- which rows can be ----------------------------------------------------------------------------
@@ -88,45 +88,45 @@ def update(ground: Ground, message_id: uuid.UUID, **changes: str) -> None:
     ],
 )
 def test_a_row_that_cannot_be_is_refused(
-    ground: Ground, constraint: str, status: str, changes: Columns
+    store: Store, constraint: str, status: str, changes: Columns
 ) -> None:
     with pytest.raises(DatabaseError, match=f'"{constraint}"'):
-        insert(ground, status, **changes)
+        insert(store, status, **changes)
 
 
-def test_a_status_that_is_none_is_refused(ground: Ground) -> None:
+def test_a_status_that_is_none_is_refused(store: Store) -> None:
     with pytest.raises(DatabaseError, match="violates check constraint"):
-        insert(ground, "SENDING", **{**_NOTHING, "status": "'PAUSED'"})
+        insert(store, "SENDING", **{**_NOTHING, "status": "'PAUSED'"})
 
 
 @pytest.mark.parametrize("status", Status)
-def test_a_row_of_every_status_can_be(ground: Ground, status: Status) -> None:
-    assert ground.row(insert(ground, status)).status == status
+def test_a_row_of_every_status_can_be(store: Store, status: Status) -> None:
+    assert store.row(insert(store, status)).status == status
 
 
-def test_a_message_belongs_to_the_user_of_its_conversation(ground: Ground) -> None:
-    other = ground.conversation(ground.user())
+def test_a_message_belongs_to_the_user_of_its_conversation(store: Store) -> None:
+    other = store.conversation(store.user())
 
     with pytest.raises(DatabaseError, match="messages_conversation"):
-        insert(ground, conversation_id=f"'{other}'")
+        insert(store, conversation_id=f"'{other}'")
 
 
-def test_a_key_is_used_once_by_a_user_and_freely_by_others(ground: Ground) -> None:
+def test_a_key_is_used_once_by_a_user_and_freely_by_others(store: Store) -> None:
     keyed = {"client_key": "'k'", "request_hash": "'h'"}
-    first = ground.row(insert(ground, **keyed))
-    insert(ground, **keyed)
+    first = store.row(insert(store, **keyed))
+    insert(store, **keyed)
 
     with pytest.raises(DatabaseError, match="messages_client_key"):
         insert(
-            ground,
+            store,
             user_id=f"'{first.user_id}'",
             conversation_id=f"'{first.conversation_id}'",
             **keyed,
         )
 
 
-def piece(ground: Ground, message_id: uuid.UUID, start: int, said: str) -> None:
-    ground.run(
+def piece(store: Store, message_id: uuid.UUID, start: int, said: str) -> None:
+    store.run(
         "INSERT INTO pieces (message_id, start, user_id, part, kind, text)"
         " SELECT id, :start, user_id, 0, 'text', :said FROM messages WHERE id = :id",
         id=message_id,
@@ -135,23 +135,23 @@ def piece(ground: Ground, message_id: uuid.UUID, start: int, said: str) -> None:
     )
 
 
-def test_a_piece_has_text_and_a_place_of_its_own(ground: Ground) -> None:
-    message_id = insert(ground)
-    piece(ground, message_id, 0, "a")
+def test_a_piece_has_text_and_a_place_of_its_own(store: Store) -> None:
+    message_id = insert(store)
+    piece(store, message_id, 0, "a")
 
     with pytest.raises(DatabaseError, match="pieces_text"):
-        piece(ground, message_id, 1, "")
+        piece(store, message_id, 1, "")
     with pytest.raises(DatabaseError, match="pieces_pkey"):
-        piece(ground, message_id, 0, "b")
+        piece(store, message_id, 0, "b")
 
 
-def test_pieces_go_with_their_message(ground: Ground) -> None:
-    message_id = insert(ground)
-    piece(ground, message_id, 0, "a")
+def test_pieces_go_with_their_message(store: Store) -> None:
+    message_id = insert(store)
+    piece(store, message_id, 0, "a")
 
-    ground.run("DELETE FROM messages WHERE id = :id", id=message_id)
+    store.run("DELETE FROM messages WHERE id = :id", id=message_id)
 
-    assert ground.pieces(message_id) == []
+    assert store.pieces(message_id) == []
 
 
 # --- which moves can be ---------------------------------------------------------------------------
@@ -160,19 +160,19 @@ def test_pieces_go_with_their_message(ground: Ground) -> None:
 @pytest.mark.parametrize("after", Status)
 @pytest.mark.parametrize("before", Status)
 def test_the_database_allows_exactly_the_moves_of_the_table(
-    ground: Ground, before: Status, after: Status
+    store: Store, before: Status, after: Status
 ) -> None:
-    message_id = insert(ground, before)
+    message_id = insert(store, before)
     possible = can_move(before, after) or before == after in OPEN
 
     try:
-        update(ground, message_id, **status_columns(after))
+        update(store, message_id, **status_columns(after))
         moved = True
     except DatabaseError:
         moved = False
 
     assert moved == possible
-    assert ground.row(message_id).status == (after if possible else before)
+    assert store.row(message_id).status == (after if possible else before)
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - OPEN))
@@ -192,78 +192,76 @@ def test_the_database_allows_exactly_the_moves_of_the_table(
         {"status": "status"},
     ],
 )
-def test_a_row_that_has_ended_never_changes(
-    ground: Ground, status: Status, change: Columns
-) -> None:
-    message_id = insert(ground, status)
-    before = ground.row(message_id)
+def test_a_row_that_has_ended_never_changes(store: Store, status: Status, change: Columns) -> None:
+    message_id = insert(store, status)
+    before = store.row(message_id)
 
     with pytest.raises(DatabaseError, match="has ended and never changes"):
-        update(ground, message_id, **change)
+        update(store, message_id, **change)
 
-    assert ground.row(message_id) == before
+    assert store.row(message_id) == before
 
 
 @pytest.mark.parametrize("status", ["SENDING", "STREAMING"])
 @pytest.mark.parametrize("column", ["attempt", "tries", "saved_len"])
-def test_what_counts_only_grows(ground: Ground, status: str, column: str) -> None:
-    message_id = insert(ground, status, **{column: "2"})
+def test_what_counts_only_grows(store: Store, status: str, column: str) -> None:
+    message_id = insert(store, status, **{column: "2"})
 
     with pytest.raises(DatabaseError, match="only grow"):
-        update(ground, message_id, **{column: "1"})
+        update(store, message_id, **{column: "1"})
 
-    update(ground, message_id, **{column: "2"})
-    update(ground, message_id, **{column: "3"})
-    assert getattr(ground.row(message_id), column) == 3
+    update(store, message_id, **{column: "2"})
+    update(store, message_id, **{column: "3"})
+    assert getattr(store.row(message_id), column) == 3
 
 
-def test_only_a_claim_sets_a_claim_and_nothing_changes_it(ground: Ground) -> None:
+def test_only_a_claim_sets_a_claim_and_nothing_changes_it(store: Store) -> None:
     one, other = uuid.uuid4(), uuid.uuid4()
-    message_id = insert(ground)
+    message_id = insert(store)
 
-    update(ground, message_id, claim=f"'{one}'")
-    assert ground.row(message_id).claim is None  # nobody has claimed it
+    update(store, message_id, claim=f"'{one}'")
+    assert store.row(message_id).claim is None  # nobody has claimed it
 
-    update(ground, message_id, **status_columns("STREAMING", claim=f"'{one}'"))
-    update(ground, message_id, saved_len="0")
+    update(store, message_id, **status_columns("STREAMING", claim=f"'{one}'"))
+    update(store, message_id, saved_len="0")
     for changed in (f"'{other}'", "NULL"):
         with pytest.raises(DatabaseError, match="does not change while it is written"):
-            update(ground, message_id, claim=changed)
+            update(store, message_id, claim=changed)
         with pytest.raises(DatabaseError, match="does not change while it is written"):
-            update(ground, message_id, **status_columns("DONE", claim=changed))
-    assert ground.row(message_id).claim == one
+            update(store, message_id, **status_columns("DONE", claim=changed))
+    assert store.row(message_id).claim == one
 
-    update(ground, message_id, **status_columns("SENDING"))  # as the version before gives back
-    assert ground.row(message_id).claim is None
-    update(ground, message_id, **status_columns("STREAMING", claim=f"'{other}'"))
-    update(ground, message_id, **status_columns("DONE"))
-    assert ground.row(message_id).claim == other
-
-
-def test_workers_of_the_version_before_claim_without_a_token(ground: Ground) -> None:
-    message_id = insert(ground)
-
-    update(ground, message_id, **status_columns("STREAMING"))
-    update(ground, message_id, saved_len="0")
-    update(ground, message_id, **status_columns("ERROR"))
-
-    assert ground.row(message_id).claim is None
+    update(store, message_id, **status_columns("SENDING"))  # as the version before gives back
+    assert store.row(message_id).claim is None
+    update(store, message_id, **status_columns("STREAMING", claim=f"'{other}'"))
+    update(store, message_id, **status_columns("DONE"))
+    assert store.row(message_id).claim == other
 
 
-def test_what_was_never_claimed_ends_without_a_claim(ground: Ground) -> None:
-    message_id = insert(ground)
+def test_workers_of_the_version_before_claim_without_a_token(store: Store) -> None:
+    message_id = insert(store)
+
+    update(store, message_id, **status_columns("STREAMING"))
+    update(store, message_id, saved_len="0")
+    update(store, message_id, **status_columns("ERROR"))
+
+    assert store.row(message_id).claim is None
+
+
+def test_what_was_never_claimed_ends_without_a_claim(store: Store) -> None:
+    message_id = insert(store)
 
     with pytest.raises(DatabaseError, match="does not change while it is written"):
-        update(ground, message_id, **status_columns("ERROR", claim=f"'{uuid.uuid4()}'"))
+        update(store, message_id, **status_columns("ERROR", claim=f"'{uuid.uuid4()}'"))
 
 
-def test_with_saved_text_nothing_begins_again(ground: Ground) -> None:
-    message_id = insert(ground, "STREAMING", saved_len="1")
+def test_with_saved_text_nothing_begins_again(store: Store) -> None:
+    message_id = insert(store, "STREAMING", saved_len="1")
 
     with pytest.raises(DatabaseError, match="was shown and cannot begin again"):
-        update(ground, message_id, **status_columns("SENDING"))
+        update(store, message_id, **status_columns("SENDING"))
 
-    update(ground, message_id, **status_columns("ERROR"))
+    update(store, message_id, **status_columns("ERROR"))
 
 
 # --- what a write costs ---------------------------------------------------------------------------
@@ -272,25 +270,25 @@ def test_with_saved_text_nothing_begins_again(ground: Ground) -> None:
 def test_saves_and_heartbeats_touch_no_index(rig: Rig) -> None:
     with new_database(rig, "counted") as url:  # of its own: Postgres counts for all sessions
         migrate(url)
-        ground = Ground(url, rig.redis.url)
-        claim = ground.streaming()
+        store = Store(url, rig.redis.url)
+        claim = store.streaming()
         body = Body()
-        before = updates(ground)
+        before = updates(store)
 
         for _ in range(20):
             body.write("text", "ten chars.")
-            assert ground.save(claim, body, body.length - 10)
-            assert ground.save(claim, body, body.length)
-        after = updates(ground)
-        ground.close()
+            assert store.save(claim, body, body.length - 10)
+            assert store.save(claim, body, body.length)
+        after = updates(store)
+        store.close()
 
     assert [now - was for now, was in zip(after, before, strict=True)] == [40, 40]
 
 
-def updates(ground: Ground) -> tuple[int, int]:
+def updates(store: Store) -> tuple[int, int]:
     """How many updates `messages` has had, and how many of them were HOT."""
-    ground.db.rows("SELECT 1 FROM pg_stat_force_next_flush()")  # of this session, the only one
-    [row] = ground.db.rows(
+    store.db.rows("SELECT 1 FROM pg_stat_force_next_flush()")  # of this session, the only one
+    [row] = store.db.rows(
         "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'messages'"
     )
     return row.n_tup_upd, row.n_tup_hot_upd

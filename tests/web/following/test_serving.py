@@ -15,15 +15,15 @@ import gevent
 import pytest
 
 from shared.body import Delta
-from tests.followed import ended as finish
-from tests.followed import say
 from tests.rig import PATIENCE, allowed, until
 from tests.tcp_proxy import switch_off
+from tests.topics import ended as finish
+from tests.topics import say
 from web.following import serving
 from web.following.hub import Hub
 from web.following.serving import UNSENT, Connection
 from web.following.streaming import Face, Reader, Stream
-from web.following.topic import AT_ONCE, Followed
+from web.following.topic import BURST_BYTES, MessageTopic
 
 FACE = Face(lambda delta: delta.text.encode(), lambda _: b" end", b"alive", lambda _: b"retry ")
 
@@ -55,8 +55,8 @@ Open = Callable[..., tuple[Connection, Other]]
 
 
 @pytest.fixture
-def followed() -> Followed:
-    return Followed(uuid.uuid4(), uuid.uuid4())
+def topic() -> MessageTopic:
+    return MessageTopic(uuid.uuid4(), uuid.uuid4())
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def ended() -> list[int]:
 
 @pytest.fixture
 def opened(
-    followed: Followed, hub: Hub, ended: list[int], monkeypatch: pytest.MonkeyPatch
+    topic: MessageTopic, hub: Hub, ended: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Open]:
     """Puts a stream on a connection."""
     monkeypatch.setattr(serving, "_watch", serving._Watch())  # of another heartbeat than the last
@@ -83,7 +83,7 @@ def opened(
             mine, theirs = pair or socket.socketpair()
             stack.enter_context(theirs)
             theirs.settimeout(PATIENCE)
-            stream = Stream(Reader(followed, 0, face), hub, heartbeat, 1e12, ExitStack())
+            stream = Stream(Reader(topic, 0, face), hub, heartbeat, 1e12, ExitStack())
             made = Connection(stream, mine, b"head ", chunked=chunked, ended=ended.append)
             assert mine.fileno() == -1  # whoever had it cannot close it any more
             made.go_on()
@@ -99,18 +99,18 @@ def hub() -> Hub:
     return Hub(*[None] * 3)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("size", [1, AT_ONCE, AT_ONCE + 1, 8 << 20])
+@pytest.mark.parametrize("size", [1, BURST_BYTES, BURST_BYTES + 1, 8 << 20])
 def test_everything_is_written_however_much_the_system_takes_at_once(
-    followed: Followed, opened: Open, ended: list[int], size: int
+    topic: MessageTopic, opened: Open, ended: list[int], size: int
 ) -> None:
     _, other = opened()
     texts = [str(number) * size for number in range(3)]
 
     other.read()
     for text in texts:
-        say(followed, text)
+        say(topic, text)
         gevent.sleep(0)
-    finish(followed, followed.body)
+    finish(topic, topic.body)
     until(lambda: ended)
 
     assert other.all() == f"head retry {''.join(texts)} end".encode()
@@ -118,13 +118,13 @@ def test_everything_is_written_however_much_the_system_takes_at_once(
 
 
 def test_a_chunked_response_is_cut_where_what_was_written_ends(
-    followed: Followed, opened: Open, ended: list[int]
+    topic: MessageTopic, opened: Open, ended: list[int]
 ) -> None:
     _, other = opened(chunked=True)
     other.read()
-    say(followed, "0123456789abcdef")
+    say(topic, "0123456789abcdef")
     gevent.sleep(0)
-    finish(followed, followed.body)
+    finish(topic, topic.body)
     until(lambda: ended)
 
     parts = (b"head ", b"6\r\nretry \r\n", b"10\r\n0123456789abcdef\r\n", b"4\r\n end\r\n")
@@ -132,16 +132,16 @@ def test_a_chunked_response_is_cut_where_what_was_written_ends(
 
 
 def test_who_does_not_read_keeps_nobody_waiting_and_loses_nothing(
-    followed: Followed, opened: Open, ended: list[int]
+    topic: MessageTopic, opened: Open, ended: list[int]
 ) -> None:
     (_, lazy), (_, other) = opened(), opened()
     other.read()
     text = "x" * (8 << 20)  # more than any system keeps for it
 
-    say(followed, text)
+    say(topic, text)
     until(lambda: len(other.received) == len("head retry ") + len(text))
-    say(followed, "And this.")
-    finish(followed, followed.body)
+    say(topic, "And this.")
+    finish(topic, topic.body)
     until(lambda: len(ended) == 1)
 
     lazy.read()
@@ -150,11 +150,11 @@ def test_who_does_not_read_keeps_nobody_waiting_and_loses_nothing(
 
 
 def test_who_takes_nothing_for_too_long_is_cut(
-    followed: Followed, opened: Open, ended: list[int]
+    topic: MessageTopic, opened: Open, ended: list[int]
 ) -> None:
     _, lazy = opened()
-    with patch("web.following.serving.STUCK", 0.0):
-        say(followed, "x" * (8 << 20))
+    with patch("web.following.serving.WRITE_TIMEOUT", 0.0):
+        say(topic, "x" * (8 << 20))
         until(lambda: ended)
 
     lazy.read()
@@ -162,24 +162,24 @@ def test_who_takes_nothing_for_too_long_is_cut(
 
 
 def test_who_has_gone_is_noticed_by_the_next_write(
-    followed: Followed, opened: Open, ended: list[int]
+    topic: MessageTopic, opened: Open, ended: list[int]
 ) -> None:
     _, other = opened()
     other.end.close()
 
-    say(followed, "Anybody there?")
+    say(topic, "Anybody there?")
     until(lambda: ended)
 
 
 def test_what_a_client_sent_behind_its_request_costs_it_nothing_of_the_answer(
-    followed: Followed, opened: Open, ended: list[int]
+    topic: MessageTopic, opened: Open, ended: list[int]
 ) -> None:
     _, other = opened(pair=_over_tcp())
     other.end.sendall(b"a body that nobody reads")
     text = "x" * 500_000  # the system keeps it until the client takes it
-    say(followed, text)
+    say(topic, text)
     gevent.sleep(0.01)
-    finish(followed, followed.body)
+    finish(topic, topic.body)
     other.read()
     until(lambda: ended)
 
@@ -198,13 +198,13 @@ def _over_tcp(room: int | None = 4096) -> tuple[socket.socket, socket.socket]:
 
 @pytest.mark.failure(52)
 def test_a_slow_reader_whose_machine_answers_keeps_its_connection(
-    followed: Followed, opened: Open, ended: list[int]
+    topic: MessageTopic, opened: Open, ended: list[int]
 ) -> None:
     """It has no room for a second at a time, which is four heartbeats here."""
     _, other = opened(heartbeat=0.25, pair=_over_tcp(None))
     text = "x" * 600_000
-    say(followed, text)
-    finish(followed, followed.body)
+    say(topic, text)
+    finish(topic, topic.body)
     other.read(pause=0.01, size=1_200)
 
     until(lambda: ended)
@@ -213,11 +213,11 @@ def test_a_slow_reader_whose_machine_answers_keeps_its_connection(
 
 
 def test_little_waits_in_the_kernel_for_a_reader_who_takes_nothing(
-    followed: Followed, opened: Open, ended: list[int]
+    topic: MessageTopic, opened: Open, ended: list[int]
 ) -> None:
     """What waits here instead can still become fewer and larger frames."""
     connection, other = opened(pair=_over_tcp())
-    say(followed, "x" * (8 << 20))
+    say(topic, "x" * (8 << 20))
     writer = connection._socket  # the only one who knows
 
     def waiting() -> int:
@@ -226,7 +226,7 @@ def test_little_waits_in_the_kernel_for_a_reader_who_takes_nothing(
     until(lambda: waiting() > UNSENT // 2)
     gevent.sleep(0.1)
     assert waiting() < 4 * UNSENT
-    followed.leave()
+    topic.leave()
     other.read()
     until(lambda: ended)
 
@@ -234,43 +234,43 @@ def test_little_waits_in_the_kernel_for_a_reader_who_takes_nothing(
 @pytest.mark.failure(28)
 @pytest.mark.parametrize("doing", ["reading", "reading nothing"])
 def test_a_machine_that_was_switched_off_is_noticed_whatever_its_reader_did(
-    followed: Followed, opened: Open, ended: list[int], doing: str
+    topic: MessageTopic, opened: Open, ended: list[int], doing: str
 ) -> None:
     _, other = opened(heartbeat=1.0, pair=_over_tcp(None))
     if doing == "reading":
         other.read()
-        say(followed, "something")
+        say(topic, "something")
         until(lambda: b"something" in other.received)
     else:
-        say(followed, "x" * (8 << 20))
+        say(topic, "x" * (8 << 20))
         gevent.sleep(0.5)  # until there is no room
     switch_off(other.end)
 
     with gevent.Timeout(allowed(3)):
         while not ended:
-            say(followed, "more")
+            say(topic, "more")
             gevent.sleep(0.05)
 
 
 def test_in_a_silence_there_is_a_sign_of_life(
-    followed: Followed, opened: Open, ended: list[int]
+    topic: MessageTopic, opened: Open, ended: list[int]
 ) -> None:
     _, other = opened(heartbeat=0.0)
 
     until(lambda: other.end.recv(100, socket.MSG_PEEK).endswith(b"alivealive"))
-    followed.leave()
+    topic.leave()
     until(lambda: ended)
 
 
 def test_a_bug_in_a_face_ends_its_streams_and_tells_nothing_that_was_written(
-    followed: Followed, opened: Open, ended: list[int], caplog: pytest.LogCaptureFixture
+    topic: MessageTopic, opened: Open, ended: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(delta: Delta) -> bytes:
         raise RuntimeError(delta.text)
 
     opened(Face(fails, FACE.end, FACE.heartbeat, FACE.retry))
     with caplog.at_level(0):
-        say(followed, "something private")
+        say(topic, "something private")
         until(lambda: ended)
 
     assert "private" not in caplog.text

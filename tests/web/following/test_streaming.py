@@ -15,31 +15,31 @@ from hypothesis import strategies as st
 
 from shared.body import Body, Delta
 from shared.sse import Decoder
-from tests.followed import ended, say
 from tests.rig import until
+from tests.topics import ended, say
 from web.faces import native
 from web.following.hub import Hub
-from web.following.notifier import Bell
+from web.following.notifier import Notifier
 from web.following.streaming import Reader, Stream
-from web.following.topic import AT_ONCE, FRAME_BYTES, PLACES, Followed
-from web.page.render_cache import BlockReader, Renderings
+from web.following.topic import BURST_BYTES, FRAME_BYTES, FRAME_CACHE, MessageTopic
+from web.page.render_cache import BlockReader, RenderCache
 
 #: Bytes of a frame on the wire, at most.
 FRAME = 16 << 10
 
 
 def test_what_comes_during_a_slow_write_is_not_waited_for() -> None:
-    followed = Followed(uuid.uuid4(), uuid.uuid4())
-    reader = Reader(followed, 0, native.FACE)
-    say(followed, "first ")
+    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
+    reader = Reader(topic, 0, native.FACE)
+    say(topic, "first ")
     assert b"first" in reader.advance()
 
-    say(followed, "second")  # everybody else is woken; this one is writing
+    say(topic, "second")  # everybody else is woken; this one is writing
 
     assert reader.pause() == 0
     assert b"second" in reader.advance()
     assert reader.pause() is None
-    followed.leave()
+    topic.leave()
     assert reader.pause() == 0
 
 
@@ -50,14 +50,14 @@ def test_frames_are_encoded_once_for_all_at_a_place_and_not_kept_for_every_place
         encoded.append(delta.start)
         return delta.text.encode()
 
-    followed = Followed(uuid.uuid4(), uuid.uuid4())
-    followed.hear([Delta(0, 0, "text", "x" * 1000)])
-    assert [followed.frames(face, 5) for _ in range(100)] == [(b"x" * 995, 1000)] * 100
+    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
+    topic.hear([Delta(0, 0, "text", "x" * 1000)])
+    assert [topic.frames(face, 5) for _ in range(100)] == [(b"x" * 995, 1000)] * 100
     assert encoded == [5]
 
     for position in range(1000):  # a storm of returning readers
-        assert followed.frames(face, position) == (b"x" * (1000 - position), 1000)
-    assert len(followed._frames) <= PLACES
+        assert topic.frames(face, position) == (b"x" * (1000 - position), 1000)
+    assert len(topic._frames) <= FRAME_CACHE
 
 
 @given(
@@ -69,11 +69,11 @@ def test_no_frame_is_larger_than_16_kib_and_each_moves_the_reader_on(
 ) -> None:
     """Whatever the characters are: written as ASCII, one takes 1 to 12 bytes."""
     text = "".join(character * count for character, count in runs)
-    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
     meta = {"id": "call", "name": "你" * 300}
-    followed.hear([Delta(0, 0, "tool_call", text, meta)])
+    topic.hear([Delta(0, 0, "tool_call", text, meta)])
     position = min(begin, len(text) - 1)
-    reader, shown = Reader(followed, position, native.FACE), text[:position]
+    reader, shown = Reader(topic, position, native.FACE), text[:position]
 
     while frames := reader.advance():
         for frame in frames.removesuffix(b"\n\n").split(b"\n\n"):
@@ -90,10 +90,10 @@ def test_no_frame_is_larger_than_16_kib_and_each_moves_the_reader_on(
 
 @pytest.mark.parametrize(("character", "wide"), [("a", 1), ("é", 6), ("你", 6), ("😀", 12)])
 def test_frames_are_not_smaller_than_they_need_to_be(character: str, wide: int) -> None:
-    followed = Followed(uuid.uuid4(), uuid.uuid4())
-    followed.hear([Delta(0, 0, "text", character * 100_000)])
+    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
+    topic.hear([Delta(0, 0, "text", character * 100_000)])
 
-    frames, _ = followed.frames(native.encode_delta, 0)
+    frames, _ = topic.frames(native.encode_delta, 0)
 
     sizes = [len(frame) + 2 for frame in frames.split(b"\n\n")[:-1]]
     assert len(sizes) > 5
@@ -103,10 +103,10 @@ def test_frames_are_not_smaller_than_they_need_to_be(character: str, wide: int) 
 @pytest.mark.failure(54)
 def test_a_large_meta_is_not_repeated_for_every_few_characters() -> None:
     """It comes with each frame of its part; then each frame has as much text."""
-    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
     meta, arguments = {"id": "x" * 500_000}, "y" * 1_000_000
-    followed.hear([Delta(0, 0, "tool_call", arguments, meta)])
-    reader, size = Reader(followed, 0, native.FACE), 0
+    topic.hear([Delta(0, 0, "tool_call", arguments, meta)])
+    reader, size = Reader(topic, 0, native.FACE), 0
 
     while frames := reader.advance():
         size += len(frames)
@@ -118,13 +118,13 @@ def test_a_large_meta_is_not_repeated_for_every_few_characters() -> None:
 def test_an_answer_of_thousands_of_parts_holds_up_nobody() -> None:
     """Of 6,000 parts of a character each: one turn is a few milliseconds' work, wherever readers
     stand, and the end is made once for all of them in each dialect."""
-    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
     kinds = ("text", "reasoning")
-    followed.hear([Delta(n, n, kinds[n % 2], "x") for n in range(6_000)])
-    ended(followed, followed.body)
+    topic.hear([Delta(n, n, kinds[n % 2], "x") for n in range(6_000)])
+    ended(topic, topic.body)
     made = Mock(wraps=native.FACE.end)
     face = replace(native.FACE, end=made)
-    readers = [Reader(followed, place * 60, face) for place in range(100)]
+    readers = [Reader(topic, place * 60, face) for place in range(100)]
     turns: list[float] = []
 
     while readers:
@@ -135,40 +135,40 @@ def test_an_answer_of_thousands_of_parts_holds_up_nobody() -> None:
                 frames += reader.end()
                 readers.remove(reader)
             turns.append(time.process_time() - begun)
-            assert len(frames) < AT_ONCE + FRAME
+            assert len(frames) < BURST_BYTES + FRAME
 
     assert max(turns) < 0.05
     assert made.call_count == 1
 
 
 def test_who_is_far_behind_is_given_a_part_at_a_time_and_all_of_it() -> None:
-    followed = Followed(uuid.uuid4(), uuid.uuid4())
+    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
     text = "".join(map(str, range(50_000)))
-    followed.hear([Delta(0, 0, "reasoning", text), Delta(len(text), 1, "text", text)])
-    reader = Reader(followed, 10, native.FACE)
+    topic.hear([Delta(0, 0, "reasoning", text), Delta(len(text), 1, "text", text)])
+    reader = Reader(topic, 10, native.FACE)
     shown = Body([Delta(0, 0, "reasoning", text[:10])])
 
     while frames := reader.advance():
-        assert len(frames) < AT_ONCE + FRAME
+        assert len(frames) < BURST_BYTES + FRAME
         assert (reader.pause() == 0) == (reader.position < 2 * len(text))  # there is more: no sleep
         for event in Decoder(limit=1 << 20).feed(frames):
             found = json.loads(event.data)
             shown.append(Delta(shown.length, found["part"], found["kind"], found["text"]))
 
-    assert shown.since(0) == followed.body.since(0)
+    assert shown.since(0) == topic.body.since(0)
 
 
 def test_a_stream_can_be_iterated_too_from_its_position_to_its_end() -> None:
-    followed = Followed(uuid.uuid4(), uuid.uuid4())
-    say(followed, "Some text")
+    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
+    say(topic, "Some text")
     hub = Hub(*[None] * 3)  # type: ignore[arg-type]
-    stream = Stream(Reader(followed, 5, native.FACE), hub, 100.0, 1e12, ExitStack())
+    stream = Stream(Reader(topic, 5, native.FACE), hub, 100.0, 1e12, ExitStack())
     reading = gevent.spawn(lambda: b"".join(stream))
     gevent.sleep(0)
 
-    say(followed, " and more.")
+    say(topic, " and more.")
     gevent.sleep(0)
-    ended(followed, followed.body)
+    ended(topic, topic.body)
     reading.join(30)
 
     events = [(event.event, event.id) for event in Decoder().feed(reading.value)]
@@ -177,15 +177,15 @@ def test_a_stream_can_be_iterated_too_from_its_position_to_its_end() -> None:
 
 def test_the_id_is_the_last_field_of_every_frame_in_every_dialect() -> None:
     """Some clients adopt an id as soon as its line has arrived."""
-    followed = Followed(uuid.uuid4(), uuid.uuid4())
-    followed.hear([Delta(0, 0, "reasoning", "Well. "), Delta(6, 1, "text", "One.\n\nTwo.\n\nTh")])
-    followed.hear([Delta(20, 2, "tool_call", "{}", {"id": "\nid: 7\n", "name": "x"})])
+    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
+    topic.hear([Delta(0, 0, "reasoning", "Well. "), Delta(6, 1, "text", "One.\n\nTwo.\n\nTh")])
+    topic.hear([Delta(20, 2, "tool_call", "{}", {"id": "\nid: 7\n", "name": "x"})])
     readers = [
-        Reader(followed, 0, native.FACE),
-        BlockReader(Renderings(), followed, 0, native.FACE),
+        Reader(topic, 0, native.FACE),
+        BlockReader(RenderCache(), topic, 0, native.FACE),
     ]
     frames = b"".join(reader.advance() for reader in readers)
-    ended(followed, followed.body)
+    ended(topic, topic.body)
     frames += b"".join(reader.end() for reader in readers)
 
     *found, rest = frames.split(b"\n\n")
@@ -197,20 +197,20 @@ def test_the_id_is_the_last_field_of_every_frame_in_every_dialect() -> None:
 
 
 def test_a_bell_wakes_everybody_once_and_who_heard_nothing_after_their_time() -> None:
-    bell, other = Bell(), Bell()
+    bell, other = Notifier(), Notifier()
     heard: list[tuple[str, bool]] = []
 
     def wake(name: str) -> Callable[[bool], None]:
-        return lambda rang: heard.append((name, rang))
+        return lambda notified: heard.append((name, notified))
 
     for name in "ab":
         bell.listen(wake(name), 100)
     other.listen(wake("c"), 0)
-    bell.ring()
+    bell.notify()
     assert heard == []  # not before this greenlet waits
-    bell.ring()
+    bell.notify()
     until(lambda: len(heard) == 3)
-    other.ring()
+    other.notify()
     gevent.sleep(0)
 
     assert heard == [("a", True), ("b", True), ("c", False)]

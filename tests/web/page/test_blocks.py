@@ -15,7 +15,7 @@ from shared.body import Body
 from tests.strategies import thorough
 from web.page import blocks, markdown
 from web.page.blocks import WINDOW, Block, Blocks, mended
-from web.page.cpu_limit import attempt
+from web.page.cpu_limit import with_fallback
 from web.page.markdown import block_tokens, code_html, markdown_html
 
 
@@ -355,9 +355,9 @@ def test_what_is_dear_is_not_paid_for(name: str) -> None:
             given_up.append(seconds)
             return otherwise()
 
-        return attempt(seconds, work, gave_up)
+        return with_fallback(seconds, work, gave_up)
 
-    with patch("web.page.markdown.attempt", limited):
+    with patch("web.page.markdown.with_fallback", limited):
         for _ in made.feed(body):
             pass
         made.open()

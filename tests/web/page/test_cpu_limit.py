@@ -11,7 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from web.page import markdown
-from web.page.cpu_limit import attempt
+from web.page.cpu_limit import with_fallback
 
 
 def test_what_takes_too_long_is_done_otherwise() -> None:
@@ -19,7 +19,7 @@ def test_what_takes_too_long_is_done_otherwise() -> None:
         while True:
             pass
 
-    assert attempt(0.05, for_ever, lambda: "otherwise") == "otherwise"
+    assert with_fallback(0.05, for_ever, lambda: "otherwise") == "otherwise"
 
 
 def test_a_bug_in_a_library_spoils_no_more_than_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def cost(work: Callable[[], object]) -> float:
 
 
 def test_a_regular_expression_is_interrupted_in_time() -> None:
-    assert cost(lambda: attempt(0.02, for_ever, str)) < 0.05
+    assert cost(lambda: with_fallback(0.02, for_ever, str)) < 0.05
 
 
 def test_time_spent_inside_counts_for_the_limit_around_it() -> None:
@@ -67,15 +67,15 @@ def test_time_spent_inside_counts_for_the_limit_around_it() -> None:
 
     def many() -> None:
         while True:
-            inside.append(attempt(0.03, for_ever, lambda: "given up"))
+            inside.append(with_fallback(0.03, for_ever, lambda: "given up"))
 
-    assert cost(lambda: attempt(0.1, many, lambda: None)) < 0.16
+    assert cost(lambda: with_fallback(0.1, many, lambda: None)) < 0.16
     assert inside == ["given up"] * len(inside)
     assert 1 <= len(inside) <= 4
 
 
 def test_a_limit_inside_does_not_lengthen_the_one_around_it() -> None:
-    assert cost(lambda: attempt(0.02, lambda: attempt(10.0, for_ever, str), str)) < 0.05
+    assert cost(lambda: with_fallback(0.02, lambda: with_fallback(10.0, for_ever, str), str)) < 0.05
 
 
 def test_what_catches_every_exception_is_interrupted_too() -> None:
@@ -84,16 +84,16 @@ def test_what_catches_every_exception_is_interrupted_too() -> None:
             with suppress(Exception):
                 for_ever()
 
-    assert cost(lambda: attempt(0.02, stubborn, lambda: None)) < 0.06
+    assert cost(lambda: with_fallback(0.02, stubborn, lambda: None)) < 0.06
 
 
 def test_a_signal_that_comes_late_raises_nothing() -> None:
     for number in range(2_000):  # limits that end just about when their work does
-        attempt(number % 40 * 1e-6 + 1e-6, lambda: sum(range(200)), int)
+        with_fallback(number % 40 * 1e-6 + 1e-6, lambda: sum(range(200)), int)
         sum(range(300))
     signal.raise_signal(signal.SIGALRM)  # and one that is very late
 
-    assert attempt(5.0, lambda: "as ever", str) == "as ever"
+    assert with_fallback(5.0, lambda: "as ever", str) == "as ever"
 
 
 def test_an_early_signal_raises_nothing() -> None:
@@ -102,4 +102,4 @@ def test_an_early_signal_raises_nothing() -> None:
             signal.raise_signal(signal.SIGALRM)
         return "done"
 
-    assert attempt(5.0, interrupted, str) == "done"
+    assert with_fallback(5.0, interrupted, str) == "done"

@@ -24,9 +24,9 @@ from shared.store.messages import Ending
 from shared.store.sidebar import State
 from tests.client import Client, new_id
 from tests.rig import PATIENCE, Rig, eventually, frozen, until
-from tests.store_fixtures import Ground
+from tests.store_fixtures import Store
 from tests.stories import holding
-from web.page.notices import Notices, Watched
+from web.page.notices import Notices, SidebarTopic
 
 
 class Watching:
@@ -207,94 +207,94 @@ def test_older_conversations_come_in_pages(client: Client) -> None:
     assert found[:5] == made[::-1]
 
 
-def test_who_opens_a_list_that_never_rests_does_not_wait_for_its_rest(ground: Ground) -> None:
-    user = ground.user()
-    nobody: Any = None
-    notices, watched = Notices(ground.db, ground.livelog, nobody, nobody), Watched(user)
+def test_who_opens_a_list_that_never_rests_does_not_wait_for_its_rest(store: Store) -> None:
+    user = store.user()
+    no_workers: Any = None
+    notices, topic = Notices(store.db, store.livelog, no_workers, no_workers), SidebarTopic(user)
     looks: list[State] = []
 
     def look(db: Database, user_id: uuid.UUID) -> State:
-        notices._look(watched)  # it changes while it is looked at
+        notices._look(topic)  # it changes while it is looked at
         looks.append(found := sidebar.state(db, user_id))
-        watched.gone = len(looks) > 5
+        topic.gone = len(looks) > 5
         return found
 
     with patch("web.page.notices.sidebar", wraps=sidebar, state=look), gevent.Timeout(30):
-        notices._look(watched)
+        notices._look(topic)
         assert len(looks) == 1
 
-        until(lambda: watched.gone)  # others go on
+        until(lambda: topic.gone)  # others go on
 
 
 # --- what is told of two states -------------------------------------------------------------------
 
 
-def changes(ground: Ground, user: Any, between: Callable[[], object]) -> dict[Any, list[str]]:
+def changes(store: Store, user: Any, between: Callable[[], object]) -> dict[Any, list[str]]:
     """What somebody is told who saw the list before and after."""
-    before = sidebar.state(ground.db, user)
+    before = sidebar.state(store.db, user)
     between()
-    return {one.id: one.what for one in sidebar.changes(before, sidebar.state(ground.db, user))}
+    return {one.id: one.what for one in sidebar.changes(before, sidebar.state(store.db, user))}
 
 
-def test_nothing_is_told_when_nothing_happened(ground: Ground) -> None:
-    user = ground.user()
-    ground.ended(user)
+def test_nothing_is_told_when_nothing_happened(store: Store) -> None:
+    user = store.user()
+    store.ended(user)
 
-    assert changes(ground, user, lambda: None) == {}
+    assert changes(store, user, lambda: None) == {}
 
 
-def test_what_went_on_between_two_looks_is_told_as_what_came_of_it(ground: Ground) -> None:
-    user = ground.user()
+def test_what_went_on_between_two_looks_is_told_as_what_came_of_it(store: Store) -> None:
+    user = store.user()
     made: list[Any] = []
 
-    told = changes(ground, user, lambda: made.append(ground.ended(user)))
+    told = changes(store, user, lambda: made.append(store.ended(user)))
 
     assert list(told.values()) == [["created", "finished"]]
 
 
-def test_a_failure_is_news_until_it_is_seen_and_a_stop_is_none(ground: Ground) -> None:
-    user = ground.user()
-    ground.ended(user, Ending.error("provider_cut"))
-    ground.ended(user, Ending(Status.CANCELLED))
+def test_a_failure_is_news_until_it_is_seen_and_a_stop_is_none(store: Store) -> None:
+    user = store.user()
+    store.ended(user, Ending.error("provider_cut"))
+    store.ended(user, Ending(Status.CANCELLED))
 
-    entries = sidebar.state(ground.db, user).entries.values()
+    entries = sidebar.state(store.db, user).entries.values()
 
     assert sorted(one.status for one in entries) == ["failed", "idle"]
 
 
-def test_what_only_sinks_below_the_top_of_the_list_was_not_deleted(ground: Ground) -> None:
-    user = ground.user()
+def test_what_only_sinks_below_the_top_of_the_list_was_not_deleted(store: Store) -> None:
+    user = store.user()
     for _ in range(sidebar.STATE):
-        ground.conversation(user)
+        store.conversation(user)
 
-    told = changes(ground, user, lambda: ground.conversation(user))
+    told = changes(store, user, lambda: store.conversation(user))
 
     assert list(told.values()) == [["created"]]
-    state: State = sidebar.state(ground.db, user)
+    state: State = sidebar.state(store.db, user)
     assert (len(state.entries), state.more is None) == (sidebar.STATE, False)
 
 
 def test_what_was_deleted_at_the_lists_end_is_told_though_others_sink_there(
-    ground: Ground,
+    store: Store,
 ) -> None:
-    user = ground.user()
-    last, *_ = [ground.conversation(user) for _ in range(sidebar.STATE)]
+    user = store.user()
+    last, *_ = [store.conversation(user) for _ in range(sidebar.STATE)]
 
     def between() -> None:
-        conversations.delete(ground.db, user, last)
+        conversations.delete(store.db, user, last)
         for _ in range(2):
-            ground.conversation(user)
+            store.conversation(user)
 
-    told = changes(ground, user, between)
+    told = changes(store, user, between)
 
     assert told[last] == ["deleted"]
     assert sorted(what for [what] in told.values()) == ["created", "created", "deleted"]
 
 
-def test_what_is_being_written_is_in_the_state_however_old_it_is(ground: Ground) -> None:
-    user = ground.user()
-    open_one = ground.row(ground.sending(user)).conversation_id
+def test_what_is_being_written_is_in_the_state_however_old_it_is(store: Store) -> None:
+    user = store.user()
+    open_one = store.row(store.sending(user)).conversation_id
     for _ in range(sidebar.STATE + 1):
-        ground.conversation(user)
+        store.conversation(user)
 
-    assert sidebar.state(ground.db, user).entries[open_one].status == "waiting"
+    assert sidebar.state(store.db, user).entries[open_one].status == "waiting"

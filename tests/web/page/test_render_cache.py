@@ -13,21 +13,21 @@ import pytest
 from shared.body import Body, Delta
 from shared.sse import Decoder
 from shared.store.messages import Message
-from tests.followed import ended, say
 from tests.rig import join
+from tests.topics import ended, say
 from web.following.streaming import Face
-from web.following.topic import Followed
+from web.following.topic import MessageTopic
 from web.page import render_cache, yielding
 from web.page.markdown import markdown_html
-from web.page.render_cache import BlockReader, Renderings
+from web.page.render_cache import BlockReader, RenderCache
 
 FACE = Face(lambda _: b"", lambda _: b"", b"", lambda _: b"")
 
 
 @pytest.fixture
-def followed() -> Followed:
+def topic() -> MessageTopic:
     """A message that is being written."""
-    return Followed(uuid.uuid4(), uuid.uuid4())
+    return MessageTopic(uuid.uuid4(), uuid.uuid4())
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def rushing() -> Iterator[None]:
         yield
 
 
-def reader_of(renderings: Renderings, followed: Followed, position: int = 0) -> BlockReader:
-    return BlockReader(renderings, followed, position, FACE)
+def reader_of(cache: RenderCache, topic: MessageTopic, position: int = 0) -> BlockReader:
+    return BlockReader(cache, topic, position, FACE)
 
 
 def shown(frames: bytes) -> list[dict[str, Any]]:
@@ -54,28 +54,28 @@ def read(reader: BlockReader) -> bytes:
     return b"".join(frames)
 
 
-def blocks_of(renderings: Renderings, message: Message, most: int = 1 << 30) -> list[Any]:
+def blocks_of(cache: RenderCache, message: Message, most: int = 1 << 30) -> list[Any]:
     """The first page of a message's blocks."""
-    lines, _ = renderings.pages(message).page(0, most)
+    lines, _ = cache.pages(message).page(0, most)
     return [json.loads(line) for line in lines]
 
 
-def test_a_reader_of_nothing_waits(followed: Followed) -> None:
-    reader = reader_of(Renderings(), followed)
+def test_a_reader_of_nothing_waits(topic: MessageTopic) -> None:
+    reader = reader_of(RenderCache(), topic)
 
     assert reader.advance() == b""
     assert reader.pause() is None
 
 
 @pytest.mark.usefixtures("rushing")
-def test_everybody_is_shown_the_same_and_it_is_made_once(followed: Followed) -> None:
-    renderings = Renderings()
-    readers = [reader_of(renderings, followed) for _ in range(50)]
-    say(followed, "First.\n\nSecond.\n\nThi")
+def test_everybody_is_shown_the_same_and_it_is_made_once(topic: MessageTopic) -> None:
+    cache = RenderCache()
+    readers = [reader_of(cache, topic) for _ in range(50)]
+    say(topic, "First.\n\nSecond.\n\nThi")
     with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
         frames = {reader.advance() for reader in readers}
         assert made.call_count == 3
-        say(followed, "rd.")
+        say(topic, "rd.")
         again = {reader.advance() for reader in readers}
         assert made.call_count == 4
 
@@ -89,14 +89,14 @@ def test_everybody_is_shown_the_same_and_it_is_made_once(followed: Followed) -> 
 @pytest.mark.usefixtures("rushing")
 @pytest.mark.parametrize("paragraphs", [10, 2_000])
 def test_whoever_comes_while_it_is_being_made_gets_all_of_it_at_once(
-    followed: Followed, paragraphs: int
+    topic: MessageTopic, paragraphs: int
 ) -> None:
-    renderings = Renderings()
+    cache = RenderCache()
     text = "A paragraph.\n\n" * paragraphs
-    say(followed, text + "The end")  # and then a pause: nothing else wakes anybody
+    say(topic, text + "The end")  # and then a pause: nothing else wakes anybody
 
     def read() -> str:
-        reader = reader_of(renderings, followed)
+        reader = reader_of(cache, topic)
         frames = b""
         while reader.lag:
             frames += reader.advance()
@@ -112,27 +112,27 @@ def test_whoever_comes_while_it_is_being_made_gets_all_of_it_at_once(
     assert [found.value == whole for found in reading] == [True] * 3
 
 
-def test_it_is_not_shown_oftener_than_a_screen_can(followed: Followed) -> None:
-    reader = reader_of(Renderings(), followed)
-    say(followed, "a")
+def test_it_is_not_shown_oftener_than_a_screen_can(topic: MessageTopic) -> None:
+    reader = reader_of(RenderCache(), topic)
+    say(topic, "a")
     assert reader.advance()
     with patch("web.page.render_cache.time.monotonic", return_value=0.0):  # no time passes
         for _ in range(100):
-            say(followed, "b")
+            say(topic, "b")
             assert reader.advance() == b""
 
 
-def test_what_is_dear_waits_for_itself_alone_and_not_for_long(followed: Followed) -> None:
-    renderings, other = Renderings(), Followed(uuid.uuid4(), uuid.uuid4())
-    dear, cheap = reader_of(renderings, followed), reader_of(renderings, other)
-    say(followed, "> A dear one")
+def test_what_is_dear_waits_for_itself_alone_and_not_for_long(topic: MessageTopic) -> None:
+    cache, other = RenderCache(), MessageTopic(uuid.uuid4(), uuid.uuid4())
+    dear, cheap = reader_of(cache, topic), reader_of(cache, other)
+    say(topic, "> A dear one")
     say(other, "A cheap one")
     with patch("web.page.blocks.markdown_html", side_effect=busy):
         assert dear.advance()
     assert cheap.advance()
 
-    assert 0.3 < renderings.of(followed).pause(followed) <= render_cache.SLOWEST
-    assert renderings.of(other).pause(other) <= 1 / render_cache.FRAMES
+    assert 0.3 < cache.of(topic).pause(topic) <= render_cache.SLOWEST
+    assert cache.of(other).pause(other) <= 1 / render_cache.FRAMES
 
 
 def busy(source: str) -> str:
@@ -143,47 +143,47 @@ def busy(source: str) -> str:
     return source
 
 
-def test_an_end_is_shown_at_once_whatever_the_last_look_took(followed: Followed) -> None:
-    reader = reader_of(Renderings(), followed)
-    say(followed, "First.")
+def test_an_end_is_shown_at_once_whatever_the_last_look_took(topic: MessageTopic) -> None:
+    reader = reader_of(RenderCache(), topic)
+    say(topic, "First.")
     with patch("web.page.blocks.markdown_html", side_effect=busy):
         assert reader.advance()
-    ended(followed, Body([Delta(0, 0, "text", "First.")]))
+    ended(topic, Body([Delta(0, 0, "text", "First.")]))
 
     assert reader.advance()
     assert reader.at_end
 
 
 @pytest.mark.usefixtures("rushing")
-def test_who_was_ahead_in_another_process_is_shown_nothing_older(followed: Followed) -> None:
-    say(followed, "First.\n\nSecond")
-    reader = reader_of(Renderings(), followed, position=20)
+def test_who_was_ahead_in_another_process_is_shown_nothing_older(topic: MessageTopic) -> None:
+    say(topic, "First.\n\nSecond")
+    reader = reader_of(RenderCache(), topic, position=20)
 
     assert reader.advance() == b""
 
-    say(followed, " to the end of it.\n\nThird")
+    say(topic, " to the end of it.\n\nThird")
     [frame] = shown(reader.advance())
     assert [block["text"] for block in frame["blocks"]] == ["Second to the end of it.\n\n"]
 
 
 @pytest.mark.usefixtures("rushing")
 def test_an_end_that_is_shorter_than_what_was_shown_ends_it_all_the_same(
-    followed: Followed,
+    topic: MessageTopic,
 ) -> None:
-    reader = reader_of(Renderings(), followed)
-    say(followed, "First.\n\nSecond.\n\nThird")
+    reader = reader_of(RenderCache(), topic)
+    say(topic, "First.\n\nSecond.\n\nThird")
     reader.advance()
-    ended(followed, Body([Delta(0, 0, "text", "First.\n\nSec")]))
+    ended(topic, Body([Delta(0, 0, "text", "First.\n\nSec")]))
 
     assert reader.advance() == b""
     assert reader.at_end
 
 
 @pytest.mark.usefixtures("rushing")
-def test_a_big_body_comes_in_events_of_a_size(followed: Followed) -> None:
+def test_a_big_body_comes_in_events_of_a_size(topic: MessageTopic) -> None:
     text = "".join(f"Paragraph {number} with some words.\n\n" for number in range(5_000))
-    ended(followed, Body([Delta(0, 0, "text", text)]))
-    reader = reader_of(Renderings(), followed)
+    ended(topic, Body([Delta(0, 0, "text", text)]))
+    reader = reader_of(RenderCache(), topic)
 
     events = shown(read(reader))
 
@@ -194,26 +194,26 @@ def test_a_big_body_comes_in_events_of_a_size(followed: Followed) -> None:
 
 
 def test_ended_messages_are_kept_while_there_is_room() -> None:
-    renderings = Renderings()
-    one, other = (at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "Said.") for _ in range(2))
+    cache = RenderCache()
+    one, other = (at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), "Said.") for _ in range(2))
     with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
-        first = blocks_of(renderings, one)
-        assert blocks_of(renderings, one) == first
+        first = blocks_of(cache, one)
+        assert blocks_of(cache, one) == first
         assert made.call_count == 1
 
         with patch.object(render_cache, "ENDED_BYTES", 0):
-            blocks_of(renderings, other)
-        blocks_of(renderings, one)
+            blocks_of(cache, other)
+        blocks_of(cache, one)
         assert made.call_count == 3
 
 
 def test_many_who_open_a_message_at_once_have_it_rendered_once() -> None:
-    renderings, text = Renderings(), "A paragraph.\n\n" * 500
-    message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), text)
+    cache, text = RenderCache(), "A paragraph.\n\n" * 500
+    message = at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), text)
 
     with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
         with patch.object(yielding, "SLICE", 0.0):
-            opening = [gevent.spawn(blocks_of, renderings, message) for _ in range(20)]
+            opening = [gevent.spawn(blocks_of, cache, message) for _ in range(20)]
             join(opening)
         assert made.call_count == 500
 
@@ -222,42 +222,42 @@ def test_many_who_open_a_message_at_once_have_it_rendered_once() -> None:
 
 
 def test_who_needs_the_beginning_has_no_more_rendered() -> None:
-    message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "A paragraph.\n\n" * 500)
+    message = at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), "A paragraph.\n\n" * 500)
 
     with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
-        assert blocks_of(Renderings(), message, most=1_000)
+        assert blocks_of(RenderCache(), message, most=1_000)
         assert made.call_count < 20
 
 
-def test_what_is_followed_here_is_not_rendered_again(followed: Followed) -> None:
-    renderings = Renderings()
-    reader = reader_of(renderings, followed)
-    message = at_its_end(followed, "First.\n\nSecond.")
+def test_what_is_followed_here_is_not_rendered_again(topic: MessageTopic) -> None:
+    cache = RenderCache()
+    reader = reader_of(cache, topic)
+    message = at_its_end(topic, "First.\n\nSecond.")
     assert reader.advance()
 
     with patch("web.page.blocks.markdown_html") as made:
-        found = blocks_of(renderings, message)
+        found = blocks_of(cache, message)
         assert not made.called
     assert [block["text"] for block in found] == ["First.\n\n", "Second."]
 
 
 def test_nothing_is_kept_for_ever() -> None:
-    renderings = Renderings()
-    message = at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), "Said.")
+    cache = RenderCache()
+    message = at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), "Said.")
     with patch.object(render_cache, "ENDED_SECONDS", 0.0):
-        blocks_of(renderings, message)
+        blocks_of(cache, message)
     gevent.sleep(0.01)
 
     with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
-        blocks_of(renderings, message)
+        blocks_of(cache, message)
         assert made.call_count == 1
 
 
-def at_its_end(followed: Followed, said: str | Body) -> Message:
+def at_its_end(topic: MessageTopic, said: str | Body) -> Message:
     """The row, ended so."""
-    ended(followed, Body([Delta(0, 0, "text", said)]) if isinstance(said, str) else said)
-    assert followed.end is not None
-    return followed.end
+    ended(topic, Body([Delta(0, 0, "text", said)]) if isinstance(said, str) else said)
+    assert topic.end is not None
+    return topic.end
 
 
 # --- long ones -----------------------------------------------------------------------------------
@@ -289,20 +289,20 @@ def long_body() -> Body:
 def expected() -> list[dict[str, Any]]:
     """The blocks of a long body of which all are kept."""
     with patch.multiple(render_cache, KEPT_BYTES=1 << 30):
-        return blocks_of(Renderings(), message_of(long_body()))
+        return blocks_of(RenderCache(), message_of(long_body()))
 
 
 def message_of(body: Body) -> Message:
-    return at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), body)
+    return at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), body)
 
 
 @pytest.mark.usefixtures("forgetful")
 def test_what_is_not_kept_is_rendered_again_and_is_the_same(
-    followed: Followed, expected: list[dict[str, Any]]
+    topic: MessageTopic, expected: list[dict[str, Any]]
 ) -> None:
-    renderings = Renderings()
-    ended(followed, long_body())
-    early, late = reader_of(renderings, followed), reader_of(renderings, followed)
+    cache = RenderCache()
+    ended(topic, long_body())
+    early, late = reader_of(cache, topic), reader_of(cache, topic)
 
     first = [early.advance()]
     while not late.at_end:
@@ -312,12 +312,12 @@ def test_what_is_not_kept_is_rendered_again_and_is_the_same(
     assert early.at_end
     found = [block for frame in frames for event in shown(frame) for block in event["blocks"]]
     assert found == expected
-    assert len(renderings.of(followed).finished._lines) == 1
+    assert len(cache.of(topic).finished._lines) == 1
 
 
 @pytest.mark.usefixtures("forgetful")
 def test_a_page_from_anywhere_is_what_stands_there(expected: list[dict[str, Any]]) -> None:
-    pages = Renderings().pages(message_of(long_body()))
+    pages = RenderCache().pages(message_of(long_body()))
     pages.page(1 << 40, 1)  # all of it was rendered, and forgotten
 
     for number in range(0, len(expected), 37):
@@ -327,9 +327,9 @@ def test_a_page_from_anywhere_is_what_stands_there(expected: list[dict[str, Any]
         assert following == (block["end"] if number < len(expected) - 1 else None)
 
 
-def test_a_reader_who_is_far_behind_gets_on_with_every_event(followed: Followed) -> None:
-    ended(followed, long_body())
-    reader = reader_of(Renderings(), followed)
+def test_a_reader_who_is_far_behind_gets_on_with_every_event(topic: MessageTopic) -> None:
+    ended(topic, long_body())
+    reader = reader_of(RenderCache(), topic)
 
     positions = []
     while frame := reader.advance():
@@ -344,7 +344,9 @@ def test_a_reader_who_is_far_behind_gets_on_with_every_event(followed: Followed)
 
 def test_memory_of_a_long_answer_is_bounded_by_its_text() -> None:
     text = "```js\n" + "f(1,[2])+{3:4}\n" * 10_000
-    finished = Renderings().pages(at_its_end(Followed(uuid.uuid4(), uuid.uuid4()), text)).finished
+    finished = (
+        RenderCache().pages(at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), text)).finished
+    )
     made = finished.made
     html = 0
     for _ in made.feed(finished.body):

@@ -13,9 +13,9 @@ from shared.settings import Settings
 from shared.sse import Event
 from tests.client import Client, Connection, new_id, proof
 from tests.rig import Rig, eventually
-from tests.store_fixtures import Ground
+from tests.store_fixtures import Store
 from tests.stories import holding
-from web.page.dashboard import Live
+from web.page.dashboard import Dashboard
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -416,15 +416,15 @@ def test_operators_see_what_runs_and_no_word_of_it(
         client.stop(held.id)
 
 
-def test_what_ended_processes_said_is_not_kept(ground: Ground) -> None:
-    nobody: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
-    live = Live(Settings.model_construct(), ground.db, ground.livelog, nobody, nobody)
-    ground.livelog.tell_operators("gone", json.dumps({"at": 0, "streams": 7}))
+def test_what_ended_processes_said_is_not_kept(store: Store) -> None:
+    no_workers: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
+    live = Dashboard(Settings.model_construct(), store.db, store.livelog, no_workers, no_workers)
+    store.livelog.tell_operators("gone", json.dumps({"at": 0, "streams": 7}))
 
     for _ in range(2):
         live._look()
 
-    [said] = ground.livelog.told_operators().values()
+    [said] = store.livelog.told_operators().values()
     assert json.loads(said)["streams"] == 0
 
 

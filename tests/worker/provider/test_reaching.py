@@ -18,7 +18,7 @@ from shared.body import Body
 from shared.errors import GenerationFailed
 from shared.settings import Settings
 from tests.foreign import need
-from web.page.model_list import Models
+from web.page.model_list import ModelList
 from worker.provider import client as module
 from worker.provider.client import Provider, Request
 
@@ -119,7 +119,7 @@ def test_an_address_is_understood_as_it_was_meant(address: str, called: str, lis
     with recorder(ANSWER) as server:
         url = address.format(server.url)
         assert ask(url) == "Yes."
-        Models(Settings.model_validate({"OPENAI_BASE_URL": url})).listed()
+        ModelList(Settings.model_validate({"OPENAI_BASE_URL": url})).listed()
 
     assert [head.split(" ")[:2] for head in server.heads] == [["POST", called], ["GET", listed]]
 
@@ -148,7 +148,7 @@ def test_a_key_is_sent_without_what_came_along_when_it_was_copied(key: str) -> N
 def test_a_list_of_models_is_known_in_every_shape(document: bytes) -> None:
     with recorder(document) as server:
         settings = Settings.model_validate({"OPENAI_BASE_URL": server.url, "model": "a"})
-        listed = Models(settings).listed()
+        listed = ModelList(settings).listed()
 
     assert listed == {"items": [{"id": "a"}, {"id": "b"}], "default": "a", "known": True}
 
@@ -157,7 +157,7 @@ def test_a_list_of_models_is_known_in_every_shape(document: bytes) -> None:
 def test_what_is_no_list_of_models_is_none(document: bytes) -> None:
     with recorder(document) as server:
         settings = Settings.model_validate({"OPENAI_BASE_URL": server.url, "model": "a"})
-        assert Models(settings).listed()["known"] is False
+        assert ModelList(settings).listed()["known"] is False
 
 
 # --- certificates ---------------------------------------------------------------------------------

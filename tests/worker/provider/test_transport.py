@@ -123,7 +123,7 @@ def test_a_kept_connection_that_the_server_has_closed_is_not_used(
     client.get(raw.url)
     assert raw.closed.wait(5)  # it has no more answers
     raw.answers = [ABC, ABC]
-    monkeypatch.setattr(module, "KEEP", 60.0)
+    monkeypatch.setattr(module, "IDLE_TTL", 60.0)
 
     assert client.get(raw.url).text == "abc"
 
@@ -135,7 +135,7 @@ def test_a_connection_is_not_kept_for_long(
 ) -> None:
     raw.answers = [ABC, ABC, ABC]
     client.get(raw.url)
-    monkeypatch.setattr(module, "KEEP", 0.0)
+    monkeypatch.setattr(module, "IDLE_TTL", 0.0)
 
     assert client.get(raw.url).text == "abc"
 

@@ -7,23 +7,23 @@ from typing import Any
 from shared.body import Body, Delta
 from shared.lifecycle import Status
 from shared.store.messages import Message
-from web.following.topic import Followed
+from web.following.topic import MessageTopic
 
 
-def say(followed: Followed, text: str) -> None:
+def say(topic: MessageTopic, text: str) -> None:
     """It goes on, as Redis tells."""
-    followed.hear([Delta(followed.body.length, 0, "text", text)])
+    topic.hear([Delta(topic.body.length, 0, "text", text)])
 
 
-def ended(followed: Followed, body: Body) -> None:
+def ended(topic: MessageTopic, body: Body) -> None:
     """The row has ended so."""
     now = datetime.now(UTC)
     nothing: dict[str, Any] = dict.fromkeys(
         ["parent_id", "continues_id", "model", "length", "sha256", "usage", "finish_reason"]
     )
     message = Message(
-        id=followed.id, user_id=followed.user_id, conversation_id=uuid.uuid4(), role="assistant",
+        id=topic.id, user_id=topic.user_id, conversation_id=uuid.uuid4(), role="assistant",
         status=Status.DONE, body=body, error_code=None, error_message=None, attempt=1,
         created_at=now, started_at=now, first_text_at=None, ended_at=now, **nothing,
     )  # fmt: skip
-    followed.finish(message)
+    topic.finish(message)
