@@ -61,9 +61,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # where a body in chunks is cut, and refused
     app.config["OUTLIVE"] = settings
     sidebar = Notices(db, livelog, hub, readers)
-    models, live = ModelList(settings), Dashboard(settings, db, livelog, readers, sidebar)
+    models = ModelList(settings)
+    dashboard = Dashboard(settings, db, livelog, readers, sidebar)
     app.extensions["outlive"] = Context(
-        settings, db, livelog, queue, hub, readers, sidebar, RenderCache(), models, live
+        settings, db, livelog, queue, hub, readers, sidebar, RenderCache(), models, dashboard
     )
     errors.register(app)
     auth.register(app)

@@ -35,12 +35,12 @@ class Context:
     notices: Notices
     render_cache: RenderCache
     models: ModelList
-    live: Dashboard
+    dashboard: Dashboard
 
     def serving_while(self, serving: Callable[[], bool]) -> None:
         """The process serves; how to learn that it is told to stop."""
         self.hub.serving_while(serving)
-        self.live.start()
+        self.dashboard.start()
         for door in (self.db, self.queue):
             gevent.spawn(door.warm)
 

@@ -24,17 +24,17 @@ def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 
 
 
 @blueprint.get("/live")
-def live() -> Response:
-    """What operators see."""
+def dashboard() -> Response:
+    """The dashboard, for operators."""
     must_operate()
-    return _page("live.html")
+    return _page("dashboard.html")
 
 
 @blueprint.get("/api/live")
-def live_state() -> Response:
-    """What runs, who reads, the last minutes: numbers, ids and codes."""
+def dashboard_state() -> Response:
+    """What the dashboard shows: numbers, ids and codes; nobody's text."""
     must_operate()
-    return jsonify(context().live.show())
+    return jsonify(context().dashboard.state())
 
 
 def _page(template: str, **words: str) -> Response:

@@ -244,7 +244,7 @@ def _under_load(camera: Camera, person: Person, rig: Rig, client: Client) -> Non
     readers = [person.open(f"/c/{one['id']}") for one in _newest(client, 4)]
     tab = person.open("/live")
     tab.page.wait_for_timeout(45_000)
-    camera.take(tab, "live")
+    camera.take(tab, "dashboard")
     for one in readers:
         one.close()
 

@@ -186,7 +186,7 @@ WRONG: dict[str, list[Any]] = {
 
 def test_foreign_values_among_what_processes_say_are_skipped(store: Store) -> None:
     no_workers: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
-    live = Dashboard(
+    dashboard = Dashboard(
         Settings.model_construct(flower_url=None), store.db, store.livelog, no_workers, no_workers
     )
     good = {"at": time.time(), "readers": [(new_id(), 2, 5)], "streams": 2, "notices": 3}
@@ -200,8 +200,8 @@ def test_foreign_values_among_what_processes_say_are_skipped(store: Store) -> No
     raw.hset("outlive:web", "host:1", json.dumps({**good, "more": "of the next version"}))
 
     for _ in range(2):
-        live._look()
-        shown = live.show()
+        dashboard._sample()
+        shown = dashboard.state()
 
     assert (shown["streams"], shown["notices"]) == (2, 3)
     assert [(one["readers"], one["lag"]) for one in shown["readers"]] == [(2, 5)]

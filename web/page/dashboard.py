@@ -1,7 +1,11 @@
-"""What operators see: what runs, who reads and how far behind, the last minutes in numbers.
+"""The dashboard for operators: what runs, who reads and how far they lag, the last ten minutes.
 
-Each web process looks every few seconds, keeps what it saw for some minutes, and tells the others
-about its readers through Redis. Nothing here holds a word of anybody's text.
+Each web process takes a sample every few seconds, keeps its own samples in memory, and reports its
+readers to the other processes through Redis. So any process can show the readers of all of them,
+while the charts are those of the process that answers. Without Redis a process shows its own
+readers only; without Postgres there is no sample and `state` raises StorageDown.
+
+Everything here is a number, an id or an error code. No text of any message is read.
 """
 
 import json
@@ -25,23 +29,23 @@ from shared.store.database import Database
 from web.following.streaming import Readers
 from web.page.notices import Notices
 
-#: Seconds between looks, and samples that are kept: ten minutes.
+#: Seconds between two samples, and how many are kept: ten minutes.
 EVERY: Final = 5.0
 SAMPLES: Final = 120
-#: Seconds after which what a process said about itself is too old.
+#: Seconds after which a process' report no longer counts.
 STALE: Final = 3 * EVERY
-#: Messages whose readers a process tells about.
-TOLD: Final = 200
-#: The first number that JavaScript cannot count to.
-_COUNTABLE: Final = 2**53
+#: Messages whose readers one process reports, at most.
+REPORTED: Final = 200
+#: JavaScript cannot represent every integer from here on.
+_MAX_NUMBER: Final = 2**53
 
-log = structlog.get_logger("live")
+log = structlog.get_logger("dashboard")
 
 Json = dict[str, Any]
 
 
 class Dashboard:
-    """The samples of this process, and what it tells the others."""
+    """The samples of this process, and the reports that web processes exchange."""
 
     def __init__(
         self, settings: Settings, db: Database, livelog: LiveLog, readers: Readers, notices: Notices
@@ -52,96 +56,93 @@ class Dashboard:
         self._readers = readers
         self._notices = notices
         self._samples: deque[Json] = deque(maxlen=SAMPLES)
-        #: when it was looked last, and how much of each message was saved then
-        self._looked = time.monotonic()
+        #: when the last sample was taken, and the saved characters of each message then
+        self._sampled_at = time.monotonic()
         self._saved: dict[uuid.UUID, int] = {}
         self._started = False
-        #: processes that have said nothing for long
-        self._ended: list[str] = []
+        #: processes whose reports are stale; the next report removes theirs
+        self._stale: list[str] = []
 
     def start(self) -> None:
-        """Look every few seconds, for as long as the process lives."""
+        """Take samples for as long as the process lives."""
         if not self._started:
             self._started = True
-            gevent.spawn(self._look_for_ever)
+            gevent.spawn(self._sample_forever)
 
-    def _look_for_ever(self) -> None:
+    def _sample_forever(self) -> None:
         while True:
             try:
-                self._look()
+                self._sample()
             except StorageDown:
                 pass
             except Exception:
-                log.exception("live.look")
+                log.exception("dashboard.sample_failed")
             gevent.sleep(EVERY)
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         with suppress(RedisDown):
-            self._livelog.tell_operators(_process(), json.dumps(self._own()), self._ended)
-        found = admin_queries.running(self._db)
+            self._livelog.tell_operators(_process(), json.dumps(self._own_report()), self._stale)
+        running = admin_queries.running(self._db)
         totals = admin_queries.totals(self._db, EVERY)
-        streams = sum(one["streams"] for one in self._told())
         self._samples.append(
             {
                 "at": round(time.time(), 1),
                 "running": totals.running,
                 "waiting": totals.waiting,
-                "rate": round(sum(self._rate(one) for one in found), 1),
-                "readers": streams,
+                "rate": round(sum(self._rate(one) for one in running), 1),
+                "readers": sum(one["streams"] for one in self._reports()),
                 "errors": totals.failed,
             }
         )
-        self._looked = time.monotonic()
-        self._saved = {one.id: one.characters for one in found}
+        self._sampled_at = time.monotonic()
+        self._saved = {one.id: one.characters for one in running}
 
     def _rate(self, one: Running) -> float:
-        """Characters a second since the last look; of a new one since it began."""
-        passed = min(one.age, time.monotonic() - self._looked)
+        """Characters per second since the last sample, or since it began if that is later."""
+        passed = min(one.age, time.monotonic() - self._sampled_at)
         return (one.characters - self._saved.get(one.id, 0)) / max(passed, 0.5)
 
-    def _own(self) -> Json:
-        """What this process says about its readers."""
+    def _own_report(self) -> Json:
+        """What this process reports of its readers."""
         lags: dict[str, list[int]] = {}
         for reader in self._readers.open_ones():
             if reader.message_id is not None:
                 lags.setdefault(str(reader.message_id), []).append(reader.lag)
         readers = [(message, len(lag), max(lag)) for message, lag in lags.items()]
-        notices = self._notices.count()
-        streams = sum(number for _, number, _ in readers)
         return {
             "at": time.time(),
-            "readers": readers[:TOLD],
-            "streams": streams,
-            "notices": notices,
+            "readers": readers[:REPORTED],
+            "streams": sum(count for _, count, _ in readers),
+            "notices": self._notices.count(),
         }
 
-    def _told(self) -> list[Json]:
-        """What every process says, this one of itself."""
-        told: dict[str, Json] = {}
+    def _reports(self) -> list[Json]:
+        """The current report of every process, this one included."""
+        reports: dict[str, Json] = {}
         with suppress(RedisDown):
-            for process, words in self._livelog.told_operators().items():
-                if (found := _understood(words)) is not None:
-                    told[process] = found
-        told[_process()] = self._own()
+            for process, value in self._livelog.told_operators().items():
+                if (report := _parsed(value)) is not None:
+                    reports[process] = report
+        reports[_process()] = self._own_report()
         now = time.time()
-        self._ended = [name for name, one in told.items() if abs(now - one["at"]) >= STALE]
-        return [one for name, one in told.items() if name not in self._ended]
+        self._stale = [name for name, one in reports.items() if abs(now - one["at"]) >= STALE]
+        return [one for name, one in reports.items() if name not in self._stale]
 
-    def show(self) -> Json:
-        """All of it, now. Raises StorageDown."""
-        found = admin_queries.running(self._db)
+    def state(self) -> Json:
+        """All that the dashboard shows. Raises StorageDown."""
+        running = admin_queries.running(self._db)
         totals = admin_queries.totals(self._db, EVERY)
-        told = self._told()
+        reports = self._reports()
         samples = list(self._samples)
         names = ("at", "running", "waiting", "rate", "readers", "errors")
         return {
             "now": round(time.time(), 1),
-            "running": [self._running(one) for one in found],
+            "running": [self._row(one) for one in running],
             "waiting": totals.waiting,
             "oldest_waiting": round(totals.oldest_waiting, 1),
-            "readers": _merged(told),
-            "streams": sum(one["streams"] for one in told),
-            "notices": sum(one["notices"] for one in told),
+            "readers": _by_message(reports),
+            "streams": sum(one["streams"] for one in reports),
+            "notices": sum(one["notices"] for one in reports),
             "errors": [
                 {"id": str(one.id), "code": one.code, "at": one.at.isoformat()}
                 for one in admin_queries.failed(self._db)
@@ -150,7 +151,7 @@ class Dashboard:
             "flower": self._settings.flower_url,
         }
 
-    def _running(self, one: Running) -> Json:
+    def _row(self, one: Running) -> Json:
         return {
             "id": str(one.id),
             "user_id": str(one.user_id),
@@ -163,39 +164,41 @@ class Dashboard:
         }
 
 
-def _understood(words: str) -> Json | None:
-    """What a process says about itself, with the fields of `_own`; None for anything else that
-    somebody has put there."""
+def _parsed(value: str) -> Json | None:
+    """A report with the fields of `_own_report`; None if it is anything else.
+
+    Redis may hold what another version, or another program, has written there.
+    """
     try:
-        told = json.loads(words)
+        report = json.loads(value)
         return {
-            "at": _number(told["at"]),
+            "at": _number(report["at"]),
             "readers": [
-                (str(uuid.UUID(message)), int(_number(number)), int(_number(lag)))
-                for message, number, lag in told.get("readers", [])[:TOLD]
+                (str(uuid.UUID(message)), int(_number(count)), int(_number(lag)))
+                for message, count, lag in report.get("readers", [])[:REPORTED]
             ],
-            "streams": int(_number(told.get("streams", 0))),
-            "notices": int(_number(told.get("notices", 0))),
+            "streams": int(_number(report.get("streams", 0))),
+            "notices": int(_number(report.get("notices", 0))),
         }
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
 
 
 def _number(value: Any) -> float:
-    """A number that JSON can carry on. Raises ValueError."""
-    if type(value) not in (int, float) or not abs(value) < _COUNTABLE:
+    """A finite number that JSON and JavaScript can carry. Raises ValueError."""
+    if type(value) not in (int, float) or not abs(value) < _MAX_NUMBER:
         raise ValueError
     return float(value)
 
 
-def _merged(told: list[Json]) -> list[Json]:
-    """Readers by message, over all processes."""
+def _by_message(reports: list[Json]) -> list[Json]:
+    """The number of readers and the largest lag of each message, over all processes."""
     found: dict[str, Json] = {}
-    for one in told:
-        for message, number, lag in one["readers"]:
-            known = found.setdefault(message, {"message_id": message, "readers": 0, "lag": 0})
-            known["readers"] += number
-            known["lag"] = max(known["lag"], lag)
+    for report in reports:
+        for message, count, lag in report["readers"]:
+            row = found.setdefault(message, {"message_id": message, "readers": 0, "lag": 0})
+            row["readers"] += count
+            row["lag"] = max(row["lag"], lag)
     return list(found.values())
 
 

@@ -401,10 +401,10 @@ def test_operators_see_what_runs_and_no_word_of_it(
         with Blocks(client, held.id):
 
             def seen() -> dict[str, Any]:
-                live = get(client, "/api/live")
-                [one] = [one for one in live["running"] if one["id"] == held.id]
-                readers = [one for one in live["readers"] if one["message_id"] == held.id]
-                return {**one, "readers": readers, "text": json.dumps(live)}
+                state = get(client, "/api/live")
+                [one] = [one for one in state["running"] if one["id"] == held.id]
+                readers = [one for one in state["readers"] if one["message_id"] == held.id]
+                return {**one, "readers": readers, "text": json.dumps(state)}
 
             eventually(lambda: seen()["readers"] and seen()["characters"] > 100)
             found = seen()
@@ -418,11 +418,13 @@ def test_operators_see_what_runs_and_no_word_of_it(
 
 def test_what_ended_processes_said_is_not_kept(store: Store) -> None:
     no_workers: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
-    live = Dashboard(Settings.model_construct(), store.db, store.livelog, no_workers, no_workers)
+    dashboard = Dashboard(
+        Settings.model_construct(), store.db, store.livelog, no_workers, no_workers
+    )
     store.livelog.tell_operators("gone", json.dumps({"at": 0, "streams": 7}))
 
     for _ in range(2):
-        live._look()
+        dashboard._sample()
 
     [said] = store.livelog.told_operators().values()
     assert json.loads(said)["streams"] == 0

@@ -1,9 +1,9 @@
-/** A small chart: one number over the last minutes. */
+/** A small chart of one number over the last minutes. */
 
 import { el } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-/** The drawing's own units; it is stretched to its place. */
+/** The viewBox; CSS stretches it. */
 const WIDTH = 240;
 const HEIGHT = 50;
 
@@ -13,46 +13,46 @@ function shape(tag, attributes) {
   return made;
 }
 
-/** A number for people: 1,234 and 12.5. */
+/** A number with separators: 1,234 and 12.5. */
 export const number = (value) => (value ?? 0).toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 });
 
 export class Chart {
   constructor(name, label) {
     this.label = label;
     this.value = el("p", { className: "value" }, "–");
-    this.beside = el("p", { className: "beside" });
+    this.note = el("p", { className: "note" });
     this.area = shape("path", { class: "area" });
     this.line = shape("path", { class: "line" });
     this.cursor = shape("line", { class: "cursor", y1: 0, y2: HEIGHT, visibility: "hidden" });
     this.svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
     this.svg.append(this.area, this.line, this.cursor);
-    this.element = el("article", { className: "chart", dataset: { name } }, el("h2", {}, label), this.value, this.beside, this.svg);
+    this.element = el("article", { className: "chart", dataset: { name } }, el("h2", {}, label), this.value, this.note, this.svg);
     this.element.addEventListener("pointermove", (event) => this.#point(event));
     this.element.addEventListener("pointerleave", () => this.#leave());
     this.values = [];
   }
 
-  /** Draw these values at these moments (epoch seconds), and say the newest. */
-  draw(at, values, now, beside = "") {
-    Object.assign(this, { at, values, now, words: beside });
-    const most = Math.max(...values, 1);
+  /** Draw the values at these times (epoch seconds); `now` and `text` are shown above the chart. */
+  draw(at, values, now, text = "") {
+    Object.assign(this, { at, values, now, text });
+    const max = Math.max(...values, 1);
     const x = (index) => (values.length < 2 ? WIDTH : (index / (values.length - 1)) * WIDTH);
-    const y = (value) => HEIGHT - 1 - (value / most) * (HEIGHT - 6);
+    const y = (value) => HEIGHT - 1 - (value / max) * (HEIGHT - 6);
     const path = values.map((value, index) => `${index ? "L" : "M"}${x(index).toFixed(1)} ${y(value).toFixed(1)}`).join("");
     this.line.setAttribute("d", path);
     this.area.setAttribute("d", path && `${path}L${WIDTH} ${HEIGHT}L0 ${HEIGHT}Z`);
     const minutes = at.length > 1 ? Math.round((at.at(-1) - at[0]) / 60) : 0;
-    this.svg.setAttribute("aria-label", `${this.label}: at most ${number(most)} in the last ${minutes || 1} min`);
+    this.svg.setAttribute("aria-label", `${this.label}: at most ${number(max)} in the last ${minutes || 1} min`);
     if (this.cursor.getAttribute("visibility") === "hidden") this.#leave();
   }
 
   #leave() {
     this.cursor.setAttribute("visibility", "hidden");
     this.value.textContent = number(this.now);
-    this.beside.textContent = this.words;
+    this.note.textContent = this.text;
   }
 
-  /** What it was at the moment under the pointer. */
+  /** Show the value at the pointer. */
   #point({ clientX }) {
     if (this.values.length < 2) return;
     const { left, width } = this.svg.getBoundingClientRect();
@@ -62,6 +62,6 @@ export class Chart {
     for (const name of ["x1", "x2"]) this.cursor.setAttribute(name, place);
     this.cursor.setAttribute("visibility", "visible");
     this.value.textContent = number(this.values[index]);
-    this.beside.textContent = new Date(this.at[index] * 1000).toLocaleTimeString();
+    this.note.textContent = new Date(this.at[index] * 1000).toLocaleTimeString();
   }
 }

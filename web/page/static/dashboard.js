@@ -1,12 +1,12 @@
-/** The operators' page: asks every two seconds, while somebody looks. */
+/** The operators' dashboard: polls every two seconds while the page is visible. */
 
 import { Chart, number } from "./charts.js";
 import { byId, el } from "./dom.js";
 
-/** Milliseconds. */
+/** Milliseconds between two polls. */
 const EVERY = 2_000;
-/** Milliseconds: a request that takes longer will never be answered. */
-const LIMIT = 20_000;
+/** Milliseconds after which a request is given up. */
+const TIMEOUT = 20_000;
 
 const NAMES = {
   running: "Being written",
@@ -32,60 +32,60 @@ const short = (id) => el("code", { title: id }, id.slice(0, 8));
 const row = (...cells) => el("tr", {}, ...cells.map((cell) => el("td", {}, cell)));
 const fill = (table, rows) => byId(table).querySelector("tbody").replaceChildren(...rows);
 
-function show(live) {
-  const { series, running, errors, readers } = live;
-  const reading = new Map(readers.map((one) => [one.message_id, one]));
+function show(state) {
+  const { series, running, errors, readers } = state;
+  const readersOf = new Map(readers.map((one) => [one.message_id, one]));
   const now = {
     running: running.filter(({ status }) => status === "STREAMING").length,
-    waiting: live.waiting,
+    waiting: state.waiting,
     rate: running.reduce((sum, { rate }) => sum + (rate ?? 0), 0),
-    readers: live.streams,
+    readers: state.streams,
     errors: series.errors.reduce((sum, count) => sum + count, 0),
   };
   const lag = Math.max(0, ...readers.map((one) => one.lag));
-  const beside = {
-    waiting: live.waiting ? `the oldest for ${duration(live.oldest_waiting ?? 0)}` : "",
+  const notes = {
+    waiting: state.waiting ? `the oldest for ${duration(state.oldest_waiting ?? 0)}` : "",
     readers: `the slowest ${number(lag)} behind`,
     errors: "in these minutes",
   };
-  for (const [name, chart] of Object.entries(charts)) chart.draw(series.at, series[name], now[name], beside[name] ?? "");
-  fill("running", running.map((one) => runningRow(one, reading.get(one.id))));
+  for (const [name, chart] of Object.entries(charts)) chart.draw(series.at, series[name], now[name], notes[name] ?? "");
+  fill("running", running.map((one) => runningRow(one, readersOf.get(one.id))));
   fill("errors", errors.map(({ id, code, at }) => row(moment(at), el("code", {}, code), short(id))));
   fill("series", series.at.map((at, index) => row(moment(at), ...Object.keys(NAMES).map((name) => number(series[name][index])))).reverse());
   document.querySelector("main").setAttribute("aria-busy", "false");
   byId("quiet").hidden = running.length > 0;
   byId("fine").hidden = errors.length > 0;
-  byId("flower").hidden = !live.flower;
-  if (live.flower) byId("flower").href = live.flower;
+  byId("flower").hidden = !state.flower;
+  if (state.flower) byId("flower").href = state.flower;
 }
 
-function runningRow({ id, owner, status, model, age, characters, rate }, reading) {
+function runningRow({ id, owner, status, model, age, characters, rate }, readers) {
   const worker = status === "SENDING" ? el("span", { className: "waiting" }, "waiting") : owner?.replace(/^(.*?:.{8}).*$/, "$1") ?? "–";
-  return row(short(id), worker, model ?? "–", duration(age), number(characters), number(rate), number(reading?.readers), number(reading?.lag));
+  return row(short(id), worker, model ?? "–", duration(age), number(characters), number(rate), number(readers?.readers), number(readers?.lag));
 }
 
-function say(text, state = "good") {
+function report(text, state = "good") {
   byId("as-of").textContent = text;
   byId("as-of").dataset.state = state;
 }
 
-let looking = false;
+let polling = false;
 
-async function look() {
-  if (document.hidden || looking) return;
-  looking = true;
+async function poll() {
+  if (document.hidden || polling) return;
+  polling = true;
   try {
-    const response = await fetch("/api/live", { cache: "no-store", signal: AbortSignal.timeout(LIMIT) });
+    const response = await fetch("/api/live", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
     if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail || `The server answered ${response.status}.`);
     show(await response.json());
-    say(`as of ${new Date().toLocaleTimeString()}`);
+    report(`as of ${new Date().toLocaleTimeString()}`);
   } catch (error) {
     const unreachable = error instanceof TypeError || error.name === "TimeoutError";
-    say(unreachable ? "The server cannot be reached." : error.message, "stale");
+    report(unreachable ? "The server cannot be reached." : error.message, "stale");
   }
-  looking = false;
+  polling = false;
 }
 
-setInterval(look, EVERY);
-document.addEventListener("visibilitychange", look);
-look();
+setInterval(poll, EVERY);
+document.addEventListener("visibilitychange", poll);
+poll();

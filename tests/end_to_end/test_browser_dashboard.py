@@ -1,4 +1,4 @@
-"""The operators' page in a real Chromium: where people would rather look than read."""
+"""The operators' dashboard in a real Chromium."""
 
 import re
 
@@ -16,10 +16,10 @@ from tests.rig import Rig
 pytestmark = pytest.mark.usefixtures("worker")
 
 
-def test_operators_see_what_is_written_read_and_failed(
+def test_dashboard_shows_running_answers_their_readers_and_the_last_errors(
     rig: Rig, meet: Meet, web: Web, client: Client
 ) -> None:
-    held = [client.ask(gated(f"Number {n}. " * 9, "live", ".")) for n in range(3)]
+    held = [client.ask(gated(f"Number {n}. " * 9, "dashboard", ".")) for n in range(3)]
     for answer in held:
         client.shown(answer)
     failed = client.ask(scripted.script(scripted.say("Half"), scripted.cut()))
@@ -40,7 +40,7 @@ def test_operators_see_what_is_written_read_and_failed(
     expect(page.locator(".chart[data-name=running] .line")).to_have_attribute("d", re.compile("^M"))
     expect(page.locator(".chart")).to_have_count(5)
     assert axe.serious(page) == []
-    rig.scripted.release("live")
+    rig.scripted.release("dashboard")
     for answer in held:
         expect(running.filter(has=page.get_by_title(answer))).to_have_count(0)
     page.set_viewport_size({"width": 390, "height": 800})
