@@ -1,1 +1,1 @@
-"""The command line `outlive`. What talks to people talks HTTP, like any other client."""
+"""The command line `outlive`: an HTTP client, but for the operator's commands."""

@@ -1,4 +1,4 @@
-"""`outlive COMMAND`. A command's module is loaded when it is called, so that each begins fast."""
+"""`outlive COMMAND`. A command's module is imported when it is called, so that each starts fast."""
 
 import os
 import runpy
@@ -8,20 +8,20 @@ from typing import NoReturn
 
 import click
 
-from cli.exits import EPILOG, Exit
+from cli.exit_status import EPILOG, Exit
 
-#: Commands by name, in the order of `--help`, and where they are.
+#: Commands in the order of `--help`, and where each is defined.
 COMMANDS = {
-    "ask": "cli.asking:ask",
-    "follow": "cli.asking:follow",
-    "stop": "cli.looking:stop",
-    "retry": "cli.asking:retry",
-    "continue": "cli.asking:go_on",
-    "list": "cli.looking:list_",
-    "migrate": "cli.operating:migrate",
-    "sweep": "cli.operating:sweep",
+    "ask": "cli.answer_commands:ask",
+    "follow": "cli.answer_commands:follow",
+    "stop": "cli.answer_commands:stop",
+    "retry": "cli.answer_commands:retry",
+    "continue": "cli.answer_commands:continue_",
+    "list": "cli.list_command:list_",
+    "migrate": "cli.admin_commands:migrate",
+    "sweep": "cli.admin_commands:sweep",
 }
-#: Those of the package `local`, which takes their arguments itself.
+#: Commands of the package `local`, which parses their arguments itself.
 LOCAL = {
     "up": "Run everything on this machine, until Ctrl-C.",
     "test": "Run all tests, on real servers.",
@@ -30,10 +30,10 @@ LOCAL = {
 
 
 class Commands(click.Group):
-    """A group that finds its commands by name."""
+    """A group that imports its commands on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Ours and those of `local`."""
+        """All commands, `up` first."""
         return ["up", *COMMANDS, *(name for name in LOCAL if name != "up")]
 
     def get_command(
@@ -43,7 +43,7 @@ class Commands(click.Group):
     ) -> click.Command | None:
         """The command of that name."""
         if cmd_name in LOCAL:
-            return _local(cmd_name)
+            return _local_command(cmd_name)
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
@@ -51,16 +51,16 @@ class Commands(click.Group):
         return command
 
 
-def _local(name: str) -> click.Command:
-    """A command that becomes `local`'s, `--help` and all."""
+def _local_command(name: str) -> click.Command:
+    """A command that runs `local` with all arguments, `--help` included."""
 
-    def become(arguments: tuple[str, ...]) -> None:
+    def run_local(arguments: tuple[str, ...]) -> None:
         sys.argv = ["outlive", name, *arguments]
         runpy.run_module("local", run_name="__main__")
 
     return click.Command(
         name,
-        callback=become,
+        callback=run_local,
         params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
         help=LOCAL[name],
         add_help_option=False,
@@ -70,11 +70,11 @@ def _local(name: str) -> click.Command:
 
 @click.group(cls=Commands, epilog=EPILOG)
 def outlive() -> None:
-    """Ask a model, and have the answer written whatever becomes of you meanwhile."""
+    """Ask a model; the answer is written to its end, whether you stay or not."""
 
 
 def main() -> NoReturn:
-    """Run a command; its own number is the exit status."""
+    """Run a command; what it returns is the exit status."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     try:
@@ -85,7 +85,7 @@ def main() -> NoReturn:
         error.show()
         status = error.exit_code
     except BrokenPipeError:
-        # Whoever read us has gone; Python must not trip over that once more at its end.
+        # The reader of our output is closed; Python's flush at exit must not fail, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = Exit.ERROR
     sys.exit(status)

@@ -1,7 +1,8 @@
-"""The native face as a client sees it: ask, look, stop, open a stream.
+"""The HTTP client of the native API: ask, read, stop, open a stream.
 
-What passes is tried again, with the same Idempotency-Key: a question is asked once, however
-often it had to be sent. An address where nothing was ever reached is given up at once.
+A request that fails for a temporary reason is repeated with the same Idempotency-Key, so a
+question is asked once, however often it is sent. An address that was never reached is given up
+after the first failure.
 """
 
 import random
@@ -16,32 +17,36 @@ import httpx2
 
 Json = dict[str, Any]
 
-#: Seconds a request may go on failing for reasons that pass; between two tries, first and most.
+#: Seconds for which a request is repeated; between two tries, at first and at most.
 PATIENCE: Final = 60.0
-PAUSE_FIRST, PAUSE_MOST = 0.2, 3.0
-#: Seconds of silence on a stream after which it is taken for dead: three of its heartbeats.
+PAUSE_FIRST, PAUSE_MAX = 0.2, 3.0
+#: Seconds of silence after which a stream is considered dead: three of its heartbeats.
 SILENCE: Final = 45.0
-#: Conversations in one page.
+#: Conversations requested in one page.
 PAGE: Final = 200
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_PASSING = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+_TEMPORARY = (
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
 
 
 class ApiError(Exception):
     """The service was not reached, or it refused. The message is for a person."""
 
 
-class Unreachable(ApiError):
-    """Nothing answers, or not as Outlive does; `passing`: trying again makes sense."""
+class ServiceUnreachable(ApiError):
+    """Nothing answers, or something that is not Outlive; `temporary`: a retry may succeed."""
 
-    def __init__(self, message: str, *, passing: bool) -> None:
+    def __init__(self, message: str, *, temporary: bool) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.temporary = temporary
 
 
-class Refused(ApiError):
-    """The service understood and said no."""
+class RequestRefused(ApiError):
+    """The service answered with a problem document."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(f"{detail} ({code})")
@@ -59,12 +64,12 @@ class Api:
             base_url=url,
             timeout=httpx2.Timeout(30.0, connect=5.0),
             transport=transport,
-            # A proxy for the world outside is none for this machine.
+            # A proxy from the environment must not get requests to this machine.
             trust_env=httpx2.URL(url).host not in _LOOPBACK,
         )
 
     def conversations(self, limit: int) -> Json:
-        """The newest conversations, and the cursor of those behind them."""
+        """The newest conversations, and the cursor of the next ones."""
         items: list[Json] = []
         query: dict[str, str] = {}
         while True:
@@ -80,43 +85,43 @@ class Api:
         return self._call("GET", f"/api/conversations/{conversation_id}")
 
     def new_conversation(self, system: str | None) -> uuid.UUID:
-        """An empty conversation."""
+        """Create an empty conversation."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         made = self._call("POST", "/api/conversations", json={"system": system}, headers=headers)
         return uuid.UUID(made["id"])
 
-    def ask(self, conversation_id: uuid.UUID, content: str, again: Json) -> Json:
-        """Ask below the newest answer; the answer that will be written."""
-        return self._asked(
-            f"/api/conversations/{conversation_id}/messages", {"content": content, **again}
+    def ask(self, conversation_id: uuid.UUID, content: str, fields: Json) -> Json:
+        """Ask below the newest answer; the new answer."""
+        return self._new_answer(
+            f"/api/conversations/{conversation_id}/messages", {"content": content, **fields}
         )
 
-    def retry(self, message_id: uuid.UUID, again: Json) -> Json:
-        """Another answer beside this one."""
-        return self._asked(f"/api/messages/{message_id}/retry", again)
+    def retry(self, message_id: uuid.UUID, fields: Json) -> Json:
+        """Ask for another answer beside this one."""
+        return self._new_answer(f"/api/messages/{message_id}/retry", fields)
 
-    def go_on(self, message_id: uuid.UUID, again: Json) -> Json:
-        """An answer that continues this one."""
-        return self._asked(f"/api/messages/{message_id}/continue", again)
+    def continue_(self, message_id: uuid.UUID, fields: Json) -> Json:
+        """Ask for an answer that continues this one."""
+        return self._new_answer(f"/api/messages/{message_id}/continue", fields)
 
     def message(self, message_id: uuid.UUID) -> Json:
         """A message as it is now."""
         return self._call("GET", f"/api/messages/{message_id}")
 
     def stop(self, message_id: uuid.UUID) -> Json:
-        """Press Stop; the message as it is then."""
+        """Stop an answer; the message after that."""
         return self._call("POST", f"/api/messages/{message_id}/stop")
 
     @contextmanager
     def stream(self, message_id: uuid.UUID, last_id: str) -> Iterator[Iterator[bytes]]:
-        """One response of the stream route, from behind `last_id` on; cuts are Unreachable."""
+        """Open one response of the stream route after `last_id`. A cut is ServiceUnreachable."""
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
         if last_id:
             headers["Last-Event-ID"] = last_id
         timeout = httpx2.Timeout(SILENCE, connect=5.0)
         path = f"/api/messages/{message_id}/stream"
         with (
-            self._failures(),
+            self._transport_errors(),
             self._http.stream("GET", path, headers=headers, timeout=timeout) as response,
         ):
             if not response.is_success:
@@ -126,7 +131,7 @@ class Api:
 
     # --- one request and its tries
 
-    def _asked(self, path: str, body: Json) -> Json:
+    def _new_answer(self, path: str, body: Json) -> Json:
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         answer: Json = self._call("POST", path, json=body, headers=headers)["assistant"]
         return answer
@@ -135,45 +140,46 @@ class Api:
         deadline, pause = time.monotonic() + PATIENCE, PAUSE_FIRST
         while True:
             try:
-                return self._once(method, path, **request)
-            except Unreachable as error:
-                if not error.passing or time.monotonic() > deadline:
+                return self._call_once(method, path, **request)
+            except ServiceUnreachable as error:
+                if not error.temporary or time.monotonic() > deadline:
                     raise
             time.sleep(jitter(pause))
-            pause = min(2 * pause, PAUSE_MOST)
+            pause = min(2 * pause, PAUSE_MAX)
 
-    def _once(self, method: str, path: str, **request: Any) -> Json:
-        with self._failures():
+    def _call_once(self, method: str, path: str, **request: Any) -> Json:
+        with self._transport_errors():
             response = self._http.request(method, path, **request)
         self._check(response, "application/json")
         found: Json = response.json()
         return found
 
     @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Whatever goes wrong with a connection is Unreachable."""
+    def _transport_errors(self) -> Iterator[None]:
+        """Raise ServiceUnreachable for every failure of a connection."""
         try:
             yield
         except httpx2.TransportError as error:
             self._reached |= not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
-            raise Unreachable(f"Nothing answers at {self.url}.", passing=self._reached) from error
+            message = f"Nothing answers at {self.url}."
+            raise ServiceUnreachable(message, temporary=self._reached) from error
 
     def _check(self, response: httpx2.Response, expected: str) -> None:
-        """Raise unless this is the answer that was asked for."""
+        """Raise unless this is a success of the expected content type."""
         kind = response.headers.get("Content-Type", "").partition(";")[0]
-        if response.status_code in _PASSING:
+        if response.status_code in _TEMPORARY:
             self._reached = True
-            reason = f"HTTP {response.status_code}"
-            raise Unreachable(f"The service at {self.url} is not ready ({reason}).", passing=True)
+            message = f"The service at {self.url} is not ready (HTTP {response.status_code})."
+            raise ServiceUnreachable(message, temporary=True)
         if kind == "application/problem+json":
             self._reached = True
             problem = response.json()
-            raise Refused(response.status_code, problem["code"], problem["detail"])
+            raise RequestRefused(response.status_code, problem["code"], problem["detail"])
         if not response.is_success or kind != expected:
-            raise Unreachable(f"What answers at {self.url} is not Outlive.", passing=False)
+            raise ServiceUnreachable(f"What answers at {self.url} is not Outlive.", temporary=False)
         self._reached = True
 
 
 def jitter(seconds: float) -> float:
-    """A little later than asked, so that not all come back at once."""
+    """A little more than `seconds`, so that not all clients return at once."""
     return seconds * random.uniform(1.0, 1.3)  # noqa: S311

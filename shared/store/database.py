@@ -181,6 +181,10 @@ class Database:
         with _failures(), self.engine.connect() as connection:
             yield connection
 
+    def ping(self) -> None:
+        """Run the smallest statement. Raises StorageDown."""
+        self.rows("SELECT 1")
+
     def rows(self, sql: str, **parameters: Any) -> list[Any]:
         """The rows of one statement, alone."""
         with self.alone() as connection:

@@ -11,10 +11,10 @@ import httpx2
 import pytest
 
 from cli import api_client
-from cli.api_client import Api, Refused, Unreachable
-from cli.exits import Exit
-from cli.following import Following
-from cli.talking import watch
+from cli.api_client import Api, RequestRefused, ServiceUnreachable
+from cli.exit_status import Exit
+from cli.resuming_stream import ResumingStream
+from cli.show_answer import show_answer
 from shared import sse
 
 URL = "http://127.0.0.1:1"
@@ -88,9 +88,9 @@ def end(text: str, **more: Any) -> bytes:
     return sse.encode("end", {**data, "usage": None, "error": None, **more}, "end")
 
 
-def read(api: Api) -> Following:
+def read(api: Api) -> ResumingStream:
     """Follow to the end."""
-    read = Following(api, MESSAGE)
+    read = ResumingStream(api, MESSAGE)
     list(read.deltas(lambda: None))
     return read
 
@@ -123,7 +123,7 @@ def test_two_questions_have_two_keys() -> None:
 def test_an_address_that_was_never_reached_is_given_up_at_once() -> None:
     service = Service(httpx2.ConnectError("refused"))
 
-    with pytest.raises(Unreachable, match="Nothing answers at"):
+    with pytest.raises(ServiceUnreachable, match="Nothing answers at"):
         service.api.message(MESSAGE)
 
 
@@ -139,7 +139,7 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_client, "PATIENCE", -1.0)
     service = Service(problem(503, "storage_unavailable"))
 
-    with pytest.raises(Unreachable, match="not ready"):
+    with pytest.raises(ServiceUnreachable, match="not ready"):
         service.api.message(MESSAGE)
 
 
@@ -147,15 +147,15 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_server_is_not_taken_for_outlive(status: int) -> None:
     service = Service(httpx2.Response(status, html="<h1>It works!</h1>"))
 
-    with pytest.raises(Unreachable, match="is not Outlive"):
+    with pytest.raises(ServiceUnreachable, match="is not Outlive"):
         service.api.message(MESSAGE)
 
 
 def test_a_refusal_says_why() -> None:
     service = Service(problem(409, "complete"))
 
-    with pytest.raises(Refused, match=r"No\. \(complete\)"):
-        service.api.go_on(MESSAGE, {})
+    with pytest.raises(RequestRefused, match=r"No\. \(complete\)"):
+        service.api.continue_(MESSAGE, {})
 
 
 def test_pages_are_read_until_there_are_enough() -> None:
@@ -224,7 +224,7 @@ def test_a_follower_never_gives_up(away: httpx2.Response) -> None:
 def test_but_when_the_message_is_gone() -> None:
     service = Service(stream(delta(0, "Once ")), problem(404, "not_found"))
 
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         read(service.api)
 
 
@@ -249,14 +249,14 @@ def test_the_servers_retry_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_exit_status_is_the_answers(status: str, code: Exit) -> None:
     service = Service(stream(end("", status=status)))
 
-    assert watch(service.api, MESSAGE, as_json=False, no_reasoning=False) == code
+    assert show_answer(service.api, MESSAGE, as_json=False, no_reasoning=False) == code
 
 
 def test_a_failed_proof_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     stored = ok({"text": "Once upon a time"})
     service = Service(stream(delta(0, "Once upon"), end("Once upon a time")), stored)
 
-    status = watch(service.api, MESSAGE, as_json=False, no_reasoning=False)
+    status = show_answer(service.api, MESSAGE, as_json=False, no_reasoning=False)
 
     shown = capsys.readouterr()
     assert status == Exit.UNPROVEN
@@ -268,7 +268,7 @@ def test_a_message_that_is_gone_by_then(capsys: pytest.CaptureFixture[str]) -> N
     gone = stream(delta(0, "Once"), end("", length=None, sha256=None, status="CANCELLED"))
     service = Service(gone, problem(404, "not_found"))
 
-    assert watch(service.api, MESSAGE, as_json=False, no_reasoning=False) == Exit.UNPROVEN
+    assert show_answer(service.api, MESSAGE, as_json=False, no_reasoning=False) == Exit.UNPROVEN
     assert "(not_found)" in capsys.readouterr().err
 
 
@@ -282,7 +282,7 @@ def test_ctrl_c_says_how_to_come_back(
     service = Service(stream(delta(0, "Once")))
 
     with pytest.raises(SystemExit) as left:
-        watch(service.api, MESSAGE, as_json=False, no_reasoning=False)
+        show_answer(service.api, MESSAGE, as_json=False, no_reasoning=False)
 
     assert left.value.code == Exit.INTERRUPTED
     assert f"outlive follow {MESSAGE}" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli import addresses, operating, screen, talking
+from cli import addresses, admin_commands, command_options, screen
 from cli.__main__ import COMMANDS, LOCAL, outlive
 from cli.screen import Screen, visible
 from local.server import wait_until
@@ -47,7 +47,7 @@ class Terminal(io.StringIO):
 def test_an_options_value_is_json_or_a_text(written: str, meant: Any) -> None:
     context = click.Context(outlive)
 
-    found = talking.options(context, click.Option(["--option"]), (f"name={written}",))
+    found = command_options.options(context, click.Option(["--option"]), (f"name={written}",))
 
     assert found == {"name": meant}
 
@@ -106,7 +106,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty directory, and no repository beside the package."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(addresses, "_ROOT", tmp_path / "repository")
-    for _, part in operating._SERVERS.values():
+    for _, part in admin_commands._SERVERS.values():
         assert addresses.running(part) is None
     return tmp_path
 
@@ -144,7 +144,7 @@ STATE = {
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The variables as they are, whatever a test makes of them."""
-    for variable, _ in operating._SERVERS.values():
+    for variable, _ in admin_commands._SERVERS.values():
         monkeypatch.setenv(variable, "")
     return monkeypatch
 
@@ -152,7 +152,7 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_an_operator_gets_the_running_servers(here: Path, environ: pytest.MonkeyPatch) -> None:
     write_state(here, STATE)
 
-    settings = operating._settings()
+    settings = admin_commands._settings()
 
     assert settings.database_url == "postgresql+psycopg2://127.0.0.1:1/outlive"
     assert settings.redis_url == "redis://127.0.0.1:2/0"
@@ -164,7 +164,7 @@ def test_one_named_server_keeps_away_from_the_running_ones(
     write_state(here, STATE)
     environ.setenv("DATABASE_URL", "postgresql://elsewhere/outlive")
 
-    settings = operating._settings()
+    settings = admin_commands._settings()
 
     assert "elsewhere" in settings.database_url
     assert settings.redis_url == "redis://localhost:6379/0"

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect
 
-from cli.exits import Exit
+from cli.exit_status import Exit
 from shared.errors import StorageDown
 from shared.store import conversations
 from shared.store.database import NOT_MIGRATED, Database, schema_head

@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, and the sentence that goes with it."""
+"""How a command ends: its exit status, and an error's message on standard error."""
 
 from enum import IntEnum
 
@@ -19,10 +19,10 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-#: What `--help` says about them.
+#: Shown at the end of `outlive --help`.
 EPILOG = (
     "Exit status: 0 done, 1 the answer failed or the request was refused, 2 usage, 3 stopped,"
-    " 4 a server cannot be reached, 5 what arrived does not match the answer's proof,"
+    " 4 a server cannot be reached, 5 what arrived does not match the answer's length and sha256,"
     " 130 interrupted."
 )
 
@@ -34,12 +34,12 @@ BY_STATUS = {
 
 
 class Failure(click.ClickException):
-    """Ends the command with a sentence on standard error."""
+    """Ends the command with a message on standard error."""
 
     exit_code = Exit.ERROR
 
 
-class NoServer(Failure):
-    """A server that the command needs is not there."""
+class ServerUnreachable(Failure):
+    """A server that the command needs does not answer."""
 
     exit_code = Exit.UNREACHABLE

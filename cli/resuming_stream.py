@@ -1,4 +1,4 @@
-"""Reading an answer to its end, through every cut, and proving that it is whole."""
+"""Reads an answer to its end through every cut, and proves that it is whole."""
 
 import hashlib
 import json
@@ -8,52 +8,54 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Final
 
-from cli.api_client import Api, Json, Refused, Unreachable, jitter
+from cli.api_client import Api, Json, RequestRefused, ServiceUnreachable, jitter
 from shared.body import Body, Delta, Gap
 from shared.sse import Decoder, Event
 
-#: Milliseconds until a cut reader comes back, unless the server says otherwise.
-RETRY: Final = 1000
-#: Bytes of a frame: who comes late gets a whole answer in one, every character as `\uXXXX`.
+#: Milliseconds until the next connection, unless the server sends `retry:`.
+RETRY_MS: Final = 1000
+#: Bytes of a frame, at most. A late reader may get a whole answer in one, with every character
+#: as `\uXXXX`.
 FRAME_BYTES: Final = 64 << 20
 
 
-class Following:
-    """Reads one message to its end, through as many connections as that takes."""
+class ResumingStream:
+    """Reads one message to its end, over as many connections as that takes."""
 
     def __init__(self, api: Api, message_id: uuid.UUID) -> None:
         self.message_id = message_id
         self.body = Body()
-        #: The data of the `end` frame, once it came.
+        #: the data of the `end` frame, once it has arrived
         self.end: Json | None = None
         self._api = api
         self._last_id = ""
-        self._retry = RETRY
+        self._retry_ms = RETRY_MS
         self._connected = False
 
-    def deltas(self, cut: Callable[[], None]) -> Iterator[Delta]:
-        """What comes, each character once; `cut` is told before every pause.
+    def deltas(self, on_cut: Callable[[], None]) -> Iterator[Delta]:
+        """Yield the answer, each character once; `on_cut` is called before every pause.
 
-        Goes on for ever but for Refused, and for Unreachable when nothing was reached before.
+        Retries forever. Raises RequestRefused, and ServiceUnreachable if no connection ever
+        succeeded.
         """
         while self.end is None:
             try:
                 yield from self._connection()
             except (ValueError, Gap):
-                pass  # not what was sent, or not all of it: read again from where we stand
-            except Unreachable as error:
-                if not (error.passing or self._connected):
+                pass  # damaged or incomplete: read again from the last good position
+            except ServiceUnreachable as error:
+                if not (error.temporary or self._connected):
                     raise
-            except Refused as error:
+            except RequestRefused as error:
                 if error.status != HTTPStatus.TOO_MANY_REQUESTS:
                     raise
             if self.end is None:
-                cut()
-                time.sleep(jitter(self._retry / 1000))
+                on_cut()
+                time.sleep(jitter(self._retry_ms / 1000))
 
     @property
     def proven(self) -> bool:
-        """Whether all that came is all there is: length and sha256 over all parts."""
+        """Whether what arrived has the length and sha256 of the whole answer."""
         content, end = self.body.content, self.end or {}
         digest = hashlib.sha256(content.encode()).hexdigest()
         return (end.get("length"), end.get("sha256")) == (len(content), digest)
@@ -68,7 +70,7 @@ class Following:
                         yield from self._take(event)
         finally:
             if decoder.retry is not None:
-                self._retry = decoder.retry
+                self._retry_ms = decoder.retry
 
     def _take(self, event: Event) -> Iterator[Delta]:
         data = json.loads(event.data)

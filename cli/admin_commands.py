@@ -1,4 +1,4 @@
-"""`sweep` and `migrate`: an operator's commands, straight to Postgres and Redis."""
+"""The operator's commands `sweep` and `migrate`: they connect to Postgres and Redis directly."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 
 from cli import addresses
-from cli.exits import Exit, NoServer
+from cli.exit_status import Exit, ServerUnreachable
 from shared import logs, store
 from shared.bus.livelog import LiveLog
 from shared.errors import StorageDown
@@ -28,23 +28,23 @@ _SERVERS = {"database_url": ("DATABASE_URL", "postgres"), "redis_url": ("REDIS_U
 
 @click.command()
 @click.option("--died", metavar="BOOT", type=click.UUID, help="This worker is known to be dead.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def sweep(died: uuid.UUID | None, *, as_json: bool) -> int:
-    """End what dead workers left, hand out what the queue lost.
+    """End what dead workers left, enqueue what the queue lost.
 
-    Every worker does that every few seconds. With --died the answers of one worker are ended
-    now, not when its lease is up; BOOT is its OUTLIVE_BOOT.
+    Every worker does this every few seconds. With --died the answers of one worker are ended
+    now instead of when its lease lapses; BOOT is its OUTLIVE_BOOT.
     """
-    # A person wants the sum, a log the single steps.
+    # At a terminal the totals are enough; in a log the single steps are wanted.
     logs.configure(logging.WARNING if sys.stderr.isatty() else logging.INFO)
     try:
         swept = asdict(_sweep(_settings()).run(str(died) if died else None))
     except StorageDown as error:
-        raise NoServer(error.message) from error
+        raise ServerUnreachable(error.message) from error
     if as_json:
         click.echo(json.dumps(swept))
     else:
-        click.echo(", ".join(f"{number} {done}" for done, number in swept.items()))
+        click.echo(", ".join(f"{count} {done}" for done, count in swept.items()))
     return Exit.DONE
 
 
@@ -64,9 +64,9 @@ def migrate() -> int:
     settings = _settings()
     db = Database(settings.database_url)
     try:
-        db.rows("SELECT 1")  # a sentence instead of the driver's traceback
+        db.ping()  # Alembic would end with the driver's traceback
     except StorageDown as error:
-        raise NoServer("The database does not answer.") from error
+        raise ServerUnreachable("The database does not answer.") from error
     config = Config()
     folder = Path(store.__file__).parent / "migrations"
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
@@ -78,10 +78,10 @@ def migrate() -> int:
 
 
 def _settings() -> Settings:
-    """The environment's, or those of the running `outlive up` when it names no server.
+    """The environment's settings, or those of the running `outlive up` if it names no server.
 
-    Never one of each: a sweep of one database with another one's Redis would miss what had
-    been shown.
+    Never one server of each: a sweep of one database with another deployment's Redis would miss
+    text that readers have seen.
     """
     settings = Settings.from_env()
     if not settings.model_fields_set & _SERVERS.keys():
