@@ -1,4 +1,4 @@
-"""The fuzzer for rendering: a minute of it, what it must find, and what it once found."""
+"""The render fuzzer: a minute of it, a fault that it must find, and texts that it once found."""
 
 from html import escape
 from unittest.mock import patch
@@ -8,7 +8,8 @@ from pygments.lexer import Lexer
 
 from bench.fuzz import render
 from bench.fuzz.render import Fuzzer
-from web.page import markdown
+from bench.fuzz.render_texts import Grammar
+from web.page import highlighting, markdown
 from web.page.cpu_limit import with_fallback
 
 #: Seconds of fuzzing in each run of the tests.
@@ -21,13 +22,13 @@ def fuzzer() -> Fuzzer:
     return Fuzzer(seed=14)
 
 
-def coloured(_: object, code: str, by: Lexer) -> str:
-    """As it was: each piece of code has a limit of its own, however many there are."""
-    return with_fallback(0.02, lambda: markdown._drawn(code, by), lambda: escape(code))
+def highlighted_with_own_limit(_: object, code: str, lexer: Lexer) -> str:
+    """The fault: each piece of code has a limit of its own, however many there are in a block."""
+    return with_fallback(0.02, lambda: highlighting.highlighted(code, lexer), lambda: escape(code))
 
 
-def whole(_: object, text: str) -> list[str]:
-    """In one piece: each look at it takes seconds."""
+def in_one_piece(_: object, text: str) -> list[str]:
+    """The text uncut: with the fault, each rendering of it takes seconds."""
     return [text]
 
 
@@ -38,21 +39,21 @@ def test_a_minute_of_fuzzing_finds_nothing() -> None:
     assert fuzzer.tried > 20
 
 
-def test_it_finds_that_each_fence_has_a_limit_of_its_own() -> None:
+def test_fuzzing_finds_a_limit_that_is_given_to_each_fence_anew() -> None:
     with (
         patch.object(markdown, "BLOCK_SECONDS", 60.0),
-        patch.object(markdown._Colours, "html", coloured),
-        patch.object(render.Grammar, "cuts", whole),
-        patch.multiple(render, TURN=0.2, FRESH=1.0, AGAIN=1),
+        patch.object(highlighting.Highlighter, "html", highlighted_with_own_limit),
+        patch.object(Grammar, "cuts", in_one_piece),
+        patch.multiple(render, TURN=0.2, FRESH=1.0, RETRIES=1),
     ):
-        _, fault = render.run(5 * SECONDS, seed=3)  # it ends when it is found
+        _, fault = render.run(5 * SECONDS, seed=3)  # it ends when the fault is found
 
     assert fault is not None
     assert fault.what.startswith("a turn of")
 
 
-#: Answers that hold the loop where nothing counts what is inside.
-HELD = {
+#: Answers that held the loop before limits counted what is inside of them.
+EXPENSIVE = {
     "quoted scala": ('> ```scala\n> "' + "\\" * 34 + "\n> ```\n") * 140,
     "scala in lists": ('- ```scala\n  "' + "\\" * 40 + "\n  ```\n") * 140,
     "fish in quotes in lists": ('> - ```fish\n>   """' + "\\" * 44 + "\n>   ```\n") * 100,
@@ -72,8 +73,8 @@ HELD = {
 }
 
 
-@pytest.mark.parametrize("name", HELD)
+@pytest.mark.parametrize("name", EXPENSIVE)
 def test_no_answer_holds_the_loop(fuzzer: Fuzzer, name: str) -> None:
-    judged = fuzzer.judge(HELD[name])
+    judged = fuzzer.judge(EXPENSIVE[name])
 
     assert judged.fault is None

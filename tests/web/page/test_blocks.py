@@ -1,4 +1,4 @@
-"""A body as blocks: however it came, the same blocks, and nothing but what may be shown."""
+"""A body as blocks: the same ones however its text arrives, and nothing unsafe in them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,53 +13,57 @@ from hypothesis import strategies as st
 
 from shared.body import Body
 from tests.strategies import thorough
-from web.page import blocks, markdown
-from web.page.blocks import WINDOW, Block, Blocks, mended
+from web.page import blocks, highlighting, markdown, tail
+from web.page.blocks import Block, Blocks
 from web.page.cpu_limit import with_fallback
 from web.page.markdown import block_tokens, code_html, markdown_html
+from web.page.tail import WINDOW_CHARS
+from web.page.unfinished import completed
 
 
 @pytest.fixture(scope="module", autouse=True)
 def prepared() -> None:
-    """As a web process is before it serves: compiling a lexer takes longer than code may take."""
+    """Compile all lexers, as a web process does: that takes longer than a block may take."""
     markdown.prepare()
 
 
-# --- how a text may come -------------------------------------------------------------------------
+# --- the ways in which a text arrives ------------------------------------------------------------
 
 
 def whole(text: str, kind: str = "text") -> list[Block]:
-    """The blocks of a text that is there at once."""
+    """The blocks of a text that is fed at once."""
     return fed([text], kind)
 
 
-def fed(pieces: Sequence[str], kind: str = "text", *, looking: bool = False) -> list[Block]:
-    """The blocks of a text that comes in pieces; `looking`: somebody sees each of its states."""
+def fed(pieces: Sequence[str], kind: str = "text", *, shown: bool = False) -> list[Block]:
+    """The blocks of a text that is fed in pieces; `shown`: the open block is checked each time."""
     body, made = Body(), Blocks()
     for piece in filter(None, pieces):
         body.write(kind, piece)
         for _ in made.feed(body):
             pass
-        if looking:
+        if shown:
             safe(opened.html if (opened := made.open()) else "")
     list(made.end())
     return made.take()
 
 
 def halves(text: str) -> Iterator[list[str]]:
-    """The text in two pieces, parted at every place."""
+    """The text in two pieces, cut at every place."""
     for place in range(1, len(text)):
         yield [text[:place], text[place:]]
 
 
 @contextmanager
-def short() -> Iterator[None]:
-    """Long is what is longer than a line, so that examples can be short."""
-    with patch.multiple(blocks, PIECE=20, WINDOW=60, LOOK=8, SLICE=10, HEAD=30):
+def small_limits() -> Iterator[None]:
+    """Limits of about a line, so that short examples exceed them."""
+    pieces = {"PIECE_CHARS": 20, "WINDOW_CHARS": 60, "TABLE_HEAD_CHARS": 30}
+    limits: dict[str, Any] = {**pieces, "FIRST_VIEW_CHARS": 8}
+    with patch.multiple(tail, **limits), patch.object(blocks, "SLICE_CHARS", 10):
         yield
 
 
-#: What Markdown is made of, so that chance makes some.
+#: Pieces of which random text becomes Markdown.
 SIGNS = (
     *("- ", "* ", "1. ", "2) ", "> ", "    ", "  ", "\n", "\n", "\n\n", "\r\n", "\r", "\t", "\\"),
     *("```", "~~~", "```py\n", "|", "---", "|-|-|\n", "| a | b |\n", "# ", "#", "=", "-", "&amp;"),
@@ -70,28 +74,30 @@ sources = st.lists(st.sampled_from(SIGNS), max_size=40).map("".join)
 cuts = st.lists(st.integers(0, 200), max_size=6)
 
 
-def parted(text: str, places: Sequence[int]) -> list[str]:
-    """The text in pieces."""
+def pieces_of(text: str, places: Sequence[int]) -> list[str]:
+    """The text cut at these places."""
     edges = [0, *sorted(min(place, len(text)) for place in places), len(text)]
     return [text[start:end] for start, end in pairwise(edges)]
 
 
 @given(sources, cuts)
 @thorough(300)
-def test_however_a_text_comes_its_blocks_are_the_same(text: str, places: list[int]) -> None:
-    assert fed(parted(text, places), looking=True) == whole(text)
+def test_blocks_do_not_depend_on_how_the_text_arrives(text: str, places: list[int]) -> None:
+    assert fed(pieces_of(text, places), shown=True) == whole(text)
 
 
 @given(sources, cuts)
 @thorough(300)
-def test_where_a_long_text_is_parted_depends_on_it_alone(text: str, places: list[int]) -> None:
-    with short():
-        assert fed(parted(text, places)) == fed(list(text)) == whole(text)
+def test_cuts_of_long_blocks_do_not_depend_on_how_the_text_arrives(
+    text: str, places: list[int]
+) -> None:
+    with small_limits():
+        assert fed(pieces_of(text, places)) == fed(list(text)) == whole(text)
 
 
 @given(sources)
 @thorough(300)
-def test_the_blocks_are_the_text_and_look_as_the_whole_of_it_does(text: str) -> None:
+def test_joined_blocks_are_the_text_and_its_html(text: str) -> None:
     found = whole(text)
 
     assert "".join(block.text for block in found) == text
@@ -101,15 +107,15 @@ def test_the_blocks_are_the_text_and_look_as_the_whole_of_it_does(text: str) -> 
 
 
 def squeezed(html: str) -> str:
-    """Without what is between the lines."""
+    """The HTML without white space."""
     return "".join(html.split())
 
 
-# --- what may come out ---------------------------------------------------------------------------
+# --- safety --------------------------------------------------------------------------------------
 
 
-class Reader(HTMLParser):
-    """Reads as a browser does, and knows what must not be there."""
+class SafetyChecker(HTMLParser):
+    """Parses as a browser does, and fails for anything that is not allowed."""
 
     TAGS = frozenset(
         {"p", *(f"h{level}" for level in range(1, 7)), "ul", "ol", "li", "blockquote", "hr", "pre"}
@@ -149,10 +155,10 @@ class Reader(HTMLParser):
 
 
 def safe(html: str) -> None:
-    """Fails for whatever could run, fetch or hide something."""
-    reader = Reader()
-    reader.feed(html)
-    reader.close()
+    """Fail for anything that could run, fetch or hide something."""
+    checker = SafetyChecker()
+    checker.feed(html)
+    checker.close()
 
 
 HOSTILE = [
@@ -198,49 +204,49 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_nothing_hostile_comes_out_wherever_it_is_parted(text: str) -> None:
+def test_hostile_text_is_harmless_wherever_it_is_cut(text: str) -> None:
     expected = whole(text)
     for block in expected:
         safe(block.html)
     for pieces in halves(text):
-        assert fed(pieces, looking=True) == expected
+        assert fed(pieces, shown=True) == expected
 
 
 @given(st.lists(st.sampled_from([*SIGNS, *HOSTILE]), max_size=8).map("".join), cuts)
 @thorough(200)
-def test_nothing_hostile_comes_out_in_any_surroundings(text: str, places: list[int]) -> None:
-    for block in fed(parted(text, places), looking=True):
+def test_hostile_text_is_harmless_in_any_context(text: str, places: list[int]) -> None:
+    for block in fed(pieces_of(text, places), shown=True):
         safe(block.html)
 
 
-@given(st.sampled_from(sorted(markdown.LANGUAGES)), sources)
+@given(st.sampled_from(sorted(highlighting.LANGUAGES)), sources)
 @thorough(200)
-def test_code_in_any_language_is_its_own_text(language: str, code: str) -> None:
+def test_highlighting_does_not_change_the_code(language: str, code: str) -> None:
     html = code_html(code, language)
 
     safe(html)
-    reader = Reader()
-    reader.feed(html)
-    reader.close()
-    shown = "".join(reader.texts).replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+    checker = SafetyChecker()
+    checker.feed(html)
+    checker.close()
+    shown = "".join(checker.texts).replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     assert shown == code.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
 
 
-def test_a_text_that_lexers_take_for_ever_over_is_shown_plain() -> None:
-    with patch.object(markdown, "_FORMATTER") as formatter:
-        formatter.format.side_effect = for_ever
+def test_code_whose_lexer_does_not_end_is_shown_plain() -> None:
+    with patch.object(highlighting, "_FORMATTER") as formatter:
+        formatter.format.side_effect = endless_loop
         assert "<span" not in code_html("x = 1\n", "py")
 
 
-def for_ever(*_: object) -> None:
+def endless_loop(*_: object) -> None:
     while True:
         pass
 
 
-# --- how it looks --------------------------------------------------------------------------------
+# --- appearance ----------------------------------------------------------------------------------
 
 
-def test_links_leave_no_trace_and_images_are_not_fetched() -> None:
+def test_links_send_no_referrer_and_images_are_not_fetched() -> None:
     html = markdown_html("https://a.example and ![a cat](https://b.example/cat.png)")
 
     assert html.count('target="_blank" rel="noopener nofollow noreferrer"') == 2
@@ -252,25 +258,25 @@ def test_links_leave_no_trace_and_images_are_not_fetched() -> None:
     "math",
     ["$a_b*c*d$", "$$a_b$$", "\\(x_1 * y_1\\)", "\\[\nx_1\n- y_1\n\\]", "$$\n\\frac{a}{b}\n$$"],
 )
-def test_math_stays_as_it_is_written(math: str) -> None:
+def test_math_is_kept_as_written(math: str) -> None:
     html = markdown_html(f"Look:\n{math}\nand on")
 
     assert f'class="math">{math}</' in html
 
 
-def test_money_is_no_math() -> None:
+def test_amounts_of_money_are_not_math() -> None:
     assert "math" not in markdown_html("It costs $5 now and $10 later.")
 
 
-def test_an_underline_makes_no_heading_of_what_was_shown() -> None:
+def test_underline_does_not_turn_a_paragraph_into_a_heading() -> None:
     assert markdown_html("Text:\n---\n").startswith('<p dir="auto">Text:</p>\n<hr>')
 
 
-def test_html_is_text() -> None:
+def test_raw_html_is_shown_as_text() -> None:
     assert "&lt;b&gt;bold&lt;/b&gt;" in markdown_html("<b>bold</b>")
 
 
-def test_parts_are_blocks_of_their_own_and_arguments_are_no_markdown() -> None:
+def test_each_part_has_its_own_blocks_and_tool_arguments_are_not_markdown() -> None:
     body = Body()
     body.write("reasoning", "Let me *think*")
     body.write("text", "It is **so**")
@@ -291,7 +297,7 @@ def test_parts_are_blocks_of_their_own_and_arguments_are_no_markdown() -> None:
     assert "**b**" in found[2].html
 
 
-# --- long ones -----------------------------------------------------------------------------------
+# --- long texts ----------------------------------------------------------------------------------
 
 LONG = {
     "list": "- an item of a list with some words\n" * 3_000,
@@ -308,25 +314,25 @@ LONG = {
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_what_is_open_stays_short_however_long_it_goes_on(name: str) -> None:
+def test_open_block_stays_short_however_long_the_text_is(name: str) -> None:
     text, body, made = LONG[name], Body(), Blocks()
     for start in range(0, len(text), 10_000):
         body.write("text", text[start : start + 10_000])
         for _ in made.feed(body):
             pass
         opened = made.open()
-        assert opened is None or len(opened.text) <= WINDOW + 10
+        assert opened is None or len(opened.text) <= WINDOW_CHARS + 10
     list(made.end())
     found = made.take()
 
     assert "".join(block.text for block in found) == text
-    assert max(len(block.text) for block in found) <= WINDOW + 10
+    assert max(len(block.text) for block in found) <= WINDOW_CHARS + 10
     assert name == "item" or all(block.joins for block in found[1:])
 
 
 @pytest.mark.parametrize("text", ["```\n```\n" * 1_000, "Run this:\n\n```\nls -la\n```\n\n" * 700])
-def test_what_is_behind_a_fence_is_not_parsed_before_it(text: str) -> None:
-    with patch("web.page.blocks.block_tokens", wraps=block_tokens) as made:
+def test_text_after_a_fence_is_not_parsed_before_the_fence_has_ended(text: str) -> None:
+    with patch("web.page.structure.block_tokens", wraps=block_tokens) as made:
         found = whole(text)
 
     parsed = sum(len(call.args[0]) for call in made.call_args_list)
@@ -334,8 +340,8 @@ def test_what_is_behind_a_fence_is_not_parsed_before_it(text: str) -> None:
     assert parsed < 100 * len(text)
 
 
-#: Each of them takes seconds where nothing is bounded.
-DEAR = {
+#: Each of them would take seconds without limits.
+EXPENSIVE = {
     "quotes": ">" * 100 + "a\n" + "b\n" * 3_900,
     "quotes with blanks": "> " * 50 + "a\n" + "b\n" * 3_900,
     "columns": "|a" * 1_500 + "|\n" + "|-" * 1_500 + "|\n" + "a\n" * 900,
@@ -344,9 +350,9 @@ DEAR = {
 }
 
 
-@pytest.mark.parametrize("name", DEAR)
-def test_what_is_dear_is_not_paid_for(name: str) -> None:
-    text, body, made = DEAR[name], Body(), Blocks()
+@pytest.mark.parametrize("name", EXPENSIVE)
+def test_expensive_text_costs_at_most_four_limits(name: str) -> None:
+    text, body, made = EXPENSIVE[name], Body(), Blocks()
     body.write("text", text)
     given_up: list[float] = []
 
@@ -357,7 +363,10 @@ def test_what_is_dear_is_not_paid_for(name: str) -> None:
 
         return with_fallback(seconds, work, gave_up)
 
-    with patch("web.page.markdown.with_fallback", limited):
+    with (
+        patch("web.page.markdown.with_fallback", limited),
+        patch("web.page.highlighting.with_fallback", limited),
+    ):
         for _ in made.feed(body):
             pass
         made.open()
@@ -369,7 +378,7 @@ def test_what_is_dear_is_not_paid_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("sign", [">", "> ", "- ", "1. "])
-def test_what_is_too_deep_is_a_paragraph_and_nothing_of_it_is_lost(sign: str) -> None:
+def test_too_deep_nesting_becomes_a_paragraph_and_loses_no_text(sign: str) -> None:
     [first, second, third] = whole(sign * 60 + "deep\n\nMuch *more*.\n\nThe end.")
 
     assert "deep" in first.html
@@ -377,28 +386,28 @@ def test_what_is_too_deep_is_a_paragraph_and_nothing_of_it_is_lost(sign: str) ->
     assert "The end." in third.html
 
 
-def test_a_long_table_has_its_head_above_every_piece() -> None:
+def test_long_table_repeats_its_head_above_each_piece() -> None:
     found = whole(LONG["table"])
 
     assert len(found) > 5
     assert all("<th" in block.html and block.html.count("<td") > 100 for block in found[:-1])
 
 
-def test_a_numbered_list_goes_on_counting() -> None:
+def test_numbered_list_continues_counting_in_the_next_piece() -> None:
     first, second, *_ = whole(LONG["numbered list"])
 
     items = first.html.count("<li")
     assert f'<ol start="{items + 1}">' in second.html
 
 
-def test_what_follows_a_long_fence_is_no_code() -> None:
+def test_text_after_a_long_fence_is_not_code() -> None:
     *_, last = whole(LONG["fence"] + "```\n\nAnd **so** on.")
 
     assert not last.joins
     assert "<strong>so</strong>" in last.html
 
 
-# --- what is not there yet -----------------------------------------------------------------------
+# --- unfinished text -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -423,5 +432,5 @@ def test_what_follows_a_long_fence_is_no_code() -> None:
         ("| a | b |\n|---|---|\n| 1", "| a | b |\n|---|---|\n| 1"),
     ],
 )
-def test_an_end_that_is_not_there_yet_does_not_change_its_looks(text: str, shown: str) -> None:
-    assert mended(text) == shown
+def test_unfinished_text_is_shown_as_it_will_look(text: str, shown: str) -> None:
+    assert completed(text) == shown

@@ -72,7 +72,7 @@ def test_everybody_is_shown_the_same_and_it_is_made_once(topic: MessageTopic) ->
     cache = RenderCache()
     readers = [reader_of(cache, topic) for _ in range(50)]
     say(topic, "First.\n\nSecond.\n\nThi")
-    with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
+    with patch("web.page.tail.markdown_html", wraps=markdown_html) as made:
         frames = {reader.advance() for reader in readers}
         assert made.call_count == 3
         say(topic, "rd.")
@@ -127,7 +127,7 @@ def test_what_is_dear_waits_for_itself_alone_and_not_for_long(topic: MessageTopi
     dear, cheap = reader_of(cache, topic), reader_of(cache, other)
     say(topic, "> A dear one")
     say(other, "A cheap one")
-    with patch("web.page.blocks.markdown_html", side_effect=busy):
+    with patch("web.page.tail.markdown_html", side_effect=busy):
         assert dear.advance()
     assert cheap.advance()
 
@@ -146,7 +146,7 @@ def busy(source: str) -> str:
 def test_an_end_is_shown_at_once_whatever_the_last_look_took(topic: MessageTopic) -> None:
     reader = reader_of(RenderCache(), topic)
     say(topic, "First.")
-    with patch("web.page.blocks.markdown_html", side_effect=busy):
+    with patch("web.page.tail.markdown_html", side_effect=busy):
         assert reader.advance()
     ended(topic, Body([Delta(0, 0, "text", "First.")]))
 
@@ -196,7 +196,7 @@ def test_a_big_body_comes_in_events_of_a_size(topic: MessageTopic) -> None:
 def test_ended_messages_are_kept_while_there_is_room() -> None:
     cache = RenderCache()
     one, other = (at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), "Said.") for _ in range(2))
-    with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
+    with patch("web.page.tail.markdown_html", wraps=markdown_html) as made:
         first = blocks_of(cache, one)
         assert blocks_of(cache, one) == first
         assert made.call_count == 1
@@ -211,7 +211,7 @@ def test_many_who_open_a_message_at_once_have_it_rendered_once() -> None:
     cache, text = RenderCache(), "A paragraph.\n\n" * 500
     message = at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), text)
 
-    with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
+    with patch("web.page.tail.markdown_html", wraps=markdown_html) as made:
         with patch.object(yielding, "SLICE", 0.0):
             opening = [gevent.spawn(blocks_of, cache, message) for _ in range(20)]
             join(opening)
@@ -224,7 +224,7 @@ def test_many_who_open_a_message_at_once_have_it_rendered_once() -> None:
 def test_who_needs_the_beginning_has_no_more_rendered() -> None:
     message = at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), "A paragraph.\n\n" * 500)
 
-    with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
+    with patch("web.page.tail.markdown_html", wraps=markdown_html) as made:
         assert blocks_of(RenderCache(), message, most=1_000)
         assert made.call_count < 20
 
@@ -235,7 +235,7 @@ def test_what_is_followed_here_is_not_rendered_again(topic: MessageTopic) -> Non
     message = at_its_end(topic, "First.\n\nSecond.")
     assert reader.advance()
 
-    with patch("web.page.blocks.markdown_html") as made:
+    with patch("web.page.tail.markdown_html") as made:
         found = blocks_of(cache, message)
         assert not made.called
     assert [block["text"] for block in found] == ["First.\n\n", "Second."]
@@ -248,7 +248,7 @@ def test_nothing_is_kept_for_ever() -> None:
         blocks_of(cache, message)
     gevent.sleep(0.01)
 
-    with patch("web.page.blocks.markdown_html", wraps=markdown_html) as made:
+    with patch("web.page.tail.markdown_html", wraps=markdown_html) as made:
         blocks_of(cache, message)
         assert made.call_count == 1
 

@@ -1,0 +1,68 @@
+"""Rules for markdown-it that keep math as it is written. Pure.
+
+The page does not typeset math; it shows the source, and nothing in it is read as Markdown.
+"""
+
+import re
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_inline import StateInline
+
+_CLOSERS = {"$$": "$$", "\\[": "\\]"}
+_DOLLARS = re.compile(r"\$\$[^$`]+\$\$|\$(?![\s$])[^$`\n]*(?<![\s\\])\$(?![0-9])")
+_BRACKETS = re.compile(r"\\\([^`]*?\\\)|\\\[[^`]*?\\\]")
+#: Blocks that a line of math ends.
+_INTERRUPTED = ["paragraph", "reference", "blockquote", "list"]
+
+
+def install(markdown: MarkdownIt) -> None:
+    """Add the rules; tokens are `math_inline` and `math_block`."""
+    markdown.block.ruler.before("fence", "math", _block, {"alt": _INTERRUPTED})
+    markdown.inline.ruler.before("escape", "math", _inline)
+
+
+def line_at(state: StateBlock, number: int) -> str:
+    """A line without its indentation."""
+    return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]
+
+
+def _inline(state: StateInline, silent: bool) -> bool:
+    """Math between dollars or LaTeX's brackets."""
+    first = state.src[state.pos]
+    if first not in "$\\":
+        return False
+    found = (_DOLLARS if first == "$" else _BRACKETS).match(state.src, state.pos, state.posMax)
+    if found is None:
+        return False
+    if not silent:
+        state.push("math_inline", "span", 0).content = found.group()
+    state.pos = found.end()
+    return True
+
+
+def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Math from a line that begins with `$$` or `\\[` to the closing line, or a blank one.
+
+    Math that is never closed is math, too: later lines must not decide what a block is.
+    """
+    if state.is_code_block(start):
+        return False
+    line = line_at(state, start)
+    closer = _CLOSERS.get(line[:2])
+    if closer is None or (closer in line[2:] and not line.rstrip().endswith(closer)):
+        return False
+    if silent:
+        return True
+    after = start + 1
+    closed = closer in line[2:]
+    while not closed and after < end and not state.isEmpty(after):
+        if state.sCount[after] < state.blkIndent:
+            break
+        closed = closer in line_at(state, after)
+        after += 1
+    token = state.push("math_block", "div", 0)
+    token.content = state.getLines(start, after, state.blkIndent, False).strip()
+    token.map = [start, after]
+    state.line = after
+    return True
