@@ -1,4 +1,4 @@
-"""A limit to what somebody's text may cost, and to what a library's bug may spoil."""
+"""Limits of CPU time: exceeded, nested, and with signals that arrive early or late."""
 
 import re
 import signal
@@ -14,15 +14,17 @@ from web.page import markdown
 from web.page.cpu_limit import with_fallback
 
 
-def test_what_takes_too_long_is_done_otherwise() -> None:
-    def for_ever() -> str:
+def test_fallback_replaces_work_that_exceeds_its_limit() -> None:
+    def endless_loop() -> str:
         while True:
             pass
 
-    assert with_fallback(0.05, for_ever, lambda: "otherwise") == "otherwise"
+    assert with_fallback(0.05, endless_loop, lambda: "otherwise") == "otherwise"
 
 
-def test_a_bug_in_a_library_spoils_no_more_than_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exception_of_a_library_costs_one_block_its_markup_and_is_logged_by_type(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def broken(*_: object) -> None:
         raise IndexError("a secret")
 
@@ -36,67 +38,70 @@ def test_a_bug_in_a_library_spoils_no_more_than_its_block(monkeypatch: pytest.Mo
     assert "secret" not in str(logged)
 
 
-# --- how limits nest, and when they are over ------------------------------------------------------
+# --- nesting and signals --------------------------------------------------------------------------
 
 
 def busy(seconds: float) -> None:
-    """Computes for so long."""
+    """Use this much CPU time."""
     until = time.thread_time() + seconds
     while time.thread_time() < until:
         pass
 
 
-def for_ever() -> str:
-    """What nobody would wait for: inside it no line of Python runs."""
+def endless_match() -> str:
+    """A match that takes years; no line of Python runs inside of it."""
     return str(re.match(r"(a+)+$", "a" * 60 + "b"))
 
 
 def cost(work: Callable[[], object]) -> float:
-    """Seconds of CPU time that it takes."""
+    """Seconds of CPU time that the work takes."""
     begun = time.thread_time()
     work()
     return time.thread_time() - begun
 
 
-def test_a_regular_expression_is_interrupted_in_time() -> None:
-    assert cost(lambda: with_fallback(0.02, for_ever, str)) < 0.05
+def test_regular_expression_is_interrupted_in_time() -> None:
+    assert cost(lambda: with_fallback(0.02, endless_match, str)) < 0.05
 
 
-def test_time_spent_inside_counts_for_the_limit_around_it() -> None:
-    inside: list[str] = []
+def test_time_in_inner_limits_counts_for_the_outer_one() -> None:
+    results: list[str] = []
 
     def many() -> None:
         while True:
-            inside.append(with_fallback(0.03, for_ever, lambda: "given up"))
+            results.append(with_fallback(0.03, endless_match, lambda: "given up"))
 
     assert cost(lambda: with_fallback(0.1, many, lambda: None)) < 0.16
-    assert inside == ["given up"] * len(inside)
-    assert 1 <= len(inside) <= 4
+    assert results == ["given up"] * len(results)
+    assert 1 <= len(results) <= 4
 
 
-def test_a_limit_inside_does_not_lengthen_the_one_around_it() -> None:
-    assert cost(lambda: with_fallback(0.02, lambda: with_fallback(10.0, for_ever, str), str)) < 0.05
+def test_inner_limit_does_not_lengthen_the_outer_one() -> None:
+    assert (
+        cost(lambda: with_fallback(0.02, lambda: with_fallback(10.0, endless_match, str), str))
+        < 0.05
+    )
 
 
-def test_what_catches_every_exception_is_interrupted_too() -> None:
+def test_work_that_catches_every_exception_is_interrupted() -> None:
     def stubborn() -> None:
         while True:
             with suppress(Exception):
-                for_ever()
+                endless_match()
 
     assert cost(lambda: with_fallback(0.02, stubborn, lambda: None)) < 0.06
 
 
-def test_a_signal_that_comes_late_raises_nothing() -> None:
-    for number in range(2_000):  # limits that end just about when their work does
+def test_late_signal_raises_nothing() -> None:
+    for number in range(2_000):  # limits that expire about when their work ends
         with_fallback(number % 40 * 1e-6 + 1e-6, lambda: sum(range(200)), int)
         sum(range(300))
-    signal.raise_signal(signal.SIGALRM)  # and one that is very late
+    signal.raise_signal(signal.SIGALRM)  # and a very late signal
 
     assert with_fallback(5.0, lambda: "as ever", str) == "as ever"
 
 
-def test_an_early_signal_raises_nothing() -> None:
+def test_early_signal_raises_nothing() -> None:
     def interrupted() -> str:
         for _ in range(10):
             signal.raise_signal(signal.SIGALRM)

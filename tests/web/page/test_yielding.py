@@ -1,4 +1,4 @@
-"""Slices: however many have much to do, the loop turns."""
+"""Slices: the loop keeps turning however many greenlets have long work."""
 
 import time
 
@@ -10,7 +10,7 @@ from web.page.yielding import Slices
 
 
 def work(steps: int) -> float:
-    """Steps of 10 ms of CPU time."""
+    """Work of so many steps, each 10 ms of CPU time; how much was measured."""
     slices = Slices()
     for _ in range(steps):
         until = time.thread_time() + 0.01
@@ -20,7 +20,7 @@ def work(steps: int) -> float:
     return slices.end()
 
 
-def test_a_turn_of_the_loop_has_one_slice_however_many_wait() -> None:
+def test_each_turn_of_the_loop_runs_one_slice_however_many_wait() -> None:
     watchdog = Watchdog()
     watchdog.begin()
     try:
@@ -36,10 +36,10 @@ def test_a_turn_of_the_loop_has_one_slice_however_many_wait() -> None:
     assert all(0.04 < one.value < 0.2 for one in working)
 
 
-def test_who_gives_up_while_it_waits_holds_up_nobody() -> None:
-    given_up = [gevent.spawn(work, 5) for _ in range(3)]
+def test_killed_waiter_does_not_block_the_others() -> None:
+    killed = [gevent.spawn(work, 5) for _ in range(3)]
     others = [gevent.spawn(work, 2) for _ in range(3)]
     gevent.sleep(0)
-    gevent.killall(given_up)
+    gevent.killall(killed)
 
     join(others)
