@@ -1,4 +1,4 @@
-"""The command line's client, against a service that misbehaves on purpose."""
+"""The command line's client, against a service that fails in every way."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Service:
-    """Answers with what a test has laid out, in order, and remembers the requests."""
+    """Sends a test's replies, in order, and records the requests."""
 
     def __init__(self, *replies: Reply) -> None:
         self.requests: list[httpx2.Request] = []
@@ -43,7 +43,7 @@ class Service:
         return reply
 
     def sent(self, header: str) -> list[str | None]:
-        """One header of all requests."""
+        """The values of one header in all requests."""
         return [request.headers.get(header) for request in self.requests]
 
 
@@ -59,8 +59,8 @@ def problem(status: int, code: str) -> httpx2.Response:
     )
 
 
-class Body(httpx2.SyncByteStream):
-    """A response's body, which may break off."""
+class Chunks(httpx2.SyncByteStream):
+    """A response's body, which may end with an exception."""
 
     def __init__(self, *pieces: bytes | Exception) -> None:
         self._pieces = pieces
@@ -74,7 +74,7 @@ class Body(httpx2.SyncByteStream):
 
 def stream(*pieces: bytes | Exception) -> httpx2.Response:
     kind = {"Content-Type": "text/event-stream; charset=utf-8"}
-    return httpx2.Response(200, headers=kind, stream=Body(*pieces))
+    return httpx2.Response(200, headers=kind, stream=Chunks(*pieces))
 
 
 def delta(start: int, text: str, part: int = 0, kind: str = "text") -> bytes:
@@ -89,16 +89,16 @@ def end(text: str, **more: Any) -> bytes:
 
 
 def read(api: Api) -> ResumingStream:
-    """Follow to the end."""
-    read = ResumingStream(api, MESSAGE)
-    list(read.deltas(lambda: None))
-    return read
+    """Read a stream to its end."""
+    stream = ResumingStream(api, MESSAGE)
+    list(stream.deltas(lambda: None))
+    return stream
 
 
 # --- requests ------------------------------------------------------------------------------------
 
 
-def test_a_question_is_sent_again_with_the_same_key() -> None:
+def test_repeated_request_has_the_same_idempotency_key() -> None:
     asked = ok({"user": {}, "assistant": {"id": str(MESSAGE)}}, 202)
     service = Service(httpx2.ReadError("cut"), problem(503, "storage_unavailable"), asked)
 
@@ -110,7 +110,7 @@ def test_a_question_is_sent_again_with_the_same_key() -> None:
     assert len(service.requests) == 3
 
 
-def test_two_questions_have_two_keys() -> None:
+def test_each_question_has_its_own_idempotency_key() -> None:
     asked: dict[str, Any] = {"user": {}, "assistant": {}}
     service = Service(ok(asked, 202), ok(asked, 202))
 
@@ -120,14 +120,14 @@ def test_two_questions_have_two_keys() -> None:
     assert len(set(service.sent("Idempotency-Key"))) == 2
 
 
-def test_an_address_that_was_never_reached_is_given_up_at_once() -> None:
+def test_address_that_was_never_reached_is_given_up_at_once() -> None:
     service = Service(httpx2.ConnectError("refused"))
 
     with pytest.raises(ServiceUnreachable, match="Nothing answers at"):
         service.api.message(MESSAGE)
 
 
-def test_one_that_was_reached_is_not() -> None:
+def test_address_that_was_reached_before_is_tried_again() -> None:
     service = Service(ok({}), httpx2.ConnectError("refused"), ok({"id": 1}))
 
     service.api.message(MESSAGE)
@@ -135,7 +135,7 @@ def test_one_that_was_reached_is_not() -> None:
     assert service.api.message(MESSAGE) == {"id": 1}
 
 
-def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_end_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_client, "PATIENCE", -1.0)
     service = Service(problem(503, "storage_unavailable"))
 
@@ -144,21 +144,21 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])
-def test_another_server_is_not_taken_for_outlive(status: int) -> None:
+def test_reply_of_another_server_is_recognised(status: int) -> None:
     service = Service(httpx2.Response(status, html="<h1>It works!</h1>"))
 
     with pytest.raises(ServiceUnreachable, match="is not Outlive"):
         service.api.message(MESSAGE)
 
 
-def test_a_refusal_says_why() -> None:
+def test_refusal_carries_detail_and_code() -> None:
     service = Service(problem(409, "complete"))
 
     with pytest.raises(RequestRefused, match=r"No\. \(complete\)"):
         service.api.continue_(MESSAGE, {})
 
 
-def test_pages_are_read_until_there_are_enough() -> None:
+def test_pages_are_read_until_the_limit() -> None:
     service = Service(
         ok({"items": [{"id": 1}, {"id": 2}], "next": "b"}), ok({"items": [{"id": 3}], "next": "c"})
     )
@@ -173,7 +173,7 @@ def test_pages_are_read_until_there_are_enough() -> None:
 # --- streams -------------------------------------------------------------------------------------
 
 
-def test_a_cut_goes_on_behind_the_last_frame() -> None:
+def test_cut_stream_resumes_after_the_last_complete_frame() -> None:
     service = Service(
         stream(delta(0, "Once "), delta(5, "upon")[:-1], httpx2.ReadError("cut")),
         httpx2.ConnectError("refused"),
@@ -188,8 +188,8 @@ def test_a_cut_goes_on_behind_the_last_frame() -> None:
 
 
 BROKEN = {
-    "no UTF-8": b"data: \xff\xfe\n\n",
-    "no JSON": b"event: delta\ndata: {\n\n",
+    "invalid UTF-8": b"data: \xff\xfe\n\n",
+    "invalid JSON": b"event: delta\ndata: {\n\n",
     "a gap": delta(7, "time"),
     "an impossible part": delta(5, "x", part=7),
     "a captive portal": b"<html>",
@@ -197,7 +197,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("bad", BROKEN.values(), ids=BROKEN.keys())
-def test_what_cannot_be_is_read_again(bad: bytes) -> None:
+def test_damaged_stream_is_read_again_from_the_last_good_frame(bad: bytes) -> None:
     service = Service(stream(delta(0, "Once "), bad), stream(delta(5, "upon"), end("Once upon")))
 
     found = read(service.api)
@@ -206,29 +206,31 @@ def test_what_cannot_be_is_read_again(bad: bytes) -> None:
     assert found.proven
 
 
-def test_what_came_twice_is_taken_once() -> None:
+def test_repeated_text_is_taken_once() -> None:
     service = Service(stream(delta(0, "Once "), delta(0, "Once upon"), end("Once upon")))
 
     assert read(service.api).body.text == "Once upon"
 
 
 @pytest.mark.parametrize(
-    "away", [problem(429, "too_many_streams"), httpx2.Response(200, html=""), problem(502, "x")]
+    "failure", [problem(429, "too_many_streams"), httpx2.Response(200, html=""), problem(502, "x")]
 )
-def test_a_follower_never_gives_up(away: httpx2.Response) -> None:
-    service = Service(stream(delta(0, "Once ")), away, stream(end("Once ")))
+def test_stream_that_connected_once_is_retried_after_any_temporary_failure(
+    failure: httpx2.Response,
+) -> None:
+    service = Service(stream(delta(0, "Once ")), failure, stream(end("Once ")))
 
     assert read(service.api).proven
 
 
-def test_but_when_the_message_is_gone() -> None:
+def test_deleted_message_ends_the_retries() -> None:
     service = Service(stream(delta(0, "Once ")), problem(404, "not_found"))
 
     with pytest.raises(RequestRefused):
         read(service.api)
 
 
-def test_the_servers_retry_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_interval_of_the_server_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr("time.sleep", waited.append)
     service = Service(stream(sse.retry(4000)), httpx2.ReadError("cut"), stream(end("")))
@@ -246,13 +248,13 @@ def test_the_servers_retry_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     ("status", "code"),
     [("DONE", Exit.DONE), ("ERROR", Exit.ERROR), ("CANCELLED", Exit.CANCELLED)],
 )
-def test_the_exit_status_is_the_answers(status: str, code: Exit) -> None:
+def test_exit_status_follows_from_the_answers_status(status: str, code: Exit) -> None:
     service = Service(stream(end("", status=status)))
 
     assert show_answer(service.api, MESSAGE, as_json=False, no_reasoning=False) == code
 
 
-def test_a_failed_proof_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_proof_shows_the_stored_answer(capsys: pytest.CaptureFixture[str]) -> None:
     stored = ok({"text": "Once upon a time"})
     service = Service(stream(delta(0, "Once upon"), end("Once upon a time")), stored)
 
@@ -264,7 +266,7 @@ def test_a_failed_proof_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not match" in shown.err
 
 
-def test_a_message_that_is_gone_by_then(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_proof_of_a_deleted_message_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     gone = stream(delta(0, "Once"), end("", length=None, sha256=None, status="CANCELLED"))
     service = Service(gone, problem(404, "not_found"))
 
@@ -272,7 +274,7 @@ def test_a_message_that_is_gone_by_then(capsys: pytest.CaptureFixture[str]) -> N
     assert "(not_found)" in capsys.readouterr().err
 
 
-def test_ctrl_c_says_how_to_come_back(
+def test_ctrl_c_prints_how_to_come_back(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(_text: str) -> int:

@@ -1,4 +1,4 @@
-"""The command line's own parts: what it reads, where it looks, what it shows."""
+"""The command line: its arguments, the addresses it finds, what its screen shows."""
 
 import io
 import json
@@ -20,7 +20,7 @@ runner = CliRunner()
 
 
 class Terminal(io.StringIO):
-    """Text that is written to a terminal."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -30,7 +30,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("argument", "value"),
     [
         ("0.2", 0.2),
         ("7", 7),
@@ -44,12 +44,12 @@ class Terminal(io.StringIO):
         ("-Infinity", "-Infinity"),
     ],
 )
-def test_an_options_value_is_json_or_a_text(written: str, meant: Any) -> None:
+def test_option_value_is_json_or_else_a_string(argument: str, value: Any) -> None:
     context = click.Context(outlive)
 
-    found = command_options.options(context, click.Option(["--option"]), (f"name={written}",))
+    found = command_options.options(context, click.Option(["--option"]), (f"name={argument}",))
 
-    assert found == {"name": meant}
+    assert found == {"name": value}
 
 
 @pytest.mark.parametrize(
@@ -71,24 +71,24 @@ def test_an_options_value_is_json_or_a_text(written: str, meant: Any) -> None:
         ["nonsense"],
     ],
 )
-def test_what_makes_no_sense_is_status_2(words: list[str]) -> None:
+def test_usage_error_exits_with_2(words: list[str]) -> None:
     assert runner.invoke(outlive, words).exit_code == 2
 
 
-def test_a_conversation_that_has_begun_has_its_system_text() -> None:
-    place = "0b7a3f0e-4b8c-4a55-9d43-0d6a4f6b2f10"
+def test_system_prompt_is_refused_for_an_existing_conversation() -> None:
+    existing = "0b7a3f0e-4b8c-4a55-9d43-0d6a4f6b2f10"
 
-    refused = runner.invoke(outlive, ["ask", "--conversation", place, "--system", "Hm.", "Why?"])
+    refused = runner.invoke(outlive, ["ask", "--conversation", existing, "--system", "Hm.", "Why?"])
 
     assert refused.exit_code == 2
     assert "--system is for a new conversation" in refused.output
 
 
-def test_an_empty_pipe_is_no_question() -> None:
+def test_empty_question_is_refused() -> None:
     assert "The question is empty" in runner.invoke(outlive, ["ask"], input="\n").output
 
 
-def test_every_command_is_there_and_says_what_it_does() -> None:
+def test_every_command_is_listed_with_a_sentence_of_help() -> None:
     context = click.Context(outlive)
 
     assert set(outlive.list_commands(context)) == COMMANDS.keys() | LOCAL.keys()
@@ -98,12 +98,12 @@ def test_every_command_is_there_and_says_what_it_does() -> None:
         assert command.get_short_help_str(100).endswith("."), name
 
 
-# --- where it looks ------------------------------------------------------------------------------
+# --- addresses -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory, and no repository beside the package."""
+    """An empty directory, while no `outlive up` runs in the repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(addresses, "_ROOT", tmp_path / "repository")
     for _, part in admin_commands._SERVERS.values():
@@ -116,11 +116,11 @@ def write_state(folder: Path, state: Any) -> None:
     (folder / "var" / "outlive.json").write_text(json.dumps(state))
 
 
-def test_without_anything_it_is_the_usual_port(here: Path) -> None:
+def test_default_address_is_port_8000(here: Path) -> None:
     assert addresses.web() == "http://127.0.0.1:8000"
 
 
-def test_a_running_service_is_found_here_or_in_the_repository(here: Path) -> None:
+def test_running_service_is_found_in_the_directory_or_the_repository(here: Path) -> None:
     write_state(here / "repository", {"web": {"url": "http://127.0.0.1:2"}})
     assert addresses.web() == "http://127.0.0.1:2"
 
@@ -129,7 +129,7 @@ def test_a_running_service_is_found_here_or_in_the_repository(here: Path) -> Non
 
 
 @pytest.mark.parametrize("state", [{}, [], {"web": None}, {"web": {}}])
-def test_a_file_that_says_nothing_is_passed_over(here: Path, state: Any) -> None:
+def test_outlive_json_without_an_address_is_ignored(here: Path, state: Any) -> None:
     write_state(here, state)
 
     assert addresses.web() == addresses.DEFAULT_URL
@@ -143,13 +143,13 @@ STATE = {
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The variables as they are, whatever a test makes of them."""
+    """Restores the servers' variables after the test."""
     for variable, _ in admin_commands._SERVERS.values():
         monkeypatch.setenv(variable, "")
     return monkeypatch
 
 
-def test_an_operator_gets_the_running_servers(here: Path, environ: pytest.MonkeyPatch) -> None:
+def test_admin_commands_use_the_running_servers(here: Path, environ: pytest.MonkeyPatch) -> None:
     write_state(here, STATE)
 
     settings = admin_commands._settings()
@@ -158,7 +158,7 @@ def test_an_operator_gets_the_running_servers(here: Path, environ: pytest.Monkey
     assert settings.redis_url == "redis://127.0.0.1:2/0"
 
 
-def test_one_named_server_keeps_away_from_the_running_ones(
+def test_one_server_in_the_environment_excludes_both_running_ones(
     here: Path, environ: pytest.MonkeyPatch
 ) -> None:
     write_state(here, STATE)
@@ -170,11 +170,11 @@ def test_one_named_server_keeps_away_from_the_running_ones(
     assert settings.redis_url == "redis://localhost:6379/0"
 
 
-# --- what it shows -------------------------------------------------------------------------------
+# --- the screen ----------------------------------------------------------------------------------
 
 
 def shown(*deltas: Delta, terminal: bool, **options: bool) -> str:
-    """What these pieces look like."""
+    """What standard output gets for these deltas."""
     out = Terminal() if terminal else io.StringIO()
     made = Screen(out, io.StringIO(), **options)
     for delta in deltas:
@@ -184,48 +184,48 @@ def shown(*deltas: Delta, terminal: bool, **options: bool) -> str:
     return out.getvalue()
 
 
-THINKING = (Delta(0, 0, "reasoning", "Hm."), Delta(3, 1, "text", "42"))
+REASONING = (Delta(0, 0, "reasoning", "Hm."), Delta(3, 1, "text", "42"))
 TOOL = (Delta(0, 0, "tool_call", '{"city":', {"name": "weather"}), Delta(8, 0, "tool_call", "1}"))
 
 
-def test_a_pipe_gets_the_text_alone() -> None:
-    assert shown(*THINKING, terminal=False) == "42"
+def test_pipe_gets_the_text_alone() -> None:
+    assert shown(*REASONING, terminal=False) == "42"
     assert shown(*TOOL, terminal=False) == ""
 
 
-def test_a_terminal_gets_the_rest_dimmed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_gets_reasoning_and_tool_calls_dimmed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
 
-    assert shown(*THINKING, terminal=True) == "\x1b[2mHm.\x1b[0m\n\n42\n"
+    assert shown(*REASONING, terminal=True) == "\x1b[2mHm.\x1b[0m\n\n42\n"
     dimmed = shown(*TOOL, terminal=True)
     assert re.sub("\x1b.*?m", "", dimmed) == '[weather] {"city":1}\n'
 
 
-def test_or_not_dimmed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_means_not_dimmed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
 
-    assert shown(*THINKING, terminal=True) == "Hm.\n\n42\n"
+    assert shown(*REASONING, terminal=True) == "Hm.\n\n42\n"
 
 
-def test_thinking_may_be_left_out() -> None:
-    assert shown(*THINKING, terminal=True, reasoning=False) == "42\n"
+def test_reasoning_can_be_left_out() -> None:
+    assert shown(*REASONING, terminal=True, reasoning=False) == "42\n"
 
 
-def test_texts_beside_each_other_are_one() -> None:
+def test_adjacent_text_parts_have_no_gap() -> None:
     texts = (Delta(0, 0, "text", "4"), Delta(1, 1, "text", "2\n"))
 
     assert shown(*texts, terminal=True) == "42\n"
 
 
-def test_a_model_cannot_steer_the_terminal() -> None:
+def test_control_characters_of_a_model_are_made_visible() -> None:
     evil = "\x1b]52;c;cm0gLXJm\x07\x9b2J\r\x7f\ttab\nline"
 
     assert visible(evil) == "\u241b]52;c;cm0gLXJm\u2407\ufffd2J\u240d\u2421\ttab\nline"
     assert shown(Delta(0, 0, "text", evil), terminal=False) == evil
 
 
-def test_what_is_waited_for_is_said_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_line_is_drawn_and_erased(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screen, "TICK", 0.001)
     err, asked = Terminal(), iter(["waiting for a worker"])
 

@@ -1,7 +1,4 @@
-"""The command line as a person meets it: real processes, in a real terminal.
-
-Nothing here sleeps: every wait is for something to become true, with a deadline.
-"""
+"""The command line as a person uses it: real processes in a pseudo terminal."""
 
 import fcntl
 import json
@@ -40,20 +37,20 @@ from tests.client import Client, proof
 from tests.rig import PATIENCE, Rig, eventually
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
-#: What is drawn behind the cursor and taken away again: never part of an answer.
+#: What the progress line draws and erases: never part of an answer.
 PROGRESS = re.compile("\x1b7.*?\x1b8|\x1b\\[K", re.DOTALL)
 ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 ENV = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
 
 
-def words(*arguments: object) -> list[str]:
-    """The command line of `outlive`, whatever it is called where it is installed."""
+def command_line(*arguments: object) -> list[str]:
+    """The command line that runs `outlive` with these arguments."""
     return [sys.executable, "-m", "cli", *map(str, arguments)]
 
 
 class Terminal:
-    """A command with a terminal of its own, and somebody who reads along."""
+    """A command in a pseudo terminal of its own, whose output is recorded."""
 
     def __init__(self, *arguments: object, env: Mapping[str, str], piped: bool) -> None:
         """`piped`: standard output goes into a pipe; the rest stays the terminal's."""
@@ -61,7 +58,7 @@ class Terminal:
         self.piped = b""
         self._master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            words(*arguments),
+            command_line(*arguments),
             stdin=slave,
             stdout=subprocess.PIPE if piped else slave,
             stderr=slave,
@@ -85,36 +82,36 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """The same without what was being waited for."""
+        """The same without the progress line."""
         return PROGRESS.sub("", self.screen)
 
-    def see(self, text: str) -> None:
-        """Wait until this is on the screen."""
+    def wait_for(self, text: str) -> None:
+        """Wait until this was written."""
         assert wait_until(lambda: text in self.screen, PATIENCE), self.screen
 
     def press(self, key: bytes) -> None:
-        """What the terminal makes of a key."""
+        """Send a key to the terminal."""
         os.write(self._master, key)
 
-    def ended(self) -> int:
-        """The exit status, once there is one and all is read."""
+    def exit_status(self) -> int:
+        """Wait for the end of the command and of its output."""
         status = self.process.wait(PATIENCE)
         for thread in self._threads:
             thread.join(PATIENCE)
         return status
 
     def close(self) -> None:
-        """End it, if it runs."""
+        """Kill the command if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
-        self.ended()
+        self.exit_status()
         os.close(self._master)
 
     def _read(self) -> None:
         while True:
             try:
                 data = os.read(self._master, 65536)
-            except OSError:  # Linux's way to say that nobody holds the other side
+            except OSError:  # Linux reports a closed terminal so
                 return
             if not data:
                 return
@@ -128,9 +125,9 @@ class Terminal:
 
 
 def _own_terminal() -> None:
-    """Make the terminal ours, so that Ctrl-C in it is a signal to us, whoever runs the tests.
+    """Make the terminal the controlling one, so that Ctrl-C in it is a signal to the command.
 
-    A shell makes what it runs in the background ignore that signal, and children inherit it.
+    The test run may ignore that signal (a shell's background jobs do), and children inherit it.
     """
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -138,7 +135,7 @@ def _own_terminal() -> None:
 
 @pytest.fixture
 def terminal(web: Web) -> Iterator[Callable[..., Terminal]]:
-    """Runs commands of `outlive`, each in a terminal; all are ended with the story."""
+    """Runs commands of `outlive`, each in a terminal of its own; ends them after the test."""
     with ExitStack() as stack:
 
         def run(*arguments: object, url: str = web.url, piped: bool = False) -> Terminal:
@@ -151,13 +148,13 @@ def terminal(web: Web) -> Iterator[Callable[..., Terminal]]:
 
 @pytest.fixture
 def outlive(web: Web) -> Callable[..., "subprocess.CompletedProcess[bytes]"]:
-    """Runs a command without a terminal, as a script does."""
+    """Runs a command of `outlive` without a terminal, as a script does."""
 
     def run(
         *arguments: object, url: str = web.url, stdin: bytes = b"", **env: str
     ) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(
-            words(*arguments),
+            command_line(*arguments),
             input=stdin,
             capture_output=True,
             env={**ENV, "OUTLIVE_URL": url, **env},
@@ -188,19 +185,19 @@ def answers(client: Client, conversation: str) -> list[Any]:
 # --- asking --------------------------------------------------------------------------------------
 
 
-def test_an_answer_is_shown_as_it_is_written(rig: Rig, worker: Worker, terminal: Run) -> None:
+def test_answer_is_shown_while_it_is_written(rig: Rig, worker: Worker, terminal: Run) -> None:
     question = script(say("Once upon a time"), hold("shown"), say(" there was."), finish(), done())
 
     ask = terminal("ask", question)
-    ask.see("Once upon a time")
+    ask.wait_for("Once upon a time")
     assert ask.process.poll() is None
     rig.scripted.release("shown")
 
-    assert ask.ended() == 0
+    assert ask.exit_status() == 0
     assert ask.text.startswith("Once upon a time there was.\n")
 
 
-def test_a_pipe_gets_the_text_alone_and_exactly(worker: Worker, outlive: Outlive) -> None:
+def test_pipe_gets_exactly_the_text(worker: Worker, outlive: Outlive) -> None:
     question = "Tell me something with everything awkward in it."
 
     asked = outlive("ask", stdin=question.encode() + b"\n")
@@ -209,7 +206,7 @@ def test_a_pipe_gets_the_text_alone_and_exactly(worker: Worker, outlive: Outlive
     assert expected(question).text == asked.stdout.decode()
 
 
-def test_thinking_is_dimmed_in_a_terminal_only(
+def test_reasoning_is_dimmed_in_a_terminal_and_absent_in_a_pipe(
     worker: Worker, terminal: Run, outlive: Outlive
 ) -> None:
     question = script(reasoning("Hm, let me see."), say("It is 42."), finish(), done())
@@ -218,7 +215,7 @@ def test_thinking_is_dimmed_in_a_terminal_only(
     hidden = terminal("ask", "--no-reasoning", question)
     piped = outlive("ask", question)
 
-    assert shown.ended() == hidden.ended() == 0
+    assert shown.exit_status() == hidden.exit_status() == 0
     dimmed = "".join(re.findall(re.escape(DIM) + "(.*?)" + re.escape(PLAIN), shown.text))
     assert dimmed.startswith("Hm, let me see.")
     assert f"{PLAIN}\n\nIt is 42.\n" in shown.text
@@ -226,7 +223,9 @@ def test_thinking_is_dimmed_in_a_terminal_only(
     assert piped.stdout == b"It is 42."
 
 
-def test_a_conversation_goes_on(client: Client, worker: Worker, outlive: Outlive) -> None:
+def test_question_in_an_existing_conversation(
+    client: Client, worker: Worker, outlive: Outlive
+) -> None:
     first = json.loads(outlive("ask", "--json", "--system", "Be brief.", "One?").stdout)
 
     second = json.loads(
@@ -240,7 +239,7 @@ def test_a_conversation_goes_on(client: Client, worker: Worker, outlive: Outlive
     assert first["conversation_id"] in outlive("list").stdout.decode().splitlines()[0]
 
 
-def test_options_and_model_reach_the_provider(rig: Rig, worker: Worker, outlive: Outlive) -> None:
+def test_model_and_options_reach_the_provider(rig: Rig, worker: Worker, outlive: Outlive) -> None:
     question = script(say("Warm."), finish(), done(), tag=str(uuid4()))
 
     outlive(
@@ -252,9 +251,7 @@ def test_options_and_model_reach_the_provider(rig: Rig, worker: Worker, outlive:
     assert (sent["model"], sent["temperature"], sent["seed"]) == ("other", 0.2, 7)
 
 
-def test_json_is_the_message_as_it_is_stored(
-    client: Client, worker: Worker, outlive: Outlive
-) -> None:
+def test_json_is_the_stored_message(client: Client, worker: Worker, outlive: Outlive) -> None:
     asked = outlive("ask", "--json", "What is stored?")
 
     message = json.loads(asked.stdout)
@@ -263,21 +260,21 @@ def test_json_is_the_message_as_it_is_stored(
     assert (message["length"], message["sha256"]) == proof(message["text"])
 
 
-def test_who_waits_is_told_what_for(worker: Worker, terminal: Run) -> None:
+def test_progress_line_says_that_no_worker_is_there(worker: Worker, terminal: Run) -> None:
     worker.kill()
 
-    ask = terminal("ask", "Is there anybody?")
-    ask.see("waiting for a worker… 1s")
+    ask = terminal("ask", "Is anybody there?")
+    ask.wait_for("waiting for a worker… 1s")
     worker.start().wait()
 
-    assert ask.ended() == 0
-    assert ask.text.startswith(expected("Is there anybody?").text)
+    assert ask.exit_status() == 0
+    assert ask.text.startswith(expected("Is anybody there?").text)
 
 
 # --- cuts ----------------------------------------------------------------------------------------
 
 
-def test_a_killed_web_process_costs_nothing(rig: Rig, worker: Worker, terminal: Run) -> None:
+def test_killed_web_process_costs_no_character(rig: Rig, worker: Worker, terminal: Run) -> None:
     master = rig.web()
     question = script(long(400), hold("killed web"), long(400, seed=1), finish(), done())
 
@@ -285,31 +282,35 @@ def test_a_killed_web_process_costs_nothing(rig: Rig, worker: Worker, terminal: 
         ask = terminal("ask", question, url=master.url, piped=True)
         eventually(lambda: len(ask.piped.decode("utf-8", "ignore")) >= 400)
         master.kill()
-        ask.see("reconnecting…")
+        ask.wait_for("reconnecting…")
         rig.scripted.release("killed web")
         master.start().wait()
 
-        assert ask.ended() == 0
+        assert ask.exit_status() == 0
     assert expected(question).text == ask.piped.decode()
 
 
-def test_text_on_the_screen_survives_a_cut_too(rig: Rig, worker: Worker, terminal: Run) -> None:
+def test_unfinished_line_on_the_screen_survives_a_cut(
+    rig: Rig, worker: Worker, terminal: Run
+) -> None:
     master = rig.web()
     question = script(say("A line that is cut"), hold("cut line"), say(" and whole."), finish())
 
     with rig.gone(master):
         ask = terminal("ask", question, url=master.url)
-        ask.see("A line that is cut")
+        ask.wait_for("A line that is cut")
         master.kill()
-        ask.see("reconnecting…")
+        ask.wait_for("reconnecting…")
         rig.scripted.release("cut line")
         master.start().wait()
 
-        assert ask.ended() == 0
+        assert ask.exit_status() == 0
     assert ask.text.startswith("A line that is cut and whole.\n")
 
 
-def test_an_answer_longer_than_every_response(rig: Rig, worker: Worker, outlive: Outlive) -> None:
+def test_answer_that_needs_many_responses_is_whole(
+    rig: Rig, worker: Worker, outlive: Outlive
+) -> None:
     master = rig.web(OUTLIVE_STREAM_MAX_SECONDS="0.5")
     question = script(long(900, rate=300), finish(), done())
 
@@ -320,21 +321,23 @@ def test_an_answer_longer_than_every_response(rig: Rig, worker: Worker, outlive:
     assert expected(question).text == asked.stdout.decode()
 
 
-def test_ctrl_c_only_leaves(rig: Rig, client: Client, worker: Worker, terminal: Run) -> None:
+def test_ctrl_c_leaves_and_the_answer_goes_on(
+    rig: Rig, client: Client, worker: Worker, terminal: Run
+) -> None:
     question = script(say("It goes"), hold("left"), say(" on."), finish(), done())
 
     ask = terminal("ask", question)
-    ask.see("It goes")
+    ask.wait_for("It goes")
     ask.press(b"\x03")
 
-    assert ask.ended() == 130
+    assert ask.exit_status() == 130
     [answer] = re.findall(f"outlive follow ({ID.pattern})", ask.text)
     assert ask.text.endswith(f"outlive stop {answer}\n")
     assert client.message(answer)["status"] == "STREAMING"
     follow = terminal("follow", answer)
-    follow.see("It goes")
+    follow.wait_for("It goes")
     rig.scripted.release("left")
-    assert follow.ended() == 0
+    assert follow.exit_status() == 0
     assert follow.text.startswith("It goes on.\n")
 
 
@@ -347,12 +350,12 @@ def test_stop_retry_and_continue(
     question = script(say("The first half"), hold("stopped"), say(", the rest."), finish(), done())
 
     ask = terminal("ask", question)
-    ask.see("The first half")
+    ask.wait_for("The first half")
     first = newest_answer(client)
     stop = outlive("stop", first)
 
     assert (stop.returncode, stop.stderr) == (0, b"")
-    assert ask.ended() == 3
+    assert ask.exit_status() == 3
     assert ask.text.startswith("The first half\nStopped; what was written is kept.\n")
     assert f"outlive continue {first}" in ask.text
     again = outlive("stop", first)
@@ -360,7 +363,7 @@ def test_stop_retry_and_continue(
 
     retry = terminal("retry", first)
     rig.scripted.release("stopped")
-    assert retry.ended() == 0
+    assert retry.exit_status() == 0
     assert retry.text.startswith("The first half, the rest.\n")
 
     go_on = outlive("continue", "--json", first)
@@ -369,7 +372,7 @@ def test_stop_retry_and_continue(
     assert client.message(first)["text"] == "The first half"
 
 
-def test_what_is_complete_cannot_be_continued(worker: Worker, outlive: Outlive) -> None:
+def test_complete_answer_cannot_be_continued(worker: Worker, outlive: Outlive) -> None:
     answer = json.loads(outlive("ask", "--json", "All of it?").stdout)["id"]
 
     refused = outlive("continue", answer)
@@ -378,17 +381,17 @@ def test_what_is_complete_cannot_be_continued(worker: Worker, outlive: Outlive) 
     assert b"This answer is complete" in refused.stderr
 
 
-# --- what goes wrong -----------------------------------------------------------------------------
+# --- failures ------------------------------------------------------------------------------------
 
 
-def test_a_failed_answer_keeps_its_beginning(worker: Worker, outlive: Outlive) -> None:
+def test_failed_answer_keeps_its_beginning(worker: Worker, outlive: Outlive) -> None:
     asked = outlive("ask", script(say("Half of it"), cut()))
 
     assert (asked.returncode, asked.stdout) == (1, b"Half of it")
     assert b"(provider_cut)" in asked.stderr
 
 
-def test_a_refusing_provider_is_told(worker: Worker, outlive: Outlive) -> None:
+def test_refusal_of_the_provider_is_reported(worker: Worker, outlive: Outlive) -> None:
     asked = outlive("ask", script(wrong_key()))
 
     assert (asked.returncode, asked.stdout) == (1, b"")
@@ -396,14 +399,14 @@ def test_a_refusing_provider_is_told(worker: Worker, outlive: Outlive) -> None:
 
 
 @pytest.mark.parametrize("command", ["follow", "stop", "retry", "continue", "list"])
-def test_what_does_not_exist(command: str, outlive: Outlive) -> None:
+def test_unknown_id_is_not_found(command: str, outlive: Outlive) -> None:
     refused = outlive(command, uuid4())
 
     assert (refused.returncode, refused.stdout) == (1, b"")
     assert b"(not_found)" in refused.stderr
 
 
-def test_nothing_listens(outlive: Outlive) -> None:
+def test_unreachable_service_exits_with_4(outlive: Outlive) -> None:
     with ports.listen(0, "127.0.0.1", 1) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -413,16 +416,16 @@ def test_nothing_listens(outlive: Outlive) -> None:
     assert f"Nothing answers at {url}." in asked.stderr.decode()
 
 
-# --- operating -----------------------------------------------------------------------------------
+# --- the operator's commands ---------------------------------------------------------------------
 
 
 def operator(rig: Rig) -> dict[str, str]:
-    """The two servers, as an operator names them."""
+    """The two servers' addresses, for an operator's command."""
     env = rig.env()
     return {name: env[name] for name in ("DATABASE_URL", "REDIS_URL")}
 
 
-def test_a_sweep_ends_at_once_what_a_dead_worker_left(
+def test_sweep_with_died_ends_a_dead_workers_answer_at_once(
     rig: Rig, client: Client, worker: Worker, outlive: Outlive
 ) -> None:
     answer = client.ask(script(say("All that was shown"), hold("swept")))
@@ -439,14 +442,14 @@ def test_a_sweep_ends_at_once_what_a_dead_worker_left(
     assert message["error"]["code"] == "worker_lost"
 
 
-def test_a_sweep_says_what_it_did(rig: Rig, outlive: Outlive) -> None:
+def test_sweep_prints_what_it_did(rig: Rig, outlive: Outlive) -> None:
     swept = outlive("sweep", **operator(rig))
 
     assert swept.returncode == 0
     assert swept.stdout.startswith(b"0 ended, 0 restarted, ")
 
 
-def test_migrate_may_be_repeated(rig: Rig, outlive: Outlive) -> None:
+def test_migrate_can_be_repeated(rig: Rig, outlive: Outlive) -> None:
     migrated = outlive("migrate", **operator(rig))
 
     assert migrated.returncode == 0
@@ -454,7 +457,7 @@ def test_migrate_may_be_repeated(rig: Rig, outlive: Outlive) -> None:
 
 
 @pytest.mark.parametrize("command", ["sweep", "migrate"])
-def test_no_database(rig: Rig, outlive: Outlive, command: str) -> None:
+def test_unreachable_database_exits_with_4(rig: Rig, outlive: Outlive, command: str) -> None:
     env = operator(rig) | {"DATABASE_URL": "postgresql://127.0.0.1:1/none"}
 
     done = outlive(command, **env)
@@ -463,9 +466,9 @@ def test_no_database(rig: Rig, outlive: Outlive, command: str) -> None:
     assert b"database does not answer" in done.stderr
 
 
-def test_a_reader_that_goes_ends_the_command_quietly(worker: Worker, web: Web) -> None:
+def test_closed_pipe_ends_the_command_quietly(worker: Worker, web: Web) -> None:
     process = subprocess.Popen(
-        words("ask", script(long(2000, rate=1000), finish(), done())),
+        command_line("ask", script(long(2000, rate=1000), finish(), done())),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**ENV, "OUTLIVE_URL": web.url},
@@ -482,14 +485,14 @@ def test_a_reader_that_goes_ends_the_command_quietly(worker: Worker, web: Web) -
     assert said == b""
 
 
-def test_what_belongs_to_this_machine_is_handed_on(outlive: Outlive) -> None:
+def test_local_commands_are_run_and_listed(outlive: Outlive) -> None:
     assert b"--no-flower" in outlive("up", "--help").stdout
     helped = outlive("--help").stdout.decode()
     for command in ("up", "ask", "follow", "stop", "retry", "continue", "list", "sweep", "test"):
         assert re.search(f"^  {command}  ", helped, re.MULTILINE), command
 
 
-def test_local_dispatches_the_rest() -> None:
+def test_local_runs_the_commands_of_cli() -> None:
     asked = subprocess.run(
         [sys.executable, "-m", "local", "follow", "nonsense"],
         capture_output=True,
