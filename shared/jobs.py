@@ -21,7 +21,7 @@ from kombu.entity import Queue as Declared
 from kombu.transport import TRANSPORT_ALIASES, redis
 from prometheus_client import Counter
 
-from shared.bus.livelog import Work
+from shared.bus.connection import QueueConnection
 from shared.errors import GenerationFailed, RedisDown
 from shared.settings import Settings
 from shared.store.messages import Ending
@@ -343,7 +343,7 @@ class Queue:
         self._name = str(app.conf.task_default_queue)
         self._forms: dict[str, Form] = {}
         patience = app.conf.broker_transport_options["socket_timeout"]
-        self._work = Work(app.conf.broker_url, patience)
+        self._connection = QueueConnection(app.conf.broker_url, patience)
 
     def enqueue(self, message_id: uuid.UUID) -> bool:
         """Hand the id to a worker; False if Redis did not take it (no error: see R6)."""
@@ -386,12 +386,12 @@ class Queue:
         """Connect before somebody waits for it, if Redis is there."""
         self._form(TASK)
         with suppress(RedisDown):
-            self._work.ready()
+            self._connection.connect()
 
     def _send(self, task: str, message_id: uuid.UUID) -> bool:
         try:
             task_id = task_id_of(task, message_id)
-            self._work.hand_on(self._name, self._form(task).filled(str(message_id), task_id))
+            self._connection.push(self._name, self._form(task).filled(str(message_id), task_id))
         except RedisDown as error:
             logger.warning("not enqueued: %s %s", message_id, error.code)
             return False

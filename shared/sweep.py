@@ -222,7 +222,7 @@ class Sweep:
         """Whether Redis took it; if not, followers look at the row by themselves."""
         if awake.since(begun) < REDIS_BUDGET:
             with suppress(RedisDown):
-                self._livelog.ended(message_id, claim)
+                self._livelog.notify_ended(message_id, claim)
                 return True
         return False
 

@@ -18,7 +18,9 @@ from sqlalchemy import create_engine, text
 
 from local.processes import ROOT
 from shared.body import Body
-from shared.bus.livelog import TIMEOUT, LiveLog, Outcome, Publication, Publishing
+from shared.bus.connection import TIMEOUT
+from shared.bus.livelog import LiveLog
+from shared.bus.publishing import Publication, PublishConnection, PublishResult
 from shared.errors import RedisDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
@@ -80,27 +82,27 @@ def new_database(rig: Rig, name: str) -> Iterator[str]:
 
 def open_log(livelog: LiveLog, message_id: uuid.UUID, claim: uuid.UUID, attempt: int = 1) -> None:
     """Begin a claim's live log."""
-    with closing(livelog.publishing()) as line:
+    with closing(livelog.publish_connection()) as line:
         line.open(message_id, claim, attempt)
         publish_on(line, [])
 
 
-def publish_all(livelog: LiveLog, batch: Sequence[Publication]) -> list[Outcome]:
+def publish_all(livelog: LiveLog, batch: Sequence[Publication]) -> list[PublishResult]:
     """Publish these on a connection of their own; their outcomes."""
-    with closing(livelog.publishing()) as line:
+    with closing(livelog.publish_connection()) as line:
         return publish_on(line, batch)
 
 
-def publish_on(line: Publishing, batch: Sequence[Publication]) -> list[Outcome]:
+def publish_on(line: PublishConnection, batch: Sequence[Publication]) -> list[PublishResult]:
     """Publish these; their outcomes, once everything that was said is answered."""
     for item in batch:
         line.publish(item)
     line.flush()
-    outcomes: list[Outcome] = []
-    while line.unknown:
-        before = line.unknown
-        outcomes += line.outcomes(TIMEOUT)
-        if line.unknown == before:
+    outcomes: list[PublishResult] = []
+    while line.outstanding:
+        before = line.outstanding
+        outcomes += line.read_results(TIMEOUT)
+        if line.outstanding == before:
             raise RedisDown
     return outcomes
 
@@ -212,7 +214,7 @@ class Store:
         """Begin a claim's live log."""
         open_log(self.livelog, message_id, claim, attempt)
 
-    def publish_all(self, batch: Sequence[Publication]) -> list[Outcome]:
+    def publish_all(self, batch: Sequence[Publication]) -> list[PublishResult]:
         """Publish these; their outcomes."""
         return publish_all(self.livelog, batch)
 

@@ -47,7 +47,7 @@ class Context:
     def nudge(self, message_id: uuid.UUID) -> None:
         """Something was changed in the row: worker and readers may look at once."""
         with suppress(RedisDown):  # they look by themselves, a little later
-            self.livelog.nudge(message_id)
+            self.livelog.notify_stop(message_id)
 
     def notice(self, user_id: uuid.UUID) -> None:
         """Something in this user's conversations was changed: who shows them may look at once.
@@ -58,7 +58,7 @@ class Context:
 
     def _notice(self, user_id: uuid.UUID) -> None:
         with suppress(RedisDown):  # they look by themselves, a little later
-            self.livelog.notice(user_id)
+            self.livelog.notify_user(user_id)
 
 
 def context() -> Context:

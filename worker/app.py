@@ -21,7 +21,8 @@ from kombu.utils import functional
 from prometheus_client import start_http_server
 
 from shared import awake, gc_tuning, logs, watchdog
-from shared.bus.livelog import STOP_CHANNEL, LiveLog
+from shared.bus.keys import STOP_CHANNEL
+from shared.bus.livelog import LiveLog
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.settings import Settings

@@ -16,7 +16,9 @@ import structlog
 from gevent.event import Event
 
 from shared import awake
-from shared.bus.livelog import TIMEOUT, LiveLog, Outcome, Publication, Publishing
+from shared.bus.connection import TIMEOUT
+from shared.bus.livelog import LiveLog
+from shared.bus.publishing import Publication, PublishConnection, PublishResult
 from shared.errors import RedisDown, StorageDown
 from shared.store import owning
 from shared.store.database import Database
@@ -62,7 +64,7 @@ class Publisher:
         self._lease = lease
         self._observe = observe
         self._published, self._rounds, self._lag = 0, 0, 0.0
-        self._line: Publishing | None = None
+        self._line: PublishConnection | None = None
         self._connected = 0.0
         self._opened: list[Generation] = []
         self._waiting: dict[Generation, None] = {}
@@ -110,7 +112,7 @@ class Publisher:
         try:
             if self._line is None:
                 self._connected = time.monotonic()
-                self._line = self._livelog.publishing()
+                self._line = self._livelog.publish_connection()
             self._say(self._line)
             self._hear(self._line)
             if self._missing:
@@ -128,7 +130,7 @@ class Publisher:
             gevent.sleep(PAUSE)
         self._wake.set()
 
-    def _say(self, line: Publishing) -> None:
+    def _say(self, line: PublishConnection) -> None:
         # Once only: if this round is lost, text of it may be there while its beginning is not.
         opened, self._opened = self._opened, []
         for generation in opened:
@@ -145,7 +147,7 @@ class Publisher:
                 self._lag = max(self._lag, now - since)
         ended = len(self._ended)
         for generation in self._ended:
-            line.ended(generation.id, generation.claim, generation.user_id)
+            line.notify_ended(generation.id, generation.claim, generation.user_id)
         line.flush()
         del self._ended[:ended]  # more may have come meanwhile
         if waiting:
@@ -172,13 +174,13 @@ class Publisher:
             force,
         )
 
-    def _hear(self, line: Publishing) -> None:
+    def _hear(self, line: PublishConnection) -> None:
         """What became of what was sent, as far as that has come."""
-        for outcome in line.outcomes(TIMEOUT if line.unknown > UNKNOWN_MAX else 0.0):
+        for outcome in line.read_results(TIMEOUT if line.outstanding > UNKNOWN_MAX else 0.0):
             generation, end, _ = self._unknown.popleft()
-            if outcome == Outcome.FENCED:
+            if outcome == PublishResult.FENCED:
                 generation.interrupt(Interrupted(None))
-            elif outcome == Outcome.MISSING:
+            elif outcome == PublishResult.MISSING:
                 self._missing[generation] = None
             else:
                 generation.published_to(end)

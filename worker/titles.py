@@ -70,7 +70,7 @@ class Titles:
         log.info("title", message_id=str(message_id), given=user_id is not None)
         if user_id is not None:
             with suppress(RedisDown):  # who shows it looks by themselves
-                self._livelog.notice(user_id)
+                self._livelog.notify_user(user_id)
 
     def _ask(self, message_id: uuid.UUID, talk: titles.Talk) -> tuple[str, dict[str, Any] | None]:
         try:

@@ -9,7 +9,8 @@ import scripted
 from local.programs import Web, Worker
 from scripted import done, finish, hold, long, say, script, usage
 from shared.body import Delta
-from shared.bus.livelog import LiveLog, Outcome, Publication
+from shared.bus.livelog import LiveLog
+from shared.bus.publishing import Publication, PublishResult
 from shared.lifecycle import Status
 from shared.store import owning
 from shared.store.messages import Ending
@@ -100,7 +101,7 @@ def _every_write_is_refused(rig: Rig, answer: str, owner: str, length: int) -> N
     delta = Delta(length, 0, "text", "from the grave")
     for force in (False, True):
         said = Publication(message_id, claim, 1, [delta], 0, force)
-        assert publish_all(LiveLog(rig.redis.url, 60), [said]) == [Outcome.FENCED]
+        assert publish_all(LiveLog(rig.redis.url, 60), [said]) == [PublishResult.FENCED]
     save = Save(message_id, claim, length, (delta,))
     assert owning.save(rig.db, owner, 15, [save]) == {}
     assert not owning.finish(rig.db, owner, save, Ending(Status.DONE, "stop"))

@@ -10,7 +10,9 @@ import redis
 
 from scripted import done, finish, hold, say, script
 from shared.body import Delta
-from shared.bus.livelog import LiveLog, Publication, channel
+from shared.bus.keys import message_channel
+from shared.bus.livelog import LiveLog
+from shared.bus.publishing import Publication
 from tests.client import Client, new_id
 from tests.rig import Rig, eventually
 from tests.store_fixtures import migrate, new_database, open_log, publish_all
@@ -64,22 +66,22 @@ def test_logs_and_channels_of_the_same_message_are_apart(rig: Rig) -> None:
     first, second = LiveLog(rig.redis.url, 60), LiveLog(rig.redis.url, 60, "third")
     with closing(first.subscription()) as mine, closing(second.subscription()) as other:
         for subscription in (mine, other):
-            subscription.subscribe(channel(message_id))
-            assert subscription.expect(5) == ("subscribe", channel(message_id), "1")
+            subscription.subscribe(message_channel(message_id))
+            assert subscription.expect(5) == ("subscribe", message_channel(message_id), "1")
         open_log(second, message_id, claim)
         text = Delta(0, 0, "text", "theirs", None)
 
         publish_all(second, [Publication(message_id, claim, 1, [text], 0)])
 
         heard = other.expect(5)
-        assert (heard.kind, heard.channel) == ("message", channel(message_id))
+        assert (heard.kind, heard.channel) == ("message", message_channel(message_id))
         assert mine.listen(0.0) is None
         assert second.read({message_id: claim})[message_id] == [text]
         assert first.read({message_id: claim})[message_id] == []
-        second.nudge(message_id)
-        second.ended(message_id, claim)
-        second.notice(user)
-        second.tell_operators("web", "1")
-        assert "web" not in first.told_operators()
-        assert second.told_operators() == {"web": "1"}
+        second.notify_stop(message_id)
+        second.notify_ended(message_id, claim)
+        second.notify_user(user)
+        second.store_web_stats("web", "1")
+        assert "web" not in first.web_stats()
+        assert second.web_stats() == {"web": "1"}
         assert mine.listen(0.0) is None

@@ -16,7 +16,8 @@ from hypothesis.stateful import (
 )
 
 from shared.body import CHUNK, Body, Delta, Gap, Misplaced, Part
-from shared.bus.livelog import Said, decode, encode, extend
+from shared.bus.coding import Payload, decode, encode
+from shared.bus.livelog import extend
 from tests.strategies import Written, between, bodies, body_of, texts, thorough, writings, written
 
 positions = st.integers(0, 60)
@@ -189,7 +190,7 @@ def test_deltas_may_be_merged_and_cut_and_overlap_on_the_way(writer: Body, cuts:
         overlapping = max(0, before - 3)
         deltas = between(writer, overlapping, place)
         if deltas:
-            assert decode(encode(claim, deltas)) == Said(claim, deltas)
+            assert decode(encode(claim, deltas)) == Payload(claim, deltas)
         assert extend(reader, deltas)
         before = place
 

@@ -15,7 +15,9 @@ from structlog.testing import capture_logs
 from local.redis import Redis
 from shared import awake, sweep
 from shared.body import Body
-from shared.bus.livelog import LiveLog, Outcome, Publication, channel
+from shared.bus.keys import message_channel
+from shared.bus.livelog import LiveLog
+from shared.bus.publishing import Publication, PublishResult
 from shared.lifecycle import MAX_TRIES, Status
 from shared.store import conversations, messages, owning
 from shared.store.messages import Ending
@@ -94,7 +96,7 @@ def test_behind_a_gap_nothing_is_guessed(store: Store) -> None:
     store.save(claim, up_to(TEXT, 3))
     store.redis.flushdb()
     force = Publication(claim.id, claim.token, 1, TEXT.since(8), 0, force=True)
-    assert store.publish_all([force]) == [Outcome.WRITTEN]
+    assert store.publish_all([force]) == [PublishResult.WRITTEN]
     lapse(store, claim)
 
     store.sweep().run()
@@ -107,7 +109,7 @@ def test_followers_are_woken_and_the_log_goes_soon(store: Store) -> None:
     store.publish(claim, TEXT)
     lapse(store, claim)
     subscription = store.livelog.subscription()
-    subscription.subscribe(channel(claim.id))
+    subscription.subscribe(message_channel(claim.id))
     subscription.listen(5)
 
     store.sweep().run()
@@ -130,7 +132,7 @@ def test_an_owner_that_renews_is_left_alone(store: Store) -> None:
     assert store.sweep().run() == Swept()
 
     assert store.row(claim.id).status == "STREAMING"
-    assert store.publish(claim, TEXT) == Outcome.WRITTEN
+    assert store.publish(claim, TEXT) == PublishResult.WRITTEN
 
 
 def test_soon_after_a_start_of_postgres_only_the_seen_dead_are_swept(store: Store) -> None:
@@ -294,7 +296,7 @@ def test_what_was_provably_never_shown_begins_again_at_once(store: Store) -> Non
 
     assert store.queue.ids == [claim.id]
     again = store.claim(claim.id, OTHER)
-    assert store.publish(again, TEXT) == Outcome.WRITTEN
+    assert store.publish(again, TEXT) == PublishResult.WRITTEN
     assert owning.finish(store.db, OTHER, save_of(again, TEXT), DONE)
     assert end(store, claim) == ("DONE", None, TEXT.content)
 
@@ -420,7 +422,7 @@ def test_an_owner_that_was_swept_can_write_nothing_anywhere(store: Store, story:
     finished = owning.finish(store.db, ME, save_of(zombie, TEXT), DONE)
     released = owning.release(store.db, ME, zombie.id, zombie.token, 60)
 
-    assert (published, saved, finished, released) == (Outcome.FENCED, False, False, False)
+    assert (published, saved, finished, released) == (PublishResult.FENCED, False, False, False)
     assert owning.lease_state(store.db, ME, [zombie.id]) == {}
     assert not owning.has_ended(store.db, zombie.id, zombie.token, zombie.attempt)
     assert _all_of(store, zombie.id) == before
@@ -440,7 +442,7 @@ def test_a_zombie_with_the_same_owners_name_is_one_too(store: Store) -> None:
     again = store.claim(zombie.id, ME)  # the same process took it again
 
     assert not store.save(zombie, TEXT)
-    assert store.publish(zombie, TEXT) == Outcome.FENCED
+    assert store.publish(zombie, TEXT) == PublishResult.FENCED
     assert owning.lease_state(store.db, ME, [zombie.id])[zombie.id].claim == again.token
 
 

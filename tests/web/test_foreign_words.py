@@ -21,7 +21,9 @@ from local.programs import Web, Worker
 from scripted import done, finish, hold, say, script, usage
 from scripted.steps import Step
 from shared.body import Body
-from shared.bus.livelog import STOP_CHANNEL, Outcome, Publication, channel, decode, user_channel
+from shared.bus.coding import decode
+from shared.bus.keys import STOP_CHANNEL, message_channel, user_channel
+from shared.bus.publishing import Publication, PublishResult
 from shared.lifecycle import Status
 from shared.settings import Settings
 from shared.store import owning
@@ -54,7 +56,7 @@ def test_whatever_is_published_the_connection_hears_what_comes_next(tables: Stor
     raw: Any = redis.Redis.from_url(tables.redis_url)
     place, claim = uuid.uuid4(), uuid.uuid4()
     with closing(tables.livelog.subscription()) as subscription:
-        subscription.subscribe(channel(place))
+        subscription.subscribe(message_channel(place))
         assert subscription.listen(5) is not None
 
         @thorough(60)
@@ -62,10 +64,10 @@ def test_whatever_is_published_the_connection_hears_what_comes_next(tables: Stor
         @example(b"\xff")
         @example(b"\r\n$5\r\n+OK\r\n")
         def heard(payload: bytes) -> None:
-            raw.publish(channel(place), payload)
+            raw.publish(message_channel(place), payload)
             item = Publication(place, claim, 1, body_of("still here").since(0), 0, force=True)
             tables.redis.delete(f"outlive:log:{place}:{claim}")
-            assert tables.publish_all([item]) == [Outcome.WRITTEN]
+            assert tables.publish_all([item]) == [PublishResult.WRITTEN]
 
             foreign, ours = subscription.listen(5), subscription.listen(5)
 
@@ -248,7 +250,7 @@ def spoilt(store: Store, request: pytest.FixtureRequest) -> Claim:
     """A claim that has published "Some" and saved "So", and something foreign on top of its log."""
     claim = store.streaming()
     store.save(claim, body_of("So"))
-    assert store.publish(claim, body_of("Some")) == Outcome.WRITTEN
+    assert store.publish(claim, body_of("Some")) == PublishResult.WRITTEN
     raw: Any = redis.Redis.from_url(store.redis_url)
     log = f"outlive:log:{claim.id}:{claim.token}"
     if request.param == "no stream":
@@ -265,11 +267,11 @@ def test_an_owner_whose_log_is_not_its_own_any_more_begins_it_anew(
 ) -> None:
     body = body_of("Some more of it.")
 
-    assert store.publish(spoilt, body, 4) == Outcome.MISSING
+    assert store.publish(spoilt, body, 4) == PublishResult.MISSING
     forced = Publication(spoilt.id, spoilt.token, 1, body.since(2), 0, force=True)
-    assert store.publish_all([forced]) == [Outcome.WRITTEN]
+    assert store.publish_all([forced]) == [PublishResult.WRITTEN]
     body.write("text", " And more.")
-    assert store.publish(spoilt, body, 16) == Outcome.WRITTEN
+    assert store.publish(spoilt, body, 16) == PublishResult.WRITTEN
 
     row = store.row(spoilt.id)
     assert snapshot(store.db, store.livelog, spoilt.id, row.user_id).body.text == body.text
@@ -286,7 +288,7 @@ def test_it_can_be_fenced_and_what_is_the_claims_is_salvaged(store: Store, spoil
     assert row.length == len("Some" if kept else "So")
     for force in (False, True):
         late = Publication(spoilt.id, spoilt.token, 1, body_of("Some X").since(4), 0, force)
-        assert store.publish_all([late]) == [Outcome.FENCED]
+        assert store.publish_all([late]) == [PublishResult.FENCED]
 
 
 def test_it_costs_its_readers_nothing_and_others_less(store: Store, spoilt: Claim) -> None:

@@ -31,7 +31,9 @@ from structlog.testing import capture_logs
 
 from shared.body import Body
 from shared.bus import livelog
-from shared.bus.livelog import WAKE_UP, LiveLog, Said, channel, decode
+from shared.bus.coding import WAKE_UP, Payload, decode
+from shared.bus.keys import message_channel
+from shared.bus.livelog import LiveLog
 from shared.errors import Conflict, NotFound, RedisDown, TooMany
 from shared.lifecycle import MAX_TRIES, TERMINAL, Status
 from shared.settings import Settings
@@ -111,7 +113,7 @@ class Reader:
     def come_back(self, message_id: uuid.UUID) -> None:
         """With nothing in memory."""
         self.topic = MessageTopic(message_id, self.user)
-        self.heard: list[Said] = []
+        self.heard: list[Payload] = []
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -159,7 +161,7 @@ class Interleavings(RuleBasedStateMachine):
             asked = asking.ask(self.db, request, place, "?")
             if asked.fresh:
                 self.ids.append(asked.answer.id)
-                self.subscription.subscribe(channel(asked.answer.id))
+                self.subscription.subscribe(message_channel(asked.answer.id))
                 self.remember()
                 if number is not None:
                     self.take(number, asked.answer.id, opened=opened)
@@ -309,7 +311,7 @@ class Interleavings(RuleBasedStateMachine):
             request = self.store.asking(self.user, max_open=CAP)
             asked = asking.ask_again(self.db, request, answer)
             self.ids.append(asked.answer.id)
-            self.subscription.subscribe(channel(asked.answer.id))
+            self.subscription.subscribe(message_channel(asked.answer.id))
 
     # --- servers that go back
 
@@ -405,7 +407,7 @@ class Interleavings(RuleBasedStateMachine):
         while (heard := self.subscription.listen(10)) and heard.kind != "pong":
             if heard.kind == "message":
                 for reader in self.readers:
-                    if channel(reader.topic.id) == heard.channel:
+                    if message_channel(reader.topic.id) == heard.channel:
                         reader.heard.append(decode(heard.payload) or WAKE_UP)
         assert heard is not None
 

@@ -25,7 +25,10 @@ import gevent
 import structlog
 
 from shared import awake
-from shared.bus.livelog import WAKE_UP, Heard, LiveLog, Subscription, channel, decode
+from shared.bus.coding import WAKE_UP, decode
+from shared.bus.keys import message_channel
+from shared.bus.listener import PubSubMessage, Subscription
+from shared.bus.livelog import LiveLog
 from shared.errors import NotFound, RedisDown, StorageDown
 from shared.store import messages
 from shared.store.database import Database
@@ -107,7 +110,7 @@ class Hub:
 
         What is subscribed to before anything was published has missed nothing and need not be read.
         """
-        if self._subscription is None or channel(message_id) in self._topics:
+        if self._subscription is None or message_channel(message_id) in self._topics:
             return  # somebody may have found it already, in a list
         topic = self._enter(message_id, user_id)
         self._subscribe([topic], CONFIRM_NEW)
@@ -119,7 +122,7 @@ class Hub:
         gevent.spawn_later(LINGER, self._forget, topic)
 
     def _entered(self, message_id: uuid.UUID, user_id: uuid.UUID) -> MessageTopic:
-        place = channel(message_id)
+        place = message_channel(message_id)
         while True:
             topic = self._topics.get(place)
             if topic is None:
@@ -139,7 +142,7 @@ class Hub:
             topic.opened.wait()  # a stranger asked for it first, and will be refused
 
     def _enter(self, message_id: uuid.UUID, user_id: uuid.UUID) -> MessageTopic:
-        topic = self._topics[channel(message_id)] = MessageTopic(message_id, user_id)
+        topic = self._topics[message_channel(message_id)] = MessageTopic(message_id, user_id)
         metrics.BODIES.set(len(self._topics))
         return topic
 
@@ -148,7 +151,7 @@ class Hub:
             self._drop(topic)
 
     def _drop(self, topic: MessageTopic) -> None:
-        place = channel(topic.id)
+        place = message_channel(topic.id)
         if self._topics.get(place) is not topic:
             return
         del self._topics[place]
@@ -194,7 +197,7 @@ class Hub:
         if self._subscription is None:
             return
         with suppress(RedisDown):  # the listener notices, and subscribes when it is back
-            self._subscription.subscribe(*[channel(one.id) for one in ones])
+            self._subscription.subscribe(*[message_channel(one.id) for one in ones])
             deadline = time.monotonic() + seconds
             for one in ones:
                 one.subscribed.wait(max(0.0, deadline - time.monotonic()))
@@ -272,7 +275,7 @@ class Hub:
         finally:
             subscription.close()
 
-    def _hear(self, heard: Heard) -> None:
+    def _hear(self, heard: PubSubMessage) -> None:
         if heard.kind not in ("message", "subscribe"):
             return
         topic = self._topics.get(heard.channel)

@@ -19,7 +19,8 @@ from gevent.event import Event
 
 from shared import sse
 from shared.body import Body, Delta
-from shared.bus.livelog import LiveLog, Said, extend
+from shared.bus.coding import Payload
+from shared.bus.livelog import LiveLog, extend
 from shared.errors import RedisDown
 from shared.lifecycle import TERMINAL, Status
 from shared.store import messages
@@ -69,7 +70,7 @@ class MessageTopic:
         self.read_at = -math.inf
         self.missing = False
         self.rereading = False
-        self._arrived: list[Said] | None = None
+        self._arrived: list[Payload] | None = None
         self._frames: dict[tuple[object, int], tuple[bytes, int]] = {}
         self._end_frames: dict[Callable[[Message], bytes], bytes] = {}
 
@@ -77,7 +78,7 @@ class MessageTopic:
         """Text of a claim from Redis; False if it does not fit and the row has to be read."""
         self.heard = time.monotonic()
         if self._arrived is not None:  # a read is under way: in order, behind what it finds
-            self._arrived.append(Said(claim, deltas))
+            self._arrived.append(Payload(claim, deltas))
             return True
         return self._take(deltas, claim)
 

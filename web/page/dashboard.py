@@ -81,7 +81,7 @@ class Dashboard:
 
     def _sample(self) -> None:
         with suppress(RedisDown):
-            self._livelog.tell_operators(_process(), json.dumps(self._own_report()), self._stale)
+            self._livelog.store_web_stats(_process(), json.dumps(self._own_report()), self._stale)
         running = admin_queries.running(self._db)
         totals = admin_queries.totals(self._db, EVERY)
         self._samples.append(
@@ -120,7 +120,7 @@ class Dashboard:
         """The current report of every process, this one included."""
         reports: dict[str, Json] = {}
         with suppress(RedisDown):
-            for process, value in self._livelog.told_operators().items():
+            for process, value in self._livelog.web_stats().items():
                 if (report := _parsed(value)) is not None:
                     reports[process] = report
         reports[_process()] = self._own_report()

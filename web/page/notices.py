@@ -19,7 +19,9 @@ import structlog
 from gevent.event import Event
 
 from shared import sse
-from shared.bus.livelog import LiveLog, Subscription, user_channel, user_of
+from shared.bus.keys import user_channel, user_of
+from shared.bus.listener import Subscription
+from shared.bus.livelog import LiveLog
 from shared.errors import RedisDown, StorageDown
 from shared.store import sidebar
 from shared.store.database import Database

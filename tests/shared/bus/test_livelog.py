@@ -15,24 +15,16 @@ import redis
 
 from local.redis import Redis
 from shared.body import Body, Delta
-from shared.bus.livelog import (
-    ENDED_TTL,
-    STOP_CHANNEL,
-    TIMEOUT,
-    Heard,
-    LiveLog,
-    Outcome,
-    Publication,
-    Said,
-    Subscription,
-    channel,
-    decode,
-    user_channel,
-)
+from shared.bus.coding import Payload, decode
+from shared.bus.connection import TIMEOUT
+from shared.bus.keys import STOP_CHANNEL, message_channel, user_channel
+from shared.bus.listener import PubSubMessage, Subscription
+from shared.bus.livelog import LiveLog
+from shared.bus.publishing import ENDED_TTL, Publication, PublishResult
 from shared.errors import RedisDown
 from tests.store_fixtures import Store, at_once, body_of, open_log, publish_all, publish_on
 
-WRITTEN, LANDED, MISSING, FENCED = Outcome
+WRITTEN, LANDED, MISSING, FENCED = PublishResult
 #: The claim of every story's writer.
 CLAIM = uuid.uuid4()
 
@@ -60,8 +52,8 @@ def opened(store: Store) -> uuid.UUID:
 def heard(store: Store, opened: uuid.UUID) -> Iterator[Callable[[], list[str]]]:
     """Everything that was announced on its channel so far."""
     subscription = store.livelog.subscription()
-    subscription.subscribe(channel(opened))
-    assert subscription.listen(5) == Heard("subscribe", channel(opened), "1")
+    subscription.subscribe(message_channel(opened))
+    assert subscription.listen(5) == PubSubMessage("subscribe", message_channel(opened), "1")
 
     def so_far() -> list[str]:
         subscription.ping()
@@ -87,7 +79,7 @@ def test_what_is_stored_is_what_is_announced(
     assert outcome == [WRITTEN]
     assert ids(store, opened) == ["1-0", f"1-{body.length}"]
     assert store.livelog.read({opened: CLAIM})[opened] == body.since(0)
-    assert [decode(payload) for payload in heard()] == [Said(CLAIM, body.since(0))]
+    assert [decode(payload) for payload in heard()] == [Payload(CLAIM, body.since(0))]
 
 
 def test_a_batch_has_an_outcome_for_each(store: Store, opened: uuid.UUID) -> None:
@@ -184,7 +176,7 @@ def test_a_fenced_attempt_writes_nothing_even_with_force(
 def test_of_two_that_publish_at_once_the_log_has_an_order(store: Store, opened: uuid.UUID) -> None:
     writer = body_of("0123456789" * 10)
 
-    def publish(number: int) -> list[Outcome]:
+    def publish(number: int) -> list[PublishResult]:
         items = [Publication(opened, CLAIM, 1, writer.since(0), 0) for _ in range(5)]
         return store.publish_all(items if number else items[:1])
 
@@ -198,7 +190,7 @@ def test_of_two_that_publish_at_once_the_log_has_an_order(store: Store, opened: 
 def test_a_redis_that_has_forgotten_the_script_is_redis_down_until_one_connects_anew(
     store: Store, opened: uuid.UUID
 ) -> None:
-    with closing(store.livelog.publishing()) as line:
+    with closing(store.livelog.publish_connection()) as line:
         assert publish_on(line, [item(opened, 0, "a")]) == [WRITTEN]
         store.redis.script_flush()
         with pytest.raises(RedisDown):
@@ -247,7 +239,7 @@ def test_the_log_of_an_ended_message_stays_a_moment(store: Store, opened: uuid.U
     long_lived = LiveLog(store.redis_url, ttl=3600)
     publish_all(long_lived, [item(opened, 0, "a")])
 
-    long_lived.ended(opened, CLAIM)
+    long_lived.notify_ended(opened, CLAIM)
 
     assert 0 < store.redis.pttl(f"outlive:log:{opened}:{CLAIM}") <= ENDED_TTL
 
@@ -325,40 +317,40 @@ def test_a_subscription_is_confirmed_before_anything_is_heard(
     store: Store, subscription: Subscription, opened: uuid.UUID
 ) -> None:
     other = uuid.uuid4()
-    subscription.subscribe(channel(opened), channel(other))
+    subscription.subscribe(message_channel(opened), message_channel(other))
     confirmed = [subscription.listen(5) for _ in range(2)]
 
-    store.livelog.ended(opened, CLAIM)
+    store.livelog.notify_ended(opened, CLAIM)
 
     assert [(one.kind, one.channel) for one in confirmed if one] == [
-        ("subscribe", channel(opened)),
-        ("subscribe", channel(other)),
+        ("subscribe", message_channel(opened)),
+        ("subscribe", message_channel(other)),
     ]
     woken = subscription.listen(5)
-    assert woken == Heard("message", channel(opened), "{}")
-    assert decode(woken.payload) == Said(None, ())
+    assert woken == PubSubMessage("message", message_channel(opened), "{}")
+    assert decode(woken.payload) == Payload(None, ())
 
 
 def test_after_giving_a_channel_up_nothing_more_is_heard_of_it(
     store: Store, subscription: Subscription, opened: uuid.UUID
 ) -> None:
-    subscription.subscribe(channel(opened))
-    subscription.unsubscribe(channel(opened))
+    subscription.subscribe(message_channel(opened))
+    subscription.unsubscribe(message_channel(opened))
     assert [getattr(subscription.listen(5), "kind", "") for _ in range(2)] == [
         "subscribe",
         "unsubscribe",
     ]
 
-    store.livelog.ended(opened, CLAIM)
+    store.livelog.notify_ended(opened, CLAIM)
     subscription.ping()
 
-    assert subscription.listen(5) == Heard("pong", "", "")
+    assert subscription.listen(5) == PubSubMessage("pong", "", "")
 
 
 def test_silence_is_none_and_costs_nothing(
     store: Store, subscription: Subscription, opened: uuid.UUID
 ) -> None:
-    subscription.subscribe(channel(opened))
+    subscription.subscribe(message_channel(opened))
     subscription.listen(5)
 
     assert [subscription.listen(0.01) for _ in range(3)] == [None] * 3
@@ -366,16 +358,16 @@ def test_silence_is_none_and_costs_nothing(
     store.publish_all([item(opened, 0, "a")])
     heard = subscription.listen(5)
     assert heard is not None
-    assert decode(heard.payload) == Said(CLAIM, [Delta(0, 0, "text", "a")])
+    assert decode(heard.payload) == Payload(CLAIM, [Delta(0, 0, "text", "a")])
 
 
 def test_a_ping_is_answered_with_and_without_channels(
     subscription: Subscription, opened: uuid.UUID
 ) -> None:
     subscription.ping()
-    assert subscription.listen(5) == Heard("pong", "", "")
+    assert subscription.listen(5) == PubSubMessage("pong", "", "")
 
-    subscription.subscribe(channel(opened))
+    subscription.subscribe(message_channel(opened))
     subscription.ping()
     assert [getattr(subscription.listen(5), "kind", "") for _ in range(2)] == ["subscribe", "pong"]
 
@@ -384,19 +376,19 @@ def test_a_nudge_reaches_the_workers_and_the_messages_followers(
     store: Store, subscription: Subscription
 ) -> None:
     message_id = uuid.uuid4()
-    subscription.subscribe(STOP_CHANNEL, channel(message_id))
+    subscription.subscribe(STOP_CHANNEL, message_channel(message_id))
     assert [getattr(subscription.listen(5), "kind", "") for _ in range(2)] == ["subscribe"] * 2
 
-    store.livelog.nudge(message_id)
+    store.livelog.notify_stop(message_id)
 
-    assert subscription.listen(5) == Heard("message", STOP_CHANNEL, str(message_id))
-    assert subscription.listen(5) == Heard("message", channel(message_id), "{}")
+    assert subscription.listen(5) == PubSubMessage("message", STOP_CHANNEL, str(message_id))
+    assert subscription.listen(5) == PubSubMessage("message", message_channel(message_id), "{}")
 
 
 def test_a_connection_that_was_cut_is_redis_down(
     store: Store, subscription: Subscription, opened: uuid.UUID
 ) -> None:
-    subscription.subscribe(channel(opened))
+    subscription.subscribe(message_channel(opened))
     subscription.listen(5)
 
     store.redis.client_kill_filter(_type="pubsub")
@@ -408,7 +400,7 @@ def test_a_connection_that_was_cut_is_redis_down(
 def test_who_listens_is_told_when_it_is_closed(
     subscription: Subscription, opened: uuid.UUID
 ) -> None:
-    subscription.subscribe(channel(opened))
+    subscription.subscribe(message_channel(opened))
     subscription.listen(5)
 
     def act(number: int) -> None:
@@ -428,7 +420,7 @@ def test_a_closed_subscription_stays_closed(subscription: Subscription, opened: 
     subscription.close()
 
     with pytest.raises(RedisDown):
-        subscription.subscribe(channel(opened))
+        subscription.subscribe(message_channel(opened))
     with pytest.raises(RedisDown):
         subscription.ping()
     with pytest.raises(RedisDown):
@@ -495,8 +487,8 @@ def test_a_reply_cut_at_any_byte_is_whole_after_any_number_of_timeouts(
         server.send(reply[:place])
         assert subscription.listen(0.002) is None
         server.send(reply[place:] + b"+PONG\r\n")
-        assert subscription.listen(5) == Heard("message", "c", payload)
-        assert subscription.listen(5) == Heard("pong", "", "")
+        assert subscription.listen(5) == PubSubMessage("message", "c", payload)
+        assert subscription.listen(5) == PubSubMessage("pong", "", "")
 
 
 def test_nonsense_is_redis_down(dribbling: tuple[Dribbling, Subscription]) -> None:
@@ -528,11 +520,11 @@ def own(server: Redis) -> Iterator[LiveLog]:
 
 def verbs(livelog: LiveLog, message_id: uuid.UUID) -> dict[str, Callable[[], object]]:
     return {
-        "publishing": livelog.publishing,
+        "publishing": livelog.publish_connection,
         "fence": lambda: livelog.fence(message_id, CLAIM, 1),
         "read": lambda: livelog.read({message_id: CLAIM})[message_id],
-        "ended": lambda: livelog.ended(message_id, CLAIM),
-        "nudge": lambda: livelog.nudge(message_id),
+        "ended": lambda: livelog.notify_ended(message_id, CLAIM),
+        "nudge": lambda: livelog.notify_stop(message_id),
         "ping": livelog.ping,
         "subscription": livelog.subscription,
     }
@@ -576,7 +568,7 @@ def test_a_frozen_redis_is_silence_for_a_listener(server: Redis, own: LiveLog) -
     server.signal(signal.SIGCONT)
 
     assert silence is None
-    assert subscription.listen(5) == Heard("pong", "", "")
+    assert subscription.listen(5) == PubSubMessage("pong", "", "")
     subscription.close()
 
 
@@ -606,8 +598,8 @@ def test_a_full_redis_is_redis_down_and_still_wakes(server: Redis, own: LiveLog)
     with pytest.raises(RedisDown):
         own.fence(message_id, CLAIM, 1)
 
-    own.ended(message_id, CLAIM)
-    own.nudge(message_id)
+    own.notify_ended(message_id, CLAIM)
+    own.notify_stop(message_id)
 
 
 def test_a_notice_is_heard_and_the_next_one_too_when_its_connection_was_lost(
@@ -616,11 +608,11 @@ def test_a_notice_is_heard_and_the_next_one_too_when_its_connection_was_lost(
     user = uuid.uuid4()
     with closing(store.livelog.subscription()) as subscription:
         subscription.subscribe(user_channel(user))
-        assert subscription.listen(5) == Heard("subscribe", user_channel(user), "1")
+        assert subscription.listen(5) == PubSubMessage("subscribe", user_channel(user), "1")
         for _ in range(2):
-            store.livelog.notice(user)
-            store.livelog.notice(user)
+            store.livelog.notify_user(user)
+            store.livelog.notify_user(user)
             assert [subscription.listen(5) for _ in range(2)] == [
-                Heard("message", user_channel(user), "{}")
+                PubSubMessage("message", user_channel(user), "{}")
             ] * 2
             store.redis.client_kill_filter(_type="normal", skipme=True)

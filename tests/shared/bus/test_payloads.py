@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from shared.body import Body, Delta
-from shared.bus.livelog import WAKE_UP, Said, decode, encode
+from shared.bus.coding import WAKE_UP, Payload, decode, encode
 from tests.strategies import bodies
 
 CLAIM = uuid.uuid4()
@@ -34,7 +34,7 @@ values = st.recursive(
 )
 
 
-def possible(said: Said) -> bool:
+def possible(said: Payload) -> bool:
     """Whether a body could be of this, Postgres could hold it, and a browser be sent it."""
     for start, part, kind, text, meta in said.deltas:
         everything = kind + text + json.dumps(meta, ensure_ascii=False, allow_nan=False)
@@ -48,7 +48,7 @@ def possible(said: Said) -> bool:
 
 @given(bodies.filter(lambda body: body.length > 0))
 def test_what_is_encoded_is_decoded(body: Body) -> None:
-    said = Said(CLAIM, body.since(0))
+    said = Payload(CLAIM, body.since(0))
 
     assert decode(encode(CLAIM, said.deltas)) == said
 
@@ -75,7 +75,7 @@ def test_deltas_among_which_one_is_none_are_no_payload(found: Sequence[Any], cla
 
     assert said is None or possible(said)
     if all(one == DELTA for one in found):
-        assert said == Said(CLAIM if claimed else None, [Delta(*DELTA)] * len(found))
+        assert said == Payload(CLAIM if claimed else None, [Delta(*DELTA)] * len(found))
 
 
 @given(st.integers(0, 4), values)
@@ -142,7 +142,7 @@ def test_what_is_not_of_this_version_is_no_payload(payload: str) -> None:
 
 
 def test_a_worker_of_the_version_before_names_no_claim() -> None:
-    assert decode('[[0,0,"text","a",null],[1,1,"tool_call","{}",{"id":"1"}]]') == Said(
+    assert decode('[[0,0,"text","a",null],[1,1,"tool_call","{}",{"id":"1"}]]') == Payload(
         None, [Delta(0, 0, "text", "a"), Delta(1, 1, "tool_call", "{}", {"id": "1"})]
     )
 

@@ -16,7 +16,10 @@ import redis
 
 from local.redis import Redis
 from shared.body import Body
-from shared.bus.livelog import LiveLog, Outcome, channel, decode
+from shared.bus.coding import decode
+from shared.bus.keys import message_channel
+from shared.bus.livelog import LiveLog
+from shared.bus.publishing import PublishResult
 from shared.lifecycle import Status
 from shared.settings import Settings
 from shared.store import messages, owning
@@ -44,7 +47,7 @@ class Lost:
         self.id = store.sending(self.user)
         before = store.remember(self.id)[self.id]
         self.first = store.claim(self.id)
-        assert store.publish(self.first, body_of(MINE)) == Outcome.WRITTEN
+        assert store.publish(self.first, body_of(MINE)) == PublishResult.WRITTEN
         assert store.save(self.first, body_of(MINE[:20]))
         self.reader = MessageTopic(self.id, self.user)
         read(store.db, store.livelog, [self.reader])
@@ -102,7 +105,7 @@ def test_the_end_of_the_other_claim_is_not_taken_for_ones_own(store: Store, lost
 
 @pytest.mark.failure(40)
 def test_the_sweep_salvages_nothing_of_another_claim(store: Store, lost: Lost) -> None:
-    assert store.publish(lost.second, body_of(THEIRS[:10])) == Outcome.WRITTEN
+    assert store.publish(lost.second, body_of(THEIRS[:10])) == PublishResult.WRITTEN
     store.pass_by(lost.id, "lease_until")
 
     assert store.sweep().run() == Swept(ended=1)
@@ -124,11 +127,11 @@ def test_that_another_claim_has_published_does_not_keep_this_one_from_beginning_
 def test_both_claims_publish_and_their_texts_do_not_meet(store: Store, lost: Lost) -> None:
     """The first worker does not know yet; its log is its own."""
     with closing(store.livelog.subscription()) as subscription:
-        subscription.subscribe(channel(lost.id))
+        subscription.subscribe(message_channel(lost.id))
         assert subscription.listen(5) is not None
         both = body_of(MINE, " And more of it.")
-        assert store.publish(lost.second, body_of(THEIRS)) == Outcome.WRITTEN
-        assert store.publish(lost.first, both, len(MINE)) == Outcome.WRITTEN
+        assert store.publish(lost.second, body_of(THEIRS)) == PublishResult.WRITTEN
+        assert store.publish(lost.first, both, len(MINE)) == PublishResult.WRITTEN
         heard = [subscription.listen(5) for _ in range(2)]
     said = [decode(one.payload) for one in heard if one is not None]
 

@@ -421,12 +421,12 @@ def test_what_ended_processes_said_is_not_kept(store: Store) -> None:
     dashboard = Dashboard(
         Settings.model_construct(), store.db, store.livelog, no_workers, no_workers
     )
-    store.livelog.tell_operators("gone", json.dumps({"at": 0, "streams": 7}))
+    store.livelog.store_web_stats("gone", json.dumps({"at": 0, "streams": 7}))
 
     for _ in range(2):
         dashboard._sample()
 
-    [said] = store.livelog.told_operators().values()
+    [said] = store.livelog.web_stats().values()
     assert json.loads(said)["streams"] == 0
 
 
