@@ -1,9 +1,28 @@
-"""Hands what is new to readers, through Redis. One greenlet and one connection a process.
+"""Sends the new text of all running answers to Redis. One greenlet and one connection a process.
 
-Everything that waits goes as one pipeline, at once; deltas of one message that wait together
-become one. Nobody waits for what Redis says of it: that is read behind the next round, or a
-moment later. Until then it is unknown, and if the connection breaks it is sent again, from the
-last place that is known to be there. Redis recognises what it has.
+It guarantees that the log of a claim grows in order and without a gap, that nothing is published
+for an answer whose lease may have lapsed, and that no answer waits for Redis or for another answer.
+
+How. The greenlet works in rounds. A round writes everything that waits (new logs, text, ends) to
+the socket at once; text of one answer that waits together is one publication. It does not wait for
+replies: they are read in the next round, or by `poll` 0.2 s later. Until its reply is read, a
+publication is *unconfirmed*. A lone answer is sent at once. Where much is written, rounds start at
+least GATHER apart, because each costs Redis and every web process a wake-up.
+
+When something fails:
+
+* The connection breaks, or a reply is overdue. Nobody knows which unconfirmed publications landed.
+  All are sent again over a new connection, from the last confirmed position; publish.lua
+  recognises text that it has.
+* Redis lost the log (MISSING). Postgres is asked whether the row is still ours, then the log is
+  begun anew at the last save. Readers find older text in Postgres.
+* A sweep fenced the log (FENCED), or the row is no longer ours. The generation is interrupted as
+  LOST, and nothing more of it is written anywhere.
+* Postgres is away. Publishing goes on until the lease lapses, since from then on another worker may
+  own the answer. The saver's next renewal adds it again.
+
+Invariant: `published <= sent <= body.length` for each outbox. `published` only follows a reply, and
+`_unconfirmed` has one entry for every publication without a reply, in the order of the replies.
 """
 
 import time
@@ -22,31 +41,30 @@ from shared.bus.publishing import Publication, PublishConnection, PublishResult
 from shared.errors import RedisDown, StorageDown
 from shared.store import owning
 from shared.store.database import Database
-from worker.generation import Generation, Interrupted
+from worker.generation import LOST, Outbox
 
-#: Seconds until Redis, or Postgres, is asked again after it did not answer.
+#: Seconds before Redis, or Postgres, is tried again after it did not answer.
 PAUSE: Final = 0.25
-#: Seconds a connection has to have been good for, or another one is not made at once.
+#: Seconds that a connection must have lasted for the next one to be made without a pause.
 RECONNECT: Final = 1.0
-#: Seconds from the beginning of a round to that of the next, at least. Whoever is alone never waits
-#: for it; where much is written, each round costs Redis, and every web process, a wake-up.
+#: Seconds from the start of a round to the start of the next, at least.
 GATHER: Final = 0.002
 #: Replies that may be outstanding; with more the publisher waits for Redis.
-UNKNOWN_MAX: Final = 2_000
+UNCONFIRMED_MAX: Final = 2_000
 
 log = structlog.get_logger("publisher")
 
 
 class Sent(NamedTuple):
-    """A publication of which nobody knows yet what became of it."""
+    """A publication without a reply: up to `end`, sent at the monotonic time `at`."""
 
-    generation: Generation
+    outbox: Outbox
     end: int
     at: float
 
 
 class Publisher:
-    """The queue of generations that have something to say."""
+    """The outboxes that have something to send, and the connection that they share."""
 
     def __init__(
         self,
@@ -56,48 +74,52 @@ class Publisher:
         lease: float,
         observe: Callable[[int, int, float], None],
     ) -> None:
-        """`observe` is told now and then of publications, of the rounds in which they went, and of
-        the longest that text waited for its round."""
+        """`lease`: seconds. `observe` is called by `poll` with the number of publications, the
+        number of rounds, and the longest time in seconds that text waited for its round."""
         self._db = db
         self._livelog = livelog
         self._owner = owner
         self._lease = lease
         self._observe = observe
-        self._published, self._rounds, self._lag = 0, 0, 0.0
-        self._line: PublishConnection | None = None
-        self._connected = 0.0
-        self._opened: list[Generation] = []
-        self._waiting: dict[Generation, None] = {}
-        self._ended: list[Generation] = []
-        self._unknown: deque[Sent] = deque()
-        self._missing: dict[Generation, None] = {}
+        #: what `observe` is called with next
+        self._publications, self._rounds, self._lag = 0, 0, 0.0
+        self._connection: PublishConnection | None = None
+        self._connected_at = 0.0
+        #: what the next round sends: logs to open, outboxes with text, ended answers to announce
+        self._opened: list[Outbox] = []
+        self._waiting: dict[Outbox, None] = {}
+        self._ended: list[Outbox] = []
+        #: publications without a reply, oldest first
+        self._unconfirmed: deque[Sent] = deque()
+        #: outboxes of which Redis lost text; Postgres has to confirm that they are ours
+        self._missing: dict[Outbox, None] = {}
         self._wake = Event()
 
-    def open(self, generation: Generation) -> None:
-        """Its log begins."""
-        self._opened.append(generation)
+    def open(self, outbox: Outbox) -> None:
+        """Begin the log of a claim."""
+        self._opened.append(outbox)
         self._wake.set()
 
-    def add(self, generation: Generation) -> None:
-        """It has something to publish."""
-        self._waiting[generation] = None
+    def add(self, outbox: Outbox) -> None:
+        """Send its new text."""
+        self._waiting[outbox] = None
         self._wake.set()
 
-    def end(self, generation: Generation) -> None:
-        """It has ended in Postgres: whoever follows it may look."""
-        self._ended.append(generation)
+    def end(self, outbox: Outbox) -> None:
+        """Announce that the answer has ended in Postgres."""
+        self._ended.append(outbox)
         self._wake.set()
 
-    def look(self) -> None:
-        """Read what Redis has said, if something is outstanding. To be called now and then."""
-        if self._unknown:
+    def poll(self) -> None:
+        """Have outstanding replies read, and report to `observe`. Called every 0.2 s or so."""
+        if self._unconfirmed:
             self._wake.set()
         if self._rounds:
-            self._observe(self._published, self._rounds, self._lag)
-            self._published, self._rounds, self._lag = 0, 0, 0.0
+            self._observe(self._publications, self._rounds, self._lag)
+            self._publications, self._rounds, self._lag = 0, 0, 0.0
 
     def run(self) -> None:
-        """Publish for ever; connected before there is anything to say."""
+        """Publish for ever. Connects before there is anything to send."""
         while True:
             begun = time.monotonic()
             self.round()
@@ -108,18 +130,22 @@ class Publisher:
             self._wake.clear()
 
     def round(self) -> None:
-        """Everything that waits; what could not be is tried again, a moment later if need be."""
+        """Send everything that waits and read the replies that have come.
+
+        What fails stays queued, and the next round is due at once, or after PAUSE.
+        """
         try:
-            if self._line is None:
-                self._connected = time.monotonic()
-                self._line = self._livelog.publish_connection()
-            self._say(self._line)
-            self._hear(self._line)
+            if self._connection is None:
+                self._connected_at = time.monotonic()
+                self._connection = self._livelog.publish_connection()
+            self._send(self._connection)
+            self._read_replies(self._connection)
             if self._missing:
-                self._confirm()
+                self._republish_missing()
         except RedisDown as error:
-            self._lose()
-            self._try_again(error, at_once=time.monotonic() - self._connected >= RECONNECT)
+            self._disconnect()
+            worked = time.monotonic() - self._connected_at >= RECONNECT
+            self._try_again(error, at_once=worked)
         except StorageDown as error:
             self._try_again(error, at_once=False)
 
@@ -130,82 +156,80 @@ class Publisher:
             gevent.sleep(PAUSE)
         self._wake.set()
 
-    def _say(self, line: PublishConnection) -> None:
-        # Once only: if this round is lost, text of it may be there while its beginning is not.
+    def _send(self, connection: PublishConnection) -> None:
+        # An opening is sent only once. Repeated after Redis lost the log, it would prove, wrongly,
+        # that no text was ever published.
         opened, self._opened = self._opened, []
-        for generation in opened:
-            line.open(generation.id, generation.claim, generation.attempt, generation.user_id)
+        for outbox in opened:
+            connection.open(outbox.id, outbox.claim, outbox.attempt, outbox.user_id)
         now = time.monotonic()
         waiting, self._waiting = self._waiting, {}
-        for generation in waiting:
-            since = generation.unsent_since
-            item = self._publication(generation, now)
-            if item is not None:
-                line.publish(item)
-                self._unknown.append(Sent(generation, generation.sent, now))
-                self._published += 1
-                self._lag = max(self._lag, now - since)
+        for outbox in waiting:
+            unsent_since = outbox.unsent_since
+            publication = self._publication(outbox, now)
+            if publication is not None:
+                connection.publish(publication)
+                self._unconfirmed.append(Sent(outbox, outbox.sent, now))
+                self._publications += 1
+                self._lag = max(self._lag, now - unsent_since)
         ended = len(self._ended)
-        for generation in self._ended:
-            line.notify_ended(generation.id, generation.claim, generation.user_id)
-        line.flush()
-        del self._ended[:ended]  # more may have come meanwhile
+        for outbox in self._ended:
+            connection.notify_ended(outbox.id, outbox.claim, outbox.user_id)
+        connection.flush()
+        del self._ended[:ended]  # `flush` may have let others add to it
         if waiting:
             self._rounds += 1
 
-    def _publication(self, generation: Generation, now: float) -> Publication | None:
-        """What of it is new, which is then sent.
+    def _publication(self, outbox: Outbox, now: float) -> Publication | None:
+        """Take its unsent text; None if there is none, or if it may not be shown.
 
-        While its lease has run out unrenewed another worker may have it, so nothing is shown:
-        the save that renews it adds it again. (Real seconds: a lease runs out for who sleeps, too.)
+        The lease counts in real seconds, not in those in which this process ran: it lapses while
+        the process is frozen, too.
         """
-        if generation.closing or now - generation.renewed > self._lease:
+        save_state = outbox.save_state
+        if outbox.closed or now - save_state.renewed > self._lease:
             return None
-        force = generation.force
-        deltas = generation.send()
+        force = outbox.force
+        deltas = outbox.take()
         if not deltas:
             return None
         return Publication(
-            generation.id,
-            generation.claim,
-            generation.attempt,
-            deltas,
-            generation.saved_before,
-            force,
+            outbox.id, outbox.claim, outbox.attempt, deltas, save_state.saved_before, force
         )
 
-    def _hear(self, line: PublishConnection) -> None:
-        """What became of what was sent, as far as that has come."""
-        for outcome in line.read_results(TIMEOUT if line.outstanding > UNKNOWN_MAX else 0.0):
-            generation, end, _ = self._unknown.popleft()
-            if outcome == PublishResult.FENCED:
-                generation.interrupt(Interrupted(None))
-            elif outcome == PublishResult.MISSING:
-                self._missing[generation] = None
+    def _read_replies(self, connection: PublishConnection) -> None:
+        """Read the replies that have come. Raises RedisDown if one is overdue."""
+        too_many = connection.outstanding > UNCONFIRMED_MAX
+        for result in connection.read_results(TIMEOUT if too_many else 0.0):
+            outbox, end, _ = self._unconfirmed.popleft()
+            if result == PublishResult.FENCED:
+                outbox.reading.interrupt(LOST)
+            elif result == PublishResult.MISSING:
+                self._missing[outbox] = None
             else:
-                generation.published_to(end)
-        if self._unknown and awake.since(self._unknown[0].at) > TIMEOUT:
+                outbox.published_to(end)
+        if self._unconfirmed and awake.since(self._unconfirmed[0].at) > TIMEOUT:
             raise RedisDown
 
-    def _confirm(self) -> None:
-        """Redis lost text: begin again behind the last save, if the rows are still ours."""
-        missing = [one for one in self._missing if not one.closing]
-        rows = owning.lease_state(self._db, self._owner, [one.id for one in missing])
-        self._missing.clear()  # nobody else adds to it
-        for generation in missing:
-            row = rows.get(generation.id)
-            if row is None or row.claim != generation.claim:
-                generation.interrupt(Interrupted(None))
+    def _republish_missing(self) -> None:
+        """Begin lost logs anew at the last save, if Postgres says that the rows are still ours."""
+        missing = [outbox for outbox in self._missing if not outbox.closed]
+        rows = owning.lease_state(self._db, self._owner, [outbox.id for outbox in missing])
+        self._missing.clear()  # nothing was added meanwhile: only this greenlet does
+        for outbox in missing:
+            row = rows.get(outbox.id)
+            if row is None or row.claim != outbox.claim:
+                outbox.reading.interrupt(LOST)
                 continue
-            generation.send_again(generation.saved, force=True)
-            self.add(generation)
+            outbox.rewind(outbox.save_state.saved, force=True)
+            self.add(outbox)
 
-    def _lose(self) -> None:
-        """The connection is gone, and nobody knows what of the last rounds has landed."""
-        if self._line is not None:
-            self._line.close()
-            self._line = None
-        for generation, _, _ in self._unknown:
-            generation.send_again(generation.published)
-            self._waiting[generation] = None
-        self._unknown.clear()
+    def _disconnect(self) -> None:
+        """Close the connection, and queue everything unconfirmed again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        for outbox, _, _ in self._unconfirmed:
+            outbox.rewind(outbox.published)
+            self._waiting[outbox] = None
+        self._unconfirmed.clear()

@@ -1,10 +1,29 @@
-"""Writes what is new to Postgres and keeps the leases. One greenlet a process.
+"""Saves new text to Postgres and renews the leases. One greenlet a process.
 
-A save is due at so many unsaved characters, or so long after the first of them; a quiet message
-is renewed every heartbeat. All that is due, and all that soon would be, goes as one statement;
-what arrives during it goes with the next. After a time without Postgres a statement renews all
-leases and carries as much text as is good for it, the oldest first; the rest goes with the next
-ones.
+It guarantees that a running answer has at most `chars` code points, or `seconds`, of text that is
+not saved or being saved, and that its lease is renewed every `heartbeat` seconds, for as long as
+Postgres answers.
+
+How. An answer is due when one of these three limits is reached. All that are due go as one
+statement, with every answer that has reached half of a limit: a statement for a hundred rows costs
+little more than for one. What arrives during a statement goes with the next one. A save names the
+claim, the owner and the length that it expects in the row, so it lands once or not at all.
+
+When something fails:
+
+* Postgres is away. The round is repeated until it answers; text stays in memory, and above
+  UNSAVED_MAX the provider is not read on. After the outage there may be too much for one statement:
+  it then renews every lease and carries the oldest text, STATEMENT_MAX code points at most.
+* A save's outcome is unknown, or its row was skipped. `_check_rows` reads the row. More text than
+  expected: the lost commit had landed. Less: Postgres went back (a standby was promoted, a backup
+  restored), and the missing text is saved again. As expected: another transaction had locked it,
+  try again soon. No row of this claim: the answer is LOST, and its generation is interrupted.
+* Redis is away: nothing changes here. A lost wake-up for Stop costs a heartbeat at most, since each
+  save also returns whether a stop was requested.
+
+Invariant: only this greenlet saves an answer until `remove` returns, and after that only the
+final write does. So of all changes to `saved_len` under our claim, each is ours, and a row with
+more text than we know of proves that our own commit landed.
 """
 
 import math
@@ -23,22 +42,21 @@ from shared.store import owning
 from shared.store.database import Database
 from shared.store.messages import Ending
 from shared.store.owning import Save
-from worker.generation import Generation, Interrupted
+from worker.generation import LOST, Result, SaveState
 
-#: Seconds until Postgres is asked again after it did not answer, or a row was locked.
+#: Seconds before Postgres is tried again after it did not answer, or after a row was locked.
 PAUSE: Final = 0.25
 LOCKED_PAUSE: Final = 0.02
 #: Code points that one statement carries at most.
 STATEMENT_MAX: Final = 1 << 20
-#: Who has waited for this share of its time, or its text, is taken along by who is due: a statement
-#: for a hundred costs little more than one for one.
-ALONG: Final = 0.5
+#: Share of a limit from which on an answer is saved together with those that are due.
+EARLY: Final = 0.5
 
 log = structlog.get_logger("saver")
 
 
 class Saver:
-    """Knows every running generation of the process, by when it is due."""
+    """The answers that are running in this process, and when each is due."""
 
     def __init__(
         self,
@@ -49,11 +67,11 @@ class Saver:
         heartbeat: float,
         chars: int,
         seconds: float,
-        renewed: Callable[[Generation], None],
+        renewed: Callable[[uuid.UUID], None],
         observe: Callable[[int, int, float], None],
     ) -> None:
-        """`renewed` is told of each generation that was written; `observe` of each round:
-        messages, characters and seconds."""
+        """`renewed` is called with the id of each message that a round wrote; `observe` after each
+        round with its messages, characters and seconds."""
         self._db = db
         self._owner = owner
         self._lease = lease
@@ -62,38 +80,38 @@ class Saver:
         self._seconds = seconds
         self._renewed = renewed
         self._observe = observe
-        self._running: dict[uuid.UUID, Generation] = {}
-        self._under_way: frozenset[Generation] = frozenset()
+        self._running: dict[uuid.UUID, SaveState] = {}
+        self._under_way: frozenset[SaveState] = frozenset()
+        self._round_ended = Event()
         self._wake = Event()
         self._sleeps_until = 0.0
-        self._round_over = Event()
 
-    def add(self, generation: Generation) -> None:
-        """Keep its lease and save its text from now on.
+    def add(self, state: SaveState) -> None:
+        """Save its text and renew its lease from now on.
 
-        If this process had its message before and lost it without knowing, that is over.
+        An earlier generation of the same message, which this process lost without knowing it, is
+        interrupted.
         """
-        before = self._running.get(generation.id)
+        before = self._running.get(state.id)
         if before is not None:
-            before.interrupt(Interrupted(None))
-        self._running[generation.id] = generation
+            before.reading.interrupt(LOST)
+        self._running[state.id] = state
         self._wake.set()
 
-    def grown(self, generation: Generation) -> None:
-        """It has unsaved text: the first of it sets its time, enough of it makes it due."""
-        if self._due_at(generation) < self._sleeps_until:
+    def grown(self, state: SaveState) -> None:
+        """Note that it has unsaved text, which may make it due earlier."""
+        if self._due_at(state) < self._sleeps_until:
             self._wake.set()
 
-    def remove(self, generation: Generation) -> None:
-        """Leave it to its own finish; returns when no save of it is under way."""
-        generation.closing = True
-        self._forget(generation)
-        while generation in self._under_way:
-            self._round_over.wait()
+    def remove(self, state: SaveState) -> None:
+        """Leave it to its final write. Returns when no save of it is under way."""
+        self._forget(state)
+        while state in self._under_way:
+            self._round_ended.wait()
 
-    def _forget(self, generation: Generation) -> None:
-        if self._running.get(generation.id) is generation:
-            del self._running[generation.id]
+    def _forget(self, state: SaveState) -> None:
+        if self._running.get(state.id) is state:
+            del self._running[state.id]
 
     def run(self) -> None:
         """Save for ever."""
@@ -103,81 +121,84 @@ class Saver:
             first = min(map(self._due_at, running), default=math.inf)
             if first <= now:
                 self._sleeps_until = 0.0
-                self._round([g for g in running if self._due_at(g, ALONG) <= now])
+                self._round([state for state in running if self._due_at(state, EARLY) <= now])
             else:
                 self._sleeps_until = first
                 self._wake.wait(first - now if running else None)
                 self._wake.clear()
 
-    def _due_at(self, generation: Generation, share: float = 1.0) -> float:
-        """When it has to be saved or renewed; a `share` of that, when it has waited so much."""
-        if generation.unsaved >= self._chars * share:
+    def _due_at(self, state: SaveState, share: float = 1.0) -> float:
+        """The monotonic time at which this share of one of its limits is reached."""
+        if state.unsaved >= self._chars * share:
             return 0.0
-        renewal = generation.renewed + self._heartbeat * share
-        if generation.unsaved_since is None:
+        renewal = state.renewed + self._heartbeat * share
+        if state.unsaved_since is None:
             return renewal
-        return min(generation.unsaved_since + self._seconds * share, renewal)
+        return min(state.unsaved_since + self._seconds * share, renewal)
 
-    def _round(self, due: Sequence[Generation]) -> None:
+    def _round(self, due: Sequence[SaveState]) -> None:
         self._under_way = frozenset(due)
-        self._round_over.clear()
+        self._round_ended.clear()
+        pause = 0.0
         try:
-            all_done = self._save(due)
+            if not self._save(due):
+                pause = LOCKED_PAUSE
         except StorageDown as error:
             log.warning("saver.waits", code=error.code, messages=len(due))
-            all_done = None
+            pause = PAUSE
         finally:
             self._under_way = frozenset()
-            self._round_over.set()
-        if not all_done:
-            gevent.sleep(PAUSE if all_done is None else LOCKED_PAUSE)
+            self._round_ended.set()
+        if pause:
+            gevent.sleep(pause)
 
-    def _save(self, due: Sequence[Generation]) -> bool:
-        """Whether every row was written or is known not to be ours."""
+    def _save(self, due: Sequence[SaveState]) -> bool:
+        """Save them in one statement; False if a row was locked and has to be tried again."""
         begun = time.monotonic()
         due = sorted(due, key=_waiting_since)
         saves = _within_one_statement(due)
         done = owning.save(self._db, self._owner, self._lease, saves)
-        for generation, save in zip(due, saves, strict=True):
-            if generation.id in done:
-                self._saved(generation, save.reaches, begun, stop=done[generation.id])
+        for state, save in zip(due, saves, strict=True):
+            if state.id in done:
+                self._saved(state, save.reaches, begun, stop=done[state.id])
         characters = sum(save.reaches - save.offset for save in saves if save.id in done)
         self._observe(len(done), characters, time.monotonic() - begun)
-        missing = [generation for generation in due if generation.id not in done]
-        return self._look_again(missing, begun) if missing else True
+        skipped = [state for state in due if state.id not in done]
+        return self._check_rows(skipped, begun) if skipped else True
 
-    def _look_again(self, missing: Sequence[Generation], begun: float) -> bool:
-        """A row that was not written is locked, written before, gone back, or ours no more."""
-        rows = owning.lease_state(self._db, self._owner, [g.id for g in missing])
+    def _check_rows(self, skipped: Sequence[SaveState], begun: float) -> bool:
+        """Find out why rows were not written (see above); False if one was only locked."""
+        rows = owning.lease_state(self._db, self._owner, [state.id for state in skipped])
         locked = False
-        for generation in missing:
-            row = rows.get(generation.id)
-            if row is None or row.claim != generation.claim:
-                generation.interrupt(Interrupted(None))
-                self._forget(generation)
-            elif row.saved > generation.saved:  # a commit of unknown outcome had landed
-                self._saved(generation, row.saved, begun, stop=row.stop_requested)
-            elif row.saved < generation.saved:
-                log.warning("saver.goes_back", message_id=str(generation.id), saved=row.saved)
-                generation.save_again(row.saved)
+        for state in skipped:
+            row = rows.get(state.id)
+            if row is None or row.claim != state.claim:
+                state.reading.interrupt(LOST)
+                self._forget(state)
+            elif row.saved > state.saved:
+                self._saved(state, row.saved, begun, stop=row.stop_requested)
+            elif row.saved < state.saved:
+                log.warning("saver.goes_back", message_id=str(state.id), saved=row.saved)
+                state.rewind(row.saved)
             else:
                 locked = True
         return not locked
 
-    def _saved(self, generation: Generation, reaches: int, begun: float, *, stop: bool) -> None:
-        generation.saved_to(reaches, begun)
+    def _saved(self, state: SaveState, reaches: int, begun: float, *, stop: bool) -> None:
+        state.saved_to(reaches, begun)
         if stop:
-            generation.interrupt(Interrupted(Ending(Status.CANCELLED)))
-        self._renewed(generation)
+            state.reading.interrupt(Result(Ending(Status.CANCELLED)))
+        self._renewed(state.id)
 
 
-def _waiting_since(generation: Generation) -> float:
-    return math.inf if generation.unsaved_since is None else generation.unsaved_since
+def _waiting_since(state: SaveState) -> float:
+    return math.inf if state.unsaved_since is None else state.unsaved_since
 
 
-def _within_one_statement(due: Sequence[Generation]) -> list[Save]:
+def _within_one_statement(due: Sequence[SaveState]) -> list[Save]:
+    """A save for each, of STATEMENT_MAX code points in all; where there is no room, a renewal."""
     saves, room = [], STATEMENT_MAX
-    for generation in due:
-        saves.append(generation.to_save(room))
+    for state in due:
+        saves.append(state.to_save(room))
         room -= saves[-1].reaches - saves[-1].offset
     return saves

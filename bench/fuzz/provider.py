@@ -359,7 +359,7 @@ def read(reader: Provider, chunks: tuple[bytes, ...], limit: int, *, measure: bo
 
 def _saved(answer: Generation) -> None:
     """Postgres is quick: nothing waits for it."""
-    answer.saved = answer.body.length
+    answer.save_state.saved = answer.body.length
 
 
 def _end(reader: Provider, response: Any, write: Any) -> str:

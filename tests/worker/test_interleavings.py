@@ -42,9 +42,9 @@ from shared.store.messages import SELECT, Ending, Message, to_message
 from tests.store_fixtures import Memory, RedisMemory, Store, publish_on
 from tests.strategies import between, thorough
 from web.following.topic import MessageTopic, read
+from worker import finisher as finisher_module
 from worker import publisher as publisher_module
-from worker import writer as writer_module
-from worker.generation import Generation, Interrupted
+from worker.generation import Generation, Result
 from worker.writer import Writer
 
 CAP = 3
@@ -184,7 +184,7 @@ class Interleavings(RuleBasedStateMachine):
         self.claims.setdefault(claim.id, []).append(claim.token)
         self.letters[generation] = chr(0x4E00 + len(self.letters))
         worker.running.append(generation)
-        worker.writer.saver.add(generation)
+        worker.writer.saver.add(generation.save_state)
         self.remember()
         self.notice(worker)
 
@@ -214,22 +214,23 @@ class Interleavings(RuleBasedStateMachine):
     def publish(self, worker: Worker, *, answered: bool) -> None:
         publisher = worker.writer.publisher
         for generation in worker.running:
-            publisher.add(generation)
+            publisher.add(generation.outbox)
         publisher.round()
         if answered:
-            while publisher._unknown or publisher._missing:
+            while publisher._unconfirmed or publisher._missing:
                 publisher.round()
-        elif publisher._line is not None:
+        elif publisher._connection is not None:
             with suppress(RedisDown):  # it has forgotten the script
-                publish_on(publisher._line, [])  # it has landed
-            publisher._lose()
+                publish_on(publisher._connection, [])  # it has landed
+            publisher._disconnect()
         self.notice(worker)
 
     def save(self, worker: Worker, *, answered: bool) -> None:
         if answered:
-            worker.writer.saver._save(worker.running)
+            states = [generation.save_state for generation in worker.running]
+            worker.writer.saver._save(states)
         elif worker.running:  # a commit of unknown outcome
-            saves = [generation.to_save() for generation in worker.running]
+            saves = [generation.save_state.to_save() for generation in worker.running]
             owning.save(self.db, worker.owner, 600, saves)
         self.notice(worker)
 
@@ -243,18 +244,18 @@ class Interleavings(RuleBasedStateMachine):
         else:
             ending = Ending.error("provider_cut")
         if not answered:  # the commit's outcome does not come back, so it is tried again
-            owning.finish(self.db, worker.owner, generation.to_save(), ending)
-        self.end(worker, generation, Interrupted(ending))
+            owning.finish(self.db, worker.owner, generation.save_state.to_save(), ending)
+        self.end(worker, generation, Result(ending))
 
-    def end(self, worker: Worker, generation: Generation, how: Interrupted) -> None:
-        worker.writer._finished(generation, how)
+    def end(self, worker: Worker, generation: Generation, result: Result) -> None:
+        worker.writer.finisher.finish(generation, result)
         worker.running.remove(generation)
 
     def notice(self, worker: Worker) -> None:
         """What interrupts a generation reaches it."""
         for generation in list(worker.running):
-            if generation._interruption is not None:
-                self.end(worker, generation, generation._interruption)
+            if generation.reading.result is not None:
+                self.end(worker, generation, generation.reading.result)
 
     # --- R5, R6: time passes, and what is done about it
 
@@ -291,7 +292,7 @@ class Interleavings(RuleBasedStateMachine):
                 self.retry(self.ids[pick % len(self.ids)])
             case "drain" if self.running():
                 worker, generation = self.one_of_the_running(pick)
-                gone = Interrupted(Ending.error("worker_shutdown"), release=True)
+                gone = Result(Ending.error("worker_shutdown"), release=True)
                 self.end(worker, generation, gone)
             case "kill" | "kill, and it was seen":
                 dead, self.workers[number] = self.workers[number], Worker(self.store)
@@ -341,12 +342,12 @@ class Interleavings(RuleBasedStateMachine):
         # It was started anew: every connection is cut, and readers read.
         self.lossy.update(set(self.ids) - set(self.ended))
         for worker in self.workers:
-            worker.writer.publisher._lose()
+            worker.writer.publisher._disconnect()
         claims = {row.id: row.claim for row in self.rows()}
         for _, generation in self.running():
             if generation.claim != claims.get(generation.id):
                 # Its fence may be gone. It is silent all the same: it could not renew its lease.
-                generation.renewed -= 1e6
+                generation.save_state.renewed -= 1e6
         self.everybody_reads()
         if then:
             self.a_lease_passes(pick, False, then, number, True)
@@ -536,7 +537,7 @@ class Interleavings(RuleBasedStateMachine):
 @pytest.fixture
 def searched(tables: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits for a server."""
-    monkeypatch.setattr(writer_module, "STORAGE_PAUSE", 0)
+    monkeypatch.setattr(finisher_module, "STORAGE_PAUSE", 0)
     monkeypatch.setattr(publisher_module, "PAUSE", 0)
     monkeypatch.setattr(Interleavings, "store", tables, raising=False)
 

@@ -30,7 +30,7 @@ from tests.rig import until
 from tests.store_fixtures import ME, OTHER, Memory, Store, body_of, open_log, save_of
 from web.following.hub import Hub
 from web.following.topic import MessageTopic, read, snapshot
-from worker.generation import Generation, Interrupted
+from worker.generation import LOST, Generation, Result
 from worker.writer import Writer
 
 DONE = Ending(Status.DONE, "stop")
@@ -218,7 +218,7 @@ def begin(store: Store, writer: Writer, answer: uuid.UUID | None = None) -> Gene
     claim = store.claim(answer or store.sending(), writer._owner)
     generation = Generation(claim, limit=10**6, grown=writer._grown)
     writer._running[claim.id] = generation
-    writer.saver.add(generation)
+    writer.saver.add(generation.save_state)
     return generation
 
 
@@ -227,8 +227,8 @@ def published(writer: Writer, generation: Generation) -> None:
 
     def all_of_it() -> bool:
         writer.publisher.round()
-        unknown = writer.publisher._unknown or writer.publisher._missing
-        return not unknown and generation.published == generation.body.length
+        unknown = writer.publisher._unconfirmed or writer.publisher._missing
+        return not unknown and generation.outbox.published == generation.body.length
 
     until(all_of_it)
 
@@ -243,18 +243,19 @@ def test_a_row_behind_its_owner_is_written_forward_at_once(store: Store, writer:
         writer.publisher.round()
         if number == 2:
             memory = store.remember(generation.id)[generation.id]
-        assert writer.saver._save([generation])
-    assert (generation.saved, generation.saved_before) == (52, 39)
+        assert writer.saver._save([generation.save_state])
+    state = generation.save_state
+    assert (state.saved, state.saved_before) == (52, 39)
 
     # when: the row goes back
     store.go_back(memory)
     assert store.row(generation.id).saved_len == 26
 
     # then: the next round finds it so, is not told to wait for a lock, and the one after writes it
-    assert writer.saver._save([generation])
-    assert (generation.saved, generation.saved_before) == (26, 26)
-    assert writer.saver._due_at(generation) < float("inf")
-    assert writer.saver._save([generation])
+    assert writer.saver._save([generation.save_state])
+    assert (state.saved, state.saved_before) == (26, 26)
+    assert writer.saver._due_at(state) < float("inf")
+    assert writer.saver._save([generation.save_state])
     row = store.row(generation.id)
     assert (row.saved_len, row.status, row.claim) == (52, "STREAMING", generation.claim)
     assert "".join(piece[3] for piece in store.pieces(generation.id)) == said
@@ -270,11 +271,11 @@ def test_the_end_of_an_answer_whose_row_went_back_has_every_character(
     past = [store.remember(generation.id)[generation.id]]
     for number in range(3):
         generation.write(["text", "reasoning", "text"][number % parts], f"piece {number} 😀. ")
-        writer.saver._save([generation])
+        writer.saver._save([generation.save_state])
         past.append(store.remember(generation.id)[generation.id])
 
     store.go_back(past[back])
-    ending = writer._finished(generation, Interrupted(DONE))
+    ending = writer.finisher.finish(generation, Result(DONE))
 
     assert ending is not None
     assert end(store, generation.id) == ("DONE", None, generation.body.content)
@@ -290,11 +291,11 @@ def test_a_row_that_goes_back_again_and_again_is_written_again_and_again(
     for number in range(3):
         generation.write("text", f"{number} and ")
         for _ in range(2):
-            assert writer.saver._save([generation])
+            assert writer.saver._save([generation.save_state])
         assert store.row(generation.id).saved_len == generation.body.length
         store.go_back(memory)
 
-    writer._finished(generation, Interrupted(DONE))
+    writer.finisher.finish(generation, Result(DONE))
 
     assert end(store, generation.id) == ("DONE", None, "0 and 1 and 2 and ")
 
@@ -306,16 +307,16 @@ def test_postgres_and_redis_go_back_together_under_a_living_worker(
     memory, logs = store.remember(generation.id)[generation.id], store.remember_redis()
     generation.write("text", "All of this is lost in both. ")
     published(writer, generation)
-    assert writer.saver._save([generation])
+    assert writer.saver._save([generation.save_state])
 
     store.go_back(memory)
     store.redis_goes_back(logs)
     generation.write("text", "And then it goes on.")
-    writer.publisher.add(generation)
+    writer.publisher.add(generation.outbox)
     # Nothing of the text is in Redis: the owner confirms its row, and says all of it again.
     published(writer, generation)
     for _ in range(2):
-        assert writer.saver._save([generation])
+        assert writer.saver._save([generation.save_state])
 
     log = store.livelog.read({generation.id: generation.claim})[generation.id]
     assert log[-1].end == generation.body.length
@@ -333,19 +334,18 @@ def test_who_writes_a_claim_that_postgres_has_lost_stops(
     asked = store.remember(answer)[answer]
     generation = begin(store, writer, answer)
     generation.write("text", MINE)
-    assert writer.saver._save([generation])
+    assert writer.saver._save([generation.save_state])
 
     store.go_back(Memory(answer, None, None) if to == "gone" else asked)
     again = begin(store, writer, answer) if to == "claimed by the same worker" else None
-    writer.saver._save([generation])
+    writer.saver._save([generation.save_state])
 
-    assert generation._interruption is not None
-    assert generation._interruption.ending is None  # nothing is written of it
-    assert writer._finished(generation, generation._interruption) is None
+    assert generation.reading.result == LOST  # nothing is written of it
+    assert writer.finisher.finish(generation, LOST) is None
     if again is not None:
-        assert again._interruption is None
+        assert again.reading.result is None
         again.write("text", THEIRS)
-        assert writer._finished(again, Interrupted(DONE)) is not None
+        assert writer.finisher.finish(again, Result(DONE)) is not None
         assert end(store, answer) == ("DONE", None, THEIRS)
 
 
