@@ -5,7 +5,7 @@ import openai
 import scripted
 from bench.timing import side_by_side
 from shared.settings import Settings
-from worker.provider.client import Provider, Request
+from worker.provider.client import ChatRequest, Provider
 
 CHARACTERS = 20_000
 CHUNK = 5
@@ -29,7 +29,7 @@ def main() -> None:
                 nonlocal length
                 length += len(text)
 
-            ours.stream(Request("bench", turns, {}), write)
+            ours.stream(ChatRequest("bench", turns, {}), write)
             assert length == CHARACTERS
             return CHARACTERS // CHUNK
 

@@ -1,7 +1,7 @@
-"""Titles by the model: after the first answer, in a task of its own, quietly.
+"""Titles by the model: after the first answer, in a task of its own.
 
-Nobody waits for one, and a conversation whose title could not be made keeps its question's first
-words. What it costs is kept with the conversation.
+No request waits for one. A conversation whose title could not be made keeps the first words of its
+question, and a title that a person gave is never replaced. The usage is kept with the conversation.
 """
 
 import re
@@ -18,13 +18,13 @@ from shared.store import titles
 from shared.store.database import Database
 from shared.text import normalise
 from worker.provider import prompt
-from worker.provider.client import Provider, Request
+from worker.provider.client import ChatRequest, Provider
 
-#: Tokens and seconds that a title may take, and its code points.
+#: Tokens and seconds that a title may take, and code points that it may have.
 TOKENS: Final = 32
 SECONDS: Final = 30.0
 CHARS: Final = 60
-#: Failures that cost nothing.
+#: Failures that cost nothing, so that another answer may try again.
 FREE: Final = frozenset({"provider_unavailable", "provider_rejected"})
 
 SYSTEM: Final = "You give conversations a title."
@@ -34,13 +34,13 @@ WANTED: Final = (
 )
 
 #: What models put before a title.
-_AROUND: Final = re.compile(r"^[\s#*_>\"'“”„«»`]*(?:title\s*:)?[\s*_\"'“”„«»`]*", re.IGNORECASE)
+_PREFIX: Final = re.compile(r"^[\s#*_>\"'“”„«»`]*(?:title\s*:)?[\s*_\"'“”„«»`]*", re.IGNORECASE)
 
 log = structlog.get_logger("titles")
 
 
 class Titles:
-    """What names conversations."""
+    """Names conversations."""
 
     def __init__(
         self, settings: Settings, db: Database, livelog: LiveLog, provider: Provider
@@ -62,14 +62,14 @@ class Titles:
             talk = titles.claim(self._db, message_id)
             if talk is None:
                 return
-            said, usage = self._ask(message_id, talk)
-            user_id = titles.give(self._db, message_id, title_of(said), usage or {})
+            text, usage = self._ask(message_id, talk)
+            user_id = titles.give(self._db, message_id, title_of(text), usage or {})
         except (GenerationFailed, StorageDown) as error:
             log.info("title.none", message_id=str(message_id), code=error.code)
             return
         log.info("title", message_id=str(message_id), given=user_id is not None)
         if user_id is not None:
-            with suppress(RedisDown):  # who shows it looks by themselves
+            with suppress(RedisDown):  # web polls the list anyway
                 self._livelog.notify_user(user_id)
 
     def _ask(self, message_id: uuid.UUID, talk: titles.Talk) -> tuple[str, dict[str, Any] | None]:
@@ -81,21 +81,21 @@ class Titles:
             raise
 
 
-def _request(talk: titles.Talk) -> Request:
+def _request(talk: titles.Talk) -> ChatRequest:
     turns = [
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": talk.question},
         {"role": "assistant", "content": talk.answer},
         {"role": "user", "content": WANTED},
     ]
-    return Request(talk.model, prompt.joined([turn for turn in turns if turn["content"]]), {})
+    return ChatRequest(talk.model, prompt.joined([turn for turn in turns if turn["content"]]), {})
 
 
-def title_of(said: str) -> str | None:
-    """A model's answer as a title: its first line without what models put around it."""
-    said = re.sub(r"<think>.*?(</think>|\Z)", "", normalise(said), flags=re.DOTALL)
-    line = next((line for line in said.split("\n") if line.strip()), "")
-    line = _AROUND.sub("", line, count=1)
+def title_of(text: str) -> str | None:
+    """A model's answer as a title: its first line, without thoughts, quotes and markup."""
+    text = re.sub(r"<think>.*?(</think>|\Z)", "", normalise(text), flags=re.DOTALL)
+    line = next((line for line in text.split("\n") if line.strip()), "")
+    line = _PREFIX.sub("", line, count=1)
     title = " ".join(line.split()).rstrip(" *_\"'“”«»`.")
     if len(title) > CHARS:
         title = title[: CHARS - 1].rsplit(" ", 1)[0].rstrip() + "…"

@@ -49,7 +49,7 @@ from worker import finisher, metrics
 from worker.finisher import STORAGE_PATIENCE, Finisher
 from worker.generation import Generation, Interrupted, Result, TooLong
 from worker.provider import prompt
-from worker.provider.client import Provider, Request
+from worker.provider.client import ChatRequest, Provider
 from worker.publisher import Publisher
 from worker.saver import Saver
 
@@ -203,9 +203,9 @@ class Writer:
             return Result(Ending.error("worker_lost"))
         return Result(Ending(Status.DONE, reply.finish_reason or "stop", reply.usage))
 
-    def _request(self, claim: Claim) -> Request:
+    def _request(self, claim: Claim) -> ChatRequest:
         turns = prompt.build(claim.system, claim.path, self._settings.history_chars)
-        return Request(claim.model, turns, claim.options)
+        return ChatRequest(claim.model, turns, claim.options)
 
     # --- running answers
 

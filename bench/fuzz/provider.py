@@ -7,8 +7,9 @@ number, giant lines, odd content, usage bombs, bad UTF-8, mutated replies; cut i
 size up to what one read of the socket brings. Some have an end, some have none. What must hold:
 
 * No step takes more than STEP_SECONDS of the process' CPU time. A step is what runs between two
-  places where the loop has a turn: those of transport.py and client.py in worker/provider. One that
-  seems to is read twice more, and the fastest of the three counts: a busy machine is no fault.
+  places where other greenlets have a turn: those of transport.py and receiving.py in
+  worker/provider. A step that seems too long is measured twice more, and the fastest of the three
+  counts, as the machine may just have been busy.
 * Between two steps an answer holds at most four bytes for each code point of its text (with the
   tool calls that are collected, and their names) and 1 MiB. Measured with tracemalloc, which is
   slow, on one stream in MEASURED.
@@ -29,7 +30,7 @@ import time
 import tracemalloc
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 from unittest import mock
@@ -41,10 +42,10 @@ from shared.errors import GenerationFailed
 from shared.settings import Settings
 from shared.store.owning import Claim
 from worker.generation import Generation, TooLong
-from worker.provider import client as module
-from worker.provider.client import Provider
-from worker.provider.refusals import Asked, Refusal
-from worker.provider.reply import Reply
+from worker.provider import receiving
+from worker.provider.receiving import Receiver, Response
+from worker.provider.refusals import Refusal, RequestForm
+from worker.provider.reply import Reply, Write
 from worker.provider.transport import BURST_BYTES, READ, YIELD_AFTER
 
 #: Seconds of CPU time that one step may take.
@@ -316,16 +317,16 @@ class Read:
     beyond: int
 
 
-class Response:
+class Arriving:
     """What a provider has opened."""
 
     content_type = "text/event-stream"
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
-        self.pieces = chunks
+        self.pieces: Iterable[bytes] = chunks
 
 
-def read(reader: Provider, chunks: tuple[bytes, ...], limit: int, *, measure: bool) -> Read:
+def read(receiver: Receiver, chunks: tuple[bytes, ...], limit: int, *, measure: bool) -> Read:
     """Read a stream into an answer, as `Provider.stream` does after the head of a response."""
     claim = Claim(uuid.UUID(int=0), 1, "fuzz", {}, 0.0, uuid.UUID(int=0))
     excess = -BESIDES
@@ -350,8 +351,8 @@ def read(reader: Provider, chunks: tuple[bytes, ...], limit: int, *, measure: bo
         return replies[-1]
 
     steps = Steps(look)
-    with mock.patch.multiple(module, gevent=_Gevent(steps), Reply=remembered):
-        end = _end(reader, Response(steps.arriving(chunks)), answer.write)
+    with mock.patch.multiple(receiving, gevent=_Gevent(steps), Reply=remembered):
+        end = _end(receiver, Arriving(steps.arriving(chunks)), answer.write)
     steps.turn()
     tracemalloc.stop()
     return Read(end, steps.slowest, excess, len(answer.body.parts), _size(answer) - limit)
@@ -362,10 +363,10 @@ def _saved(answer: Generation) -> None:
     answer.save_state.saved = answer.body.length
 
 
-def _end(reader: Provider, response: Any, write: Any) -> str:
+def _end(receiver: Receiver, response: Response, write: Write) -> str:
     """How it ended, in a word."""
     try:
-        reader._read(response, write, Asked("fuzz"))
+        receiver.receive(response, write, RequestForm("fuzz"))
     except GenerationFailed as failure:
         return failure.code
     except TooLong:
@@ -384,7 +385,7 @@ def _size(answer: Generation) -> int:
 
 
 class _Gevent:
-    """What worker/provider/client.py needs of gevent, with nobody else in the loop."""
+    """What worker/provider/receiving.py needs of gevent, with nobody else in the loop."""
 
     def __init__(self, steps: Steps) -> None:
         self.sleep = steps.turn
@@ -430,15 +431,15 @@ class Found:
         )
 
 
-def examine(reader: Provider, seed: int, found: Found) -> None:
+def examine(receiver: Receiver, seed: int, found: Found) -> None:
     """Read one stream and note what is wrong."""
     chunks = stream(seed)
     limit = Dice(seed + 1).choice(LIMITS)
-    one = read(reader, chunks, limit, measure=False)
+    one = read(receiver, chunks, limit, measure=False)
     slowest = one.slowest
     for _ in range(2):
         if slowest > STEP_SECONDS:
-            slowest = min(slowest, read(reader, chunks, limit, measure=False).slowest)
+            slowest = min(slowest, read(receiver, chunks, limit, measure=False).slowest)
     found.ends[one.end] += 1
     found.slowest = max(found.slowest, (slowest, seed))
     again = f"again: python -m bench.fuzz provider --seed {seed} --count 1"
@@ -453,7 +454,7 @@ def examine(reader: Provider, seed: int, found: Found) -> None:
             found.wrong.append(f"seed {seed}: {what}; {again}")
     if seed % MEASURED == 0:
         found.measured += 1
-        excess = read(reader, chunks, limit, measure=True).excess
+        excess = read(receiver, chunks, limit, measure=True).excess
         found.fullest = max(found.fullest, (excess, seed))
         if excess > 0:
             found.wrong.append(f"seed {seed}: {excess} bytes too many are held; {again}")
@@ -461,12 +462,12 @@ def examine(reader: Provider, seed: int, found: Found) -> None:
 
 def run(seconds: float, first: int, count: int | None = None) -> Found:
     """Examine streams for so long, or so many of them."""
-    reader = Provider(Settings.model_validate({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}))
+    receiver = Receiver(Settings())
     found, ends = Found(), time.monotonic() + seconds
     gc_tuning.freeze()  # as a worker does, or a step has to look through all that is loaded
     seed = first
     while time.monotonic() < ends if count is None else seed < first + count:
-        examine(reader, seed, found)
+        examine(receiver, seed, found)
         seed += 1
     gc_tuning.unfreeze()
     return found

@@ -51,8 +51,8 @@ from shared.settings import Settings
 from tests.client import Client
 from tests.rig import Rig, allowed, eventually
 from tests.stories import NEVER, Watch, ending, hire, only_request, told
-from worker.provider import client as provider
-from worker.provider.client import Provider, Request
+from worker.provider import retries
+from worker.provider.client import ChatRequest, Provider
 
 REPORTED = {
     "prompt_tokens": 11,
@@ -513,14 +513,15 @@ def test_stream_options_are_left_out_for_a_provider_that_refuses_them(
 def test_a_provider_that_stays_away_is_given_up_when_the_budget_is_spent(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provider, "RETRY_BUDGET", 2.0)
-    monkeypatch.setattr(provider, "BACKOFF", 0.1)
+    monkeypatch.setattr(retries, "RETRY_BUDGET", 2.0)
+    monkeypatch.setattr(retries, "BACKOFF", 0.1)
     asks = Provider(Settings.model_validate({"OPENAI_BASE_URL": rig.scripted.url}))
     question = script(status(503), tag="never again")
+    turns = [{"role": "user", "content": question}]
     watch = Watch()
 
     with pytest.raises(GenerationFailed) as failure:
-        asks.stream(Request("scripted", [{"role": "user", "content": question}], {}), Body().write)
+        asks.stream(ChatRequest("scripted", turns, {}), Body().write)
 
     assert failure.value.code == "provider_unavailable"
     assert watch.seconds < allowed(2.5)

@@ -51,7 +51,7 @@ def is_direct() -> bool:
     return not any(proxies.get(scheme) for scheme in ("http", "https", "all"))
 
 
-class Transport(httpx2.BaseTransport):
+class DirectTransport(httpx2.BaseTransport):
     """What httpx sends requests through. Waiting for a response is not limited here."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -113,7 +113,7 @@ class Transport(httpx2.BaseTransport):
     ) -> httpx2.Response:
         head, rest = _head(connection, wire)
         kept = self._idle[origin] if _stays(head) else None
-        body = Body(connection, _framing(head, method), rest, kept)
+        body = ResponseBody(connection, _framing(head, method), rest, kept)
         if head.status_code >= 400:
             body.most = REFUSAL_MAX
         return httpx2.Response(
@@ -124,7 +124,7 @@ class Transport(httpx2.BaseTransport):
         )
 
 
-class Body(httpx2.SyncByteStream):
+class ResponseBody(httpx2.SyncByteStream):
     """A body as it comes: everything that is there, as often as something is."""
 
     def __init__(

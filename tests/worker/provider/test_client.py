@@ -12,8 +12,8 @@ import pytest
 
 from shared.errors import GenerationFailed
 from shared.settings import Settings
-from worker.provider.client import SHORT_LIMIT, Provider, Request
-from worker.provider.refusals import retry_after
+from worker.provider.client import COMPLETION_MAX, ChatRequest, Provider
+from worker.provider.retries import retry_after
 
 NOON = datetime(2020, 1, 1, 12, tzinfo=UTC)
 
@@ -74,13 +74,13 @@ def test_a_short_answer_has_its_text_and_only_the_counts_of_its_usage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with answering(monkeypatch, json.dumps(WHOLE).encode()) as provider:
-        text, usage = provider.complete(Request("m", [], {}), 10, 10)
+        text, usage = provider.complete(ChatRequest("m", [], {}), 10, 10)
 
     assert text == "Trains"
     assert usage == {"completion_tokens": 3, "details": {"cached": 1}, "source": "reported"}
 
 
-@pytest.mark.parametrize("data", [b"{}", b"[" * 50_000, b" " * SHORT_LIMIT + b"  ", b"\xff"])
+@pytest.mark.parametrize("data", [b"{}", b"[" * 50_000, b" " * COMPLETION_MAX + b"  ", b"\xff"])
 def test_a_short_answer_that_is_none_is_malformed(
     monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
@@ -88,6 +88,6 @@ def test_a_short_answer_that_is_none_is_malformed(
         answering(monkeypatch, data) as provider,
         pytest.raises(GenerationFailed) as failure,
     ):
-        provider.complete(Request("m", [], {}), 10, 10)
+        provider.complete(ChatRequest("m", [], {}), 10, 10)
 
     assert failure.value.code == "provider_malformed"

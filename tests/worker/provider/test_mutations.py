@@ -25,12 +25,12 @@ from shared.store.owning import Claim
 from tests.oracle import Verdict, verdict
 from tests.strategies import cut, thorough
 from worker.generation import Generation, TooLong
-from worker.provider import client as provider
-from worker.provider.client import Provider, Request
-from worker.provider.refusals import Asked
+from worker.provider import retries
+from worker.provider.client import ChatRequest, Provider
+from worker.provider.refusals import RequestForm
 
 STREAMS = 10_000
-REQUEST = Request("scripted", [], {})
+REQUEST = ChatRequest("scripted", [], {})
 #: Built once: it takes a quarter of a second.
 BUILT = Provider(Settings.model_validate({"OPENAI_BASE_URL": "http://127.0.0.1:9"}))
 seeds = st.integers(0, 1 << 48)
@@ -43,7 +43,7 @@ class Played(Provider):
         vars(self).update(vars(BUILT))
         self._stream = stream
 
-    def _open(self, request: Request, asked: Asked) -> Any:
+    def _open(self, request: ChatRequest, form: RequestForm) -> Any:
         self.pieces = self._arriving()
         self.content_type = "text/event-stream"
         return nullcontext(self)
@@ -78,7 +78,7 @@ def read(stream: Stream) -> Verdict:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pause before an error is asked about again: it is the same stream every time."""
-    monkeypatch.setattr(provider, "BACKOFF", 0.0)
+    monkeypatch.setattr(retries, "BACKOFF", 0.0)
 
 
 def test_ten_thousand_streams_end_as_they_should() -> None:

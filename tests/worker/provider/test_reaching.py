@@ -19,8 +19,8 @@ from shared.errors import GenerationFailed
 from shared.settings import Settings
 from tests.foreign import need
 from web.page.model_list import ModelList
-from worker.provider import client as module
-from worker.provider.client import Provider, Request
+from worker.provider import retries
+from worker.provider.client import ChatRequest, Provider
 
 ASKED = script(say(TEXT), *WELL)
 
@@ -45,7 +45,7 @@ def ask(url: str, question: str = ASKED, key: str = "") -> str:
     """The text of an answer. Raises GenerationFailed."""
     body = Body()
     settings = Settings.model_validate({"OPENAI_BASE_URL": url, "OPENAI_API_KEY": key})
-    request = Request("scripted", [{"role": "user", "content": question}], {})
+    request = ChatRequest("scripted", [{"role": "user", "content": question}], {})
     Provider(settings).stream(request, body.write)
     return body.text
 
@@ -327,8 +327,8 @@ def test_a_file_without_certificates_ends_the_start_with_a_sentence(
 def test_retry_after_never_makes_a_pause_shorter(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BACKOFF", 0.1)
-    monkeypatch.setattr(module, "RETRY_BUDGET", 2.0)
+    monkeypatch.setattr(retries, "BACKOFF", 0.1)
+    monkeypatch.setattr(retries, "RETRY_BUDGET", 2.0)
     question = script(status(429, retry_after=0), tag="retry after 0")
 
     with pytest.raises(GenerationFailed, match="provider_unavailable"):
@@ -343,14 +343,14 @@ def test_retry_after_never_makes_a_pause_shorter(
 def test_an_error_before_any_text_is_tried_again_a_few_times(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BACKOFF", 0.01)
+    monkeypatch.setattr(retries, "BACKOFF", 0.01)
     error = 'data: {"error": {"code": 503, "message": "Provider returned error"}}\n\n'
     question = script(status(200, error, headers={"content-type": "text/event-stream"}), tag="ever")
 
     with pytest.raises(GenerationFailed, match="provider_error"):
         ask(scripted.url, question)
 
-    assert len(scripted.requests(contains=question)) == module.TRIES_IN_STREAM
+    assert len(scripted.requests(contains=question)) == retries.TRIES_IN_STREAM
 
 
 def test_of_a_refusal_only_the_beginning_is_read() -> None:
@@ -384,9 +384,10 @@ def test_a_stream_option_that_is_refused_by_name_is_not_sent_again(scripted: Scr
                      when="stream_options")  # fmt: skip
     question = script(refused, say(TEXT), finish(), usage(), done(), tag="no usage")
 
+    turns = [{"role": "user", "content": question}]
     for _ in range(2):
         body = Body()
-        asks.stream(Request("scripted", [{"role": "user", "content": question}], {}), body.write)
+        asks.stream(ChatRequest("scripted", turns, {}), body.write)
         assert body.text == TEXT
 
     requests = [record.request or {} for record in scripted.requests(contains=question)]

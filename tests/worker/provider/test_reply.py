@@ -16,8 +16,11 @@ from shared.body import Body
 from shared.errors import GenerationFailed
 from shared.sse import Event
 from tests.strategies import cut, thorough
+from worker.provider.chunks import ChunkParser
+from worker.provider.json_values import LINE_LIMIT, WINDOW
 from worker.provider.refusals import Refusal
-from worker.provider.reply import LINE_LIMIT, WINDOW, Reader, Reply
+from worker.provider.reply import Reply
+from worker.provider.reply_parser import ReplyParser
 
 DONE = "[DONE]"
 #: Characters of tool calls that may be collected.
@@ -43,8 +46,9 @@ def taken(*chunks: Any, close: bool = True) -> tuple[Reply, Body]:
     """A reply that took these chunks, and the body it wrote."""
     body = Body()
     reply = Reply(body.write, LIMIT)
+    parser = ChunkParser(reply)
     for one in chunks:
-        reply.take(Event(one if isinstance(one, str) else json.dumps(one)))
+        parser.take(Event(one if isinstance(one, str) else json.dumps(one)))
     if close:
         reply.close()
     return reply, body
@@ -317,10 +321,10 @@ def test_an_error_in_the_stream_is_told_without_its_words(error: Any) -> None:
 
 
 def test_an_error_event_is_one_whatever_it_holds() -> None:
-    reply = Reply(Body().write, LIMIT)
+    parser = ChunkParser(Reply(Body().write, LIMIT))
 
     with pytest.raises(GenerationFailed, match="provider_error"):
-        reply.take(Event("{}", "error"))
+        parser.take(Event("{}", "error"))
 
 
 @pytest.mark.parametrize(
@@ -371,12 +375,12 @@ def read(chunks: Iterable[bytes]) -> tuple[Reply, Body]:
     """As the provider reads; raises nothing but EXPECTED, and the partial is kept."""
     body = Body()
     reply = Reply(body.write, LIMIT)
-    reader = Reader(reply)
+    parser = ReplyParser(reply)
     try:
         for piece in chunks:
             if not reply.done:
-                reader.feed(piece)
-        list(reader.end(whole=True))
+                parser.feed(piece)
+        list(parser.end(whole=True))
     except EXPECTED:
         pass
     finally:
@@ -469,7 +473,7 @@ def test_of_a_document_that_is_read_only_bytes_are_kept() -> None:
     reply = Reply(Body().write, LIMIT)
     tracemalloc.start()
     document = (value + rest).encode()
-    turns = reply.take_whole(document)
+    turns = ChunkParser(reply).take_document(document)
     before = tracemalloc.get_traced_memory()[0] - len(document)
     held = []
     for _ in turns:

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from worker.provider import transport as module
-from worker.provider.transport import Transport, is_direct
+from worker.provider.transport import DirectTransport, is_direct
 
 OK = b"HTTP/1.1 200 OK\r\n"
 ABC = OK + b"Content-Length: 3\r\n\r\nabc"
@@ -61,7 +61,7 @@ def raw() -> Iterator[Raw]:
 
 @pytest.fixture
 def client() -> Iterator[httpx2.Client]:
-    with httpx2.Client(transport=Transport(), timeout=5.0) as client:
+    with httpx2.Client(transport=DirectTransport(), timeout=5.0) as client:
         yield client
 
 
@@ -175,7 +175,7 @@ def test_a_redirection_is_followed(raw: Raw) -> None:
     moved = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"
     raw.answers = [moved, ABC]
 
-    with httpx2.Client(transport=Transport(), follow_redirects=True) as client:
+    with httpx2.Client(transport=DirectTransport(), follow_redirects=True) as client:
         assert client.post(raw.url, json={}).text == "abc"
 
     assert raw.requests[1].startswith(b"POST /there ")
