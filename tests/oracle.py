@@ -38,6 +38,8 @@ KNOWN: Final = {
     **dict.fromkeys(("tool_call", "tool", "tools", "toolcalls"), "tool_calls"),
     **dict.fromkeys(("filter", "contentfilter"), "content_filter"),
 }
+#: The first half of a surrogate pair, at the end.
+HALF_AT_END: Final = re.compile("[\ud800-\udbff]\\Z")
 NONE: Final = re.compile(r"[\W_]*(null|none|nil|undefined|unspecified)?[\W_]*", re.ASCII)
 
 Part = tuple[str, str, dict[str, Any] | None]
@@ -89,11 +91,19 @@ class Heard:
         return bool(text.strip() or self.calls) or self.reason in ("length", "content_filter")
 
     def parts(self) -> tuple[Part, ...]:
-        """Neighbours of one kind are one part; the calls stand at the end."""
+        """Neighbours of one kind are one part; the calls stand at the end.
+
+        Where the reply breaks off within a surrogate pair, the half that came is dropped.
+        """
         rest = [("text", self.blanks)] if self.blanks else []
-        runs = groupby([*self.texts, *rest], key=lambda item: item[0])
-        texts = [(kind, normalised("".join(text for _, text in run)), None) for kind, run in runs]
-        return (*texts, *(_call(call) for call in self.calls))
+        groups = groupby([*self.texts, *rest], key=lambda item: item[0])
+        runs = [(kind, "".join(text for _, text in run)) for kind, run in groups]
+        if runs and not self.ended:
+            kind, text = runs.pop()
+            text = HALF_AT_END.sub("", text)
+            runs += [(kind, text)] if text else []
+        texts = [(kind, normalised(text), None) for kind, text in runs]
+        return (*texts, *(_call(call, ended=self.ended) for call in self.calls))
 
 
 def verdict(stream: Stream) -> Verdict:
@@ -335,9 +345,10 @@ def _word(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _call(call: dict[str, str]) -> Part:
+def _call(call: dict[str, str], *, ended: bool = True) -> Part:
     meta = {key: normalised(call[key]) for key in ("id", "name") if call[key]}
-    return "tool_call", normalised(call["arguments"]) or "{}", meta or None
+    arguments = call["arguments"] if ended else HALF_AT_END.sub("", call["arguments"])
+    return "tool_call", normalised(arguments) or "{}", meta or None
 
 
 def _usage(usage: dict[str, Any]) -> dict[str, Any]:

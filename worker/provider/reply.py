@@ -15,7 +15,8 @@ Written against what servers send, not only against what they document. What the
 * **An error is one in whatever shape** (stream_errors.py). Before any text, refusals.py says
   whether it is worth another try; later it ends the answer as provider_error.
 * **Text can be stored.** NUL and lone surrogates become U+FFFD, and a pair that was split over two
-  chunks is joined.
+  chunks is joined. If the reply breaks off between the halves of a pair, the first half is dropped,
+  as its other half never came; after an explicit end it is a lone one like any other.
 * **Everything is bounded.** Between two calls at most LINE_LIMIT bytes are held, besides the tool
   calls that are collected, which count against the answer's limit with their names and ids.
 """
@@ -153,6 +154,7 @@ class Reply:
 
     def close(self) -> None:
         """Write everything that was held back, as nothing more will come."""
+        ended = self.ended  # now, because text that was held back counts as progress
         thought, text = self._tags.flush()
         if thought:
             self.append("reasoning", thought)
@@ -160,10 +162,10 @@ class Reply:
             self.answered = self.answered or not text.isspace()
             self.append("text", text)
         half = self._normaliser.flush()
-        if half:
+        if half and ended:
             self._write(self._kind, half)
         for call in self._calls.take():
-            self._write("tool_call", call.arguments() or "{}", call.meta, fresh=True)
+            self._write("tool_call", call.arguments(ended=ended) or "{}", call.meta, fresh=True)
         if self.left_out:
             reported = self.usage or {"source": "reported"}
             self.usage = {**reported, "left_out": {"images": self.left_out}}

@@ -30,9 +30,10 @@ class ToolCall:
         if storable:
             self._arguments.grow(storable)
 
-    def arguments(self) -> str:
-        """All of the arguments, as nothing more will come."""
-        return self._arguments.text + self._normaliser.flush()
+    def arguments(self, *, ended: bool) -> str:
+        """The arguments. Half a surrogate pair at the end is kept, as U+FFFD, only if `ended`."""
+        half = self._normaliser.flush()
+        return self._arguments.text + half if ended else self._arguments.text
 
 
 class ToolCalls:

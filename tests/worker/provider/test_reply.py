@@ -192,8 +192,48 @@ def test_half_a_pair_does_not_move_into_the_next_part() -> None:
     ]
 
 
-def test_half_a_pair_at_the_end_is_shown_when_nothing_more_comes() -> None:
+def test_half_a_pair_before_an_explicit_end_is_replaced() -> None:
     assert parts(chunk(content="a\ud83d"), finish()) == [("text", "a\ufffd")]
+    assert parts(chunk(content="a\ud83d"), DONE) == [("text", "a\ufffd")]
+    assert parts(call(0, "i", "f", "1\ud83d"), finish()) == [("tool_call", "1\ufffd")]
+
+
+def test_half_a_pair_is_dropped_where_the_reply_breaks_off() -> None:
+    assert parts(chunk(content="a\ud83d")) == [("text", "a")]
+    assert parts(chunk(content="\ud83d")) == []
+    assert parts(chunk(content="<think>a\ud83d")) == [("reasoning", "a")]
+    assert parts(call(0, "i", "f", "1\ud83d")) == [("tool_call", "1")]
+    assert parts(finish("stop", content="a"), chunk(content="b\ud83d")) == [("text", "ab")]
+
+
+@thorough(200)
+@given(
+    st.text("a\n\0😀𝄞", min_size=1, max_size=12),
+    st.integers(0, 24),
+    st.lists(st.integers(0, 24), max_size=4),
+    st.sampled_from(["content", "reasoning", "arguments"]),
+    st.sampled_from([None, finish(), DONE]),
+)
+def test_a_reply_may_break_off_between_any_two_utf_16_units(
+    text: str, units: int, places: list[int], field: str, end: Any
+) -> None:
+    came = text.encode("utf-16-le")[: 2 * units]
+    pieces = [piece.decode("utf-16-le", "surrogatepass") for piece in cut_units(came, places)]
+    chunks = [
+        call(0, "i", "f", piece) if field == "arguments" else chunk(**{field: piece})
+        for piece in pieces
+        if piece
+    ]
+
+    _, body = taken(*chunks, *([end] if end else []))
+
+    whole = came.decode("utf-16-le", "ignore" if end is None else "replace").replace("\0", "\ufffd")
+    assert body.content == (whole or ("{}" if chunks and field == "arguments" else ""))
+
+
+def cut_units(data: bytes, places: list[int]) -> list[bytes]:
+    """UTF-16 in pieces of whole units."""
+    return cut(data, [2 * place for place in places])
 
 
 def test_nul_is_replaced() -> None:
