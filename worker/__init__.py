@@ -1,1 +1,1 @@
-"""Owns the stream."""
+"""The worker: owns the streams of answers and writes them."""

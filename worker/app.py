@@ -1,8 +1,8 @@
 """The worker's process: `celery --app worker.app worker --pool gevent`.
 
-Nothing connects at import, because Flower imports this too. A starting worker makes psycopg2
-cooperative first (without it one query would hold up every stream), then spawns the greenlets
-that all generations share.
+Nothing connects at import, because Flower imports this too. A starting worker first makes psycopg2
+cooperative (else one query would block every stream), then spawns the greenlets that all
+generations share.
 """
 
 import os
@@ -34,12 +34,13 @@ from worker.tasks import register
 from worker.titles import Titles
 from worker.writer import Writer
 
-#: Seconds between looks at a silent stop channel, and before a failed loop goes on.
+#: Seconds of silence after which the stop channel's connection is checked.
 LISTEN_SECONDS = 5.0
+#: Seconds before a loop that failed is started again.
 PAUSE = 1.0
-#: Seconds between batches of what Flower is told, and for the last of it.
-TELL_SECONDS = 0.1
-FAREWELL = 0.3
+#: Seconds between two batches of task events, and for the last one before the process ends.
+EVENT_BATCH_SECONDS = 0.1
+EXIT_GRACE_SECONDS = 0.3
 
 log = structlog.get_logger("worker")
 
@@ -47,28 +48,28 @@ settings = Settings.from_env()
 app = make_app(settings)
 
 
-class Batches(bootsteps.StartStopStep):
-    """What Flower is told of tasks goes in batches: one by one it costs more than the tasks."""
+class TaskEventBatches(bootsteps.StartStopStep):
+    """Sends task events to Flower in batches: one by one they cost more than the tasks."""
 
     requires = ("celery.worker.consumer.events:Events",)
     dispatcher: Any = None
     waiting = Event()
 
     def start(self, consumer: Any) -> None:
-        """Also after each reconnect, which makes another dispatcher."""
-        Batches.dispatcher = consumer.event_dispatcher
-        Batches.dispatcher.buffer_group = frozenset({"task"})
-        Batches.dispatcher.on_send_buffered = Batches.waiting.set
+        """Take the consumer's dispatcher; called again after each reconnect, which makes one."""
+        TaskEventBatches.dispatcher = consumer.event_dispatcher
+        TaskEventBatches.dispatcher.buffer_group = frozenset({"task"})
+        TaskEventBatches.dispatcher.on_send_buffered = TaskEventBatches.waiting.set
 
 
-app.steps["consumer"].add(Batches)
+app.steps["consumer"].add(TaskEventBatches)
 
 
-class Worker:
+class WorkerProcess:
     """The greenlets of a worker process and what they share."""
 
     def __init__(self, node: str) -> None:
-        """`node`: Celery's name for this process, by which Flower knows it."""
+        """`node`: the name of this process in Celery and Flower."""
         cooperate()
         self._owner = f"{node}:{settings.boot}"
         self._db = db = Database(settings.database_url)
@@ -81,7 +82,7 @@ class Worker:
         self._sweep = Sweep(
             db,
             self._livelog,
-            # A sweep must not wait as long as a worker waits for work.
+            # With a queue of its own: a worker's may wait long for Redis, a sweep must not.
             Queue(make_app(settings, ENQUEUE_SECONDS)),
             lease=settings.lease_seconds,
             queue_deadline=settings.queue_deadline_seconds,
@@ -90,27 +91,27 @@ class Worker:
         )
 
     def start(self) -> None:
-        """Spawn what runs beside the generations, for as long as the process lives."""
+        """Spawn the greenlets that run as long as the process."""
         writer = self.writer
         gevent.spawn(awake.watch)
-        for loop in (writer.publisher.run, writer.saver.run, writer.watch, self._sweeps, _tell):
-            gevent.spawn(_for_ever, loop)
-        gevent.spawn(_for_ever, self._stops)
+        loops = (writer.publisher.run, writer.saver.run, writer.watch)
+        for loop in (*loops, self._run_sweeps, self._listen_for_stops, _send_task_events):
+            gevent.spawn(_restarting, loop)
         gevent.spawn(self._db.warm)
         log.info("worker.started", owner=self._owner)
 
-    def leave(self, seconds: float) -> None:
-        """Drain, then end the process.
+    def drain_and_exit(self, seconds: float) -> None:
+        """Let running answers go on for so many seconds, then end the process.
 
-        Celery would wait out its polls for four more seconds. Nothing is left to lose: answers
-        have ended in Postgres, and a task that was not begun is only a hint.
+        It does not return to Celery, which would wait four seconds longer for its polls. Nothing is
+        lost: all answers have ended in Postgres, and the sweep dispatches tasks that did not begin.
         """
         self.writer.drain(seconds)
-        time.sleep(FAREWELL)
+        time.sleep(EXIT_GRACE_SECONDS)
         log.info("worker.left", owner=self._owner)
         os._exit(0)
 
-    def _sweeps(self) -> None:
+    def _run_sweeps(self) -> None:
         while True:
             time.sleep(settings.sweep_seconds)
             try:
@@ -118,16 +119,16 @@ class Worker:
             except StorageDown as error:
                 log.warning("sweep.waits", code=error.code)
 
-    def _stops(self) -> None:
-        """Listen for ids that somebody wants stopped. Lost ones come with the next heartbeat."""
+    def _listen_for_stops(self) -> None:
+        """Receive the ids of messages to stop. A lost one arrives with the next save."""
         while True:
             try:
                 subscription = self._livelog.subscription()
                 subscription.subscribe(STOP_CHANNEL)
                 while True:
-                    heard = subscription.expect(LISTEN_SECONDS)
-                    if heard.kind == "message":
-                        gevent.spawn(self._stop, heard.payload)
+                    event = subscription.expect(LISTEN_SECONDS)
+                    if event.kind == "message":
+                        gevent.spawn(self._stop, event.payload)
             except RedisDown:
                 time.sleep(PAUSE)
 
@@ -138,16 +139,16 @@ class Worker:
             log.warning("stop.ignored", error=type(error).__name__)
 
 
-def _tell() -> None:
+def _send_task_events() -> None:
     while True:
-        Batches.waiting.wait()
-        Batches.waiting.clear()
-        time.sleep(TELL_SECONDS)
-        Batches.dispatcher.flush()
+        TaskEventBatches.waiting.wait()
+        TaskEventBatches.waiting.clear()
+        time.sleep(EVENT_BATCH_SECONDS)
+        TaskEventBatches.dispatcher.flush()
 
 
-def _for_ever(loop: Callable[[], None]) -> None:
-    """Run a loop that must never end; a bug in it is told and it begins again."""
+def _restarting(loop: Callable[[], None]) -> None:
+    """Run a loop that must never end. After a bug in it, log that and start it again."""
     while True:
         try:
             loop()
@@ -156,10 +157,10 @@ def _for_ever(loop: Callable[[], None]) -> None:
             time.sleep(PAUSE)
 
 
-_worker: Worker | None = None
+_worker: WorkerProcess | None = None
 
 
-def _started() -> Worker:
+def _started() -> WorkerProcess:
     assert _worker is not None, "tasks run in a started worker only"
     return _worker
 
@@ -172,38 +173,38 @@ def _logging(**_: Any) -> None:
     logs.configure()
 
 
-def _or_end(step: Callable[[], None]) -> None:
-    """Part of the start. When it fails the process ends, and its last line says why.
+def _or_exit(step: Callable[[], None]) -> None:
+    """Run a step of the start. If it fails, end the process with a last line that says why.
 
-    Celery would log it somewhere and take work all the same, which nobody then writes.
+    Celery would only log the failure, and take tasks that nothing then writes.
     """
     try:
         step()
-    except SystemExit as error:  # a sentence already
+    except SystemExit as error:  # its code is a sentence
         reason = str(error.code)
     except Exception as error:
         log.exception("worker.cannot_start")
-        # The system's words are safe; others may quote an address with its password.
-        words = f": {error.strerror}" if isinstance(error, OSError) else ""
-        reason = f"The worker cannot start: {type(error).__name__}{words}"
+        # The system's own text is safe; others may quote an address with its password.
+        detail = f": {error.strerror}" if isinstance(error, OSError) else ""
+        reason = f"The worker cannot start: {type(error).__name__}{detail}"
     else:
         return
     sys.stderr.write(f"{reason}\n")
     sys.stderr.flush()
-    os._exit(1)  # also past whatever greenlets and threads have begun
+    os._exit(1)  # greenlets and threads that run already must not hold it up
 
 
 @signals.worker_init.connect
 def _start(sender: Any, **_: Any) -> None:
-    _or_end(lambda: _begin(sender))
+    _or_exit(lambda: _start_worker(sender))
 
 
-def _begin(sender: Any) -> None:
-    global _worker  # noqa: PLW0603 - Celery knows processes, not instances
-    # Celery has gevent patch the process, and while locks are patched one of its lazy names loads
-    # kombu: before `time.sleep` is patched. While Redis is away it would stop every greenlet.
+def _start_worker(sender: Any) -> None:
+    global _worker  # noqa: PLW0603 - Celery's signals know processes, not instances
+    # kombu keeps the `sleep` that it found at its import. Celery imports it while gevent patches
+    # the process, just before `time.sleep`, so it would block every greenlet while Redis is away.
     vars(functional)["sleep"] = time.sleep
-    _worker = Worker(str(sender.hostname))
+    _worker = WorkerProcess(str(sender.hostname))
     _worker.start()
     watchdog.Watchdog().start("worker")
     if settings.metrics_port:
@@ -212,11 +213,11 @@ def _begin(sender: Any) -> None:
 
 @signals.worker_ready.connect
 def _ready(**_: Any) -> None:
-    _or_end(_take_work)
+    _or_exit(_take_work)
 
 
 def _take_work() -> None:
-    assert _worker is not None, "it never began"
+    assert _worker is not None, "worker_init runs before worker_ready"
     gc_tuning.freeze()
     if settings.ready_file:
         Path(settings.ready_file).touch()
@@ -224,6 +225,6 @@ def _take_work() -> None:
 
 @signals.worker_shutting_down.connect
 def _shutting_down(how: str = "Warm", **_: Any) -> None:
-    # Runs inside gevent's hub: no blocking call here. A second SIGTERM comes here again.
+    # Runs inside gevent's hub, where nothing may block. A second SIGTERM calls it again.
     if _worker is not None:
-        gevent.spawn(_worker.leave, settings.drain if how == "Warm" else 0.0)
+        gevent.spawn(_worker.drain_and_exit, settings.drain if how == "Warm" else 0.0)

@@ -1,4 +1,4 @@
-"""What the worker counts, for Prometheus. Names and meanings: docs/metrics.md."""
+"""The worker's metrics for Prometheus. Names and meanings: docs/metrics.md."""
 
 from prometheus_client import Counter, Histogram
 
@@ -31,7 +31,7 @@ SWEEPS = Counter("outlive_sweep_actions", "What the sweep did, by action", ["act
 def generation(
     status: str, code: str | None, characters: int, first: float | None, total: float
 ) -> None:
-    """A generation ended here."""
+    """Count a generation that ended in this process. Times in seconds."""
     GENERATIONS.labels(status).inc()
     CHARACTERS.inc(characters)
     TOTAL.observe(total)
@@ -42,19 +42,19 @@ def generation(
 
 
 def published(number: int, rounds: int, lag: float) -> None:
-    """What the publisher did lately."""
+    """Count what the publisher did since the last call. `lag` in seconds."""
     PUBLISHES.inc(number)
     PUBLISH_ROUNDS.inc(rounds)
     PUBLISH_LAG.observe(lag)
 
 
 def saved(number: int, characters: int, seconds: float) -> None:
-    """A round of the saver."""
+    """Count a round of the saver."""
     SAVES.inc(number)
     SAVED_CHARACTERS.inc(characters)
     SAVE_SECONDS.observe(seconds)
 
 
 def swept(action: str) -> None:
-    """The sweep did something."""
+    """Count an action of the sweep."""
     SWEEPS.labels(action).inc()

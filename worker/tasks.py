@@ -19,11 +19,11 @@ log = structlog.get_logger("task")
 
 
 class TaskFailed(Exception):
-    """A bug of ours: the sweep ends the message."""
+    """A bug of ours. The sweep ends the message."""
 
 
 def register(app: Celery, writer: Callable[[], Writer], titles: Callable[[], Titles]) -> None:
-    """Give the app its tasks. `writer` and `titles` are asked when a task runs, not before."""
+    """Give the app its tasks. `writer` and `titles` are called when a task runs, not before."""
     queue = Queue(app)
     register_titles(app, writer, titles)
 
@@ -31,15 +31,14 @@ def register(app: Celery, writer: Callable[[], Writer], titles: Callable[[], Tit
     def generate(message_id: Any) -> None:
         """Write one message; fails with its code if it ended in ERROR, so that Flower shows it.
 
-        Whatever stands in the queue, a task is only a hint: an id that is no SENDING message
-        has no effect.
+        A task is only a hint: an id that is no SENDING message has no effect.
         """
         message = _id(message_id)
         if message is None:
             return
         if writer().draining:
-            # Celery takes tasks for a moment after it was told to stop: somebody else may begin
-            # now, and need not wait until the sweep hands it out again.
+            # Celery takes tasks for a moment after SIGTERM. Another worker should begin now, and
+            # not only when the sweep dispatches the message again.
             queue.enqueue(message)
             raise Ignore
         try:
@@ -52,7 +51,7 @@ def register(app: Celery, writer: Callable[[], Writer], titles: Callable[[], Tit
         except (Ignore, GenerationFailed):
             raise
         except Exception as error:
-            # Celery would tell its message to the log and to Flower: it may quote a text.
+            # Celery would log its message and send it to Flower, and it may quote a text.
             log.exception("task.bug", message_id=message_id)
             raise TaskFailed(type(error).__name__) from None
         if ending is not None and ending.status == Status.ERROR and ending.error_code:
@@ -62,10 +61,10 @@ def register(app: Celery, writer: Callable[[], Writer], titles: Callable[[], Tit
 
 
 def _report(outcome: Outcome) -> None:
-    """How the task of a message ends that this worker did not write to its end.
+    """End the task of a message that this worker did not write to its end.
 
-    All deliveries of a message are one task for Flower. While the message is open, whoever has it
-    will report; what has ended is reported as it did.
+    All deliveries of a message are one task for Flower. While the message is open, the worker that
+    owns it will report; an ended one is reported as it ended.
     """
     if outcome.open:
         raise Ignore
@@ -80,7 +79,7 @@ def register_titles(
 
     @app.task(name=TITLE_TASK)
     def title(message_id: Any) -> None:
-        """Name the conversation of an answer. Whatever comes of it, nobody waits for it."""
+        """Name the conversation of an answer. If that fails, the title just stays as it is."""
         message = _id(message_id)
         if message is None or writer().draining:
             return
@@ -92,7 +91,7 @@ def register_titles(
 
 
 def _id(message_id: Any) -> uuid.UUID | None:
-    """What stands in the queue, if it is an id: it may be anything."""
+    """The argument of a task as an id; None if it is something else."""
     try:
         return uuid.UUID(message_id)
     except (ValueError, TypeError, AttributeError):
