@@ -600,7 +600,9 @@ def _keeps_its_body(planted: pytest.MonkeyPatch) -> None:
 
 def _open_proves_always(planted: pytest.MonkeyPatch) -> None:
     """A log of a Redis that went back proves that nothing was published."""
-    planted.setattr(LiveLog, "_proves_untouched", lambda _, entry, attempt: entry[0] == f"{attempt}-0")
+    planted.setattr(
+        LiveLog, "_proves_untouched", lambda _, entry, attempt: entry[0] == f"{attempt}-0"
+    )
 
 
 def says(text: str, then: str) -> Work:
