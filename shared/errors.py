@@ -6,7 +6,7 @@ OutliveError
 ├── Conflict            it makes sense, but not now
 │   └── KeyReused       an Idempotency-Key came back with another body
 ├── TooMany             a cap is reached
-├── Refused             who asks may not
+├── Forbidden           the caller may not do this
 ├── Unavailable         a server behind us does not answer; try again
 │   ├── StorageDown     Postgres
 │   │   ├── Busy        has too many requests of an expensive kind
@@ -61,7 +61,7 @@ class TooMany(OutliveError):
     retryable = True
 
 
-class Refused(OutliveError):
+class Forbidden(OutliveError):
     """That is not allowed."""
 
     code = "refused"

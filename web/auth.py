@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from flask import Flask, current_app, request
 
 from shared import origins
-from shared.errors import Refused
+from shared.errors import Forbidden
 from shared.store.tables import LOCAL_USER
 from web.errors import NoCredential
 
@@ -34,13 +34,13 @@ def current_user() -> uuid.UUID:
 
 
 def must_operate() -> None:
-    """Raise Refused unless who asks may look at what everybody does.
+    """Raise Forbidden unless who asks may look at what everybody does.
 
     Without sign-in the one user is the operator, too.
     """
     settings = current_app.config["OUTLIVE"]
     if not (settings.live and settings.auth == "local"):
-        raise Refused("Only operators may see this.", "not_operator")
+        raise Forbidden("Only operators may see this.", "not_operator")
 
 
 def _check() -> None:
@@ -59,11 +59,11 @@ def _check() -> None:
 
 def _on_this_machine(environ: Environ, more: frozenset[str]) -> None:
     if not _is_loopback(environ.get("REMOTE_ADDR") or ""):
-        raise Refused("Without sign-in this service answers on its own machine only.", "not_local")
+        raise Forbidden("Without sign-in this service answers on its own machine only.", "not_local")
     _by_our_name(environ, _local_names(environ["SERVER_NAME"], more))
     proxy = next(filter(_forwards, environ), None)
     if proxy is not None:
-        raise Refused(
+        raise Forbidden(
             "Without sign-in this service answers on its own machine only, and this request came"
             f" through a proxy (it has the header {_header(proxy)}). Connect without the proxy, or"
             " set OUTLIVE_AUTH=required.",
@@ -88,7 +88,7 @@ def _by_our_name(environ: Environ, known: frozenset[str]) -> None:
     if not target.startswith(("/", "*")):
         names.append(urlsplit(target).netloc)
     if not all(origins.is_known(name, known) for name in names):
-        raise Refused(
+        raise Forbidden(
             "This service answers to its own name only (more of them: OUTLIVE_HOSTS).", "not_local"
         )
 
@@ -111,7 +111,7 @@ def _from_no_other_site(path: str) -> None:
         origins.is_foreign(request.method, request.headers.get)
         or (followed and path.startswith("/api"))
     ):  # fmt: skip
-        raise Refused("Requests from other sites are refused.", "cross_site")
+        raise Forbidden("Requests from other sites are refused.", "cross_site")
 
 
 @lru_cache

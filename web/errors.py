@@ -18,7 +18,7 @@ _STATUS: dict[type[OutliveError], int] = {
     errors.Conflict: 409,
     errors.Invalid: 422,
     errors.TooMany: 429,
-    errors.Refused: 403,
+    errors.Forbidden: 403,
     errors.Unavailable: 503,
 }
 
