@@ -4,8 +4,8 @@ One Redis connection, one subscription per followed message, bodies in memory, r
 positions. The first reader of a message makes the hub subscribe, wait for the confirmation, read
 the row with its pieces, then the live log, then apply what arrived meanwhile; in any other order
 text could fall between. Later readers find the body here: all that is asked for them is whether
-they may still read it (`rights`). Nor is anything read for an answer that was asked for here, as it
-is subscribed to before anybody can write it.
+they may still read it (`read_access`). Nor is anything read for an answer that was asked for here,
+as it is subscribed to before anybody can write it.
 
 A body is the text of one claim (see `followed`). What another claim says on the same channel, and
 what is no payload of this version, is never part of it: it is a reason to look at the row.
@@ -34,8 +34,8 @@ from shared.store import messages
 from shared.store.database import Database
 from shared.sweep import Sweep
 from web import metrics
+from web.following.read_access import NOT_THERE, ReadAccess
 from web.following.topic import MessageTopic, read
-from web.rights import NOT_THERE, Rights
 
 #: Seconds between reads while text is known to be missing.
 REREAD: Final = 0.25
@@ -65,7 +65,7 @@ class Hub:
         self._db = db
         self._livelog = livelog
         self._sweep = sweep
-        self._rights = Rights(db)
+        self._read_access = ReadAccess(db)
         #: by channel: what is heard names nothing else
         self._topics: dict[str, MessageTopic] = {}
         #: those that nobody is opening yet
@@ -129,11 +129,11 @@ class Hub:
                 topic = self._enter(message_id, user_id)
                 self._open_soon(topic)
                 return topic  # its first read asks for the right as well
-            right = self._rights.of(message_id, user_id)
+            granted = self._read_access.check(message_id, user_id)
             if self._topics.get(place) is not topic:
                 continue  # nobody read it, and it was forgotten meanwhile
             end = topic.end
-            if end and end.ended_at != right.ended_at and topic.ended < right.asked:
+            if end and end.ended_at != granted.ended_at and topic.ended < granted.asked_at:
                 self._drop(topic)  # Postgres went back: it is open again, or ended anew
                 topic.leave()
                 continue

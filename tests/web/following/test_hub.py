@@ -73,7 +73,7 @@ def test_many_who_come_at_once_to_a_body_that_is_here_cost_a_statement_or_two(
     with (
         hub.follow(written, user),
         patch("web.following.topic.messages.load_all", wraps=messages.load_all) as loads,
-        patch("web.rights.messages.readable", wraps=messages.readable) as asked,
+        patch("web.following.read_access.messages.readable", wraps=messages.readable) as asked,
     ):
         readers = [gevent.spawn(_text, hub, written, user) for _ in range(MANY)]
         strangers = [gevent.spawn(_text, hub, written, stranger) for _ in range(MANY)]
@@ -113,7 +113,7 @@ def test_a_body_that_is_here_is_not_shown_while_postgres_cannot_be_asked(
     written, _ = _written(store, user, 1)
     with (
         hub.follow(written, user),
-        patch("web.rights.messages.readable", side_effect=StorageDown),
+        patch("web.following.read_access.messages.readable", side_effect=StorageDown),
         pytest.raises(StorageDown),
         hub.follow(written, user),
     ):
