@@ -1,11 +1,9 @@
-"""What the faces that speak JSON and Server-Sent Events have in common: requests and responses."""
+"""What a request says: its JSON, its Idempotency-Key, and the position that its reader has reached."""
 
 import hashlib
 import json
 import uuid
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -23,24 +21,26 @@ from web.auth import current_user
 from web.context import context
 from web.errors import Malformed, NotJson
 from web.following.streaming import RETRY_CUT, Face, Stream, milliseconds
-from web.page.yielding import Slices
 
+#: Characters of an Idempotency-Key.
 KEY_CHARS: Final = 200
-#: A position that no body reaches, and what stands for `end`, which is none.
+#: A position that no body reaches.
 BEYOND: Final = 10**15
+#: Stands for the position `end`, which is no number.
 END: Final = -1
 
 log = structlog.get_logger("http")
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
-# --- requests ------------------------------------------------------------------------------------
 
+def json_body(shape: type[Shape]) -> Shape:
+    """The request's JSON as `shape`; no body at all is an empty object.
 
-def body(shape: type[Shape]) -> Shape:
-    """The request's JSON as `shape`; no body at all is an empty object."""
+    Raises RequestEntityTooLarge, NotJson, Malformed and pydantic's ValidationError.
+    """
     raw = request.get_data()
-    if len(raw) == request.max_content_length:  # in chunks, which werkzeug cuts there and accepts
+    if len(raw) == request.max_content_length:  # werkzeug cuts a chunked body there and accepts it
         raise RequestEntityTooLarge
     if not raw:
         return shape.model_validate({})
@@ -53,33 +53,17 @@ def body(shape: type[Shape]) -> Shape:
     return shape.model_validate(found)
 
 
-def number(name: str, default: int, most: int) -> int:
-    """A number of the query, from 1 to `most`."""
-    value = request.args.get(name)
-    if value is None:
-        return default
-    if not (value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= most):
-        raise Invalid(f"{name} must be a whole number from 1 to {most}.", f"invalid_{name}")
-    return int(value)
-
-
 def identifier(name: str) -> uuid.UUID | None:
-    """A message's id of the query, if there is one."""
+    """The message id in a query parameter, if there is one. Raises Invalid."""
     value = request.args.get(name)
     try:
         return uuid.UUID(value) if value is not None else None
     except ValueError:
-        raise Invalid(f"{name} must be a message's id.", f"invalid_{name}") from None
+        raise Invalid(f"{name} must be the id of a message.", f"invalid_{name}") from None
 
 
-def cursor() -> int | None:
-    """The place in a list that the query names, if it does."""
-    value = request.args.get("cursor")
-    return schemas.from_cursor(value) if value else None
-
-
-def key() -> str | None:
-    """The Idempotency-Key, if there is one."""
+def idempotency_key() -> str | None:
+    """The Idempotency-Key, if there is one. Raises Invalid."""
     found = request.headers.get("Idempotency-Key")
     if found is not None and not (0 < len(found) <= KEY_CHARS and found.isprintable()):
         raise Invalid(
@@ -89,16 +73,18 @@ def key() -> str | None:
     return found
 
 
-def digest(sent: dict[str, Any]) -> str:
-    """What tells a request from another one with the same key."""
-    return hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest()
+def request_hash(path: str, sent: BaseModel) -> str:
+    """Tells a request from another one with the same Idempotency-Key: a hash of its path and of
+    the fields that were sent."""
+    fields = {"path": path, **sent.model_dump(mode="json", exclude_unset=True)}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def position(value: str) -> int | None:
-    """What a client says that it has seen, in a header or a query: END for `end`, None for what is
-    neither that nor a whole number.
+    """The position that a header or a query parameter names: END for `end`, None for what is
+    neither `end` nor a whole number.
 
-    A whole number is one however long; one beyond any body is BEYOND.
+    A whole number may have any length; one that no body reaches is BEYOND.
     """
     if value == "end":
         return END
@@ -109,7 +95,7 @@ def position(value: str) -> int | None:
 
 
 def after() -> int:
-    """The position that the query names, or END; without it the beginning."""
+    """The position in `?after=`, or END; without it the beginning. Raises Invalid."""
     found = position(request.args.get("after", "0"))
     if found is None:
         raise Invalid(
@@ -119,7 +105,7 @@ def after() -> int:
 
 
 def after_in(message: Message) -> int:
-    """The same as a position in this message: `end` is behind an ended one's last character."""
+    """`?after=` as a position in this message: `end` lies after the text of an ended one."""
     found = after()
     if found != END:
         return found
@@ -127,109 +113,16 @@ def after_in(message: Message) -> int:
 
 
 def seen() -> int:
-    """What the client has seen: Last-Event-ID, else `after`.
+    """How far the client has read: its Last-Event-ID, else `?after=`.
 
-    A Last-Event-ID is forgiven: what is no position means from the beginning.
+    A Last-Event-ID that is no position is forgiven and means the beginning: EventSource sends what
+    it was given and cannot correct it.
     """
     header = request.headers.get("Last-Event-ID", "").strip()
     return (position(header) or 0) if header else after()
 
 
-# --- responses -----------------------------------------------------------------------------------
-
-
-def reply(shape: BaseModel, status: int = 200) -> Response:
-    """A shape as JSON."""
-    return Response(shape.model_dump_json(), status, content_type="application/json")
-
-
-#: Code points of a reply that is encoded, compressed and written in one go, and of a piece of a
-#: longer one.
-WHOLE: Final = 1 << 16
-#: How hard to compress what is sent in pieces: 4 is four times as fast as 9, and 5 % larger.
-LEVEL: Final = 4
-
-_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-
-
-class Encoded(list[bytes]):
-    """Items of a list that are JSON already."""
-
-
-def json_reply(data: dict[str, Any], status: int = 200) -> Response:
-    """Any amount of JSON. What is long is made, compressed and written in pieces, and other
-    greenlets run between them."""
-    pieces = _buffered(_pieces(data))
-    first = next(pieces)
-    second = next(pieces, b"")
-    if not second:
-        return Response(first, status, content_type="application/json")
-    response = Response(status=status, content_type="application/json")
-    response.vary.add("Accept-Encoding")
-    rest: Iterator[bytes] = chain([first, second], pieces)
-    if request.accept_encodings["gzip"]:
-        response.headers["Content-Encoding"] = "gzip"
-        rest = _compressed(rest)
-    response.response = _in_slices(rest)
-    return response
-
-
-def _pieces(value: Any) -> Iterator[bytes]:
-    """A value's JSON; none of its pieces is much longer than WHOLE code points."""
-    match value:
-        case Encoded():
-            yield b"["
-            for number, item in enumerate(value):
-                yield b"," + item if number else item
-            yield b"]"
-        case list():
-            yield b"["
-            for number, item in enumerate(value):
-                yield b"," if number else b""
-                yield from _pieces(item)
-            yield b"]"
-        case dict():
-            yield b"{"
-            for number, (name, item) in enumerate(value.items()):
-                yield f"{',' if number else ''}{_JSON.encode(name)}:".encode()
-                yield from _pieces(item)
-            yield b"}"
-        case str() if len(value) > WHOLE:
-            yield b'"'
-            for start in range(0, len(value), WHOLE):
-                yield _JSON.encode(value[start : start + WHOLE])[1:-1].encode()
-            yield b'"'
-        case _:
-            yield _JSON.encode(value).encode()
-
-
-def _buffered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Small pieces together."""
-    waiting: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        waiting.append(piece)
-        size += len(piece)
-        if size >= WHOLE:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)
-
-
-def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    for piece in pieces:
-        yield packer.compress(piece)
-    yield packer.flush()
-
-
-def _in_slices(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    slices = Slices()
-    for piece in pieces:
-        if piece:
-            yield piece
-        slices.pause()
+# --- streams -----------------------------------------------------------------------------------
 
 
 def encode_end(message: Message) -> bytes:

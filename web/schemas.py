@@ -1,7 +1,5 @@
 """The shapes of the native face: every request and every response."""
 
-import base64
-import binascii
 import sys
 import uuid
 from dataclasses import replace
@@ -20,7 +18,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from shared.body import Body
-from shared.errors import Invalid
 from shared.store.conversations import Conversation, Turn
 from shared.store.messages import Message
 from shared.store.search import Hit
@@ -302,23 +299,6 @@ def _meta(meta: Any) -> dict[str, Any] | None:
     return dict(meta) if meta else None
 
 
-def moment(at: datetime | None) -> str | None:
+def iso_time(at: datetime | None) -> str | None:
     """A moment as pydantic writes it, where a shape is not needed."""
     return None if at is None else at.isoformat().replace("+00:00", "Z")
-
-
-def cursor(seq: int) -> str:
-    """An opaque name for a place in a list."""
-    return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
-
-
-def from_cursor(value: str) -> int:
-    """The place a cursor names. Raises Invalid."""
-    try:
-        padded = value + "=" * (-len(value) % 4)
-        seq = int(base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii"))
-    except (binascii.Error, ValueError):
-        raise Invalid("This cursor was not given out by a list.", "invalid_cursor") from None
-    if not 0 <= seq < 1 << 57:  # a place is a number, or microseconds that a date can hold
-        raise Invalid("This cursor was not given out by a list.", "invalid_cursor")
-    return seq

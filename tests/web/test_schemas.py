@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import Invalid
-from web.requests import digest as _hash
+from web.paging import decode_cursor, encode_cursor
+from web.requests import request_hash
 from web.schemas import (
     CONTENT_CHARS,
     Again,
@@ -19,8 +20,6 @@ from web.schemas import (
     NewConversation,
     Options,
     Question,
-    cursor,
-    from_cursor,
 )
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -143,8 +142,7 @@ def test_a_title_can_be_taken_away_but_not_forgotten() -> None:
 
 
 def hashed(value: Any, path: str = "/a") -> str:
-    sent = parsed(Question, value).model_dump(mode="json", exclude_unset=True)
-    return _hash({"path": path, **sent})
+    return request_hash(path, parsed(Question, value))
 
 
 def test_the_same_request_has_the_same_hash_in_any_order_and_in_every_process() -> None:
@@ -174,9 +172,9 @@ def test_every_other_request_has_another_hash() -> None:
 
 @given(st.integers(0, (1 << 57) - 1))
 def test_a_cursor_names_its_place_and_can_stand_in_a_url(seq: int) -> None:
-    name = cursor(seq)
+    name = encode_cursor(seq)
 
-    assert from_cursor(name) == seq
+    assert decode_cursor(name) == seq
     assert name.replace("-", "").replace("_", "").isalnum()
 
 
@@ -185,10 +183,10 @@ def test_a_cursor_for_no_place_is_refused(place: str) -> None:
     forged = base64.urlsafe_b64encode(place.encode()).decode()
 
     with pytest.raises(Invalid, match="invalid_cursor"):
-        from_cursor(forged)
+        decode_cursor(forged)
 
 
 @given(st.text(max_size=12))
 def test_any_other_text_is_no_cursor_or_a_place(value: str) -> None:
     with suppress(Invalid):
-        assert 0 <= from_cursor(value) < 1 << 63
+        assert 0 <= decode_cursor(value) < 1 << 63

@@ -12,7 +12,7 @@ from shared.lifecycle import Status
 from shared.store import conversations, messages
 from shared.store.conversations import Turn
 from shared.store.messages import Message
-from web import requests, schemas
+from web import paging, requests, responses, schemas
 from web.auth import current_user
 from web.context import context
 from web.following.streaming import Face
@@ -53,11 +53,11 @@ def blocks(message_id: uuid.UUID) -> Response:
     position, length = requests.after_in(row), pages.finished.body.length
     # Who asks for what is beyond the end wants to know only how it stands.
     shown, following = pages.page(position, PAGE_BYTES) if position <= length else ([], None)
-    return requests.json_reply(
+    return responses.json_reply(
         {
             "id": str(row.id),
             "status": row.status.value,
-            "blocks": requests.Encoded(shown),
+            "blocks": responses.EncodedItems(shown),
             "next": following,
             "position": length,
             "length": row.length,
@@ -70,7 +70,7 @@ def blocks(message_id: uuid.UUID) -> Response:
 def turns(conversation_id: uuid.UUID) -> Response:
     """The last turns of a branch, or those above one of them, as they are shown."""
     db, user = context().db, current_user()
-    limit = requests.number("limit", TURNS, TURNS_MAX)
+    limit = paging.limit(TURNS, TURNS_MAX)
     found = conversations.load(db, user, conversation_id)
     leaf, before = requests.identifier("leaf"), requests.identifier("before")
     page = conversations.turns(
@@ -86,7 +86,7 @@ def turns(conversation_id: uuid.UUID) -> Response:
         items.insert(0, item)
     shown = schemas.ConversationShape.of(found).model_dump(mode="json")
     more = page.above or len(items) < len(page.turns)
-    return requests.json_reply(
+    return responses.json_reply(
         {
             "conversation": {**shown, "title_by": found.title_by},
             "items": items,
@@ -102,11 +102,11 @@ def _turn(turn: Turn, most: int) -> tuple[dict[str, Any], int]:
     """A turn as it is shown, with about `most` bytes of blocks; how many bytes it has."""
     message = turn.message
     plain = schemas.turn_json(turn, most=0)
-    shown: requests.Encoded | None = None
+    shown: responses.EncodedItems | None = None
     following: int | None = None
     if message.role == "assistant" and message.ended_at is not None:
         found, following = context().render_cache.pages(message).page(0, most)
-        shown = requests.Encoded(found)
+        shown = responses.EncodedItems(found)
     text = message.body.text if message.role == "user" else None
     item = {
         **{name: value for name, value in plain.items() if name not in _PLAIN},

@@ -1,7 +1,9 @@
 """The native face: conversations and messages as JSON, a message's growth as SSE."""
 
 import uuid
+from functools import partial
 from json.encoder import encode_basestring_ascii
+from operator import attrgetter
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -11,7 +13,7 @@ from shared.store import asking, conversations, messages, search
 from shared.store.asking import NEWEST, Asked, Asking
 from shared.store.messages import Message
 from shared.text import normalise
-from web import requests, schemas
+from web import paging, requests, responses, schemas
 from web.auth import current_user
 from web.context import context
 from web.following.streaming import Face
@@ -30,24 +32,27 @@ FOUND, FOUND_MAX = 20, 50
 @blueprint.post("/conversations")
 def create_conversation() -> Response:
     """201 with an empty conversation; the same one for the same Idempotency-Key."""
-    new = requests.body(schemas.NewConversation)
-    sent = requests.digest({"path": request.path, **new.model_dump(exclude_unset=True)})
+    new = requests.json_body(schemas.NewConversation)
     made = conversations.create(
-        context().db, current_user(), new.title, new.system, key=requests.key(), request_hash=sent
+        context().db,
+        current_user(),
+        new.title,
+        new.system,
+        key=requests.idempotency_key(),
+        request_hash=requests.request_hash(request.path, new),
     )
     context().notice(current_user())
-    return requests.reply(schemas.ConversationShape.of(made), 201)
+    return responses.reply(schemas.ConversationShape.of(made), 201)
 
 
 @blueprint.get("/conversations")
 def list_conversations() -> Response:
     """A page of conversations, newest first."""
-    limit = requests.number("limit", PAGE, PAGE_MAX)
-    page, more = conversations.newest(context().db, current_user(), limit, requests.cursor())
-    items = [schemas.ConversationShape.of(one) for one in page]
-    following = schemas.cursor(page[-1].seq) if more else None
-    shape = schemas.ConversationList(items=items, next=following)
-    return requests.json_reply(shape.model_dump(mode="json"))
+    fetch = partial(conversations.newest, context().db, current_user())
+    found, cursor = paging.page(fetch, attrgetter("seq"), default=PAGE, most=PAGE_MAX)
+    items = [schemas.ConversationShape.of(one) for one in found]
+    shape = schemas.ConversationList(items=items, next=cursor)
+    return responses.json_reply(shape.model_dump(mode="json"))
 
 
 @blueprint.get("/conversations/<uuid:conversation_id>")
@@ -58,7 +63,7 @@ def show_conversation(conversation_id: uuid.UUID) -> Response:
     a reply may hold.
     """
     db, user = context().db, current_user()
-    limit = requests.number("limit", PAGE_MAX, PAGE_MAX) if "limit" in request.args else None
+    limit = paging.limit(PAGE_MAX, PAGE_MAX) if "limit" in request.args else None
     found = conversations.load(db, user, conversation_id)
     leaf, before = requests.identifier("leaf"), requests.identifier("before")
     page = conversations.turns(db, user, conversation_id, leaf, before=before, limit=limit)
@@ -67,16 +72,16 @@ def show_conversation(conversation_id: uuid.UUID) -> Response:
     detail = {**shape, "messages": turns}
     if page.above or limit is not None or before is not None:
         detail["earlier"] = turns[0]["id"] if page.above else None
-    return requests.json_reply(detail)
+    return responses.json_reply(detail)
 
 
 @blueprint.patch("/conversations/<uuid:conversation_id>")
 def change_conversation(conversation_id: uuid.UUID) -> Response:
     """The conversation with its new title or system text."""
-    changes = requests.body(schemas.Change).model_dump(exclude_unset=True)
+    changes = requests.json_body(schemas.Change).model_dump(exclude_unset=True)
     found = conversations.change(context().db, current_user(), conversation_id, **changes)
     context().notice(current_user())
-    return requests.reply(schemas.ConversationShape.of(found))
+    return responses.reply(schemas.ConversationShape.of(found))
 
 
 @blueprint.delete("/conversations/<uuid:conversation_id>")
@@ -93,13 +98,13 @@ def undelete_conversation(conversation_id: uuid.UUID) -> Response:
     """The conversation, which is back; 404 when it was purged or is due to be."""
     found = conversations.undelete(context().db, current_user(), conversation_id)
     context().notice(current_user())
-    return requests.reply(schemas.ConversationShape.of(found))
+    return responses.reply(schemas.ConversationShape.of(found))
 
 
 @blueprint.post("/conversations/<uuid:conversation_id>/seen")
 def see_conversation(conversation_id: uuid.UUID) -> Response:
     """204; the answers that have ended there are news no more, on any device."""
-    seen = requests.body(schemas.Seen).message_id
+    seen = requests.json_body(schemas.Seen).message_id
     if conversations.see(context().db, current_user(), conversation_id, seen):
         context().notice(current_user())
     return Response(status=204)
@@ -108,15 +113,11 @@ def see_conversation(conversation_id: uuid.UUID) -> Response:
 @blueprint.get("/search")
 def search_conversations() -> Response:
     """Conversations in which every word of `?q=` is, most recently active first."""
-    limit, words = requests.number("limit", FOUND, FOUND_MAX), request.args.get("q", "")
-    found = search.search(
-        context().db, current_user(), normalise(words), limit + 1, requests.cursor()
-    )
-    page = found[:limit]
-    more = schemas.cursor(page[-1].place) if len(found) > limit else None
-    return requests.reply(
-        schemas.HitList(items=[schemas.HitShape.of(hit) for hit in page], next=more)
-    )
+    words = normalise(request.args.get("q", ""))
+    fetch = paging.fetching_one_more(partial(search.search, context().db, current_user(), words))
+    hits, cursor = paging.page(fetch, attrgetter("place"), default=FOUND, most=FOUND_MAX)
+    items = [schemas.HitShape.of(hit) for hit in hits]
+    return responses.reply(schemas.HitList(items=items, next=cursor))
 
 
 @blueprint.get("/models")
@@ -131,7 +132,7 @@ def list_models() -> Response:
 @blueprint.post("/conversations/<uuid:conversation_id>/messages")
 def ask(conversation_id: uuid.UUID) -> Response:
     """202 with the question and the answer's placeholder, committed before it is enqueued."""
-    question = requests.body(schemas.Question)
+    question = requests.json_body(schemas.Question)
     parent = question.parent_id if question.names_parent else NEWEST
     asked = asking.ask(context().db, _asking(question), conversation_id, question.content, parent)
     return _accepted(asked)
@@ -141,23 +142,21 @@ def ask(conversation_id: uuid.UUID) -> Response:
 def retry(message_id: uuid.UUID) -> Response:
     """202 with the same question and another answer beside the old one."""
     return _accepted(
-        asking.ask_again(context().db, _asking(requests.body(schemas.Again)), message_id)
+        asking.ask_again(context().db, _asking(requests.json_body(schemas.Again)), message_id)
     )
 
 
 @blueprint.post("/messages/<uuid:message_id>/continue")
 def go_on(message_id: uuid.UUID) -> Response:
     """202 with a question that asks to go on, and its answer, which says what it continues."""
-    wanted = _asking(requests.body(schemas.Again))
+    wanted = _asking(requests.json_body(schemas.Again))
     return _accepted(asking.ask_to_continue(context().db, wanted, message_id, GO_ON))
 
 
 def _asking(again: schemas.Again) -> Asking:
-    settings, key, sent = context().settings, requests.key(), None
+    settings, key, sent = context().settings, requests.idempotency_key(), None
     if key is not None:
-        sent = requests.digest(
-            {"path": request.path, **again.model_dump(mode="json", exclude_unset=True)}
-        )
+        sent = requests.request_hash(request.path, again)
     return Asking(
         user_id=current_user(),
         model=again.model or settings.model,
@@ -179,7 +178,7 @@ def _accepted(asked: Asked) -> Response:
         user=schemas.MessageShape.of(asked.question),
         assistant=schemas.MessageShape.of(asked.answer),
     )
-    response = requests.reply(shape, 202)
+    response = responses.reply(shape, 202)
     response.headers["Outlive-Message-Id"] = str(asked.answer.id)
     return response
 
@@ -190,7 +189,7 @@ def _accepted(asked: Asked) -> Response:
 @blueprint.get("/messages/<uuid:message_id>")
 def show_message(message_id: uuid.UUID) -> Response:
     """A message; while it is written, as far as it is published."""
-    return requests.json_reply(schemas.message_json(_snapshot(message_id)))
+    return responses.json_reply(schemas.message_json(_snapshot(message_id)))
 
 
 @blueprint.post("/messages/<uuid:message_id>/stop")
@@ -199,7 +198,7 @@ def stop(message_id: uuid.UUID) -> Response:
     messages.stop(context().db, message_id, current_user())
     context().nudge(message_id)
     context().notice(current_user())
-    return requests.json_reply(schemas.message_json(_snapshot(message_id)), 202)
+    return responses.json_reply(schemas.message_json(_snapshot(message_id)), 202)
 
 
 def _snapshot(message_id: uuid.UUID) -> Message:

@@ -1,10 +1,13 @@
 """Notices and the list that they begin with: what the page's sidebar shows."""
 
+from functools import partial
+from operator import attrgetter
+
 from flask import Blueprint, Response, jsonify
 
 from shared import sse
 from shared.store import sidebar
-from web import requests, schemas
+from web import paging, requests
 from web.auth import current_user
 from web.context import context
 from web.following.streaming import Face
@@ -27,8 +30,6 @@ def notices() -> Response:
 @blueprint.get("/sidebar")
 def older() -> Response:
     """A page of the same list, the most recently active first."""
-    limit = requests.number("limit", PAGE, PAGE_MAX)
-    found = sidebar.page(context().db, current_user(), limit + 1, requests.cursor())
-    shown = found[:limit]
-    more = schemas.cursor(shown[-1].place) if len(found) > limit else None
-    return jsonify(items=[shape(one) for one in shown], next=more)
+    fetch = paging.fetching_one_more(partial(sidebar.page, context().db, current_user()))
+    entries, cursor = paging.page(fetch, attrgetter("place"), default=PAGE, most=PAGE_MAX)
+    return jsonify(items=[shape(one) for one in entries], next=cursor)

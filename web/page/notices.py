@@ -29,7 +29,8 @@ from shared.store.sidebar import Change, Entry, State
 from web.following.hub import CONFIRM, LINGER, RECONNECT, REDIS_SILENCE, Hub
 from web.following.notifier import Notifier
 from web.following.streaming import Face, Reader, Readers, Stream
-from web.schemas import cursor, moment
+from web.paging import encode_cursor
+from web.schemas import iso_time
 
 #: Seconds between looks at a list that Redis did not wake, while it is there and while it is not.
 QUIET: Final = 3.0
@@ -283,7 +284,7 @@ class Notices:
 
 def _begin(state: State) -> bytes:
     """The list as it is."""
-    more = None if state.more is None else cursor(state.more)
+    more = None if state.more is None else encode_cursor(state.more)
     shown = [shape(entry) for entry in state.entries.values()]
     return sse.encode("state", {"conversations": shown, "next": more})
 
@@ -308,13 +309,13 @@ def shape(entry: Entry) -> dict[str, Any]:
             "id": str(entry.answer_id),
             "status": entry.answer_status,
             "error_code": entry.error_code,
-            "ended_at": moment(entry.ended_at),
+            "ended_at": iso_time(entry.ended_at),
         }
     return {
         "id": str(entry.id),
         "title": entry.title,
-        "created_at": moment(entry.created_at),
-        "updated_at": moment(entry.updated_at),
+        "created_at": iso_time(entry.created_at),
+        "updated_at": iso_time(entry.updated_at),
         "status": entry.status,
         "answer": answer,
     }
