@@ -12,6 +12,7 @@ from shared.settings import Settings
 from shared.store.database import Database, cooperate, schema_head
 from shared.sweep import Sweep
 from web import auth, compression, errors, front, health, views
+from web.asking import Asker
 from web.context import Context
 from web.faces import blocks, native, notices
 from web.following.hub import Hub
@@ -64,7 +65,17 @@ def create_app(settings: Settings | None = None) -> Flask:
     models = ModelList(settings)
     dashboard = Dashboard(settings, db, livelog, readers, sidebar)
     app.extensions["outlive"] = Context(
-        settings, db, livelog, queue, hub, readers, sidebar, RenderCache(), models, dashboard
+        settings=settings,
+        db=db,
+        livelog=livelog,
+        queue=queue,
+        asker=Asker(settings, db, hub, queue, livelog),
+        hub=hub,
+        readers=readers,
+        notices=sidebar,
+        render_cache=RenderCache(),
+        models=models,
+        dashboard=dashboard,
     )
     errors.register(app)
     auth.register(app)

@@ -1,8 +1,6 @@
-"""What every request of an app shares: made once by `create_app`, found through Flask."""
+"""What all requests of an app share: made once by `create_app`, found through Flask."""
 
-import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,10 +8,10 @@ import gevent
 from flask import current_app
 
 from shared.bus.livelog import LiveLog
-from shared.errors import RedisDown
 from shared.jobs import Queue
 from shared.settings import Settings
 from shared.store.database import Database
+from web.asking import Asker
 from web.following.hub import Hub
 from web.following.streaming import Readers
 from web.page.dashboard import Dashboard
@@ -22,14 +20,15 @@ from web.page.notices import Notices
 from web.page.render_cache import RenderCache
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The doors to the servers, and what this process follows."""
+    """The clients of Postgres, Redis and the queue, and what this process keeps in memory."""
 
     settings: Settings
     db: Database
     livelog: LiveLog
     queue: Queue
+    asker: Asker
     hub: Hub
     readers: Readers
     notices: Notices
@@ -37,30 +36,17 @@ class Context:
     models: ModelList
     dashboard: Dashboard
 
-    def serving_while(self, serving: Callable[[], bool]) -> None:
-        """The process serves; how to learn that it is told to stop."""
+    def start(self, serving: Callable[[], bool]) -> None:
+        """Start the background greenlets of a process that takes requests from now on.
+
+        `serving` becomes false when the process has to stop.
+        """
         self.hub.serving_while(serving)
         self.dashboard.start()
-        for door in (self.db, self.queue):
-            gevent.spawn(door.warm)
-
-    def nudge(self, message_id: uuid.UUID) -> None:
-        """Something was changed in the row: worker and readers may look at once."""
-        with suppress(RedisDown):  # they look by themselves, a little later
-            self.livelog.notify_stop(message_id)
-
-    def notice(self, user_id: uuid.UUID) -> None:
-        """Something in this user's conversations was changed: who shows them may look at once.
-
-        Whoever changed it need not wait for that.
-        """
-        gevent.spawn(self._notice, user_id)
-
-    def _notice(self, user_id: uuid.UUID) -> None:
-        with suppress(RedisDown):  # they look by themselves, a little later
-            self.livelog.notify_user(user_id)
+        for client in (self.db, self.queue):
+            gevent.spawn(client.warm)
 
 
 def context() -> Context:
-    """That of the app that serves this request."""
+    """The context of the app that serves this request."""
     return cast("Context", current_app.extensions["outlive"])

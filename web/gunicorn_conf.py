@@ -58,7 +58,7 @@ def post_worker_init(worker: Any) -> None:
     """The app's hub learns when its process is told to stop; who waits learns that it serves."""
     gc_tuning.freeze()
     watchdog.Watchdog().start("web")
-    worker.app.wsgi().extensions["outlive"].serving_while(lambda: worker.alive)
+    worker.app.wsgi().extensions["outlive"].start(lambda: worker.alive)
     if _settings.ready_file:
         Path(_settings.ready_file).touch()
 

@@ -9,20 +9,20 @@ from flask import Blueprint, Response, jsonify, request
 
 from shared import sse
 from shared.body import Delta
-from shared.store import asking, conversations, messages, search
-from shared.store.asking import NEWEST, Asked, Asking
+from shared.store import conversations, messages, search
+from shared.store.asking import NEWEST
 from shared.store.messages import Message
 from shared.text import normalise
 from web import paging, requests, responses, schemas
+from web.asking import Continue, NewQuestion, Retry, Wanted
 from web.auth import current_user
 from web.context import context
 from web.following.streaming import Face
 from web.following.topic import snapshot
+from web.wake_ups import wake_message, wake_sidebars
 
 blueprint = Blueprint("native", __name__, url_prefix="/api")
 
-#: What Continue asks in the person's name.
-GO_ON = "Please continue exactly where you stopped."
 PAGE, PAGE_MAX = 50, 200
 FOUND, FOUND_MAX = 20, 50
 
@@ -41,7 +41,7 @@ def create_conversation() -> Response:
         key=requests.idempotency_key(),
         request_hash=requests.request_hash(request.path, new),
     )
-    context().notice(current_user())
+    wake_sidebars(context().livelog, current_user())
     return responses.reply(schemas.ConversationShape.of(made), 201)
 
 
@@ -80,7 +80,7 @@ def change_conversation(conversation_id: uuid.UUID) -> Response:
     """The conversation with its new title or system text."""
     changes = requests.json_body(schemas.Change).model_dump(exclude_unset=True)
     found = conversations.change(context().db, current_user(), conversation_id, **changes)
-    context().notice(current_user())
+    wake_sidebars(context().livelog, current_user())
     return responses.reply(schemas.ConversationShape.of(found))
 
 
@@ -88,8 +88,8 @@ def change_conversation(conversation_id: uuid.UUID) -> Response:
 def delete_conversation(conversation_id: uuid.UUID) -> Response:
     """204; its answers are stopped, their readers get `end`."""
     for message_id in conversations.delete(context().db, current_user(), conversation_id):
-        context().nudge(message_id)
-    context().notice(current_user())
+        wake_message(context().livelog, message_id)
+    wake_sidebars(context().livelog, current_user())
     return Response(status=204)
 
 
@@ -97,7 +97,7 @@ def delete_conversation(conversation_id: uuid.UUID) -> Response:
 def undelete_conversation(conversation_id: uuid.UUID) -> Response:
     """The conversation, which is back; 404 when it was purged or is due to be."""
     found = conversations.undelete(context().db, current_user(), conversation_id)
-    context().notice(current_user())
+    wake_sidebars(context().livelog, current_user())
     return responses.reply(schemas.ConversationShape.of(found))
 
 
@@ -106,7 +106,7 @@ def see_conversation(conversation_id: uuid.UUID) -> Response:
     """204; the answers that have ended there are news no more, on any device."""
     seen = requests.json_body(schemas.Seen).message_id
     if conversations.see(context().db, current_user(), conversation_id, seen):
-        context().notice(current_user())
+        wake_sidebars(context().livelog, current_user())
     return Response(status=204)
 
 
@@ -131,49 +131,34 @@ def list_models() -> Response:
 
 @blueprint.post("/conversations/<uuid:conversation_id>/messages")
 def ask(conversation_id: uuid.UUID) -> Response:
-    """202 with the question and the answer's placeholder, committed before it is enqueued."""
+    """202 with the question and the answer's placeholder."""
     question = requests.json_body(schemas.Question)
     parent = question.parent_id if question.names_parent else NEWEST
-    asked = asking.ask(context().db, _asking(question), conversation_id, question.content, parent)
-    return _accepted(asked)
+    return _ask(NewQuestion(conversation_id, question.content, parent), question)
 
 
 @blueprint.post("/messages/<uuid:message_id>/retry")
 def retry(message_id: uuid.UUID) -> Response:
     """202 with the same question and another answer beside the old one."""
-    return _accepted(
-        asking.ask_again(context().db, _asking(requests.json_body(schemas.Again)), message_id)
-    )
+    return _ask(Retry(message_id), requests.json_body(schemas.Again))
 
 
 @blueprint.post("/messages/<uuid:message_id>/continue")
 def go_on(message_id: uuid.UUID) -> Response:
     """202 with a question that asks to go on, and its answer, which says what it continues."""
-    wanted = _asking(requests.json_body(schemas.Again))
-    return _accepted(asking.ask_to_continue(context().db, wanted, message_id, GO_ON))
+    return _ask(Continue(message_id), requests.json_body(schemas.Again))
 
 
-def _asking(again: schemas.Again) -> Asking:
-    settings, key, sent = context().settings, requests.idempotency_key(), None
-    if key is not None:
-        sent = requests.request_hash(request.path, again)
-    return Asking(
+def _ask(wanted: Wanted, sent: schemas.Again) -> Response:
+    key = requests.idempotency_key()
+    asked = context().asker.ask(
+        wanted,
         user_id=current_user(),
-        model=again.model or settings.model,
-        options=again.options.model_dump(exclude_none=True),
+        model=sent.model,
+        options=sent.options.model_dump(exclude_none=True),
         key=key,
-        request_hash=sent,
-        max_open=settings.max_open,
-        queue_deadline=settings.queue_deadline_seconds,
-        titles=settings.titles,
+        request_hash=requests.request_hash(request.path, sent) if key is not None else None,
     )
-
-
-def _accepted(asked: Asked) -> Response:
-    if asked.fresh:
-        context().hub.expect(asked.answer.id, current_user())
-        context().queue.enqueue(asked.answer.id)
-        context().notice(current_user())
     shape = schemas.AskedShape(
         user=schemas.MessageShape.of(asked.question),
         assistant=schemas.MessageShape.of(asked.answer),
@@ -196,8 +181,8 @@ def show_message(message_id: uuid.UUID) -> Response:
 def stop(message_id: uuid.UUID) -> Response:
     """202 with the message as it is now; harmless when it has ended."""
     messages.stop(context().db, message_id, current_user())
-    context().nudge(message_id)
-    context().notice(current_user())
+    wake_message(context().livelog, message_id)
+    wake_sidebars(context().livelog, current_user())
     return responses.json_reply(schemas.message_json(_snapshot(message_id)), 202)
 
 

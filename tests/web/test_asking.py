@@ -1,0 +1,153 @@
+"""`Asker.ask`: the order of its steps, a repeated key, and servers that are away."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from shared.errors import Conflict, StorageDown
+from shared.settings import Settings
+from shared.store.asking import Asked
+from shared.store.database import Database
+from tests.store_fixtures import Store
+from tests.tcp_proxy import TcpProxy
+from web import asking
+from web.asking import CONTINUE_PROMPT, Asker, Continue, NewQuestion, Retry
+
+
+class Steps:
+    """A hub, a queue and the wake-up of sidebars; each notes what Postgres holds when it is called."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.taken: list[tuple[str, uuid.UUID, str]] = []
+        self.away = False
+
+    def expect(self, message_id: uuid.UUID, _: uuid.UUID) -> None:
+        self._note("expect", message_id)
+
+    def enqueue(self, message_id: uuid.UUID) -> bool:
+        self._note("enqueue", message_id)
+        return not self.away
+
+    def wake(self, _: object, user_id: uuid.UUID) -> None:
+        self.taken.append(("wake", user_id, ""))
+
+    def _note(self, step: str, message_id: uuid.UUID) -> None:
+        self.taken.append((step, message_id, self.store.row(message_id).status))
+
+
+@pytest.fixture
+def steps(store: Store, monkeypatch: pytest.MonkeyPatch) -> Steps:
+    steps = Steps(store)
+    monkeypatch.setattr(asking, "wake_sidebars", steps.wake)
+    return steps
+
+
+@pytest.fixture
+def asker(store: Store, steps: Steps) -> Asker:
+    return _asker(store.db, store, steps)
+
+
+def _asker(db: Database, store: Store, steps: Any) -> Asker:
+    settings = Settings.model_construct(
+        model="ours", max_open=0, queue_deadline_seconds=60.0, titles=True
+    )
+    return Asker(settings, db, steps, steps, store.livelog)
+
+
+def _all_of(asked: Asked, user_id: uuid.UUID) -> list[tuple[str, uuid.UUID, str]]:
+    answer = asked.answer.id
+    return [
+        ("expect", answer, "SENDING"),
+        ("enqueue", answer, "SENDING"),
+        ("wake", user_id, ""),
+    ]
+
+
+def test_a_question_is_committed_then_expected_then_enqueued_then_announced(
+    store: Store, steps: Steps, asker: Asker
+) -> None:
+    user = store.user()
+    place = store.conversation(user)
+
+    asked = asker.ask(NewQuestion(place, "Why?"), user_id=user, options={"seed": 1})
+
+    assert asked.fresh
+    assert steps.taken == _all_of(asked, user)
+    assert (asked.question.body.text, asked.answer.model) == ("Why?", "ours")
+    assert store.row(asked.answer.id).options == {"seed": 1}
+
+
+@pytest.mark.parametrize("wanted", [Retry, Continue])
+def test_retry_and_continue_take_the_same_steps(
+    store: Store, steps: Steps, asker: Asker, wanted: type[Retry | Continue]
+) -> None:
+    user = store.user()
+    ended = store.ended(user, asking_to_go_on())
+
+    asked = asker.ask(wanted(ended), user_id=user, model="theirs")
+
+    assert steps.taken == _all_of(asked, user)
+    assert asked.answer.model == "theirs"
+    assert asked.question.body.text == ("Why?" if wanted is Retry else CONTINUE_PROMPT)
+
+
+def asking_to_go_on() -> Any:
+    """The end of an answer that can be continued."""
+    from shared.lifecycle import Status
+    from shared.store.messages import Ending
+
+    return Ending(Status.DONE, "length")
+
+
+def test_a_repeated_key_gives_the_same_messages_and_enqueues_nothing(
+    store: Store, steps: Steps, asker: Asker
+) -> None:
+    user = store.user()
+    question = NewQuestion(store.conversation(user), "Why?")
+    first = asker.ask(question, user_id=user, key="k", request_hash="h")
+    steps.taken.clear()
+
+    again = asker.ask(question, user_id=user, key="k", request_hash="h")
+
+    assert not again.fresh
+    assert (again.question.id, again.answer.id) == (first.question.id, first.answer.id)
+    assert steps.taken == []
+
+
+def test_a_queue_that_is_away_is_not_an_error(store: Store, steps: Steps, asker: Asker) -> None:
+    steps.away = True
+    user = store.user()
+
+    asked = asker.ask(NewQuestion(store.conversation(user), "Why?"), user_id=user)
+
+    assert steps.taken == _all_of(asked, user)
+
+
+def test_a_refused_question_is_neither_expected_nor_enqueued(
+    store: Store, steps: Steps, asker: Asker
+) -> None:
+    user = store.user()
+    question = NewQuestion(store.conversation(user), "Why?")
+    asker.ask(question, user_id=user)
+    steps.taken.clear()
+
+    with pytest.raises(Conflict):
+        asker.ask(question, user_id=user)
+
+    assert steps.taken == []
+
+
+def test_without_postgres_nothing_is_expected_and_nothing_enqueued(
+    store: Store, steps: Steps
+) -> None:
+    with TcpProxy(store.url) as proxy:
+        db = Database(proxy.url)
+        proxy.refuse()
+        asker = _asker(db, store, steps)
+        with pytest.raises(StorageDown):
+            asker.ask(NewQuestion(uuid.uuid4(), "Why?"), user_id=uuid.uuid4())
+        db.dispose()
+
+    assert steps.taken == []

@@ -1,0 +1,115 @@
+"""Asking as one call, for every face: `Asker.ask` commits, expects, enqueues and wakes.
+
+In this order, and only this order:
+
+1. **Commit** the question and the answer's placeholder (SENDING) to Postgres. From here on the
+   question cannot be lost: its row says until when it waits and when a sweep enqueues it again.
+   Without Postgres nothing has happened: StorageDown.
+2. **Expect** the answer in this process' hub, which subscribes to its channel. The client that asks
+   will follow here, and what is subscribed to before a worker knows of it has missed nothing, so
+   nothing need be read when the client comes. Without Redis this does not wait.
+3. **Enqueue** the id. If Redis does not take it, that is no error: a worker with a free place, or a
+   sweep after a few seconds, finds the row.
+4. **Wake** the pages that show this user's conversations.
+
+An Idempotency-Key that was committed before gives the same messages, as they are now, and steps 2
+to 4 are not repeated: the request that committed did them, or died, and then the sweep enqueues.
+"""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared.bus.livelog import LiveLog
+from shared.jobs import Queue
+from shared.settings import Settings
+from shared.store import asking
+from shared.store.asking import NEWEST, Asked, Asking, Parent
+from shared.store.database import Database
+from web.following.hub import Hub
+from web.wake_ups import wake_sidebars
+
+#: The question that Continue asks for the user.
+CONTINUE_PROMPT: Final = "Please continue exactly where you stopped."
+
+
+@dataclass(frozen=True, slots=True)
+class NewQuestion:
+    """A question below an answer, below the newest one, or (None) at the root."""
+
+    conversation_id: uuid.UUID
+    content: str
+    parent: Parent = NEWEST
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Another answer to the same question, beside one that has ended."""
+
+    answer_id: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """A question that asks an incomplete answer to go on."""
+
+    answer_id: uuid.UUID
+
+
+Wanted = NewQuestion | Retry | Continue
+
+
+class Asker:
+    """Takes questions from the faces of one web process."""
+
+    def __init__(
+        self, settings: Settings, db: Database, hub: Hub, queue: Queue, livelog: LiveLog
+    ) -> None:
+        self._settings = settings
+        self._db = db
+        self._hub = hub
+        self._queue = queue
+        self._livelog = livelog
+
+    def ask(
+        self,
+        wanted: Wanted,
+        *,
+        user_id: uuid.UUID,
+        model: str | None = None,
+        options: dict[str, Any] | None = None,
+        key: str | None = None,
+        request_hash: str | None = None,
+    ) -> Asked:
+        """The question and the answer's placeholder, committed before a worker is told.
+
+        `key` is the Idempotency-Key and `request_hash` tells its request from others: both or
+        neither. Without `model` it is the service's. Raises NotFound, Invalid, Conflict, KeyReused,
+        TooMany and StorageDown.
+        """
+        settings = self._settings
+        terms = Asking(
+            user_id=user_id,
+            model=model or settings.model,
+            options=options or {},
+            key=key,
+            request_hash=request_hash,
+            max_open=settings.max_open,
+            queue_deadline=settings.queue_deadline_seconds,
+            titles=settings.titles,
+        )
+        asked = self._commit(wanted, terms)
+        if asked.fresh:
+            self._hub.expect(asked.answer.id, user_id)
+            self._queue.enqueue(asked.answer.id)
+            wake_sidebars(self._livelog, user_id)
+        return asked
+
+    def _commit(self, wanted: Wanted, terms: Asking) -> Asked:
+        match wanted:
+            case NewQuestion(conversation_id, content, parent):
+                return asking.ask(self._db, terms, conversation_id, content, parent)
+            case Retry(answer_id):
+                return asking.ask_again(self._db, terms, answer_id)
+            case Continue(answer_id):
+                return asking.ask_to_continue(self._db, terms, answer_id, CONTINUE_PROMPT)
