@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from shared.errors import Conflict, StorageDown
+from shared.lifecycle import Status
 from shared.settings import Settings
 from shared.store.asking import Asked
 from shared.store.database import Database
+from shared.store.messages import Ending
 from tests.store_fixtures import Store
-from tests.tcp_proxy import TcpProxy
 from web import asking
 from web.asking import CONTINUE_PROMPT, Asker, Continue, NewQuestion, Retry
 
@@ -84,21 +85,13 @@ def test_retry_and_continue_take_the_same_steps(
     store: Store, steps: Steps, asker: Asker, wanted: type[Retry | Continue]
 ) -> None:
     user = store.user()
-    ended = store.ended(user, asking_to_go_on())
+    ended = store.ended(user, Ending(Status.DONE, "length"))
 
     asked = asker.ask(wanted(ended), user_id=user, model="theirs")
 
     assert steps.taken == _all_of(asked, user)
     assert asked.answer.model == "theirs"
     assert asked.question.body.text == ("Why?" if wanted is Retry else CONTINUE_PROMPT)
-
-
-def asking_to_go_on() -> Any:
-    """The end of an answer that can be continued."""
-    from shared.lifecycle import Status
-    from shared.store.messages import Ending
-
-    return Ending(Status.DONE, "length")
 
 
 def test_a_repeated_key_gives_the_same_messages_and_enqueues_nothing(
@@ -140,14 +133,11 @@ def test_a_refused_question_is_neither_expected_nor_enqueued(
 
 
 def test_without_postgres_nothing_is_expected_and_nothing_enqueued(
-    store: Store, steps: Steps
+    store: Store, steps: Steps, nowhere: str
 ) -> None:
-    with TcpProxy(store.url) as proxy:
-        db = Database(proxy.url)
-        proxy.refuse()
-        asker = _asker(db, store, steps)
-        with pytest.raises(StorageDown):
-            asker.ask(NewQuestion(uuid.uuid4(), "Why?"), user_id=uuid.uuid4())
-        db.dispose()
+    asker = _asker(Database(f"postgresql+psycopg2://me@{nowhere}/none"), store, steps)
+
+    with pytest.raises(StorageDown):
+        asker.ask(NewQuestion(uuid.uuid4(), "Why?"), user_id=uuid.uuid4())
 
     assert steps.taken == []
