@@ -72,7 +72,7 @@ def decode_cursor(cursor: str) -> int:
         place = -1
     if not 0 <= place < MAX_PLACE:
         raise Invalid(
-            "cursor must be the `next` of an earlier page. Leave it out to begin at the first page.",
+            "cursor must be the `next` of an earlier page. Leave it out for the first page.",
             "invalid_cursor",
         )
     return place

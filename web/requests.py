@@ -1,10 +1,10 @@
-"""What a request says: its JSON, its Idempotency-Key, and the position that its reader has reached."""
+"""What a request says: its JSON, its Idempotency-Key, and how far its client has read."""
 
 import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 from flask import Response, request

@@ -17,7 +17,7 @@ from web.asking import CONTINUE_PROMPT, Asker, Continue, NewQuestion, Retry
 
 
 class Steps:
-    """A hub, a queue and the wake-up of sidebars; each notes what Postgres holds when it is called."""
+    """A hub, a queue and a wake-up of sidebars; each notes what Postgres holds when called."""
 
     def __init__(self, store: Store) -> None:
         self.store = store

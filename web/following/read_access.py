@@ -41,7 +41,7 @@ class ReadAccess:
         self._asking = False
 
     def check(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Granted:
-        """The answer of a statement that begins after this call. Raises NotFound and StorageDown."""
+        """The result of a statement begun after this call. Raises NotFound and StorageDown."""
         result: AsyncResult[Granted | None] = AsyncResult()
         self._waiting.append((message_id, user_id, result))
         if not self._asking:
