@@ -1,4 +1,8 @@
-"""Errors as HTTP: the only place where a code becomes a status (RFC 9457 problem details)."""
+"""Errors as HTTP: the only place where an error becomes a status and a problem document.
+
+Problem documents are those of RFC 9457, with a `code` that programs can rely on and a `detail` that
+says to a person what happened and what to do.
+"""
 
 import structlog
 from flask import Flask, Response, json, request
@@ -11,7 +15,7 @@ from shared.errors import OutliveError
 
 log = structlog.get_logger("web")
 
-#: The first class that fits decides.
+#: The status of an error: that of its class, else of the nearest class that it derives from.
 _STATUS: dict[type[OutliveError], int] = {
     errors.NotFound: 404,
     errors.KeyReused: 422,
@@ -22,32 +26,41 @@ _STATUS: dict[type[OutliveError], int] = {
     errors.Unavailable: 503,
 }
 
-#: Codes of what werkzeug refuses before a route is reached.
+#: Code and sentence of what werkzeug and gunicorn refuse before a route runs, by status.
 CODES = {
-    400: ("malformed_request", "The request cannot be read."),
-    404: ("not_found", "There is no such address."),
-    405: ("method_not_allowed", "This address does not know that method."),
-    408: ("request_timeout", "The body of the request came too slowly."),
-    413: ("too_large", "The request is too large."),
-    415: ("unsupported_media_type", "The body must be JSON (Content-Type: application/json)."),
-    431: ("headers_too_large", "The head of the request is too large."),
+    400: ("malformed_request", "This is not a valid HTTP request."),
+    404: ("not_found", "There is nothing at this address. Check the path."),
+    405: (
+        "method_not_allowed",
+        "This address does not support this method. The Allow header lists those that it supports.",
+    ),
+    408: ("request_timeout", "The body of the request came too slowly. Send it again."),
+    413: ("too_large", "The request is too large. Send less at once."),
+    415: (
+        "unsupported_media_type",
+        "The body must be JSON, sent with Content-Type: application/json.",
+    ),
+    431: (
+        "headers_too_large",
+        "The headers of the request are too large. Send fewer or shorter ones.",
+    ),
 }
 
 
 class Malformed(OutliveError):
-    """The body is not JSON."""
+    """The body of the request is not valid JSON."""
 
     code = "malformed_json"
 
 
 class NotJson(OutliveError):
-    """The body must be JSON (Content-Type: application/json)."""
+    """The body must be JSON, sent with Content-Type: application/json."""
 
     code = "unsupported_media_type"
 
 
 class NoCredential(OutliveError):
-    """A credential is required, and this version cannot take one yet."""
+    """Sign-in is required, and this version cannot check credentials yet (OUTLIVE_AUTH)."""
 
     code = "unauthenticated"
 
@@ -56,7 +69,7 @@ _STATUS |= {Malformed: 400, NotJson: 415, NoCredential: 401}
 
 
 def problem(status: int, code: str, detail: str, **more: object) -> Response:
-    """A problem document."""
+    """A problem document; 429 and 503 say when to try again."""
     document = {
         "type": "about:blank",
         "title": HTTP_STATUS_CODES.get(status, "Error"),
@@ -72,7 +85,7 @@ def problem(status: int, code: str, detail: str, **more: object) -> Response:
 
 
 def register(app: Flask) -> None:
-    """Give the app its error handlers."""
+    """Answer every error of the app with a problem document."""
     app.register_error_handler(OutliveError, _ours)
     app.register_error_handler(ValidationError, _invalid)
     app.register_error_handler(HTTPException, _http)
@@ -85,7 +98,7 @@ def _ours(error: OutliveError) -> Response:
 
 
 def _invalid(error: ValidationError) -> Response:
-    """What is wrong with which field; never what it held."""
+    """Say which field is wrong and why; never what it held."""
     found = [
         {"field": ".".join(map(str, item["loc"])), "message": item["msg"]}
         for item in error.errors(include_url=False, include_input=False, include_context=False)
@@ -107,6 +120,10 @@ def _http(error: HTTPException) -> Response:
 
 
 def _bug(error: Exception) -> Response:
-    # The type and the place, not the message: it may quote what somebody wrote.
+    # Not the message, which may quote a user's text.
     log.error("web.bug", error=type(error).__name__, endpoint=request.endpoint)
-    return problem(500, "internal", "Something went wrong here; nothing was lost.")
+    return problem(
+        500,
+        "internal",
+        "This is a bug in the service; its log says where. Try again, and report it if it stays.",
+    )
