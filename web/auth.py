@@ -1,26 +1,51 @@
-"""Who asks. `local`: one user, on this machine only, no credential.
+"""Who makes a request, and whether they may make it. Checked before every route.
 
-Every request is checked before its route, whatever the route is: a static file and an address that
-does not exist, too. Why which check is there is told in `shared.origins`.
+In this order:
+
+1. The **place** it comes from. Without sign-in (`OUTLIVE_AUTH=local`) only this machine may ask, by
+   a name of ours and not through a proxy. `shared.origins` says against which attacks.
+2. The **site** it comes from: no other site's page may act through a user's browser.
+3. The **principal**: today always the local user. With `OUTLIVE_AUTH=required` there is none, since
+   this version cannot check a credential: 401.
+4. The **right** that the endpoint asks for (`web/rights.py`). An endpoint without a row there is
+   answered like an address that does not exist.
+
+Steps 1 to 3 hold for every address, also for one that does not exist, so that nothing about the
+service can be learned without them. Only PUBLIC endpoints skip 1 and 3.
 """
 
 import ipaddress
 import uuid
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, request
+from flask import Flask, current_app, g, request
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from shared import origins
 from shared.errors import Forbidden
+from shared.settings import Settings
 from shared.store.tables import LOCAL_USER
 from web.errors import NoCredential
+from web.rights import RIGHTS, Right
 
 Environ = dict[str, Any]
 
-#: What a load balancer may ask from outside, by whatever name it likes.
-_OPEN: Final = frozenset({"/healthz", "/readyz"})
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who makes a request: a user and what they may do."""
+
+    user_id: uuid.UUID
+    rights: frozenset[Right]
+
+
+_OWN_RIGHTS: Final = frozenset({Right.USE, Right.READ_OWN, Right.WRITE_OWN})
+#: Without sign-in the only user is also the operator, unless OUTLIVE_LIVE is off.
+_LOCAL: Final = Principal(LOCAL_USER, _OWN_RIGHTS)
+_LOCAL_OPERATOR: Final = Principal(LOCAL_USER, _OWN_RIGHTS | {Right.OPERATE})
 
 
 def register(app: Flask) -> None:
@@ -28,51 +53,93 @@ def register(app: Flask) -> None:
     app.before_request(_check)
 
 
+def principal() -> Principal:
+    """Who makes this request. Not for a PUBLIC endpoint, which knows nobody."""
+    return cast("Principal", g.principal)
+
+
 def current_user() -> uuid.UUID:
-    """The user of this request."""
-    return LOCAL_USER
-
-
-def must_operate() -> None:
-    """Raise Forbidden unless who asks may look at what everybody does.
-
-    Without sign-in the one user is the operator, too.
-    """
-    settings = current_app.config["OUTLIVE"]
-    if not (settings.live and settings.auth == "local"):
-        raise Forbidden("Only operators may see this.", "not_operator")
+    """The user who makes this request."""
+    return principal().user_id
 
 
 def _check() -> None:
-    settings, environ, path = current_app.config["OUTLIVE"], request.environ, request.path
-    local = settings.auth == "local"
-    if path not in _OPEN:
-        if local:
-            _on_this_machine(environ, settings.known_hosts)
-        elif settings.known_hosts:
-            _by_our_name(environ, settings.known_hosts)
-    if "HTTP_SEC_FETCH_SITE" in environ or "HTTP_ORIGIN" in environ:  # or it is no browser
-        _from_no_other_site(path)
-    if not local and path not in _OPEN:
+    settings: Settings = current_app.config["OUTLIVE"]
+    endpoint = _endpoint()
+    right = RIGHTS.get(endpoint) if endpoint is not None else None
+    public = right is Right.PUBLIC
+    if not public:
+        _check_place(settings, request.environ)
+    _check_site(request.environ, request.path)
+    if public:
+        return
+    g.principal = _authenticate(settings)
+    if endpoint is None:
+        return  # Flask answers 404
+    if right is None:
+        raise NotFound
+    if request.routing_exception is None and request.method != "OPTIONS":  # else no route runs
+        _check_right(right, principal())
+
+
+def _endpoint() -> str | None:
+    """The endpoint at the request's address, even if the method is wrong; None if there is none."""
+    error = request.routing_exception
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        adapter = current_app.create_url_adapter(request)
+        assert adapter is not None  # there is one for every request
+        endpoint, _ = adapter.match(method=next(iter(error.valid_methods)))
+        return str(endpoint)
+    return request.endpoint
+
+
+def _authenticate(settings: Settings) -> Principal:
+    if settings.auth != "local":
         raise NoCredential
+    return _LOCAL_OPERATOR if settings.live else _LOCAL
 
 
-def _on_this_machine(environ: Environ, more: frozenset[str]) -> None:
+def _check_right(right: Right, who: Principal) -> None:
+    if right in who.rights:
+        return
+    if right is Right.OPERATE:
+        raise Forbidden(
+            "Only operators may see what runs here. Without sign-in, set OUTLIVE_LIVE=on.",
+            "not_operator",
+        )
+    raise NotFound
+
+
+# --- the place -----------------------------------------------------------------------------------
+
+
+def _check_place(settings: Settings, environ: Environ) -> None:
+    if settings.auth == "local":
+        _must_be_this_machine(environ, settings.known_hosts)
+    elif settings.known_hosts:
+        _must_name_us(environ, settings.known_hosts)
+
+
+def _must_be_this_machine(environ: Environ, more_names: frozenset[str]) -> None:
     if not _is_loopback(environ.get("REMOTE_ADDR") or ""):
-        raise Forbidden("Without sign-in this service answers on its own machine only.", "not_local")
-    _by_our_name(environ, _local_names(environ["SERVER_NAME"], more))
-    proxy = next(filter(_forwards, environ), None)
+        raise Forbidden(
+            "Without sign-in this service answers only on the machine that it runs on. Connect from"
+            " that machine, for example through an SSH tunnel.",
+            "not_local",
+        )
+    _must_name_us(environ, _local_names(environ["SERVER_NAME"], more_names))
+    proxy = next(filter(_is_forwarding, environ), None)
     if proxy is not None:
         raise Forbidden(
-            "Without sign-in this service answers on its own machine only, and this request came"
-            f" through a proxy (it has the header {_header(proxy)}). Connect without the proxy, or"
-            " set OUTLIVE_AUTH=required.",
+            "Without sign-in this service answers only on the machine that it runs on, and this"
+            f" request came through a proxy (it has the header {_header(proxy)}). Connect without"
+            " the proxy, or set OUTLIVE_AUTH=required.",
             "forwarded",
         )
 
 
-@lru_cache(256)  # the same few again and again
-def _forwards(key: str) -> bool:
+@lru_cache(256)  # requests have the same few headers
+def _is_forwarding(key: str) -> bool:
     """Whether this key of an environ is a header that only a proxy sends."""
     return key.startswith("HTTP_") and origins.forwarded_by([_header(key)]) is not None
 
@@ -81,37 +148,24 @@ def _header(key: str) -> str:
     return key.removeprefix("HTTP_").replace("_", "-").title()
 
 
-def _by_our_name(environ: Environ, known: frozenset[str]) -> None:
-    """The name that the request is for: in its first line, if that has one, and in `Host`."""
+def _must_name_us(environ: Environ, known: frozenset[str]) -> None:
+    """Check the host that the request is for: in `Host`, and in its first line if that has one."""
     target = environ.get("RAW_URI", "/")
     names = [environ.get("HTTP_HOST")]
     if not target.startswith(("/", "*")):
         names.append(urlsplit(target).netloc)
     if not all(origins.is_known(name, known) for name in names):
         raise Forbidden(
-            "This service answers to its own name only (more of them: OUTLIVE_HOSTS).", "not_local"
+            "This service does not know the host name in this request. Use a name that it knows, or"
+            " add this one to OUTLIVE_HOSTS.",
+            "not_local",
         )
 
 
 @lru_cache(8)
 def _local_names(address: str, more: frozenset[str]) -> frozenset[str]:
-    """This machine's, and the address that the server listens on."""
+    """The names of this machine, and the address that the server listens on."""
     return origins.LOCAL_NAMES | {f"[{address}]" if ":" in address else address} | more
-
-
-def _from_no_other_site(path: str) -> None:
-    """No other site may act through a person's browser, nor make it read.
-
-    A link from another site may lead to a page, and not to what a page asks for: each stream holds
-    one of the few connections that a browser opens to a site.
-    """
-    site = request.headers.get("Sec-Fetch-Site", "none")
-    followed = site not in ("none", "same-origin")
-    if (
-        origins.is_foreign(request.method, request.headers.get)
-        or (followed and path.startswith("/api"))
-    ):  # fmt: skip
-        raise Forbidden("Requests from other sites are refused.", "cross_site")
 
 
 @lru_cache
@@ -120,3 +174,27 @@ def _is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+# --- the site ------------------------------------------------------------------------------------
+
+
+def _check_site(environ: Environ, path: str) -> None:
+    """No other site's page may write through a user's browser, nor read.
+
+    A link from another site may lead to a page, but not to what a page requests: each stream holds
+    one of the few connections that a browser opens to a site.
+    """
+    if "HTTP_SEC_FETCH_SITE" not in environ and "HTTP_ORIGIN" not in environ:
+        return  # no browser sent it
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    from_elsewhere = site not in ("none", "same-origin")
+    if (
+        origins.is_foreign(request.method, request.headers.get)
+        or (from_elsewhere and path.startswith("/api"))
+    ):  # fmt: skip
+        raise Forbidden(
+            "This request comes from another site, which may not use this service. Open the"
+            " service's own page instead.",
+            "cross_site",
+        )

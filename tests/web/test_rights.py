@@ -1,0 +1,100 @@
+"""Every endpoint has a right, and a principal without it does not get in."""
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from shared.settings import Settings
+from shared.store.tables import LOCAL_USER
+from tests.client import new_id
+from web import app as web_app
+from web import auth, rights
+from web.auth import Principal
+from web.rights import RIGHTS, Right
+
+#: One address of each right, without servers behind it; PUBLIC and USE are `health.alive` and `/`.
+ADDRESSES = {
+    Right.READ_OWN: ("GET", f"/api/messages/{new_id()}"),
+    Right.WRITE_OWN: ("POST", f"/api/messages/{new_id()}/stop"),
+    Right.OPERATE: ("GET", "/live"),
+}
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Flask:
+    """The app as web makes it, but for what it changes in its whole process; nothing connects."""
+    monkeypatch.setattr(web_app, "cooperate", lambda: None)
+    monkeypatch.setattr(web_app.logs, "configure", lambda: None)
+    return web_app.create_app(Settings.model_construct())
+
+
+def ask(app: Flask, method: str, path: str, host: str = "localhost") -> tuple[int, str | None]:
+    """The status and the problem's code."""
+    client: FlaskClient = app.test_client()
+    answer = client.open(path, method=method, headers={"Host": host})
+    document: Any = answer.get_json(silent=True) or {}
+    return answer.status_code, document.get("code")
+
+
+def test_every_endpoint_has_a_right_and_every_right_an_endpoint(app: Flask) -> None:
+    endpoints = {rule.endpoint for rule in app.url_map.iter_rules()}
+
+    assert endpoints == set(RIGHTS)
+    assert set(RIGHTS.values()) == set(Right)
+
+
+@pytest.mark.parametrize("path", ["/forgotten", "/api/forgotten"])
+def test_an_endpoint_without_a_row_is_answered_like_an_address_that_does_not_exist(
+    app: Flask, path: str
+) -> None:
+    app.add_url_rule(path, "forgotten", lambda: "secret", methods=["GET", "POST"])
+
+    for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
+        code = None if method == "HEAD" else "not_found"
+        assert ask(app, method, path) == ask(app, method, "/nothing") == (404, code), method
+
+
+def test_a_row_is_all_that_an_endpoint_needs(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.add_url_rule("/new", "new", lambda: "shown")
+    monkeypatch.setitem(rights.RIGHTS, "new", Right.USE)
+
+    assert ask(app, "GET", "/new") == (200, None)
+    assert ask(app, "PUT", "/new") == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("right", ADDRESSES)
+def test_a_principal_without_the_right_does_not_reach_the_route(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, right: Right
+) -> None:
+    others = frozenset(Right) - {right}
+    monkeypatch.setattr(auth, "_authenticate", lambda _: Principal(LOCAL_USER, others))
+    refusal = (403, "not_operator") if right is Right.OPERATE else (404, "not_found")
+    method, path = ADDRESSES[right]
+
+    assert ask(app, method, path) == refusal
+    assert ask(app, "GET", "/healthz") == (200, None)
+    assert ask(app, "GET", "/") == (200, None)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_only_what_is_public_answers_to_a_foreign_name(app: Flask, method: str) -> None:
+    expected = {"GET": (200, None), "POST": (405, "method_not_allowed"), "OPTIONS": (200, None)}
+
+    assert ask(app, method, "/healthz", host="10.1.2.3") == expected[method]
+    for path in ("/", "/metrics", "/nothing"):
+        assert ask(app, method, path, host="10.1.2.3") == (403, "not_local")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS"])
+def test_with_sign_in_required_only_what_is_public_answers(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(web_app, "cooperate", lambda: None)
+    monkeypatch.setattr(web_app.logs, "configure", lambda: None)
+    app = web_app.create_app(Settings.model_construct(auth="required"))
+
+    assert ask(app, method, "/healthz")[0] in (200, 405)
+    for path in ("/", "/static/app.js", "/metrics", "/api/conversations", "/live", "/nothing"):
+        assert ask(app, method, path) == (401, "unauthenticated"), path
