@@ -141,7 +141,7 @@ export const ask = (conversation, content, parent, key, wanted, sent) =>
   persist("POST", `/conversations/${conversation}/messages`, { body: { content, parent_id: parent, ...wanted }, key, sent });
 export const retry = (id, wanted) => persist("POST", `/messages/${id}/retry`, { body: wanted, key: newKey() });
 export const goOn = (id, wanted) => persist("POST", `/messages/${id}/continue`, { body: wanted, key: newKey() });
-export const stop = (id) => persist("POST", `/messages/${id}/stop`, { body: {}, key: newKey() });
+export const stop = (id) => persist("POST", `/messages/${id}/stop`);
 export const showMessage = (id, signal) => persist("GET", `/messages/${id}`, { signal });
 export const showBlocks = (id, after, signal) => persist("GET", `/messages/${id}/blocks${query({ after })}`, { signal });
 /** Only how a message stands: its blocks would be in the way of a stream that brings them. */
