@@ -176,6 +176,7 @@ class Settings(BaseSettings):
     #: Where a worker serves its metrics, if web (on another machine) cannot; 0 is nowhere.
     metrics_port: Cap = 0
     auth: Literal["local", "required"] = "local"
+    #: Reserved for sign-in; nothing reads it yet.
     jwt_secret: str = Field("", repr=False)
     #: Names this process among all that ever ran (see `owner`).
     boot: str = Field(default_factory=lambda: str(uuid.uuid4()))
