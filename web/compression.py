@@ -1,13 +1,15 @@
-"""What is sent smaller: static text, pages and JSON. Never a stream, which is sent as it comes.
+"""Flask-Compress, configured: static text, pages and short JSON are sent compressed.
 
-Nothing compressed is kept: to compress a file of a page again costs less than a millisecond, and a
-cache would have to know what it may forget. That strangers' text stands beside a person's own in
-one answer is no danger here (BREACH): no other site can make a browser ask (web/auth.py).
+Never a stream: events are sent as they come, and long JSON compresses itself (`web/responses.py`).
+
+Nothing compressed is kept. To compress a file of a page again costs less than a millisecond, and a
+cache needs rules for what it may forget. An answer that mixes strangers' text with a user's own is
+no danger here (BREACH), because no other site can make a browser request one (`web/auth.py`).
 """
 
 from typing import Final
 
-from flask import Flask, Response
+from flask import Flask
 from flask_compress import Compress
 
 _TYPES: Final = (
@@ -21,16 +23,13 @@ _TYPES: Final = (
 
 
 def register(app: Flask) -> None:
-    """Compress what is not streamed, if the client takes it."""
+    """Compress what is sent whole, if the client accepts gzip."""
     app.config |= {
         "COMPRESS_MIMETYPES": _TYPES,
-        "COMPRESS_REGISTER": False,
-        "COMPRESS_ALGORITHM": ("gzip",),  # one that everybody takes: so a file has one ETag
-        # The loop waits for it. 3 takes a third of the time of 6, and the result is 5 % larger.
+        "COMPRESS_STREAMS": False,
+        # What every client accepts. Only one, so that a compressed file has one ETag.
+        "COMPRESS_ALGORITHM": ("gzip",),
+        # The loop waits meanwhile: 3 takes a third of the time of 6, and the result is 5 % larger.
         "COMPRESS_LEVEL": 3,
     }
-    compress = Compress(app)
-
-    @app.after_request
-    def compressed(response: Response) -> Response:
-        return response if response.is_streamed else compress.after_request(response)
+    Compress(app)
