@@ -1,4 +1,4 @@
-"""Web's entry: `create_app` reads top to bottom and is the whole wiring."""
+"""Web's entry point: `create_app` makes every part and connects them, from top to bottom."""
 
 import posixpath
 
@@ -11,7 +11,7 @@ from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.settings import Settings
 from shared.store.database import Database, cooperate, schema_head
 from shared.sweep import Sweep
-from web import auth, compression, errors, front, health, views
+from web import auth, compression, errors, health, middleware, views
 from web.asking import Asker
 from web.context import Context
 from web.faces import blocks, native, notices
@@ -22,15 +22,15 @@ from web.page.model_list import ModelList
 from web.page.notices import Notices
 from web.page.render_cache import RenderCache
 
-#: Bytes of a request's body.
+#: Bytes that a request's body may have.
 MAX_BODY = 4 << 20
 
 
 class App(Flask):
-    """Flask, with one address for each static file."""
+    """Flask, which serves each static file whole and at one address."""
 
     def send_static_file(self, filename: str) -> Response:
-        """A whole file, so that it can be compressed; 404 for its name written in another way."""
+        """A file in one piece, so that it can be compressed; 404 for a path like `x/../app.js`."""
         if posixpath.normpath(filename) != filename or "\\" in filename:
             raise NotFound
         response = super().send_static_file(filename)
@@ -41,11 +41,11 @@ class App(Flask):
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The app over the servers that the settings name; nothing connects before a request."""
+    """The app over the servers that the settings name. Nothing connects before a request."""
     settings = settings or Settings.from_env()
     logs.configure()
-    cooperate()  # a query must not hold up the other streams
-    schema_head()  # before anybody reads: looking it up takes a moment in which no stream moves
+    cooperate()  # a greenlet that waits for Postgres must not block the others
+    schema_head()  # finds the newest migration once: that takes a moment in which no stream moves
     db = Database(settings.database_url)
     livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60, settings.prefix)
     queue = Queue(make_app(settings, ENQUEUE_SECONDS))
@@ -59,7 +59,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         max_streams=settings.max_streams,
     )
     app = App(__name__, template_folder="page/templates", static_folder="page/static")
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # where a body in chunks is cut, and refused
+    app.config["MAX_CONTENT_LENGTH"] = (
+        MAX_BODY + 1
+    )  # werkzeug cuts a chunked body here; see json_body
     app.config["OUTLIVE"] = settings
     sidebar = Notices(db, livelog, hub, readers)
     models = ModelList(settings)
@@ -82,6 +84,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     compression.register(app)
     for face in (native, blocks, notices, health, views):
         app.register_blueprint(face.blueprint)
-    entrance = front.with_headers(front.timed(app.wsgi_app))
-    app.wsgi_app = entrance  # type: ignore[method-assign, assignment]
+    wrapped = middleware.with_headers(middleware.with_timed_bodies(app.wsgi_app))
+    app.wsgi_app = wrapped  # type: ignore[method-assign, assignment]
     return app

@@ -1,7 +1,7 @@
-"""How gunicorn serves web: gevent workers, short goodbyes, no text in any log.
+"""gunicorn's configuration for web: gevent workers, a short drain, no user's text in any log.
 
-A stream lives as long as its answer, so `timeout` (which watches the loop, not the request) may
-stay, while a stopping process must tell its streams to go: see Hub.leave.
+A stream lives as long as its answer. `timeout` does not end it, because it watches the process'
+loop and not a request. But a draining process must send its streams away itself: see `Hub`.
 """
 
 import os
@@ -13,36 +13,36 @@ from prometheus_client import multiprocess
 
 from shared import gc_tuning, watchdog
 from shared.settings import Settings
-from web import front
+from web.gunicorn_worker import GunicornLogger, GunicornWorker
 from web.page import markdown
 
 _settings = Settings.from_env()
 
-# A reader is a file, and a shell's usual limit is a thousand of them.
+# Each reader is an open file, and a shell usually allows only a thousand.
 _FILES = 16_384
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 if 0 <= _soft < _FILES:
-    _most = _FILES if _hard == resource.RLIM_INFINITY else min(_FILES, _hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _hard))
+    _limit = _FILES if _hard == resource.RLIM_INFINITY else min(_FILES, _hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_limit, _hard))
 
 bind = _settings.bind
 backlog = 2048
-worker_class = front.Worker
-logger_class = front.Logger
+worker_class = GunicornWorker
+logger_class = GunicornLogger
 workers = _settings.web_concurrency
 worker_connections = 10_000
 keepalive = 5
 timeout = 60
-# Streams are told to go at once; what is left after this is cut.
+# Seconds. Streams are sent away at once; a connection that is left after this is cut.
 graceful_timeout = 8
-# Its socket's path is shared by all instances of a user.
+# All instances of a user would share the path of its socket.
 control_socket_disable = True
-# Where an application is mounted is for its configuration to say, not for a client's headers, and
-# web never uses the scheme. So no such header is believed, and no client's address is looked up.
+# No header of a client says where the application is mounted, and web never uses the scheme. So no
+# such header is believed, from whatever address.
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarded_allow_ips = "*"
-# Idempotency keys, event ids and questions travel in headers and bodies, never in the line.
+# The path without its query, which holds what a user searches for; no header and no body.
 accesslog = "-"
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(B)s %(M)sms'
 errorlog = "-"
@@ -50,12 +50,12 @@ loglevel = "info"
 
 
 def on_starting(server: Any) -> None:  # noqa: ARG001 - gunicorn's signature
-    """What takes long to make is made once, before there are worker processes."""
+    """Prepare once, before there are worker processes, what takes long."""
     markdown.prepare()
 
 
 def post_worker_init(worker: Any) -> None:
-    """The app's hub learns when its process is told to stop; who waits learns that it serves."""
+    """Start the app's greenlets, and report to the supervisor that this process serves."""
     gc_tuning.freeze()
     watchdog.Watchdog().start("web")
     worker.app.wsgi().extensions["outlive"].start(lambda: worker.alive)
@@ -64,11 +64,11 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
-    """A process has served its last request."""
+    """Undo what was done to the garbage collector: the process has served its last request."""
     gc_tuning.unfreeze()
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
-    """A dead process' gauges do not count any more."""
+    """Stop counting the gauges of a process that has died."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""/healthz: alive. /readyz: everything behind us answers. /metrics: numbers for Prometheus."""
+"""Probes: /healthz (the process answers), /readyz (so do Postgres and Redis), and /metrics."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -11,21 +11,22 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get("/healthz")
 def alive() -> Response:
-    """200 while the process answers at all."""
+    """200 as long as the process answers at all."""
     return jsonify(status="alive")
 
 
 @blueprint.get("/readyz")
 def ready() -> tuple[Response, int]:
     """200 when Postgres and Redis are reachable with this code's schema or newer, else 503."""
-    parts = {"postgres": _postgres(), "redis": _redis()}
-    good = all(word == "ok" for word in parts.values())
-    return jsonify(status="ready" if good else "not ready", **parts), 200 if good else 503
+    servers = {"postgres": _postgres(), "redis": _redis()}
+    is_ready = all(state == "ok" for state in servers.values())
+    status = "ready" if is_ready else "not ready"
+    return jsonify(status=status, **servers), 200 if is_ready else 503
 
 
 @blueprint.get("/metrics")
 def prometheus() -> Response:
-    """Counters and gauges of this machine's processes, open messages from Postgres."""
+    """Metrics of the processes on this machine, and the open messages in Postgres."""
     text, content_type = metrics.exposition(context().db)
     return Response(text, content_type=content_type)
 

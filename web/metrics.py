@@ -1,4 +1,4 @@
-"""What web tells Prometheus. Names and meanings: docs/metrics.md."""
+"""Web's metrics for Prometheus; docs/metrics.md explains each."""
 
 import os
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
     Gauge,
+    generate_latest,
     multiprocess,
 )
-from prometheus_client import generate_latest as exposed
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -25,7 +25,10 @@ BODIES = Gauge("outlive_hub_bodies", "Bodies in the hubs' memory", multiprocess_
 
 
 class _OpenMessages(Collector):
-    """Open messages by status, counted when somebody asks."""
+    """Open messages by status and the oldest one's age, read from Postgres at each scrape.
+
+    Without Postgres they are missing, so that a scrape still gives the other metrics.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -44,33 +47,33 @@ class _OpenMessages(Collector):
 
 
 def exposition(db: Database) -> tuple[bytes, str]:
-    """All metrics and their content type.
+    """All metrics, and their content type.
 
-    With PROMETHEUS_MULTIPROC_DIR, those of every process of this machine that shares it.
+    With PROMETHEUS_MULTIPROC_DIR these are the metrics of every process that shares the directory.
     """
     registry: CollectorRegistry = REGISTRY
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is not None:
-        _forget_the_dead(Path(folder))
+        _drop_dead_processes(Path(folder))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    text = exposed(registry) + exposed(_of(_OpenMessages(db)))
+    text = generate_latest(registry) + generate_latest(_registry_of(_OpenMessages(db)))
     return text, CONTENT_TYPE_LATEST
 
 
-def _forget_the_dead(folder: Path) -> None:
-    """Gauges of processes that were killed together with who would have buried them."""
+def _drop_dead_processes(folder: Path) -> None:
+    """Stop counting processes that were killed together with the gunicorn master that does this."""
     for file in folder.glob("gauge_live*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
             multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
-        except PermissionError:  # it lives, and is somebody else's
+        except PermissionError:  # it lives, and belongs to another user
             continue
 
 
-def _of(collector: Collector) -> CollectorRegistry:
+def _registry_of(collector: Collector) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(collector)
     return registry

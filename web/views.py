@@ -1,4 +1,4 @@
-"""The pages: a template and a script each, no build step."""
+"""The pages: a template and a script each, without a build step; and the operators' numbers."""
 
 import uuid
 
@@ -18,7 +18,7 @@ _POLICY = (
 @blueprint.get("/")
 @blueprint.get("/c/<uuid:conversation_id>")
 def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 - the script reads it
-    """The whole application; the script reads the address."""
+    """The chat. Its script reads the conversation from the address."""
     return _page("index.html", model=context().settings.model)
 
 

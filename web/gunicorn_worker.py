@@ -1,0 +1,82 @@
+"""gunicorn's worker and its logs, as web runs them.
+
+- What gunicorn itself refuses is answered with a problem document instead of HTML.
+- gunicorn's messages are JSON lines like all other logs. The access log is one line a request: what
+  a client sent is escaped in it.
+
+gunicorn gives a request's head, and a connection without one, `keepalive` seconds in all; the body
+has its own limits (`web/middleware.py`).
+"""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from gunicorn import glogging, util
+from gunicorn.http import errors as refusals
+
+from shared import logs
+from web import errors
+from web.following import serving
+from web.middleware import HEADERS
+
+#: The status of what gunicorn raises; that of the nearest class it derives from counts.
+_STATUS: Final[dict[type[Exception], int]] = {
+    refusals.LimitRequestHeaders: 431,
+    refusals.ExpectationFailed: 417,
+    refusals.UnsupportedTransferCoding: 501,
+    refusals.ParseException: 400,
+    # These two are about our own response.
+    refusals.InvalidResponseHeader: 500,
+    refusals.InvalidResponseHeaderName: 500,
+}
+
+
+class GunicornWorker(serving.Worker):
+    """The gevent worker that carries our streams, with our problem documents."""
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:  # noqa: ARG002
+        """Answer a request that gunicorn cannot read, or an error outside of the app."""
+        if not isinstance(exc, Exception):  # SystemExit: the process stops
+            return
+        kind = next((kind for kind in type(exc).__mro__ if kind in _STATUS), None)
+        status = _STATUS[kind] if kind else 500
+        self.log.warning("refused: %s %s", status, type(exc).__name__)
+        try:
+            util.write_nonblock(client, _response(status))
+        except OSError:
+            self.log.debug("client closed the connection before it was refused")
+
+
+def _response(status: int) -> bytes:
+    """A whole HTTP response with a problem document, which ends the connection."""
+    code, detail = errors.CODES.get(status, ("error", HTTPStatus(status).phrase))
+    body = errors.problem(status, code, detail).get_data()
+    headers = {
+        "Content-Type": "application/problem+json",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        **HEADERS,
+    }
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class EscapedAtoms(dict[str, Any]):
+    """The values of an access log's line by gunicorn's names for them, each escaped when read."""
+
+    def __getitem__(self, name: str) -> Any:
+        value = self.get(name.lower() if name.startswith("{") else name, "-")
+        return logs.escaped(value) if isinstance(value, str) else value
+
+
+class GunicornLogger(glogging.Logger):  # type: ignore[misc]
+    """gunicorn's messages as JSON lines, and its access log with values escaped."""
+
+    atoms_wrapper_class = EscapedAtoms
+
+    def setup(self, cfg: Any) -> None:
+        """Configure the handlers; gunicorn calls it again when it reads its configuration again."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(logs.json_lines())
