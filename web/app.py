@@ -59,9 +59,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         max_streams=settings.max_streams,
     )
     app = App(__name__, template_folder="page/templates", static_folder="page/static")
-    app.config["MAX_CONTENT_LENGTH"] = (
-        MAX_BODY + 1
-    )  # werkzeug cuts a chunked body here; see json_body
+    # werkzeug cuts a chunked body here without an error: `json_body` refuses what has this length.
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1
     app.config["OUTLIVE"] = settings
     sidebar = Notices(db, livelog, hub, readers)
     models = ModelList(settings)

@@ -1,4 +1,4 @@
-"""The shapes of the native face: every request and every response."""
+"""The JSON of the native face: every request body and every response."""
 
 import sys
 import uuid
@@ -23,7 +23,7 @@ from shared.store.messages import Message
 from shared.store.search import Hit
 from shared.text import normalise
 
-#: Code points of a question, a title, a system text.
+#: Code points that a question, a title and a system text may have.
 CONTENT_CHARS = 1_000_000
 TITLE_CHARS = 200
 SYSTEM_CHARS = 100_000
@@ -32,21 +32,21 @@ Number = StrictInt | StrictFloat
 
 
 def _storable(value: Any) -> Any:
-    """Before pydantic looks: it holds no lone surrogates, JSON may."""
+    """Normalise before pydantic validates: it refuses lone surrogates, which JSON may hold."""
     return normalise(value) if isinstance(value, str) else value
 
 
 Text = Annotated[str, BeforeValidator(_storable)]
 
 
-class Request(BaseModel):
-    """A body we are sent: nothing unknown, nothing coerced, all text storable."""
+class RequestBody(BaseModel):
+    """A request body: unknown fields are refused, nothing is coerced, all text can be stored."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Options(Request):
-    """What may be passed on to the provider; each is left out unless given."""
+class Options(RequestBody):
+    """Options that are passed on to the provider; those not given are left out."""
 
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
@@ -59,15 +59,15 @@ class Options(Request):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
 
 
-class NewConversation(Request):
+class NewConversation(RequestBody):
     """POST /api/conversations"""
 
     title: Annotated[Text, Field(max_length=TITLE_CHARS)] | None = None
     system: Annotated[Text, Field(max_length=SYSTEM_CHARS)] | None = None
 
 
-class Change(Request):
-    """PATCH /api/conversations/{id}: what is named is changed, null takes it away."""
+class ConversationChange(RequestBody):
+    """PATCH /api/conversations/{id}: fields that are sent are changed; null removes the text."""
 
     title: Annotated[Text, Field(max_length=TITLE_CHARS)] | None = None
     system: Annotated[Text, Field(max_length=SYSTEM_CHARS)] | None = None
@@ -79,8 +79,8 @@ class Change(Request):
         return self
 
 
-class Seen(Request):
-    """POST /api/conversations/{id}/seen: up to the end of an answer, or up to now."""
+class SeenUpTo(RequestBody):
+    """POST /api/conversations/{id}/seen: up to the end of this answer, or up to now."""
 
     message_id: Annotated[uuid.UUID, Field(strict=False)] | None = None
 
@@ -88,17 +88,17 @@ class Seen(Request):
 ModelName = Annotated[Text, Field(min_length=1, max_length=200)]
 
 
-class Again(Request):
+class AnswerRequest(RequestBody):
     """POST /api/messages/{id}/retry and /continue"""
 
     model: ModelName | None = None
     options: Options = Field(default_factory=Options)
 
 
-class Question(Again):
+class Question(AnswerRequest):
     """POST /api/conversations/{id}/messages
 
-    `parent_id` left out: below the newest answer; null: another root.
+    Without `parent_id` the question stands below the newest answer; null makes it another root.
     """
 
     content: Annotated[Text, Field(min_length=1, max_length=CONTENT_CHARS)]
@@ -106,7 +106,7 @@ class Question(Again):
 
     @property
     def names_parent(self) -> bool:
-        """Whether parent_id was there at all."""
+        """Whether `parent_id` was sent at all."""
         return "parent_id" in self.model_fields_set
 
 
@@ -126,7 +126,7 @@ class ErrorShape(BaseModel):
 
 
 class MessageShape(BaseModel):
-    """A message. `position` is the offset behind the text it comes with."""
+    """A message. `position` is where its text, as far as it is sent here, ends."""
 
     id: uuid.UUID
     conversation_id: uuid.UUID
@@ -150,12 +150,22 @@ class MessageShape(BaseModel):
 
     @classmethod
     def of(cls, message: Message) -> "MessageShape":
-        """From what the database holds."""
-        return cls(**_fields(message))
+        """From a row."""
+        body = message.body
+        return cls(
+            **_named(message, cls, "status", "text", "parts", "position", "error"),
+            status=message.status.value,
+            text=body.text,
+            parts=[
+                PartShape(kind=one.kind, text=one.text, meta=_meta(one.meta)) for one in body.parts
+            ],
+            position=body.length,
+            error=_error(message),
+        )
 
 
 class AskedShape(BaseModel):
-    """A question and the answer that is being written."""
+    """A question and its answer, which is going to be written."""
 
     user: MessageShape
     assistant: MessageShape
@@ -172,26 +182,26 @@ class ConversationShape(BaseModel):
 
     @classmethod
     def of(cls, conversation: Conversation) -> "ConversationShape":
-        """From what the database holds."""
-        return cls(**{name: getattr(conversation, name) for name in cls.model_fields})
+        """From a row."""
+        return cls(**_named(conversation, cls))
 
 
 class ConversationList(BaseModel):
-    """A page of conversations, newest first; `next` is the cursor of the page behind it."""
+    """A page of conversations, newest first; `next` is the cursor of the next page."""
 
     items: list[ConversationShape]
     next: str | None
 
 
 class PieceShape(BaseModel):
-    """A piece of a snippet."""
+    """A piece of a snippet; `hit`: whether it is a word of the search."""
 
     text: str
     hit: bool
 
 
 class FoundShape(BaseModel):
-    """A conversation that was found, without its messages."""
+    """A conversation that a search found, without its messages."""
 
     id: uuid.UUID
     title: str | None
@@ -200,7 +210,7 @@ class FoundShape(BaseModel):
 
 
 class HitShape(BaseModel):
-    """What was found: a message, or a conversation by its title."""
+    """What a search found: a message, or (without one) a conversation by its title."""
 
     conversation: FoundShape
     message_id: uuid.UUID | None
@@ -209,11 +219,9 @@ class HitShape(BaseModel):
 
     @classmethod
     def of(cls, hit: Hit) -> "HitShape":
-        """From what the database found."""
+        """From a row."""
         return cls(
-            conversation=FoundShape(
-                id=hit.id, title=hit.title, created_at=hit.created_at, updated_at=hit.updated_at
-            ),
+            conversation=FoundShape(**_named(hit, FoundShape)),
             message_id=hit.message_id,
             leaf=hit.leaf,
             snippet=[PieceShape(text=text, hit=found) for text, found in hit.snippet],
@@ -221,14 +229,14 @@ class HitShape(BaseModel):
 
 
 class HitList(BaseModel):
-    """A page of what was found."""
+    """A page of hits; `next` is the cursor of the next page."""
 
     items: list[HitShape]
     next: str | None
 
 
 class EndShape(BaseModel):
-    """The data of an `end` frame: how it ended, and the proof that nothing is missing."""
+    """The data of an `end` frame: how the answer ended, and its length and hash as a proof."""
 
     status: str
     finish_reason: str | None
@@ -241,31 +249,15 @@ class EndShape(BaseModel):
     def of(cls, message: Message) -> "EndShape":
         """From an ended row."""
         return cls(
+            **_named(message, cls, "status", "error"),
             status=message.status.value,
-            finish_reason=message.finish_reason,
-            length=message.length,
-            sha256=message.sha256,
-            usage=message.usage,
             error=_error(message),
         )
 
 
-def _fields(message: Message) -> dict[str, Any]:
-    body = message.body
-    parts = [PartShape(kind=one.kind, text=one.text, meta=_meta(one.meta)) for one in body.parts]
-    plain = {
-        name: getattr(message, name)
-        for name in MessageShape.model_fields
-        if name not in ("status", "text", "parts", "position", "error")
-    }
-    return {
-        **plain,
-        "status": message.status.value,
-        "text": body.text,
-        "parts": parts,
-        "position": body.length,
-        "error": _error(message),
-    }
+def _named(row: Any, shape: type[BaseModel], *but: str) -> dict[str, Any]:
+    """A row's values for the fields of a shape that have the same name, without some of them."""
+    return {name: getattr(row, name) for name in shape.model_fields if name not in but}
 
 
 def _error(message: Message) -> ErrorShape | None:
@@ -275,8 +267,10 @@ def _error(message: Message) -> ErrorShape | None:
 
 
 def message_json(message: Message, most: int = sys.maxsize) -> dict[str, Any]:
-    """A MessageShape, ready to be encoded, of a message that may be very long: its text is copied
-    once, and checked by nobody. With `most`, only so many code points of it; `position` says so.
+    """The fields of a MessageShape as JSON data, for a message that may be very long.
+
+    Its text is copied once and not validated. With `most`, it is only the first code points;
+    `position` says how many.
     """
     shape = MessageShape.of(replace(message, body=Body())).model_dump(mode="json")
     deltas = message.body.since(0, most)
@@ -289,8 +283,8 @@ def message_json(message: Message, most: int = sys.maxsize) -> dict[str, Any]:
 
 
 def turn_json(turn: Turn, most: int = sys.maxsize) -> dict[str, Any]:
-    """A message on a branch, in the same way: `siblings` could stand here instead, each with the
-    newest leaf below it."""
+    """A message on a branch, likewise. `siblings` are the messages that could stand in its place,
+    each with the newest leaf below it."""
     siblings = [{"id": str(one), "leaf": str(leaf)} for one, leaf in turn.siblings]
     return {**message_json(turn.message, most), "siblings": siblings}
 
@@ -300,5 +294,5 @@ def _meta(meta: Any) -> dict[str, Any] | None:
 
 
 def iso_time(at: datetime | None) -> str | None:
-    """A moment as pydantic writes it, where a shape is not needed."""
+    """A moment in the format of pydantic's JSON."""
     return None if at is None else at.isoformat().replace("+00:00", "Z")

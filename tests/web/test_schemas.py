@@ -15,8 +15,8 @@ from web.paging import decode_cursor, encode_cursor
 from web.requests import request_hash
 from web.schemas import (
     CONTENT_CHARS,
-    Again,
-    Change,
+    AnswerRequest,
+    ConversationChange,
     NewConversation,
     Options,
     Question,
@@ -96,7 +96,7 @@ def test_an_option_that_is_null_is_left_out() -> None:
 # --- texts ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [NewConversation, Change, Again, Question])
+@pytest.mark.parametrize("shape", [NewConversation, ConversationChange, AnswerRequest, Question])
 def test_an_unknown_field_is_refused(shape: type[BaseModel]) -> None:
     assert "colour" in refused(shape, {"content": "x", "title": "x", "colour": "red"})
 
@@ -122,7 +122,7 @@ def test_every_text_is_made_storable(sent: str, kept: str) -> None:
 
     assert (new.title, new.system) == (kept, kept)
     assert (question.content, question.model, question.options.stop) == (kept, kept, [kept])
-    assert parsed(Change, {"title": sent}).title == kept
+    assert parsed(ConversationChange, {"title": sent}).title == kept
 
 
 def test_a_parent_that_is_null_is_not_a_parent_that_is_left_out() -> None:
@@ -132,10 +132,10 @@ def test_a_parent_that_is_null_is_not_a_parent_that_is_left_out() -> None:
 
 
 def test_a_title_can_be_taken_away_but_not_forgotten() -> None:
-    assert parsed(Change, {"title": None}).title is None
-    assert parsed(Change, {"system": None}).model_fields_set == {"system"}
+    assert parsed(ConversationChange, {"title": None}).title is None
+    assert parsed(ConversationChange, {"system": None}).model_fields_set == {"system"}
     with pytest.raises(ValidationError, match="must be there"):
-        parsed(Change, {})
+        parsed(ConversationChange, {})
 
 
 # --- idempotency ----------------------------------------------------------------------------------

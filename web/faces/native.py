@@ -1,4 +1,4 @@
-"""The native face: conversations and messages as JSON, a message's growth as SSE."""
+"""The native face: conversations and messages as JSON, and a message as a stream of events."""
 
 import uuid
 from functools import partial
@@ -23,8 +23,9 @@ from web.wake_ups import wake_message, wake_sidebars
 
 blueprint = Blueprint("native", __name__, url_prefix="/api")
 
+#: Items of a page, unless the request says how many, and at most: of a list, and of a search.
 PAGE, PAGE_MAX = 50, 200
-FOUND, FOUND_MAX = 20, 50
+HITS, HITS_MAX = 20, 50
 
 # --- conversations -------------------------------------------------------------------------------
 
@@ -59,8 +60,8 @@ def list_conversations() -> Response:
 def show_conversation(conversation_id: uuid.UUID) -> Response:
     """A conversation with one branch: that of `?leaf=`, by default of the newest message.
 
-    With `?limit=` only its last messages, with `?before=` those above one of them; never more than
-    a reply may hold.
+    `?limit=` gives only its last messages, `?before=` those above one of them. A response never has
+    more than PAGE_CHARS of text.
     """
     db, user = context().db, current_user()
     limit = paging.limit(PAGE_MAX, PAGE_MAX) if "limit" in request.args else None
@@ -78,7 +79,7 @@ def show_conversation(conversation_id: uuid.UUID) -> Response:
 @blueprint.patch("/conversations/<uuid:conversation_id>")
 def change_conversation(conversation_id: uuid.UUID) -> Response:
     """The conversation with its new title or system text."""
-    changes = requests.json_body(schemas.Change).model_dump(exclude_unset=True)
+    changes = requests.json_body(schemas.ConversationChange).model_dump(exclude_unset=True)
     found = conversations.change(context().db, current_user(), conversation_id, **changes)
     wake_sidebars(context().livelog, current_user())
     return responses.reply(schemas.ConversationShape.of(found))
@@ -86,7 +87,7 @@ def change_conversation(conversation_id: uuid.UUID) -> Response:
 
 @blueprint.delete("/conversations/<uuid:conversation_id>")
 def delete_conversation(conversation_id: uuid.UUID) -> Response:
-    """204; its answers are stopped, their readers get `end`."""
+    """204. Its answers are stopped, and their readers get `end`."""
     for message_id in conversations.delete(context().db, current_user(), conversation_id):
         wake_message(context().livelog, message_id)
     wake_sidebars(context().livelog, current_user())
@@ -95,7 +96,7 @@ def delete_conversation(conversation_id: uuid.UUID) -> Response:
 
 @blueprint.post("/conversations/<uuid:conversation_id>/undelete")
 def undelete_conversation(conversation_id: uuid.UUID) -> Response:
-    """The conversation, which is back; 404 when it was purged or is due to be."""
+    """The conversation, restored; 404 if it was purged or is due to be."""
     found = conversations.undelete(context().db, current_user(), conversation_id)
     wake_sidebars(context().livelog, current_user())
     return responses.reply(schemas.ConversationShape.of(found))
@@ -103,8 +104,8 @@ def undelete_conversation(conversation_id: uuid.UUID) -> Response:
 
 @blueprint.post("/conversations/<uuid:conversation_id>/seen")
 def see_conversation(conversation_id: uuid.UUID) -> Response:
-    """204; the answers that have ended there are news no more, on any device."""
-    seen = requests.json_body(schemas.Seen).message_id
+    """204. Answers that have ended there count as seen, on every device."""
+    seen = requests.json_body(schemas.SeenUpTo).message_id
     if conversations.see(context().db, current_user(), conversation_id, seen):
         wake_sidebars(context().livelog, current_user())
     return Response(status=204)
@@ -115,7 +116,7 @@ def search_conversations() -> Response:
     """Conversations in which every word of `?q=` is, most recently active first."""
     words = normalise(request.args.get("q", ""))
     fetch = paging.fetching_one_more(partial(search.search, context().db, current_user(), words))
-    hits, cursor = paging.page(fetch, attrgetter("place"), default=FOUND, most=FOUND_MAX)
+    hits, cursor = paging.page(fetch, attrgetter("place"), default=HITS, most=HITS_MAX)
     items = [schemas.HitShape.of(hit) for hit in hits]
     return responses.reply(schemas.HitList(items=items, next=cursor))
 
@@ -140,16 +141,16 @@ def ask(conversation_id: uuid.UUID) -> Response:
 @blueprint.post("/messages/<uuid:message_id>/retry")
 def retry(message_id: uuid.UUID) -> Response:
     """202 with the same question and another answer beside the old one."""
-    return _ask(Retry(message_id), requests.json_body(schemas.Again))
+    return _ask(Retry(message_id), requests.json_body(schemas.AnswerRequest))
 
 
 @blueprint.post("/messages/<uuid:message_id>/continue")
 def go_on(message_id: uuid.UUID) -> Response:
     """202 with a question that asks to go on, and its answer, which says what it continues."""
-    return _ask(Continue(message_id), requests.json_body(schemas.Again))
+    return _ask(Continue(message_id), requests.json_body(schemas.AnswerRequest))
 
 
-def _ask(wanted: Wanted, sent: schemas.Again) -> Response:
+def _ask(wanted: Wanted, sent: schemas.AnswerRequest) -> Response:
     key = requests.idempotency_key()
     asked = context().asker.ask(
         wanted,
@@ -179,7 +180,7 @@ def show_message(message_id: uuid.UUID) -> Response:
 
 @blueprint.post("/messages/<uuid:message_id>/stop")
 def stop(message_id: uuid.UUID) -> Response:
-    """202 with the message as it is now; harmless when it has ended."""
+    """202 with the message as it is now; changes nothing if it has ended."""
     messages.stop(context().db, message_id, current_user())
     wake_message(context().livelog, message_id)
     wake_sidebars(context().livelog, current_user())
@@ -194,9 +195,9 @@ def _snapshot(message_id: uuid.UUID) -> Message:
 
 
 def encode_delta(delta: Delta) -> bytes:
-    """A delta frame; its id is the position behind it."""
-    # Word by word: a token's frame is most of what web writes, and the general way takes four times
-    # as long.
+    """A delta frame; its id is the position after it."""
+    # Put together by hand: most of what web writes are frames of one token, and encoding a dict
+    # takes four times as long.
     text = encode_basestring_ascii(delta.text)
     meta = f',"meta":{sse.to_json(dict(delta.meta))}' if delta.meta else ""
     data = f'"start":{delta.start},"part":{delta.part},"kind":"{delta.kind}","text":{text}{meta}'
@@ -208,5 +209,5 @@ FACE = Face(encode_delta, requests.encode_end, sse.HEARTBEAT, sse.retry)
 
 @blueprint.get("/messages/<uuid:message_id>/stream")
 def stream(message_id: uuid.UUID) -> Response:
-    """The message from a position to its end; 204 to a reader who has seen the end."""
+    """The message from a position to its end; 204 to a client that has seen the end."""
     return requests.message_stream(message_id, FACE)
