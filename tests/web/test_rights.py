@@ -6,6 +6,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from shared import logs
 from shared.settings import Settings
 from shared.store.tables import LOCAL_USER
 from tests.client import new_id
@@ -14,6 +15,7 @@ from web import auth, rights
 from web.auth import Principal
 from web.rights import RIGHTS, Right
 
+SETTINGS = Settings.model_construct(database_url="postgresql+psycopg2://localhost/none")
 #: One address of each right, without servers behind it; PUBLIC and USE are `health.alive` and `/`.
 ADDRESSES = {
     Right.READ_OWN: ("GET", f"/api/messages/{new_id()}"),
@@ -22,12 +24,17 @@ ADDRESSES = {
 }
 
 
-@pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch) -> Flask:
-    """The app as web makes it, but for what it changes in its whole process; nothing connects."""
+@pytest.fixture(autouse=True)
+def unchanged_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`create_app` without what it changes in its whole process."""
     monkeypatch.setattr(web_app, "cooperate", lambda: None)
-    monkeypatch.setattr(web_app.logs, "configure", lambda: None)
-    return web_app.create_app(Settings.model_construct())
+    monkeypatch.setattr(logs, "configure", lambda: None)
+
+
+@pytest.fixture
+def app() -> Flask:
+    """The app as web makes it; nothing connects."""
+    return web_app.create_app(SETTINGS)
 
 
 def ask(app: Flask, method: str, path: str, host: str = "localhost") -> tuple[int, str | None]:
@@ -88,12 +95,8 @@ def test_only_what_is_public_answers_to_a_foreign_name(app: Flask, method: str) 
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS"])
-def test_with_sign_in_required_only_what_is_public_answers(
-    monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
-    monkeypatch.setattr(web_app, "cooperate", lambda: None)
-    monkeypatch.setattr(web_app.logs, "configure", lambda: None)
-    app = web_app.create_app(Settings.model_construct(auth="required"))
+def test_with_sign_in_required_only_what_is_public_answers(method: str) -> None:
+    app = web_app.create_app(SETTINGS.model_copy(update={"auth": "required"}))
 
     assert ask(app, method, "/healthz")[0] in (200, 405)
     for path in ("/", "/static/app.js", "/metrics", "/api/conversations", "/live", "/nothing"):

@@ -28,7 +28,7 @@ KINDS = {
 }
 
 
-def test_all_kinds_together_leave_a_connection_to_others() -> None:
+def test_all_kinds_together_leave_a_connection_free() -> None:
     assert sum(kind.connections for kind in KINDS.values()) < POOL_SIZE
 
 
@@ -40,7 +40,7 @@ def db(store: Store) -> Iterator[Database]:
     fresh.dispose()
 
 
-def test_a_statement_that_takes_too_long_for_its_kind_is_told_so(db: Database) -> None:
+def test_statement_over_the_limit_of_its_kind_is_too_slow(db: Database) -> None:
     kind = Kind(connections=1, patience=1.0, statement=0.1)
 
     with pytest.raises(TooSlow):
@@ -52,7 +52,7 @@ def test_a_statement_that_takes_too_long_for_its_kind_is_told_so(db: Database) -
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_who_finds_no_place_is_told_so_and_others_find_connections(
+def test_full_kind_is_busy_and_leaves_connections_to_others(
     db: Database, store: Store, name: str
 ) -> None:
     kind = Kind(KINDS[name].connections, patience=0.1, statement=10.0)
@@ -94,7 +94,7 @@ SELECT count(*) FROM pg_stat_activity WHERE datname = 'searched' AND state = 'ac
 """
 
 
-def test_questions_are_taken_while_many_search_for_what_is_nowhere(rig: Rig) -> None:
+def test_questions_are_accepted_during_many_expensive_searches(rig: Rig) -> None:
     """Text without blanks is looked through as it stands: the most expensive search there is."""
     with new_database(rig, "searched") as url:
         migrate(url)

@@ -51,7 +51,7 @@ JUNK = [
 # --- a connection that listens --------------------------------------------------------------------
 
 
-def test_whatever_is_published_the_connection_hears_what_comes_next(tables: Store) -> None:
+def test_any_payload_leaves_the_subscription_working(tables: Store) -> None:
     tables.clear()
     raw: Any = redis.Redis.from_url(tables.redis_url)
     place, claim = uuid.uuid4(), uuid.uuid4()
@@ -104,7 +104,7 @@ END: list[Step] = [finish(), usage(), done()]
 
 
 @pytest.mark.failure(38)
-def test_junk_on_one_channel_costs_no_other_answer_a_frame_and_its_own_no_character(
+def test_junk_on_a_message_channel_loses_no_text_and_cuts_no_reader(
     rig: Rig, client: Client, web: Web, worker: Worker
 ) -> None:
     names = [new_id(), new_id()]
@@ -142,9 +142,7 @@ def turns(name: str, turn: int) -> list[Step]:
     return [hold(f"{name} {turn}"), say(f", turn {turn}")]
 
 
-def test_junk_where_workers_listen_for_stop_costs_no_stop(
-    rig: Rig, client: Client, worker: Worker
-) -> None:
+def test_junk_on_the_stop_channel_loses_no_stop(rig: Rig, client: Client, worker: Worker) -> None:
     answer = client.ask(script(say("On and on"), hold(new_id())))
     client.shown(answer, 9)
 
@@ -155,7 +153,7 @@ def test_junk_where_workers_listen_for_stop_costs_no_stop(
         assert client.ended(answer)["status"] == "CANCELLED"
 
 
-def test_junk_where_lists_wake_costs_no_notice(rig: Rig, client: Client, web: Web) -> None:
+def test_junk_on_a_user_channel_loses_no_notice(rig: Rig, client: Client, web: Web) -> None:
     with client.http.stream("GET", "/api/notices") as stream, nobody_hangs_up(rig) as server:
         lines = stream.iter_lines()
         while not next(lines).startswith("event: state"):
@@ -186,7 +184,7 @@ WRONG: dict[str, list[Any]] = {
 }
 
 
-def test_foreign_values_among_what_processes_say_are_skipped(store: Store) -> None:
+def test_foreign_values_among_process_reports_are_skipped(store: Store) -> None:
     no_workers: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
     dashboard = Dashboard(
         Settings.model_construct(flower_url=None), store.db, store.livelog, no_workers, no_workers
@@ -211,7 +209,7 @@ def test_foreign_values_among_what_processes_say_are_skipped(store: Store) -> No
     raw.close()
 
 
-def test_operators_are_answered_whatever_stands_there(rig: Rig, client: Client, web: Web) -> None:
+def test_dashboard_answers_whatever_the_reports_hold(rig: Rig, client: Client, web: Web) -> None:
     server: Any = redis.Redis.from_url(rig.redis.url)
     try:
         for value in OPERATORS.values():
@@ -262,9 +260,7 @@ def spoilt(store: Store, request: pytest.FixtureRequest) -> Claim:
     return claim
 
 
-def test_an_owner_whose_log_is_not_its_own_any_more_begins_it_anew(
-    store: Store, spoilt: Claim
-) -> None:
+def test_owner_of_a_spoilt_log_begins_it_anew(store: Store, spoilt: Claim) -> None:
     body = body_of("Some more of it.")
 
     assert store.publish(spoilt, body, 4) == PublishResult.MISSING
@@ -277,7 +273,7 @@ def test_an_owner_whose_log_is_not_its_own_any_more_begins_it_anew(
     assert snapshot(store.db, store.livelog, spoilt.id, row.user_id).body.text == body.text
 
 
-def test_it_can_be_fenced_and_what_is_the_claims_is_salvaged(store: Store, spoilt: Claim) -> None:
+def test_spoilt_log_is_fenced_and_text_of_the_claim_salvaged(store: Store, spoilt: Claim) -> None:
     kept = store.redis.type(f"outlive:log:{spoilt.id}:{spoilt.token}") == "stream"
     store.pass_by(spoilt.id, "lease_until")
 
@@ -291,7 +287,7 @@ def test_it_can_be_fenced_and_what_is_the_claims_is_salvaged(store: Store, spoil
         assert store.publish_all([late]) == [PublishResult.FENCED]
 
 
-def test_it_costs_its_readers_nothing_and_others_less(store: Store, spoilt: Claim) -> None:
+def test_spoilt_log_costs_readers_no_text(store: Store, spoilt: Claim) -> None:
     user = store.row(spoilt.id).user_id
     other = store.streaming(user)
     store.publish(other, body_of("Untouched"))
@@ -308,7 +304,7 @@ def test_it_costs_its_readers_nothing_and_others_less(store: Store, spoilt: Clai
     assert ones[0].body.text == "Some more."
 
 
-def test_a_log_that_somebody_has_begun_does_not_prove_that_nothing_was_published(
+def test_foreign_log_does_not_prove_that_nothing_was_published(
     store: Store,
 ) -> None:
     claim = store.streaming()
@@ -318,7 +314,7 @@ def test_a_log_that_somebody_has_begun_does_not_prove_that_nothing_was_published
     assert store.sweep().run() == Swept(ended=1)
 
 
-def test_a_worker_goes_on_when_something_foreign_is_in_its_answers_log(
+def test_worker_goes_on_with_a_foreign_entry_in_its_log(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     name = new_id()
