@@ -3,11 +3,13 @@
 In this order, and only this order:
 
 1. **Commit** the question and the answer's placeholder (SENDING) to Postgres. From here on the
-   question cannot be lost: its row says until when it waits and when a sweep enqueues it again.
-   Without Postgres nothing has happened: StorageDown.
+   question cannot be lost: its row has the time at which a sweep enqueues it again, and the time at
+   which it ends in ERROR because no worker took it. If Postgres does not answer: StorageDown.
+   Whether it committed is then unknown, and the same Idempotency-Key asks once in either case.
 2. **Expect** the answer in this process' hub, which subscribes to its channel. The client that asks
-   will follow here, and what is subscribed to before a worker knows of it has missed nothing, so
-   nothing need be read when the client comes. Without Redis this does not wait.
+   usually follows here, too. A subscription that is older than any text of the answer has missed
+   nothing, so nothing need be read when that client comes. This waits a fifth of a second at most,
+   and not at all while Redis is away.
 3. **Enqueue** the id. If Redis does not take it, that is no error: a worker with a free place, or a
    sweep after a few seconds, finds the row.
 4. **Wake** the pages that show this user's conversations.
@@ -81,11 +83,11 @@ class Asker:
         key: str | None = None,
         request_hash: str | None = None,
     ) -> Asked:
-        """The question and the answer's placeholder, committed before a worker is told.
+        """The question and the answer's placeholder, committed before anything is enqueued.
 
-        `key` is the Idempotency-Key and `request_hash` tells its request from others: both or
-        neither. Without `model` it is the service's. Raises NotFound, Invalid, Conflict, KeyReused,
-        TooMany and StorageDown.
+        `key` is the Idempotency-Key, and `request_hash` identifies the request that it came with:
+        both or neither. Without `model` it is the service's. Raises NotFound, Invalid, Conflict,
+        KeyReused, TooMany and StorageDown.
         """
         settings = self._settings
         terms = Asking(

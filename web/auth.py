@@ -54,7 +54,7 @@ def register(app: Flask) -> None:
 
 
 def principal() -> Principal:
-    """Who makes this request. Not for a PUBLIC endpoint, which knows nobody."""
+    """Who makes this request. A PUBLIC endpoint has no principal."""
     return cast("Principal", g.principal)
 
 

@@ -34,7 +34,7 @@ def page(
 
 
 def fetching_one_more(fetch: Callable[[int, int | None], Sequence[Item]]) -> Fetch[Item]:
-    """A Fetch of one that does not say whether there are more: it is asked for one more item."""
+    """A Fetch of a function that returns items only: it is asked for one more than is shown."""
 
     def fetch_one_more(limit: int, before: int | None) -> tuple[Sequence[Item], bool]:
         found = fetch(limit + 1, before)

@@ -74,8 +74,8 @@ def idempotency_key() -> str | None:
 
 
 def request_hash(path: str, sent: BaseModel) -> str:
-    """Tells a request from another one with the same Idempotency-Key: a hash of its path and of
-    the fields that were sent."""
+    """A hash of the path and the fields that were sent. An Idempotency-Key that comes back with
+    another hash came with another request."""
     fields = {"path": path, **sent.model_dump(mode="json", exclude_unset=True)}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 

@@ -98,7 +98,7 @@ class AnswerRequest(RequestBody):
 class Question(AnswerRequest):
     """POST /api/conversations/{id}/messages
 
-    Without `parent_id` the question stands below the newest answer; null makes it another root.
+    Without `parent_id` the question goes below the newest answer; null makes it another root.
     """
 
     content: Annotated[Text, Field(min_length=1, max_length=CONTENT_CHARS)]

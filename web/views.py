@@ -30,7 +30,7 @@ def dashboard() -> Response:
 
 @blueprint.get("/api/live")
 def dashboard_state() -> Response:
-    """What the dashboard shows: numbers, ids and codes; nobody's text."""
+    """What the dashboard shows: numbers, ids and codes; no text."""
     return jsonify(context().dashboard.state())
 
 

@@ -33,15 +33,15 @@ def test_another_sites_page_may_load_nothing(
     client: Client, load: str, site: str, method: str
 ) -> None:
     mode, dest = LOADS[load]
-    said = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
     for route in ROUTES:
-        answer = client.http.request(method, route, headers=said)
+        answer = client.http.request(method, route, headers=headers)
         assert (answer.status_code, route) == (403, route)
         assert answer.headers.get("Content-Encoding") is None
 
 
 @pytest.mark.parametrize(
-    "said",
+    "headers",
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
@@ -57,11 +57,11 @@ def test_another_sites_page_may_load_nothing(
     ids=str,
 )
 def test_any_header_of_a_browser_may_give_another_site_away(
-    client: Client, said: dict[str, str]
+    client: Client, headers: dict[str, str]
 ) -> None:
     for route in ROUTES:
-        problem(client.http.get(route, headers=said), 403, "cross_site")
-    problem(client.http.post("/api/conversations", json={}, headers=said), 403, "cross_site")
+        problem(client.http.get(route, headers=headers), 403, "cross_site")
+    problem(client.http.post("/api/conversations", json={}, headers=headers), 403, "cross_site")
 
 
 def test_link_from_another_site_opens_pages_only(client: Client) -> None:
@@ -189,8 +189,8 @@ def test_outlive_hosts_adds_names(rig: Rig) -> None:
             answer = client.http.get("/api/conversations", headers={"Host": host})
             assert (answer.status_code, host) == (status, host)
         # A page of that name is our own.
-        said = {"Host": "chat.example.org", "Origin": "https://chat.example.org"}
-        assert client.http.post("/api/conversations", json={}, headers=said).status_code == 201
+        headers = {"Host": "chat.example.org", "Origin": "https://chat.example.org"}
+        assert client.http.post("/api/conversations", json={}, headers=headers).status_code == 201
 
 
 @pytest.mark.parametrize(

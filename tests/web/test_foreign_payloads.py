@@ -1,7 +1,7 @@
-"""What others put into our Redis: a wake-up at most, for the message that it names, and no more.
+"""Foreign values in our Redis: each is a wake-up at most, for the message whose channel it is on.
 
-Somebody's script, a worker of the next version, half a value after an accident: it must not cost
-a connection on which hundreds of answers are heard.
+They come from scripts, from workers of the next version, from accidents. None may cost the
+connection on which hundreds of answers arrive.
 """
 
 import json
@@ -88,7 +88,7 @@ def pubsub(server: Any) -> set[str]:
 
 
 @contextmanager
-def nobody_hangs_up(rig: Rig) -> Iterator[Any]:
+def no_connection_is_lost(rig: Rig) -> Iterator[Any]:
     """A connection to Redis; all that listen when a story begins still do at its end."""
     server: Any = redis.Redis.from_url(rig.redis.url)
     before = pubsub(server)
@@ -120,7 +120,7 @@ def test_junk_on_a_message_channel_loses_no_text_and_cuts_no_reader(
         while reading.text != "Begun":
             reading.take(next(events))
 
-    with nobody_hangs_up(rig) as server:
+    with no_connection_is_lost(rig) as server:
         for turn in range(3):
             for junk in JUNK[turn::3]:
                 server.publish(f"outlive:live:{hit}", junk)
@@ -146,7 +146,7 @@ def test_junk_on_the_stop_channel_loses_no_stop(rig: Rig, client: Client, worker
     answer = client.ask(script(say("On and on"), hold(new_id())))
     client.shown(answer, 9)
 
-    with nobody_hangs_up(rig) as server:
+    with no_connection_is_lost(rig) as server:
         for junk in (*JUNK, b"not an id", str(uuid.uuid4()).encode(), b'{"id": 1}'):
             server.publish(STOP_CHANNEL, junk)
         client.stop(answer)
@@ -154,7 +154,7 @@ def test_junk_on_the_stop_channel_loses_no_stop(rig: Rig, client: Client, worker
 
 
 def test_junk_on_a_user_channel_loses_no_notice(rig: Rig, client: Client, web: Web) -> None:
-    with client.http.stream("GET", "/api/notices") as stream, nobody_hangs_up(rig) as server:
+    with client.http.stream("GET", "/api/notices") as stream, no_connection_is_lost(rig) as server:
         lines = stream.iter_lines()
         while not next(lines).startswith("event: state"):
             pass
@@ -165,9 +165,10 @@ def test_junk_on_a_user_channel_loses_no_notice(rig: Rig, client: Client, web: W
             pass
 
 
-# --- what operators are told ----------------------------------------------------------------------
+# --- reports of web processes ---------------------------------------------------------------------
 
-OPERATORS = {
+#: What may stand where a web process reports its readers.
+REPORTS = {
     **{name: text.encode("utf-8", "surrogateescape") for name, text in FOREIGN.items()},
     "bytes": b"\xff\xfe",
     "no time": b'{"readers": [], "streams": 1, "notices": 0}',
@@ -191,7 +192,7 @@ def test_foreign_values_among_process_reports_are_skipped(store: Store) -> None:
     )
     good = {"at": time.time(), "readers": [(new_id(), 2, 5)], "streams": 2, "notices": 3}
     raw: Any = redis.Redis.from_url(store.redis_url)
-    for name, value in OPERATORS.items():
+    for name, value in REPORTS.items():
         raw.hset("outlive:web", name, value)
     raw.hset("outlive:web", b"\xff name", b"{}")
     for field, values in WRONG.items():
@@ -212,7 +213,7 @@ def test_foreign_values_among_process_reports_are_skipped(store: Store) -> None:
 def test_dashboard_answers_whatever_the_reports_hold(rig: Rig, client: Client, web: Web) -> None:
     server: Any = redis.Redis.from_url(rig.redis.url)
     try:
-        for value in OPERATORS.values():
+        for value in REPORTS.values():
             server.delete("outlive:web")
             server.hset("outlive:web", "host:1", value)
             assert client.http.get("/api/live").status_code == 200
@@ -225,13 +226,13 @@ def test_dashboard_answers_whatever_the_reports_hold(rig: Rig, client: Client, w
 
 # --- the live log ---------------------------------------------------------------------------------
 
-#: Entries that somebody else has added: id and fields.
+#: Foreign entries: id and fields.
 ENTRIES = {
     "another field": ("1-4", {"note": "hello"}),
     "another field of a later id": ("7-0", {"note": "hello"}),
     "the time as id": ("*", {"note": "hello"}),
     "deltas with the time as id": ("*", {"d": '[[0,0,"text","X",null]]'}),
-    "deltas of nobody": ("1-9999", {"d": '[[0,0,"text","XXXXXXXXXX",null]]'}),
+    "deltas without a claim": ("1-9999", {"d": '[[0,0,"text","XXXXXXXXXX",null]]'}),
     "deltas of another claim": (
         "1-9999",
         {"d": f'[[0,0,"{uuid.uuid4().hex}","",null],[0,0,"text","XXXXXXXXXX",null]]'},

@@ -1,4 +1,4 @@
-"""Request bodies that are refused, Idempotency-Keys, and what tells requests apart."""
+"""Request bodies that are refused, Idempotency-Keys, and the hash that identifies a request."""
 
 import json
 import socket

@@ -22,7 +22,7 @@ EVERY_PROCESS = 6
 
 @pytest.fixture
 def open_answer(rig: Rig, client: Client, worker: Worker) -> Iterator[Held]:
-    """An answer that is being written until somebody lets it end."""
+    """An answer that is open until the test lets it go on."""
     with holding(rig, client, say("So far"), say(" so good."), finish(), done()) as held:
         yield held
 
