@@ -33,7 +33,10 @@ def topic() -> MessageTopic:
 @pytest.fixture
 def rushing() -> Iterator[None]:
     """A screen that shows everything at once."""
-    with patch.multiple(render_cache, FRAMES=1e9, SHARE=0.0), patch.object(yielding, "SLICE", 0.0):
+    with (
+        patch.multiple(render_cache, FRAMES=1e9, SHARE=0.0),
+        patch.object(yielding, "SLICE_SECONDS", 0.0),
+    ):
         yield
 
 
@@ -212,7 +215,7 @@ def test_many_who_open_a_message_at_once_have_it_rendered_once() -> None:
     message = at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), text)
 
     with patch("web.page.tail.markdown_html", wraps=markdown_html) as made:
-        with patch.object(yielding, "SLICE", 0.0):
+        with patch.object(yielding, "SLICE_SECONDS", 0.0):
             opening = [gevent.spawn(blocks_of, cache, message) for _ in range(20)]
             join(opening)
         assert made.call_count == 500
