@@ -22,8 +22,9 @@ from prometheus_client import start_http_server
 
 from shared import awake, gc_tuning, logs, watchdog
 from shared.bus.keys import STOP_CHANNEL
+from shared.bus.listener import Listener
 from shared.bus.livelog import LiveLog
-from shared.errors import RedisDown, StorageDown
+from shared.errors import StorageDown
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.settings import Settings
 from shared.store.database import Database, cooperate
@@ -34,8 +35,6 @@ from worker.tasks import register
 from worker.titles import Titles
 from worker.writer import Writer
 
-#: Seconds of silence after which the stop channel's connection is checked.
-LISTEN_SECONDS = 5.0
 #: Seconds before a loop that failed is started again.
 PAUSE = 1.0
 #: Seconds between two batches of task events, and for the last one before the process ends.
@@ -95,8 +94,17 @@ class WorkerProcess:
         writer = self.writer
         gevent.spawn(awake.watch)
         loops = (writer.publisher.run, writer.saver.run, writer.watch)
-        for loop in (*loops, self._run_sweeps, self._listen_for_stops, _send_task_events):
+        for loop in (*loops, self._run_sweeps, _send_task_events):
             gevent.spawn(_restarting, loop)
+        # A Stop that is lost with a connection is found by the next renewal of the lease.
+        stops = Listener(
+            self._livelog.subscription,
+            received=lambda _, message_id: gevent.spawn(self._stop, message_id),
+            subscribed=lambda _: None,
+            lost=lambda: None,
+        )
+        stops.subscribe(STOP_CHANNEL)
+        stops.start()
         gevent.spawn(self._db.warm)
         log.info("worker.started", owner=self._owner)
 
@@ -118,19 +126,6 @@ class WorkerProcess:
                 self._sweep.run()
             except StorageDown as error:
                 log.warning("sweep.waits", code=error.code)
-
-    def _listen_for_stops(self) -> None:
-        """Receive the ids of messages to stop. A lost one arrives with the next save."""
-        while True:
-            try:
-                subscription = self._livelog.subscription()
-                subscription.subscribe(STOP_CHANNEL)
-                while True:
-                    event = subscription.expect(LISTEN_SECONDS)
-                    if event.kind == "message":
-                        gevent.spawn(self._stop, event.payload)
-            except RedisDown:
-                time.sleep(PAUSE)
 
     def _stop(self, message_id: str) -> None:
         try:

@@ -1,12 +1,51 @@
-"""A connection that listens to channels."""
+"""A Redis subscription that reconnects by itself, for a process that listens as long as it lives.
+
+Guarantees, as long as the process runs:
+
+- Every wanted channel is subscribed to, on one connection. After a reconnect all of them are
+  subscribed to again, and `subscribed` is called for each, because messages of the time between
+  are lost: pub/sub keeps nothing.
+- `received` is called once for each message that Redis sent, in its order, and only for channels
+  that are still wanted.
+- `lost` is called once for each connection that was made and is gone. From then until `subscribed`
+  is called for a channel, nothing is heard of it.
+
+When Redis fails: a closed connection is noticed at once. A connection that is merely silent (a
+frozen server, a cut network) is asked for a sign of life after REDIS_SILENCE and given up after
+twice that. Only time in which this process ran counts (see `awake`): a process that was paused has
+not been listening, so silence proves nothing. New tries are RECONNECT apart.
+
+When a callback fails: the bug is logged and the connection is made anew. Thereby its caller is
+informed as after any loss, and may read whatever the failed callback has missed.
+
+One greenlet listens, and callbacks run in it: they must not wait, or everything after them waits.
+Another one checks for silence (a timeout for each read would cost 2.5 us a message). All others
+only change what is wanted. A change is sent by whichever greenlet comes first, and the others leave
+theirs to it, so that two commands never mix on the wire.
+"""
 
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NamedTuple
 
+import gevent
+import structlog
+
+from shared import awake
 from shared.bus import resp
 from shared.bus.connection import RawConnection
 from shared.bus.keys import PREFIX, with_prefix, without_prefix
 from shared.errors import RedisDown
+
+#: Seconds of silence after which Redis is asked for a sign of life; after twice that it is down.
+REDIS_SILENCE: Final = 2.0
+#: Seconds between two checks for silence.
+CHECK_EVERY: Final = 0.5
+#: Seconds between two tries to connect.
+RECONNECT: Final = 0.5
+
+log = structlog.get_logger("listener")
 
 
 class PubSubMessage(NamedTuple):
@@ -71,3 +110,135 @@ class Subscription(RawConnection):
         if heard is None:
             raise RedisDown
         return heard
+
+
+class Listener:
+    """Wanted channels, and the greenlets that listen to them."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Subscription],
+        *,
+        received: Callable[[str, str], object],
+        subscribed: Callable[[str], object],
+        lost: Callable[[], object],
+    ) -> None:
+        """`received` gets a channel and a payload; `subscribed` a channel that is now heard."""
+        self._connect = connect
+        self._received = received
+        self._subscribed = subscribed
+        self._lost = lost
+        self._wanted: set[str] = set()
+        #: what this connection has not been asked for yet: by channel, whether it is wanted
+        self._changes: dict[str, bool] = {}
+        self._sending = False
+        self._connection: Subscription | None = None
+        #: when Redis was heard last, monotonic
+        self._heard = 0.0
+        self._greenlets: list[gevent.Greenlet[[], None]] = []
+        self._reported = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None
+
+    def start(self) -> None:
+        """Begin to listen. Has no effect the second time."""
+        if not self._greenlets:
+            self._greenlets = [gevent.spawn(self._run), gevent.spawn(self._check_for_silence)]
+
+    def close(self) -> None:
+        """Stop for good. No callback is called any more."""
+        gevent.killall(self._greenlets)
+
+    def subscribe(self, *channels: str) -> None:
+        """Listen to these, too, from the moment for which `subscribed` is called. Never raises."""
+        self._wanted.update(channels)
+        self._change(channels, wanted=True)
+
+    def unsubscribe(self, *channels: str) -> None:
+        """Listen to these no more. Never raises."""
+        self._wanted.difference_update(channels)
+        self._change(channels, wanted=False)
+
+    def _change(self, channels: tuple[str, ...], *, wanted: bool) -> None:
+        if self._connection is not None:  # else all that is wanted is sent on connecting
+            self._changes.update(dict.fromkeys(channels, wanted))
+            self._send_changes()
+
+    def _send_changes(self) -> None:
+        """Send what this connection has not been asked for; one greenlet at a time."""
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while self._changes and self._connection is not None:
+                connection, changes = self._connection, self._changes
+                self._changes = {}
+                try:
+                    _send(connection, changes)
+                except RedisDown:
+                    connection.close()  # the listening greenlet notices
+        finally:
+            self._sending = False
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._listen()
+            except RedisDown:
+                if not self._reported:
+                    log.warning("listener.redis_down")
+                    self._reported = True
+            except Exception:
+                log.exception("listener.bug")
+            gevent.sleep(RECONNECT)
+
+    def _listen(self) -> None:
+        """Connect and listen until that connection is gone: always ends with an exception."""
+        connection = self._connect()
+        self._reported = False
+        self._heard = time.monotonic()
+        self._connection = connection
+        self._changes = dict.fromkeys(self._wanted, True)
+        try:
+            self._send_changes()
+            while True:
+                self._dispatch(connection.listen())
+        except Exception:
+            self._connection = None
+            self._lost()
+            raise
+        finally:
+            self._connection = None
+            connection.close()
+
+    def _dispatch(self, message: PubSubMessage | None) -> None:
+        self._heard = time.monotonic()
+        if message is None or message.channel not in self._wanted:
+            return  # a pong, or a channel that was given up meanwhile
+        if message.kind == "message":
+            self._received(message.channel, message.payload)
+        elif message.kind == "subscribe":
+            self._subscribed(message.channel)
+
+    def _check_for_silence(self) -> None:
+        while True:
+            gevent.sleep(CHECK_EVERY)
+            connection = self._connection
+            if connection is None:
+                continue
+            silence = awake.since(self._heard)
+            if silence > 2 * REDIS_SILENCE:
+                connection.close()  # the listening greenlet notices
+            elif silence > REDIS_SILENCE and not self._sending:
+                with suppress(RedisDown):
+                    connection.ping()
+
+
+def _send(connection: Subscription, changes: dict[str, bool]) -> None:
+    for send, wanted in ((connection.unsubscribe, False), (connection.subscribe, True)):
+        channels = [channel for channel, is_wanted in changes.items() if is_wanted is wanted]
+        if channels:
+            send(*channels)
