@@ -1,9 +1,14 @@
 """Connections to Redis: a pool for calls whose reply is awaited, and raw ones for the hot path.
 
-redis-py does the former. On the road of a token it would cost several times as much as all else:
-there a `RawConnection` sends commands packed in one go and reads replies when they come.
+redis-py does the former. Where tokens pass it would cost several times as much as everything else:
+there a `RawConnection` sends commands that were packed before, and reads replies when they come.
 
-Every call has a timeout, and every failure is RedisDown.
+Commands are packed and replies parsed by hiredis, as redis-py does when it is installed. Measured
+against our own Python before it (one process, medians of 11 runs): packing a publication takes
+1.1 us instead of 1.6 us, parsing a message that comes alone 0.4 us instead of 2.6 us, one of fifty
+that come together 0.2 us instead of 2.5 us, one of fifty results 0.09 us instead of 0.6 us.
+
+Every call has a timeout. Every failure is RedisDown, also bytes that are no reply.
 """
 
 import socket
@@ -13,11 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import hiredis
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.bus import resp
 from shared.errors import RedisDown
 
 #: Seconds a call to Redis may take.
@@ -26,6 +31,10 @@ TIMEOUT: Final = 1.0
 POOL_SIZE: Final = 4
 #: Bytes that are read from a raw connection at once.
 _RECEIVE_BYTES: Final = 1 << 16
+
+#: An error that Redis answered with, in the place of a reply.
+ReplyError = hiredis.ReplyError
+_INCOMPLETE: Final = object()
 
 
 def pooled(url: str, timeout: float) -> redis.Redis:
@@ -57,6 +66,36 @@ def redis_errors() -> Iterator[None]:
         raise RedisDown from error
 
 
+def pack(*command: str | int) -> bytes:
+    """A command as it is sent."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub: one word
+    return packed
+
+
+class ReplyReader:
+    """Parses replies from bytes that may be cut anywhere: str, int, list, None or ReplyError.
+
+    Bytes that are not UTF-8 become lone surrogates: anyone may publish anything, and that is no
+    reason to give the connection up.
+    """
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader(
+            encoding="utf-8", errors="surrogateescape", notEnoughData=_INCOMPLETE
+        )
+
+    def feed(self, data: bytes) -> list[Any]:
+        """The replies that `data` completes. Raises RedisDown if they are malformed."""
+        replies = []
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not _INCOMPLETE:
+                replies.append(reply)
+        except Exception as error:  # a malformed reply may raise anything, a MemoryError, too
+            raise RedisDown from error
+        return replies
+
+
 class RawConnection:
     """One connection, on which commands are sent without waiting for their replies.
 
@@ -76,7 +115,7 @@ class RawConnection:
             self._connection.connect()
         # redis-py has read the replies to its own commands: its parser's buffer is empty.
         self._socket: socket.socket = self._connection._sock
-        self._reader = resp.Reader()
+        self._reader = ReplyReader()
         #: replies that have come and were not taken yet
         self._replies: deque[Any] = deque()
         self._closed = False
@@ -111,10 +150,7 @@ class RawConnection:
             raise RedisDown from error
         if not data:
             raise RedisDown
-        try:
-            self._replies.extend(self._reader.feed(data))
-        except ValueError as error:
-            raise RedisDown from error
+        self._replies.extend(self._reader.feed(data))
         return True
 
 

@@ -33,8 +33,7 @@ import gevent
 import structlog
 
 from shared import awake
-from shared.bus import resp
-from shared.bus.connection import RawConnection
+from shared.bus.connection import RawConnection, pack
 from shared.bus.keys import PREFIX, with_prefix, without_prefix
 from shared.errors import RedisDown
 
@@ -79,7 +78,7 @@ class Subscription(RawConnection):
         self._send_command("PING")
 
     def _send_command(self, verb: str, *channels: str) -> None:
-        self._send(resp.pack(verb, *[with_prefix(name, self._prefix) for name in channels]))
+        self._send(pack(verb, *[with_prefix(name, self._prefix) for name in channels]))
 
     def listen(self, seconds: float | None = None) -> PubSubMessage | None:
         """The next message; None if none came within `seconds`. What has come needs no wait."""

@@ -34,9 +34,8 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError
 
 from shared.body import Body, Delta, Gap, Misplaced
-from shared.bus import resp
 from shared.bus.coding import WAKE, decode
-from shared.bus.connection import TIMEOUT, OneWay, pooled, redis_errors
+from shared.bus.connection import TIMEOUT, OneWay, pack, pooled, redis_errors
 from shared.bus.keys import (
     PREFIX,
     STOP_CHANNEL,
@@ -149,7 +148,7 @@ class LiveLog:
 
     def notify_user(self, user_id: uuid.UUID) -> None:
         """Have those who show this user's conversations read them. Does not wait for a reply."""
-        command = resp.pack("PUBLISH", self._name(user_channel(user_id)), WAKE)
+        command = pack("PUBLISH", self._name(user_channel(user_id)), WAKE)
         if self._one_way is not None:
             with suppress(RedisDown):
                 self._one_way.send(command)

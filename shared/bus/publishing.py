@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from shared.body import Delta
-from shared.bus import resp
 from shared.bus.coding import KNOWN_CLAIMS, WAKE, encode_after, head
-from shared.bus.connection import TIMEOUT, RawConnection
+from shared.bus.connection import TIMEOUT, RawConnection, ReplyError, pack
 from shared.bus.keys import PREFIX, log_key, message_channel, user_channel, with_prefix
 from shared.errors import RedisDown
 
@@ -71,13 +70,10 @@ def ended_commands(
 
 
 @lru_cache(maxsize=KNOWN_CLAIMS)
-def _beginning(
-    message_id: uuid.UUID, claim: uuid.UUID, attempt: int, prefix: str
-) -> tuple[bytes, str]:
-    """What all publications of a claim have in common: packed words, and the payload's head."""
+def _names(message_id: uuid.UUID, claim: uuid.UUID, prefix: str) -> tuple[str, str, str]:
+    """What all publications of a claim have in common: log, channel, and the payload's head."""
     log = with_prefix(log_key(message_id, claim), prefix)
-    channel = with_prefix(message_channel(message_id), prefix)
-    return resp.words("EVALSHA", _SHA, 1, log, channel, attempt), head(claim)
+    return log, with_prefix(message_channel(message_id), prefix), head(claim)
 
 
 class PublishConnection(RawConnection):
@@ -100,20 +96,26 @@ class PublishConnection(RawConnection):
 
     def _load(self) -> None:
         """Load the script, and learn which Redis process this is."""
-        self._send(resp.pack("SCRIPT", "LOAD", _SCRIPT) + resp.pack("INFO", "server"))
+        self._send(pack("SCRIPT", "LOAD", _SCRIPT) + pack("INFO", "server"))
         while len(self._replies) < 2:
             if not self._receive(TIMEOUT):
                 raise RedisDown
         loaded, info = self._replies.popleft(), self._replies.popleft()
         if loaded != _SHA:
             raise RedisDown
-        run_id = None if isinstance(info, resp.Refused) else _RUN_ID.search(str(info))
+        run_id = None if isinstance(info, ReplyError) else _RUN_ID.search(str(info))
         self._run_id = run_id.group(1) if run_id else ""
 
     def publish(self, item: Publication) -> None:
         """Store and publish deltas."""
-        beginning, payload_head = _beginning(item.id, item.claim, item.attempt, self._prefix)
-        rest = resp.words(
+        log, channel, payload_head = _names(item.id, item.claim, self._prefix)
+        command = pack(
+            "EVALSHA",
+            _SHA,
+            1,
+            log,
+            channel,
+            item.attempt,
             item.deltas[0].start,
             item.deltas[-1].end,
             encode_after(payload_head, item.deltas),
@@ -121,7 +123,7 @@ class PublishConnection(RawConnection):
             self._ttl,
             "1" if item.force else "",
         )
-        self._packed.append(b"*12\r\n%b%b" % (beginning, rest))
+        self._packed.append(command)
         self._outstanding.append(True)
 
     def open(
@@ -150,7 +152,7 @@ class PublishConnection(RawConnection):
 
     def _add(self, verb: str, name: str, *rest: str | int) -> None:
         """Pack a command whose reply does not matter (an entry was there before, no subscriber)."""
-        self._packed.append(resp.pack(verb, with_prefix(name, self._prefix), *rest))
+        self._packed.append(pack(verb, with_prefix(name, self._prefix), *rest))
         self._outstanding.append(False)
 
     def flush(self) -> None:
@@ -173,7 +175,7 @@ class PublishConnection(RawConnection):
             reply = self._replies.popleft()
             if not self._outstanding.popleft():
                 continue
-            if isinstance(reply, resp.Refused):  # out of memory, loading, the script is forgotten
+            if isinstance(reply, ReplyError):  # out of memory, loading, the script is forgotten
                 raise RedisDown
             results.append(PublishResult(reply))
         return results
