@@ -87,6 +87,8 @@ class Subscription(RawConnection):
         reply = self._replies.popleft()
         if not isinstance(reply, list):
             return PubSubMessage("pong", "", "")
+        if len(reply) < 2:
+            raise RedisDown
         kind, name, *rest = reply
         channel = without_prefix(str(name or ""), self._prefix)
         return PubSubMessage(str(kind), channel, str(rest[0]) if rest else "")

@@ -175,7 +175,8 @@ class PublishConnection(RawConnection):
             reply = self._replies.popleft()
             if not self._outstanding.popleft():
                 continue
-            if isinstance(reply, ReplyError):  # out of memory, loading, the script is forgotten
-                raise RedisDown
-            results.append(PublishResult(reply))
+            try:
+                results.append(PublishResult(reply))
+            except ValueError as error:  # out of memory, loading, the script is forgotten
+                raise RedisDown from error
         return results

@@ -16,7 +16,7 @@ import redis
 from local.redis import Redis
 from shared.body import Body, Delta
 from shared.bus.coding import Payload, decode
-from shared.bus.connection import TIMEOUT
+from shared.bus.connection import TIMEOUT, ReplyError
 from shared.bus.keys import STOP_CHANNEL, message_channel, user_channel
 from shared.bus.listener import PubSubMessage, Subscription
 from shared.bus.livelog import LiveLog
@@ -197,6 +197,17 @@ def test_a_redis_that_has_forgotten_the_script_is_redis_down_until_one_connects_
             publish_on(line, [item(opened, 1, "b")])
 
     assert store.publish_all([item(opened, 1, "b"), item(opened, 2, "c")]) == [WRITTEN] * 2
+
+
+@pytest.mark.parametrize("reply", ["odd", "", None, 1, [], ["written"], ReplyError("OOM")])
+def test_a_reply_that_is_no_result_is_redis_down(
+    store: Store, opened: uuid.UUID, monkeypatch: pytest.MonkeyPatch, reply: Any
+) -> None:
+    with closing(store.livelog.publish_connection()) as line:
+        monkeypatch.setattr(line._reader, "feed", lambda data: [reply])
+
+        with pytest.raises(RedisDown):
+            publish_on(line, [item(opened, 0, "a")])
 
 
 # --- what is kept, and how long -------------------------------------------------------------------
@@ -491,10 +502,11 @@ def test_a_reply_cut_at_any_byte_is_whole_after_any_number_of_timeouts(
         assert subscription.listen(5) == PubSubMessage("pong", "", "")
 
 
-def test_nonsense_is_redis_down(dribbling: tuple[Dribbling, Subscription]) -> None:
+@pytest.mark.parametrize("nonsense", [b"HTTP/1.1 200 OK\r\n\r\n", b"*0\r\n", b"*1\r\n:1\r\n"])
+def test_nonsense_is_redis_down(dribbling: tuple[Dribbling, Subscription], nonsense: bytes) -> None:
     server, subscription = dribbling
 
-    server.send(b"HTTP/1.1 200 OK\r\n\r\n")
+    server.send(nonsense)
 
     with pytest.raises(RedisDown):
         subscription.listen(5)
