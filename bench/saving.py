@@ -16,8 +16,9 @@ from local.postgres import Postgres
 from shared.body import Delta
 from shared.lifecycle import Status
 from shared.settings import with_driver
-from shared.store import asking, conversations, messages, owning
+from shared.store import asking, conversations, owning
 from shared.store.database import Database, run
+from shared.store.ending import Ending
 from shared.store.tables import LOCAL_USER
 
 SAVES = 500
@@ -31,7 +32,7 @@ def main() -> None:
         url = with_driver(server.url)
         config = Config()
         config.set_main_option(
-            "script_location", str(Path(messages.__file__).parent / "migrations")
+            "script_location", str(Path(conversations.__file__).parent / "migrations")
         )
         config.attributes["url"] = url
         command.upgrade(config, "head")
@@ -75,7 +76,7 @@ def _pieces(db: Database) -> None:
         save = owning.Save(answer, claim, start, (Delta(start, 0, "text", _text(number)),))
         assert owning.save(db, OWNER, 3600.0, [save])
     done = owning.Save(answer, claim, SAVES * CHARACTERS)
-    assert owning.finish(db, OWNER, done, messages.Ending(Status.DONE, "stop"))
+    assert owning.finish(db, OWNER, done, Ending(Status.DONE, "stop"))
 
 
 def _growing(db: Database) -> None:

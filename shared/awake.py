@@ -39,7 +39,7 @@ class Clock:
         #: (end, seconds) of each, the last one first
         self._pauses: deque[tuple[float, float]] = deque(maxlen=PAUSES)
 
-    def look(self) -> float:
+    def tick(self) -> float:
         """The present moment. From the first look on somebody has to look all the time."""
         now = self._now()
         if self._looked is not None and now - self._looked > self._pause:
@@ -49,7 +49,7 @@ class Clock:
 
     def since(self, moment: float) -> float:
         """Seconds since then in which the process ran."""
-        now = self._now() if self._looked is None else self.look()
+        now = self._now() if self._looked is None else self.tick()
         passed = now - moment
         for end, seconds in self._pauses:
             if end <= moment:
@@ -64,7 +64,7 @@ _clock: Final = Clock()
 def watch() -> None:
     """Look at the clock for ever. A greenlet of each process that judges by time."""
     while True:
-        _clock.look()
+        _clock.tick()
         gevent.sleep(TICK)
 
 

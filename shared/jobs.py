@@ -24,7 +24,7 @@ from prometheus_client import Counter
 from shared.bus.connection import QueueConnection
 from shared.errors import GenerationFailed, RedisDown
 from shared.settings import Settings
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 
 TASK: Final = "outlive.generate"
 TITLE_TASK: Final = "outlive.title"

@@ -28,10 +28,10 @@ from shared.errors import RedisDown, StorageDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
 from shared.store import reaping
-from shared.store.clock import Clock
+from shared.store.clock import DatabaseClock
 from shared.store.database import Database
-from shared.store.messages import Ending
-from shared.store.reaping import Reaping
+from shared.store.ending import Ending
+from shared.store.reaping import LapsedRow
 
 #: Seconds that Redis may cost one sweep over all; behind that it ends with what Postgres has.
 REDIS_BUDGET: Final = 10.0
@@ -82,7 +82,7 @@ class Sweep:
         self._queue = queue
         self._lease = lease
         self._doubted = -math.inf
-        self._clock = Clock(lease, reaping.DISPATCH_AGAIN)
+        self._clock = DatabaseClock(lease, reaping.DISPATCH_AGAIN)
         self._queue_deadline = queue_deadline
         self._take = take
         self._observe = observe
@@ -144,14 +144,14 @@ class Sweep:
         """Seconds after a start of Postgres in which no lease counts as lapsed."""
         return NEVER if self._in_doubt() else self._lease
 
-    def look(self) -> None:
+    def check_clock(self) -> None:
         """Look at the database's clock, so that a later sweep of this process can tell a jump, and
         put right what one left. Raises StorageDown."""
-        self._clock.look(self._db)
+        self._clock.check(self._db)
 
     # --- one by one
 
-    def one(self, message_id: uuid.UUID) -> None:
+    def sweep_message(self, message_id: uuid.UUID) -> None:
         """The same for a message that a reader waits for."""
         begun = time.monotonic()
         self._reap(message_id, None, begun)
@@ -188,7 +188,7 @@ class Sweep:
 
     def _reap(self, message_id: uuid.UUID, died: str | None, begun: float) -> str:
         asked = time.monotonic()
-        with reaping.reaping(self._db, message_id, self._grace(), died, self._clock) as row:
+        with reaping.lock_lapsed(self._db, message_id, self._grace(), died, self._clock) as row:
             if row is None or not (self.answered(asked) or died):
                 return "lost"
             untouched, published = self._fence(row, begun)
@@ -201,7 +201,7 @@ class Sweep:
                 row.end(ending)
         return self._reaped(row, ending, begun)
 
-    def _reaped(self, row: Reaping, ending: Ending | None, begun: float) -> str:
+    def _reaped(self, row: LapsedRow, ending: Ending | None, begun: float) -> str:
         if ending is None:
             self._tell("restarted", row.id)
             return "restarted"
@@ -210,7 +210,7 @@ class Sweep:
             self._queue.report_lost(row.id, row.owner, ending, offline=not row.overdue)
         return "ended"
 
-    def _fence(self, row: Reaping, begun: float) -> tuple[bool, list[Delta]]:
+    def _fence(self, row: LapsedRow, begun: float) -> tuple[bool, list[Delta]]:
         if awake.since(begun) < REDIS_BUDGET:
             try:
                 return self._livelog.fence(row.id, row.claim, row.attempt)
@@ -232,13 +232,13 @@ class Sweep:
         log.info("sweep", action=action, message_id=str(message_id), **fields)
 
 
-def _tail(row: Reaping, published: list[Delta]) -> list[Delta]:
+def _tail(row: LapsedRow, published: list[Delta]) -> list[Delta]:
     """The published text behind what is saved. Entries may overlap; a gap ends it."""
     extend(row.body, published)
     return row.body.since(row.saved)
 
 
-def _ending(row: Reaping, *, untouched: bool) -> Ending | None:
+def _ending(row: LapsedRow, *, untouched: bool) -> Ending | None:
     """How a lapsed answer ends, or None: provably nothing was shown, it may begin again."""
     if row.stop_requested:
         return Ending(Status.CANCELLED)

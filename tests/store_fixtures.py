@@ -27,7 +27,7 @@ from shared.lifecycle import Status
 from shared.store import asking, conversations, owning
 from shared.store.asking import Asked, Asking
 from shared.store.database import Database, run
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from shared.store.owning import Claim, Save
 from shared.sweep import Sweep
 from tests.rig import Rig
@@ -107,7 +107,7 @@ def publish_on(line: PublishConnection, batch: Sequence[Publication]) -> list[Pu
     return outcomes
 
 
-class Handed(Queue):
+class FakeQueue(Queue):
     """A queue that remembers what was handed to it, and may be away."""
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class Handed(Queue):
         return not self.away
 
 
-class Memory(NamedTuple):
+class RowSnapshot(NamedTuple):
     """A message as Postgres once had it: its row and pieces as JSON, None where there was none."""
 
     id: uuid.UUID
@@ -131,7 +131,7 @@ class Memory(NamedTuple):
 
 
 #: What Redis once had: the live logs' entries by key.
-RedisMemory = dict[str, list[tuple[str, dict[str, str]]]]
+RedisSnapshot = dict[str, list[tuple[str, dict[str, str]]]]
 
 
 class Store:
@@ -143,7 +143,7 @@ class Store:
         self.db = Database(url)
         self.livelog = LiveLog(self.redis_url, ttl=60)
         self.redis: Any = redis.Redis.from_url(self.redis_url, decode_responses=True)
-        self.queue = Handed()
+        self.queue = FakeQueue()
 
     def clear(self) -> None:
         """As if nobody had been here."""
@@ -154,7 +154,7 @@ class Store:
             )
             connection.execute(text(known))  # a clock of which no jump is known
         self.redis.flushdb()
-        self.queue = Handed()
+        self.queue = FakeQueue()
 
     def close(self) -> None:
         self.db.dispose()
@@ -263,14 +263,14 @@ class Store:
         )
         return [tuple(row) for row in rows]
 
-    def pass_by(self, message_id: uuid.UUID, *deadlines: str) -> None:
+    def make_overdue(self, message_id: uuid.UUID, *deadlines: str) -> None:
         """These deadlines passed a second ago."""
         past = ", ".join(f"{name} = clock_timestamp() - interval '1 s'" for name in deadlines)
         assert self.run(f"UPDATE messages SET {past} WHERE id = :id", id=message_id) == 1
 
     # --- servers that go back
 
-    def remember(self, *ids: uuid.UUID) -> dict[uuid.UUID, Memory]:
+    def remember(self, *ids: uuid.UUID) -> dict[uuid.UUID, RowSnapshot]:
         """These messages as they are now."""
         rows = self.db.rows(
             "SELECT m.id, CAST(to_jsonb(m) AS text) AS row,"
@@ -279,10 +279,10 @@ class Store:
             " FROM messages m WHERE m.id = ANY(CAST(:ids AS uuid[]))",
             ids=[str(message_id) for message_id in ids],
         )
-        found = {row.id: Memory(*row) for row in rows}
-        return {one: found.get(one, Memory(one, None, None)) for one in ids}
+        found = {row.id: RowSnapshot(*row) for row in rows}
+        return {one: found.get(one, RowSnapshot(one, None, None)) for one in ids}
 
-    def go_back(self, memory: Memory) -> None:
+    def go_back(self, memory: RowSnapshot) -> None:
         """Make a message what it was, as a standby does that lacks what came since."""
         with self.db.transaction() as connection:
             # Neither triggers nor foreign keys.
@@ -296,7 +296,7 @@ class Store:
             pieces = memory.pieces or "[]"
             run(connection, "INSERT INTO pieces " + fill.format("pieces"), now=pieces)
 
-    def remember_redis(self) -> RedisMemory:
+    def remember_redis(self) -> RedisSnapshot:
         """The live logs as they are now."""
         keys = self.redis.keys("outlive:log:*")
         pipeline = self.redis.pipeline(transaction=False)
@@ -304,7 +304,7 @@ class Store:
             pipeline.xrange(key)
         return dict(zip(keys, pipeline.execute(), strict=True))
 
-    def redis_goes_back(self, memory: RedisMemory) -> None:
+    def redis_goes_back(self, memory: RedisSnapshot) -> None:
         """Make Redis what it was, as a snapshot does. What took the entries was another process."""
         self.redis.flushdb()
         for key, entries in memory.items():

@@ -17,7 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from shared.errors import StorageDown
-from shared.store import messages
+from shared.store import admin_queries
 from shared.store.database import Database
 
 READERS = Gauge("outlive_readers", "Open streams", multiprocess_mode="livesum")
@@ -36,13 +36,13 @@ class _OpenMessages(Collector):
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily("outlive_open_messages", "Open messages", labels=["status"])
         try:
-            for status, count in messages.count_open(self._db).items():
+            for status, count in admin_queries.count_open(self._db).items():
                 family.add_metric([status], count)
         except StorageDown:
             return
         yield family
         oldest = GaugeMetricFamily("outlive_oldest_waiting_seconds", "Age of the oldest SENDING")
-        oldest.add_metric([], messages.oldest_waiting(self._db))
+        oldest.add_metric([], admin_queries.oldest_waiting(self._db))
         yield oldest
 
 

@@ -27,7 +27,7 @@ from shared.errors import StorageDown
 from shared.lifecycle import Status
 from shared.store import owning
 from shared.store.database import Database
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from worker import metrics
 from worker.generation import Generation, Result
 from worker.publisher import Publisher

@@ -22,7 +22,7 @@ import gevent
 from gevent.event import Event
 
 from shared.body import PARTS_MAX, Body, Delta
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from shared.store.owning import Claim, Save
 
 #: Code points that may wait for Postgres; with more the provider is not read on.

@@ -40,7 +40,7 @@ from shared.errors import StorageDown
 from shared.lifecycle import Status
 from shared.store import owning
 from shared.store.database import Database
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from shared.store.owning import Save
 from worker.generation import LOST, Result, SaveState
 

@@ -11,7 +11,7 @@ from celery.exceptions import Ignore
 from shared.errors import GenerationFailed, StorageDown
 from shared.jobs import TASK, TITLE_TASK, Queue
 from shared.lifecycle import Status
-from shared.store.owning import Outcome
+from shared.store.owning import StoredState
 from worker.titles import Titles
 from worker.writer import Writer
 
@@ -60,7 +60,7 @@ def register(app: Celery, writer: Callable[[], Writer], titles: Callable[[], Tit
             queue.enqueue_title(message)
 
 
-def _report(outcome: Outcome) -> None:
+def _report(outcome: StoredState) -> None:
     """End the task of a message that this worker did not write to its end.
 
     All deliveries of a message are one task for Flower. While the message is open, the worker that

@@ -63,7 +63,7 @@ class Titles:
             if talk is None:
                 return
             text, usage = self._ask(message_id, talk)
-            user_id = titles.give(self._db, message_id, title_of(text), usage or {})
+            user_id = titles.set_title(self._db, message_id, title_of(text), usage or {})
         except (GenerationFailed, StorageDown) as error:
             log.info("title.none", message_id=str(message_id), code=error.code)
             return
@@ -72,7 +72,9 @@ class Titles:
             with suppress(RedisDown):  # web polls the list anyway
                 self._livelog.notify_user(user_id)
 
-    def _ask(self, message_id: uuid.UUID, talk: titles.Talk) -> tuple[str, dict[str, Any] | None]:
+    def _ask(
+        self, message_id: uuid.UUID, talk: titles.Exchange
+    ) -> tuple[str, dict[str, Any] | None]:
         try:
             return self._provider.complete(_request(talk), TOKENS, SECONDS)
         except GenerationFailed as error:
@@ -81,7 +83,7 @@ class Titles:
             raise
 
 
-def _request(talk: titles.Talk) -> ChatRequest:
+def _request(talk: titles.Exchange) -> ChatRequest:
     turns = [
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": talk.question},

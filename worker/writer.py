@@ -43,8 +43,8 @@ from shared.lifecycle import Status
 from shared.settings import Settings
 from shared.store import owning
 from shared.store.database import Database
-from shared.store.messages import Ending
-from shared.store.owning import Claim, Outcome
+from shared.store.ending import Ending
+from shared.store.owning import Claim, StoredState
 from worker import finisher, metrics
 from worker.finisher import STORAGE_PATIENCE, Finisher
 from worker.generation import Generation, Interrupted, Result, TooLong
@@ -100,9 +100,9 @@ class Writer:
 
     # --- one message
 
-    def outcome(self, message_id: uuid.UUID) -> Outcome:
+    def outcome(self, message_id: uuid.UUID) -> StoredState:
         """The state of a message that another worker writes, or wrote. Raises StorageDown."""
-        return owning.outcome(self._db, message_id)
+        return owning.stored_state(self._db, message_id)
 
     @property
     def draining(self) -> bool:

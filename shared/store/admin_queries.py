@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from shared.store.database import Database
-from shared.store.messages import OPERATORS
+from shared.lifecycle import OPEN
+from shared.store.database import Database, QueryBudget
 
+#: What operators and metrics ask about all messages waits for itself, and for nobody else.
+OPERATORS: Final = QueryBudget(connections=1, patience=2.0, statement=5.0)
 #: Rows that are worth showing.
 MOST: Final = 500
 ERRORS: Final = 20
@@ -82,3 +84,23 @@ def totals(db: Database, seconds: float) -> Totals:
         seconds=seconds,
     )
     return Totals(*row)
+
+
+def count_open(db: Database) -> dict[str, int]:
+    """Open messages by status, over all users."""
+    rows = db.rows_within(
+        OPERATORS,
+        "SELECT status, count(*) AS number FROM messages WHERE status = ANY(:open) GROUP BY status",
+        open=sorted(OPEN),
+    )
+    return {status.value: 0 for status in OPEN} | {row.status: row.number for row in rows}
+
+
+def oldest_waiting(db: Database) -> float:
+    """Seconds since the oldest SENDING message was asked; 0 when none waits."""
+    rows = db.rows_within(
+        OPERATORS,
+        "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0) AS age"
+        " FROM messages WHERE status = 'SENDING'",
+    )
+    return float(rows[0].age)

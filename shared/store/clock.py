@@ -83,7 +83,7 @@ FROM found WHERE m.id = found.id RETURNING m.id
 """
 
 #: In a condition on messages: the clock was looked at just now, and has been believed for `grace`.
-#: Wants `grace`, in seconds, and what `Clock.given` says.
+#: Wants `grace`, in seconds, and what `DatabaseClock.given` says.
 BELIEVED: Final = """
 EXISTS (SELECT FROM uptime WHERE started = pg_postmaster_start_time()
     AND clock_timestamp() > since + make_interval(secs => :grace)
@@ -109,7 +109,7 @@ class _Look:
     latest: float
 
 
-class Clock:
+class DatabaseClock:
     """The database's clock as one process knows it."""
 
     def __init__(self, lease: float, dispatch: float = 10.0) -> None:
@@ -122,11 +122,11 @@ class Clock:
         self._last: _Look | None = None
 
     @property
-    def given(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Any]:
         """The parameters of BELIEVED."""
         return {"age": self._age}
 
-    def look(self, db: Database) -> bool:
+    def check(self, db: Database) -> bool:
         """Look at the clock, and put right what a jump left; whether it is believed without doubt.
 
         Raises StorageDown.

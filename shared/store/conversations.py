@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from shared.errors import KeyReused, NotFound
 from shared.store.asking import lock_user
-from shared.store.database import Database, Kind, run
-from shared.store.messages import SELECT, Message, stop_locked, to_message
+from shared.store.database import Database, QueryBudget, run
+from shared.store.messages import SELECT, Message, to_message
 from shared.store.reaping import GONE, UNDO_SECONDS
+from shared.store.stopping import stop_locked
 
 #: A conversation is a tree of any size, and its turns are of any length.
-TREES: Final = Kind(connections=4, patience=5.0, statement=10.0)
+TREES: Final = QueryBudget(connections=4, patience=5.0, statement=10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ def undelete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Co
     )
 
 
-def see(
+def mark_seen(
     db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, message_id: uuid.UUID | None
 ) -> bool:
     """Its answers were seen, up to the end of this one or up to now; whether that was news.

@@ -29,7 +29,7 @@ from shared.store.engine import (
 )
 from shared.store.tables import metadata
 
-__all__ = ["NOT_MIGRATED", "Database", "Kind", "cooperate", "run", "schema_head"]
+__all__ = ["NOT_MIGRATED", "Database", "QueryBudget", "cooperate", "run", "schema_head"]
 
 #: Serialization failure, deadlock, lock not available: run the transaction again.
 _RETRYABLE = frozenset({"40001", "40P01", "55P03"})
@@ -142,7 +142,7 @@ _HAS_COLUMNS: Final = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class QueryBudget:
     """A kind of request that may be expensive: what it may take of one process at a time, so that
     others find a connection. All kinds together leave at least one."""
 
@@ -159,7 +159,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine, self._stale = make_engine(url)
-        self._places: dict[Kind, BoundedSemaphore] = {}
+        self._places: dict[QueryBudget, BoundedSemaphore] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -190,7 +190,7 @@ class Database:
         with self.alone() as connection:
             return list(run(connection, sql, **parameters).all())
 
-    def rows_within(self, kind: Kind, sql: str, **parameters: Any) -> list[Any]:
+    def rows_within(self, kind: QueryBudget, sql: str, **parameters: Any) -> list[Any]:
         """The same within the limits of its kind, which go with the statement.
 
         Raises Busy when too many of the kind are under way, TooSlow when this one takes too long,

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from shared.body import Body, Delta
 from shared.lifecycle import MAX_TRIES, OPEN
 from shared.store.database import Database, run
-from shared.store.messages import Ending, end_locked
+from shared.store.ending import Ending, end_locked
 
 #: Code points of history, where no setting limits them: more than Postgres could hold in one text.
 MAX_HISTORY: Final = 1 << 31
@@ -265,17 +265,21 @@ def release(
     return bool(rows)
 
 
-class Outcome(NamedTuple):
+class StoredState(NamedTuple):
     """Whether a message is open, and the code of the error with which it ended, if it did."""
 
     open: bool
     error_code: str | None
 
 
-def outcome(db: Database, message_id: uuid.UUID) -> Outcome:
+def stored_state(db: Database, message_id: uuid.UUID) -> StoredState:
     """How a message stands, whoever wrote it; one that is gone has ended."""
     found = db.rows("SELECT status, error_code FROM messages WHERE id = :id", id=message_id)
-    return Outcome(found[0].status in OPEN, found[0].error_code) if found else Outcome(False, None)
+    return (
+        StoredState(found[0].status in OPEN, found[0].error_code)
+        if found
+        else StoredState(False, None)
+    )
 
 
 def has_ended(db: Database, message_id: uuid.UUID, claim: uuid.UUID, attempt: int) -> bool:

@@ -14,9 +14,10 @@ from sqlalchemy import Connection
 
 from shared.body import Delta
 from shared.lifecycle import MAX_TRIES, OPEN
-from shared.store.clock import BELIEVED, Clock, passed
+from shared.store.clock import BELIEVED, DatabaseClock, passed
 from shared.store.database import Database, run
-from shared.store.messages import SELECT, Ending, end_locked, to_message
+from shared.store.ending import Ending, end_locked
+from shared.store.messages import SELECT, to_message
 
 #: Seconds until a question that nobody took is handed to the queue once more.
 DISPATCH_AGAIN: Final = 10.0
@@ -38,20 +39,20 @@ status = 'STREAMING' AND (
 
 
 def lapsed(
-    db: Database, grace: float, died: str | None = None, clock: Clock | None = None
+    db: Database, grace: float, died: str | None = None, clock: DatabaseClock | None = None
 ) -> list[uuid.UUID]:
     """Open rows that their owner left: past lease or hard deadline, or owned by boot `died`.
 
     Not within `grace` seconds of Postgres' coming back, or of a jump of its clock: no owner could
     have renewed. `clock`: as this process knows it.
     """
-    clock = clock or Clock(grace)
-    clock.look(db)
+    clock = clock or DatabaseClock(grace)
+    clock.check(db)
     found = f"SELECT id FROM messages WHERE {_LAPSED} ORDER BY id LIMIT 1000"
-    return [row.id for row in db.rows(found, died=died, grace=grace, **clock.given)]
+    return [row.id for row in db.rows(found, died=died, grace=grace, **clock.parameters)]
 
 
-class Reaping:
+class LapsedRow:
     """A lapsed row, locked: what the sweep may do with it until the transaction ends."""
 
     def __init__(self, connection: Connection, row: Any) -> None:
@@ -108,16 +109,16 @@ class Reaping:
 
 
 @contextmanager
-def reaping(
+def lock_lapsed(
     db: Database,
     message_id: uuid.UUID,
     grace: float,
     died: str | None = None,
-    clock: Clock | None = None,
-) -> Iterator[Reaping | None]:
+    clock: DatabaseClock | None = None,
+) -> Iterator[LapsedRow | None]:
     """Lock a lapsed row for the sweep; None when somebody else has it or it came back."""
-    clock = clock or Clock(grace)
-    clock.look(db)  # by itself: it must not hold the row that everybody writes
+    clock = clock or DatabaseClock(grace)
+    clock.check(db)  # by itself: it must not hold the row that everybody writes
     with db.transaction() as connection:
         row = run(
             connection,
@@ -126,9 +127,9 @@ def reaping(
             id=message_id,
             died=died,
             grace=grace,
-            **clock.given,
+            **clock.parameters,
         ).one_or_none()
-        yield Reaping(connection, _with_pieces(connection, row)) if row else None
+        yield LapsedRow(connection, _with_pieces(connection, row)) if row else None
 
 
 def _with_pieces(connection: Connection, row: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from shared.store.database import Database, Kind
+from shared.store.database import Database, QueryBudget
 
 #: Code points of a message that are searched and of a snippet before and behind its first hit.
 SEARCHED: Final = 100_000
@@ -19,7 +19,7 @@ AROUND: Final = (40, 120)
 #: Words of a query that count.
 WORDS: Final = 12
 #: Somebody types and everybody shares Postgres, so searches have a small part of it.
-SEARCHES: Final = Kind(connections=2, patience=1.0, statement=3.0)
+SEARCHES: Final = QueryBudget(connections=2, patience=1.0, statement=3.0)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Han, kana, Thai, Lao, Burmese, Khmer: written without blanks.

@@ -14,7 +14,7 @@ BEGINNING: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class Exchange:
     """A question and its answer, whose conversation has no title of its own."""
 
     model: str
@@ -35,10 +35,10 @@ WHERE m.id = :id AND m.status = 'DONE' AND c.title_by = 'question' AND c.title_u
 """
 
 
-def untitled(db: Database, message_id: uuid.UUID) -> Talk | None:
+def untitled(db: Database, message_id: uuid.UUID) -> Exchange | None:
     """What a title can be made from, if one is wanted."""
     rows = db.rows(_UNTITLED, id=message_id, beginning=BEGINNING)
-    return Talk(*rows[0]) if rows else None
+    return Exchange(*rows[0]) if rows else None
 
 
 _CLAIM = f"""
@@ -52,11 +52,11 @@ SELECT wanted.* FROM wanted, mine
 """
 
 
-def claim(db: Database, message_id: uuid.UUID) -> Talk | None:
+def claim(db: Database, message_id: uuid.UUID) -> Exchange | None:
     """What a title is to be made from, if it is wanted and nobody else is at it: a conversation
     is named, and that is paid, once."""
     rows = db.rows(_CLAIM, id=message_id, beginning=BEGINNING)
-    return Talk(*rows[0]) if rows else None
+    return Exchange(*rows[0]) if rows else None
 
 
 def release(db: Database, message_id: uuid.UUID) -> None:
@@ -68,7 +68,7 @@ def release(db: Database, message_id: uuid.UUID) -> None:
     )
 
 
-def give(
+def set_title(
     db: Database, message_id: uuid.UUID, title: str | None, usage: Mapping[str, Any]
 ) -> uuid.UUID | None:
     """Name the claimed conversation of this answer, unless a person has meanwhile; its user if

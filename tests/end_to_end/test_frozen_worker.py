@@ -13,7 +13,7 @@ from shared.bus.livelog import LiveLog
 from shared.bus.publishing import Publication, PublishResult
 from shared.lifecycle import Status
 from shared.store import owning
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from shared.store.owning import Save
 from tests.client import Client
 from tests.rig import Rig, allowed, eventually

@@ -19,7 +19,7 @@ from shared.jobs import Queue, make_app
 from shared.lifecycle import Status
 from shared.settings import Settings
 from shared.store import owning
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from shared.sweep import Sweep
 from tests.client import Client, Reading, new_id, proof
 from tests.end_to_end.conftest import Fragile

@@ -16,7 +16,7 @@ class Time:
         """The process runs, and looks at the clock all the time."""
         for _ in range(round(seconds / TICK)):
             self.now += TICK
-            self.clock.look()
+            self.clock.tick()
 
     def stand_still(self, seconds: float) -> None:
         self.now += seconds
@@ -25,7 +25,7 @@ class Time:
 @pytest.fixture
 def time() -> Time:
     time = Time()
-    time.clock.look()
+    time.clock.tick()
     return time
 
 

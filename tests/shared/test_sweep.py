@@ -19,8 +19,8 @@ from shared.bus.keys import message_channel
 from shared.bus.livelog import LiveLog
 from shared.bus.publishing import Publication, PublishResult
 from shared.lifecycle import MAX_TRIES, Status
-from shared.store import conversations, messages, owning
-from shared.store.messages import Ending
+from shared.store import conversations, messages, owning, stopping
+from shared.store.ending import Ending
 from shared.store.owning import Claim
 from shared.sweep import Swept
 from tests.store_fixtures import ME, OTHER, Store, at_once, body_of, save_of
@@ -30,7 +30,7 @@ TEXT = body_of(("reasoning", "Hm 😀."), "It is ", ("tool_call", '{"é":1}'), "
 
 
 def lapse(store: Store, claim: Claim) -> None:
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
 
 
 def end(store: Store, claim: Claim) -> tuple[str, str | None, str]:
@@ -164,7 +164,7 @@ def test_after_a_silence_no_lease_has_lapsed_until_owners_could_come_back(
     for one in (claim, seen_dead):
         store.publish(one, TEXT)
         lapse(store, one)
-    store.pass_by(waiting, "queue_deadline")
+    store.make_overdue(waiting, "queue_deadline")
     store.run("UPDATE uptime SET since = clock_timestamp() - interval '1 h'")
     store.run("UPDATE messages SET dispatch_at = clock_timestamp() + interval '1 h'"
                " WHERE status = 'SENDING'")  # fmt: skip
@@ -174,14 +174,14 @@ def test_after_a_silence_no_lease_has_lapsed_until_owners_could_come_back(
     elif who == "this process":
         clock = awake.Clock()
         monkeypatch.setattr(awake, "_clock", clock)
-        clock.look()
+        clock.tick()
         clock._pauses.appendleft((time.monotonic(), 60.0))
     else:
         monkeypatch.setattr(sweep, "QUICK", 0.0)
         monkeypatch.setattr(sweep, "UNNOTICED", 0.0)
 
     assert round_of_sweep.run() == Swept()
-    round_of_sweep.one(claim.id)
+    round_of_sweep.sweep_message(claim.id)
     assert store.row(claim.id).status == "STREAMING"
     assert store.row(waiting).status == "SENDING"
     # but whoever was seen to die is dead, whoever slept
@@ -207,7 +207,7 @@ def test_a_row_that_its_last_statement_still_holds_is_swept_too(store: Store) ->
 def test_past_the_hard_deadline_a_living_owner_is_swept_too(store: Store) -> None:
     claim = store.streaming()
     store.publish(claim, TEXT)
-    store.pass_by(claim.id, "hard_deadline")
+    store.make_overdue(claim.id, "hard_deadline")
 
     store.sweep().run()
 
@@ -220,8 +220,8 @@ def test_if_somebody_pressed_stop_it_is_cancelled(store: Store, shown: bool) -> 
     claim = store.streaming(user)
     if shown:
         store.publish(claim, TEXT)
-    messages.stop(store.db, claim.id, user)
-    store.pass_by(claim.id, "lease_until", "hard_deadline")
+    stopping.stop(store.db, claim.id, user)
+    store.make_overdue(claim.id, "lease_until", "hard_deadline")
 
     assert store.sweep().run() == Swept(ended=1)
 
@@ -247,9 +247,9 @@ def test_a_reader_can_have_the_message_it_waits_for_swept(store: Store) -> None:
     lapse(store, claim)
     lapse(store, other)
     expired = store.sending()
-    store.pass_by(expired, "queue_deadline")
+    store.make_overdue(expired, "queue_deadline")
 
-    store.sweep().one(claim.id)
+    store.sweep().sweep_message(claim.id)
 
     assert end(store, claim) == ("ERROR", "worker_lost", TEXT.content)
     assert store.row(other.id).status == "STREAMING"
@@ -275,7 +275,7 @@ def test_each_action_is_told_by_name(store: Store) -> None:
     store.publish(ended, TEXT)
     lapse(store, ended)
     lapse(store, restarted)
-    store.pass_by(store.sending(), "queue_deadline")
+    store.make_overdue(store.sending(), "queue_deadline")
 
     swept = sweep.Sweep(
         store.db, store.livelog, store.queue, lease=0, queue_deadline=60, observe=told.append
@@ -327,7 +327,7 @@ def test_one_published_character_is_enough_not_to_begin_again(store: Store) -> N
 
 def test_past_the_hard_deadline_nothing_begins_again(store: Store) -> None:
     claim = store.streaming()
-    store.pass_by(claim.id, "hard_deadline")
+    store.make_overdue(claim.id, "hard_deadline")
 
     store.sweep().run()
 
@@ -338,7 +338,7 @@ def test_past_the_hard_deadline_nothing_begins_again(store: Store) -> None:
 def test_a_missing_log_is_no_proof(store: Store, story: str) -> None:
     if story == "older attempt":
         message_id = store.streaming().id
-        store.pass_by(message_id, "lease_until")
+        store.make_overdue(message_id, "lease_until")
         store.sweep().run()
     else:
         message_id = store.sending()
@@ -482,7 +482,7 @@ def test_a_redis_that_is_silent_costs_a_sweep_a_bounded_time(
     for claim in claims:
         store.save(claim, TEXT)
         lapse(store, claim)
-    store.pass_by(store.sending(), "queue_deadline")
+    store.make_overdue(store.sending(), "queue_deadline")
     begun = time.monotonic()
 
     swept = store.sweep(livelog=frozen).run()
@@ -494,14 +494,14 @@ def test_a_redis_that_is_silent_costs_a_sweep_a_bounded_time(
 
 def test_a_queue_that_is_away_is_no_error_and_is_asked_again(store: Store) -> None:
     waiting = store.sending()
-    store.pass_by(waiting, "dispatch_at")
+    store.make_overdue(waiting, "dispatch_at")
     store.queue.away = True
 
     assert store.sweep().run() == Swept()
 
     assert store.row(waiting).status == "SENDING"
     store.queue.away = False
-    store.pass_by(waiting, "dispatch_at")
+    store.make_overdue(waiting, "dispatch_at")
     assert store.sweep().run() == Swept(dispatched=1)
     assert store.queue.ids == [waiting]
 
@@ -513,7 +513,7 @@ def test_what_redis_does_not_take_is_written_where_there_is_a_place(store: Store
     """And Redis, which may be slow to refuse, is asked once a round and not for each message."""
     waiting = [store.sending() for _ in range(5)]
     for message in waiting:
-        store.pass_by(message, "dispatch_at")
+        store.make_overdue(message, "dispatch_at")
     store.queue.away = True
     taken: list[uuid.UUID] = []
 
@@ -529,7 +529,7 @@ def test_what_redis_does_not_take_is_written_where_there_is_a_place(store: Store
     assert len(taken) == 3
 
     for message in set(waiting) - set(taken):  # those are due again
-        store.pass_by(message, "dispatch_at")
+        store.make_overdue(message, "dispatch_at")
     store.queue.away = False
     assert sweep.run().dispatched == 2
     assert set(store.queue.ids) | set(taken) == set(waiting)
@@ -568,8 +568,8 @@ def test_the_rest_of_the_round_is_done_whatever_was_swept(store: Store) -> None:
     claim, late, due = store.streaming(user), store.sending(user), store.sending(user)
     store.publish(claim, TEXT)
     lapse(store, claim)
-    store.pass_by(late, "queue_deadline")
-    store.pass_by(due, "dispatch_at")
+    store.make_overdue(late, "queue_deadline")
+    store.make_overdue(due, "dispatch_at")
     old = store.ended(user)
     conversations.delete(store.db, user, store.row(old).conversation_id)
     store.run(

@@ -10,7 +10,7 @@ from shared.lifecycle import Status
 from shared.settings import Settings
 from shared.store.asking import Asked
 from shared.store.database import Database
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from tests.store_fixtures import Store
 from web import asking
 from web.asking import CONTINUE_PROMPT, Asker, Continue, NewQuestion, Retry

@@ -27,7 +27,7 @@ from shared.bus.publishing import Publication, PublishResult
 from shared.lifecycle import Status
 from shared.settings import Settings
 from shared.store import owning
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from shared.store.owning import Claim
 from shared.store.tables import LOCAL_USER
 from shared.sweep import Swept
@@ -276,7 +276,7 @@ def test_owner_of_a_spoilt_log_begins_it_anew(store: Store, spoilt: Claim) -> No
 
 def test_spoilt_log_is_fenced_and_text_of_the_claim_salvaged(store: Store, spoilt: Claim) -> None:
     kept = store.redis.type(f"outlive:log:{spoilt.id}:{spoilt.token}") == "stream"
-    store.pass_by(spoilt.id, "lease_until")
+    store.make_overdue(spoilt.id, "lease_until")
 
     assert store.sweep().run() == Swept(ended=1)
 
@@ -310,7 +310,7 @@ def test_foreign_log_does_not_prove_that_nothing_was_published(
 ) -> None:
     claim = store.streaming()
     store.redis.xadd(f"outlive:log:{claim.id}:{claim.token}", {"note": "x"}, id="1-1")
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
 
     assert store.sweep().run() == Swept(ended=1)
 

@@ -12,7 +12,7 @@ from shared import awake
 from shared.awake import Clock
 from shared.body import Body
 from shared.settings import Settings
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from shared.store.owning import Claim
 from worker import generation as module
 from worker import saver
@@ -116,7 +116,7 @@ def test_time_in_which_the_process_was_suspended_exceeds_no_limit(
     writer, generation = _writer(), _generation()
     clock = Clock()
     monkeypatch.setattr(awake, "_clock", clock)
-    clock.look()
+    clock.tick()
 
     long_ago = time.monotonic() - 10_000
     generation.progress = generation.save_state.renewed = generation.claimed = long_ago

@@ -37,9 +37,10 @@ from shared.bus.livelog import LiveLog
 from shared.errors import Conflict, NotFound, RedisDown, TooMany
 from shared.lifecycle import MAX_TRIES, TERMINAL, Status
 from shared.settings import Settings
-from shared.store import asking, messages, owning
-from shared.store.messages import SELECT, Ending, Message, to_message
-from tests.store_fixtures import Memory, RedisMemory, Store, publish_on
+from shared.store import admin_queries, asking, owning, stopping
+from shared.store.ending import Ending
+from shared.store.messages import SELECT, Message, to_message
+from tests.store_fixtures import RedisSnapshot, RowSnapshot, Store, publish_on
 from tests.strategies import between, thorough
 from web.following.topic import MessageTopic, read
 from worker import finisher as finisher_module
@@ -141,8 +142,8 @@ class Interleavings(RuleBasedStateMachine):
         self.lossy: set[uuid.UUID] = set()
         self.ended: dict[uuid.UUID, Any] = {}
         #: what the servers were before, and the messages of which Postgres went back
-        self.past: dict[uuid.UUID, list[Memory]] = {}
-        self.redis_past: list[RedisMemory] = [{}]
+        self.past: dict[uuid.UUID, list[RowSnapshot]] = {}
+        self.redis_past: list[RedisSnapshot] = [{}]
         self.went_back: set[uuid.UUID] = set()
         for number, what in enumerate((first, second)):  # every story has writers and readers
             self.ask(None, number, opened=True)
@@ -266,7 +267,7 @@ class Interleavings(RuleBasedStateMachine):
     def lapse(
         self, message_id: uuid.UUID, hard: bool, then: str, number: int, opened: bool
     ) -> None:
-        self.pass_by(message_id, "STREAMING", "hard_deadline" if hard else "lease_until")
+        self.make_overdue(message_id, "STREAMING", "hard_deadline" if hard else "lease_until")
         row = self.row(message_id)
         if then == "half a sweep" and row is not None and row.status == "STREAMING":
             self.livelog.fence(row.id, row.claim, row.attempt)  # and it dies before the commit
@@ -287,7 +288,7 @@ class Interleavings(RuleBasedStateMachine):
         match what:
             case "stop":
                 with suppress(NotFound):
-                    messages.stop(self.db, self.message(pick), self.user)
+                    stopping.stop(self.db, self.message(pick), self.user)
             case "retry":
                 self.retry(self.ids[pick % len(self.ids)])
             case "drain" if self.running():
@@ -304,7 +305,7 @@ class Interleavings(RuleBasedStateMachine):
             case "lose the script":
                 self.store.redis.script_flush()
             case "the queue forgets":
-                self.pass_by(self.message(pick), "SENDING", "dispatch_at")
+                self.make_overdue(self.message(pick), "SENDING", "dispatch_at")
                 self.sweep(number)
 
     def retry(self, answer: uuid.UUID) -> None:
@@ -359,7 +360,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def remember(self) -> None:
         for message_id, memory in self.store.remember(*self.ids).items():
-            past = self.past.setdefault(message_id, [Memory(message_id, None, None)])
+            past = self.past.setdefault(message_id, [RowSnapshot(message_id, None, None)])
             if memory != past[-1]:
                 past[FIRST:] = [*past[FIRST:], memory][-LAST:]
         logs = self.store.remember_redis()
@@ -438,7 +439,7 @@ class Interleavings(RuleBasedStateMachine):
         self.remember()
         self.logs_are_well(self.redis_past[-1])
 
-    def logs_are_well(self, logs: RedisMemory) -> None:
+    def logs_are_well(self, logs: RedisSnapshot) -> None:
         """Each has the text of its claim."""
         for key, entries in logs.items():
             said = [decode(fields["d"]) for _, fields in entries if "d" in fields]
@@ -489,10 +490,10 @@ class Interleavings(RuleBasedStateMachine):
         self.workers = []  # everybody dies
         for _ in range(MAX_TRIES):
             for message_id in self.ids:
-                self.pass_by(message_id, "STREAMING", "lease_until")
-                self.pass_by(message_id, "SENDING", "queue_deadline")
+                self.make_overdue(message_id, "STREAMING", "lease_until")
+                self.make_overdue(message_id, "SENDING", "queue_deadline")
             self.store.sweep().run()
-        assert set(messages.count_open(self.db).values()) == {0}  # nothing is stuck
+        assert set(admin_queries.count_open(self.db).values()) == {0}  # nothing is stuck
         self.all_is_well()
         for reader in self.readers:
             if self.row(reader.topic.id) is not None:
@@ -525,7 +526,7 @@ class Interleavings(RuleBasedStateMachine):
         running = self.running()
         return running[pick % len(running)]
 
-    def pass_by(self, message_id: uuid.UUID, status: str, deadline: str) -> None:
+    def make_overdue(self, message_id: uuid.UUID, status: str, deadline: str) -> None:
         self.store.run(
             f"UPDATE messages SET {deadline} = clock_timestamp() - interval '1 s'"
             " WHERE id = :id AND status = :status",

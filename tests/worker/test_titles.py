@@ -10,7 +10,7 @@ from local.programs import Worker
 from scripted import done, finish, say, script
 from shared.lifecycle import Status
 from shared.store import conversations, titles
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from tests.client import Client, new_id
 from tests.rig import API_KEY, Rig, eventually
 from tests.store_fixtures import Store
@@ -81,7 +81,7 @@ def test_a_title_comes_too_late_for_a_person_who_was_quicker(store: Store) -> No
     conversations.change(store.db, user, conversation, title="Mine")
 
     assert titles.untitled(store.db, answer) is None
-    assert titles.give(store.db, answer, "The model's", {}) is None
+    assert titles.set_title(store.db, answer, "The model's", {}) is None
     assert conversations.load(store.db, user, conversation).title == "Mine"
 
 
@@ -91,8 +91,8 @@ def test_two_who_name_at_once_name_once(store: Store) -> None:
     assert titles.claim(store.db, answer) is not None
     assert titles.claim(store.db, answer) is None  # so the provider is asked once
 
-    assert titles.give(store.db, answer, "First", {"total_tokens": 1}) is not None
-    assert titles.give(store.db, answer, "Second", {"total_tokens": 1}) is None
+    assert titles.set_title(store.db, answer, "First", {"total_tokens": 1}) is not None
+    assert titles.set_title(store.db, answer, "Second", {"total_tokens": 1}) is None
 
 
 def test_a_title_that_could_not_be_asked_for_may_be_tried_again(store: Store) -> None:
@@ -110,7 +110,7 @@ def test_a_model_that_has_no_title_is_not_asked_again(store: Store) -> None:
     answer = store.ended(user)
 
     titles.claim(store.db, answer)
-    titles.give(store.db, answer, None, {"total_tokens": 1})
+    titles.set_title(store.db, answer, None, {"total_tokens": 1})
 
     found = conversations.load(store.db, user, store.row(answer).conversation_id)
     assert (found.title, found.title_by) == ("Why?", "question")

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from shared import sse
 from shared.body import Delta
-from shared.store import conversations, messages, search
+from shared.store import conversations, search, stopping
 from shared.store.asking import NEWEST
 from shared.store.messages import Message
 from shared.text import normalise
@@ -106,7 +106,7 @@ def undelete_conversation(conversation_id: uuid.UUID) -> Response:
 def see_conversation(conversation_id: uuid.UUID) -> Response:
     """204. Answers that have ended there count as seen, on every device."""
     seen = requests.json_body(schemas.SeenUpTo).message_id
-    if conversations.see(context().db, current_user(), conversation_id, seen):
+    if conversations.mark_seen(context().db, current_user(), conversation_id, seen):
         wake_sidebars(context().livelog, current_user())
     return Response(status=204)
 
@@ -181,7 +181,7 @@ def show_message(message_id: uuid.UUID) -> Response:
 @blueprint.post("/messages/<uuid:message_id>/stop")
 def stop(message_id: uuid.UUID) -> Response:
     """202 with the message as it is now; changes nothing if it has ended."""
-    messages.stop(context().db, message_id, current_user())
+    stopping.stop(context().db, message_id, current_user())
     wake_message(context().livelog, message_id)
     wake_sidebars(context().livelog, current_user())
     return responses.json_reply(schemas.message_json(_snapshot(message_id)), 202)

@@ -310,7 +310,7 @@ class Hub:
 
     def _look_for_ever(self) -> None:
         with suppress(StorageDown):
-            self._sweep.look()  # before anything is silent: what it sees later can be compared
+            self._sweep.check_clock()  # before anything is silent, so later checks can compare
         while True:
             gevent.sleep(LOOK_EVERY)
             try:
@@ -333,7 +333,7 @@ class Hub:
         }
         if not silent:
             return
-        self._sweep.look()  # whoever has nothing to look at has nothing to end
+        self._sweep.check_clock()  # with nothing silent there is nothing to end
         found = messages.poll_states(self._db, list(silent))
         self._sweep.answered(now)
         for message_id, topic in silent.items():
@@ -360,7 +360,7 @@ class Hub:
     def _reap(self, topic: MessageTopic) -> None:
         """Its owner is gone: whoever reads it need not wait for a worker's sweep."""
         with suppress(StorageDown):
-            self._sweep.one(topic.id)
+            self._sweep.sweep_message(topic.id)
         self._reread(topic)
 
     def _leave(self) -> None:

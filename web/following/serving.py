@@ -329,7 +329,7 @@ class _Beat(WorkerTmp):  # type: ignore[misc]
     def last_update(self) -> float:
         """When the worker said so last, in monotonic seconds; later by as long as we slept."""
         said: float = super().last_update()
-        return self._clock.look() - self._clock.since(said)
+        return self._clock.tick() - self._clock.since(said)
 
 
 class Worker(GeventWorker):  # type: ignore[misc]

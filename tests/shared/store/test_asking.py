@@ -8,9 +8,9 @@ import pytest
 
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, OutliveError, TooMany
 from shared.lifecycle import Status
-from shared.store import asking, conversations, messages
+from shared.store import asking, conversations, messages, stopping
 from shared.store.asking import NEWEST, TITLE_CHARS, Asked
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from tests.store_fixtures import ME, Store, at_once
 
 EVERYBODY = 40
@@ -67,7 +67,7 @@ def test_the_first_question_names_its_conversation(store: Store) -> None:
     conversation = store.conversation(user)
 
     first = ask(store, user, conversation, content=f"  Why \n\t is {'x' * 100}")
-    messages.stop(store.db, first.answer.id, user)
+    stopping.stop(store.db, first.answer.id, user)
     ask(store, user, conversation, content="Another")
 
     title = conversations.load(store.db, user, conversation).title
@@ -103,7 +103,7 @@ def test_a_repeated_request_gives_the_messages_as_they_are_now(store: Store) -> 
     user = store.user()
     conversation = store.conversation(user)
     first = ask(store, user, conversation, key="k")
-    messages.stop(store.db, first.answer.id, user)
+    stopping.stop(store.db, first.answer.id, user)
 
     again = ask(store, user, conversation, key="k")
 
@@ -230,7 +230,7 @@ def test_without_a_parent_a_question_stands_below_the_newest_answer(store: Store
     user = store.user()
     conversation = store.conversation(user)
     first = ask(store, user, conversation)
-    messages.stop(store.db, first.answer.id, user)
+    stopping.stop(store.db, first.answer.id, user)
 
     second = ask(store, user, conversation)
 

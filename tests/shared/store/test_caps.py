@@ -12,7 +12,7 @@ from shared.store import asking, owning
 from shared.store.asking import NEWEST, Asking
 from shared.store.conversations import PAGE_CHARS
 from shared.store.database import Database
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from shared.store.tables import LOCAL_USER
 from tests.client import Client
 from tests.rig import Rig

@@ -12,9 +12,9 @@ from shared.body import Body
 from shared.lifecycle import Status
 from shared.settings import with_driver
 from shared.store import asking, conversations, owning, sidebar
-from shared.store.clock import Clock
+from shared.store.clock import DatabaseClock
 from shared.store.database import Database
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from shared.store.owning import Claim, Save
 from shared.sweep import Sweep
 from tests.foreign import need_libfaketime
@@ -128,14 +128,14 @@ def test_a_jump_between_the_look_and_the_judgement_is_noticed(
     world: Store, server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep, claim = _settled(world), _claimed(world)
-    look = Clock.look
+    check = DatabaseClock.check
 
-    def then_it_jumps(clock: Clock, db: Database) -> bool:
-        believed = look(clock, db)
+    def then_it_jumps(clock: DatabaseClock, db: Database) -> bool:
+        believed = check(clock, db)
         server.set_clock(60.0)
         return believed
 
-    monkeypatch.setattr(Clock, "look", then_it_jumps)
+    monkeypatch.setattr(DatabaseClock, "check", then_it_jumps)
 
     assert sweep.run().restarted == 0
     assert _renew(world, claim)
@@ -262,7 +262,7 @@ def test_what_ends_after_a_jump_back_is_new_and_comes_first(world: Store, server
     """Lists are sorted by when something happened in them, and know what was seen by its time."""
     user = world.user()
     first, second = world.conversation(user), world.conversation(user)
-    assert conversations.see(world.db, user, first, None)
+    assert conversations.mark_seen(world.db, user, first, None)
     server.set_clock(-HOUR)
 
     asked = asking.ask(world.db, world.asking(user), first, "Why?").answer.id
@@ -275,5 +275,5 @@ def test_what_ends_after_a_jump_back_is_new_and_comes_first(world: Store, server
 
     top, below = sidebar.page(world.db, user, 2, None)
     assert (top.id, top.status, below.id) == (first, "unseen", second)
-    assert conversations.see(world.db, user, first, None)
+    assert conversations.mark_seen(world.db, user, first, None)
     assert sidebar.page(world.db, user, 2, None)[0].status == "idle"

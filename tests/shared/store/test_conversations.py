@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import NotFound
 from shared.lifecycle import Status
-from shared.store import asking, conversations, messages, reaping, search, sidebar
+from shared.store import asking, conversations, messages, reaping, search, sidebar, stopping
 from shared.store.asking import NEWEST
 from tests.store_fixtures import Store, body_of
 
@@ -34,14 +34,16 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     "messages.load_without_body": lambda it, user: messages.load_without_body(
         it.db, it.ended, user
     ),
-    "messages.stop": lambda it, user: messages.stop(it.db, it.open, user),
+    "stopping.stop": lambda it, user: stopping.stop(it.db, it.open, user),
     "conversations.load": lambda it, user: conversations.load(it.db, user, it.conversation),
     "conversations.change": lambda it, user: conversations.change(
         it.db, user, it.conversation, system="Mine"
     ),
     "conversations.delete": lambda it, user: conversations.delete(it.db, user, it.conversation),
     "conversations.undelete": lambda it, user: conversations.undelete(it.db, user, it.conversation),
-    "conversations.see": lambda it, user: conversations.see(it.db, user, it.conversation, None),
+    "conversations.mark_seen": lambda it, user: conversations.mark_seen(
+        it.db, user, it.conversation, None
+    ),
     "conversations.turns": lambda it, user: conversations.turns(
         it.db, user, it.conversation, before=it.ended
     ),
@@ -198,7 +200,7 @@ def test_a_branch_is_the_path_to_the_newest_message_with_its_siblings(store: Sto
     first = store.ended(user)
     question, place = store.row(first).parent_id, store.row(first).conversation_id
     again = asking.ask_again(store.db, store.asking(user), first).answer.id
-    messages.stop(store.db, again, user)
+    stopping.stop(store.db, again, user)
     below = asking.ask(store.db, store.asking(user), place, "And?", first)
 
     turns = conversations.branch(store.db, user, place, None)
@@ -251,7 +253,7 @@ def test_a_long_talk_is_one_branch(store: Store) -> None:
     place = store.conversation(user)
     for number in range(30):
         asked = asking.ask(store.db, store.asking(user), place, str(number), NEWEST)
-        messages.stop(store.db, asked.answer.id, user)
+        stopping.stop(store.db, asked.answer.id, user)
 
     turns = conversations.branch(store.db, user, place, None)
 
@@ -268,7 +270,7 @@ def test_deleting_stops_what_is_open_and_hides_all_of_it(store: Store) -> None:
         asking.ask(store.db, store.asking(user), place, "?", None).answer.id for _ in range(3)
     )
     store.claim(writing)
-    messages.stop(store.db, over, user)
+    stopping.stop(store.db, over, user)
 
     stopped = conversations.delete(store.db, user, place)
 
@@ -279,7 +281,7 @@ def test_deleting_stops_what_is_open_and_hides_all_of_it(store: Store) -> None:
         with pytest.raises(NotFound):
             messages.load(store.db, message_id, user)
         with pytest.raises(NotFound):
-            messages.stop(store.db, message_id, user)
+            stopping.stop(store.db, message_id, user)
         assert messages.load(store.db, message_id, user, deleted=True).id == message_id
 
 

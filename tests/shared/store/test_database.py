@@ -108,7 +108,7 @@ def test_an_answer_is_waited_for_once_more_after_this_process_stood_still(
         db.planned(SLEEP, seconds=5.0)
     clock = awake.Clock()
     monkeypatch.setattr(awake, "_clock", clock)
-    clock.look()
+    clock.tick()
     sleeping = gevent.spawn(db.planned, SLEEP, seconds=0.9)
     gevent.sleep(0.1)
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from shared.errors import Busy, TooSlow
-from shared.store import conversations, messages, search
-from shared.store.database import Database, Kind
+from shared.store import admin_queries, conversations, search
+from shared.store.database import Database, QueryBudget
 from shared.store.engine import POOL_SIZE
 from shared.store.tables import LOCAL_USER
 from tests.client import Client
@@ -23,7 +23,7 @@ SEARCHES = 16
 QUESTIONS = 12
 KINDS = {
     "searches": search.SEARCHES,
-    "operators": messages.OPERATORS,
+    "operators": admin_queries.OPERATORS,
     "trees": conversations.TREES,
 }
 
@@ -41,7 +41,7 @@ def db(store: Store) -> Iterator[Database]:
 
 
 def test_statement_over_the_limit_of_its_kind_is_too_slow(db: Database) -> None:
-    kind = Kind(connections=1, patience=1.0, statement=0.1)
+    kind = QueryBudget(connections=1, patience=1.0, statement=0.1)
 
     with pytest.raises(TooSlow):
         db.rows_within(kind, "SELECT pg_sleep(10)")
@@ -55,7 +55,7 @@ def test_statement_over_the_limit_of_its_kind_is_too_slow(db: Database) -> None:
 def test_full_kind_is_busy_and_leaves_connections_to_others(
     db: Database, store: Store, name: str
 ) -> None:
-    kind = Kind(KINDS[name].connections, patience=0.1, statement=10.0)
+    kind = QueryBudget(KINDS[name].connections, patience=0.1, statement=10.0)
     with _sleeping(db, store, kind):
         with pytest.raises(Busy):
             db.rows_within(kind, "SELECT 1")
@@ -65,7 +65,7 @@ def test_full_kind_is_busy_and_leaves_connections_to_others(
 
 
 @contextmanager
-def _sleeping(db: Database, store: Store, kind: Kind) -> Iterator[None]:
+def _sleeping(db: Database, store: Store, kind: QueryBudget) -> Iterator[None]:
     """All places of a kind are taken by statements that wait for a lock of ours."""
     wait = "SELECT pg_advisory_xact_lock(4711)"
     with ThreadPoolExecutor(kind.connections) as pool:

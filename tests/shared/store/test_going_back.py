@@ -22,12 +22,12 @@ from shared.bus.livelog import LiveLog
 from shared.bus.publishing import PublishResult
 from shared.lifecycle import Status
 from shared.settings import Settings
-from shared.store import messages, owning
-from shared.store.messages import Ending
+from shared.store import messages, owning, stopping
+from shared.store.ending import Ending
 from shared.store.owning import Claim, new_token
 from shared.sweep import Swept
 from tests.rig import until
-from tests.store_fixtures import ME, OTHER, Memory, Store, body_of, open_log, save_of
+from tests.store_fixtures import ME, OTHER, RowSnapshot, Store, body_of, open_log, save_of
 from web.following.hub import Hub
 from web.following.topic import MessageTopic, read, snapshot
 from worker.generation import LOST, Generation, Result
@@ -106,7 +106,7 @@ def test_the_end_of_the_other_claim_is_not_taken_for_ones_own(store: Store, lost
 @pytest.mark.failure(40)
 def test_the_sweep_salvages_nothing_of_another_claim(store: Store, lost: Lost) -> None:
     assert store.publish(lost.second, body_of(THEIRS[:10])) == PublishResult.WRITTEN
-    store.pass_by(lost.id, "lease_until")
+    store.make_overdue(lost.id, "lease_until")
 
     assert store.sweep().run() == Swept(ended=1)
 
@@ -116,7 +116,7 @@ def test_the_sweep_salvages_nothing_of_another_claim(store: Store, lost: Lost) -
 def test_that_another_claim_has_published_does_not_keep_this_one_from_beginning_again(
     store: Store, lost: Lost
 ) -> None:
-    store.pass_by(lost.id, "lease_until")
+    store.make_overdue(lost.id, "lease_until")
 
     assert store.sweep().run().restarted == 1
 
@@ -173,14 +173,14 @@ def test_whatever_the_row_has_become_a_body_of_another_claim_goes_no_further(
     store: Store, lost: Lost, state: str
 ) -> None:
     if state == "gone":
-        store.go_back(Memory(lost.id, None, None))
+        store.go_back(RowSnapshot(lost.id, None, None))
     elif state == "ended":
         last = save_of(lost.second, body_of(THEIRS))
         assert owning.finish(store.db, owner_of(store, lost.id), last, DONE)
     else:
         assert owning.release(store.db, owner_of(store, lost.id), lost.id, lost.second.token, 60)
         if state == "ended unclaimed":
-            messages.stop(store.db, lost.id, lost.user)
+            stopping.stop(store.db, lost.id, lost.user)
 
     assert read(store.db, store.livelog, [lost.reader]) == {}
 
@@ -336,7 +336,7 @@ def test_who_writes_a_claim_that_postgres_has_lost_stops(
     generation.write("text", MINE)
     assert writer.saver._save([generation.save_state])
 
-    store.go_back(Memory(answer, None, None) if to == "gone" else asked)
+    store.go_back(RowSnapshot(answer, None, None) if to == "gone" else asked)
     again = begin(store, writer, answer) if to == "claimed by the same worker" else None
     writer.saver._save([generation.save_state])
 
@@ -358,7 +358,7 @@ def test_an_end_that_postgres_has_lost_ends_again_when_the_lease_is_over(store: 
     assert owning.finish(store.db, ME, save_of(claim, body_of(MINE), 10), DONE)
 
     store.go_back(memory)
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
     assert store.sweep().run() == Swept(ended=1)
 
     assert end(store, claim.id) == ("ERROR", "worker_lost", MINE[:10])
@@ -456,7 +456,7 @@ def test_a_log_that_went_back_to_its_beginning_does_not_let_the_answer_begin_aga
     store.publish(claim, body_of(MINE))
 
     store.redis_goes_back(logs)
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
     assert store.sweep().run() == Swept(ended=1)
 
     # Readers have more; the end's proof tells them.
@@ -476,7 +476,7 @@ def test_a_log_that_went_back_to_another_claim_is_not_salvaged(store: Store) -> 
     store.save(second, body_of(THEIRS[:5]), owner=OTHER)
 
     store.redis_goes_back(logs)
-    store.pass_by(answer, "lease_until")
+    store.make_overdue(answer, "lease_until")
     store.sweep().run()
 
     assert end(store, answer) == ("ERROR", "worker_lost", THEIRS[:5])

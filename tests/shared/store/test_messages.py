@@ -13,9 +13,9 @@ from sqlalchemy import text
 from shared.body import Body, Delta
 from shared.errors import MESSAGE_ERRORS, NotFound, StorageDown
 from shared.lifecycle import MAX_TRIES, Status
-from shared.store import asking, conversations, messages, owning
+from shared.store import admin_queries, asking, conversations, messages, owning, stopping
 from shared.store.database import Database
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from shared.store.owning import Claim, LeaseState, Save, new_token
 from tests.store_fixtures import ME, OTHER, Store, at_once, body_of, save_of
 from tests.strategies import Written, thorough, writings
@@ -137,7 +137,7 @@ def test_a_batch_writes_exactly_what_it_says(store: Store) -> None:
 
 def test_a_save_without_text_renews_the_lease(store: Store) -> None:
     claim = store.streaming()
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
 
     assert owning.save(store.db, ME, 60, [save_of(claim, Body())]) == {claim.id: False}
 
@@ -265,7 +265,7 @@ def test_a_commit_of_unknown_outcome_is_recognised(store: Store) -> None:
 def test_a_save_tells_that_somebody_pressed_stop(store: Store) -> None:
     user = store.user()
     stopped, other = store.streaming(user), store.streaming(user)
-    messages.stop(store.db, stopped.id, user)
+    stopping.stop(store.db, stopped.id, user)
 
     done = owning.save(store.db, ME, 60, [save_of(stopped, Body()), save_of(other, Body())])
 
@@ -385,7 +385,7 @@ def test_a_commit_of_the_end_of_unknown_outcome_is_recognised(store: Store) -> N
 
 def test_the_end_by_somebody_else_is_not_taken_for_ones_own(store: Store) -> None:
     claim = store.streaming()
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
     store.sweep().run()
 
     assert store.row(claim.id).status == "SENDING"  # nothing was shown
@@ -428,7 +428,7 @@ def test_an_answer_that_was_shown_stopped_or_taken_does_not_go_back(store: Store
     user = store.user()
     shown, stopped, taken = (store.streaming(user) for _ in range(3))
     store.save(shown, body_of("a"))
-    messages.stop(store.db, stopped.id, user)
+    stopping.stop(store.db, stopped.id, user)
 
     assert not release(store, shown)
     assert not release(store, stopped)
@@ -454,7 +454,7 @@ def test_stop_ends_what_nobody_has_begun(store: Store) -> None:
     user = store.user()
     answer = store.sending(user)
 
-    assert messages.stop(store.db, answer, user) == Status.SENDING
+    assert stopping.stop(store.db, answer, user) == Status.SENDING
 
     assert store.row(answer).status == "CANCELLED"
     assert_whole(store, answer, Body())
@@ -466,8 +466,8 @@ def test_stop_asks_the_owner_who_keeps_the_partial(store: Store) -> None:
     claim = store.streaming(user)
     store.save(claim, body_of("par"))
 
-    assert messages.stop(store.db, claim.id, user) == Status.STREAMING
-    assert messages.stop(store.db, claim.id, user) == Status.STREAMING
+    assert stopping.stop(store.db, claim.id, user) == Status.STREAMING
+    assert stopping.stop(store.db, claim.id, user) == Status.STREAMING
 
     assert store.row(claim.id).stop_requested
     end = Ending(Status.CANCELLED)
@@ -481,7 +481,7 @@ def test_stop_changes_nothing_of_what_has_ended(store: Store, ending: Ending) ->
     answer = store.ended(user, ending)
     before = store.row(answer)
 
-    assert messages.stop(store.db, answer, user) == ending.status
+    assert stopping.stop(store.db, answer, user) == ending.status
 
     assert store.row(answer) == before
 
@@ -490,7 +490,7 @@ def test_a_question_cannot_be_stopped_but_it_is_no_error(store: Store) -> None:
     user = store.user()
     question = store.ask(user).question.id
 
-    assert messages.stop(store.db, question, user) == Status.DONE
+    assert stopping.stop(store.db, question, user) == Status.DONE
 
 
 def test_stop_and_claim_at_once_lose_nothing(store: Store) -> None:
@@ -501,7 +501,7 @@ def test_stop_and_claim_at_once_lose_nothing(store: Store) -> None:
         def act(number: int, answer: uuid.UUID = answer) -> object:
             if number:
                 return owning.claim(store.db, answer, ME, 60, 900)
-            return messages.stop(store.db, answer, user)
+            return stopping.stop(store.db, answer, user)
 
         _, errors = at_once(2, act)
 
@@ -517,9 +517,9 @@ def test_a_glance_tells_what_a_follower_has_to_know(store: Store) -> None:
     fresh, lapsed, overdue = (store.streaming() for _ in range(3))
     waiting, expired, ended = store.sending(), store.sending(), store.ended()
     store.save(fresh, body_of("abc"))
-    store.pass_by(lapsed.id, "lease_until")
-    store.pass_by(overdue.id, "hard_deadline")
-    store.pass_by(expired, "queue_deadline")
+    store.make_overdue(lapsed.id, "lease_until")
+    store.make_overdue(overdue.id, "hard_deadline")
+    store.make_overdue(expired, "queue_deadline")
     ids = [fresh.id, lapsed.id, overdue.id, waiting, expired, ended, uuid.uuid4()]
 
     seen = messages.poll_states(store.db, ids)
@@ -536,13 +536,13 @@ def test_a_glance_tells_what_a_follower_has_to_know(store: Store) -> None:
 
 
 def test_open_messages_are_counted_by_status(store: Store) -> None:
-    assert messages.count_open(store.db) == {"SENDING": 0, "STREAMING": 0}
+    assert admin_queries.count_open(store.db) == {"SENDING": 0, "STREAMING": 0}
     store.sending()
     store.streaming()
     store.streaming()
     store.ended()
 
-    assert messages.count_open(store.db) == {"SENDING": 1, "STREAMING": 2}
+    assert admin_queries.count_open(store.db) == {"SENDING": 1, "STREAMING": 2}
 
 
 def test_the_prompt_is_the_path_from_the_root_without_the_answer(store: Store) -> None:
@@ -593,7 +593,7 @@ def test_a_postgres_that_is_not_there_is_storage_down() -> None:
     nowhere = Database("postgresql+psycopg2://nobody@127.0.0.1:1/nothing")
 
     with pytest.raises(StorageDown):
-        messages.count_open(nowhere)
+        admin_queries.count_open(nowhere)
 
 
 @pytest.mark.parametrize(

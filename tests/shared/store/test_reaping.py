@@ -8,7 +8,7 @@ import pytest
 from shared.body import Body
 from shared.lifecycle import MAX_TRIES, Status
 from shared.store import messages, owning, reaping
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from tests.rig import allowed, eventually
 from tests.store_fixtures import ME, OTHER, Store, at_once, body_of
 
@@ -22,9 +22,9 @@ LONG_GRACE = 1e6
 
 def test_a_row_is_left_behind_past_its_lease_or_its_hard_deadline(store: Store) -> None:
     fresh, lapsed, overdue = (store.streaming().id for _ in range(3))
-    store.pass_by(lapsed, "lease_until")
-    store.pass_by(overdue, "hard_deadline")
-    store.pass_by(store.sending(), "queue_deadline", "dispatch_at")
+    store.make_overdue(lapsed, "lease_until")
+    store.make_overdue(overdue, "hard_deadline")
+    store.make_overdue(store.sending(), "queue_deadline", "dispatch_at")
     store.ended()
 
     assert set(reaping.lapsed(store.db, 0)) == {lapsed, overdue}
@@ -34,16 +34,16 @@ def test_a_row_is_left_behind_past_its_lease_or_its_hard_deadline(store: Store) 
 @pytest.mark.failure(13)
 def test_soon_after_a_start_of_postgres_nobody_could_have_renewed(store: Store) -> None:
     one = store.streaming().id
-    store.pass_by(one, "lease_until", "hard_deadline")
+    store.make_overdue(one, "lease_until", "hard_deadline")
 
     assert reaping.lapsed(store.db, LONG_GRACE) == []
-    with reaping.reaping(store.db, one, LONG_GRACE) as row:
+    with reaping.lock_lapsed(store.db, one, LONG_GRACE) as row:
         assert row is None
 
 
 def test_the_grace_is_counted_from_the_moment_when_postgres_was_back(store: Store) -> None:
     one = store.streaming().id
-    store.pass_by(one, "lease_until")
+    store.make_overdue(one, "lease_until")
     reaping.lapsed(store.db, 0)
     [row] = store.db.rows(
         "SELECT extract(epoch FROM clock_timestamp() - since)::float AS up FROM uptime"
@@ -56,12 +56,12 @@ def test_the_grace_is_counted_from_the_moment_when_postgres_was_back(store: Stor
 def test_a_recovery_that_took_longer_than_a_lease_costs_no_answer(store: Store) -> None:
     # given: as after a crash, which empties the table; the start was long ago, as a recovery was
     one = store.streaming().id
-    store.pass_by(one, "lease_until")
+    store.make_overdue(one, "lease_until")
     store.run("DELETE FROM uptime")
 
     # then: nobody has it for lapsed, neither by a look nor by a reader's sweep
     assert reaping.lapsed(store.db, 1) == []
-    with reaping.reaping(store.db, one, 1) as row:
+    with reaping.lock_lapsed(store.db, one, 1) as row:
         assert row is None
 
     # until there was time to renew
@@ -71,7 +71,7 @@ def test_a_recovery_that_took_longer_than_a_lease_costs_no_answer(store: Store) 
 
 def test_a_new_start_of_postgres_begins_a_new_grace(store: Store) -> None:
     one = store.streaming().id
-    store.pass_by(one, "lease_until")
+    store.make_overdue(one, "lease_until")
     store.run("INSERT INTO uptime DEFAULT VALUES ON CONFLICT DO NOTHING")
     store.run("UPDATE uptime SET since = pg_postmaster_start_time() - interval '1 h'")
 
@@ -85,9 +85,9 @@ def test_whoever_was_seen_to_die_is_not_waited_for(store: Store) -> None:
     store.streaming(owner="boot-1:boot-2")
 
     assert reaping.lapsed(store.db, LONG_GRACE, "boot-1") == [dead]
-    with reaping.reaping(store.db, dead, LONG_GRACE, "boot-1") as row:
+    with reaping.lock_lapsed(store.db, dead, LONG_GRACE, "boot-1") as row:
         assert row is not None
-    with reaping.reaping(store.db, dead, LONG_GRACE) as row:
+    with reaping.lock_lapsed(store.db, dead, LONG_GRACE) as row:
         assert row is None
 
 
@@ -96,28 +96,28 @@ def test_whoever_was_seen_to_die_is_not_waited_for(store: Store) -> None:
 
 def test_a_row_is_reaped_by_one_sweep_at_a_time_and_nobody_waits(store: Store) -> None:
     one = store.streaming().id
-    store.pass_by(one, "lease_until")
+    store.make_overdue(one, "lease_until")
 
-    with reaping.reaping(store.db, one, 0) as first:
+    with reaping.lock_lapsed(store.db, one, 0) as first:
         begun = time.monotonic()
-        with reaping.reaping(store.db, one, 0) as second:
+        with reaping.lock_lapsed(store.db, one, 0) as second:
             assert second is None
         assert time.monotonic() - begun < allowed(1)
         assert first is not None
         first.end(LOST)
 
-    with reaping.reaping(store.db, one, 0) as third:
+    with reaping.lock_lapsed(store.db, one, 0) as third:
         assert third is None
 
 
 def test_an_owner_that_comes_back_first_keeps_its_row(store: Store) -> None:
     claim = store.streaming()
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
     [found] = reaping.lapsed(store.db, 0)
 
     assert store.save(claim, body_of("I was only slow."))
 
-    with reaping.reaping(store.db, found, 0) as row:
+    with reaping.lock_lapsed(store.db, found, 0) as row:
         assert row is None
 
 
@@ -125,9 +125,9 @@ def test_what_is_reaped_is_read_after_the_lock_was_had(store: Store) -> None:
     claim = store.streaming()
     body = body_of(("reasoning", "Hm 😀"), "so")
     store.save(claim, body)
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
 
-    with reaping.reaping(store.db, claim.id, 0) as row:
+    with reaping.lock_lapsed(store.db, claim.id, 0) as row:
         assert row is not None
         assert (row.id, row.attempt, row.saved) == (claim.id, 1, body.length)
         assert row.body.since(0) == body.since(0)
@@ -136,9 +136,9 @@ def test_what_is_reaped_is_read_after_the_lock_was_had(store: Store) -> None:
 
 def test_an_owner_that_saves_while_it_is_reaped_is_refused(store: Store) -> None:
     claim = store.streaming()
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
 
-    with reaping.reaping(store.db, claim.id, 0) as row:
+    with reaping.lock_lapsed(store.db, claim.id, 0) as row:
         assert row is not None
         assert not store.save(claim, body_of("late"))  # locked: not waited for
         row.end(LOST)
@@ -152,14 +152,14 @@ def test_an_owner_that_saves_while_it_is_reaped_is_refused(store: Store) -> None
 
 def test_it_may_begin_again_only_without_text_in_time_and_not_for_ever(store: Store) -> None:
     def may_restart(message_id: uuid.UUID) -> bool:
-        store.pass_by(message_id, "lease_until")
-        with reaping.reaping(store.db, message_id, 0) as row:
+        store.make_overdue(message_id, "lease_until")
+        with reaping.lock_lapsed(store.db, message_id, 0) as row:
             assert row is not None
             return row.may_restart
 
     untouched, shown, overdue, tried = (store.streaming() for _ in range(4))
     store.save(shown, body_of("x"))
-    store.pass_by(overdue.id, "hard_deadline")
+    store.make_overdue(overdue.id, "hard_deadline")
     store.run("UPDATE messages SET tries = :n WHERE id = :id", n=MAX_TRIES, id=tried.id)
 
     assert may_restart(untouched.id)
@@ -172,9 +172,9 @@ def test_an_end_keeps_saved_and_salvaged_text_and_fences_the_owner(store: Store)
     claim = store.streaming()
     whole = body_of("saved ", ("tool_call", '{"é":'), "salvaged 😀")
     store.save(claim, Body(delta for delta in whole.since(0) if delta.start < 6))
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
 
-    with reaping.reaping(store.db, claim.id, 0) as row:
+    with reaping.lock_lapsed(store.db, claim.id, 0) as row:
         assert row is not None
         for delta in whole.since(6):
             row.body.append(delta)
@@ -190,9 +190,9 @@ def test_an_end_keeps_saved_and_salvaged_text_and_fences_the_owner(store: Store)
 
 def test_beginning_again_gives_it_a_new_place_in_the_queue(store: Store) -> None:
     claim = store.streaming()
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
 
-    with reaping.reaping(store.db, claim.id, 0) as row:
+    with reaping.lock_lapsed(store.db, claim.id, 0) as row:
         assert row is not None
         row.restart(60)
 
@@ -207,11 +207,11 @@ def test_beginning_again_gives_it_a_new_place_in_the_queue(store: Store) -> None
 
 def test_a_sweep_that_dies_half_way_changes_nothing(store: Store) -> None:
     claim = store.streaming()
-    store.pass_by(claim.id, "lease_until")
+    store.make_overdue(claim.id, "lease_until")
     before = store.row(claim.id)
 
     def die_half_way() -> None:
-        with reaping.reaping(store.db, claim.id, 0) as row:
+        with reaping.lock_lapsed(store.db, claim.id, 0) as row:
             assert row is not None
             row.end(LOST)
             raise KeyboardInterrupt
@@ -228,7 +228,7 @@ def test_a_sweep_that_dies_half_way_changes_nothing(store: Store) -> None:
 
 def test_a_question_that_nobody_took_in_time_ends(store: Store) -> None:
     late, early, writing = store.sending(), store.sending(), store.streaming().id
-    store.pass_by(late, "queue_deadline")
+    store.make_overdue(late, "queue_deadline")
 
     assert reaping.expire(store.db) == [late]
     assert reaping.expire(store.db) == []
@@ -242,7 +242,7 @@ def test_a_question_that_the_queue_lost_is_due_again_and_then_not_for_a_while(
     store: Store,
 ) -> None:
     due, early = store.sending(), store.sending()
-    store.pass_by(due, "dispatch_at")
+    store.make_overdue(due, "dispatch_at")
 
     assert reaping.undispatched(store.db) == [due]
     assert reaping.undispatched(store.db) == []
@@ -260,9 +260,9 @@ def test_many_sweeps_at_once_do_each_thing_once(store: Store) -> None:
     user = store.user()
     due, late = [store.sending(user) for _ in range(20)], [store.sending(user) for _ in range(20)]
     for message_id in due:
-        store.pass_by(message_id, "dispatch_at")
+        store.make_overdue(message_id, "dispatch_at")
     for message_id in late:
-        store.pass_by(message_id, "queue_deadline")
+        store.make_overdue(message_id, "queue_deadline")
 
     handed, errors = at_once(
         6, lambda _: (reaping.undispatched(store.db), reaping.expire(store.db))
@@ -276,7 +276,7 @@ def test_many_sweeps_at_once_do_each_thing_once(store: Store) -> None:
 def test_a_row_that_somebody_holds_is_left_for_the_next_time(store: Store) -> None:
     held, free = store.sending(), store.sending()
     for message_id in (held, free):
-        store.pass_by(message_id, "queue_deadline", "dispatch_at")
+        store.make_overdue(message_id, "queue_deadline", "dispatch_at")
 
     with store.locked(held):
         assert reaping.undispatched(store.db) == [free]

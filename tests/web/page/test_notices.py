@@ -20,7 +20,7 @@ from shared.lifecycle import Status
 from shared.sse import Decoder
 from shared.store import conversations, sidebar
 from shared.store.database import Database
-from shared.store.messages import Ending
+from shared.store.ending import Ending
 from shared.store.sidebar import State
 from tests.client import Client, new_id
 from tests.rig import PATIENCE, Rig, eventually, frozen, until

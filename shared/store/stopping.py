@@ -1,0 +1,36 @@
+"""R7: Stop."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import Connection
+
+from shared.errors import NotFound
+from shared.lifecycle import Status
+from shared.store.database import Database, run
+from shared.store.ending import Ending, end_locked
+
+
+def stop(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -> Status:
+    """End a SENDING answer, flag a STREAMING one for its owner; the status found. NotFound."""
+    with db.transaction() as connection:
+        row = run(
+            connection,
+            "SELECT m.id, m.status FROM messages m JOIN conversations c"
+            " ON c.id = m.conversation_id WHERE m.id = :id AND m.user_id = :user"
+            " AND c.deleted_at IS NULL FOR UPDATE OF m",
+            id=message_id,
+            user=user_id,
+        ).one_or_none()
+        if row is None:
+            raise NotFound("There is no such message.")
+        stop_locked(connection, row)
+        return Status(row.status)
+
+
+def stop_locked(connection: Connection, row: Any) -> None:
+    """The same for a row that this transaction has locked."""
+    if row.status == Status.SENDING:
+        end_locked(connection, row.id, Ending(Status.CANCELLED))
+    elif row.status == Status.STREAMING:
+        run(connection, "UPDATE messages SET stop_requested = true WHERE id = :id", id=row.id)
