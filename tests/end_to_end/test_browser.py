@@ -133,7 +133,7 @@ def test_a_question_asked_while_the_server_is_down_is_asked_once(rig: Rig, meet:
 
         web.kill()
         tab.ask(question)
-        expect(tab.page.locator(".promised")).to_contain_text(question)
+        expect(tab.page.locator(".pending")).to_contain_text(question)
         tab.close()  # not even this loses it
         web.start().wait()
         back = person.open()

@@ -204,7 +204,7 @@ def test_offline_is_said_and_what_is_asked_meanwhile_is_sent_once(
     person.context.set_offline(True)
     tab.ask(question)
     expect(tab.page.locator("#connection")).to_have_text("Offline. It will be sent.")
-    expect(tab.page.locator(".promised .state")).to_have_text("Waiting for the network")
+    expect(tab.page.locator(".pending .state")).to_have_text("Waiting for the network")
     person.context.set_offline(False)
 
     assert same_as_saved(tab, client) == told(question)

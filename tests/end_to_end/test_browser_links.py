@@ -30,7 +30,7 @@ WATCH = """
 window.said = [];
 addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
   const {dataset: {state}} = document.getElementById("connection");
-  window.said.push(state, document.querySelector(".promised .state")?.textContent);
+  window.said.push(state, document.querySelector(".pending .state")?.textContent);
 }).observe(document.body, {childList: true, subtree: true, attributes: true, characterData: true}));
 """
 
@@ -57,7 +57,7 @@ def test_a_long_question_up_a_weak_link_is_sent_once_and_says_how_far_it_is(
         link.rate = 160_000  # 600 kB take twice as long as the page waits for a sign of life
 
         tab.ask(quick("Here.", tag="x" * 600_000))
-        expect(tab.page.locator(".promised .state")).to_have_text(
+        expect(tab.page.locator(".pending .state")).to_have_text(
             re.compile(r"^Sending 600 kB(: \d+ %)?$")  # without: the system has all of it
         )
 

@@ -1,17 +1,17 @@
-/** What listeners hear: how an answer stands, and its sentences; politely, never token by token. */
+/** Announcements for screen readers: an answer's state and its sentences, never token by token. */
 
 import { byId, el } from "./dom.js";
 
-/** Milliseconds between two utterances. */
-const PACE = 700;
-/** Utterances that stay in the page. */
+/** Milliseconds between two announcements. */
+const INTERVAL = 700;
+/** Announcements that stay in the page. */
 const KEPT = 8;
 
 const sentences = globalThis.Intl?.Segmenter ? new Intl.Segmenter(undefined, { granularity: "sentence" }) : null;
 let waiting = [];
 let timer = null;
 
-/** Say something once. */
+/** Announce a text. */
 export function announce(text) {
   if (!text.trim()) return;
   waiting.push(text.trim());
@@ -26,24 +26,24 @@ function speak() {
   timer = setTimeout(() => {
     timer = null;
     if (waiting.length) speak();
-  }, PACE);
+  }, INTERVAL);
 }
 
-/** Reads a growing text aloud, sentence by sentence. */
+/** Announces a growing text sentence by sentence. */
 export class Narrator {
-  #said = 0;
+  #announced = 0;
 
-  /** All of a block's text so far; `over`: it will not grow any more; `quiet`: only go on behind it. */
-  hear(text, { over, quiet }) {
-    const fresh = text.slice(this.#said);
-    const whole = over ? fresh : fresh.slice(0, endOfSentences(fresh));
-    if (over) this.#said = 0;
-    else this.#said += whole.length;
+  /** `text`: all of a block so far; `ended`: it will not grow; `quiet`: skip it silently. */
+  narrate(text, { ended, quiet }) {
+    const fresh = text.slice(this.#announced);
+    const whole = ended ? fresh : fresh.slice(0, endOfSentences(fresh));
+    if (ended) this.#announced = 0;
+    else this.#announced += whole.length;
     if (!quiet) announce(whole);
   }
 }
 
-/** Where the last sentence ends behind which another one has begun. */
+/** Where the last sentence ends that another one follows. */
 function endOfSentences(text) {
   if (!sentences) return text.search(/[.!?]\s[^.!?]*$/) + 1;
   let end = 0;

@@ -1,9 +1,9 @@
-/** The page: which conversation is open, and what happens when somebody does something. */
+/** The page: the open conversation, and what happens when a person acts. */
 
 import * as api from "./api.js";
 import { codeBelow } from "./blocks.js";
 import { Composer } from "./composer.js";
-import { goesOn } from "./connection.js";
+import { setActivity } from "./connection.js";
 import { byId, copyFor } from "./dom.js";
 import { Instructions } from "./instructions.js";
 import { Models } from "./models.js";
@@ -15,71 +15,71 @@ import { Scroll } from "./scroll.js";
 import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
 import { offer } from "./toast.js";
-import { nameOf, sending } from "./words.js";
+import { nameOf, sendingText } from "./words.js";
 
-/** Turns of a conversation that is opened, and of one that has changed. */
+/** Turns to read when a conversation is opened, and when it has changed. */
 const PAGE = 20;
 const FEW = 4;
 
-/** The open conversation (null: a new one), the leaf of the branch shown (null: the newest), and what is above. */
+/** The open conversation (null: new), the leaf of the branch (null: newest), the cursor of earlier turns. */
 const here = { id: null, leaf: null, conversation: null, earlier: null };
-/** One stay at one place; and in which of them the questions on their way were asked, by key. */
+/** A token for each time a conversation is shown; and the token of each pending question, by key. */
 let visit = null;
-const asked = new Map();
-/** How many bytes of them have been sent, by key: {part, whole}. */
+const askedIn = new Map();
+/** Their bytes that have been sent, by key: {part, whole}. */
 const sent = new Map();
 let reading = new AbortController();
-/** The page may be frozen at any moment, or is. */
+/** The page may be frozen, or is. */
 let away = false;
 
 const thread = new Thread(byId("thread"), {
-  retry: ({ id }) => act(() => api.retry(id, models.wanted)),
-  goOn: ({ id }) => act(() => api.goOn(id, models.wanted)),
+  retry: ({ id }) => change(() => api.retry(id, models.wanted)),
+  continueAnswer: ({ id }) => change(() => api.continueAnswer(id, models.wanted)),
   edit: ({ id, parent_id: parent }, text) => ask(text, parent, id),
-  edited: () => noticed(),
-  visit: (leaf) => go(here.id, leaf),
-  changed,
-  ended: () => look(),
-  lost: () => composer.focus(),
+  edited: () => onNotices(),
+  visit: (leaf) => navigate(here.id, leaf),
+  changed: update,
+  ended: () => markSeen(),
+  focusLost: () => composer.focus(),
 });
 const models = new Models();
 const composer = new Composer({
   send: (text) => ask(text, thread.last?.id ?? null),
-  stop: () => thread.writing && act(() => api.stop(thread.writing.message.id), { moves: false }),
+  stop: () => thread.writing && change(() => api.stop(thread.writing.message.id), { moves: false }),
 });
-const instructions = new Instructions((text) => here.id && act(() => api.changeConversation(here.id, { system: text || null }), { moves: false }));
+const instructions = new Instructions((text) => here.id && change(() => api.changeConversation(here.id, { system: text || null }), { moves: false }));
 const scroll = new Scroll(byId("scroll"), byId("thread"), byId("latest"));
-const notices = new Notices({ state: () => noticed(), change: noticed, turn: () => flow() });
-const sidebar = new Sidebar(notices, { open: go, remove, rename });
-const notifier = new Notifier(go, notices.tabs);
+const notices = new Notices({ state: () => onNotices(), change: onNotices, turn: () => updateStreaming() });
+const sidebar = new Sidebar(notices, { open: navigate, remove, rename });
+const notifier = new Notifier(navigate, notices.tabs);
 
-// --- where we are
+// --- the open conversation
 
-/** Open a conversation, as a step in the browser's history. */
-function go(id, leaf = null) {
+/** Open a conversation, with an entry in the browser's history. */
+function navigate(id, leaf = null) {
   history.pushState(null, "", id ? `/c/${id}${leaf ? `?leaf=${leaf}` : ""}` : "/");
-  arrive();
+  showAddress();
 }
 
 /** Show what the address says. */
-function arrive() {
+function showAddress() {
   const id = location.pathname.match(/^\/c\/([0-9a-f-]{36})$/i)?.[1] ?? null;
   const leaf = new URLSearchParams(location.search).get("leaf");
   const same = id === here.id && here.conversation;
   const branch = leaf !== here.leaf;
   Object.assign(here, { id, leaf });
   visit = Symbol(id);
-  drawer(false);
+  setDrawer(false);
   sidebar.select(id);
   if (!same) {
     here.conversation = null;
-    above(null);
+    setEarlier(null);
     thread.clear();
-    composer.enter(id);
+    composer.open(id);
     instructions.show("");
     scroll.down();
   }
-  changed();
+  update();
   refresh(same && !branch ? FEW : PAGE);
 }
 
@@ -92,145 +92,145 @@ async function refresh(limit = FEW) {
   const { id, leaf } = here;
   try {
     const all = limit === PAGE || thread.empty;
-    const found = await api.turns(id, { leaf, limit: all ? PAGE : limit }, signal);
+    const found = await api.getTurns(id, { leaf, limit: all ? PAGE : limit }, signal);
     if (signal.aborted) return;
     here.conversation = found.conversation;
     if (!thread.show(found.items, all ? null : found.earlier)) return void refresh(PAGE);
-    if (all) above(found.earlier);
+    if (all) setEarlier(found.earlier);
     instructions.show(found.conversation.system);
-    promise();
-    look();
-    if (all) more(signal);
+    showPending();
+    markSeen();
+    if (all) fillPage(signal);
   } catch (problem) {
     if (signal.aborted) return;
     if (here.leaf && [404, 422].includes(problem.status)) {
       history.replaceState(null, "", `/c/${id}`); // there is no such branch
-      return void arrive();
+      return void showAddress();
     }
-    composer.say(problem.status === 404 ? "This conversation is gone." : problem.message);
+    composer.notify(problem.status === 404 ? "This conversation is gone." : problem.message);
     if (problem.status === 404) thread.clear();
   }
-  changed();
+  update();
 }
 
-/** Turns above those that are shown can be asked for. */
-function above(cursor) {
+/** Set the cursor of the turns above. */
+function setEarlier(cursor) {
   here.earlier = cursor;
   byId("earlier").hidden = !cursor;
 }
 
-/** A page of turns may be short where they are long: fetch as many as one page would have. */
-async function more(signal) {
+/** Long turns come in short pages: read as many as one page would have. */
+async function fillPage(signal) {
   let count = 0;
   while (here.earlier && thread.count < PAGE && thread.count > count && !signal.aborted) {
     count = thread.count;
-    await earlier();
+    await loadEarlier();
   }
 }
 
-async function earlier() {
+async function loadEarlier() {
   const { id, leaf, earlier: before } = here;
   byId("earlier").disabled = true;
-  const found = await api.turns(id, { leaf, before, limit: PAGE }).catch(() => null);
+  const found = await api.getTurns(id, { leaf, before, limit: PAGE }).catch(() => null);
   byId("earlier").disabled = false;
   if (!found || id !== here.id || leaf !== here.leaf || before !== here.earlier) return;
   scroll.keep(() => {
     thread.showEarlier(found.items);
-    above(found.earlier);
+    setEarlier(found.earlier);
   });
 }
 
-/** Everything that depends on whether something is being written. */
-function changed() {
+/** Update everything that depends on whether an answer is being written. */
+function update() {
   const writing = thread.writing;
-  composer.update(Boolean(writing || thread.promised), Boolean(writing));
-  goesOn(thread.promised ? "sending" : writing ? "writing" : "");
-  flow();
+  composer.update(Boolean(writing || thread.pending), Boolean(writing));
+  setActivity(thread.pending ? "sending" : writing ? "writing" : "");
+  updateStreaming();
   byId("empty").hidden = !thread.empty || Boolean(here.id && !here.conversation);
   byId("title").textContent = here.conversation ? nameOf(here.conversation) : "";
-  title();
+  updateTitle();
 }
 
-/** Stream what is being written here, if somebody looks and it is our turn. */
-function flow() {
+/** Stream the answer if the page is visible and it is this tab's turn. */
+function updateStreaming() {
   const writing = Boolean(thread.writing);
   notices.tabs.want(writing);
-  const mode = away || document.hidden ? "rest" : notices.tabs.turn ? "live" : "wait";
-  if (mode !== "live") thread.flow(mode); // others may begin once we say that we have closed
-  notices.tabs.stream(writing && mode === "live");
-  thread.flow(mode);
+  const mode = away || document.hidden ? "pause" : notices.tabs.turn ? "stream" : "wait";
+  if (mode !== "stream") thread.setMode(mode); // close first: then the others may begin
+  notices.tabs.stream(writing && mode === "stream");
+  thread.setMode(mode);
 }
 
-/** Whether something is written here: a hidden page knows that from the notices only. */
-function busy() {
-  const told = notices.entries.get(here.id);
-  return Boolean(thread.writing) && !(document.hidden && told && !["waiting", "writing"].includes(told.status));
+/** Whether an answer is being written here; a hidden page learns its end from the notices only. */
+function isWriting() {
+  const entry = notices.entries.get(here.id);
+  return Boolean(thread.writing) && !(document.hidden && entry && !["waiting", "writing"].includes(entry.status));
 }
 
-/** What the browser's tab says: written here, or seen by nobody elsewhere. */
-function title() {
+/** The tab's title: ● while an answer is written, else the number of unseen ones elsewhere. */
+function updateTitle() {
   const unseen = [...notices.entries.values()].filter(({ id, status }) => id !== here.id && ["unseen", "failed"].includes(status));
-  const mark = busy() ? "● " : unseen.length ? `(${unseen.length}) ` : "";
+  const mark = isWriting() ? "● " : unseen.length ? `(${unseen.length}) ` : "";
   document.title = `${mark}${here.conversation ? `${nameOf(here.conversation)} · ` : ""}Outlive`;
 }
 
-// --- what happens in all conversations
+// --- notices
 
-/** The state of all of them, or changes in some. */
-function noticed(changes = null, { first = false } = {}) {
+/** All conversations are new, or these changed. */
+function onNotices(changes = null, { first = false } = {}) {
   sidebar.show();
   const mine = notices.entries.get(here.id);
-  if (mine) follow(mine, !changes || changes.some(({ conversation }) => conversation?.id === here.id));
-  else if (changes?.some(({ what, id }) => id === here.id && what.includes("deleted"))) gone();
-  for (const { what, conversation } of changes ?? []) if (first && conversation) notifier.tell(what, conversation);
-  title();
+  if (mine) syncOpen(mine, !changes || changes.some(({ conversation }) => conversation?.id === here.id));
+  else if (changes?.some(({ what, id }) => id === here.id && what.includes("deleted"))) onDeleted();
+  for (const { what, conversation } of changes ?? []) if (first && conversation) notifier.show(what, conversation);
+  updateTitle();
 }
 
-/** What is said of the open conversation (`told`: just now): is it what we show? */
-function follow({ title: name, answer, status }, told) {
+/** Compare the open conversation with its notice; `now`: it has just changed. */
+function syncOpen({ title: name, answer, status }, now) {
   if (!here.conversation) return;
   if (here.conversation.title !== name) {
     here.conversation.title = name;
-    changed();
+    update();
   }
-  if (document.hidden) return; // once somebody looks
+  if (document.hidden) return; // done when visible again
   const shown = answer && thread.views.get(answer.id);
-  if (answer && !here.leaf && !shown && !thread.promised && !thread.editing) refresh();
-  else if (told && shown?.open && !["SENDING", "STREAMING"].includes(answer.status)) shown.follower?.hasEnded();
-  if (["unseen", "failed"].includes(status)) look();
+  if (answer && !here.leaf && !shown && !thread.pending && !thread.editing) refresh();
+  else if (now && shown?.open && !["SENDING", "STREAMING"].includes(answer.status)) shown.follower?.hasEnded();
+  if (["unseen", "failed"].includes(status)) markSeen();
 }
 
 /** The open conversation was deleted, here or elsewhere. */
-function gone() {
+function onDeleted() {
   history.replaceState(null, "", "/");
-  arrive();
+  showAddress();
 }
 
-/** Somebody sees the end of the answer: say so, for the dots elsewhere. */
-function look() {
+/** The end of the answer is visible: tell the server, which removes the mark in all tabs. */
+function markSeen() {
   const { status, answer } = notices.entries.get(here.id) ?? {};
   if (document.hidden || !here.conversation || !["unseen", "failed"].includes(status)) return;
   if (thread.views.get(answer?.id)?.open) return;
-  api.seen(here.id, answer?.id).catch(() => {});
+  api.markSeen(here.id, answer?.id).catch(() => {});
 }
 
-// --- what somebody does
+// --- actions
 
-/** A change on the server, after which the newest branch is shown. */
-async function act(change, { moves = true } = {}) {
-  composer.say("");
+/** Change something on the server, then show the newest branch. */
+async function change(request, { moves = true } = {}) {
+  composer.notify("");
   const { left } = scroll;
   try {
-    await change();
-    if (moves) newest({ down: scroll.left === left });
+    await request();
+    if (moves) showNewest({ down: scroll.left === left });
   } catch (problem) {
-    composer.say(problem.message);
+    composer.notify(problem.message);
     refresh();
   }
 }
 
-/** Something new has been asked here: show it; `down`: unless somebody has scrolled away meanwhile. */
-function newest({ down }) {
+/** Show the newest branch; `down`: and its end. */
+function showNewest({ down }) {
   if (here.leaf) history.replaceState(null, "", `/c/${here.id}`);
   const limit = here.leaf ? PAGE : FEW;
   here.leaf = null;
@@ -238,47 +238,47 @@ function newest({ down }) {
   return refresh(limit);
 }
 
-/** Ask; `before` is the question that this one takes the place of. */
+/** Ask; `before` is the question that this one replaces. */
 function ask(content, parent, before = null) {
   const system = here.id ? null : instructions.text || null;
   const entry = { key: api.newKey(), conversation: here.id, parent, before, content, wanted: models.wanted, system };
   outbox.keep(entry);
-  asked.set(entry.key, visit);
-  promise();
+  askedIn.set(entry.key, visit);
+  showPending();
   scroll.down();
-  changed();
+  update();
   return deliver(entry.key);
 }
 
-/** Whether a question that begins a conversation belongs to what is shown. */
-const adopted = ({ key }) => !here.id && asked.get(key) === visit;
+/** Whether a question of a new conversation was asked on the page as it is now. */
+const askedHere = ({ key }) => !here.id && askedIn.get(key) === visit;
 
-/** Show the question of this conversation that is on its way, if one is. */
-function promise() {
-  const entry = outbox.waiting().find((one) => (one.conversation ? one.conversation === here.id : adopted(one)));
-  if (entry) thread.promise(entry.content, entry.before, sending(sent.get(entry.key)));
+/** Show this conversation's question that is being sent, if there is one. */
+function showPending() {
+  const entry = outbox.waiting().find((one) => (one.conversation ? one.conversation === here.id : askedHere(one)));
+  if (entry) thread.showPending(entry.content, entry.before, sendingText(sent.get(entry.key)));
 }
 
-/** So many bytes of a question have been sent. */
-function uploaded(key, part, whole) {
+/** Show the progress of a question's upload. */
+function onUpload(key, part, whole) {
   sent.set(key, { part, whole });
   const entry = outbox.kept(key);
-  if (entry && entry.conversation === here.id) thread.sending(sending(sent.get(key)));
+  if (entry && entry.conversation === here.id) thread.setPendingState(sendingText(sent.get(key)));
 }
 
-/** Bring a question to the server, however long that takes. */
+/** Send a question, however long that takes. */
 function deliver(key) {
-  return outbox.alone(key, async () => {
+  return outbox.exclusive(key, async () => {
     const entry = outbox.kept(key);
-    if (!entry) return restore(); // another tab has
+    if (!entry) return restore(); // another tab has sent it
     try {
-      if (!entry.conversation) await settle(entry);
-      await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted, (part, whole) => uploaded(key, part, whole));
+      if (!entry.conversation) await createConversation(entry);
+      await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted, (part, whole) => onUpload(key, part, whole));
       outbox.drop(entry);
-      if (here.id === entry.conversation) await newest({ down: false });
+      if (here.id === entry.conversation) await showNewest({ down: false });
     } catch (problem) {
       outbox.drop(entry);
-      giveBack(entry, problem);
+      returnText(entry, problem);
     } finally {
       sent.delete(key);
     }
@@ -286,20 +286,20 @@ function deliver(key) {
   });
 }
 
-/** Give a first question the conversation it begins. */
-async function settle(entry) {
+/** Create the conversation of a first question. */
+async function createConversation(entry) {
   const fields = entry.system ? { system: entry.system } : {};
   entry.conversation = (await api.createConversation(fields, `${entry.key}-c`)).id;
   outbox.keep(entry);
-  if (!adopted(entry)) return;
+  if (!askedHere(entry)) return;
   here.id = entry.conversation;
   history.replaceState(null, "", `/c/${here.id}`);
-  composer.settle(here.id);
+  composer.rename(here.id);
   sidebar.select(here.id);
 }
 
-/** The server refused: the text goes back to who wrote it, above what was typed meanwhile. */
-function giveBack(entry, problem) {
+/** The server refused: put the text back into the form, above what was typed meanwhile. */
+function returnText(entry, problem) {
   const mine = here.id === entry.conversation;
   const typed = mine ? composer.area.value : outbox.draft(entry.conversation);
   const text = [entry.content, typed].filter(Boolean).join("\n\n");
@@ -307,47 +307,47 @@ function giveBack(entry, problem) {
   if (!mine) return;
   restore();
   composer.put(text);
-  composer.say(problem.message);
+  composer.notify(problem.message);
 }
 
-/** Nothing is on its way any more: show what there is. */
+/** No question is being sent: show what there is. */
 function restore() {
-  thread.unpromise();
-  promise();
-  changed();
+  thread.clearPending();
+  showPending();
+  update();
   return refresh();
 }
 
-/** Delete it, and offer to bring it back. */
+/** Delete a conversation, and offer Undo. */
 function remove(entry) {
   const open = entry.id === here.id;
   notices.entries.delete(entry.id);
   sidebar.show();
-  if (open) go(null);
+  if (open) navigate(null);
   const deleted = api.deleteConversation(entry.id).catch((problem) => {
-    if (problem.status === 404) return; // it is gone already
-    composer.say(problem.message);
+    if (problem.status === 404) return; // already deleted
+    composer.notify(problem.message);
     notices.entries.set(entry.id, entry);
     sidebar.show();
   });
   offer(`“${nameOf(entry)}” was deleted.`, "Undo", async () => {
     await deleted;
-    await act(() => api.undelete(entry.id), { moves: false });
-    if (open) go(entry.id);
+    await change(() => api.undelete(entry.id), { moves: false });
+    if (open) navigate(entry.id);
   });
 }
 
 function rename(entry, title) {
   entry.title = title;
   if (entry.id === here.id && here.conversation) here.conversation.title = title;
-  changed();
-  return act(() => api.changeConversation(entry.id, { title }), { moves: false });
+  update();
+  return change(() => api.changeConversation(entry.id, { title }), { moves: false });
 }
 
-// --- what happens around us
+// --- the browser
 
-/** On a narrow screen the conversations are behind a button. */
-function drawer(open) {
+/** Open or close the conversations on a narrow screen. */
+function setDrawer(open) {
   const was = document.body.classList.contains("drawer");
   document.body.classList.toggle("drawer", open);
   byId("menu").setAttribute("aria-expanded", String(open));
@@ -355,57 +355,57 @@ function drawer(open) {
   else if (was && byId("side").contains(document.activeElement)) byId("menu").focus();
 }
 
-/** Somebody looks at the page again: go on from where we stand. */
-function back({ slept }) {
+/** The page is visible again: go on. */
+function onVisible({ slept }) {
   away = false;
-  flow();
+  updateStreaming();
   thread.poke({ always: slept });
   notices.begin();
-  noticed();
-  look();
+  onNotices();
+  markSeen();
 }
 
-/** The page may be frozen now, and should be kept. */
+/** The page may be frozen now: close all connections. */
 function leave() {
   away = true;
-  flow();
+  updateStreaming();
   notices.end();
 }
 
-byId("menu").addEventListener("click", () => drawer(!document.body.classList.contains("drawer")));
-byId("shade").addEventListener("click", () => drawer(false));
-byId("earlier").addEventListener("click", earlier);
+byId("menu").addEventListener("click", () => setDrawer(!document.body.classList.contains("drawer")));
+byId("shade").addEventListener("click", () => setDrawer(false));
+byId("earlier").addEventListener("click", loadEarlier);
 for (const link of [byId("new"), document.querySelector(".brand")]) {
   link.addEventListener("click", (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;
     event.preventDefault();
-    go(null);
+    navigate(null);
   });
 }
 byId("thread").addEventListener("click", ({ target }) => {
   if (target.classList.contains("copy-code")) copyFor(target, codeBelow(target.parentElement));
 });
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && document.body.classList.contains("drawer")) drawer(false);
+  if (event.key === "Escape" && document.body.classList.contains("drawer")) setDrawer(false);
   if (!(event.ctrlKey || event.metaKey) || event.altKey || event.key.toLowerCase() !== "k") return;
   event.preventDefault();
-  if (getComputedStyle(byId("menu")).display !== "none") drawer(true);
-  sidebar.search();
+  if (getComputedStyle(byId("menu")).display !== "none") setDrawer(true);
+  sidebar.focusSearch();
 });
-addEventListener("popstate", arrive);
-watchPresence({ back, rest: flow, wake: () => notices.again(), leave });
+addEventListener("popstate", showAddress);
+watchPresence({ visible: onVisible, hidden: updateStreaming, wake: () => notices.reconnect(), leave });
 
-/** Bring what was left behind to the server; what another tab is at is that tab's. */
+/** Send a stored question, unless another tab is sending it. */
 async function resume(key) {
   const now = visit;
-  if (!(await outbox.taken(key))) asked.set(key, now);
-  promise();
-  changed();
+  if (!(await outbox.locked(key))) askedIn.set(key, now);
+  showPending();
+  update();
   return deliver(key);
 }
 
-arrive();
-promise();
-changed();
+showAddress();
+showPending();
+update();
 for (const { key } of outbox.waiting()) resume(key);
 models.load().catch(() => {});

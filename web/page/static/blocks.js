@@ -1,30 +1,30 @@
 /**
- * Blocks on the page: a finished one is put there once and never touched again. Of the one that is
- * written only what is new is put there, so that a selection, the focus, a finger on it and how far
- * a table was scrolled sideways stay.
+ * Blocks on the page. A finished block is inserted once and never touched again. The open block is
+ * patched: only nodes that differ are replaced, so a selection, the focus, a touch and a table's
+ * horizontal scroll position survive.
  *
- * Their HTML is the server's, sanitised there; this is the only place where HTML becomes elements,
- * and the page's policy lets nothing in it run or load.
+ * The HTML comes sanitised from the server. This is the only place where HTML becomes elements, and
+ * the page's policy lets nothing in it run or load.
  */
 
 import { el, soon } from "./dom.js";
 
-/** Blocks that stand together: what is far away is not laid out, a run at a time. */
+/** Blocks in one container: the browser skips the layout of containers that are far away. */
 const RUN = 32;
 
-/** Characters of a cell that want a wider column. */
+/** Characters from which on a cell gets a wider column. */
 const LONG = 16;
 
-/** What says to the browser that this is the one place: the page's policy lets no other make elements of text. */
+/** The only Trusted Types policy that the page allows. */
 const policy = globalThis.trustedTypes?.createPolicy("blocks", { createHTML: (html) => html });
 const trusted = (html) => policy?.createHTML(html) ?? html;
 
 export class Blocks {
-  /** `root` is the element to fill; `painted(block, element)` hears of everything put there. */
+  /** `root`: the element to fill; `painted(block, element)` is called for each block that is drawn. */
   constructor(root, painted = () => {}) {
     this.root = root;
     this.painted = painted;
-    root.addEventListener("scroll", together, true);
+    root.addEventListener("scroll", scrollTogether, true);
     this.clear();
   }
 
@@ -36,7 +36,7 @@ export class Blocks {
     this.painting = false;
   }
 
-  /** Show these blocks, and this one as the open one, with the next paint. */
+  /** Show finished blocks and the open one at the next paint. */
   show(blocks, open) {
     for (const block of blocks) this.waiting.set(block.n, block);
     if (open) this.waiting.set(open.n, open);
@@ -45,14 +45,14 @@ export class Blocks {
     soon(() => this.flush());
   }
 
-  /** Put what waits into the page. */
+  /** Draw what waits now. */
   flush() {
     this.painting = false;
     for (const block of this.waiting.values()) this.#put(block);
     this.waiting.clear();
   }
 
-  /** It has ended: what was thought has been thought. */
+  /** The answer has ended: fold the reasoning, no block is open. */
   settle() {
     this.flush();
     this.#fold();
@@ -64,12 +64,12 @@ export class Blocks {
     const shown = (this.shown[block.n] ??= this.#place(block));
     shown.element.classList.toggle("open", !finished);
     const same = shown.html === block.html;
-    if (!same) renew(shown.element, dressed(block));
+    if (!same) patch(shown.element, elementsOf(block));
     shown.html = block.html;
     if (!same || finished) this.painted(block, shown.element);
   }
 
-  /** A new block's element, in its part. */
+  /** Create a block's element in its part. */
   #place({ part, kind, meta, joins }) {
     if (!this.parts[part]) {
       this.#fold();
@@ -85,7 +85,7 @@ export class Blocks {
     return { element, html: null };
   }
 
-  /** Where the next block belongs; what is one thing is not taken apart. */
+  /** The container of the next block; blocks that join stay together. */
   #run(part, joins) {
     const last = part.lastElementChild;
     if (last && (joins || last.childElementCount < RUN)) return last;
@@ -98,30 +98,30 @@ export class Blocks {
     return part;
   }
 
-  /** What was thought is folded away when something else begins, unless somebody wanted it open. */
+  /** Fold reasoning when another part begins, unless a person opened it. */
   #fold() {
     const details = this.root.lastElementChild;
     if (details?.tagName !== "DETAILS") return;
-    details.dataset.live = "false";
+    details.dataset.writing = "false";
     if (!details.dataset.touched) details.open = false;
   }
 }
 
-/** A part that can be folded away. */
+/** A part that can be folded. */
 function folded(kind, meta, part) {
   const label = kind === "tool_call" ? `Called ${meta?.name ?? "a tool"}` : "Thoughts";
   const touched = () => (details.dataset.touched = "true");
   const summary = el("summary", { onclick: touched }, label);
   const details = el("details", { className: `aside ${kind}`, open: true }, summary, part);
-  details.dataset.live = "true";
+  details.dataset.writing = "true";
   return details;
 }
 
 /**
- * A block's elements. Code says its language, and can be copied; what scrolls sideways does so by
- * keyboard, too; a cell with more than a few words is not as narrow as its longest one.
+ * A block's elements, with a head for code (language, Copy), keyboard scrolling for wide elements,
+ * and wider columns for long cells.
  */
-function dressed({ html, joins }) {
+function elementsOf({ html, joins }) {
   const made = document.createElement("template");
   made.innerHTML = trusted(html);
   for (const wide of made.content.querySelectorAll("pre.code, .table")) {
@@ -138,15 +138,15 @@ function dressed({ html, joins }) {
   return made.content;
 }
 
-/** Make what `shown` holds the same as `made`, and touch nothing that is the same already. */
-function renew(shown, made) {
+/** Make the children of `shown` equal to those of `made`; equal nodes are not touched. */
+function patch(shown, made) {
   let old = shown.firstChild;
   for (const one of [...made.childNodes]) {
     const next = old?.nextSibling ?? null;
     if (!old) shown.append(one);
     else if (!alike(old, one)) old.replaceWith(one);
-    else if (one.nodeType === Node.ELEMENT_NODE) renew(old, one);
-    else if (old.data !== one.data) say(old, one.data);
+    else if (one.nodeType === Node.ELEMENT_NODE) patch(old, one);
+    else if (old.data !== one.data) setText(old, one.data);
     old = next;
   }
   while (old) {
@@ -156,7 +156,7 @@ function renew(shown, made) {
   }
 }
 
-/** Whether one node can become the other by what is in it. */
+/** Whether a node only needs its content patched to become the other. */
 function alike(old, one) {
   if (old.nodeType !== one.nodeType || old.nodeName !== one.nodeName) return false;
   if (one.nodeType !== Node.ELEMENT_NODE) return true;
@@ -164,8 +164,8 @@ function alike(old, one) {
   return names.length === old.getAttributeNames().length && names.every((name) => old.getAttribute(name) === one.getAttribute(name));
 }
 
-/** Change a text where it differs: a selection in the rest of it stays. */
-function say(node, text) {
+/** Append where possible: a selection in the text survives. */
+function setText(node, text) {
   if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
   else node.data = text;
 }
@@ -176,8 +176,8 @@ function headOf(code) {
   return el("div", { className: "code-head" }, el("span", {}, code.dataset.language ?? ""), copy);
 }
 
-/** All of a long code: it stands in several blocks that join. */
-function joined(block) {
+/** All elements of a long code, which is spread over blocks that join. */
+function codeElements(block) {
   let first = block;
   while (first.classList.contains("joins")) first = first.previousElementSibling;
   const all = [[...first.querySelectorAll("pre.code")].at(-1)];
@@ -187,17 +187,17 @@ function joined(block) {
   return all.filter(Boolean);
 }
 
-/** The code that a Copy button stands above. */
+/** The code below a Copy button. */
 export function codeBelow(head) {
   const block = head.closest(".block");
-  const codes = head.parentElement === block ? joined(block) : [head.nextElementSibling];
+  const codes = head.parentElement === block ? codeElements(block) : [head.nextElementSibling];
   return codes.map((code) => code.textContent).join("");
 }
 
-/** What is one code scrolls sideways as one. */
-function together({ target }) {
-  if (!target.matches("pre.code") || target.scrollLeft === target.placed) return; // we have moved it
-  for (const code of joined(target.closest(".block"))) {
+/** Scroll all blocks of one long code sideways together. */
+function scrollTogether({ target }) {
+  if (!target.matches("pre.code") || target.scrollLeft === target.placed) return; // set below
+  for (const code of codeElements(target.closest(".block"))) {
     code.scrollLeft = target.scrollLeft;
     code.placed = code.scrollLeft;
   }

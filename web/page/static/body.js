@@ -1,28 +1,28 @@
 /**
- * The body of an answer: blocks that never change once they are finished, and the one being written.
+ * The body of an answer: finished blocks, which never change, and the open block.
  *
- * Positions count Unicode code points. They are the server's: each block carries where it starts and
- * ends. They are never taken from the length of a string here (UTF-16).
+ * Positions count Unicode code points and come from the server with each block. They are never
+ * computed from the length of a string here, which counts UTF-16 units.
  */
 
-/** A block that does not start where we stand: something is missing, read again. */
+/** A block does not start where the last one ends: read again. */
 export class Gap extends Error {}
 
 export class Body {
   constructor() {
     this.blocks = [];
-    /** The block being written: its HTML so far, without its source. */
+    /** The open block: its HTML so far, without its text. */
     this.open = null;
-    /** How far all of it reaches. */
+    /** The end of all blocks, the open one included. */
     this.covered = 0;
   }
 
-  /** Behind the last finished block: where a stream goes on. */
+  /** The end of the last finished block, where a stream resumes. */
   get position() {
     return this.blocks.at(-1)?.end ?? 0;
   }
 
-  /** Take in a frame. Raises Gap. */
+  /** Add a frame. Throws Gap. */
   take({ blocks, open, position }) {
     for (const block of blocks) this.#put(block);
     if (open && open.n !== this.blocks.length) throw new Gap();
@@ -30,33 +30,33 @@ export class Body {
     this.covered = Math.max(position ?? 0, this.position);
   }
 
-  /** A block that is here already is the same; the next one begins where the last one ends. */
+  /** A repeated block is the same as before; a new one starts where the last one ends. */
   #put(block) {
     const { n, start } = block;
     if (n > this.blocks.length || start !== (n ? this.blocks[n - 1].end : 0)) throw new Gap();
     this.blocks[n] = block;
   }
 
-  /** Whether there is nothing in it but thoughts. */
+  /** Whether it holds nothing but reasoning. */
   get silent() {
     return this.blocks.every(({ kind }) => kind === "reasoning");
   }
 
-  /** All sources joined in order: what `length` and `sha256` are about. */
+  /** All text, which `length` and `sha256` cover. */
   get content() {
     return this.blocks.map((block) => block.text).join("");
   }
 
-  /** What a person copies: the text, without what was thought and called. */
+  /** The text that is copied: without reasoning and tool calls. */
   get text() {
     return this.blocks.map((block) => (block.kind === "text" ? block.text : "")).join("");
   }
 
-  /** Whether this is, to the character, what the server says it wrote. */
+  /** Whether this is exactly what the server wrote. */
   async proves({ length, sha256 }) {
     const content = this.content;
     if (codePoints(content) !== length) return false;
-    if (!globalThis.crypto?.subtle) return true; // plain HTTP from elsewhere: the length only
+    if (!globalThis.crypto?.subtle) return true; // plain HTTP has no digest
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(content));
     return hex(digest) === sha256;
   }

@@ -1,4 +1,4 @@
-/** Where a question is typed, sent, and an answer stopped. */
+/** The form in which a question is typed and sent, and an answer stopped. */
 
 import { byId } from "./dom.js";
 import { grow, sendsOnEnter } from "./editor.js";
@@ -26,35 +26,35 @@ export class Composer {
   #send() {
     const text = this.area.value;
     if (this.writing || !text.trim()) return;
-    this.say("");
+    this.notify("");
     this.put("");
     this.on.send(text);
   }
 
   async #stop({ detail }) {
     byId("stop").disabled = true;
-    if (detail === 0) this.area.focus(); // by keyboard: the button will be gone
+    if (detail === 0) this.area.focus(); // by keyboard: the button disappears
     await this.on.stop();
     byId("stop").disabled = false;
   }
 
-  /** Another conversation: its draft. */
-  enter(conversation) {
+  /** Show the draft of another conversation. */
+  open(conversation) {
     this.conversation = conversation;
-    this.say("");
+    this.notify("");
     this.area.value = draft(conversation);
     grow(this.area);
     if (matchMedia("(pointer: fine)").matches) this.area.focus();
   }
 
-  /** The new conversation has been made: what is typed meanwhile belongs to it. */
-  settle(conversation) {
+  /** The new conversation has an id now: its draft moves there. */
+  rename(conversation) {
     keepDraft(this.conversation, "");
     this.conversation = conversation;
     keepDraft(conversation, this.area.value);
   }
 
-  /** Put a text where it can be changed and sent. */
+  /** Put a text into the form. */
   put(text) {
     this.area.value = text;
     keepDraft(this.conversation, text);
@@ -62,24 +62,24 @@ export class Composer {
     this.area.focus();
   }
 
-  /** What somebody was at is gone: go on here. */
+  /** Take the focus, where there is no touch keyboard. */
   focus() {
     if (matchMedia("(pointer: fine)").matches) this.area.focus({ preventScroll: true });
   }
 
-  /** Say a sentence beside it. */
-  say(sentence) {
+  /** Show a message, or none. */
+  notify(sentence) {
     byId("notice").textContent = sentence;
     byId("notice").hidden = !sentence;
   }
 
-  /** While an answer is written there is something to stop, and nothing to send. */
+  /** While an answer is written it can be stopped, and nothing can be sent. */
   update(writing, stoppable) {
     this.writing = writing;
-    const held = document.activeElement === byId("send");
+    const focused = document.activeElement === byId("send");
     byId("send").hidden = stoppable;
     byId("send").disabled = writing;
     byId("stop").hidden = !stoppable;
-    if (held && writing) this.area.focus();
+    if (focused && writing) this.area.focus();
   }
 }

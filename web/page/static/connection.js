@@ -1,15 +1,15 @@
-/** One place that knows whether the server can be reached, and says so when it lasts. */
+/** Whether the server can be reached; shown if it cannot for a while. */
 
 import { byId } from "./dom.js";
 
-/** Milliseconds. Shorter interruptions are ordinary: a stream may be cut at any time and is back at once. */
+/** Milliseconds. Shorter interruptions are normal: a stream may be cut at any time. */
 const PATIENCE = 1000;
 
 const troubled = new Set();
 let timer = null;
-let meanwhile = "";
+let activity = "";
 
-/** Note that something has, or no longer has, trouble reaching the server. */
+/** Report whether `source` has trouble reaching the server. */
 export function trouble(source, is) {
   if (is) troubled.add(source);
   else troubled.delete(source);
@@ -20,10 +20,10 @@ export function trouble(source, is) {
   } else if (timer === null) timer = setTimeout(show, PATIENCE);
 }
 
-/** What goes on although we are offline: "writing", "sending" or nothing. */
-export function goesOn(what) {
-  if (what === meanwhile) return;
-  meanwhile = what;
+/** What goes on while we are offline: "writing", "sending" or "". */
+export function setActivity(what) {
+  if (what === activity) return;
+  activity = what;
   if (byId("connection").dataset.state === "offline") show();
 }
 
@@ -31,29 +31,28 @@ const WORDS = {
   good: () => "",
   reconnecting: () => "Reconnecting…",
   offline: () =>
-    ({ writing: "Offline. It is still being written.", sending: "Offline. It will be sent." })[meanwhile] ??
+    ({ writing: "Offline. It is still being written.", sending: "Offline. It will be sent." })[activity] ??
     "Offline. What you send waits here.",
 };
 
-/** Say how things are. */
 function show() {
   const state = !troubled.size ? "good" : navigator.onLine ? "reconnecting" : "offline";
   byId("connection").dataset.state = state;
   byId("connection").textContent = WORDS[state]();
 }
 
-/** Wait so long, about: less when the network comes back or `signal` aborts. */
+/** Wait about this long; shorter if the network returns or `signal` aborts. */
 export function pause(milliseconds, signal) {
   return new Promise((resolve) => {
-    const over = () => {
-      clearTimeout(waiting);
-      removeEventListener("online", over);
-      signal?.removeEventListener("abort", over);
+    const end = () => {
+      clearTimeout(timer);
+      removeEventListener("online", end);
+      signal?.removeEventListener("abort", end);
       resolve();
     };
-    const waiting = setTimeout(over, milliseconds * (0.5 + Math.random()));
-    addEventListener("online", over);
-    signal?.addEventListener("abort", over);
+    const timer = setTimeout(end, milliseconds * (0.5 + Math.random()));
+    addEventListener("online", end);
+    signal?.addEventListener("abort", end);
   });
 }
 

@@ -1,4 +1,4 @@
-/** Elements without HTML strings: everything a person or a model wrote becomes a text node. */
+/** Elements without HTML strings: text of people and models becomes text nodes. */
 
 /** The element with this id. */
 export const byId = (id) => document.getElementById(id);
@@ -15,34 +15,34 @@ export function el(tag, props = {}, ...children) {
   return element;
 }
 
-/** A small button that says what it does. */
+/** A small button. */
 export function button(label, onclick, props = {}) {
   return el("button", { type: "button", className: "quiet", onclick, ...props }, label);
 }
 
-/** Copy a text, and say on the button whether that went well. */
+/** Copy a text; the button shows whether that worked. */
 export async function copyFor(pressed, text) {
   try {
     await navigator.clipboard.writeText(text);
     pressed.textContent = "Copied";
   } catch {
-    pressed.textContent = "Not copied"; // the browser forbids it, or has no clipboard here
+    pressed.textContent = "Not copied"; // forbidden, or no clipboard
   }
   setTimeout(() => (pressed.textContent = "Copy"), 1500);
 }
 
-/** A picture that the page carries. */
+/** An icon from the page's symbols. */
 export function icon(name) {
-  const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  picture.setAttribute("class", "icon");
-  picture.setAttribute("aria-hidden", "true");
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
   use.setAttribute("href", `#icon-${name}`);
-  picture.append(use);
-  return picture;
+  svg.append(use);
+  return svg;
 }
 
-/** Run once before the next paint; a hidden page does not paint, so there after a while. */
+/** Run before the next paint; on a hidden page, which does not paint, after a while. */
 export function soon(task) {
   if (document.hidden) setTimeout(task, 250);
   else requestAnimationFrame(task);

@@ -1,8 +1,8 @@
-/** A text area that grows, sends on Enter, and the little form in which a question is edited. */
+/** A text area that grows and sends on Enter, and the form in which a question is edited. */
 
 import { button, el } from "./dom.js";
 
-/** Make a text area as high as its text, and Enter send; a touch keyboard's Enter is a new line. */
+/** Make a text area grow and send on Enter; on a touch keyboard Enter is a new line. */
 export function sendsOnEnter(area, send) {
   area.addEventListener("input", () => grow(area));
   area.addEventListener("keydown", (event) => {
@@ -13,22 +13,22 @@ export function sendsOnEnter(area, send) {
   });
 }
 
-/** As high as what is in it; CSS says where that ends. */
+/** Fit the height to the text; CSS sets the maximum. */
 export function grow(area) {
   area.style.height = "auto";
   area.style.height = `${area.scrollHeight + area.offsetHeight - area.clientHeight}px`;
 }
 
 export class Editor {
-  /** Escape leaves only what was not changed: nothing typed is ever thrown away by a key. */
-  constructor(text, { send, leave }) {
+  /** Escape closes it only if nothing was changed: no key throws text away. */
+  constructor(text, { send, close }) {
     this.area = el("textarea", { value: text, rows: 1, dir: "auto", "aria-label": "Edit your question" });
-    const submit = () => this.area.value.trim() && (leave(), send(this.area.value));
-    const buttons = [button("Cancel", leave), button("Send", submit, { className: "primary" })];
+    const submit = () => this.area.value.trim() && (close(), send(this.area.value));
+    const buttons = [button("Cancel", close), button("Send", submit, { className: "primary" })];
     this.element = el("div", { className: "editor" }, this.area, el("div", { className: "row" }, ...buttons));
     sendsOnEnter(this.area, submit);
     this.area.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.area.value === text) leave();
+      if (event.key === "Escape" && this.area.value === text) close();
     });
   }
 

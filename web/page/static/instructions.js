@@ -1,9 +1,9 @@
-/** The system prompt of a conversation: what the model keeps in mind. */
+/** The dialog for a conversation's system prompt. */
 
 import { byId } from "./dom.js";
 
 export class Instructions {
-  /** `save(text)`: it is to be kept. */
+  /** `save(text)` is called when it has changed. */
   constructor(save) {
     this.dialog = byId("system");
     this.area = byId("system-text");
@@ -23,7 +23,7 @@ export class Instructions {
     });
   }
 
-  /** These are the ones of the open conversation. */
+  /** Set the open conversation's prompt. */
   show(text) {
     this.text = text ?? "";
     this.opener.dataset.set = String(Boolean(this.text));

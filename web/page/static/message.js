@@ -1,24 +1,24 @@
-/** One message on the page: its text, how it stands, what can be done with it. */
+/** One message on the page: its text, its state, its buttons. */
 
 import { announce, Narrator } from "./announcer.js";
-import { showMessage } from "./api.js";
+import { getMessage } from "./api.js";
 import { Blocks } from "./blocks.js";
 import { Body } from "./body.js";
 import { button, copyFor, el } from "./dom.js";
 import { Editor } from "./editor.js";
-import { Follower, isOpen, readOn } from "./stream.js";
-import { continuable, facts, spent, spoken, standing } from "./words.js";
+import { Follower, isOpen, readBlocks } from "./stream.js";
+import { continuable, facts, spokenState, stateText, tokensText } from "./words.js";
 
-/** A message's element around what it says. */
+/** A message's element. */
 function article({ id, role }, content, below) {
   const element = el("article", { className: `message ${role}`, dataset: { id } }, content, below);
   element.setAttribute("aria-label", role === "user" ? "You" : "Answer");
   return element;
 }
 
-/** What a person asked: shown as it was typed. */
+/** A question, shown as it was typed. */
 export class QuestionView {
-  /** `actions`: edit(message, text), edited(): or not, visit(leaf). */
+  /** `actions`: edit(message, text), edited() after the editor has closed, visit(leaf). */
   constructor(message, actions) {
     this.message = message;
     this.actions = actions;
@@ -47,16 +47,16 @@ export class QuestionView {
     this.below.replaceChildren(bar);
   }
 
-  /** Let it be asked differently: that makes another branch, this one stays. */
+  /** Edit the question: sending makes another branch, this one stays. */
   #edit() {
     this.editing = new Editor(this.message.text, {
       send: (text) => this.actions.edit(this.message, text),
-      leave: () => {
+      close: () => {
         this.editing = null;
         this.element.classList.remove("editing");
         this.#show();
         this.below.querySelector("button:last-of-type").focus();
-        queueMicrotask(this.actions.edited); // once it has been sent, if it was
+        queueMicrotask(this.actions.edited); // after it was sent, if it was
       },
     });
     this.element.classList.add("editing");
@@ -65,17 +65,17 @@ export class QuestionView {
   }
 }
 
-/** An answer: finished, or being written. */
+/** An answer, ended or being written. */
 export class AnswerView {
-  /** `actions`: retry(message), goOn(message), visit(leaf), changed(), ended(message). */
+  /** `actions`: retry(message), continueAnswer(message), visit(leaf), changed(), ended(message). */
   constructor(message, actions) {
     this.message = message;
     this.actions = actions;
     this.body = new Body();
     this.narrator = new Narrator();
-    /** What was written before we came is not read aloud. */
+    /** The first frame may bring text from before we came: that is not announced. */
     this.late = message.status !== "SENDING";
-    this.leaving = new AbortController();
+    this.closed = new AbortController();
     const content = el("div", { className: "body" });
     this.state = el("p", { className: "state" });
     this.bar = el("div", { className: "actions" });
@@ -88,62 +88,62 @@ export class AnswerView {
     this.#show();
   }
 
-  /** Whether it is still being written. */
+  /** Whether it is being written. */
   get open() {
     return isOpen(this.message.status);
   }
 
-  /** What a conversation read again says: the text is ours already, the siblings may be new. */
+  /** Take what may have changed: the siblings, and that it has ended. */
   refresh(message) {
     this.message.siblings = message.siblings;
     if (this.open && !isOpen(message.status)) this.follower?.hasEnded();
     this.#bar();
   }
 
-  /** Leave; an answer is written on. */
+  /** Remove it; the answer is still written. */
   close() {
-    this.leaving.abort();
+    this.closed.abort();
     this.follower?.close();
     this.element.remove();
   }
 
   #follow() {
     this.follower = new Follower(this.message.id, this.body, {
-      grown: (frame) => this.#grown(frame),
+      frame: (frame) => this.#frame(frame),
       reread: (body, from) => {
         this.body = body;
         if (from) this.blocks.show(body.blocks.slice(from), null);
-        else this.#again();
+        else this.#redraw();
       },
-      status: (status) => isOpen(status) && this.#is(status),
+      status: (status) => isOpen(status) && this.#setStatus(status),
       end: (end) => this.#end(end),
     });
   }
 
-  #grown({ blocks, open }) {
+  #frame({ blocks, open }) {
     this.blocks.show(blocks, open);
     if (this.late && blocks.length) this.#quietly(() => this.blocks.flush());
     this.late = false;
-    this.#is("STREAMING");
+    this.#setStatus("STREAMING");
   }
 
-  /** An answer that has ended: its blocks came with it, or most of them. */
+  /** Show an answer that has ended: its first blocks came with it, the rest is read. */
   async #read() {
-    const { message, leaving } = this;
+    const { message, closed } = this;
     this.body.take({ blocks: message.blocks ?? [] });
     this.whole = message.next === null;
-    this.#again();
+    this.#redraw();
     if (message.next !== null) {
-      await readOn(message.id, this.body, leaving.signal, message.next).catch(() => {});
-      if (leaving.signal.aborted) return;
+      await readBlocks(message.id, this.body, closed.signal, message.next).catch(() => {});
+      if (closed.signal.aborted) return;
       this.whole = true;
-      this.#again();
+      this.#redraw();
     }
-    this.#prove(message);
+    this.#check(message);
   }
 
-  /** Show the body from its beginning. */
-  #again() {
+  /** Draw the whole body. */
+  #redraw() {
     this.#quietly(() => {
       this.blocks.clear();
       this.blocks.show(this.body.blocks, this.body.open);
@@ -159,12 +159,12 @@ export class AnswerView {
     this.quiet = false;
   }
 
-  #is(status) {
+  #setStatus(status) {
     const before = this.message.status;
     this.message.status = status;
     this.#show();
     if (before === status) return;
-    announce(spoken(this.message, this.body));
+    announce(spokenState(this.message, this.body));
     this.actions.changed();
   }
 
@@ -174,29 +174,29 @@ export class AnswerView {
     this.blocks.settle();
     Object.assign(this.message, { status, finish_reason, usage, error, length, sha256 });
     this.#show();
-    announce(spoken(this.message, this.body));
-    this.#prove(this.message);
+    announce(spokenState(this.message, this.body));
+    this.#check(this.message);
     this.actions.changed();
     this.actions.ended(this.message);
   }
 
-  /** Compare with what the server says it wrote, to the character. */
-  async #prove(proof) {
+  /** Check the length and digest of the text. */
+  async #check(proof) {
     const { dataset } = this.element;
     dataset.proof = (await this.body.proves(proof)) ? "ok" : "failed";
     if (dataset.proof === "ok") return;
     this.below.prepend(el("p", { className: "doubt" }, "This copy differs from the server's; reload the page."));
   }
 
-  // --- what is heard and seen
+  // --- announcements and state
 
   #narrate({ kind, text }, shown) {
     if (!this.open || kind !== "text") return;
-    const over = text !== undefined;
+    const ended = text !== undefined;
     const quiet = this.quiet || document.hidden;
     const code = shown.querySelector("pre.code");
-    if (!code) this.narrator.hear(shown.textContent, { over, quiet });
-    else if (over && !quiet) announce(`Code. ${code.dataset.language}`);
+    if (!code) this.narrator.narrate(shown.textContent, { ended, quiet });
+    else if (ended && !quiet) announce(`Code. ${code.dataset.language}`);
   }
 
   get #thinking() {
@@ -213,8 +213,8 @@ export class AnswerView {
       if (this.open) element.dataset.proof = "pending";
     }
     element.classList.toggle("continued", Boolean(message.continues_id));
-    const said = standing(message, { covered: body.covered, thinking: this.#thinking, silent: this.whole && body.silent });
-    if (this.state.textContent !== said) this.state.textContent = said;
+    const text = stateText(message, { covered: body.covered, thinking: this.#thinking, silent: this.whole && body.silent });
+    if (this.state.textContent !== text) this.state.textContent = text;
     this.#bar();
   }
 
@@ -229,9 +229,9 @@ export class AnswerView {
     if (body.covered) this.bar.append(copy(() => this.body.text));
     this.bar.append(button("Retry", (event) => this.#act(event.target, this.actions.retry)));
     if (continuable(message, body.covered)) {
-      this.bar.append(button("Continue", (event) => this.#act(event.target, this.actions.goOn)));
+      this.bar.append(button("Continue", (event) => this.#act(event.target, this.actions.continueAnswer)));
     }
-    const details = button(spent(message.usage) || "Details", () => this.#facts(details), { className: "quiet spent" });
+    const details = button(tokensText(message.usage) || "Details", () => this.#facts(details), { className: "quiet spent" });
     details.setAttribute("aria-expanded", "false");
     details.setAttribute("aria-label", `${details.textContent}: how it was written`);
     this.bar.append(details);
@@ -244,20 +244,20 @@ export class AnswerView {
     delete pressed.dataset.pressed;
   }
 
-  /** How it was written, for whoever wants to know. */
+  /** Show or hide the details. */
   async #facts(pressed) {
     const open = this.below.querySelector(".facts");
     pressed.setAttribute("aria-expanded", String(!open));
     if (open) return open.remove();
     const list = el("dl", { className: "facts" });
     this.below.append(list);
-    const told = this.message.first_text_at ? this.message : await showMessage(this.message.id).catch(() => this.message);
-    for (const [name, value] of facts(told)) list.append(el("div", {}, el("dt", {}, name), el("dd", {}, value)));
+    const message = this.message.first_text_at ? this.message : await getMessage(this.message.id).catch(() => this.message);
+    for (const [name, value] of facts(message)) list.append(el("div", {}, el("dt", {}, name), el("dd", {}, value)));
     return undefined;
   }
 }
 
-/** ‹ 2/3 ›: what else could stand here. */
+/** ‹ 2/3 ›: the other versions of this message. */
 function siblings({ siblings: all, id }, visit) {
   const here = all.findIndex((one) => one.id === id);
   const step = (label, name, to) =>
@@ -266,7 +266,7 @@ function siblings({ siblings: all, id }, visit) {
   return el("span", { className: "siblings" }, step("‹", "Previous version", here - 1), place, step("›", "Next version", here + 1));
 }
 
-/** A button that copies what `text()` says. */
+/** A button that copies `text()`. */
 function copy(text) {
   return button("Copy", ({ target }) => copyFor(target, text()));
 }

@@ -1,4 +1,4 @@
-/** Which model answers: what the provider offers, and what somebody chose last. */
+/** The menu of models: what the provider offers, and the last choice. */
 
 import * as api from "./api.js";
 import { byId, el } from "./dom.js";
@@ -12,9 +12,9 @@ export class Models {
     this.select.addEventListener("change", () => remember(CHOSEN, this.select.value));
   }
 
-  /** Fill the list; without one there is the default, and nothing to choose. */
+  /** Fill the menu; without a list there is only the default. */
   async load() {
-    const { items, default: usual } = await api.models();
+    const { items, default: usual } = await api.listModels();
     const names = [usual, ...items.map(({ id }) => id).filter((id) => id !== usual)];
     const chosen = recall(CHOSEN);
     this.select.replaceChildren(...names.map((name) => el("option", { value: name === usual ? "" : name }, name)));
@@ -22,7 +22,7 @@ export class Models {
     this.select.disabled = names.length < 2;
   }
 
-  /** What a request for an answer says of it: nothing where the default is meant. */
+  /** A request's fields for the chosen model; none for the default. */
   get wanted() {
     return this.select.value ? { model: this.select.value } : {};
   }

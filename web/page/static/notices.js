@@ -1,8 +1,8 @@
 /**
- * What goes on in all conversations: the current state, and then every change.
+ * The state of all conversations, and every change of it.
  *
- * One tab of the browser listens and tells the others (see tabs.js). A connection begins with the
- * state of everything, so nobody can have missed anything.
+ * One tab of the browser has the connection and passes everything on (see tabs.js). A connection
+ * begins with the whole state, so no change can be missed.
  */
 
 import { pause, trouble } from "./connection.js";
@@ -10,8 +10,8 @@ import { Tabs } from "./tabs.js";
 
 export class Notices {
   /**
-   * `on.state()`: all of it is new; `on.change(changes, { first })`: first: in the tab that listens;
-   * `on.turn()`: whether this tab may stream an answer may have changed.
+   * `on.state()`: the whole state is new; `on.change(changes, { first })`, `first` in the tab that has
+   * the connection; `on.turn()`: whether this tab may stream an answer may have changed.
    */
   constructor(on) {
     this.on = on;
@@ -22,8 +22,8 @@ export class Notices {
     this.tabs = new Tabs({
       lead: () => this.#connect(),
       yield: () => this.#disconnect(),
-      heard: (message) => this.#told(message),
-      greeted: (to) => this.tabs.leads && this.known && this.tabs.tell({ state: this.#all(), to }),
+      message: (message) => this.#message(message),
+      greeted: (to) => this.tabs.leads && this.known && this.tabs.send({ state: this.#all(), to }),
       turn: () => on.turn(),
     });
     this.begin();
@@ -35,13 +35,13 @@ export class Notices {
     this.tabs.check();
   }
 
-  /** Hold nothing: the page may be frozen now. */
+  /** Close everything: the page may be frozen now. */
   end() {
     this.tabs.end();
   }
 
-  /** We slept: the old connection may be dead, and so may be the tab that led. */
-  again() {
+  /** The page slept: the connection, or the leading tab, may be gone. */
+  reconnect() {
     if (this.tabs.leads) this.#connect();
     else this.begin();
   }
@@ -69,15 +69,15 @@ export class Notices {
 
   #state(state) {
     this.#set(state);
-    this.tabs.tell({ state: this.#all() });
+    this.tabs.send({ state: this.#all() });
   }
 
   #change(changes) {
-    this.tabs.tell({ changes });
+    this.tabs.send({ changes });
     this.#apply(changes, true);
   }
 
-  #told({ state, changes }) {
+  #message({ state, changes }) {
     if (this.source) return;
     if (state) this.#set(state);
     if (changes && this.known) this.#apply(changes, false);
@@ -87,7 +87,7 @@ export class Notices {
     return { conversations: [...this.entries.values()], next: this.next };
   }
 
-  /** The newest of them; older ones that have been added stay, if nothing is missing in between. */
+  /** Replace the newest entries; older ones stay, if there is no gap between. */
   #set({ conversations, next }) {
     const before = [...this.entries.values()];
     const last = conversations.at(-1)?.updated_at;
@@ -107,13 +107,13 @@ export class Notices {
     this.on.change(changes, { first });
   }
 
-  /** More of them, older. */
+  /** Add older entries. */
   add(entries, next) {
     for (const entry of entries) if (!this.entries.has(entry.id)) this.entries.set(entry.id, entry);
     this.next = next;
   }
 
-  /** Newest question first. */
+  /** By newest question. */
   get sorted() {
     return [...this.entries.values()].sort((one, other) => other.updated_at.localeCompare(one.updated_at));
   }

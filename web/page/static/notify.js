@@ -1,4 +1,4 @@
-/** A word on the desktop when an answer is ready and nobody looks at any tab. */
+/** Desktop notifications for answers that end while no tab is visible. */
 
 import { byId } from "./dom.js";
 import { recall, remember } from "./outbox.js";
@@ -7,7 +7,7 @@ import { nameOf } from "./words.js";
 const WANTED = "outlive.notify";
 const WORDS = { finished: "The answer is ready.", failed: "The answer failed.", stopped: "The answer was stopped." };
 
-/** Offer it, where there is such a thing; `open(id)` shows a conversation, `tabs.watched`: somebody looks. */
+/** `open(id)` shows a conversation; `tabs.watched`: a tab is visible. */
 export class Notifier {
   constructor(open, tabs) {
     this.open = open;
@@ -32,18 +32,18 @@ export class Notifier {
   #show() {
     this.button.setAttribute("aria-pressed", String(this.wanted));
     const denied = Notification.permission === "denied";
-    this.button.title = denied ? "The browser forbids notifications for this page" : "Say on the desktop when an answer is ready";
+    this.button.title = denied ? "The browser forbids notifications for this page" : "Notify me on the desktop when an answer is ready";
   }
 
-  /** Something has happened in a conversation. */
-  tell(what, { id, title, answer }) {
+  /** Show a change of a conversation. */
+  show(what, { id, title, answer }) {
     const words = WORDS[what.find((one) => one in WORDS)];
     if (!words || !this.wanted || this.tabs.watched) return;
     let notification;
     try {
       notification = new Notification(nameOf({ title }), { body: words, tag: answer?.id ?? id, icon: "/static/icon.svg" });
     } catch {
-      this.button.hidden = true; // Chrome for Android has the class, but lets no page use it
+      this.button.hidden = true; // Chrome for Android has the class, but pages may not use it
       return;
     }
     notification.onclick = () => {

@@ -1,14 +1,14 @@
 /**
- * Nothing typed is lost: drafts, and questions that the server has not answered yet.
+ * Stored in the browser, so that nothing typed is lost: drafts, and questions that are being sent.
  *
- * A question on its way is kept here with its Idempotency-Key. Whoever opens the page next sends
- * it again under the same key, so that it is asked once, however often it was sent.
+ * A question is stored with its Idempotency-Key. The next page that opens sends it again with the
+ * same key, so it is asked once, however often it is sent.
  */
 
 const OUT = "outlive.out.";
 const DRAFT = "outlive.draft.";
 
-/** The browser's storage; without one (it may be forbidden) a page's own memory. */
+/** The browser's storage; where it is forbidden, this page's memory. */
 const memory = new Map();
 const store = {
   get: (name) => attempt(() => localStorage.getItem(name)) ?? memory.get(name) ?? null,
@@ -23,7 +23,7 @@ const store = {
   names: () => attempt(() => Object.keys(localStorage)) ?? [...memory.keys()],
 };
 
-/** What a step gives, or undefined if it may not be taken. */
+/** What `step` returns, or undefined if it throws. */
 function attempt(step) {
   try {
     return step();
@@ -32,39 +32,39 @@ function attempt(step) {
   }
 }
 
-/** Keep a question until it is answered: {key, conversation, parent, content, wanted, system}. */
+/** Store a question until there is a response: {key, conversation, parent, content, wanted, system}. */
 export const keep = (entry) => store.set(OUT + entry.key, JSON.stringify(entry));
 
-/** It has been answered, or refused. */
+/** Remove a question that was accepted or refused. */
 export const drop = (entry) => store.remove(OUT + entry.key);
 
-/** A question as it is kept now; null if somebody has sent it meanwhile. */
+/** A stored question; null if another tab has sent it. */
 export const kept = (key) => attempt(() => JSON.parse(store.get(OUT + key))) ?? null;
 
-/** All questions on their way. */
+/** All stored questions. */
 export function waiting() {
   const keys = store.names().filter((name) => name.startsWith(OUT));
   return keys.map((name) => kept(name.slice(OUT.length))).filter(Boolean);
 }
 
-/** Do something for a question that only one tab may do at a time. */
-export function alone(key, task) {
+/** Run a task for a question in one tab at a time. */
+export function exclusive(key, task) {
   return navigator.locks ? navigator.locks.request(OUT + key, task) : task();
 }
 
-/** Whether some tab is doing that. */
-export async function taken(key) {
+/** Whether a tab is running a task for it. */
+export async function locked(key) {
   const held = (await navigator.locks?.query())?.held ?? [];
   return held.some(({ name }) => name === OUT + key);
 }
 
-/** Small choices that a browser remembers. */
+/** Small settings that the browser remembers. */
 export const recall = (name) => store.get(name);
 export const remember = (name, value) => (value ? store.set(name, value) : store.remove(name));
 
 export const draft = (conversation) => store.get(DRAFT + (conversation ?? "new")) ?? "";
 
-/** Keep what somebody is typing. */
+/** Store what is being typed. */
 export function keepDraft(conversation, text) {
   const name = DRAFT + (conversation ?? "new");
   if (text) store.set(name, text);

@@ -1,50 +1,49 @@
 /**
- * Follow what is written, but never against the person who scrolls.
+ * Follow the end while text arrives, but never against a person who scrolls.
  *
- * Whatever moves the pane up and is not ours is a person: a finger, the wheel, a key, the scrollbar,
- * a search in the page, the focus, a selection that is dragged. The first such move ends the
- * following, however small it is. (Nothing else moves it up while we follow: the browser's own
- * anchoring is switched off then, and a pane that became shorter stands at its end.)
+ * Any move up that is not ours is a person's: touch, wheel, key, scrollbar, a search in the page, the
+ * focus, a dragged selection. The first one ends the following, however small. (Nothing else moves
+ * the pane up then: the browser's scroll anchoring is off, and a pane that shrinks stays at its end.)
  *
- * A move needs a moment to become visible, and would be lost if we went to the end meanwhile. So
- * nothing is moved while a finger or a button is down, and for GRACE after a wheel or a key.
+ * A move takes a moment to have an effect, and would be lost if we scrolled meanwhile. So we do not
+ * scroll while a finger or button is down, and for GRACE after a wheel or key.
  *
- * The following begins again at the end only: when a person has gone down to it, or by the button.
+ * Following begins again only at the end: when a person scrolls there, or by the button.
  */
 
-/** Pixels from the end that count as the end for somebody who goes there. */
+/** Pixels from the end that count as the end. */
 const NEAR = 48;
-/** Pixels down that are a direction, and no trembling finger. */
+/** Pixels down that are intended: more than a trembling finger. */
 const DOWN = 24;
-/** Pixels of a finger's way that are no tap. */
+/** Pixels from which on a touch is no tap. */
 const DRAG = 10;
-/** Milliseconds from a wheel's or key's turn to its first effect, and from the last effect to the next. */
+/** Milliseconds from a wheel or key event to its first effect, and between two effects. */
 const GRACE = 400;
 const KEYS = ["ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End", " "];
 
 export class Scroll {
-  /** `pane` scrolls, `content` grows, `latest` is the button that leads back down. */
+  /** `pane` scrolls, `content` grows, `latest` is the button that scrolls to the end. */
   constructor(pane, content, latest) {
     this.pane = pane;
     this.latest = latest;
-    /** Where it stood when we last looked, and the highest place since it was left. */
+    /** The last seen position, and the highest since the end was left. */
     this.top = 0;
     this.highest = 0;
-    /** Fingers and buttons that are down; until when a wheel or a key may still move it. */
+    /** Fingers and buttons that are down; until when a wheel or key may have effects. */
     this.fingers = 0;
     this.buttons = 0;
     this.moving = 0;
-    /** How often a person has left the end. */
+    /** How often a person left the end. */
     this.left = 0;
     this.#follow(true);
-    const quietly = { passive: true, capture: true };
-    pane.addEventListener("scroll", () => this.#look(), { passive: true });
-    pane.addEventListener("wheel", ({ ctrlKey }) => ctrlKey || this.#grace(), quietly);
-    addEventListener("keydown", (event) => this.#key(event), quietly);
-    pane.addEventListener("touchstart", (event) => this.#touch(event), quietly);
-    pane.addEventListener("pointerdown", ({ pointerType, buttons }) => pointerType === "touch" || this.#press(buttons), quietly);
+    const passive = { passive: true, capture: true };
+    pane.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    pane.addEventListener("wheel", ({ ctrlKey }) => ctrlKey || this.#grace(), passive);
+    addEventListener("keydown", (event) => this.#key(event), passive);
+    pane.addEventListener("touchstart", (event) => this.#touch(event), passive);
+    pane.addEventListener("pointerdown", ({ pointerType, buttons }) => pointerType === "touch" || this.#press(buttons), passive);
     for (const event of ["pointerup", "pointermove", "pointercancel", "dragend"]) {
-      addEventListener(event, ({ pointerType, buttons }) => pointerType === "touch" || this.#press(buttons && this.buttons), quietly);
+      addEventListener(event, ({ pointerType, buttons }) => pointerType === "touch" || this.#press(buttons && this.buttons), passive);
     }
     addEventListener("blur", () => this.#press(0));
     latest.addEventListener("click", () => this.down());
@@ -52,7 +51,7 @@ export class Scroll {
     new ResizeObserver(() => this.#grown()).observe(pane);
   }
 
-  get #rest() {
+  get #toEnd() {
     return this.pane.scrollHeight - this.pane.clientHeight - this.pane.scrollTop;
   }
 
@@ -63,13 +62,13 @@ export class Scroll {
     this.highest = this.top;
   }
 
-  /** Go to the end and stay there. */
+  /** Scroll to the end and follow it. */
   down() {
     this.#follow(true);
     this.#place(this.pane.scrollHeight);
   }
 
-  /** Change what is above without moving what is seen. */
+  /** Change what is above without moving what is visible. */
   keep(change) {
     const below = this.pane.scrollHeight - this.pane.scrollTop;
     change();
@@ -82,9 +81,9 @@ export class Scroll {
     this.#button();
   }
 
-  // --- what a person does
+  // --- events
 
-  /** Whether a person's move may be under way. */
+  /** Whether a person may be scrolling. */
   get #held() {
     return this.fingers > 0 || this.buttons > 0 || performance.now() < this.moving;
   }
@@ -107,55 +106,55 @@ export class Scroll {
     if (!buttons) this.#release();
   }
 
-  /** Followed by what it touches: that may leave the page while it is written, and its events with it. */
+  /** Listen on the touched element: if it is removed, its events do not bubble any more. */
   #touch({ target, touches }) {
     const from = touches[0];
     this.fingers = touches.length;
-    const over = new AbortController();
-    const how = { passive: true, signal: over.signal };
+    const ended = new AbortController();
+    const options = { passive: true, signal: ended.signal };
     const moved = ({ touches: [to], touches: { length } }) => {
       const [across, along] = [Math.abs(to.clientX - from.clientX), to.clientY - from.clientY];
       const up = length === 1 && along > DRAG && along > across;
       if (up && this.following && this.pane.scrollTop > 0 && !scrollsUp(target, this.pane)) this.#leave();
     };
     const lifted = ({ touches: { length }, targetTouches }) => {
-      if (!targetTouches.length) over.abort();
+      if (!targetTouches.length) ended.abort();
       this.fingers = length;
-      this.#grace(); // what it has set going
+      this.#grace(); // momentum
       if (!length) this.#release();
     };
-    target.addEventListener("touchmove", moved, how);
-    for (const event of ["touchend", "touchcancel"]) target.addEventListener(event, lifted, how);
+    target.addEventListener("touchmove", moved, options);
+    for (const event of ["touchend", "touchcancel"]) target.addEventListener(event, lifted, options);
   }
 
-  /** Nothing is held any more: is it at the end? */
+  /** The last finger or button is up. */
   #release() {
     this.#grace();
     this.#return();
     this.#grown();
   }
 
-  // --- what comes of it
+  // --- following
 
   #leave() {
     this.#follow(false);
     this.#button();
   }
 
-  /** Follow again if a person has gone down to the end and let go. */
+  /** Follow again if a person has scrolled down to the end and let go. */
   #return() {
     if (this.following || this.fingers || this.buttons) return;
-    const [rest, down] = [this.#rest, this.pane.scrollTop - this.highest];
-    if ((rest < NEAR && down > DOWN && this.#held) || (rest <= 1 && down > 0)) this.#follow(true);
+    const [left, down] = [this.#toEnd, this.pane.scrollTop - this.highest];
+    if ((left < NEAR && down > DOWN && this.#held) || (left <= 1 && down > 0)) this.#follow(true);
   }
 
-  #look() {
+  #scrolled() {
     const { scrollTop } = this.pane;
     const moved = scrollTop - this.top;
     this.top = scrollTop;
-    if (moved < 0 && this.following && this.#rest > 1) this.#follow(false);
+    if (moved < 0 && this.following && this.#toEnd > 1) this.#follow(false);
     if (moved < 0) this.highest = Math.min(this.highest, scrollTop);
-    if (moved && this.#held) this.#grace(); // a throw or a key goes on for a while
+    if (moved && this.#held) this.#grace(); // momentum and repeated keys
     if (moved > 0) this.#return();
     this.#button();
   }
@@ -166,11 +165,11 @@ export class Scroll {
   }
 
   #button() {
-    this.latest.hidden = this.following || this.#rest < NEAR;
+    this.latest.hidden = this.following || this.#toEnd < NEAR;
   }
 }
 
-/** Whether something between `target` and `pane` would scroll up instead of the pane. */
+/** Whether an element between `target` and `pane` would scroll up instead of the pane. */
 function scrollsUp(target, pane) {
   for (let one = target; one && one !== pane; one = one.parentElement) {
     if (one.scrollTop > 0 && one.scrollHeight > one.clientHeight) return true;

@@ -1,24 +1,24 @@
-/** The conversations, newest first, with what is going on in them; or what was searched for. */
+/** The list of conversations with their state, newest first; or the results of a search. */
 
 import * as api from "./api.js";
 import { pause } from "./connection.js";
 import { byId, el, icon } from "./dom.js";
 import { nameOf } from "./words.js";
 
-/** How many older ones at a time. */
+/** Older conversations loaded at a time. */
 const PAGE = 50;
-/** Milliseconds after the last key before it is searched. */
+/** Milliseconds from the last key to the search. */
 const TYPING = 180;
 const MARKS = { waiting: "writing", writing: "writing", unseen: "unseen", failed: "failed" };
-const SAID = { waiting: "waiting in the queue", writing: "being written", unseen: "not seen yet", failed: "failed" };
+const LABELS = { waiting: "waiting in the queue", writing: "being written", unseen: "not seen yet", failed: "failed" };
 
 export class Sidebar {
-  /** `on.open(id, leaf)`: chosen; `on.remove(entry)`; `on.rename(entry, title)`. */
+  /** `on.open(id, leaf)`, `on.remove(entry)`, `on.rename(entry, title)`. */
   constructor(notices, on) {
     this.notices = notices;
     this.on = on;
     this.current = null;
-    /** Elements of what was found; null: nothing is searched. */
+    /** Elements of the results; null without a search. */
     this.found = null;
     this.items = new Map();
     this.root = byId("conversations");
@@ -29,20 +29,20 @@ export class Sidebar {
     this.root.addEventListener("keydown", (event) => this.#keys(event));
   }
 
-  /** Which one is open. */
+  /** Mark the open conversation. */
   select(id) {
     this.current = id;
     this.show();
   }
 
-  /** Look for something. */
-  search() {
+  /** Focus the search. */
+  focusSearch() {
     this.field.focus();
     this.field.select();
   }
 
   async #older() {
-    const found = await api.sidebar(PAGE, this.notices.next).catch(() => null);
+    const found = await api.listConversations(PAGE, this.notices.next).catch(() => null);
     if (found) this.notices.add(found.items, found.next);
     this.show();
   }
@@ -61,7 +61,7 @@ export class Sidebar {
     this.show();
   }
 
-  /** Up and down through the list, Escape out of a search. */
+  /** Arrow keys move through the list, Escape ends a search. */
   #keys(event) {
     const links = [this.field, ...this.root.querySelectorAll("a")];
     const at = links.indexOf(document.activeElement);
@@ -76,20 +76,20 @@ export class Sidebar {
     this.#search();
   }
 
-  /** Draw what has changed. */
+  /** Draw the list. */
   show() {
-    if (this.root.querySelector("input")) return; // somebody is typing a name
+    if (this.root.querySelector("input")) return; // a name is being edited
     this.root.setAttribute("aria-busy", String(!this.notices.known));
     byId("older").hidden = Boolean(this.found) || !this.notices.next;
     byId("nothing").hidden = this.found?.length !== 0;
     const items = this.found ?? this.notices.sorted.map((one) => this.#item(one));
     for (const id of this.items.keys()) if (!this.notices.entries.has(id)) this.items.delete(id);
-    const held = this.root.contains(document.activeElement) ? document.activeElement : null;
+    const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
     this.#arrange(items);
-    if (held?.isConnected) held.focus({ preventScroll: true });
+    if (focused?.isConnected) focused.focus({ preventScroll: true });
   }
 
-  /** Put these elements there in this order, moving only those that are elsewhere. */
+  /** Show these elements in this order, moving only those that are elsewhere. */
   #arrange(items) {
     const wanted = new Set(items);
     for (const item of [...this.root.children]) if (!wanted.has(item)) item.remove();
@@ -98,7 +98,7 @@ export class Sidebar {
     });
   }
 
-  /** A conversation's element: the same one as long as nothing in it changes. */
+  /** A conversation's element; the same one while nothing in it changes. */
   #item(one) {
     const current = one.id === this.current;
     const key = JSON.stringify([one.title, one.status, current]);
@@ -108,12 +108,12 @@ export class Sidebar {
     const mark = MARKS[current && one.status === "unseen" ? "idle" : one.status];
     const link = this.#link(one, null, name);
     if (current) link.setAttribute("aria-current", "page");
-    const rename = act("pen", `Rename ${name}`, () => this.#rename(one, item));
-    const remove = act("bin", `Delete ${name}`, () => this.on.remove(one));
+    const rename = iconButton("pen", `Rename ${name}`, () => this.#rename(one, item));
+    const remove = iconButton("bin", `Delete ${name}`, () => this.on.remove(one));
     const item = el("li", { dataset: { conversation: one.id, status: one.status } }, link, rename, remove);
     if (mark) {
       item.prepend(el("span", { className: "mark", dataset: { mark } }));
-      link.append(el("span", { className: "unseen" }, `, ${SAID[one.status]}`));
+      link.append(el("span", { className: "unseen" }, `, ${LABELS[one.status]}`));
     }
     if (known?.item.contains(document.activeElement)) queueMicrotask(() => link.focus({ preventScroll: true }));
     this.items.set(one.id, { key, item });
@@ -123,8 +123,8 @@ export class Sidebar {
   #hit({ conversation, leaf, snippet }) {
     const link = this.#link(conversation, leaf, nameOf(conversation));
     const parts = snippet.map(({ text, hit }) => (hit ? el("mark", {}, text) : text));
-    const said = parts.length ? [el("p", { className: "found", dir: "auto" }, ...parts)] : [];
-    return el("li", { dataset: { conversation: conversation.id } }, link, ...said);
+    const found = parts.length ? [el("p", { className: "found", dir: "auto" }, ...parts)] : [];
+    return el("li", { dataset: { conversation: conversation.id } }, link, ...found);
   }
 
   #link({ id }, leaf, name) {
@@ -138,31 +138,31 @@ export class Sidebar {
     return link;
   }
 
-  /** Type another name in place: Enter or leaving keeps it, Escape keeps the old one. */
+  /** Edit the title in place: Enter or leaving saves, Escape cancels. */
   #rename(one, item) {
     const input = el("input", { value: one.title ?? "", maxLength: 200, "aria-label": "Name", dir: "auto" });
     const before = [...item.childNodes];
-    let over = false;
-    const leave = (title, key) => {
-      if (over) return;
-      over = true;
+    let closed = false;
+    const close = (title, key) => {
+      if (closed) return;
+      closed = true;
       item.replaceChildren(...before);
       if (key) item.querySelector("a").focus();
       if (title && title !== one.title) this.on.rename(one, title);
       this.show();
     };
-    input.addEventListener("blur", () => leave(input.value.trim()));
+    input.addEventListener("blur", () => close(input.value.trim()));
     input.addEventListener("keydown", (event) => {
       if (event.isComposing) return;
-      if (event.key === "Enter") leave(input.value.trim(), true);
-      if (event.key === "Escape") leave("", true);
+      if (event.key === "Enter") close(input.value.trim(), true);
+      if (event.key === "Escape") close("", true);
     });
     item.replaceChildren(input);
     input.select();
   }
 }
 
-/** A small button with a picture. */
-function act(picture, label, onclick) {
-  return el("button", { type: "button", className: "quiet", onclick, "aria-label": label, title: label.split(" ")[0] }, icon(picture));
+/** A small button with an icon. */
+function iconButton(name, label, onclick) {
+  return el("button", { type: "button", className: "quiet", onclick, "aria-label": label, title: label.split(" ")[0] }, icon(name));
 }

@@ -1,40 +1,40 @@
 /**
- * Following an answer to its end, whatever happens on the way.
+ * Follow an answer to its end through every failure.
  *
- * EventSource comes back by itself and sends the last id it saw. Everything it does not survive
- * (a 404, a proxy's 502, a block that does not fit) is answered the same way: read the blocks
- * after those that are here, and go on from there. Finished blocks never change, so none is
- * downloaded twice, unless the end proves that what is here is not what was written.
+ * EventSource reconnects by itself with the last id. Everything that it gives up on (a 404, a proxy's
+ * 502, a block that does not fit) is handled in one way: read the blocks after those that are here,
+ * then stream from there. Finished blocks never change, so none is loaded twice, unless the end proves
+ * that the text here is wrong.
  *
- * No limit is on the whole of a transfer: a weak link needs its time. A stream that is silent is
- * opened anew only if the server has something that it did not bring, and less and less often while
- * that does not help: the next frame may be on its way.
+ * No timeout is on a whole transfer. A silent stream is opened again only if the server has text that
+ * it did not bring, and less and less often while that does not help: on a weak link the next frame
+ * may be on its way.
  */
 
-import { glance, showMessage, showBlocks } from "./api.js";
+import { getBlocks, getMessage, pollStatus } from "./api.js";
 import { Body, Gap } from "./body.js";
 import { pause, trouble } from "./connection.js";
 
 const OPEN = ["SENDING", "STREAMING"];
-/** Milliseconds: how often to look after a silent stream; sooner while nothing has come at all. */
-const LOOK_AFTER = 20_000;
-const LOOK_FIRST = 2_000;
-/** Milliseconds of silence before a stream that missed something is opened anew, and at most. */
+/** Milliseconds between polls for a silent stream, and before any text has come. */
+const POLL = 20_000;
+const POLL_FIRST = 2_000;
+/** Milliseconds of silence before a stream that misses text is opened again, at first and at most. */
 const PATIENCE = 8_000;
 const PATIENCE_MAX = 128_000;
-/** Milliseconds a connection must hold to count as one. */
+/** Milliseconds after which an open connection counts as good. */
 const STEADY = 300;
 
 /** Whether a message in this status is still being written. */
 export const isOpen = (status) => OPEN.includes(status);
 
-/** Reads that wait, and whether one is under way. */
+/** Page reads that wait, and whether one is running. */
 const waiting = [];
 let busy = false;
 
 /**
- * Read one page at a time, whatever is opened: questions and Stop always find a free connection.
- * The last one to come is the first: it is further down, where somebody looks.
+ * One page read at a time, so that questions and Stop always find a free connection. The last one
+ * goes first: it is for the answer furthest down, which is visible.
  */
 async function inTurn(read) {
   if (busy) await new Promise((resolve) => waiting.push(resolve));
@@ -42,16 +42,16 @@ async function inTurn(read) {
   try {
     return await read();
   } finally {
-    busy = waiting.length > 0; // it is handed on
+    busy = waiting.length > 0; // handed on
     waiting.pop()?.();
   }
 }
 
-/** All blocks of a message that are finished, after those that are here. */
-export async function readOn(id, body, signal, after = body.position) {
+/** Read the finished blocks of a message that are not in `body` yet. */
+export async function readBlocks(id, body, signal, after = body.position) {
   let page;
   for (let next = after; next !== null; next = page.next) {
-    page = await inTurn(() => showBlocks(id, next, signal));
+    page = await inTurn(() => getBlocks(id, next, signal));
     if (!signal?.aborted) body.take({ blocks: page.blocks });
   }
   return page;
@@ -59,31 +59,31 @@ export async function readOn(id, body, signal, after = body.position) {
 
 export class Follower {
   /**
-   * `on.grown(frame)`: the body has grown; `on.reread(body, from)`: it has other blocks from this number on;
-   * `on.status(status)`; `on.end(end)`: it ended so, and the body is as good as it gets.
+   * `on.frame(frame)`: the body has grown; `on.reread(body, from)`: its blocks from this number on are
+   * new; `on.status(status)`; `on.end(end)`: the answer has ended, nothing more comes.
    *
-   * It rests until `flow` says otherwise.
+   * It is paused until `setMode`.
    */
   constructor(id, body, on) {
     this.id = id;
     this.body = body;
     this.on = on;
-    this.over = new AbortController();
-    /** "live": streaming; "wait": for our turn to; "rest": nobody looks. */
-    this.mode = "rest";
+    this.closed = new AbortController();
+    /** "stream"; "wait": until it is our turn; "pause": the page is hidden. */
+    this.mode = "pause";
     this.source = null;
-    this.heard = performance.now();
+    this.lastFrame = performance.now();
     this.patience = PATIENCE;
-    this.looking = false;
+    this.polling = false;
     this.reading = false;
-    this.look = setInterval(() => this.#look(), LOOK_FIRST);
+    this.timer = setInterval(() => this.#poll(), POLL_FIRST);
   }
 
-  /** Stream, wait or rest, as "live", "wait", "rest". */
-  flow(mode) {
+  /** "stream", "wait" or "pause". */
+  setMode(mode) {
     if (mode === this.mode) return;
     this.mode = mode;
-    if (mode === "live") return void (this.reading || this.open());
+    if (mode === "stream") return void (this.reading || this.open());
     this.#close();
     trouble(this, false);
   }
@@ -93,14 +93,14 @@ export class Follower {
     this.source = null;
   }
 
-  /** Connect anew, from where we stand. */
+  /** Connect, from the position of the body. */
   open() {
-    if (this.over.signal.aborted) return;
+    if (this.closed.signal.aborted) return;
     this.#close();
-    this.heard = performance.now();
+    this.lastFrame = performance.now();
     const source = new EventSource(`/api/messages/${this.id}/blocks/stream?after=${this.body.position}`);
     this.source = source;
-    source.addEventListener("blocks", (event) => this.#grown(event));
+    source.addEventListener("blocks", (event) => this.#frame(event));
     source.addEventListener("end", (event) => this.#end(event));
     source.onopen = () => setTimeout(() => source.readyState === EventSource.OPEN && this.#good(), STEADY);
     source.onerror = () => {
@@ -109,30 +109,30 @@ export class Follower {
     };
   }
 
-  /** The network or the page is back: do not wait for the browser's own pause. */
+  /** The network or the page is back: connect now. */
   poke({ always = false } = {}) {
-    if (this.mode !== "live" || this.reading) return;
+    if (this.mode !== "stream" || this.reading) return;
     if (always || this.source?.readyState !== EventSource.OPEN) this.open();
   }
 
-  /** The notices say that it has ended: if the stream does not say so soon, look. */
+  /** The notices say that it has ended: poll if the stream does not say so soon. */
   hasEnded() {
-    this.told = true;
+    this.endExpected = true;
   }
 
-  /** Leave; the answer is written on. */
+  /** Close; the answer is still written. */
   close() {
-    this.over.abort();
+    this.closed.abort();
     this.#close();
-    clearInterval(this.look);
+    clearInterval(this.timer);
     trouble(this, false);
   }
 
   #good() {
-    if (!this.over.signal.aborted) trouble(this, false);
+    if (!this.closed.signal.aborted) trouble(this, false);
   }
 
-  #grown(event) {
+  #frame(event) {
     let frame;
     try {
       frame = JSON.parse(event.data);
@@ -141,10 +141,10 @@ export class Follower {
       this.#reread();
       return;
     }
-    this.heard = performance.now();
+    this.lastFrame = performance.now();
     this.patience = PATIENCE;
     this.#good();
-    this.on.grown(frame);
+    this.on.frame(frame);
   }
 
   async #end(event) {
@@ -160,27 +160,27 @@ export class Follower {
     else this.#reread(new Body());
   }
 
-  /** The stream is of no use: ask for the blocks after those of `body`, and go on from there. */
+  /** The stream failed: read the blocks after those of `body`, then stream again. */
   async #reread(body = this.body) {
     if (this.reading) return;
     this.reading = true;
     this.#close();
-    const { signal } = this.over;
+    const { signal } = this.closed;
     let from = body === this.body ? body.blocks.length : 0;
     try {
       await pause(300, signal);
-      const { status } = await readOn(this.id, body, signal).catch((error) => {
+      const { status } = await readBlocks(this.id, body, signal).catch((error) => {
         if (!(error instanceof Gap)) throw error;
         [body, from] = [new Body(), 0];
-        return readOn(this.id, body, signal);
+        return readBlocks(this.id, body, signal);
       });
       if (signal.aborted) return;
-      body.open = null; // it may be finished; the stream brings it again
+      body.open = null; // perhaps finished by now
       this.body = body;
       this.on.reread(body, from);
       this.reading = false;
-      if (!isOpen(status)) this.#finish(await showMessage(this.id, signal));
-      else if (this.mode === "live") this.open();
+      if (!isOpen(status)) this.#finish(await getMessage(this.id, signal));
+      else if (this.mode === "stream") this.open();
     } catch (error) {
       if (!signal.aborted) this.#finish({ status: "GONE", error: { message: error.message } });
     } finally {
@@ -188,29 +188,29 @@ export class Follower {
     }
   }
 
-  /** Silence is ordinary, but a dead connection is silent too. */
-  async #look() {
-    const silent = performance.now() - this.heard;
-    if (this.looking || this.reading || this.mode !== "live") return;
-    if (this.body.covered && !this.told && silent < LOOK_AFTER) return;
-    this.looking = true;
+  /** Silence is normal, but a dead connection is silent, too. */
+  async #poll() {
+    const silent = performance.now() - this.lastFrame;
+    if (this.polling || this.reading || this.mode !== "stream") return;
+    if (this.body.covered && !this.endExpected && silent < POLL) return;
+    this.polling = true;
     try {
-      const { status, position } = await glance(this.id, this.over.signal);
+      const { status, position } = await pollStatus(this.id, this.closed.signal);
       this.on.status(status);
       const missed = !isOpen(status) || (position ?? Infinity) > this.body.covered;
-      if (this.mode === "live" && missed && silent >= this.patience) {
+      if (this.mode === "stream" && missed && silent >= this.patience) {
         this.patience = Math.min(2 * this.patience, PATIENCE_MAX);
         this.open();
       }
     } catch {
-      // EventSource is at it
+      // EventSource retries
     } finally {
-      this.looking = false;
+      this.polling = false;
     }
   }
 
   #finish(end) {
-    if (this.over.signal.aborted) return;
+    if (this.closed.signal.aborted) return;
     this.close();
     this.on.end(end);
   }

@@ -1,37 +1,37 @@
 /**
- * What the tabs of one browser know of each other, so that they never take each other's connections.
+ * How the tabs of one browser share its connections to the server.
  *
- * Over HTTP/1.1 a browser has six connections to a server, for all its tabs together. An event
- * stream holds one as long as it lasts, so:
+ * Over HTTP/1.1 a browser has six connections to a server, for all tabs together, and an event stream
+ * holds one of them. So:
  *
- * - One tab, the leader, listens to the notices and passes them on. Where the browser has locks,
- *   whoever holds the lock leads, and a crash frees it. It has none on plain HTTP from another
- *   machine; there tabs ask "who leads?" over the channel, and one that is not contradicted takes
- *   over. Followers repeat the question, which finds a leader that crashed or was discarded.
- * - A hidden tab streams no answer. Of the visible ones that show an answer being written, STREAMS
- *   may stream at a time: the one that was used last, always, and the others in turns. Each tab
- *   works that out by itself, from what all of them say of themselves and the clock they share.
+ * - One tab, the leader, has the stream of notices and passes them on. Where the browser has locks, the
+ *   tab with the lock leads; a crash frees it. On plain HTTP from another machine there are none: tabs
+ *   ask "who leads?" over the channel, and lead if no tab objects. They repeat the question, which
+ *   finds a leader that crashed or was discarded.
+ * - A hidden tab streams no answer. Of the visible tabs that show an answer being written, STREAMS
+ *   stream at a time: the one used last always, the others in turns. Each tab computes that from what
+ *   all tabs report and from the clock they share.
  *
- * So at most 1 + STREAMS connections are held, and the rest are free for questions, Stop and pages.
- * HTTP/2 has one connection for everything; there every visible tab may stream.
+ * So at most 1 + STREAMS connections are held; the others are free for questions, Stop and pages. HTTP/2
+ * has one connection for everything: there every visible tab may stream.
  *
- * Nothing is stored, so nothing is left over from a tab that is gone, and a browser that forbids
- * storage is no special case. Timers of hidden tabs are late, by a minute at worst; answers to
- * messages are not. So whoever needs to know asks, and what hidden tabs do by themselves can wait.
+ * Nothing is stored, so nothing is left over from a closed tab, and a browser without storage is no
+ * special case. Timers of hidden tabs may be a minute late, replies to messages are not: so tabs ask
+ * when they need to know, and what hidden tabs do by timer is never urgent.
  */
 
 const CHANNEL = "outlive.notices";
 const LOCK = "outlive.notices";
-/** Milliseconds within which a leader answers; with locks, longer: then its lock is taken away. */
-const ANSWER = 400;
-const ANSWER_WITH_LOCK = 2_500;
-/** Milliseconds between two questions whether there is still a leader, where there are no locks. */
+/** Milliseconds within which a leader replies; longer with locks, because then its lock is stolen. */
+const REPLY = 400;
+const REPLY_WITH_LOCK = 2_500;
+/** Milliseconds between two questions for a leader, without locks. */
 const ASK = 3_000;
-/** Milliseconds between two notes of a visible tab that it is there; one not heard for three is gone. */
+/** Milliseconds between two reports of a visible tab; without one for three of these it is gone. */
 const BEAT = 1_000;
-/** Answers that are streamed at a time over HTTP/1.1. */
+/** Answers streamed at a time over HTTP/1.1. */
 const STREAMS = 3;
-/** Milliseconds that a turn takes, and from its end to the next one's stream: first the others close. */
+/** Milliseconds of a turn, and of the pause after it, in which the others close their streams. */
 const TURN = 3_000;
 const BETWEEN = 300;
 
@@ -40,50 +40,50 @@ const shared = () => /^h[23]/.test(performance.getEntriesByType("navigation")[0]
 
 export class Tabs {
   /**
-   * `on.lead()`, `on.yield()`: this tab begins or ceases to lead; `on.heard(message)`: another tab
-   * passes something on; `on.greeted(id)`: a new tab wants to know all; `on.turn()`: whether we may
-   * stream may have changed.
+   * `on.lead()`, `on.yield()`: this tab leads, or no longer; `on.message(message)`: another tab passes
+   * something on; `on.greeted(id)`: a new tab needs the state; `on.turn()`: whether this tab may stream
+   * may have changed.
    */
   constructor(on) {
     this.on = on;
-    // Two tabs that begin in the same millisecond still differ.
+    // Differs even between tabs that open in the same millisecond.
     this.id = `${Date.now()}-${Math.random()}`;
     this.leads = false;
-    /** The other tabs that are seen, by id: {wants, streams, used, heard}. */
+    /** The other visible tabs by id: {wants, streams, used, heard}. */
     this.others = new Map();
     this.wants = false;
     this.streams = false;
-    /** When somebody last did something in this tab. */
+    /** When this tab was last used. */
     this.used = Date.now();
     for (const event of ["focus", "pointerdown", "keydown"]) addEventListener(event, () => this.#use(), { capture: true, passive: true });
-    document.addEventListener("visibilitychange", () => this.#introduce());
-    setInterval(() => document.hidden || this.#introduce(), BEAT);
+    document.addEventListener("visibilitychange", () => this.#report());
+    setInterval(() => document.hidden || this.#report(), BEAT);
     setInterval(() => this.crowded && on.turn(), BETWEEN / 2);
     if (!navigator.locks) setInterval(() => this.check(), ASK); // with locks the browser knows
   }
 
   /** Take part; again after `end`. */
   begin() {
-    if (this.over && !this.over.signal.aborted) return;
-    this.over = new AbortController();
+    if (this.ended && !this.ended.signal.aborted) return;
+    this.ended = new AbortController();
     try {
       this.channel = new BroadcastChannel(CHANNEL);
-      this.channel.onmessage = ({ data }) => this.#hear(data);
+      this.channel.onmessage = ({ data }) => this.#receive(data);
     } catch {
-      this.channel = null; // then every tab is its own leader
+      this.channel = null; // then every tab leads for itself
     }
     if (!this.channel) return void this.#lead();
-    this.#introduce();
+    this.#report();
     if (navigator.locks) this.#queue({});
     this.#ask({ hello: this.id });
   }
 
-  /** Hold nothing: the page may be frozen now, or kept for Back. */
+  /** Close everything: the page may be frozen now, or kept for Back. */
   end() {
-    if (!this.over || this.over.signal.aborted) return;
-    if (this.leads) this.tell({ free: this.id });
-    this.tell({ here: { id: this.id, visible: false } });
-    this.over.abort();
+    if (!this.ended || this.ended.signal.aborted) return;
+    if (this.leads) this.send({ free: this.id });
+    this.send({ here: { id: this.id, visible: false } });
+    this.ended.abort();
     clearTimeout(this.asking);
     this.asking = null;
     this.#yield();
@@ -92,37 +92,37 @@ export class Tabs {
     this.channel = null;
   }
 
-  /** Is there still a leader? */
+  /** Ask whether there is a leader. */
   check() {
     if (this.channel && !this.leads && !this.asking) this.#ask({ who: this.id });
   }
 
-  tell(message) {
+  send(message) {
     this.channel?.postMessage(message);
   }
 
   // --- who leads
 
-  /** Ask for the leader; without an answer it is us. */
+  /** Ask for the leader; without a reply this tab leads. */
   #ask(question) {
-    this.tell(question);
+    this.send(question);
     clearTimeout(this.asking);
     this.asking = setTimeout(() => {
       this.asking = null;
       if (this.leads) return;
       if (navigator.locks) this.#queue({ steal: true });
       else this.#lead();
-    }, navigator.locks ? ANSWER_WITH_LOCK : ANSWER);
+    }, navigator.locks ? REPLY_WITH_LOCK : REPLY);
   }
 
-  #answered() {
+  #replied() {
     clearTimeout(this.asking);
     this.asking = null;
   }
 
-  /** Wait for the lock, or take it away from a tab that does not answer. */
+  /** Wait for the lock, or steal it from a tab that does not reply. */
   #queue({ steal }) {
-    const { signal } = this.over;
+    const { signal } = this.ended;
     const options = steal ? { steal } : { signal };
     navigator.locks
       .request(LOCK, options, () => {
@@ -138,7 +138,7 @@ export class Tabs {
   }
 
   #lead() {
-    this.#answered();
+    this.#replied();
     if (this.leads) return;
     this.leads = true;
     this.since = Date.now();
@@ -153,100 +153,100 @@ export class Tabs {
   }
 
   #claim(to) {
-    this.tell({ held: { id: this.id, since: this.since }, to });
+    this.send({ held: { id: this.id, since: this.since }, to });
   }
 
-  #hear({ hello, who, held, free, here, to = this.id, ...message }) {
+  #receive({ hello, who, held, free, here, to = this.id, ...message }) {
     const asks = hello ?? who;
     if (asks && this.leads) this.#claim(asks);
-    // Two that ask at the same time: the elder takes it.
-    else if (asks && this.asking && !navigator.locks && before(this.id, asks)) this.tell({ held: { id: this.id }, to: asks });
+    // Of two that ask at the same time the older one leads.
+    else if (asks && this.asking && !navigator.locks && before(this.id, asks)) this.send({ held: { id: this.id }, to: asks });
     if (hello) {
-      this.#introduce();
+      this.#report();
       this.on.greeted(hello);
     }
     if (held && to === this.id) this.#contend(held);
     if (free && !navigator.locks) this.#ask({ who: this.id });
-    if (here) this.#meet(here);
+    if (here) this.#note(here);
     if (to === this.id && (message.state || message.changes)) {
-      if (message.state) this.#answered(); // also from a page of before, which says nothing else
-      this.on.heard(message);
+      if (message.state) this.#replied(); // a page of an older version sends nothing else
+      this.on.message(message);
     }
   }
 
-  /** Another tab leads, or is about to. If we do, too, the one that began earlier goes on. */
+  /** Another tab leads, or is about to. If this one does, too, the one that led first stays. */
   #contend({ id, since }) {
-    if (!this.leads) this.#answered();
+    if (!this.leads) this.#replied();
     else if (since && !navigator.locks) {
       if (since < this.since || (since === this.since && before(id, this.id))) this.#yield();
       else this.#claim();
     }
   }
 
-  // --- who is seen, and who may stream
+  // --- who may stream
 
-  /** Say of ourselves what others have to know. */
-  #introduce() {
-    this.tell({ here: { id: this.id, visible: !document.hidden, wants: this.wants, streams: this.streams, used: this.used } });
+  /** Report this tab to the others. */
+  #report() {
+    this.send({ here: { id: this.id, visible: !document.hidden, wants: this.wants, streams: this.streams, used: this.used } });
   }
 
-  #meet({ id, visible, ...said }) {
-    if (visible) this.others.set(id, { ...said, id, heard: Date.now() });
+  #note({ id, visible, ...tab }) {
+    if (visible) this.others.set(id, { ...tab, id, heard: Date.now() });
     else this.others.delete(id);
     this.on.turn();
   }
 
   #use() {
-    const last = this.seen.every(({ used }) => used < this.used);
+    const last = this.visible.every(({ used }) => used < this.used);
     this.used = Date.now();
     if (last || !this.wants) return;
-    this.#introduce();
+    this.#report();
     this.on.turn();
   }
 
-  /** The other tabs that somebody sees. */
-  get seen() {
-    const lately = Date.now() - 3 * BEAT;
-    return [...this.others.values()].filter(({ heard }) => heard > lately);
+  /** The other visible tabs. */
+  get visible() {
+    const since = Date.now() - 3 * BEAT;
+    return [...this.others.values()].filter(({ heard }) => heard > since);
   }
 
-  /** Whether somebody looks at any tab. */
+  /** Whether any tab is visible. */
   get watched() {
-    return !document.hidden || this.seen.length > 0;
+    return !document.hidden || this.visible.length > 0;
   }
 
-  /** This tab shows an answer that is being written, or none any more. */
+  /** Whether this tab shows an answer that is being written. */
   want(wants) {
     if (wants === this.wants) return;
     this.wants = wants;
-    this.#introduce();
+    this.#report();
   }
 
-  /** This tab streams an answer from now on, or does not any more. */
+  /** Whether this tab streams an answer now. */
   stream(streams) {
     if (streams === this.streams) return;
     this.streams = streams;
-    this.#introduce();
+    this.#report();
   }
 
   get crowded() {
-    return this.wants && !document.hidden && !shared() && this.seen.filter(({ wants }) => wants).length >= STREAMS;
+    return this.wants && !document.hidden && !shared() && this.visible.filter(({ wants }) => wants).length >= STREAMS;
   }
 
   /** Whether this tab may stream an answer now. */
   get turn() {
     if (document.hidden) return false;
     if (!this.crowded) return true;
-    const all = [this, ...this.seen.filter(({ wants }) => wants)];
+    const all = [this, ...this.visible.filter(({ wants }) => wants)];
     const last = all.reduce((one, other) => (one.used > other.used || (one.used === other.used && before(one.id, other.id)) ? one : other));
     if (last === this) return true;
-    if (!this.streams && this.seen.filter(({ streams }) => streams).length >= STREAMS) return false;
+    if (!this.streams && this.visible.filter(({ streams }) => streams).length >= STREAMS) return false;
     const rest = all.filter((one) => one !== last).map(({ id }) => id).sort();
     const now = Date.now();
     return [now, now - BETWEEN].every((at) => this.#due(rest, at));
   }
 
-  /** Whether our place in the circle is one of those that have their turn. */
+  /** Whether this tab is among those whose turn it is. */
   #due(circle, at) {
     const first = (Math.floor(at / TURN) * (STREAMS - 1)) % circle.length;
     const place = (circle.indexOf(this.id) - first + circle.length) % circle.length;
@@ -254,5 +254,5 @@ export class Tabs {
   }
 }
 
-/** Which of two tabs began earlier; the same for both of them. */
+/** Whether tab `one` is older; both tabs agree. */
 const before = (one, other) => one.localeCompare(other, "en", { numeric: true }) < 0;

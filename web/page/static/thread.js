@@ -1,4 +1,4 @@
-/** The open conversation: its messages in order, kept in step with what the server says. */
+/** The open conversation: its messages in order, kept equal to the server's. */
 
 import { el } from "./dom.js";
 import { AnswerView, QuestionView } from "./message.js";
@@ -12,21 +12,21 @@ export class Thread {
 
   clear() {
     for (const view of this.views?.values() ?? []) view.close();
-    /** By id, in the order of the branch. */
+    /** Views by message id, in the order of the branch. */
     this.views = new Map();
-    this.#forget();
+    this.clearPending();
   }
 
   /**
-   * The newest turns of a branch; what is here already stays as it is.
-   * False: they do not join what is here, more of them have to be read.
+   * Show the newest turns of a branch; messages that are here stay as they are.
+   * False: there is a gap to what is here, more turns must be read.
    */
   show(turns, earlier) {
     const order = [...this.views.keys()];
-    const kept = earlier === null ? 0 : above(order, turns[0]);
+    const kept = earlier === null ? 0 : countAbove(order, turns[0]);
     if (kept < 0) return false;
-    const held = this.root.contains(document.activeElement) ? document.activeElement : null;
-    this.#forget();
+    const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
+    this.clearPending();
     const wanted = new Set([...order.slice(0, kept), ...turns.map((turn) => turn.id)]);
     for (const [id, view] of [...this.views]) {
       if (wanted.has(id)) continue;
@@ -34,28 +34,28 @@ export class Thread {
       this.views.delete(id);
     }
     for (const turn of turns) this.#place(turn);
-    this.#joints();
-    if (held && !held.isConnected) this.#find(held);
+    this.#markContinued();
+    if (focused && !focused.isConnected) this.#refocus(focused);
     return true;
   }
 
-  /** The button that somebody was at is gone: there may be its like in what stands there now. */
-  #find(held) {
-    const name = held.getAttribute("aria-label");
+  /** The focused button is gone: focus the same one of the new messages. */
+  #refocus(old) {
+    const name = old.getAttribute("aria-label");
     const all = name ? [...this.root.querySelectorAll(`[aria-label="${name}"]`)] : [];
-    const like = all.at(-1)?.disabled ? all.at(-1).parentElement.querySelector(":enabled") : all.at(-1);
-    if (like) like.focus();
-    else this.actions.lost();
+    const same = all.at(-1)?.disabled ? all.at(-1).parentElement.querySelector(":enabled") : all.at(-1);
+    if (same) same.focus();
+    else this.actions.focusLost();
   }
 
-  /** Turns above those that are here. */
+  /** Show turns above those that are here. */
   showEarlier(turns) {
     const below = [...this.views];
     const first = this.root.firstElementChild;
     this.views = new Map();
     for (const turn of turns) first.before(this.#make(turn).element);
     for (const [id, view] of below) this.views.set(id, view);
-    this.#joints();
+    this.#markContinued();
   }
 
   #place(turn) {
@@ -70,45 +70,41 @@ export class Thread {
     return view;
   }
 
-  /** A question that only says to go on is a joint between two answers. */
-  #joints() {
+  /** A question that only asks to continue is drawn as a joint between two answers. */
+  #markContinued() {
     const views = [...this.views.values()];
     views.forEach((view, index) => {
       view.element.classList.toggle("goes-on", Boolean(views[index + 1]?.message.continues_id));
     });
   }
 
-  /** Show a question that is on its way, instead of everything from `before` on. */
-  promise(content, before = null, said = "Sending") {
-    this.#forget();
+  /** Show a question that is being sent, in place of everything from `before` on. */
+  showPending(content, before = null, text = "Sending") {
+    this.clearPending();
     const first = before && this.views.get(before)?.element;
     for (let one = first; one; one = one.nextElementSibling) one.hidden = true;
-    const text = el("div", { className: "part text", dir: "auto" }, content);
-    const state = el("p", { className: "state" }, navigator.onLine ? said : "Waiting for the network");
-    this.promised = el(
+    const part = el("div", { className: "part text", dir: "auto" }, content);
+    const state = el("p", { className: "state" }, navigator.onLine ? text : "Waiting for the network");
+    this.pending = el(
       "article",
-      { className: "message user promised", "aria-label": "You" },
-      el("div", { className: "body" }, text),
+      { className: "message user pending", "aria-label": "You" },
+      el("div", { className: "body" }, part),
       el("div", { className: "below" }, state),
     );
-    this.root.append(this.promised);
+    this.root.append(this.pending);
   }
 
-  /** How far it is on its way. */
-  sending(said) {
-    const state = this.promised?.querySelector(".state");
-    if (state) state.textContent = said;
+  /** Show how far it was sent. */
+  setPendingState(text) {
+    const state = this.pending?.querySelector(".state");
+    if (state) state.textContent = text;
   }
 
-  #forget() {
-    this.promised?.remove();
-    this.promised = null;
+  /** No question is being sent. */
+  clearPending() {
+    this.pending?.remove();
+    this.pending = null;
     for (const element of this.root.children) element.hidden = false;
-  }
-
-  /** No question is on its way any more. */
-  unpromise() {
-    this.#forget();
   }
 
   /** The last message. */
@@ -121,33 +117,33 @@ export class Thread {
     return [...this.views.values()].findLast((view) => view.open) ?? null;
   }
 
-  /** Whether somebody is editing a question: what is shown stays. */
+  /** Whether a question is being edited. */
   get editing() {
     return [...this.views.values()].some((view) => view.editing);
   }
 
-  /** How many messages are shown. */
+  /** Messages that are shown. */
   get count() {
     return this.views.size;
   }
 
   get empty() {
-    return !this.views.size && !this.promised;
+    return !this.views.size && !this.pending;
   }
 
-  /** Connect again at once. */
+  /** Reconnect now. */
   poke(options) {
     for (const view of this.views.values()) view.follower?.poke(options);
   }
 
-  /** Whether answers that are being written are streamed: "live", "wait", "rest" (see Follower). */
-  flow(mode) {
-    for (const view of this.views.values()) view.follower?.flow(mode);
+  /** Set the mode of all Followers: "stream", "wait", "pause". */
+  setMode(mode) {
+    for (const view of this.views.values()) view.follower?.setMode(mode);
   }
 }
 
-/** How many of `order` stand above this turn, -1 if that cannot be told. */
-function above(order, { id, parent_id: parent }) {
+/** How many of `order` are above this turn; -1 if unknown. */
+function countAbove(order, { id, parent_id: parent }) {
   const at = order.indexOf(id);
   if (at >= 0 || !order.length) return Math.max(at, 0);
   return order.indexOf(parent) + 1 || -1;

@@ -1,23 +1,23 @@
-/** Something has been done, and can still be undone. */
+/** A short message with a button that undoes what was done. */
 
 import { byId, el } from "./dom.js";
 
-/** Milliseconds a toast stays; longer while somebody is at it. */
+/** Milliseconds a toast stays; longer while it is hovered or focused. */
 const STAY = 9_000;
 
-/** Say it, and offer to undo it. */
+/** Show the message and the button. */
 export function offer(text, label, undo) {
-  const gone = () => toast.remove();
-  const action = el("button", { type: "button", onclick: () => (gone(), undo()) }, label);
-  const close = el("button", { type: "button", className: "close", onclick: gone, "aria-label": "Close this" }, "×");
-  const toast = el("div", { className: "toast" }, el("span", {}, text), action, close);
+  const close = () => toast.remove();
+  const action = el("button", { type: "button", onclick: () => (close(), undo()) }, label);
+  const closer = el("button", { type: "button", className: "close", onclick: close, "aria-label": "Close this" }, "×");
+  const toast = el("div", { className: "toast" }, el("span", {}, text), action, closer);
   byId("toasts").replaceChildren(toast);
-  let timer = setTimeout(gone, STAY);
-  const stay = () => clearTimeout(timer);
-  const go = () => {
+  let timer = setTimeout(close, STAY);
+  const hold = () => clearTimeout(timer);
+  const resume = () => {
     clearTimeout(timer);
-    timer = setTimeout(gone, STAY);
+    timer = setTimeout(close, STAY);
   };
-  for (const event of ["pointerenter", "focusin"]) toast.addEventListener(event, stay);
-  for (const event of ["pointerleave", "focusout"]) toast.addEventListener(event, go);
+  for (const event of ["pointerenter", "focusin"]) toast.addEventListener(event, hold);
+  for (const event of ["pointerleave", "focusout"]) toast.addEventListener(event, resume);
 }

@@ -1,13 +1,13 @@
-/** What the page says about an answer. Pure. */
+/** Texts about an answer. Pure. */
 
-/** Bytes from which a question is said to take a while. */
+/** Bytes from which on the progress of a question's upload is shown. */
 const LONG = 50_000;
-/** The provider ended an answer in which it had said nothing. */
+/** The provider ended an answer that has no text. */
 const EMPTY = "provider_empty";
 const NO_ANSWER = "The model gave no answer. Retry asks again.";
 const INTERRUPTED = ["worker_lost", "worker_shutdown"];
 
-/** What helps, by the code of an error; by default what always does. */
+/** Advice by error code. */
 const ADVICE = {
   provider_rejected: "Retry alone will not help.",
   provider_unavailable: "Try again in a moment.",
@@ -15,8 +15,8 @@ const ADVICE = {
   storage: "Try again in a moment.",
 };
 
-/** How an answer stands, in a few words; "" when it is simply there. `silent`: it holds no text and no call. */
-export function standing({ status, finish_reason: reason, error }, { covered, thinking, silent } = {}) {
+/** An answer's state in a few words; "" if it is complete. `silent`: it has only reasoning. */
+export function stateText({ status, finish_reason: reason, error }, { covered, thinking, silent } = {}) {
   if (status === "SENDING") return "Waiting in the queue";
   if (status === "STREAMING") return !covered ? "Waiting for the first word" : thinking ? "Thinking" : "Writing";
   if (status === "CANCELLED") return "Stopped by you";
@@ -28,35 +28,35 @@ export function standing({ status, finish_reason: reason, error }, { covered, th
   return silent ? NO_ANSWER : "";
 }
 
-/** Why it failed and what to do. */
+/** Why it failed, and what to do. */
 function failure(error, covered) {
   const what = INTERRUPTED.includes(error?.code) ? "Interrupted" : "Failed";
   const always = covered ? "Continue goes on from here, Retry begins again." : "Retry asks again.";
-  return `${what}: ${error?.message || "nobody knows why."} ${ADVICE[error?.code] ?? always}`;
+  return `${what}: ${error?.message || "the reason is unknown."} ${ADVICE[error?.code] ?? always}`;
 }
 
-/** What listeners hear when it changes. */
-export function spoken(message, body) {
+/** What is announced when the state changes. */
+export function spokenState(message, body) {
   if (message.status === "STREAMING") return "The answer is being written.";
-  return standing(message, body) || "The answer is complete.";
+  return stateText(message, body) || "The answer is complete.";
 }
 
-/** How far a question is on its way: a long one takes a while on a weak link. */
-export function sending({ part, whole } = { whole: 0 }) {
+/** The state of a question that is being sent; a long one may take a while. */
+export function sendingText({ part, whole } = { whole: 0 }) {
   if (whole < LONG) return "Sending";
   const size = whole < 1e6 ? `${Math.round(whole / 1000)} kB` : `${(whole / 1e6).toFixed(1)} MB`;
   return part < whole ? `Sending ${size}: ${Math.floor((100 * part) / whole)} %` : `Sending ${size}`;
 }
 
-/** What it cost. */
-export function spent(usage) {
+/** The tokens written. */
+export function tokensText(usage) {
   const tokens = usage?.completion_tokens;
   if (!tokens) return "";
   const about = usage.source === "estimated" ? "about " : "";
   return `${about}${tokens.toLocaleString("en")} ${tokens === 1 ? "token" : "tokens"}`;
 }
 
-/** All that is known about how it was written, as [name, value] pairs. */
+/** Details of how it was written, as [name, value] pairs. */
 export function facts({ model, usage, created_at: asked, started_at: started, first_text_at: first, ended_at: ended }) {
   const found = [
     ["Model", model],
@@ -65,7 +65,7 @@ export function facts({ model, usage, created_at: asked, started_at: started, fi
     ["Written in", seconds(first, ended)],
     ["Speed", speed(usage, first, ended)],
     ["Tokens read", usage?.prompt_tokens?.toLocaleString("en")],
-    ["Tokens written", spent(usage).replace(/ tokens?$/, "")],
+    ["Tokens written", tokensText(usage).replace(/ tokens?$/, "")],
     ["Ended", ended && new Date(ended).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })],
   ];
   return found.filter(([, value]) => value);
@@ -83,10 +83,10 @@ function speed(usage, from, to) {
   return tokens && passed > 0.05 ? `${(tokens / passed).toFixed(tokens / passed < 10 ? 1 : 0)} tokens/s` : "";
 }
 
-/** Whether it makes sense to ask it to go on. */
+/** Whether Continue makes sense. */
 export function continuable({ status, finish_reason: reason, error }, covered) {
   return covered > 0 && error?.code !== EMPTY && (["CANCELLED", "ERROR"].includes(status) || (status === "DONE" && reason === "length"));
 }
 
-/** What a conversation is called. */
+/** A conversation's title. */
 export const nameOf = (conversation) => conversation?.title?.trim() || "Untitled";
