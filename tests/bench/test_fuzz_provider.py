@@ -12,7 +12,7 @@ SECONDS = 60.0
 
 
 @pytest.mark.failure(50)
-def test_no_stream_holds_the_loop_or_takes_memory_or_is_falsely_done() -> None:
+def test_no_stream_blocks_the_loop_or_grows_memory_or_is_falsely_done() -> None:
     found = fuzz.run(SECONDS, random.randrange(10**9))
 
     print(found)
@@ -38,7 +38,9 @@ CALL = {"index": 0, "function": {"arguments": "a\0" * 500}}
         ),
     ],
 )
-def test_what_was_too_much_once_is_not(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+def test_streams_that_once_exceeded_a_limit_no_longer_do(
+    monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
     pieces = tuple(fuzz.pieces(data, random.Random(1)))
     monkeypatch.setattr(fuzz, "stream", lambda _: pieces)
     monkeypatch.setattr(fuzz, "LIMITS", (4_000_000,))
@@ -50,7 +52,7 @@ def test_what_was_too_much_once_is_not(monkeypatch: pytest.MonkeyPatch, data: by
     assert not found.wrong, found
 
 
-def test_a_seed_is_always_the_same_stream() -> None:
+def test_a_seed_always_gives_the_same_stream() -> None:
     assert [fuzz.stream(seed) for seed in range(20)] == [fuzz.stream(seed) for seed in range(20)]
 
 
@@ -67,7 +69,7 @@ def test_a_seed_is_always_the_same_stream() -> None:
         (fuzz.frame({"content": "Hm."}), (fuzz, "BESIDES", 0), "bytes too many"),
     ],
 )
-def test_it_sees_what_is_wrong(
+def test_the_fuzzer_reports_planted_faults(
     monkeypatch: pytest.MonkeyPatch, piece: bytes, broken: tuple[object, str, object], what: str
 ) -> None:
     monkeypatch.setattr(fuzz, "stream", lambda _: (piece,))

@@ -544,7 +544,7 @@ def searched(tables: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("searched")
-def test_whoever_moves_next_the_promise_holds() -> None:
+def test_every_interleaving_keeps_the_promises() -> None:
     until, strange = time.monotonic() + SECONDS, 0
     with capture_logs():  # some thousands of lines
         while time.monotonic() <= until:
@@ -648,7 +648,7 @@ BUGS = [
 
 @pytest.mark.usefixtures("searched")
 @pytest.mark.parametrize(("bug", "moves"), BUGS)
-def test_the_search_would_find_a_product_that(
+def test_the_search_finds_the_planted_bug(
     bug: Callable[[pytest.MonkeyPatch], None],
     moves: Callable[[Interleavings], None],
     monkeypatch: pytest.MonkeyPatch,

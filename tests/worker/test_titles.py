@@ -56,7 +56,7 @@ def test_after_the_first_answer_the_model_gives_a_title(rig: Rig, client: Client
 
 
 @pytest.mark.usefixtures("naming")
-def test_a_title_that_a_person_gave_stays(rig: Rig, client: Client) -> None:
+def test_a_title_by_a_person_is_not_replaced(rig: Rig, client: Client) -> None:
     conversation, mark = client.conversation(title="Mine"), new_id()
     client.ended(client.ask(script(say("So."), finish(), done(), tag=mark), conversation))
 
@@ -72,7 +72,7 @@ def test_a_title_that_a_person_gave_stays(rig: Rig, client: Client) -> None:
 # --- the tables ----------------------------------------------------------------------------------
 
 
-def test_a_title_comes_too_late_for_a_person_who_was_quicker(store: Store) -> None:
+def test_a_title_by_a_person_wins_over_one_being_made(store: Store) -> None:
     user = store.user()
     answer = store.ended(user)
     conversation = store.row(answer).conversation_id
@@ -85,7 +85,7 @@ def test_a_title_comes_too_late_for_a_person_who_was_quicker(store: Store) -> No
     assert conversations.load(store.db, user, conversation).title == "Mine"
 
 
-def test_two_who_name_at_once_name_once(store: Store) -> None:
+def test_two_concurrent_title_tasks_ask_once_and_write_once(store: Store) -> None:
     answer = store.ended()
 
     assert titles.claim(store.db, answer) is not None
@@ -95,7 +95,7 @@ def test_two_who_name_at_once_name_once(store: Store) -> None:
     assert titles.set_title(store.db, answer, "Second", {"total_tokens": 1}) is None
 
 
-def test_a_title_that_could_not_be_asked_for_may_be_tried_again(store: Store) -> None:
+def test_a_released_title_can_be_claimed_again(store: Store) -> None:
     answer = store.ended()
     asked = titles.claim(store.db, answer)
 
@@ -105,7 +105,7 @@ def test_a_title_that_could_not_be_asked_for_may_be_tried_again(store: Store) ->
     assert titles.claim(store.db, answer) == asked
 
 
-def test_a_model_that_has_no_title_is_not_asked_again(store: Store) -> None:
+def test_an_empty_title_is_not_asked_for_again(store: Store) -> None:
     user = store.user()
     answer = store.ended(user)
 
@@ -118,7 +118,7 @@ def test_a_model_that_has_no_title_is_not_asked_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize("ending", [Ending(Status.CANCELLED), Ending.error("provider_cut")])
-def test_what_did_not_end_well_is_not_named(store: Store, ending: Ending) -> None:
+def test_only_a_done_answer_gives_a_title(store: Store, ending: Ending) -> None:
     assert titles.untitled(store.db, store.ended(ending=ending)) is None
 
 

@@ -26,7 +26,7 @@ def _writer(rig: Rig, store: Store, **more: Any) -> Writer:
     return Writer(settings, store.db, store.livelog, Provider(settings))
 
 
-def test_a_claim_of_unknown_outcome_is_given_back_and_the_question_is_answered(
+def test_a_claim_of_unknown_outcome_is_released_and_the_question_answered(
     store: Store, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer, claim = store.ask().answer, owning.claim
@@ -51,7 +51,7 @@ def test_a_claim_of_unknown_outcome_is_given_back_and_the_question_is_answered(
 
 
 @pytest.mark.failure(31)
-def test_an_answer_that_is_longer_than_allowed_is_done_for_its_length(
+def test_an_answer_that_reaches_our_limit_is_done_with_the_reason_length(
     rig: Rig, store: Store
 ) -> None:
     answer = store.ask().answer
@@ -69,7 +69,7 @@ def test_an_answer_that_is_longer_than_allowed_is_done_for_its_length(
 # --- without a queue -----------------------------------------------------------------------------
 
 
-def test_a_worker_takes_as_many_questions_itself_as_it_has_places(rig: Rig, store: Store) -> None:
+def test_take_refuses_a_question_when_no_place_is_free(rig: Rig, store: Store) -> None:
     writer = _writer(rig, store, worker_concurrency=2)
     answers = [store.ask().answer.id for _ in range(3)]
 
@@ -80,7 +80,7 @@ def test_a_worker_takes_as_many_questions_itself_as_it_has_places(rig: Rig, stor
     until(lambda: store.row(answers[2]).status == "DONE")
 
 
-def test_who_drains_takes_nothing_itself(store: Store, writer: Writer) -> None:
+def test_take_refuses_a_question_while_draining(store: Store, writer: Writer) -> None:
     answer = store.ask().answer.id
     writer.drain(0)
 

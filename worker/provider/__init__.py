@@ -1,1 +1,1 @@
-"""Everything that speaks to a model."""
+"""Everything that speaks to a provider of models."""

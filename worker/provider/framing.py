@@ -1,7 +1,7 @@
 """Where the body of an HTTP/1.1 response begins and ends (RFC 9112, section 6). Pure: no I/O.
 
-All that one read of the socket brought is taken apart at once: a library gives chunk by chunk,
-and a model's every token is a chunk.
+All that one read of the socket brought is taken apart at once. A library would return it chunk by
+chunk, and each token of a model is a chunk.
 """
 
 import re
@@ -14,21 +14,21 @@ _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?")
 
 
 class Malformed(ValueError):
-    """This is no body in chunks."""
+    """The body is not framed as its head says."""
 
 
 class Framing(Protocol):
-    """Takes what the socket brings, gives what of it is body."""
+    """Finds the body in what the socket brings."""
 
     #: nothing more of the body will come
     ended: bool
-    #: whether it has ended where it should, and the next response begins right behind it
-    clean: bool
+    #: the body has ended and nothing came after it, so another request may be sent
+    reusable: bool
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The body's part of `data` (nothing: the connection ended), in one piece if there is any.
+        """The part of `data` that is body, in one piece; b"" says that the connection was closed.
 
-        Raises Malformed, behind what came before the fault.
+        Raises Malformed, after the piece that came before the fault.
         """
 
 
@@ -37,10 +37,12 @@ class Chunked:
 
     def __init__(self) -> None:
         self.ended = False
-        self.clean = False
+        self.reusable = False
+        #: a line that has begun
         self._rest = b""
-        #: bytes of this chunk that have not come; 0 behind it; None before its size
+        #: bytes of this chunk that have not come; 0: its line end is next; None: a size is next
         self._left: int | None = None
+        #: the last chunk has come, and only trailers follow
         self._trailers = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -69,16 +71,16 @@ class Chunked:
             at = end + 2
         self._rest = data[at:]
         if len(self._rest) > LINE_MAX:
-            raise Malformed("a line without end")
-        self.clean = self.ended and not self._rest
+            raise Malformed("a line is too long")
+        self.reusable = self.ended and not self._rest
 
     def _line(self, line: bytes) -> None:
-        """What stands between the data: an end of a chunk, a size, a trailer."""
+        """Take a line that is not data: the end of a chunk, a size, or a trailer."""
         if self._trailers:
             self.ended = not line
         elif self._left == 0:
             if line:
-                raise Malformed("a chunk that is longer than it says")
+                raise Malformed("a chunk is longer than its size")
             self._left = None
         else:
             self._left = _size(line)
@@ -89,16 +91,16 @@ class Chunked:
 def _size(line: bytes) -> int:
     found = _SIZE.fullmatch(line)
     if found is None:
-        raise Malformed("no chunk size")
+        raise Malformed("a chunk has no size")
     return int(found[1], 16)
 
 
-class Counted:
+class FixedLength:
     """Content-Length."""
 
     def __init__(self, length: int) -> None:
         self._left = length
-        self.ended = self.clean = not length
+        self.ended = self.reusable = not length
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """See Framing."""
@@ -107,14 +109,14 @@ class Counted:
         piece = data[: self._left]
         self._left -= len(piece)
         self.ended = not self._left
-        self.clean = self.ended and len(piece) == len(data)
+        self.reusable = self.ended and len(piece) == len(data)
         yield piece
 
 
 class UntilClosed:
-    """The body ends with the connection, and nobody can tell whether it is whole."""
+    """The body ends with the connection, so whether it is whole cannot be told."""
 
-    clean = False
+    reusable = False
 
     def __init__(self) -> None:
         self.ended = False

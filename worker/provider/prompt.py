@@ -1,8 +1,8 @@
-"""What is sent to the provider: the path from the root to the question. Pure.
+"""The prompt: the path from the root of a conversation to the question. Pure.
 
 Templates of models are strict: many want user and assistant to take turns, and some know no system
-role. So two turns of one role in a row (a question below an answer that failed without text) are
-joined to one, and `without_system` says the system text in the first question.
+role. So consecutive turns of one role (a question below an answer that failed without text) are
+joined, and `without_system` puts the system text into the first question.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from shared.body import Body
 
 Turn = dict[str, str]
 
-#: Between two texts that become one turn.
-BETWEEN: Final = "\n\n"
+#: Separates two texts that are joined to one turn.
+SEPARATOR: Final = "\n\n"
 
 
 def build(system: str | None, path: Sequence[tuple[str, Body]], budget: int) -> list[Turn]:
@@ -27,35 +27,35 @@ def build(system: str | None, path: Sequence[tuple[str, Body]], budget: int) -> 
     kept: list[Turn] = []
     for turn in reversed(turns):
         joins = bool(kept) and kept[0]["role"] == turn["role"]
-        budget -= len(turn["content"]) + len(BETWEEN) * joins
+        budget -= len(turn["content"]) + len(SEPARATOR) * joins
         if kept and budget < 0:
             break
         kept.insert(0, turn)
     kept = joined(kept)
-    # An answer whose question was left out would begin the talk: it goes too.
+    # The prompt must not begin with an answer whose question was left out.
     while len(kept) > 1 and kept[0]["role"] == "assistant":
         kept.pop(0)
     return [*([{"role": "system", "content": system}] if system else []), *kept]
 
 
 def joined(turns: Sequence[Turn]) -> list[Turn]:
-    """The same, with one turn where several of one role followed on one another."""
+    """The turns, with consecutive ones of one role joined."""
     return [
-        {"role": role, "content": BETWEEN.join(turn["content"] for turn in run)}
+        {"role": role, "content": SEPARATOR.join(turn["content"] for turn in run)}
         for role, run in groupby(turns, key=lambda turn: turn["role"])
     ]
 
 
 def has_system(turns: Sequence[Turn]) -> bool:
-    """Whether a system text is said as such."""
+    """Whether the first turn is a system text."""
     return bool(turns) and turns[0]["role"] == "system"
 
 
 def without_system(turns: Sequence[Turn]) -> Sequence[Turn]:
-    """The same for a model without a system role: its text begins the first question."""
+    """The turns for a model without a system role: the first question begins with its text."""
     if not has_system(turns):
         return turns
     system, *rest = turns
     if not rest or rest[0]["role"] != "user":
         return [{**system, "role": "user"}, *rest]
-    return [{**rest[0], "content": system["content"] + BETWEEN + rest[0]["content"]}, *rest[1:]]
+    return [{**rest[0], "content": system["content"] + SEPARATOR + rest[0]["content"]}, *rest[1:]]

@@ -22,27 +22,28 @@ import h11
 import httpx2
 
 from shared import tls
-from worker.provider.framing import Chunked, Counted, Framing, Malformed, UntilClosed
+from worker.provider.framing import Chunked, FixedLength, Framing, Malformed, UntilClosed
 
 #: Bytes that are read at once, and that the head of a response may have.
 READ: Final = 1 << 16
 HEAD_MAX: Final = 1 << 16
-#: Bytes of a refusal that are read: its words stand at the beginning.
+#: Bytes of a refusal that are read: what matters stands at its beginning.
 REFUSAL_MAX: Final = 1 << 16
-#: Bytes that came at once from who has more, and seconds for which such a stream may keep the
-#: process to itself.
+#: Bytes of a read after which more is probably there already, and seconds for which such a stream
+#: is read on without a turn for other greenlets.
 BURST_BYTES: Final = 1 << 12
 YIELD_AFTER: Final = 0.005
-#: What libev is to wait for.
+#: libev's EV_READ.
 READABLE: Final = 1
-#: Seconds for which a connection is kept for the next request. (Servers close theirs after five
-#: or more, and a request that meets that is lost.)
+#: Seconds for which an idle connection is kept. Servers close theirs after five or more, and a
+#: request sent at that moment is lost.
 IDLE_TTL: Final = 4.0
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 
+#: Scheme, host and port.
 Origin = tuple[str, str, int]
-#: Idle connections to an origin, and since when they are.
-Kept = list[tuple[float, socket.socket]]
+#: Idle connections to one origin, each with the monotonic time since when it is idle.
+Idle = list[tuple[float, socket.socket]]
 
 
 def is_direct() -> bool:
@@ -52,19 +53,20 @@ def is_direct() -> bool:
 
 
 class DirectTransport(httpx2.BaseTransport):
-    """What httpx sends requests through. Waiting for a response is not limited here."""
+    """Sends httpx' requests over its own connections. How long a response may take is not limited
+    here: the writer interrupts a request that takes too long."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        """`context`: whose certificates are trusted; None: those of the system."""
+        """`context`: with the trusted certificates; None: those that the environment names."""
         self._tls = context or tls.client_context()
         self._tls.set_alpn_protocols(["http/1.1"])
-        self._idle: dict[Origin, Kept] = defaultdict(list)
+        self._idle: dict[Origin, Idle] = defaultdict(list)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send it; returns when the head of the response is there. Raises httpx2's errors."""
+        """Send it; returns when the head of the response has come. Raises httpx2's errors."""
         url = request.url
         origin = url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
-        connection = self._kept(origin) or self._connect(origin, request)
+        connection = self._take_idle(origin) or self._connect(origin, request)
         try:
             with _errors():
                 wire = _send(connection, request)
@@ -74,16 +76,17 @@ class DirectTransport(httpx2.BaseTransport):
             raise
 
     def close(self) -> None:
-        """Give the idle connections up."""
-        for kept in self._idle.values():
-            while kept:
-                kept.pop()[1].close()
+        """Close the idle connections."""
+        for idle in self._idle.values():
+            while idle:
+                idle.pop()[1].close()
 
-    def _kept(self, origin: Origin) -> socket.socket | None:
-        kept = self._idle[origin]
-        while kept:
-            since, connection = kept.pop()
-            if time.monotonic() - since < IDLE_TTL and _silent(connection):
+    def _take_idle(self, origin: Origin) -> socket.socket | None:
+        """An idle connection that can be used again."""
+        idle = self._idle[origin]
+        while idle:
+            since, connection = idle.pop()
+            if time.monotonic() - since < IDLE_TTL and _is_open(connection):
                 return connection
             connection.close()
         return None
@@ -104,7 +107,7 @@ class DirectTransport(httpx2.BaseTransport):
                 raise
         except TimeoutError:
             raise httpx2.ConnectTimeout("no connection in time") from None
-        except (OSError, UnicodeError) as error:  # a name that can be none is a UnicodeError
+        except (OSError, UnicodeError) as error:  # an impossible host name is a UnicodeError
             raise httpx2.ConnectError(type(error).__name__) from None
         return connection
 
@@ -112,10 +115,10 @@ class DirectTransport(httpx2.BaseTransport):
         self, connection: socket.socket, wire: h11.Connection, origin: Origin, method: str
     ) -> httpx2.Response:
         head, rest = _head(connection, wire)
-        kept = self._idle[origin] if _stays(head) else None
-        body = ResponseBody(connection, _framing(head, method), rest, kept)
+        idle = self._idle[origin] if _is_persistent(head) else None
+        body = ResponseBody(connection, _framing(head, method), rest, idle)
         if head.status_code >= 400:
-            body.most = REFUSAL_MAX
+            body.limit = REFUSAL_MAX
         return httpx2.Response(
             head.status_code,
             headers=head.headers.raw_items(),
@@ -125,25 +128,26 @@ class DirectTransport(httpx2.BaseTransport):
 
 
 class ResponseBody(httpx2.SyncByteStream):
-    """A body as it comes: everything that is there, as often as something is."""
+    """A body as it comes: each piece is all that one read of the socket brought."""
 
     def __init__(
-        self, connection: socket.socket, framing: Framing, begun: bytes, kept: Kept | None
+        self, connection: socket.socket, framing: Framing, begun: bytes, idle: Idle | None
     ) -> None:
-        """`begun`: what has come of it; `kept`: where its connection may go when it has ended."""
+        """`begun`: what came together with the head. `idle`: where the connection goes when the
+        body has ended; None: it must not be used again."""
         self._connection = connection
         self._framing = framing
         self._begun = begun
-        self._kept = kept
+        self._idle = idle
         self._closed = False
-        #: bytes that are read of it; None: all
-        self.most: int | None = None
+        #: bytes of it that are read, about; None: all
+        self.limit: int | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         framing, connection = self._framing, self._connection
         hub = gevent.get_hub()
-        # To wait before a read, and not when there was nothing to read, costs a system call less
-        # and gives everybody else a turn. Who sends much at once is read on for a while.
+        # To wait before a read, and not after one that found nothing, saves a system call and
+        # gives other greenlets a turn. A stream that sends much at once is read on for a while.
         readable = hub.loop.io(connection.fileno(), READABLE)
         data, turn_ends = self._begun, 0.0
         try:
@@ -151,12 +155,12 @@ class ResponseBody(httpx2.SyncByteStream):
                 if data:
                     yield from framing.feed(data)
                 while not framing.ended:
-                    if self.most is not None:
-                        self.most -= len(data)
-                        if self.most < 0:
+                    if self.limit is not None:
+                        self.limit -= len(data)
+                        if self.limit < 0:
                             return
                     if len(data) < BURST_BYTES or time.monotonic() > turn_ends:
-                        if not _holds_back(connection):
+                        if not _has_decrypted(connection):
                             hub.wait(readable)
                         turn_ends = time.monotonic() + YIELD_AFTER
                     data = connection.recv(READ)
@@ -166,18 +170,18 @@ class ResponseBody(httpx2.SyncByteStream):
             self.close()
 
     def close(self) -> None:
-        """No more of it is wanted; the connection is kept if nothing more can come on it."""
+        """Read no more; keep the connection if the body has ended and nothing came after it."""
         if self._closed:
             return
         self._closed = True
-        if self._framing.clean and self._kept is not None:
-            self._kept.append((time.monotonic(), self._connection))
+        if self._framing.reusable and self._idle is not None:
+            self._idle.append((time.monotonic(), self._connection))
         else:
             self._connection.close()
 
 
 def _dial(host: str, port: int, seconds: float | None) -> socket.socket:
-    """A TCP connection. To look an address up that is one already would take a thread."""
+    """A TCP connection. An IP address skips the name lookup, which would take a thread."""
     family = _family(host)
     if family is None:
         return socket.create_connection((host, port), seconds)
@@ -193,7 +197,7 @@ def _dial(host: str, port: int, seconds: float | None) -> socket.socket:
 
 @lru_cache
 def _family(host: str) -> socket.AddressFamily | None:
-    """That of an address; None for a name."""
+    """The family of an IP address; None for a name."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:
@@ -202,7 +206,7 @@ def _family(host: str) -> socket.AddressFamily | None:
 
 
 def _send(connection: socket.socket, request: httpx2.Request) -> h11.Connection:
-    """Head and body, in one piece; what knows how to read the head of the response."""
+    """Send head and body in one piece; returns h11's state, which reads the response's head."""
     wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX)
     head = h11.Request(
         method=request.method, target=request.url.raw_path, headers=request.headers.raw
@@ -214,7 +218,7 @@ def _send(connection: socket.socket, request: httpx2.Request) -> h11.Connection:
 
 
 def _head(connection: socket.socket, wire: h11.Connection) -> tuple[h11.Response, bytes]:
-    """The head of the response, and what came with it of the body."""
+    """The head of the response, and what came of the body together with it."""
     data = b""
     while True:
         end = _HEAD_END.search(data)
@@ -227,11 +231,11 @@ def _head(connection: socket.socket, wire: h11.Connection) -> tuple[h11.Response
         wire.receive_data(data[: end.end()])
         data = data[end.end() :]
         event = wire.next_event()
-        if isinstance(event, h11.Response):  # and nothing that comes before one (RFC 9110, 15.2)
+        if isinstance(event, h11.Response):  # an informational one is skipped (RFC 9110, 15.2)
             return event, data
 
 
-def _stays(head: h11.Response) -> bool:
+def _is_persistent(head: h11.Response) -> bool:
     """Whether the server will read another request on this connection."""
     closes = any(
         name == b"connection" and b"close" in value.lower() for name, value in head.headers
@@ -240,20 +244,20 @@ def _stays(head: h11.Response) -> bool:
 
 
 def _framing(head: h11.Response, method: str) -> Framing:
-    """How the body ends."""
+    """How the end of the body is told (RFC 9112, section 6.3)."""
     headers = dict(head.headers)
     if method == "HEAD" or head.status_code in (204, 304):
-        return Counted(0)
+        return FixedLength(0)
     if b"transfer-encoding" in headers:
         return Chunked()
     if b"content-length" in headers:
-        return Counted(int(headers[b"content-length"]))
+        return FixedLength(int(headers[b"content-length"]))
     return UntilClosed()
 
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """What goes wrong on a connection, as httpx calls it."""
+    """Turn errors of a connection into httpx' ones."""
     try:
         yield
     except (h11.ProtocolError, Malformed) as error:
@@ -262,13 +266,13 @@ def _errors() -> Iterator[None]:
         raise httpx2.ReadError(type(error).__name__) from None
 
 
-def _holds_back(connection: socket.socket) -> bool:
-    """Whether something was read from the system already that is still to be given: TLS has."""
+def _has_decrypted(connection: socket.socket) -> bool:
+    """Whether TLS holds bytes that it has read from the socket already."""
     return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
 
 
-def _silent(connection: socket.socket) -> bool:
-    """Whether nothing has come on an idle connection: it could only be that it is closed."""
+def _is_open(connection: socket.socket) -> bool:
+    """Whether an idle connection is open: nothing can be read from it but the end."""
     connection.settimeout(0)
     try:
         connection.recv(1)

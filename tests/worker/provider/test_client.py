@@ -1,4 +1,4 @@
-"""How long a provider asks to be left alone, and short answers that are no good."""
+"""Retry-After, and short answers that are not streamed."""
 
 import json
 import threading
@@ -22,18 +22,18 @@ def _date(seconds: float) -> str:
     return format_datetime(NOON + timedelta(seconds=seconds), usegmt=True)
 
 
-def test_a_date_counts_from_the_providers_own_clock() -> None:
+def test_a_retry_after_date_is_compared_with_the_providers_date() -> None:
     assert retry_after({"retry-after": _date(20), "date": _date(0)}) == 20
     assert retry_after({"retry-after": _date(-20), "date": _date(0)}) == 0
 
 
 @pytest.mark.parametrize("date", [{}, {"date": "soon"}])
-def test_without_one_from_ours(date: dict[str, str]) -> None:
+def test_a_retry_after_date_without_a_date_is_compared_with_our_clock(date: dict[str, str]) -> None:
     assert retry_after({"retry-after": _date(20), **date}) == 0  # long ago
 
 
 @pytest.mark.parametrize("value", ["", "soon", "Wed, 99 Nov"])
-def test_what_is_no_time_is_none(value: str) -> None:
+def test_unparsable_retry_after_is_ignored(value: str) -> None:
     assert retry_after({"retry-after": value, "date": _date(0)}) is None
 
 
@@ -57,10 +57,10 @@ def answering(monkeypatch: pytest.MonkeyPatch, data: bytes) -> Iterator[Provider
             self.wfile.write(data)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def handle(self) -> None:
-            with suppress(OSError):  # the other side has heard enough
+            with suppress(OSError):  # the client has closed the connection
                 super().handle()
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -70,7 +70,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, data: bytes) -> Iterator[Provider
         server.shutdown()
 
 
-def test_a_short_answer_has_its_text_and_only_the_counts_of_its_usage(
+def test_complete_returns_the_text_and_the_counts_of_the_usage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with answering(monkeypatch, json.dumps(WHOLE).encode()) as provider:
@@ -81,7 +81,7 @@ def test_a_short_answer_has_its_text_and_only_the_counts_of_its_usage(
 
 
 @pytest.mark.parametrize("data", [b"{}", b"[" * 50_000, b" " * COMPLETION_MAX + b"  ", b"\xff"])
-def test_a_short_answer_that_is_none_is_malformed(
+def test_complete_fails_for_anything_but_a_completion(
     monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
     with (

@@ -1,4 +1,4 @@
-"""Bodies of HTTP/1.1: however the socket cuts them, what comes out is what was put in."""
+"""Bodies of HTTP/1.1: however the socket cuts them, the same body comes out."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.provider.framing import LINE_MAX, Chunked, Counted, Framing, Malformed, UntilClosed
+from worker.provider.framing import LINE_MAX, Chunked, FixedLength, Framing, Malformed, UntilClosed
 
 bodies = st.lists(st.binary(min_size=1, max_size=300), max_size=8)
 cuts = st.lists(st.integers(0, 3000), max_size=12)
 
 
 def pieces(data: bytes, places: list[int]) -> Iterator[bytes]:
-    """Cut there; nothing is nobody's read."""
+    """The data cut at these places, without empty pieces."""
     bounds = [0, *sorted(min(place, len(data)) for place in places), len(data)]
     for begin, end in pairwise(bounds):
         if begin < end:
@@ -23,7 +23,7 @@ def pieces(data: bytes, places: list[int]) -> Iterator[bytes]:
 
 
 def fed(framing: Framing, data: bytes) -> bytes:
-    """All of the body that comes of it."""
+    """The part of `data` that is body."""
     return b"".join(framing.feed(data))
 
 
@@ -33,7 +33,7 @@ def in_chunks(parts: list[bytes], trailers: bytes = b"") -> bytes:
 
 
 @given(bodies, cuts, st.sampled_from([b"", b"A: b\r\n", b"A: b\r\nC: d\r\n"]))
-def test_chunks_come_out_whole_however_they_are_cut(
+def test_a_chunked_body_is_whole_however_it_is_cut(
     parts: list[bytes], places: list[int], trailers: bytes
 ) -> None:
     framing = Chunked()
@@ -42,11 +42,11 @@ def test_chunks_come_out_whole_however_they_are_cut(
 
     assert b"".join(found) == b"".join(parts)
     assert framing.ended
-    assert framing.clean
+    assert framing.reusable
 
 
 @given(bodies)
-def test_the_library_says_the_same(parts: list[bytes]) -> None:
+def test_a_chunked_body_is_what_h11_reads(parts: list[bytes]) -> None:
     wire = h11.Connection(h11.CLIENT)
     wire.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
     wire.send(h11.EndOfMessage())
@@ -58,11 +58,11 @@ def test_the_library_says_the_same(parts: list[bytes]) -> None:
     assert fed(Chunked(), in_chunks(parts)) == theirs
 
 
-def test_what_came_together_is_one_piece() -> None:
+def test_chunks_that_came_together_are_one_piece() -> None:
     assert list(Chunked().feed(in_chunks([b"a", b"b", b"c"]))) == [b"abc"]
 
 
-def test_extensions_and_spaces_are_not_data() -> None:
+def test_chunk_extensions_and_spaces_are_not_data() -> None:
     assert fed(Chunked(), b'2 ;name="v"\r\nab\r\n0\r\n\r\n') == b"ab"
 
 
@@ -79,34 +79,36 @@ def test_extensions_and_spaces_are_not_data() -> None:
         b"1" * (LINE_MAX + 1),
     ],
 )
-def test_what_is_no_chunk_is_malformed(nonsense: bytes) -> None:
+def test_anything_but_a_chunk_is_malformed(nonsense: bytes) -> None:
     with pytest.raises(Malformed):
         fed(Chunked(), nonsense)
 
 
 @pytest.mark.parametrize("nonsense", [b"\r\nnonsense\r\n", b"and more\r\n"])
-def test_what_came_before_the_nonsense_is_told_first(nonsense: bytes) -> None:
-    told = Chunked().feed(b"1\r\na\r\n2\r\nbc" + nonsense)
+def test_chunks_before_a_malformed_one_are_returned_first(nonsense: bytes) -> None:
+    found = Chunked().feed(b"1\r\na\r\n2\r\nbc" + nonsense)
 
-    assert next(told) == b"abc"
+    assert next(found) == b"abc"
     with pytest.raises(Malformed):
-        next(told)
+        next(found)
 
 
 @given(bodies, cuts)
-def test_a_length_is_kept(parts: list[bytes], places: list[int]) -> None:
+def test_a_body_of_fixed_length_is_whole_however_it_is_cut(
+    parts: list[bytes], places: list[int]
+) -> None:
     body = b"".join(parts)
-    framing = Counted(len(body))
+    framing = FixedLength(len(body))
 
     found = [fed(framing, piece) for piece in pieces(body, places)]
 
     assert b"".join(found) == body
     assert framing.ended
-    assert framing.clean
+    assert framing.reusable
 
 
-@pytest.mark.parametrize("framing", [Chunked(), Counted(3)])
-def test_a_connection_that_ends_within_a_body_is_told(framing: Chunked | Counted) -> None:
+@pytest.mark.parametrize("framing", [Chunked(), FixedLength(3)])
+def test_a_connection_closed_within_a_body_is_malformed(framing: Chunked | FixedLength) -> None:
     assert fed(framing, b"1\r\na\r\n" if isinstance(framing, Chunked) else b"a") == b"a"
 
     with pytest.raises(Malformed):
@@ -114,19 +116,19 @@ def test_a_connection_that_ends_within_a_body_is_told(framing: Chunked | Counted
     assert not framing.ended
 
 
-def test_what_comes_behind_the_end_is_no_next_response() -> None:
-    counted, chunked = Counted(1), Chunked()
+def test_data_after_the_end_makes_a_connection_not_reusable() -> None:
+    fixed, chunked = FixedLength(1), Chunked()
 
-    assert fed(counted, b"ab") == b"a"
+    assert fed(fixed, b"ab") == b"a"
     assert fed(chunked, in_chunks([b"a"]) + b"b") == b"a"
 
-    assert (counted.ended, counted.clean) == (True, False)
-    assert (chunked.ended, chunked.clean) == (True, False)
+    assert (fixed.ended, fixed.reusable) == (True, False)
+    assert (chunked.ended, chunked.reusable) == (True, False)
 
 
-def test_without_a_length_the_connection_is_the_end() -> None:
+def test_a_body_without_a_length_ends_with_its_connection() -> None:
     framing = UntilClosed()
 
     assert fed(framing, b"ab") == b"ab"
     assert fed(framing, b"") == b""
-    assert (framing.ended, framing.clean) == (True, False)
+    assert (framing.ended, framing.reusable) == (True, False)

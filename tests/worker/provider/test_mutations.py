@@ -81,7 +81,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "BACKOFF", 0.0)
 
 
-def test_ten_thousand_streams_end_as_they_should() -> None:
+def test_ten_thousand_mutated_streams_end_as_the_oracle_says() -> None:
     first, ends = random.randrange(10**9), Counter[str]()
     for seed in range(first, first + STREAMS):
         stream = mutations.stream(seed)
@@ -96,7 +96,7 @@ def test_ten_thousand_streams_end_as_they_should() -> None:
 
 @thorough(300)
 @given(seeds, st.lists(st.integers(0, 20_000), max_size=12), st.sampled_from(sorted(CLOSES)))
-def test_however_it_is_cut_up_it_says_the_same(
+def test_the_result_does_not_depend_on_how_a_stream_is_cut(
     seed: int, places: list[int], close: mutations.Close
 ) -> None:
     data = mutations.stream(seed).data
@@ -107,7 +107,7 @@ def test_however_it_is_cut_up_it_says_the_same(
 
 @thorough(100)
 @given(seeds)
-def test_byte_by_byte_it_says_the_same(seed: int) -> None:
+def test_a_stream_byte_by_byte_gives_the_same_result(seed: int) -> None:
     stream = mutations.stream(seed)
     data = stream.data[:5000]
     whole = Stream((data,), stream.close)
@@ -115,20 +115,20 @@ def test_byte_by_byte_it_says_the_same(seed: int) -> None:
     assert read(Stream(tuple(bytes([byte]) for byte in data), stream.close)) == verdict(whole)
 
 
-def test_a_number_is_always_the_same_stream() -> None:
+def test_a_seed_always_gives_the_same_mutated_stream() -> None:
     before = [mutations.stream(seed) for seed in range(200)]
 
     assert [mutations.stream(seed) for seed in range(200)] == before
 
 
-def test_a_question_carries_only_the_number() -> None:
+def test_a_question_for_a_mutated_stream_holds_only_its_seed() -> None:
     script = parse_script(mutations.question(7))
 
     assert script is not None
     assert (script.steps, script.role) == ([{"do": "mutated", "seed": 7}], False)
 
 
-def test_behind_done_nothing_counts() -> None:
+def test_everything_after_done_is_ignored() -> None:
     good = b'data: {"choices": [{"delta": {"content": "All."}}]}\n\ndata: [DONE]\n\n'
 
     for rest in (b"\xff\n", b"x" * 1_100_000, b"data: {\n\n", b'data: {"error": 1}\n\n'):
@@ -149,7 +149,7 @@ TALK = "".join(f"data: {json.dumps({'choices': [{'delta': one}]})}\n\n" for one 
         (TALK + b'data: {"error": 1}\n\n', "whole", "provider_error"),
     ],
 )
-def test_a_rest_that_has_no_room_does_not_make_a_failure_a_success(
+def test_a_failure_stays_one_when_held_text_exceeds_the_limit(
     data: bytes, close: mutations.Close, code: str
 ) -> None:
     claim = Claim(uuid.uuid4(), 1, "scripted", {}, 0.0, uuid.uuid4())
@@ -162,7 +162,7 @@ def test_a_rest_that_has_no_room_does_not_make_a_failure_a_success(
     assert generation.body.content == "A" + "x" * 49
 
 
-def test_an_answer_that_ends_well_but_has_no_room_is_too_long() -> None:
+def test_held_text_that_exceeds_the_limit_raises_too_long() -> None:
     claim = Claim(uuid.uuid4(), 1, "scripted", {}, 0.0, uuid.uuid4())
     generation = Generation(claim, limit=50, grown=lambda _: None)
 
@@ -206,7 +206,7 @@ STOP = b'data: {"choices": [{"delta": {"content": "A"}, "finish_reason": "stop"}
         (b"", "closed", "provider_cut", ""),
     ],
 )
-def test_the_oracle_knows_the_rules(
+def test_the_oracle_agrees_with_results_written_by_hand(
     data: bytes, close: mutations.Close, end: str, body: str
 ) -> None:
     found = verdict(Stream((data,), close))
@@ -214,7 +214,7 @@ def test_the_oracle_knows_the_rules(
     assert (found.code or found.finish_reason, found.body) == (end, body)
 
 
-def test_the_oracle_joins_and_orders_as_documented() -> None:
+def test_the_oracle_joins_and_orders_parts_as_documented() -> None:
     deltas = [
         {"content": "a\ud83d"},
         {"content": "\ude00", "reasoning": "r"},

@@ -38,7 +38,7 @@ def test_the_system_text_is_first_and_the_question_last() -> None:
     ]
 
 
-def test_no_system_text_is_no_turn() -> None:
+def test_an_empty_system_text_adds_no_turn() -> None:
     assert prompt.build(None, [user("1")], PLENTY) == prompt.build("", [user("1")], PLENTY)
     assert contents(prompt.build(None, [user("1")], PLENTY)) == ["1"]
 
@@ -62,7 +62,7 @@ def test_an_answer_without_text_is_left_out_and_a_partial_one_kept() -> None:
     assert contents(prompt.build(None, path, PLENTY)) == ["1\n\n2", "hal", "3"]
 
 
-def test_the_oldest_turns_are_left_out_when_there_is_too_much() -> None:
+def test_the_oldest_turns_are_dropped_over_the_budget() -> None:
     path = [user("aaaa"), assistant("bbbb"), user("cccc"), assistant("dddd"), user("eeee")]
 
     assert contents(prompt.build("system", path, 12)) == ["system", "cccc", "dddd", "eeee"]
@@ -70,7 +70,7 @@ def test_the_oldest_turns_are_left_out_when_there_is_too_much() -> None:
     assert contents(prompt.build(None, path, 19)) == ["cccc", "dddd", "eeee"]
 
 
-def test_an_answer_whose_question_was_left_out_goes_too() -> None:
+def test_an_answer_whose_question_was_dropped_is_dropped_too() -> None:
     path = [user("aaaa"), assistant("bb"), user("cc")]
 
     assert contents(prompt.build(None, path, 4)) == ["cc"]
@@ -94,7 +94,7 @@ def test_the_budget_counts_code_points() -> None:
     st.text("q", min_size=1, max_size=5),
     st.integers(1, 30),
 )
-def test_what_is_sent_is_a_suffix_of_the_talk_within_the_budget(
+def test_the_prompt_is_a_suffix_of_the_path_within_the_budget(
     talk: list[tuple[str, str]], question: str, budget: int
 ) -> None:
     path = [(role, said(text) if text else Body()) for role, text in talk]
@@ -116,7 +116,7 @@ def test_what_is_sent_is_a_suffix_of_the_talk_within_the_budget(
     assert turns[0]["role"] == "user"
 
 
-def test_sending_more_budget_never_sends_less() -> None:
+def test_a_larger_budget_never_sends_less() -> None:
     path = [user("aaa"), assistant("bb"), user("c"), assistant("dddd"), user("e")]
 
     lengths = [len(prompt.build(None, path, budget)) for budget in range(1, 20)]
@@ -127,7 +127,7 @@ def test_sending_more_budget_never_sends_less() -> None:
 # --- strict templates -----------------------------------------------------------------------------
 
 
-def test_questions_below_answers_that_failed_are_one_turn() -> None:
+def test_questions_after_failed_answers_are_joined_to_one_turn() -> None:
     path = [user("1"), ("assistant", Body()), user("2"), ("assistant", Body()), user("3")]
 
     assert prompt.build("Be brief.", path, PLENTY) == [
@@ -136,14 +136,14 @@ def test_questions_below_answers_that_failed_are_one_turn() -> None:
     ]
 
 
-def test_what_joins_two_questions_counts() -> None:
+def test_the_separator_of_joined_turns_counts() -> None:
     path = [user("aa"), user("bb")]
 
     assert contents(prompt.build(None, path, 6)) == ["aa\n\nbb"]
     assert contents(prompt.build(None, path, 5)) == ["bb"]
 
 
-def test_a_system_text_can_be_said_in_the_first_question() -> None:
+def test_without_system_puts_the_text_into_the_first_question() -> None:
     path = [user("1"), assistant("2"), user("3")]
     turns = prompt.build("Be brief.", path, PLENTY)
 
@@ -154,7 +154,7 @@ def test_a_system_text_can_be_said_in_the_first_question() -> None:
     assert not prompt.has_system([])
 
 
-def test_a_system_text_alone_becomes_a_question() -> None:
+def test_without_system_makes_a_lone_system_text_a_question() -> None:
     assert prompt.without_system([{"role": "system", "content": "Go."}]) == [
         {"role": "user", "content": "Go."}
     ]

@@ -1,4 +1,4 @@
-"""The way to the provider: its address, its certificate, proxies, and how it is asked again."""
+"""Reaching the provider: its address, its certificate, proxies and retries."""
 
 import socket
 import ssl
@@ -33,7 +33,7 @@ def scripted() -> Iterator[Scripted]:
 
 @pytest.fixture(autouse=True)
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without .env, and none of a person's proxies and certificates."""
+    """A folder without .env, and an environment without proxies and certificates."""
     monkeypatch.chdir(tmp_path)
     names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
     for name in (*names, *map(str.lower, names), "SSL_CERT_FILE", "SSL_CERT_DIR",
@@ -115,7 +115,9 @@ ANSWER = b'{"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"
         ),
     ],
 )
-def test_an_address_is_understood_as_it_was_meant(address: str, called: str, listed: str) -> None:
+def test_every_spelling_of_a_base_url_reaches_the_same_paths(
+    address: str, called: str, listed: str
+) -> None:
     with recorder(ANSWER) as server:
         url = address.format(server.url)
         assert ask(url) == "Yes."
@@ -128,7 +130,7 @@ def test_an_address_is_understood_as_it_was_meant(address: str, called: str, lis
 @pytest.mark.parametrize(
     "key", ["sk-1\n", "  sk-1 ", '"sk-1"', "“sk-1”", "‘sk-1’\r\n", "Bearer sk-1", "\ufeffsk-1"]
 )
-def test_a_key_is_sent_without_what_came_along_when_it_was_copied(key: str) -> None:
+def test_an_api_key_is_sent_without_spaces_quotes_and_bearer(key: str) -> None:
     with recorder(ANSWER) as server:
         assert ask(server.url, key=key) == "Yes."
 
@@ -145,7 +147,7 @@ def test_a_key_is_sent_without_what_came_along_when_it_was_copied(key: str) -> N
     ],
 )
 @pytest.mark.failure(51)
-def test_a_list_of_models_is_known_in_every_shape(document: bytes) -> None:
+def test_every_shape_of_a_model_list_is_parsed(document: bytes) -> None:
     with recorder(document) as server:
         settings = Settings.model_validate({"OPENAI_BASE_URL": server.url, "model": "a"})
         listed = ModelList(settings).listed()
@@ -154,7 +156,7 @@ def test_a_list_of_models_is_known_in_every_shape(document: bytes) -> None:
 
 
 @pytest.mark.parametrize("document", [b"7", b'{"data": 7}', b'[7, null, {"id": 7}]', b"<html>"])
-def test_what_is_no_list_of_models_is_none(document: bytes) -> None:
+def test_anything_but_a_model_list_is_unknown(document: bytes) -> None:
     with recorder(document) as server:
         settings = Settings.model_validate({"OPENAI_BASE_URL": server.url, "model": "a"})
         assert ModelList(settings).listed()["known"] is False
@@ -165,7 +167,7 @@ def test_what_is_no_list_of_models_is_none(document: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that nobody has heard of, and its key."""
+    """A self-signed certificate of 127.0.0.1, and its key."""
     folder = tmp_path_factory.mktemp("certificate")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
@@ -179,7 +181,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def encrypted(certificate: tuple[Path, Path]) -> Iterator[str]:
-    """A provider that speaks TLS with it."""
+    """The URL of a provider with that certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -204,11 +206,11 @@ def encrypted(certificate: tuple[Path, Path]) -> Iterator[str]:
 
 
 @pytest.mark.failure(50)
-@pytest.mark.parametrize("proxied", [False, True], ids=["directly", "through httpx"])
-def test_a_certificate_that_nobody_knows_is_told_as_such_at_once(
+@pytest.mark.parametrize("proxied", [False, True], ids=["our transport", "httpx"])
+def test_an_untrusted_certificate_fails_at_once_with_its_own_sentence(
     encrypted: str, monkeypatch: pytest.MonkeyPatch, proxied: bool
 ) -> None:
-    if proxied:  # a proxy for other addresses, so that httpx' own transport is taken
+    if proxied:  # a proxy for other addresses makes httpx use its own transport
         monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     begun = time.monotonic()
@@ -221,7 +223,7 @@ def test_a_certificate_that_nobody_knows_is_told_as_such_at_once(
 
 @pytest.mark.failure(50)
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
-def test_either_variable_names_the_authorities_to_trust(
+def test_either_variable_names_the_trusted_authorities(
     encrypted: str, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, str(certificate[0]))
@@ -229,7 +231,7 @@ def test_either_variable_names_the_authorities_to_trust(
     assert ask(encrypted) == "Yes."
 
 
-def test_an_address_that_speaks_no_tls_is_told_as_such_at_once() -> None:
+def test_a_server_without_tls_fails_at_once_with_its_own_sentence() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -249,13 +251,13 @@ def test_an_address_that_speaks_no_tls_is_told_as_such_at_once() -> None:
 
 @contextmanager
 def socks() -> Iterator[tuple[str, list[int]]]:
-    """A SOCKS5 proxy (RFC 1928) without a password: its address, and the ports it was asked for."""
+    """A SOCKS5 proxy (RFC 1928) without a password: its address, and the requested ports."""
     listener, ports = socket.create_server(("127.0.0.1", 0)), list[int]()
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
         while data := source.recv(65536):
             sink.sendall(data)
-        with suppress(OSError):  # it has gone already
+        with suppress(OSError):  # already closed
             sink.shutdown(socket.SHUT_WR)
 
     def serve(peer: socket.socket) -> None:
@@ -298,7 +300,7 @@ def test_a_socks_proxy_works(
 
 @pytest.mark.failure(51)
 @pytest.mark.parametrize("proxy", ["socks4://127.0.0.1:1", "ftp://x", "socks://127.0.0.1:1"])
-def test_a_proxy_that_cannot_be_used_ends_the_start_with_a_sentence(
+def test_an_unusable_proxy_ends_the_start_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
@@ -320,7 +322,7 @@ def test_a_file_without_certificates_ends_the_start_with_a_sentence(
             Provider(Settings())
 
 
-# --- asking again ---------------------------------------------------------------------------------
+# --- retries --------------------------------------------------------------------------------------
 
 
 @pytest.mark.failure(18, 48)
@@ -340,7 +342,7 @@ def test_retry_after_never_makes_a_pause_shorter(
     assert all(0.04 * 2**n < pause for n, pause in enumerate(pauses))
 
 
-def test_an_error_before_any_text_is_tried_again_a_few_times(
+def test_an_error_before_any_text_is_retried_a_few_times(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "BACKOFF", 0.01)
@@ -353,8 +355,7 @@ def test_an_error_before_any_text_is_tried_again_a_few_times(
     assert len(scripted.requests(contains=question)) == retries.TRIES_IN_STREAM
 
 
-def test_of_a_refusal_only_the_beginning_is_read() -> None:
-    """However long it is, and whether or not it ends."""
+def test_a_refusal_without_end_is_read_up_to_a_limit() -> None:
     read = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -377,7 +378,7 @@ def test_of_a_refusal_only_the_beginning_is_read() -> None:
     listener.close()
 
 
-def test_a_stream_option_that_is_refused_by_name_is_not_sent_again(scripted: Scripted) -> None:
+def test_stream_options_refused_by_name_are_not_sent_again(scripted: Scripted) -> None:
     settings = Settings.model_validate({"OPENAI_BASE_URL": scripted.url})
     asks = Provider(settings)
     refused = status(400, {"error": {"message": "unknown field stream_options"}},

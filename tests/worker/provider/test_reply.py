@@ -62,7 +62,7 @@ def parts(*chunks: Any) -> list[tuple[str, str]]:
 # --- dialects -------------------------------------------------------------------------------------
 
 
-def test_the_text_the_reason_and_the_usage_of_an_ordinary_stream() -> None:
+def test_an_ordinary_stream_gives_text_reason_and_usage() -> None:
     reply, body = taken(
         chunk(role="assistant", content="", refusal=None),
         chunk(content="Hel"),
@@ -89,7 +89,7 @@ def test_reasoning_under_either_name_is_a_part_before_the_text(field: str) -> No
     ) == [("reasoning", "Well so"), ("text", "Yes")]
 
 
-def test_reasoning_and_text_in_one_chunk_stand_in_this_order() -> None:
+def test_reasoning_comes_before_text_of_the_same_chunk() -> None:
     assert parts(chunk(content="Yes", reasoning="Well")) == [("reasoning", "Well"), ("text", "Yes")]
 
 
@@ -121,7 +121,7 @@ def test_the_last_text_may_come_with_the_reason() -> None:
         pytest.param(chunk(annotations=[{"type": "url_citation"}]), id="annotations"),
     ],
 )
-def test_noise_changes_nothing(noise: Any) -> None:
+def test_chunks_without_content_change_nothing(noise: Any) -> None:
     reply, body = taken(chunk(content="a"), noise, chunk(content="b"))
 
     assert (body.text, len(body.parts)) == ("ab", 1)
@@ -133,7 +133,7 @@ def test_a_choice_without_index_is_the_first() -> None:
 
 
 @pytest.mark.parametrize("space", ["[DONE]", " [DONE]", "[DONE] ", "[DONE]\n"])
-def test_done_counts_with_space_around_it(space: str) -> None:
+def test_done_is_recognised_with_space_around_it(space: str) -> None:
     reply, _ = taken(chunk(content="a"), space)
 
     assert reply.done
@@ -149,7 +149,7 @@ def test_without_an_explicit_end_it_has_not_ended() -> None:
 
 
 @pytest.mark.parametrize("reason", [None, "", 0, False, [], {}, True, 7])
-def test_only_a_reason_with_a_name_is_an_end(reason: Any) -> None:
+def test_only_a_finish_reason_that_is_a_word_is_an_end(reason: Any) -> None:
     # Some servers send an empty reason with every chunk.
     reply, body = taken(chunk(content="a"), finish(reason), finish(reason, content="b"))
 
@@ -158,7 +158,7 @@ def test_only_a_reason_with_a_name_is_an_end(reason: Any) -> None:
     assert reply.finish_reason is None
 
 
-def test_the_reason_of_another_choice_is_not_ours() -> None:
+def test_a_finish_reason_of_another_choice_is_ignored() -> None:
     other = {"choices": [{"index": 1, "delta": {}, "finish_reason": "stop"}]}
 
     reply, _ = taken(chunk(content="a"), other)
@@ -166,13 +166,13 @@ def test_the_reason_of_another_choice_is_not_ours() -> None:
     assert not reply.ended
 
 
-def test_a_reason_can_be_stored() -> None:
+def test_an_unknown_finish_reason_is_made_storable() -> None:
     reply, _ = taken(finish("st\x00op\ud800"))
 
     assert reply.finish_reason == "st\ufffdop\ufffd"
 
 
-def test_a_later_empty_reason_does_not_take_the_end_back() -> None:
+def test_an_empty_finish_reason_does_not_replace_an_earlier_one() -> None:
     reply, _ = taken(finish("stop"), finish(None), finish(""))
 
     assert reply.finish_reason == "stop"
@@ -181,11 +181,11 @@ def test_a_later_empty_reason_does_not_take_the_end_back() -> None:
 # --- text that cannot be stored -------------------------------------------------------------------
 
 
-def test_a_pair_split_over_two_chunks_is_joined() -> None:
+def test_a_surrogate_pair_split_over_two_chunks_is_joined() -> None:
     assert parts(chunk(content="a\ud83d"), chunk(content="\ude00b")) == [("text", "a😀b")]
 
 
-def test_half_a_pair_does_not_move_into_the_next_part() -> None:
+def test_half_a_pair_is_not_joined_across_two_parts() -> None:
     assert parts(chunk(reasoning="a\ud83d"), chunk(content="\ude00b")) == [
         ("reasoning", "a\ufffd"),
         ("text", "\ufffdb"),
@@ -243,7 +243,7 @@ def test_nul_is_replaced() -> None:
 # --- tool calls -----------------------------------------------------------------------------------
 
 
-def test_a_tool_call_is_collected_and_stands_behind_the_text() -> None:
+def test_a_tool_call_is_collected_and_follows_the_text() -> None:
     _, body = taken(
         call(0, "call_1", "weather", ""),
         call(0, None, None, '{"city":'),
@@ -258,7 +258,7 @@ def test_a_tool_call_is_collected_and_stands_behind_the_text() -> None:
     assert tool.meta == {"id": "call_1", "name": "weather"}
 
 
-def test_calls_that_grow_in_turns_stay_apart() -> None:
+def test_interleaved_tool_calls_stay_apart() -> None:
     _, body = taken(
         call(0, "a", "f", "1"), call(1, "b", "g", "2"), call(0, "", None, "3"), call(1, None, "", 4)
     )
@@ -269,11 +269,11 @@ def test_calls_that_grow_in_turns_stay_apart() -> None:
     ]
 
 
-def test_a_call_without_arguments_is_an_empty_object() -> None:
+def test_a_tool_call_without_arguments_gets_an_empty_object() -> None:
     assert parts(call(0, "a", "now")) == [("tool_call", "{}")]
 
 
-def test_a_call_can_be_stored_even_when_cut_in_a_pair() -> None:
+def test_a_tool_call_split_within_a_pair_is_joined_and_storable() -> None:
     _, body = taken(call(0, "a\x00", "f\ud800", "\ud83d"), call(0, None, None, "\ude00\x00"))
 
     assert [(part.text, part.meta) for part in body.parts] == [
@@ -281,7 +281,7 @@ def test_a_call_can_be_stored_even_when_cut_in_a_pair() -> None:
     ]
 
 
-def test_calls_are_written_once() -> None:
+def test_tool_calls_are_written_once() -> None:
     reply, body = taken(call(0, "a", "f", "1"))
 
     reply.close()
@@ -289,7 +289,7 @@ def test_calls_are_written_once() -> None:
     assert body.content == "1"
 
 
-def test_calls_are_not_collected_without_end() -> None:
+def test_collected_tool_calls_are_bounded() -> None:
     pieces = [call(0, "a", "f", "x" * 1000)] * (LIMIT // 1000 + 1)
 
     _, body = taken(*pieces, close=False)
@@ -298,7 +298,7 @@ def test_calls_are_not_collected_without_end() -> None:
 
 
 @pytest.mark.parametrize("index", ["0", 1.5, {}, [1]])
-def test_a_call_at_an_impossible_place_is_malformed(index: Any) -> None:
+def test_a_tool_call_with_an_impossible_index_is_malformed(index: Any) -> None:
     if not index:
         assert parts(call(index, "a", "f", "1")) == [("tool_call", "1")]
         return
@@ -330,7 +330,7 @@ def test_usage_keeps_counts_and_one_level_of_details() -> None:
     }
 
 
-def test_usage_with_every_chunk_counts_at_last() -> None:
+def test_the_last_of_several_usages_counts() -> None:
     reply, _ = taken(
         {**chunk(content="a"), "usage": {"total_tokens": 1}},
         {**chunk(content="b"), "usage": {"total_tokens": 2}},
@@ -340,7 +340,7 @@ def test_usage_with_every_chunk_counts_at_last() -> None:
     assert reply.usage == {"total_tokens": 2, "source": "reported"}
 
 
-def test_usage_can_be_stored() -> None:
+def test_names_in_a_usage_are_made_storable() -> None:
     reply, _ = taken({"choices": [], "usage": {"a\x00": 1, "b": {"c\ud800": 2}, "d\x00": {}}})
 
     assert reply.usage == {"a\ufffd": 1, "b": {"c\ufffd": 2}, "d\ufffd": {}, "source": "reported"}
@@ -352,7 +352,7 @@ def test_usage_can_be_stored() -> None:
 @pytest.mark.parametrize(
     "error", [{"message": "overloaded"}, "overloaded", 529, [{"code": 1}], {"a": None}]
 )
-def test_an_error_in_the_stream_is_told_without_its_words(error: Any) -> None:
+def test_an_error_in_the_stream_is_reported_without_its_text(error: Any) -> None:
     with pytest.raises(GenerationFailed, match="provider_error") as caught:
         taken(chunk(content="a"), {"error": error})
 
@@ -360,7 +360,7 @@ def test_an_error_in_the_stream_is_told_without_its_words(error: Any) -> None:
     assert caught.value.retryable
 
 
-def test_an_error_event_is_one_whatever_it_holds() -> None:
+def test_an_error_event_is_an_error_whatever_its_data() -> None:
     parser = ChunkParser(Reply(Body().write, LIMIT))
 
     with pytest.raises(GenerationFailed, match="provider_error"):
@@ -387,7 +387,7 @@ def test_an_error_event_is_one_whatever_it_holds() -> None:
         '{"usage": {"total_tokens": ' + "9" * 5000 + "}}",
     ],
 )
-def test_what_cannot_be_understood_is_malformed(data: str) -> None:
+def test_data_that_cannot_be_parsed_is_malformed(data: str) -> None:
     with pytest.raises(GenerationFailed, match="provider_malformed"):
         taken(data)
 
@@ -451,14 +451,14 @@ def assert_honest(stream: bytes, chunks: Iterable[bytes]) -> None:
     assert stored.encode()
 
 
-def test_the_stream_that_is_going_to_be_broken_is_good() -> None:
+def test_the_stream_to_be_mutated_is_valid() -> None:
     reply, body = read([STREAM])
 
     assert body.content == 'Hm 😀Grüße\u2028\r\na😀b{"a":1}'
     assert (reply.finish_reason, reply.done) == ("stop", True)
 
 
-def test_cut_at_any_byte_it_has_ended_only_behind_the_reason() -> None:
+def test_a_stream_cut_at_any_byte_has_ended_only_after_the_finish_reason() -> None:
     reason = STREAM.index(b'"stop"')
     end = STREAM.index(b"\n\n", reason) + 2
 
@@ -467,7 +467,7 @@ def test_cut_at_any_byte_it_has_ended_only_behind_the_reason() -> None:
         assert reply.ended == (place >= end), place
 
 
-def test_any_byte_may_be_wrong() -> None:
+def test_no_wrong_byte_invents_an_end_or_raises_an_unexpected_error() -> None:
     """About five thousand streams: each byte left out, doubled, or another one."""
     for place in range(len(STREAM)):
         before, byte, after = STREAM[:place], STREAM[place : place + 1], STREAM[place + 1 :]
@@ -490,7 +490,7 @@ def test_any_byte_may_be_wrong() -> None:
     st.booleans(),
     st.booleans(),
 )
-def test_values_of_a_document_are_read_wherever_they_end(
+def test_values_of_a_document_are_parsed_across_any_window(
     said: list[tuple[str, int, str]], escaped: bool, done: bool
 ) -> None:
     texts = [letters * times for letters, times, _ in said]
@@ -507,7 +507,7 @@ def test_values_of_a_document_are_read_wherever_they_end(
     assert reply.done == done
 
 
-def test_of_a_document_that_is_read_only_bytes_are_kept() -> None:
+def test_a_document_being_parsed_is_held_as_bytes_only() -> None:
     value = '{"choices": [{"message": {"content": "x"}}]}'
     rest = json.dumps({"usage": {}, "more": "😀" * 150_000}, ensure_ascii=False)
     reply = Reply(Body().write, LIMIT)
@@ -528,7 +528,7 @@ def test_of_a_document_that_is_read_only_bytes_are_kept() -> None:
 @pytest.mark.failure(22)
 @thorough(80)
 @given(st.integers(0, 1 << 32))
-def test_any_number_of_things_may_be_wrong(seed: int) -> None:
+def test_no_mutation_invents_an_end_or_raises_an_unexpected_error(seed: int) -> None:
     """Fifty streams for each seed, in chunks."""
     dice = random.Random(seed)
     for _ in range(50):

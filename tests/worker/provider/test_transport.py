@@ -1,4 +1,4 @@
-"""HTTP to the provider, against a server that says byte for byte what a story wants."""
+"""HTTP to the provider, against a server that sends exactly the bytes of a test."""
 
 import socket
 import threading
@@ -15,8 +15,8 @@ ABC = OK + b"Content-Length: 3\r\n\r\nabc"
 CHUNKS = OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"
 
 
-class Raw:
-    """Answers each request with the next of its answers; None closes the connection instead."""
+class RawServer:
+    """Answers each request with the next of `answers`; None closes the connection instead."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -39,8 +39,8 @@ class Raw:
 
     def _serve(self, peer: socket.socket) -> None:
         with peer:
-            while self.answers and (asked := peer.recv(65536)):
-                self.requests.append(asked)
+            while self.answers and (request := peer.recv(65536)):
+                self.requests.append(request)
                 answer = self.answers.pop(0)
                 if answer is None:
                     return
@@ -53,8 +53,8 @@ class Raw:
 
 
 @pytest.fixture
-def raw() -> Iterator[Raw]:
-    server = Raw()
+def raw() -> Iterator[RawServer]:
+    server = RawServer()
     yield server
     server.close()
 
@@ -66,8 +66,8 @@ def client() -> Iterator[httpx2.Client]:
 
 
 @pytest.mark.parametrize("answer", [ABC, CHUNKS])
-def test_a_connection_is_used_again_when_its_body_was_read_to_the_end(
-    raw: Raw, client: httpx2.Client, answer: bytes
+def test_a_connection_is_reused_after_its_body_was_read_to_the_end(
+    raw: RawServer, client: httpx2.Client, answer: bytes
 ) -> None:
     raw.answers = [answer] * 3
 
@@ -78,14 +78,14 @@ def test_a_connection_is_used_again_when_its_body_was_read_to_the_end(
     assert raw.requests[2].endswith(b'\r\n\r\n{"n":2}')
 
 
-def test_all_that_has_come_is_one_piece(raw: Raw, client: httpx2.Client) -> None:
+def test_a_piece_is_all_that_one_read_brought(raw: RawServer, client: httpx2.Client) -> None:
     raw.answers = [CHUNKS]
 
     with client.stream("GET", raw.url) as response:
         pieces = list(response.extensions["body"])
 
     assert b"".join(pieces) == b"abc"
-    assert len(pieces) <= 2  # what came with the head, and the rest
+    assert len(pieces) <= 2  # one that came with the head, and the rest
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_all_that_has_come_is_one_piece(raw: Raw, client: httpx2.Client) -> None
         ABC + b"and more",
     ],
 )
-def test_a_connection_that_may_not_be_used_again_is_not(
-    raw: Raw, client: httpx2.Client, answer: bytes
+def test_a_connection_that_must_not_be_reused_is_closed(
+    raw: RawServer, client: httpx2.Client, answer: bytes
 ) -> None:
     raw.answers = [answer, ABC]
 
@@ -106,7 +106,9 @@ def test_a_connection_that_may_not_be_used_again_is_not(
     assert raw.connections == 2
 
 
-def test_a_body_that_was_left_takes_its_connection_with_it(raw: Raw, client: httpx2.Client) -> None:
+def test_a_body_that_was_not_read_to_the_end_closes_its_connection(
+    raw: RawServer, client: httpx2.Client
+) -> None:
     raw.answers = [OK + b"Content-Length: 6\r\n\r\nabc", ABC]
 
     with client.stream("GET", raw.url) as response:
@@ -116,12 +118,12 @@ def test_a_body_that_was_left_takes_its_connection_with_it(raw: Raw, client: htt
     assert raw.connections == 2
 
 
-def test_a_kept_connection_that_the_server_has_closed_is_not_used(
-    raw: Raw, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+def test_an_idle_connection_that_the_server_closed_is_not_reused(
+    raw: RawServer, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw.answers = [ABC]
     client.get(raw.url)
-    assert raw.closed.wait(5)  # it has no more answers
+    assert raw.closed.wait(5)  # as it has no more answers
     raw.answers = [ABC, ABC]
     monkeypatch.setattr(module, "IDLE_TTL", 60.0)
 
@@ -130,8 +132,8 @@ def test_a_kept_connection_that_the_server_has_closed_is_not_used(
     assert raw.connections == 2
 
 
-def test_a_connection_is_not_kept_for_long(
-    raw: Raw, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+def test_an_idle_connection_is_closed_after_its_ttl(
+    raw: RawServer, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw.answers = [ABC, ABC, ABC]
     client.get(raw.url)
@@ -150,20 +152,24 @@ def test_a_connection_is_not_kept_for_long(
         b"HTTP/1.1 200 OK\nContent-Length: 3\n\nabc",
     ],
 )
-def test_heads_of_all_sorts_are_understood(raw: Raw, client: httpx2.Client, answer: bytes) -> None:
+def test_informational_heads_and_bare_line_feeds_are_accepted(
+    raw: RawServer, client: httpx2.Client, answer: bytes
+) -> None:
     raw.answers = [answer]
 
     assert client.get(raw.url).text == "abc"
 
 
-def test_a_body_may_end_with_its_connection(raw: Raw, client: httpx2.Client) -> None:
+def test_a_body_may_end_with_its_connection(raw: RawServer, client: httpx2.Client) -> None:
     raw.answers = [OK + b"\r\nabc"]
 
     assert client.get(raw.url).text == "abc"
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-def test_some_responses_have_no_body(raw: Raw, client: httpx2.Client, status: bytes) -> None:
+def test_responses_204_and_304_have_no_body(
+    raw: RawServer, client: httpx2.Client, status: bytes
+) -> None:
     raw.answers = [b"HTTP/1.1 " + status + b"\r\n\r\n", ABC]
 
     assert client.get(raw.url).text == ""
@@ -171,7 +177,7 @@ def test_some_responses_have_no_body(raw: Raw, client: httpx2.Client, status: by
     assert raw.connections == 1
 
 
-def test_a_redirection_is_followed(raw: Raw) -> None:
+def test_a_redirection_is_followed(raw: RawServer) -> None:
     moved = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"
     raw.answers = [moved, ABC]
 
@@ -193,8 +199,8 @@ def test_a_redirection_is_followed(raw: Raw) -> None:
         OK + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n",
     ],
 )
-def test_what_is_no_response_is_a_transport_error(
-    raw: Raw, client: httpx2.Client, answer: bytes | None
+def test_anything_but_a_whole_response_is_a_transport_error(
+    raw: RawServer, client: httpx2.Client, answer: bytes | None
 ) -> None:
     raw.answers = [answer]
 
@@ -202,14 +208,14 @@ def test_what_is_no_response_is_a_transport_error(
         client.get(raw.url)
 
 
-def test_who_does_not_listen_is_a_connect_error(client: httpx2.Client, nowhere: str) -> None:
+def test_an_unreachable_host_is_a_connect_error(client: httpx2.Client, nowhere: str) -> None:
     with pytest.raises(httpx2.ConnectError):
         client.get(f"http://{nowhere}/")
     with pytest.raises(httpx2.ConnectError):
         client.get(f"http://{'x' * 64}.example/")
 
 
-def test_a_proxy_is_left_to_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_is_direct_is_false_where_a_proxy_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
