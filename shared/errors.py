@@ -1,4 +1,9 @@
-"""What can go wrong, with a stable code and a sentence that a person can read.
+"""What can go wrong: every error's code, its HTTP status and a sentence that a person can read.
+
+Codes are part of the contract: clients rely on them, so one that was given out never changes. Two
+registries hold all of them. `REQUEST_ERRORS` are why a request was refused, `MESSAGE_ERRORS` why an
+answer ended in ERROR. The exceptions below carry a code of one of them; any other code is a bug and
+raises KeyError. `web/errors.py`, docs/errors.md and the tests read the same registries.
 
 OutliveError
 ├── NotFound            no such thing, or not yours
@@ -13,93 +18,82 @@ OutliveError
 │   │   └── TooSlow     would take too long for one
 │   └── RedisDown       Redis
 └── GenerationFailed    an answer ended in ERROR (its code is one of MESSAGE_ERRORS)
-
-Only `web/errors.py` turns these into HTTP.
 """
 
-
-class OutliveError(Exception):
-    """The service failed."""
-
-    code = "internal"
-    retryable = False
-
-    def __init__(self, message: str | None = None, code: str | None = None) -> None:
-        self.message = message or (self.__doc__ or "").strip()
-        self.code = code or self.code
-        super().__init__(self.code, self.message)
+from typing import Final, NamedTuple
 
 
-class NotFound(OutliveError):
-    """There is no such thing here."""
+class RequestError(NamedTuple):
+    """A refusal's HTTP status, and its sentence where the code that raises it has no better one."""
 
-    code = "not_found"
-
-
-class Invalid(OutliveError):
-    """The request makes no sense."""
-
-    code = "invalid"
+    status: int
+    sentence: str
 
 
-class Conflict(OutliveError):
-    """That cannot be done now."""
+REQUEST_ERRORS: Final[dict[str, RequestError]] = {
+    "malformed_json": RequestError(400, "The body of the request is not valid JSON."),
+    "malformed_request": RequestError(400, "This is not a valid HTTP request."),
+    "unauthenticated": RequestError(
+        401, "Sign-in is required, and this version cannot check credentials yet (OUTLIVE_AUTH)."
+    ),
+    "not_local": RequestError(
+        403, "Without sign-in this service answers only on the machine that it runs on."
+    ),
+    "forwarded": RequestError(403, "Without sign-in no request may come through a proxy."),
+    "not_operator": RequestError(403, "Only operators may see what runs here."),
+    "cross_site": RequestError(403, "Other sites may not use this service."),
+    "not_found": RequestError(404, "There is no such thing here."),
+    "method_not_allowed": RequestError(
+        405,
+        "This address does not support this method. The Allow header lists those that it supports.",
+    ),
+    "request_timeout": RequestError(408, "The body of the request came too slowly. Send it again."),
+    "answer_open": RequestError(409, "That answer is still being written; stop it or wait."),
+    "complete": RequestError(409, "This answer is complete; there is nothing to continue."),
+    "too_large": RequestError(413, "The request is too large. Send less at once."),
+    "unsupported_media_type": RequestError(
+        415, "The body must be JSON, sent with Content-Type: application/json."
+    ),
+    "invalid": RequestError(422, "The request makes no sense."),
+    "invalid_before": RequestError(422, "before must be the id of a message."),
+    "invalid_cursor": RequestError(422, "cursor must be the `next` of an earlier page."),
+    "invalid_idempotency_key": RequestError(
+        422, "Idempotency-Key must be some printable characters."
+    ),
+    "invalid_leaf": RequestError(422, "leaf must be the id of a message."),
+    "invalid_limit": RequestError(422, "limit must be a whole number."),
+    "invalid_parent": RequestError(422, "parent_id must name an answer of this conversation."),
+    "invalid_position": RequestError(422, "after must be a position."),
+    "idempotency_key_reused": RequestError(
+        422, "This Idempotency-Key was used before with another request."
+    ),
+    "not_an_answer": RequestError(422, "Only an answer can be retried or continued."),
+    "too_many_open": RequestError(429, "Too many answers are being written for you at once."),
+    "too_many_streams": RequestError(429, "You have too many streams open at once."),
+    "headers_too_large": RequestError(
+        431, "The headers of the request are too large. Send fewer or shorter ones."
+    ),
+    "internal": RequestError(
+        500,
+        "This is a bug in the service; its log says where. Try again, and report it if it stays.",
+    ),
+    "busy": RequestError(503, "Too many requests of this kind at once; try again in a moment."),
+    "not_migrated": RequestError(
+        503, "The database is not that of this version yet; `outlive migrate` makes it so."
+    ),
+    "storage_unavailable": RequestError(
+        503, "The database does not answer; nothing was lost, try again."
+    ),
+    "too_slow": RequestError(503, "This would take the database too long; ask for less."),
+}
 
-    code = "conflict"
+#: Handled before they reach a client: no request is refused with these.
+INTERNAL_ERRORS: Final[dict[str, RequestError]] = {
+    "redis_unavailable": RequestError(503, "Redis does not answer."),
+}
 
-
-class KeyReused(Conflict):
-    """This Idempotency-Key was used before with another request."""
-
-    code = "idempotency_key_reused"
-
-
-class TooMany(OutliveError):
-    """Too many answers are being written for you at once."""
-
-    code = "too_many_open"
-    retryable = True
-
-
-class Forbidden(OutliveError):
-    """That is not allowed."""
-
-    code = "refused"
-
-
-class Unavailable(OutliveError):
-    """A part of the service does not answer; try again."""
-
-    code = "unavailable"
-    retryable = True
-
-
-class StorageDown(Unavailable):
-    """The database does not answer; nothing was lost, try again."""
-
-    code = "storage_unavailable"
-
-
-class Busy(StorageDown):
-    """Too many requests of this kind at once; try again in a moment."""
-
-    code = "busy"
-
-
-class TooSlow(StorageDown):
-    """This would take the database too long; ask for less."""
-
-    code = "too_slow"
-
-
-class RedisDown(Unavailable):
-    """Redis does not answer."""
-
-    code = "redis_unavailable"
-
-
-#: code of an answer that ended in ERROR -> (sentence, whether Retry may help)
-MESSAGE_ERRORS: dict[str, tuple[str, bool]] = {
+#: Code of an answer that ended in ERROR -> (sentence, whether Retry may help).
+MESSAGE_ERRORS: Final[dict[str, tuple[str, bool]]] = {
     "worker_lost": ("The worker writing this answer died; what had been written is kept.", True),
     "worker_shutdown": ("This answer was interrupted by a deploy; what was written is kept.", True),
     "queue_timeout": ("No worker took this question in time.", True),
@@ -115,10 +109,98 @@ MESSAGE_ERRORS: dict[str, tuple[str, bool]] = {
 }
 
 
+def _registered(code: str) -> RequestError:
+    if code in MESSAGE_ERRORS:  # it ends an answer, not a request: in a request it is a bug
+        return RequestError(500, MESSAGE_ERRORS[code][0])
+    return REQUEST_ERRORS.get(code) or INTERNAL_ERRORS[code]
+
+
+class OutliveError(Exception):
+    """Base of all errors that we raise on purpose.
+
+    `code` has to be registered. The message is the registry's sentence unless another is
+    given.
+    """
+
+    code = "internal"
+
+    def __init__(self, message: str | None = None, code: str | None = None) -> None:
+        self.code = code or self.code
+        self.status, sentence = _registered(self.code)
+        self.message = message or sentence
+        super().__init__(self.code, self.message)
+
+
+class NotFound(OutliveError):
+    """No such thing, or not one that this user may see."""
+
+    code = "not_found"
+
+
+class Invalid(OutliveError):
+    """The request makes no sense, whenever it is sent."""
+
+    code = "invalid"
+
+
+class Conflict(OutliveError):
+    """The request makes sense, but not now. It is raised with a code that says why."""
+
+    code = ""  # each raise gives one
+
+
+class KeyReused(Conflict):
+    """The Idempotency-Key was used before with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class TooMany(OutliveError):
+    """A cap of this user is reached."""
+
+    code = "too_many_open"
+
+
+class Forbidden(OutliveError):
+    """The caller may not do this. It is raised with a code that says why."""
+
+    code = ""  # each raise gives one
+
+
+class Unavailable(OutliveError):
+    """A server that we need does not answer; a later try may succeed. Only its kinds are raised."""
+
+    code = ""  # its kinds have one
+
+
+class StorageDown(Unavailable):
+    """Postgres does not answer, or refuses to write."""
+
+    code = "storage_unavailable"
+
+
+class Busy(StorageDown):
+    """Postgres is asked too much of an expensive kind at once."""
+
+    code = "busy"
+
+
+class TooSlow(StorageDown):
+    """Postgres would take too long for this one request."""
+
+    code = "too_slow"
+
+
+class RedisDown(Unavailable):
+    """Redis does not answer."""
+
+    code = "redis_unavailable"
+
+
 class GenerationFailed(OutliveError):
-    """The answer ended in ERROR."""
+    """The answer ended in ERROR, with a code of MESSAGE_ERRORS."""
 
     def __init__(self, code: str, message: str | None = None) -> None:
-        sentence, retryable = MESSAGE_ERRORS[code]
-        super().__init__(message or sentence, code)
-        self.retryable = retryable
+        if code not in MESSAGE_ERRORS:
+            raise KeyError(code)
+        super().__init__(message, code)

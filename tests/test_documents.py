@@ -4,16 +4,13 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeGuard
 
 import pytest
 
 from drill.faults import KINDS
 from local.processes import ROOT
-from shared import errors
-from shared.errors import MESSAGE_ERRORS, OutliveError
+from shared.errors import MESSAGE_ERRORS, REQUEST_ERRORS
 from shared.settings import Settings
-from web import errors as http
 from worker.provider import refusals
 
 Row = list[str]
@@ -62,71 +59,7 @@ def test_every_reason_of_a_rejection_is_explained() -> None:
 def test_every_error_of_a_request_is_explained_with_its_status() -> None:
     written = {(int(status), code) for status, code, *_ in _table("errors.md", "status")}
 
-    assert written == set(_refusals())
-
-
-def _refusals() -> Iterator[tuple[int, str]]:
-    """(status, code) of everything that a request can be refused with."""
-    for status, (code, _) in http.CODES.items():
-        yield status, code
-    for file in [*(ROOT / "shared").rglob("*.py"), *(ROOT / "web").rglob("*.py")]:
-        yield from _refused_in(ast.parse(file.read_text()))
-
-
-def _refused_in(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Raise) and node.exc is not None:
-            raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
-            arguments = node.exc.args if isinstance(node.exc, ast.Call) else []
-            kind = getattr(errors, _name(raised), None) or getattr(http, _name(raised), None)
-            if kind is not None and _reaches_http(kind):
-                codes = _codes(arguments[1], tree) if len(arguments) > 1 else [kind.code]
-                for code in codes:
-                    yield _status(kind), code
-        elif isinstance(node, ast.Call) and _name(node.func) == "problem":
-            status, name = node.args[:2]
-            if isinstance(status, ast.Constant) and isinstance(name, ast.Constant):
-                yield int(str(status.value)), str(name.value)
-
-
-def _reaches_http(kind: type[Exception]) -> TypeGuard[type[OutliveError]]:
-    """All of ours but those that are caught before: Redis being away is no error for anybody."""
-    inside = (errors.RedisDown, errors.GenerationFailed)
-    return issubclass(kind, OutliveError) and kind not in inside
-
-
-def _status(kind: type[OutliveError]) -> int:
-    return next(http._STATUS[base] for base in kind.__mro__ if base in http._STATUS)
-
-
-def _codes(code: ast.expr, tree: ast.Module) -> list[str]:
-    """A code, or those that a function makes of the names that it is called with."""
-    if isinstance(code, ast.Constant):
-        return _texts(code)
-    makers = [
-        function.name
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef) and code in ast.walk(function)
-    ]
-    return [
-        text
-        for file in (ROOT / "web").rglob("*.py")
-        for call in ast.walk(ast.parse(file.read_text()))
-        if isinstance(call, ast.Call) and _name(call.func) in makers
-        for text in _texts(code, str(getattr(call.args[0], "value", "")))
-    ]
-
-
-def _name(node: ast.expr) -> str:
-    return str(getattr(node, "id", getattr(node, "attr", "")))
-
-
-def _texts(node: ast.expr, blank: str = "") -> list[str]:
-    """The text of a constant or an f-string, with `blank` in its holes; none for None."""
-    if isinstance(node, ast.JoinedStr):
-        parts = (p.value if isinstance(p, ast.Constant) else blank for p in node.values)
-        return ["".join(map(str, parts))]
-    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+    assert written == {(error.status, code) for code, error in REQUEST_ERRORS.items()}
 
 
 # --- operations.md -------------------------------------------------------------------------------

@@ -10,41 +10,23 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from shared import errors
-from shared.errors import OutliveError
+from shared.errors import REQUEST_ERRORS, OutliveError
 
 log = structlog.get_logger("web")
 
-#: The status of an error: that of its class, else of the nearest class that it derives from.
-_STATUS: dict[type[OutliveError], int] = {
-    errors.NotFound: 404,
-    errors.KeyReused: 422,
-    errors.Conflict: 409,
-    errors.Invalid: 422,
-    errors.TooMany: 429,
-    errors.Forbidden: 403,
-    errors.Unavailable: 503,
-}
-
-#: Code and sentence of what werkzeug and gunicorn refuse before a route runs, by status.
+#: What werkzeug and gunicorn refuse before a route runs.
+_BEFORE_ROUTES = (
+    "malformed_request",
+    "method_not_allowed",
+    "request_timeout",
+    "too_large",
+    "unsupported_media_type",
+    "headers_too_large",
+)
+#: The same by status: code and sentence.
 CODES = {
-    400: ("malformed_request", "This is not a valid HTTP request."),
-    404: ("not_found", "There is nothing at this address. Check the path."),
-    405: (
-        "method_not_allowed",
-        "This address does not support this method. The Allow header lists those that it supports.",
-    ),
-    408: ("request_timeout", "The body of the request came too slowly. Send it again."),
-    413: ("too_large", "The request is too large. Send less at once."),
-    415: (
-        "unsupported_media_type",
-        "The body must be JSON, sent with Content-Type: application/json.",
-    ),
-    431: (
-        "headers_too_large",
-        "The headers of the request are too large. Send fewer or shorter ones.",
-    ),
-}
+    REQUEST_ERRORS[code].status: (code, REQUEST_ERRORS[code].sentence) for code in _BEFORE_ROUTES
+} | {404: ("not_found", "There is nothing at this address. Check the path.")}
 
 
 class Malformed(OutliveError):
@@ -54,18 +36,15 @@ class Malformed(OutliveError):
 
 
 class NotJson(OutliveError):
-    """The body must be JSON, sent with Content-Type: application/json."""
+    """The body of the request is not sent as JSON."""
 
     code = "unsupported_media_type"
 
 
 class NoCredential(OutliveError):
-    """Sign-in is required, and this version cannot check credentials yet (OUTLIVE_AUTH)."""
+    """Sign-in is required, and this version cannot check credentials yet."""
 
     code = "unauthenticated"
-
-
-_STATUS |= {Malformed: 400, NotJson: 415, NoCredential: 401}
 
 
 def problem(status: int, code: str, detail: str, **more: object) -> Response:
@@ -93,8 +72,7 @@ def register(app: Flask) -> None:
 
 
 def _ours(error: OutliveError) -> Response:
-    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
-    return problem(status, error.code, error.message)
+    return problem(error.status, error.code, error.message)
 
 
 def _invalid(error: ValidationError) -> Response:
@@ -122,8 +100,4 @@ def _http(error: HTTPException) -> Response:
 def _bug(error: Exception) -> Response:
     # Not the message, which may quote a user's text.
     log.error("web.bug", error=type(error).__name__, endpoint=request.endpoint)
-    return problem(
-        500,
-        "internal",
-        "This is a bug in the service; its log says where. Try again, and report it if it stays.",
-    )
+    return problem(500, "internal", REQUEST_ERRORS["internal"].sentence)

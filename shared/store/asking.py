@@ -106,7 +106,7 @@ def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, content:
             return known
         before = _ended_answer(connection, asking.user_id, answer_id)
         if before.status == Status.DONE and before.finish_reason != "length":
-            raise Conflict("This answer is complete; there is nothing to continue.", "complete")
+            raise Conflict(code="complete")
         place = before.conversation_id
         _touch(connection, place)
         asked = _answer(asking, place, uuid.uuid4(), uuid.uuid4(), answer_id)
@@ -165,7 +165,7 @@ def _touch(connection: Connection, conversation_id: uuid.UUID) -> None:
 
 def _must_have_ended(status: str) -> None:
     if status in OPEN:
-        raise Conflict("That answer is still being written; stop it or wait.", "answer_open")
+        raise Conflict(code="answer_open")
 
 
 def _ended_answer(connection: Connection, user: uuid.UUID, answer: uuid.UUID) -> Any:
@@ -180,7 +180,7 @@ def _ended_answer(connection: Connection, user: uuid.UUID, answer: uuid.UUID) ->
     if row is None:
         raise NotFound("There is no such message.")
     if row.role != "assistant":
-        raise Invalid("Only an answer can be retried or continued.", "not_an_answer")
+        raise Invalid(code="not_an_answer")
     _must_have_ended(row.status)
     return row
 
@@ -288,7 +288,7 @@ def _found(rows: Sequence[Any]) -> Asked:
         raise NotFound("There is no such conversation.")
     if row.id is None:
         if row.parent_role != "assistant":
-            raise Invalid("parent_id must name an answer of this conversation.", "invalid_parent")
+            raise Invalid(code="invalid_parent")
         _must_have_ended(row.parent_status)
     return _pair(rows)
 

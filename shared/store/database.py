@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
 
-from shared.errors import Busy, StorageDown, TooSlow
+from shared.errors import REQUEST_ERRORS, Busy, StorageDown, TooSlow
 from shared.store.engine import (
     POOL_SIZE,
     SET_LOCAL,
@@ -35,7 +35,7 @@ __all__ = ["NOT_MIGRATED", "Database", "QueryBudget", "cooperate", "run", "schem
 _RETRYABLE = frozenset({"40001", "40P01", "55P03"})
 #: No such table, column or function: the migrations of this version have not run (yet).
 _NO_SUCH = frozenset({"42P01", "42703", "42883"})
-NOT_MIGRATED = "The database is not that of this version yet; `outlive migrate` makes it so."
+NOT_MIGRATED: Final = REQUEST_ERRORS["not_migrated"].sentence
 
 
 _text = lru_cache(text)  # to parse a statement takes longer than to send it
@@ -302,7 +302,7 @@ def _judge(error: Exception, original: BaseException | None) -> None:
     if isinstance(original, psycopg2.OperationalError) or passing:
         raise StorageDown from error
     if state in _NO_SUCH:
-        raise StorageDown(NOT_MIGRATED, "not_migrated") from error
+        raise StorageDown(code="not_migrated") from error
 
 
 def _is_passing(state: str) -> bool:
