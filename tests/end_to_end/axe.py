@@ -1,4 +1,4 @@
-"""axe-core, for the tests only: npm brings it beside the environment when it is first wanted."""
+"""axe-core, for the tests only; npm installs it beside the environment at its first use."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ SERIOUS = ("serious", "critical")
 
 
 def serious(page: Page) -> list[str]:
-    """The serious violations that axe finds in what the page shows now."""
+    """The serious violations in the page as it is now."""
     page.evaluate(_script())
     found: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
@@ -35,7 +35,7 @@ def serious(page: Page) -> list[str]:
 
 @cache
 def _script() -> str:
-    """The program; without npm the test is skipped, except where nobody would notice."""
+    """axe's source. Without npm the test is skipped, but in CI it fails."""
     kept = VENV / f"{PACKAGE}.js"
     if not kept.exists():
         if shutil.which("npm") is None:

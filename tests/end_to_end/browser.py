@@ -1,4 +1,4 @@
-"""A person at a real browser: asks, reads, presses, goes away and comes back."""
+"""A person at a real browser: asks, reads, presses buttons, leaves and returns."""
 
 import os
 import re
@@ -32,15 +32,15 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-#: What a page would copy, kept where a test can read it.
+#: Keeps what the page copies, for tests to read.
 CLIPBOARD = """
 window.copied = null;
 Object.defineProperty(navigator, "clipboard", {
   value: {writeText: async (text) => { window.copied = text; }},
 });
 """
-#: What a page sees that nobody looks at; when somebody looks at another tab, and again at this one.
-#: (A Chromium without a screen calls every tab visible.)
+#: Make a page hidden from its beginning, hide it, and show it again. (In headless Chromium every
+#: tab is visible.)
 HIDDEN = """
 Object.defineProperty(document, "hidden", {value: true, configurable: true});
 Object.defineProperty(document, "visibilityState", {value: "hidden", configurable: true});
@@ -51,7 +51,7 @@ delete document.hidden;
 delete document.visibilityState;
 document.dispatchEvent(new Event('visibilitychange'));
 """
-#: What a message says: the source of what is finished, and what is seen of the block being written.
+#: A message's text: the source of its finished blocks, and the visible text of its open block.
 TEXT = """node => (node.source ?? node.querySelector(".part").textContent)
   + [...node.querySelectorAll(".text .block.open")].map(open => open.innerText).join("")"""
 
@@ -60,7 +60,7 @@ expect.set_options(timeout=PATIENCE * 1000)
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """Chromium; without one the test is skipped, except where nobody would notice."""
+    """Chromium. Without one the test is skipped, but in CI it fails."""
     if chromium.find() is None:
         reason = "no Chromium here (Debian, Ubuntu: apt install chromium)"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
@@ -71,7 +71,7 @@ def launched() -> Iterator[Browser]:
 
 
 def launch(kind: BrowserType, *arguments: str, **options: Any) -> Browser:
-    """A browser of this kind; `arguments` are its own, `options` are Playwright's."""
+    """Start a browser; `arguments` are for the browser, `options` for Playwright."""
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     return kind.launch(
         executable_path=chromium.find(),
@@ -83,25 +83,24 @@ def launch(kind: BrowserType, *arguments: str, **options: Any) -> Browser:
 
 @dataclass
 class Person:
-    """One profile of a browser, and everything in it that should never have happened."""
+    """One profile of a browser, and a record of everything that must not happen in it."""
 
     context: BrowserContext
     url: str
     mishaps: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
-    #: event streams that the browser wants or has now, each with its page, and the most that it
-    #: ever had at a time
+    #: event streams that are open or being opened, each with its page; and the most at one time
     open_streams: dict[Request, Page] = field(default_factory=dict)
     most_streams: int = 0
 
     @property
     def streams(self) -> int:
-        """How often an answer's stream was asked for."""
+        """How often an answer's stream was requested."""
         return sum("/stream?" in url for url in self.requests)
 
     @classmethod
     def of(cls, browser: Browser, url: str, **options: Any) -> Self:
-        """A new profile, looking at the service at `url`."""
+        """A new profile for the service at `url`."""
         options = {"viewport": {"width": 900, "height": 700}} | options
         context = browser.new_context(**options)
         context.set_default_timeout(PATIENCE * 1000)
@@ -118,42 +117,42 @@ class Person:
         return person
 
     def saw(self, url: str) -> None:
-        """A request: to us, or it is a mishap."""
+        """Record a request; one to another server is a mishap."""
         if not url.startswith((self.url, "data:")):
             self.mishaps.append(url)
         self.requests.append(url)
 
     def began(self, request: Request) -> None:
-        """A request on its way."""
+        """A request has begun."""
         if request.resource_type == "eventsource":
             self.open_streams[request] = request.frame.page
             self.most_streams = max(self.most_streams, len(self.open_streams))
 
     def ended(self, request: Request) -> None:
-        """A request that is over."""
+        """A request has ended."""
         self.open_streams.pop(request, None)
 
     def opened(self, page: Page) -> None:
-        """A tab: what it holds ends with it, and nobody reports that."""
+        """A tab was opened. When it closes its streams end, which Playwright does not report."""
         page.on("close", self.left)
         page.on("crash", self.left)
 
     def left(self, page: Page) -> None:
-        """A tab that is gone."""
+        """A tab was closed."""
         self.open_streams = {one: its for one, its in self.open_streams.items() if its != page}
 
     def was_asked(self, dialog: Dialog) -> None:
-        """A dialog of the browser: the page has none."""
+        """A dialog is a mishap: the page has none."""
         self.mishaps.append(dialog.message)
         dialog.dismiss()
 
     def heard(self, text: str) -> None:
-        """A line in the console; a lost connection is no mishap."""
+        """A line in the console is a mishap, unless it reports a lost connection."""
         if "Failed to load resource" not in text and "net::ERR" not in text:
             self.mishaps.append(text)
 
     def open(self, path: str = "/", *, hidden: bool = False) -> "Tab":
-        """A new tab; hidden: in the background, as by Ctrl and a click."""
+        """Open a new tab; `hidden`: in the background, as by Ctrl and a click."""
         page = self.context.new_page()
         if hidden:
             page.add_init_script(HIDDEN)
@@ -163,39 +162,39 @@ class Person:
 
 @dataclass
 class Tab:
-    """The page, in the words of who uses it."""
+    """One tab of the page, as a person uses it."""
 
     page: Page
 
     @property
     def path(self) -> str:
-        """Where it is: what a bookmark would keep."""
+        """The path of its address."""
         return re.sub(r"^\w+://[^/]+", "", self.page.url)
 
     def ask(self, question: str) -> None:
-        """Type it, press Enter."""
+        """Type a question and press Enter."""
         self.page.locator("#question").fill(question)
         self.page.locator("#question").press("Enter")
 
     def answer_to(self, question: str) -> str:
-        """Ask, and read the whole answer."""
+        """Ask, wait for the end, and return the answer's text."""
         before = self.answers.count()
         self.ask(question)
         expect(self.answers).to_have_count(before + 1)
         return self.finished()
 
     def press(self, name: str, within: Locator | None = None) -> None:
-        """Press the button of that name."""
+        """Press the button with this name."""
         (within or self.page).get_by_role("button", name=name, exact=True).click()
 
     @property
     def questions(self) -> Locator:
-        """What was asked, on this branch."""
+        """The questions on this branch."""
         return self.page.locator(".message.user:visible")
 
     @property
     def answers(self) -> Locator:
-        """The answers, on this branch."""
+        """The answers on this branch."""
         return self.page.locator(".message.assistant:visible")
 
     @property
@@ -204,11 +203,11 @@ class Tab:
         return self.answers.last
 
     def mark(self, conversation: str) -> Locator:
-        """What the list says about a conversation, if anything."""
+        """A conversation's mark in the list."""
         return self.page.locator(f"[data-conversation='{conversation}'] .mark")
 
     def written(self, characters: int = 1, seconds: float = PATIENCE) -> str:
-        """The last answer's text, once so much of it is shown."""
+        """The last answer's text once this many characters of it are shown."""
         self.answer.wait_for()
         self.page.wait_for_function(
             "least => [...document.querySelectorAll('.assistant')].at(-1)?.dataset.length >= least",
@@ -219,35 +218,35 @@ class Tab:
         return text_of(self.answer)
 
     def finished(self, status: str = "DONE") -> str:
-        """The last answer's text once it has ended so, every character of it proven."""
+        """The last answer's text once it has ended with this status and its proof holds."""
         expect(self.answer).to_have_attribute("data-status", status)
         expect(self.answer).to_have_attribute("data-proof", "ok")
         return text_of(self.answer)
 
     def copied(self, message: Locator) -> str:
-        """What its Copy button copies."""
+        """What the message's Copy button copies."""
         self.press("Copy", message)
         self.page.wait_for_function("() => window.copied !== null")
         return str(self.page.evaluate("[window.copied, window.copied = null][0]"))
 
     def close(self) -> None:
-        """As a person does: the page is not asked."""
+        """Close the tab as a person does, without asking the page."""
         self.page.close()
 
 
 def text_of(message: Locator) -> str:
-    """What it says, as it was written."""
+    """A message's text."""
     return str(message.evaluate(TEXT))
 
 
 def drawn(message: Locator) -> str:
-    """What the page has made of it: every block's elements."""
+    """The HTML of all blocks of a message."""
     inside = 'node => [...node.querySelectorAll(".block")].map(one => one.innerHTML).join("")'
     return str(message.evaluate(inside))
 
 
 def held(page: Page, urls: str) -> list[Route]:
-    """The page's requests to such addresses, which get nowhere by themselves."""
+    """Hold the page's requests to these URLs; a test continues or aborts them."""
     routes: list[Route] = []
 
     def hold(route: Route) -> None:
@@ -257,5 +256,5 @@ def held(page: Page, urls: str) -> list[Route]:
     return routes
 
 
-#: Makes a person who looks at a web master, or at it through a road.
+#: Makes a person at a web master, or at a proxy before one.
 Meet = Callable[..., Person]

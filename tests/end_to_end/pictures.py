@@ -1,8 +1,8 @@
 """Take the pictures of the documents: `python -m tests.end_to_end.pictures [FOLDER]`.
 
-Real processes and a real browser; the model is the scripted one, behind a small prompter that
-turns what a person would ask into the script of what it says. `convert` (ImageMagick) makes the
-pictures small, and moves the one that moves; without it they are larger, and that one is left out.
+Real processes and a real browser. The model is the scripted one; a small prompter turns each
+question into the script of its answer. `convert` (ImageMagick) makes the pictures small and the
+animation; without it the pictures are larger and the animation is left out.
 """
 
 import base64
@@ -106,7 +106,7 @@ def _answers() -> dict[str, str]:
 
 @contextmanager
 def prompter(target: str) -> Iterator[str]:
-    """An endpoint that hands each question on as the script of its answer; its URL."""
+    """An endpoint that replaces each question by the script of its answer; its URL."""
     answers, where = _answers(), urlsplit(target)
 
     class Handler(BaseHTTPRequestHandler):
@@ -137,7 +137,7 @@ def prompter(target: str) -> Iterator[str]:
             self.wfile.write(data.encode())
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -146,14 +146,14 @@ def prompter(target: str) -> Iterator[str]:
 
 
 class Camera:
-    """Where the pictures go."""
+    """Takes the pictures and stores them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.convert = shutil.which("convert")
 
     def take(self, tab: Tab, name: str) -> Path:
-        """A picture of what a person sees."""
+        """Take a picture of a tab."""
         tab.page.wait_for_timeout(400)
         path = self.folder / f"{name}.png"
         tab.page.screenshot(path=path, animations="disabled")
@@ -165,7 +165,7 @@ class Camera:
 
 
 def main() -> None:
-    """Everything that the documents show."""
+    """Take all pictures of the documents."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
     camera = Camera(folder)
     with ExitStack() as stack:
@@ -177,12 +177,12 @@ def main() -> None:
         web = rig.web(**more)
         rig.worker(**more)
         client = stack.enter_context(Client(web.url))
-        _tell(camera, browser, rig, web.url, client)
+        _take_all(camera, browser, rig, web.url, client)
 
 
-def _tell(camera: Camera, browser: Browser, rig: Rig, url: str, client: Client) -> None:
+def _take_all(camera: Camera, browser: Browser, rig: Rig, url: str, client: Client) -> None:
     questions = list(_answers())
-    for question in reversed(questions[3:]):  # what the list shows
+    for question in reversed(questions[3:]):  # for the list of conversations
         client.ask(question)
         time.sleep(0.2)
     light = Person.of(browser, url, **WIDE)
@@ -240,7 +240,7 @@ def _under_load(camera: Camera, person: Person, rig: Rig, client: Client) -> Non
         steps = (scripted.long(40_000, rate=rate), scripted.finish(), scripted.done())
         client.ask(scripted.script(*steps, tag=str(number)))
         time.sleep(1.5)
-    client.ask(scripted.script(scripted.say("Half"), scripted.cut(), tag="live"))
+    client.ask(scripted.script(scripted.say("Half"), scripted.cut(), tag="dashboard"))
     readers = [person.open(f"/c/{one['id']}") for one in _newest(client, 4)]
     tab = person.open("/live")
     tab.page.wait_for_timeout(45_000)
@@ -254,11 +254,11 @@ def _newest(client: Client, count: int) -> list[dict[str, str]]:
     return list(found)
 
 
-# --- the one that moves --------------------------------------------------------------------------
+# --- the animation -------------------------------------------------------------------------------
 
 
 def _closing_the_tab(camera: Camera, person: Person, rig: Rig) -> list[tuple[str, str, int]]:
-    """(picture as base64 or "", words below it, hundredths of a second)."""
+    """Frames: picture as base64 or "", the words below it, hundredths of a second."""
     question = "Tell me a very short story about a lighthouse."
     shots: list[tuple[str, str, int]] = []
 

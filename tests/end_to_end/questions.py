@@ -1,25 +1,25 @@
-"""Questions whose scripted answers give a person at a browser something to see."""
+"""Questions for the browser's tests, with their scripted answers."""
 
 import scripted
 
 
 def lengthy(characters: int, tag: str, rate: float | None = 300) -> str:
-    """A question whose answer takes its time."""
+    """A question whose answer is long and slow."""
     steps = (scripted.long(characters, rate=rate), scripted.finish(), scripted.usage())
     return scripted.script(*steps, scripted.done(), tag=tag)
 
 
 def gated(before: str, gate: str, after: str) -> str:
-    """A question whose answer waits in the middle."""
+    """A question whose answer waits at a gate in the middle."""
     steps = (scripted.say(before), scripted.hold(gate), scripted.say(after))
     return scripted.script(*steps, scripted.finish(), scripted.usage(), scripted.done())
 
 
 def quick(text: str, tag: str = "") -> str:
-    """A question that is answered at once."""
+    """A question whose answer comes at once."""
     return scripted.script(scripted.say(text), scripted.finish(), scripted.done(), tag=tag)
 
 
 def told(question: str) -> str:
-    """What the answer to a question says."""
+    """The text of the answer to a question."""
     return scripted.expected(question).text

@@ -1,7 +1,7 @@
-"""A page of another site tries everything a browser lets it, against all that `outlive up` starts.
+"""A page of another site attacks all that `outlive up` starts, in every way a browser allows.
 
-Nothing may be read and nothing changed, although the person has signed in everywhere. The same page
-does the same to a server that is open (the control), so that we know that its ways work.
+It must read nothing and change nothing, although the person has signed in everywhere. The same page
+attacks an open server (the control), which proves that its ways work.
 """
 
 import json
@@ -26,9 +26,9 @@ from tests.end_to_end.test_up import OTHERS, Up
 from tests.rig import PATIENCE, Rig, eventually
 
 SCRIPT = Path(__file__).with_name("attack.js").read_text()
-#: What nobody else may learn.
+#: The secret that must not be read.
 CANARY = f"canary-{new_id()}"
-#: What the control answers to each kind of load.
+#: The control's response to each kind of load.
 CONTROL = {
     "/image": ("image/svg+xml", "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"),
     "/script": ("text/javascript", "0"),
@@ -39,13 +39,13 @@ CONTROL = {
 
 
 class Site(ThreadingHTTPServer):
-    """Serves the attack page to any name; everything below /control is open to everybody."""
+    """Serves the attack page under any host name, and the open control below /control."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        #: (method, path) of what the control was asked for
+        #: (method, path) of the requests to the control
         self.asked: list[tuple[str, str]] = []
 
     @property
@@ -79,12 +79,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @dataclass
 class Service:
-    """What `outlive up` runs, with an answer under way."""
+    """What `outlive up` runs, with an answer being written."""
 
     state: dict[str, Any]
     client: Client
@@ -99,17 +99,17 @@ class Service:
 
     @property
     def flower(self) -> str:
-        """Without credentials: a browser adds them."""
+        """Flower's URL without credentials: the browser adds them."""
         scheme, _, rest = str(self.state["flower"]["url"]).partition("://")
         return f"{scheme}://{rest.rpartition('@')[2]}"
 
     @property
     def worker(self) -> str:
-        """Celery's name of the worker."""
+        """The worker's name in Celery."""
         return str(next(iter(self.window.get("/api/workers", params={"refresh": 1}).json())))
 
     def rows(self) -> list[Any]:
-        """Everything that somebody could have changed."""
+        """All rows that an attack could change."""
         messages = self.db.rows(
             "SELECT id, status, stop_requested, attempt FROM messages ORDER BY id"
         )
@@ -119,7 +119,7 @@ class Service:
         return [tuple(row) for row in (*messages, *conversations)]
 
     def workers(self) -> Any:
-        """What the workers do and take, as Celery tells it."""
+        """The workers' state, as Celery reports it."""
         [worker] = self.window.get("/api/workers", params={"refresh": 1}).json().values()
         return (
             [queue["name"] for queue in worker["active_queues"]],
@@ -131,7 +131,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """See Site."""
+    """The site of the attack page."""
     with Site() as site:
         threading.Thread(target=site.serve_forever, daemon=True).start()
         yield site
@@ -140,12 +140,12 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def service(rig: Rig) -> Iterator[Service]:
-    """`outlive up` on this machine, by its defaults, with the scripted provider."""
+    """`outlive up` with its defaults and the scripted provider."""
     patch = pytest.MonkeyPatch()
     for name in OTHERS:
         patch.delenv(name, raising=False)
     patch.setenv("OPENAI_BASE_URL", rig.scripted.url)
-    patch.setenv("OUTLIVE_STALL_SECONDS", "600")  # the answer under way waits for all of it
+    patch.setenv("OUTLIVE_STALL_SECONDS", "600")  # the answer waits until the end
     with patch.context(), data_dirs.temporary() as home:
         up = Up(home / "var", "--port", "0")
         try:
@@ -163,7 +163,7 @@ def _served(rig: Rig, state: dict[str, Any]) -> Iterator[Service]:
         Client(state["web"]["url"]) as client,
         httpx2.Client(base_url=flower, timeout=10) as window,
     ):
-        # Flower knows only what happens after it has begun to listen.
+        # Flower knows only tasks that begin after it has started to listen.
         eventually(lambda: window.get("/api/workers", params={"refresh": 1}).json())
         name, conversation = f"held {new_id()}", client.conversation(title=f"title {CANARY}")
         question = script(say(f"so far {CANARY}"), hold(name), finish(), done())
@@ -171,7 +171,7 @@ def _served(rig: Rig, state: dict[str, Any]) -> Iterator[Service]:
         client.shown(answer, 6)
         eventually(lambda: window.get("/api/tasks").json())
         yield Service(state, client, db, window, conversation, answer)
-        # Whatever was tried: the answer goes on, and so does the service.
+        # After all attacks the answer and the service go on.
         rig.scripted.release(name)
         assert client.ended(answer)["status"] == "DONE"
         later = client.ask(script(say("still here"), finish(), done()))
@@ -181,7 +181,7 @@ def _served(rig: Rig, state: dict[str, Any]) -> Iterator[Service]:
 
 @contextmanager
 def _person(browser: Browser, service: Service) -> Iterator[BrowserContext]:
-    """Who uses the service and has signed in to Flower, by link and by password."""
+    """A person who uses the service and has signed in to Flower, by link and by password."""
     context = browser.new_context()
     context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
@@ -236,7 +236,7 @@ def _attack(page: Page, readable: list[str], writable: list[str]) -> list[list[s
     return found
 
 
-def test_the_ways_of_the_attack_page_work(browser: Browser, site: Site) -> None:
+def test_attack_page_succeeds_against_an_open_server(browser: Browser, site: Site) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.goto(f"http://evil.localhost:{site.port}/")
@@ -250,13 +250,13 @@ def test_the_ways_of_the_attack_page_work(browser: Browser, site: Site) -> None:
         "fetch", "fetch with credentials", "image", "script", "module", "style", "event stream",
         "POST", "PUT", "PATCH", "DELETE",
     }  # fmt: skip
-    # A form, a beacon and a blind POST learn nothing, but arrive.
+    # A form, a beacon and a blind POST read nothing, but they arrive.
     assert site.asked.count(("POST", "/write")) >= 5
 
 
 @pytest.mark.failure(58)
 @pytest.mark.parametrize("name", ["evil.localhost", "127.0.0.1"])
-def test_nothing_is_read_and_nothing_changed_from_another_site(
+def test_other_site_reads_and_changes_nothing(
     browser: Browser, service: Service, site: Site, name: str
 ) -> None:
     before = service.rows(), service.workers()
@@ -273,7 +273,7 @@ def test_nothing_is_read_and_nothing_changed_from_another_site(
 
 
 @pytest.mark.parametrize("part", ["web", "flower"])
-def test_a_name_that_is_bound_to_us_again_shows_and_changes_nothing(
+def test_rebound_name_reads_and_changes_nothing(
     browser: Browser, service: Service, part: str
 ) -> None:
     before = service.rows(), service.workers()
@@ -281,12 +281,12 @@ def test_a_name_that_is_bound_to_us_again_shows_and_changes_nothing(
     base = f"http://rebound.localhost:{port}"
     with _person(browser, service) as context:
         page = context.new_page()
-        page.goto(f"{base}/")  # from now on, the same origin
+        page.goto(f"{base}/")  # the same origin from now on
         assert CANARY not in page.content()
 
         found = _attack(page, _readable(service, base, base), _writable(service, base, base))
 
-        # It reads refusals, and nothing else.
+        # It reads refusals only.
         said = json.dumps(found)
         assert CANARY not in said
         assert "active_queues" not in said

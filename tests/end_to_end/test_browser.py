@@ -1,4 +1,4 @@
-"""The page in a real Chromium: whatever happens, the text is there, to the character."""
+"""The page in a real Chromium: no failure costs a character of the text."""
 
 import os
 import re
@@ -18,10 +18,10 @@ from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.usefixtures("worker")
 
-# --- going away and coming back ------------------------------------------------------------------
+# --- leaving and returning -----------------------------------------------------------------------
 
 
-def test_the_tab_is_closed_while_it_writes_and_it_is_here(meet: Meet, web: Web) -> None:
+def test_answer_goes_on_while_the_tab_is_closed(meet: Meet, web: Web) -> None:
     person, question = meet(web), lengthy(1500, "close")
     tab = person.open()
 
@@ -42,7 +42,9 @@ def test_the_tab_is_closed_while_it_writes_and_it_is_here(meet: Meet, web: Web) 
     assert not back.page.title().startswith("● ")
 
 
-def test_an_answer_finished_meanwhile_is_complete(meet: Meet, web: Web, client: Client) -> None:
+def test_answer_that_ended_while_no_tab_was_open_is_complete(
+    meet: Meet, web: Web, client: Client
+) -> None:
     question = quick("Nobody looks at this one while it is written.")
     answer = client.ask(question)
     place = client.message(answer)["conversation_id"]
@@ -53,7 +55,7 @@ def test_an_answer_finished_meanwhile_is_complete(meet: Meet, web: Web, client: 
     assert tab.finished() == told(question)
 
 
-def test_a_stream_cut_every_second_shows_one_whole_message(rig: Rig, meet: Meet) -> None:
+def test_stream_cut_every_second_shows_one_whole_message(rig: Rig, meet: Meet) -> None:
     web = rig.web(OUTLIVE_STREAM_MAX_SECONDS="1")
     with rig.gone(web):
         person, question = meet(web), lengthy(3000, "cut")
@@ -67,7 +69,7 @@ def test_a_stream_cut_every_second_shows_one_whole_message(rig: Rig, meet: Meet)
         expect(tab.page.locator("#connection")).to_have_attribute("data-state", "good")
 
 
-def test_a_killed_web_process_and_a_killed_master_cost_nothing(rig: Rig, meet: Meet) -> None:
+def test_killed_web_worker_and_master_cost_no_character(rig: Rig, meet: Meet) -> None:
     web = rig.web()
     with rig.gone(web):
         question = lengthy(1800, "kill")
@@ -77,7 +79,7 @@ def test_a_killed_web_process_and_a_killed_master_cost_nothing(rig: Rig, meet: M
         tab.written(200)
         processes = children(web.pid)
         assert len(processes) >= 2
-        for process in processes:  # one of them holds the connection
+        for process in processes:  # one of them has the connection
             os.kill(process, signal.SIGKILL)
         tab.written(700)
         web.kill()
@@ -87,7 +89,7 @@ def test_a_killed_web_process_and_a_killed_master_cost_nothing(rig: Rig, meet: M
         expect(tab.answers).to_have_count(1)
 
 
-def test_the_network_breaks_and_is_mended(rig: Rig, meet: Meet, web: Web) -> None:
+def test_page_says_that_the_network_is_broken_and_resumes(rig: Rig, meet: Meet, web: Web) -> None:
     with TcpProxy(web.url) as proxy:
         question = gated("Before the tunnel. " * 5, "tunnel", "And after it. " * 20)
         tab = meet(proxy).open()
@@ -108,7 +110,7 @@ def test_the_network_breaks_and_is_mended(rig: Rig, meet: Meet, web: Web) -> Non
         expect(tab.answers).to_have_count(1)
 
 
-def test_the_browser_goes_offline_and_is_back(rig: Rig, meet: Meet, web: Web) -> None:
+def test_offline_browser_resumes_when_it_is_online(rig: Rig, meet: Meet, web: Web) -> None:
     person, question = meet(web), gated("Before take-off. ", "flight", "After landing. " * 20)
     tab = person.open()
     tab.ask(question)
@@ -124,7 +126,7 @@ def test_the_browser_goes_offline_and_is_back(rig: Rig, meet: Meet, web: Web) ->
     expect(connection).to_have_attribute("data-state", "good")
 
 
-def test_a_question_asked_while_the_server_is_down_is_asked_once(rig: Rig, meet: Meet) -> None:
+def test_question_asked_while_the_server_is_down_is_asked_once(rig: Rig, meet: Meet) -> None:
     web = rig.web()
     with rig.gone(web), Client(web.url) as client:
         person, question = meet(web), quick("Yes, somebody is here.")
@@ -134,7 +136,7 @@ def test_a_question_asked_while_the_server_is_down_is_asked_once(rig: Rig, meet:
         web.kill()
         tab.ask(question)
         expect(tab.page.locator(".pending")).to_contain_text(question)
-        tab.close()  # not even this loses it
+        tab.close()  # the question survives that, too
         web.start().wait()
         back = person.open()
 
@@ -145,7 +147,7 @@ def test_a_question_asked_while_the_server_is_down_is_asked_once(rig: Rig, meet:
         assert back.finished() == told(question)
 
 
-def test_what_was_typed_survives_a_reload(tab: Tab) -> None:
+def test_draft_survives_a_reload(tab: Tab) -> None:
     tab.page.locator("#question").fill("half a thou")
 
     tab.page.reload()
@@ -156,7 +158,7 @@ def test_what_was_typed_survives_a_reload(tab: Tab) -> None:
     expect(tab.page.locator("#question")).to_have_value("half a thou\n")
 
 
-def test_two_tabs_follow_one_conversation(rig: Rig, meet: Meet, web: Web) -> None:
+def test_two_tabs_and_a_device_show_the_same_conversation(rig: Rig, meet: Meet, web: Web) -> None:
     person = meet(web)
     first = person.open()
     question = gated("Both see this", "both", " and this.")
@@ -172,7 +174,7 @@ def test_two_tabs_follow_one_conversation(rig: Rig, meet: Meet, web: Web) -> Non
         assert tab.finished() == told(question)
 
     assert second.answer_to(quick("More.")) == "More."
-    for tab in (first, elsewhere):  # nobody has to look: the notices tell
+    for tab in (first, elsewhere):  # the notices say so, without a reload
         expect(tab.answers).to_have_count(2)
         assert tab.finished() == "More."
 
@@ -180,7 +182,7 @@ def test_two_tabs_follow_one_conversation(rig: Rig, meet: Meet, web: Web) -> Non
 # --- Stop, Retry, Continue, Edit -----------------------------------------------------------------
 
 
-def test_stop_keeps_what_is_there_and_continue_goes_on(rig: Rig, tab: Tab) -> None:
+def test_stop_keeps_the_text_and_continue_goes_on(rig: Rig, tab: Tab) -> None:
     question = gated("As far as this.", "stop-1", " Never said.")
     tab.ask(question)
     tab.written(15)
@@ -196,7 +198,7 @@ def test_stop_keeps_what_is_there_and_continue_goes_on(rig: Rig, tab: Tab) -> No
     assert text_of(tab.answers.first) == "As far as this."
 
 
-def test_retry_is_another_answer_and_the_old_one_stays(rig: Rig, tab: Tab) -> None:
+def test_retry_makes_another_answer_and_keeps_the_old_one(rig: Rig, tab: Tab) -> None:
     question = gated("The same words", "retry", ", again.")
     tab.ask(question)
     tab.written()
@@ -218,7 +220,7 @@ def test_retry_is_another_answer_and_the_old_one_stays(rig: Rig, tab: Tab) -> No
     assert tab.finished() == told(question)
 
 
-def test_edit_asks_differently_beside_the_first_question(tab: Tab) -> None:
+def test_edit_makes_a_branch_beside_the_first_question(tab: Tab) -> None:
     one, two, better = quick("One."), quick("Two."), quick("Better.")
     tab.answer_to(one)
     tab.answer_to(two)
@@ -239,9 +241,7 @@ def test_edit_asks_differently_beside_the_first_question(tab: Tab) -> None:
     assert (text_of(tab.answers.first), tab.finished()) == ("One.", "Two.")
 
 
-def test_a_question_is_edited_while_another_device_asks_on_another_branch(
-    rig: Rig, meet: Meet, web: Web
-) -> None:
+def test_open_editor_survives_an_edit_on_another_device(rig: Rig, meet: Meet, web: Web) -> None:
     first = quick("First.")
     tab = meet(web).open()
     tab.answer_to(first)
@@ -264,7 +264,7 @@ def test_a_question_is_edited_while_another_device_asks_on_another_branch(
     expect(tab.answers).to_have_text(re.compile("Another one."))
 
 
-def test_a_refused_question_does_not_replace_what_was_typed_meanwhile(tab: Tab) -> None:
+def test_refused_question_returns_above_what_was_typed_meanwhile(tab: Tab) -> None:
     tab.answer_to(quick("First."))
     routes = held(tab.page, "**/messages")
     with tab.page.expect_request("**/messages"):
@@ -280,7 +280,7 @@ def test_a_refused_question_does_not_replace_what_was_typed_meanwhile(tab: Tab) 
     expect(tab.page.locator("#question")).to_have_value("Refused\n\ntyped meanwhile")
 
 
-def test_a_failed_answer_says_why_and_can_be_tried_again(tab: Tab) -> None:
+def test_failed_answer_says_why_and_can_be_retried(tab: Tab) -> None:
     tab.ask(scripted.script(scripted.say("Half of it"), scripted.cut()))
 
     assert tab.finished("ERROR") == "Half of it"
@@ -292,7 +292,7 @@ def test_a_failed_answer_says_why_and_can_be_tried_again(tab: Tab) -> None:
     expect(tab.answer.locator(".place")).to_have_text("2/2")
 
 
-def test_a_length_limit_is_no_end(tab: Tab) -> None:
+def test_answer_cut_at_the_length_limit_can_be_continued(tab: Tab) -> None:
     tab.ask(scripted.script(scripted.say("And so on"), scripted.finish("length"), scripted.done()))
 
     tab.finished()
@@ -301,7 +301,7 @@ def test_a_length_limit_is_no_end(tab: Tab) -> None:
     expect(tab.answer.get_by_role("button", name="Continue")).to_be_visible()
 
 
-def test_a_question_waits_visibly_for_a_worker(
+def test_question_shows_that_it_waits_for_a_worker(
     meet: Meet, web: Web, long_lived_worker: Worker
 ) -> None:
     long_lived_worker.kill()
@@ -316,7 +316,7 @@ def test_a_question_waits_visibly_for_a_worker(
     expect(tab.answer.locator(".state")).to_be_empty()
 
 
-# --- what is written -----------------------------------------------------------------------------
+# --- the text ------------------------------------------------------------------------------------
 
 AWKWARD = (
     "e\u0301 \U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001d11e你好\u2028line\u2029para\r\n"
@@ -326,7 +326,7 @@ AWKWARD = (
 
 
 @pytest.mark.parametrize("chunk", [1, 7])
-def test_every_character_survives_frames_and_markdown(tab: Tab, chunk: int) -> None:
+def test_every_character_survives_any_chunking_and_markdown(tab: Tab, chunk: int) -> None:
     said = scripted.say(AWKWARD * 3, chunk=chunk, escaped=True, split_pairs=True)
     question = scripted.script(said, scripted.finish(), scripted.done(), tag=str(chunk))
 
@@ -337,10 +337,10 @@ def test_every_character_survives_frames_and_markdown(tab: Tab, chunk: int) -> N
     grown = drawn(tab.answer)
     tab.page.reload()
     assert tab.finished() == told(question)
-    assert drawn(tab.answer) == grown  # what grew is what would have come at once
+    assert drawn(tab.answer) == grown  # the same elements as if it had come at once
 
 
-def test_thoughts_are_their_own_part_and_fold_away(rig: Rig, tab: Tab) -> None:
+def test_reasoning_is_a_part_of_its_own_and_folds(rig: Rig, tab: Tab) -> None:
     thoughts = "First \U0001f9e0 the Moon."
     steps = (scripted.reasoning(thoughts), scripted.hold("think"), scripted.say("The Moon."))
     tab.ask(scripted.script(*steps, scripted.finish(), scripted.done()))
@@ -357,7 +357,7 @@ def test_thoughts_are_their_own_part_and_fold_away(rig: Rig, tab: Tab) -> None:
     expect(thinking).to_have_text(thoughts)
 
 
-def test_markup_in_a_question_or_an_answer_is_text(tab: Tab) -> None:
+def test_markup_in_questions_and_answers_is_shown_as_text(tab: Tab) -> None:
     evil = (
         "<script>alert(1)</script><img src=http://example.invalid/x onerror=alert(2)>"
         "<iframe src=//example.invalid></iframe>[go](javascript:alert(3)) </article>\n\n"
@@ -374,7 +374,7 @@ def test_markup_in_a_question_or_an_answer_is_text(tab: Tab) -> None:
     assert text_of(tab.answers.first) == evil
 
 
-def test_a_forbidden_clipboard_is_said(tab: Tab) -> None:
+def test_forbidden_clipboard_is_reported_on_the_button(tab: Tab) -> None:
     tab.answer_to(quick("Words.\n\n```\ncode\n```\n"))
     tab.page.evaluate("void (navigator.clipboard.writeText = async () => { throw new Error(); })")
 
@@ -384,10 +384,10 @@ def test_a_forbidden_clipboard_is_said(tab: Tab) -> None:
         tab.page.wait_for_function("one => one.textContent === 'Not copied'", arg=pressed)
 
 
-# --- around it -----------------------------------------------------------------------------------
+# --- the pane and the screen ---------------------------------------------------------------------
 
 
-def test_a_reader_who_scrolled_up_is_left_alone(rig: Rig, tab: Tab) -> None:
+def test_new_text_does_not_move_a_reader_who_scrolled_up(rig: Rig, tab: Tab) -> None:
     tab.ask(gated("\n\n".join(f"Line {n}" for n in range(60)), "scroll", "\n\nmore" * 20))
     tab.written(500)
     place = "document.getElementById('scroll').scrollTop"
@@ -411,7 +411,7 @@ def test_a_reader_who_scrolled_up_is_left_alone(rig: Rig, tab: Tab) -> None:
     expect(tab.answer.get_by_text("more").last).to_be_in_viewport()
 
 
-def test_a_phone_shows_all_of_it_in_its_width(meet: Meet, web: Web) -> None:
+def test_page_fits_the_width_of_a_phone(meet: Meet, web: Web) -> None:
     phone = {"viewport": {"width": 360, "height": 640}, "has_touch": True, "is_mobile": True}
     tab = meet(web, **phone, color_scheme="dark").open()
     tab.page.locator("#question").fill(quick(f"```\n{'wide ' * 60}\n```\n{'W' * 300}"))
@@ -429,7 +429,7 @@ def test_a_phone_shows_all_of_it_in_its_width(meet: Meet, web: Web) -> None:
 
 
 @pytest.mark.parametrize("thought", ["", "Nothing but a thought."])
-def test_an_answer_without_a_word_says_so_and_offers_retry(tab: Tab, thought: str) -> None:
+def test_empty_answer_says_so_and_offers_retry(tab: Tab, thought: str) -> None:
     steps = [scripted.reasoning(thought)] if thought else []
     tab.ask(scripted.script(*steps, scripted.finish(), scripted.done(), tag="silent"))
 

@@ -1,4 +1,4 @@
-"""Leaving and coming back in every way: the text is there and goes on, to the character."""
+"""Leaving and returning in every way: the text is there and goes on, to the character."""
 
 import random
 import re
@@ -15,7 +15,7 @@ from tests.end_to_end.questions import gated, lengthy, quick, told
 from tests.rig import Rig
 from tests.stories import ending, hire
 
-#: A page that waits a tenth as long for an answer.
+#: Makes a page wait a tenth as long for a response.
 IMPATIENT = """
 const later = window.setTimeout;
 window.setTimeout = (task, ms, ...more) => later(task, ms >= 20_000 ? ms / 10 : ms, ...more);
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("worker")
 
 @pytest.fixture
 def keeping(browser: Browser) -> Iterator[Browser]:
-    """A browser that keeps pages for Back, as people's browsers do."""
+    """A browser that keeps pages for Back, as browsers outside of tests do."""
     without = ["--disable-back-forward-cache"]
     keeping = launch(browser.browser_type, ignore_default_args=without)
     yield keeping
@@ -35,7 +35,7 @@ def keeping(browser: Browser) -> Iterator[Browser]:
 
 
 def same_as_saved(tab: Tab, client: Client, status: str = "DONE") -> str:
-    """The last answer's text, which is what is saved, to the character."""
+    """The last answer's text; fails unless it is exactly the saved one."""
     text = tab.finished(status)
     message = client.message(tab.answer.get_attribute("data-id") or "")
     assert (text, message["status"]) == (message["text"], status)
@@ -45,7 +45,7 @@ def same_as_saved(tab: Tab, client: Client, status: str = "DONE") -> str:
     return text
 
 
-def test_twenty_reloads_at_random_moments(tab: Tab, client: Client) -> None:
+def test_twenty_reloads_at_random_moments_lose_nothing(tab: Tab, client: Client) -> None:
     question, chance = lengthy(3000, "reloads", rate=400), random.Random(20)
     tab.ask(question)
     tab.written()
@@ -64,7 +64,7 @@ def test_twenty_reloads_at_random_moments(tab: Tab, client: Client) -> None:
     assert drawn(tab.answer) == grown
 
 
-def test_a_killed_worker_is_said_and_what_was_written_is_kept(
+def test_killed_worker_is_reported_and_the_text_is_kept(
     rig: Rig, no_workers: None, tab: Tab, client: Client
 ) -> None:
     worker = hire(rig, OUTLIVE_LEASE_SECONDS="2", OUTLIVE_HEARTBEAT_SECONDS="0.5").wait()
@@ -86,7 +86,7 @@ def test_a_killed_worker_is_said_and_what_was_written_is_kept(
             same_as_saved(tab, client)
 
 
-def test_a_page_kept_for_back_goes_on_where_it_was(
+def test_page_restored_by_back_resumes(
     rig: Rig, keeping: Browser, web: Web, client: Client
 ) -> None:
     person = Person.of(keeping, web.url)
@@ -98,18 +98,18 @@ def test_a_page_kept_for_back_goes_on_where_it_was(
     tab.page.goto(f"{web.url}/healthz")
     rig.scripted.release("bfcache")
     rig.scripted.wait_requests(1, contains=question, ended=True)
-    tab.page.go_back(wait_until="commit")  # no load: it is there
+    tab.page.go_back(wait_until="commit")  # no load: the page was kept
 
     assert tab.page.evaluate("window.kept") is True
     assert same_as_saved(tab, client) == told(question)
     expect(tab.answers).to_have_count(1)
-    tab.page.get_by_role("link", name="New", exact=True).click()  # and so do the notices
+    tab.page.get_by_role("link", name="New", exact=True).click()  # the notices go on, too
     assert tab.answer_to(gated("Again.", "bfcache", "")) == "Again."
     assert person.mishaps == []
     person.context.close()
 
 
-def test_a_frozen_page_goes_on_where_it_was(rig: Rig, tab: Tab, client: Client) -> None:
+def test_frozen_page_resumes(rig: Rig, tab: Tab, client: Client) -> None:
     question = gated("Before the pocket. ", "frozen", "And after it. " * 20)
     tab.ask(question)
     tab.written()
@@ -123,7 +123,7 @@ def test_a_frozen_page_goes_on_where_it_was(rig: Rig, tab: Tab, client: Client) 
     assert same_as_saved(tab, client) == told(question)
 
 
-def test_a_hidden_tab_hears_the_notices_again_once_it_is_thawed(tab: Tab, client: Client) -> None:
+def test_hidden_tab_gets_notices_again_after_a_freeze(tab: Tab, client: Client) -> None:
     page, listed = tab.page, tab.page.locator("#conversations")
     expect(listed).to_have_attribute("aria-busy", "false")
     page.evaluate(HIDE)
@@ -138,7 +138,7 @@ def test_a_hidden_tab_hears_the_notices_again_once_it_is_thawed(tab: Tab, client
     expect(listed.get_by_role("link", name="After it was seen")).to_have_count(1)
 
 
-def test_a_hidden_tab_does_not_trust_a_connection_that_slept(meet: Meet, web: Web) -> None:
+def test_hidden_tab_reconnects_after_sleep(meet: Meet, web: Web) -> None:
     person = meet(web)
     page = person.open("/healthz").page
     page.clock.install()
@@ -151,7 +151,7 @@ def test_a_hidden_tab_does_not_trust_a_connection_that_slept(meet: Meet, web: We
         page.clock.fast_forward("10:00")  # every timer fires once, late
 
 
-def test_a_request_that_nobody_answers_is_given_up_and_sent_again(tab: Tab) -> None:
+def test_request_without_a_response_is_sent_again(tab: Tab) -> None:
     page, question = tab.page, quick("Here, after all.")
     page.evaluate(IMPATIENT)
     swallowed = held(page, "**/api/conversations")
@@ -165,7 +165,7 @@ def test_a_request_that_nobody_answers_is_given_up_and_sent_again(tab: Tab) -> N
     expect(page.locator("#connection")).to_have_attribute("data-state", "good")
 
 
-def test_a_look_that_hangs_is_not_followed_by_others(rig: Rig, meet: Meet, web: Web) -> None:
+def test_dashboard_does_not_poll_while_a_poll_hangs(rig: Rig, meet: Meet, web: Web) -> None:
     person = meet(web)
     page = person.open("/healthz").page
     page.clock.install()
@@ -174,14 +174,14 @@ def test_a_look_that_hangs_is_not_followed_by_others(rig: Rig, meet: Meet, web: 
     tab.ask(gated("", "looks", "Here."))
     expect(tab.answers).to_have_count(1)
 
-    page.clock.run_for(20_000)  # ten looks
+    page.clock.run_for(20_000)  # ten polls
 
     assert len(looks) == 1
     rig.scripted.release("looks")
     assert tab.finished() == "Here."
 
 
-def test_a_hundred_thousand_characters(tab: Tab, client: Client) -> None:
+def test_answer_of_a_hundred_thousand_characters_is_whole(tab: Tab, client: Client) -> None:
     steps = (scripted.long(100_000, chunk=60), scripted.finish(), scripted.usage())
     question = scripted.script(*steps, scripted.done(), tag="100k")
     tab.ask(question)
@@ -194,7 +194,7 @@ def test_a_hundred_thousand_characters(tab: Tab, client: Client) -> None:
     assert drawn(tab.answer) == grown
 
 
-def test_offline_is_said_and_what_is_asked_meanwhile_is_sent_once(
+def test_question_asked_offline_is_sent_once_when_online(
     meet: Meet, web: Web, client: Client
 ) -> None:
     person, question = meet(web), lengthy(200, "queued", rate=None)

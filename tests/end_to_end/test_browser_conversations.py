@@ -1,4 +1,4 @@
-"""Many conversations in a real Chromium: what goes on in them, and what is done with them."""
+"""Many conversations in a real Chromium: their states, and what a person does with them."""
 
 import re
 
@@ -15,7 +15,9 @@ from tests.rig import Rig, eventually
 pytestmark = pytest.mark.usefixtures("worker")
 
 
-def test_every_tab_and_device_sees_what_goes_on(rig: Rig, meet: Meet, web: Web) -> None:
+def test_all_tabs_and_devices_show_the_state_of_all_conversations(
+    rig: Rig, meet: Meet, web: Web
+) -> None:
     person, phone = meet(web), meet(web, viewport={"width": 390, "height": 844})
     tab = person.open()
     other, elsewhere = person.open(), phone.open()
@@ -37,14 +39,14 @@ def test_every_tab_and_device_sees_what_goes_on(rig: Rig, meet: Meet, web: Web) 
         expect(one.mark(place)).to_have_count(0)
 
 
-def test_one_tab_listens_for_all_and_another_takes_its_place(meet: Meet, web: Web) -> None:
+def test_another_tab_takes_over_the_notices_when_the_first_is_closed(meet: Meet, web: Web) -> None:
     person = meet(web)
     tabs = [person.open() for _ in range(3)]
     for tab in tabs:
         expect(tab.page.locator("#conversations")).to_have_attribute("aria-busy", "false")
     assert sum(url.endswith("/api/notices") for url in person.requests) == 1
 
-    tabs[0].close()  # the first one listened
+    tabs[0].close()  # it had the stream of notices
     tabs[1].ask(quick("After the first one has gone."))
 
     tabs[1].finished()
@@ -52,7 +54,7 @@ def test_one_tab_listens_for_all_and_another_takes_its_place(meet: Meet, web: We
     expect(tabs[2].page.locator(f"[data-conversation='{place}']")).to_have_count(1)
 
 
-def test_many_are_written_at_once(rig: Rig, tab: Tab) -> None:
+def test_many_conversations_are_written_at_once(rig: Rig, tab: Tab) -> None:
     questions = [gated(f"Number {n}. ", f"many-{n}", f"The end of {n}.") for n in range(4)]
     places = []
     for question in questions:
@@ -68,7 +70,9 @@ def test_many_are_written_at_once(rig: Rig, tab: Tab) -> None:
         assert tab.finished() == told(questions[number])
 
 
-def test_a_failure_and_a_stop_elsewhere_are_told(rig: Rig, tab: Tab, client: Client) -> None:
+def test_failure_and_stop_in_other_conversations_are_shown(
+    rig: Rig, tab: Tab, client: Client
+) -> None:
     answer = client.ask(scripted.script(scripted.say("Half of it"), scripted.cut()))
     place = client.message(answer)["conversation_id"]
     expect(tab.mark(place)).to_have_attribute("data-mark", "failed")
@@ -85,7 +89,7 @@ def test_a_failure_and_a_stop_elsewhere_are_told(rig: Rig, tab: Tab, client: Cli
     rig.scripted.release("told-stop")
 
 
-def test_a_name_is_changed_everywhere(meet: Meet, web: Web, client: Client) -> None:
+def test_renamed_conversation_changes_in_all_tabs(meet: Meet, web: Web, client: Client) -> None:
     place = client.conversation(title="The first name")
     tab, elsewhere = meet(web).open(f"/c/{place}"), meet(web).open(f"/c/{place}")
     expect(tab.page.locator("h1")).to_have_text("The first name")
@@ -100,7 +104,7 @@ def test_a_name_is_changed_everywhere(meet: Meet, web: Web, client: Client) -> N
     assert client.http.get(f"/api/conversations/{place}").json()["title"] == "Another name"
 
 
-def test_what_is_deleted_can_be_brought_back(
+def test_deleted_conversation_can_be_restored(
     rig: Rig, meet: Meet, web: Web, client: Client
 ) -> None:
     person = meet(web)
@@ -122,7 +126,7 @@ def test_what_is_deleted_can_be_brought_back(
     tab.page.go_forward()
     tab.press("Undo")
 
-    assert tab.finished("CANCELLED") == "Do not delete this"  # it was stopped, and kept
+    assert tab.finished("CANCELLED") == "Do not delete this"  # stopped by the deletion
     assert tab.path == place
     expect(other.page.locator(f"[data-conversation='{place.removeprefix('/c/')}']")).to_have_count(
         1
@@ -130,7 +134,7 @@ def test_what_is_deleted_can_be_brought_back(
     rig.scripted.release("deleted")
 
 
-def test_words_are_found_in_what_was_said(meet: Meet, web: Web, client: Client) -> None:
+def test_search_finds_words_in_messages(meet: Meet, web: Web, client: Client) -> None:
     question = quick("The cormorant dries its wings.")
     answer = client.ask(question)
     client.ended(answer)
@@ -156,7 +160,7 @@ def test_words_are_found_in_what_was_said(meet: Meet, web: Web, client: Client) 
     expect(hit.first).to_be_visible()
 
 
-def test_a_long_list_and_a_long_conversation_come_in_pages(
+def test_long_lists_and_long_conversations_load_in_pages(
     meet: Meet, web: Web, client: Client
 ) -> None:
     for number in range(105):
@@ -194,7 +198,7 @@ def test_a_long_list_and_a_long_conversation_come_in_pages(
     expect(tab.page.get_by_role("button", name="Earlier messages")).to_be_hidden()
 
 
-def test_a_branch_that_is_not_there_does_not_trap_back(
+def test_unknown_branch_in_the_address_does_not_trap_back(
     meet: Meet, web: Web, client: Client
 ) -> None:
     answer = client.ask(quick("The only branch."))
@@ -227,7 +231,7 @@ def test_each_conversation_keeps_its_draft(tab: Tab, client: Client, web: Web) -
     expect(question).to_have_value("to the first")
 
 
-def test_who_went_on_is_not_pulled_back_to_a_first_question(rig: Rig, meet: Meet, web: Web) -> None:
+def test_first_question_that_is_sent_late_does_not_navigate(rig: Rig, meet: Meet, web: Web) -> None:
     person, question = meet(web), quick("At last.")
     tab = person.open()
     routes = held(tab.page, "**/api/conversations")
@@ -251,7 +255,7 @@ def test_who_went_on_is_not_pulled_back_to_a_first_question(rig: Rig, meet: Meet
     expect(tab.page.locator("#question")).to_have_value("something else")
 
 
-def test_another_model_and_instructions_go_with_the_question(rig: Rig, tab: Tab) -> None:
+def test_model_and_instructions_are_sent_with_the_question(rig: Rig, tab: Tab) -> None:
     model = tab.page.locator("#model")
     expect(model).to_be_enabled()
     names = model.locator("option").all_inner_texts()
@@ -278,7 +282,7 @@ def test_another_model_and_instructions_go_with_the_question(rig: Rig, tab: Tab)
     expect(tab.answer.locator(".facts")).to_contain_text("First token after")
 
 
-def test_a_hidden_tab_says_on_the_desktop_that_the_answer_is_ready(
+def test_hidden_tab_shows_a_desktop_notification_when_the_answer_is_ready(
     rig: Rig, meet: Meet, web: Web
 ) -> None:
     person = meet(web, permissions=["notifications"])
@@ -305,7 +309,7 @@ def test_a_hidden_tab_says_on_the_desktop_that_the_answer_is_ready(
     assert tab.finished() == "Soon. Now."
 
 
-def test_a_browser_without_desktop_notifications_is_offered_none(
+def test_notifications_are_not_offered_where_pages_may_not_show_them(
     rig: Rig, meet: Meet, web: Web
 ) -> None:
     person = meet(web, permissions=["notifications"])

@@ -1,4 +1,4 @@
-"""The page over weak links: what is on its way is not begun again, and arrives."""
+"""The page over weak links: transfers that make progress are not restarted."""
 
 import random
 import re
@@ -17,15 +17,14 @@ from tests.weak_link import WeakLink
 
 pytestmark = pytest.mark.usefixtures("worker")
 
-#: A page that waits a tenth as long, so that a link may be ten times as fast.
+#: Makes a page wait a tenth as long, so that the link may be ten times as fast.
 TENTH = """
 const later = window.setTimeout;
 window.setTimeout = (task, ms, ...more) => later(task, ms >= 20_000 ? ms / 10 : ms, ...more);
 const limit = AbortSignal.timeout.bind(AbortSignal);
 AbortSignal.timeout = (milliseconds) => limit(milliseconds / 10);
 """
-#: Keeps whether the page ever said that it cannot reach the server, and all that a question on its
-#: way was said to be.
+#: Records every state of the connection, and every state of a question that is being sent.
 WATCH = """
 window.said = [];
 addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
@@ -36,7 +35,7 @@ addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
 
 
 def ideographs(count: int) -> str:
-    """Text that no compression makes small, in lines."""
+    """Lines of text that cannot be compressed much."""
     dice = random.Random(count)
     lines = (count + 99) // 100
     return "\n\n".join(
@@ -45,20 +44,20 @@ def ideographs(count: int) -> str:
 
 
 @pytest.mark.failure(62)
-def test_a_long_question_up_a_weak_link_is_sent_once_and_says_how_far_it_is(
-    meet: Meet, web: Web
-) -> None:
+def test_long_question_over_a_weak_link_is_sent_once_with_progress(meet: Meet, web: Web) -> None:
     with WeakLink(web.url) as link:
         person = meet(link)
         person.context.add_init_script(TENTH)
         person.context.add_init_script(WATCH)
         tab = person.open()
         expect(tab.page.locator("#conversations")).to_have_attribute("aria-busy", "false")
-        link.rate = 160_000  # 600 kB take twice as long as the page waits for a sign of life
+        link.rate = 160_000  # 600 kB take twice the timeout
 
         tab.ask(quick("Here.", tag="x" * 600_000))
         expect(tab.page.locator(".pending .state")).to_have_text(
-            re.compile(r"^Sending 600 kB(: \d+ %)?$")  # without: the system has all of it
+            re.compile(
+                r"^Sending 600 kB(: \d+ %)?$"
+            )  # without %: the system has buffered all of it
         )
 
         assert tab.finished() == "Here."
@@ -69,7 +68,7 @@ def test_a_long_question_up_a_weak_link_is_sent_once_and_says_how_far_it_is(
 
 
 @pytest.mark.failure(62)
-def test_a_long_conversation_down_a_weak_link_is_downloaded_once(
+def test_long_conversation_over_a_weak_link_is_loaded_once(
     meet: Meet, web: Web, client: Client
 ) -> None:
     texts = [ideographs(16_000) + f"{n}" for n in range(4)]
@@ -98,7 +97,7 @@ def test_a_long_conversation_down_a_weak_link_is_downloaded_once(
 
 
 @pytest.mark.failure(62)
-def test_a_stream_down_a_very_weak_link_is_not_opened_again(
+def test_stream_over_a_very_weak_link_is_not_opened_again(
     rig: Rig, meet: Meet, web: Web, client: Client
 ) -> None:
     question = gated(ideographs(1500), "weak stream", "\n\nThe end.")
@@ -121,9 +120,7 @@ def test_a_stream_down_a_very_weak_link_is_not_opened_again(
 
 
 @pytest.mark.failure(62)
-def test_a_stream_that_a_proxy_refuses_goes_on_from_where_it_was(
-    rig: Rig, meet: Meet, web: Web
-) -> None:
+def test_stream_refused_by_a_proxy_resumes_at_its_position(rig: Rig, meet: Meet, web: Web) -> None:
     question = gated("One.\n\nTwo.\n\nThree. ", "refused stream", "Four.\n\nFive.")
     person = meet(web)
     tab = person.open()
@@ -132,7 +129,9 @@ def test_a_stream_that_a_proxy_refuses_goes_on_from_where_it_was(
     refused = held(tab.page, "**/blocks/stream?after=*")
     before = len(person.requests)
 
-    tab.page.evaluate("dispatchEvent(new Event('online'))")  # connections from before are dead
+    tab.page.evaluate(
+        "dispatchEvent(new Event('online'))"
+    )  # the page treats old connections as dead
     for _ in range(100):
         if refused:
             break
@@ -145,4 +144,4 @@ def test_a_stream_that_a_proxy_refuses_goes_on_from_where_it_was(
     assert tab.finished() == told(question)
     read = [urlsplit(url).query for url in person.requests[before:] if "/blocks?after=" in url]
     assert read
-    assert "after=0" not in read  # what is here is not downloaded again
+    assert "after=0" not in read  # blocks that are here are not loaded again

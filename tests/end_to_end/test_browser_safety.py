@@ -1,4 +1,4 @@
-"""What a page must not do, and for whom it has to be there."""
+"""The page's security, size and accessibility."""
 
 import re
 
@@ -14,11 +14,11 @@ from tests.rig import Rig
 
 pytestmark = pytest.mark.usefixtures("worker")
 
-#: Bytes of everything that the first page loads, as they are sent.
+#: Bytes of everything that the first page loads, as sent.
 FIRST_PAGE = 80_000
 
 RUN = "window.ran=(window.ran||0)+1"
-#: What answers have been made to say elsewhere to make a page do something.
+#: Answers that made other pages run or load something.
 HOSTILE = (
     f"<script>{RUN}</script>",
     f"<img src=x onerror={RUN}>",
@@ -47,7 +47,7 @@ HOSTILE = (
 )
 
 
-#: Attributes that could run something or lead somewhere else.
+#: Attributes that could run something or lead elsewhere.
 STRANGE_ATTRIBUTES = """() => [...document.querySelectorAll(".block *")]
   .flatMap(one => [...one.attributes])
   .filter(({name, value}) => /^on/.test(name)
@@ -55,8 +55,8 @@ STRANGE_ATTRIBUTES = """() => [...document.querySelectorAll(".block *")]
   .map(({name, value}) => `${name}=${value}`)"""
 
 
-def weighed(tab: Tab) -> int:
-    """Bytes of everything that came with the page, as they were sent."""
+def transferred(tab: Tab) -> int:
+    """Bytes of everything that the page loaded, as sent."""
     sent = (
         "() => [...performance.getEntriesByType('navigation'),"
         " ...performance.getEntriesByType('resource')]"
@@ -65,11 +65,11 @@ def weighed(tab: Tab) -> int:
     return int(tab.page.evaluate(sent))
 
 
-def test_the_first_page_is_small_and_its_policy_strict(meet: Meet, web: Web) -> None:
+def test_first_page_is_small_and_has_a_strict_policy(meet: Meet, web: Web) -> None:
     person = meet(web)
     tab = person.open()
     expect(tab.page.locator("#conversations")).to_have_attribute("aria-busy", "false")
-    assert 20_000 < weighed(tab) < FIRST_PAGE
+    assert 20_000 < transferred(tab) < FIRST_PAGE
     answer = tab.page.goto(person.url)
     assert answer is not None
     policy = answer.headers["content-security-policy"]
@@ -81,18 +81,18 @@ def test_the_first_page_is_small_and_its_policy_strict(meet: Meet, web: Web) -> 
 
 
 @pytest.mark.parametrize("chunk", [1, (2, 11)])
-def test_hostile_answers_stay_text(tab: Tab, chunk: int | tuple[int, int]) -> None:
+def test_hostile_answers_are_shown_as_text(tab: Tab, chunk: int | tuple[int, int]) -> None:
     said = scripted.say("\n\n".join(HOSTILE), chunk=chunk)
     question = scripted.script(said, scripted.finish(), scripted.done(), tag=str(chunk))
 
     assert tab.answer_to(question) == told(question)
-    _nothing_came_of_it(tab)
+    _assert_harmless(tab)
     tab.page.reload()
     assert tab.finished() == told(question)
-    _nothing_came_of_it(tab)
+    _assert_harmless(tab)
 
 
-def _nothing_came_of_it(tab: Tab) -> None:
+def _assert_harmless(tab: Tab) -> None:
     assert tab.page.evaluate("window.ran") is None
     strange = (
         "script, style, iframe, img, svg, link, base, meta, form, input, object, template, math,"
@@ -102,7 +102,7 @@ def _nothing_came_of_it(tab: Tab) -> None:
     assert tab.page.evaluate(STRANGE_ATTRIBUTES) == []
 
 
-def test_a_question_is_shown_as_it_was_typed(tab: Tab) -> None:
+def test_question_is_shown_as_it_was_typed(tab: Tab) -> None:
     asked = "\n".join(HOSTILE).replace("\x00", "")
     tab.ask(asked)
     tab.finished()
@@ -111,7 +111,7 @@ def test_a_question_is_shown_as_it_was_typed(tab: Tab) -> None:
     assert tab.page.evaluate("window.ran") is None
 
 
-# --- for everybody -------------------------------------------------------------------------------
+# --- accessibility -------------------------------------------------------------------------------
 
 RICH = (
     "# A title\n\nSome **bold** text, `code` and [a link](https://example.org).\n\n"
@@ -122,13 +122,13 @@ RICH = (
 
 
 def rich(tag: str) -> str:
-    """A question whose answer has a bit of everything."""
+    """A question whose answer has every kind of element."""
     steps = (scripted.reasoning("Let me think."), scripted.say(RICH), scripted.finish())
     return scripted.script(*steps, scripted.usage(), scripted.done(), tag=tag)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(meet: Meet, web: Web, scheme: str) -> None:
+def test_axe_finds_no_serious_violation(meet: Meet, web: Web, scheme: str) -> None:
     tab = meet(web, color_scheme=scheme).open()
     expect(tab.page.locator("#empty")).to_be_visible()
     found = axe.serious(tab.page)
@@ -149,9 +149,9 @@ def test_axe_finds_nothing_serious(meet: Meet, web: Web, scheme: str) -> None:
     assert found == []
 
 
-def test_everything_can_be_done_with_the_keyboard_alone(rig: Rig, tab: Tab) -> None:
+def test_keyboard_alone_is_enough_for_everything(rig: Rig, tab: Tab) -> None:
     page, keys = tab.page, tab.page.keyboard
-    expect(page.locator("#question")).to_be_focused()  # one begins by typing
+    expect(page.locator("#question")).to_be_focused()  # the question has the focus at first
     keys.type("half a thou")
     keys.press("Control+A")
     keys.insert_text(gated("First. ", "keys", "Second."))
@@ -188,7 +188,7 @@ def test_everything_can_be_done_with_the_keyboard_alone(rig: Rig, tab: Tab) -> N
 
 
 def _tab_to(page: Page, name: str | re.Pattern[str], *, back: bool = False) -> None:
-    """Press Tab until the focus is there; it can always be seen."""
+    """Press Tab until this has the focus; the focus must always be visible."""
     wanted = page.get_by_role("button", name=name, exact=isinstance(name, str))
     for _ in range(40):
         if wanted.evaluate_all("all => all.includes(document.activeElement)"):
@@ -201,7 +201,7 @@ def _tab_to(page: Page, name: str | re.Pattern[str], *, back: bool = False) -> N
     assert page.evaluate(f"{outline}.opacity") == "1"
 
 
-#: Keeps what a page says to listeners.
+#: Records the page's announcements.
 LISTEN = (
     "window.heard = []; new MutationObserver(all => all.forEach(({addedNodes}) =>"
     " addedNodes.forEach(one => window.heard.push(one.textContent))))"
@@ -209,7 +209,7 @@ LISTEN = (
 )
 
 
-def test_listeners_hear_sentences_and_how_it_stands(tab: Tab) -> None:
+def test_screen_readers_get_sentences_and_the_state(tab: Tab) -> None:
     tab.page.evaluate(LISTEN)
     said = "One sentence is heard. And then another one! Is this the third? " * 4
     steps = (scripted.say(said, chunk=2, rate=200), scripted.finish(), scripted.done())
@@ -223,7 +223,7 @@ def test_listeners_hear_sentences_and_how_it_stands(tab: Tab) -> None:
     assert all(re.search(r"[.!?]$", one) for one in heard), heard
 
 
-def test_listeners_who_come_back_hear_only_what_is_new(rig: Rig, tab: Tab) -> None:
+def test_screen_readers_get_only_new_text_after_a_reload(rig: Rig, tab: Tab) -> None:
     before = "One was heard.\n\nTwo was heard.\n\nThree has begun. It is "
     tab.ask(gated(before, "heard", "said now. And this.\n\nFour."))
     tab.written(len(before) - 1)
@@ -241,7 +241,7 @@ def test_listeners_who_come_back_hear_only_what_is_new(rig: Rig, tab: Tab) -> No
     assert "It is said now. And this. Four." in heard
 
 
-def test_who_wants_no_motion_gets_none(meet: Meet, web: Web) -> None:
+def test_reduced_motion_disables_all_animations(meet: Meet, web: Web) -> None:
     tab = meet(web, reduced_motion="reduce").open()
     tab.ask(gated("Still. ", "still", "Done."))
     tab.written()
@@ -250,7 +250,7 @@ def test_who_wants_no_motion_gets_none(meet: Meet, web: Web) -> None:
     tab.press("Stop")
 
 
-def test_the_second_part_of_a_long_code_is_copied_with_the_first(tab: Tab) -> None:
+def test_copying_long_code_includes_all_of_its_pieces(tab: Tab) -> None:
     code = "".join(f"line_{number} = {number}\n" for number in range(400))
 
     tab.answer_to(quick(f"Look:\n\n```python\n{code}```\n\nThat was it."))
@@ -261,7 +261,7 @@ def test_the_second_part_of_a_long_code_is_copied_with_the_first(tab: Tab) -> No
     expect(tab.answer.get_by_role("button", name="Copy the code")).to_have_count(1)
 
 
-def test_wide_code_and_tables_scroll_by_keyboard_and_as_one(meet: Meet, web: Web) -> None:
+def test_wide_code_and_tables_scroll_by_keyboard_and_together(meet: Meet, web: Web) -> None:
     tab = meet(web, viewport={"width": 390, "height": 844}).open()
     row = "| " + " | ".join(["a_word_that_is_long"] * 9) + " |\n"
     code = "".join(f"line_{number} = {number * 'x'}\n" for number in range(120))
@@ -279,7 +279,7 @@ def test_wide_code_and_tables_scroll_by_keyboard_and_as_one(meet: Meet, web: Web
     )
 
 
-def test_code_being_written_has_no_button_that_would_go(rig: Rig, tab: Tab) -> None:
+def test_code_being_written_has_no_copy_button(rig: Rig, tab: Tab) -> None:
     tab.ask(gated("```python\nprint(1)\n", "button", "print(2)\n```\n"))
     tab.written()
     copy = tab.answer.locator(".copy-code")

@@ -1,4 +1,4 @@
-"""The person's scroll wins: while an answer is written, no move of theirs is ever pulled back."""
+"""A person's scrolling wins: while an answer is written, no move is reverted."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ REST = (
     "(pane => pane.scrollHeight - pane.clientHeight - pane.scrollTop)"
     "(document.getElementById('scroll'))"
 )
-#: Pixels: the same place of a scrollbar's thumb is further down while the pane grows.
+#: Pixels of tolerance: a fixed place of a scrollbar's thumb moves down while the content grows.
 SCROLLBAR = 12
-#: Keeps where the pane stood in every frame.
+#: Records the pane's position in every frame.
 RECORD = f"""() => {{
   window.tops = [{TOP}];
   const frame = () => {{ window.tops.push({TOP}); requestAnimationFrame(frame); }};
@@ -32,7 +32,7 @@ RECORD = f"""() => {{
 
 
 def writing(tab: Tab, tag: str) -> None:
-    """An answer that grows by a few lines a second for as long as the story takes."""
+    """Ask for an answer that grows by a few lines a second until the test ends."""
     opening = scripted.say("\n\n".join(f"Line {n} of the opening." for n in range(60)) + "\n\n")
     steps = (opening, scripted.long(60_000, rate=500), scripted.finish())
     tab.page.locator("#question").fill(scripted.script(*steps, scripted.done(), tag=tag))
@@ -42,12 +42,12 @@ def writing(tab: Tab, tag: str) -> None:
 
 
 def at_the_end(page: Page) -> None:
-    """The pane follows what is written."""
+    """Wait until the pane is at its end."""
     page.wait_for_function(f"() => {TOP} > 300 && {REST} < 2")
 
 
-def never_pulled_back(page: Page, move: Callable[[], None], least: int, tolerance: int = 1) -> None:
-    """The move goes up by `least` pixels at least, frame by frame, and where it ends it stays."""
+def never_reverted(page: Page, move: Callable[[], None], least: int, tolerance: int = 1) -> None:
+    """Fail unless the move goes up by `least` pixels and the pane stays where it ended."""
     page.evaluate(RECORD)
     move()
     page.wait_for_function(
@@ -59,7 +59,7 @@ def never_pulled_back(page: Page, move: Callable[[], None], least: int, toleranc
         arg=length,
     )
     tops = page.evaluate("window.tops")
-    # Until it begins to move the pane follows, and that is downwards.
+    # Before the move begins the pane follows, that is, goes down.
     begun = tops.index(max(tops))
     moved = tops[begun:]
     back = [(one, two) for one, two in pairwise(moved) if two > one + tolerance]
@@ -69,7 +69,7 @@ def never_pulled_back(page: Page, move: Callable[[], None], least: int, toleranc
 
 
 @pytest.mark.parametrize("speed", [43, 100, 154])
-def test_a_calm_finger_is_never_pulled_back(meet: Meet, web: Web, speed: int) -> None:
+def test_slow_touch_scroll_is_never_reverted(meet: Meet, web: Web, speed: int) -> None:
     tab = meet(web, **PHONE).open()
     writing(tab, f"finger {speed}")
     chrome = tab.page.context.new_cdp_session(tab.page)
@@ -85,10 +85,10 @@ def test_a_calm_finger_is_never_pulled_back(meet: Meet, web: Web, speed: int) ->
             touch("touchMove", 300 + way)
         touch("touchEnd")
 
-    never_pulled_back(tab.page, drag, least=60)
+    never_reverted(tab.page, drag, least=60)
 
 
-def test_a_finger_that_rests_on_the_text_holds_it(meet: Meet, web: Web) -> None:
+def test_resting_finger_holds_the_text(meet: Meet, web: Web) -> None:
     tab = meet(web, **PHONE).open()
     writing(tab, "resting finger")
     chrome = tab.page.context.new_cdp_session(tab.page)
@@ -100,18 +100,18 @@ def test_a_finger_that_rests_on_the_text_holds_it(meet: Meet, web: Web) -> None:
     assert tab.page.evaluate(TOP) == before
     chrome.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
-    at_the_end(tab.page)  # it was not moved: the pane goes on following
+    at_the_end(tab.page)  # the finger did not move: the pane follows
 
 
 @pytest.mark.parametrize("key", ["ArrowUp", "PageUp", "Home", "Shift+Space"])
-def test_a_key_is_never_pulled_back(tab: Tab, key: str) -> None:
+def test_key_scroll_is_never_reverted(tab: Tab, key: str) -> None:
     writing(tab, f"key {key}")
-    tab.page.mouse.click(450, 300)  # the keys go where somebody has clicked
+    tab.page.mouse.click(450, 300)  # so that the pane gets the keys
 
-    never_pulled_back(tab.page, lambda: tab.page.keyboard.press(key), least=30)
+    never_reverted(tab.page, lambda: tab.page.keyboard.press(key), least=30)
 
 
-def test_a_wheel_of_small_steps_is_never_pulled_back(tab: Tab) -> None:
+def test_small_wheel_steps_are_never_reverted(tab: Tab) -> None:
     writing(tab, "wheel")
     tab.page.mouse.move(450, 300)
 
@@ -119,10 +119,10 @@ def test_a_wheel_of_small_steps_is_never_pulled_back(tab: Tab) -> None:
         for _ in range(40):
             tab.page.mouse.wheel(0, -1)
 
-    never_pulled_back(tab.page, turn, least=30)
+    never_reverted(tab.page, turn, least=30)
 
 
-def test_a_selection_that_is_dragged_up_is_never_pulled_back(tab: Tab) -> None:
+def test_dragged_selection_is_never_reverted(tab: Tab) -> None:
     writing(tab, "selection")
 
     def drag() -> None:
@@ -133,20 +133,20 @@ def test_a_selection_that_is_dragged_up_is_never_pulled_back(tab: Tab) -> None:
         tab.page.mouse.move(450, 300)
         tab.page.mouse.up()
 
-    never_pulled_back(tab.page, drag, least=50)
+    never_reverted(tab.page, drag, least=50)
     assert tab.page.evaluate("String(getSelection()).length > 20")
 
 
-def test_a_jump_of_the_focus_is_never_pulled_back(tab: Tab) -> None:
+def test_focus_jump_is_never_reverted(tab: Tab) -> None:
     writing(tab, "focus")
     edit = tab.questions.get_by_role("button", name="Edit")
 
-    never_pulled_back(tab.page, edit.focus, least=300)
+    never_reverted(tab.page, edit.focus, least=300)
 
 
 @pytest.fixture
 def with_scrollbars(browser: Browser, web: Web) -> Iterator[Tab]:
-    """A tab of a browser that shows scrollbars, as people's do."""
+    """A tab of a browser with scrollbars, which headless Chromium hides."""
     shown = launch(browser.browser_type, ignore_default_args=["--hide-scrollbars"])
     person = Person.of(shown, web.url)
     yield person.open()
@@ -154,7 +154,7 @@ def with_scrollbars(browser: Browser, web: Web) -> Iterator[Tab]:
     shown.close()
 
 
-def test_a_dragged_scrollbar_is_never_pulled_back(with_scrollbars: Tab) -> None:
+def test_dragged_scrollbar_is_never_reverted(with_scrollbars: Tab) -> None:
     tab = with_scrollbars
     writing(tab, "scrollbar")
     bar = tab.page.evaluate(
@@ -171,12 +171,12 @@ def test_a_dragged_scrollbar_is_never_pulled_back(with_scrollbars: Tab) -> None:
             tab.page.mouse.move(bar[0], bar[1] - step)
             tab.page.evaluate("new Promise(requestAnimationFrame)")
 
-    never_pulled_back(tab.page, drag, least=30, tolerance=SCROLLBAR)
+    never_reverted(tab.page, drag, least=30, tolerance=SCROLLBAR)
     tab.page.mouse.up()
     tab.page.mouse.move(bar[0] - 200, bar[1] - 100)
 
 
-def test_whoever_goes_down_to_the_end_follows_again(tab: Tab) -> None:
+def test_scrolling_down_to_the_end_follows_again(tab: Tab) -> None:
     writing(tab, "back")
     tab.page.mouse.move(450, 300)
     tab.page.mouse.wheel(0, -200)
@@ -196,7 +196,7 @@ def test_whoever_goes_down_to_the_end_follows_again(tab: Tab) -> None:
     at_the_end(tab.page)
 
 
-def test_what_changes_by_itself_is_nobodys_intent(rig: Rig, tab: Tab) -> None:
+def test_layout_changes_do_not_end_the_following(rig: Rig, tab: Tab) -> None:
     opening = "\n\n".join(f"Line {n}" for n in range(60))
     tab.ask(gated(opening + "\n\n| a | b |\n| --- | --- |\n", "layout", "| 1 | 2 |\n\nThe end."))
     tab.written(500)

@@ -1,4 +1,4 @@
-"""Tables: wider than the screen they scroll in their own frame, and no word is broken in two."""
+"""Tables that are wider than the screen scroll in their own frame; words are not broken."""
 
 import pytest
 from playwright.sync_api import expect
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("worker")
 PHONE = {"viewport": {"width": 360, "height": 700}, "has_touch": True, "is_mobile": True}
 WIDE = {"viewport": {"width": 1100, "height": 800}}
 
-#: Words that stand on more than one line, but for those that no column has room for.
+#: Words that are broken over two lines, except those wider than any column.
 BROKEN = r"""() => [...document.querySelectorAll(".block :is(td, th)")].flatMap((cell) => {
   const found = [];
   const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
@@ -36,7 +36,7 @@ FRAMES = """() => [...document.querySelectorAll(".block .table")].map((frame) =>
 
 
 def table(*rows: str) -> str:
-    """Rows, the first of which is the head."""
+    """A table of these rows; the first is the head."""
     columns = rows[0].count("|") - 1
     return "\n".join([rows[0], "|" + " --- |" * columns, *rows[1:]]) + "\n"
 
@@ -77,11 +77,11 @@ def test_tables_scroll_in_their_frame_and_break_no_word(
     pane = "(pane => pane.scrollWidth - pane.clientWidth)(document.getElementById('scroll'))"
     assert tab.page.evaluate(pane) <= 0
     assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    # An address is broken rather than as wide as several screens.
+    # Addresses are broken: they would be several screens wide.
     assert frames[1]["wide"] < 2 * tab.page.evaluate("innerWidth")
 
 
-def test_a_wide_table_is_scrolled_with_the_keyboard_and_has_a_name(meet: Meet, web: Web) -> None:
+def test_wide_table_has_a_name_and_scrolls_by_keyboard(meet: Meet, web: Web) -> None:
     tab = meet(web, **PHONE).open()
     tab.page.locator("#question").fill(quick(MANY, tag="keys"))
     tab.press("Send")
@@ -95,7 +95,7 @@ def test_a_wide_table_is_scrolled_with_the_keyboard_and_has_a_name(meet: Meet, w
     assert axe.serious(tab.page) == []
 
 
-def test_a_table_that_is_written_stays_as_it_was_scrolled(rig: Rig, meet: Meet, web: Web) -> None:
+def test_table_being_written_keeps_its_horizontal_scroll(rig: Rig, meet: Meet, web: Web) -> None:
     tab = meet(web, **PHONE).open()
     row = "| " + " | ".join(f"reliability{n}" for n in range(12)) + " |\n"
     tab.page.locator("#question").fill(gated(MANY, "table", row * 5))
@@ -115,7 +115,7 @@ def test_a_table_that_is_written_stays_as_it_was_scrolled(rig: Rig, meet: Meet, 
     ) == [True, 90, True]
 
 
-def test_a_selection_in_what_is_being_written_stays(rig: Rig, tab: Tab) -> None:
+def test_selection_in_text_being_written_stays(rig: Rig, tab: Tab) -> None:
     tab.ask(gated("These words are selected, and", "selected", " more of them **come** now."))
     tab.written(20)
     tab.page.evaluate(

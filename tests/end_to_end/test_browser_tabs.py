@@ -1,4 +1,4 @@
-"""Many tabs of one browser: none takes the others' connections, whatever each of them shows.
+"""Many tabs of one browser: together they leave connections free for requests.
 
 Over HTTP/1.1 a browser has six connections to a server. One tab streams the notices for all; a
 hidden tab streams no answer, and of the visible ones three at a time do.
@@ -23,21 +23,21 @@ pytestmark = pytest.mark.usefixtures("worker")
 
 #: A browser without locks, as on plain HTTP from another machine.
 WITHOUT_LOCKS = "delete Navigator.prototype.locks;"
-#: A name of another machine.
+#: A host name of another machine.
 ELSEWHERE = "lan.test"
-#: Streams that one browser may hold over HTTP/1.1: the notices, and three answers.
+#: Streams that one browser may have over HTTP/1.1: the notices and three answers.
 MOST = 4
 LISTED = "#conversations[aria-busy='false']"
 
 
 @dataclass(frozen=True)
 class Load:
-    """A person, a way to the service, and what answers that wait for a word say until then."""
+    """A person, a service, and questions whose answers wait or take long."""
 
     person: Person
     rig: Rig
     client: Client
-    #: how it reaches the service: what is named in one story is new in the next one
+    #: how the browser reaches the service; makes names differ between the variants
     way: str
 
     @property
@@ -46,7 +46,7 @@ class Load:
         return self.way == "http2"
 
     def release(self, gate: str) -> None:
-        """Let an answer go on."""
+        """Let the answer at this gate go on."""
         self.rig.scripted.release(f"{gate} {self.way}")
 
     def held(self, gate: str) -> tuple[str, str, str]:
@@ -58,7 +58,7 @@ class Load:
         return f"/c/{self.client.message(answer)['conversation_id']}", answer, question
 
     def slow(self, number: int) -> tuple[str, str]:
-        """An answer that is written for as long as the story takes: its conversation and itself."""
+        """An answer that is written until the test ends: its conversation and itself."""
         steps = (scripted.say(f"Number {number}. "), scripted.long(9000, rate=20))
         question = scripted.script(*steps, scripted.done(), tag=f"{number} {self.way}")
         answer = self.client.ask(question)
@@ -66,12 +66,12 @@ class Load:
         return f"/c/{self.client.message(answer)['conversation_id']}", answer
 
     def streaming(self, count: int) -> None:
-        """Wait until the browser holds so many streams."""
+        """Wait until the browser has this many streams."""
         page = self.person.context.pages[0]
         for _ in range(600):
             if len(self.person.open_streams) == count:
                 return
-            page.wait_for_timeout(50)  # while Playwright hears of requests
+            page.wait_for_timeout(50)  # Playwright handles its events meanwhile
         pytest.fail(f"{[one.url for one in self.person.open_streams]} instead of {count}")
 
 
@@ -93,23 +93,23 @@ def load(
         person.context.close()
 
 
-#: Where the protocol makes no difference: with and without locks.
+#: With and without locks; the protocol makes no difference.
 LOCKS = pytest.mark.parametrize("load", ["http1", "http1-without-locks"], indirect=True)
 
 
 def loaded(tab: Tab) -> None:
-    """The page is there, and knows of all conversations."""
+    """Wait until the page has loaded and lists the conversations."""
     expect(tab.page.locator(LISTED)).to_have_count(1)
 
 
 def good(*tabs: Tab) -> None:
-    """None of them says that it cannot reach the server."""
+    """Fail if a tab says that it cannot reach the server."""
     for tab in tabs:
         expect(tab.page.locator("#connection")).to_have_attribute("data-state", "good")
 
 
 @pytest.mark.failure(61)
-def test_hidden_tabs_hold_no_stream_whatever_is_written_in_them(load: Load) -> None:
+def test_hidden_tabs_hold_no_stream(load: Load) -> None:
     person, held = load.person, [load.held(f"hidden-{n}") for n in range(4)]
     idle = f"/c/{load.client.conversation(title='Idle')}"
     tab = person.open(held[0][0])
@@ -122,7 +122,7 @@ def test_hidden_tabs_hold_no_stream_whatever_is_written_in_them(load: Load) -> N
     for one in (*born, *resting):
         loaded(one)
 
-    load.streaming(2)  # the notices, and the answer that somebody sees
+    load.streaming(2)  # the notices, and the visible answer
     elsewhere = load.client.ask(quick("Asked on another device."), idle.removeprefix("/c/"))
     load.client.ended(elsewhere)
     for one in born:
@@ -130,7 +130,7 @@ def test_hidden_tabs_hold_no_stream_whatever_is_written_in_them(load: Load) -> N
         expect(mark).to_have_attribute("data-mark", "unseen")
     load.streaming(2)
 
-    new = person.open()  # it loads, asks and is answered
+    new = person.open()  # it loads, asks and gets an answer
     assert new.answer_to(quick("There is room.")) == "There is room."
     tab.press("Stop")
     tab.finished("CANCELLED")
@@ -138,7 +138,7 @@ def test_hidden_tabs_hold_no_stream_whatever_is_written_in_them(load: Load) -> N
     assert person.most_streams <= 4
     good(tab, new, *born, *resting)
 
-    born[0].page.evaluate(SHOW)  # what was written meanwhile is there at once, and goes on
+    born[0].page.evaluate(SHOW)  # shows what was written, and goes on
     assert born[0].written(10).startswith("The beginning of hidden-1.")
     load.release("hidden-1")
     assert born[0].finished() == told(held[1][2])
@@ -155,7 +155,7 @@ def test_hidden_tabs_hold_no_stream_whatever_is_written_in_them(load: Load) -> N
 
 
 @pytest.mark.failure(61)
-def test_ten_visible_tabs_leave_room_and_all_of_them_are_shown_what_is_written(
+def test_ten_visible_tabs_take_turns_and_leave_connections_free(
     load: Load,
 ) -> None:
     person, slow = load.person, [load.slow(number) for number in range(9)]
@@ -167,7 +167,9 @@ def test_ten_visible_tabs_leave_room_and_all_of_them_are_shown_what_is_written(
         load.streaming(10)
     else:
         load.streaming(MOST)
-        assert person.most_streams <= MOST + 2  # one closes when it hears of another
+        assert (
+            person.most_streams <= MOST + 2
+        )  # a tab closes its stream a moment after another opens
     tabs[0].press("Stop")
     tabs[0].finished("CANCELLED")
     new = person.open()
@@ -183,7 +185,7 @@ def test_ten_visible_tabs_leave_room_and_all_of_them_are_shown_what_is_written(
 
 @LOCKS
 @pytest.mark.failure(61)
-def test_another_tab_leads_when_the_leader_goes_or_crashes(load: Load) -> None:
+def test_another_tab_leads_when_the_leader_is_closed_or_crashes(load: Load) -> None:
     person = load.person
     tabs = [person.open() for _ in range(4)]
     for tab in tabs:
@@ -214,7 +216,7 @@ def test_another_tab_leads_when_the_leader_goes_or_crashes(load: Load) -> None:
 
 
 @LOCKS
-def test_a_duplicate_and_a_tab_that_comes_back_listen_to_the_one_that_leads(load: Load) -> None:
+def test_duplicated_and_thawed_tabs_follow_the_leader(load: Load) -> None:
     person = load.person
     first = person.open()
     loaded(first)
@@ -224,7 +226,7 @@ def test_a_duplicate_and_a_tab_that_comes_back_listen_to_the_one_that_leads(load
     loaded(second)
     load.streaming(1)
 
-    for event in ("freeze", "resume"):  # both wake: one leads
+    for event in ("freeze", "resume"):  # both wake: one of them leads
         for tab in (first, second):
             tab.page.evaluate(f"document.dispatchEvent(new Event('{event}'))")
 
@@ -236,7 +238,7 @@ def test_a_duplicate_and_a_tab_that_comes_back_listen_to_the_one_that_leads(load
 
 
 @LOCKS
-def test_the_desktop_is_told_only_if_nobody_looks_at_any_tab(load: Load) -> None:
+def test_desktop_notification_only_while_no_tab_is_visible(load: Load) -> None:
     person = load.person
     person.context.grant_permissions(["notifications"], origin=person.url)
     person.context.add_init_script(
@@ -264,9 +266,9 @@ def test_the_desktop_is_told_only_if_nobody_looks_at_any_tab(load: Load) -> None
 
 
 @pytest.mark.failure(61)
-def test_seven_idle_tabs_without_locks_leave_room(rig: Rig, browser: Browser) -> None:
+def test_seven_idle_tabs_without_locks_leave_connections_free(rig: Rig, browser: Browser) -> None:
     web = rig.web(OUTLIVE_HOSTS=ELSEWHERE)
-    # To a browser this is plain HTTP from another machine, where it has no locks.
+    # For a browser this is plain HTTP from another machine: it has no locks there.
     there = launch(browser.browser_type, f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1")
     with rig.gone(web), closing(there):
         person = Person.of(there, web.url.replace("127.0.0.1", ELSEWHERE))
@@ -280,5 +282,5 @@ def test_seven_idle_tabs_without_locks_leave_room(rig: Rig, browser: Browser) ->
         assert text_of(tabs[0].answer) == "From the first."
         assert len(person.open_streams) == 1
         good(*tabs)
-        # Chromium says there that it ignores this header.
+        # Chromium reports that it ignores this header there.
         assert [one for one in person.mishaps if "Cross-Origin-Opener-Policy" not in one] == []

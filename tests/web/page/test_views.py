@@ -1,4 +1,4 @@
-"""What the page asks of the server: blocks and turns, search, undo, what was seen, models."""
+"""What the page requests: blocks and turns, search, undo, seen marks, models, the dashboard."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +34,7 @@ That is all."""
 
 
 def told(text: str, *before: Any) -> str:
-    """A question that is answered so."""
+    """A question with this answer."""
     return script(*before, say(text), finish(), usage(3, 4), done(), tag=new_id())
 
 
@@ -45,7 +45,7 @@ def get(client: Client, path: str) -> dict[str, Any]:
 
 
 class Blocks(Connection):
-    """A reader of blocks on a raw socket; what a page keeps of them."""
+    """Reads blocks from a raw socket and keeps what a page would keep."""
 
     def __init__(self, client: Client, message_id: str, last_id: str | None = None) -> None:
         super().__init__(client.url, f"{message_id}/blocks", after=None, last_id=last_id)
@@ -55,7 +55,7 @@ class Blocks(Connection):
         self.last_id = ""
 
     def read(self) -> "Blocks":
-        """To the end."""
+        """Read to the end."""
         for event in self.events():
             self.take(event)
         return self
@@ -88,7 +88,7 @@ class Blocks(Connection):
 # --- blocks --------------------------------------------------------------------------------------
 
 
-def test_an_answer_streams_as_blocks_and_proves_itself(client: Client) -> None:
+def test_answer_streams_as_blocks_with_a_proof(client: Client) -> None:
     answer = client.ask(told(TALK, reasoning("Let me *see*.")))
 
     with Blocks(client, answer) as reader:
@@ -103,7 +103,7 @@ def test_an_answer_streams_as_blocks_and_proves_itself(client: Client) -> None:
     assert reader.open is None
 
 
-def test_a_reader_is_shown_what_is_open_and_gets_the_rest_where_it_was(
+def test_reader_gets_the_open_block_and_resumes_after_the_finished_ones(
     rig: Rig, client: Client
 ) -> None:
     with holding(
@@ -129,7 +129,7 @@ def test_a_reader_is_shown_what_is_open_and_gets_the_rest_where_it_was(
         assert "Then <strong>bold</strong> and" in again.html
 
 
-def test_who_has_seen_the_end_gets_nothing_more(client: Client) -> None:
+def test_reader_with_the_end_gets_204(client: Client) -> None:
     answer = client.ask(told("Short."))
     client.ended(answer)
 
@@ -137,7 +137,7 @@ def test_who_has_seen_the_end_gets_nothing_more(client: Client) -> None:
         assert reader.status == 204
 
 
-def test_a_place_that_another_process_has_is_waited_for(client: Client) -> None:
+def test_position_ahead_of_this_process_is_waited_for(client: Client) -> None:
     answer = client.ask(told("Short."))
     client.ended(answer)
 
@@ -148,7 +148,7 @@ def test_a_place_that_another_process_has_is_waited_for(client: Client) -> None:
     assert reader.end is not None
 
 
-def test_history_has_the_blocks_that_were_streamed(client: Client, other_web: Web) -> None:
+def test_history_has_the_streamed_blocks(client: Client, other_web: Web) -> None:
     answer = client.ask(told(TALK))
     with Blocks(client, answer) as reader:
         reader.read()
@@ -161,7 +161,7 @@ def test_history_has_the_blocks_that_were_streamed(client: Client, other_web: We
     assert (found["length"], found["sha256"]) == proof(TALK)
 
 
-def test_a_long_answer_comes_in_pages_that_fit(client: Client) -> None:
+def test_long_answer_comes_in_pages_of_limited_size(client: Client) -> None:
     answer = client.ask(script(long(300_000), finish(), done()))
     message = client.ended(answer)
 
@@ -181,7 +181,7 @@ def test_a_long_answer_comes_in_pages_that_fit(client: Client) -> None:
     )
 
 
-def test_blocks_of_strangers_are_not_there(client: Client) -> None:
+def test_blocks_of_other_users_are_not_found(client: Client) -> None:
     for path in ("blocks", "blocks/stream"):
         assert client.http.get(f"/api/messages/{new_id()}/{path}").status_code == 404
 
@@ -189,7 +189,7 @@ def test_blocks_of_strangers_are_not_there(client: Client) -> None:
 # --- turns ---------------------------------------------------------------------------------------
 
 
-def test_a_conversation_opens_with_its_last_turns(client: Client) -> None:
+def test_conversation_opens_with_its_last_turns(client: Client) -> None:
     conversation = client.conversation(system="Be brief.")
     for number in range(3):
         client.ended(client.ask(told(f"Answer *{number}*"), conversation))
@@ -207,7 +207,7 @@ def test_a_conversation_opens_with_its_last_turns(client: Client) -> None:
     assert last["items"][0]["parent_id"] == first["items"][1]["id"]
 
 
-def test_a_turn_says_how_it_stands_and_how_quick_it_was(rig: Rig, client: Client) -> None:
+def test_turn_has_status_and_times(rig: Rig, client: Client) -> None:
     with holding(rig, client, say("Slow"), finish("length")) as held:
         writing = get(client, f"/api/conversations/{held.conversation}/turns")["items"][1]
         held.go_on()
@@ -219,7 +219,7 @@ def test_a_turn_says_how_it_stands_and_how_quick_it_was(rig: Rig, client: Client
     assert ended["created_at"] < ended["started_at"] < ended["first_text_at"] < ended["ended_at"]
 
 
-def test_a_failure_says_whether_to_try_again(client: Client) -> None:
+def test_failed_turn_says_whether_a_retry_helps(client: Client) -> None:
     conversation = client.conversation()
     answer = client.ask(script(say("Half"), {"do": "cut"}), conversation)
     client.ended(answer)
@@ -234,7 +234,7 @@ def test_a_failure_says_whether_to_try_again(client: Client) -> None:
 # --- conversations -------------------------------------------------------------------------------
 
 
-def test_a_conversation_is_made_once_for_a_key(client: Client) -> None:
+def test_conversation_is_created_once_per_key(client: Client) -> None:
     key = new_id()
     headers = {"Idempotency-Key": key}
 
@@ -251,7 +251,7 @@ def test_a_conversation_is_made_once_for_a_key(client: Client) -> None:
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-def test_a_system_text_can_be_changed_without_the_title(client: Client) -> None:
+def test_system_prompt_changes_without_the_title(client: Client) -> None:
     conversation = client.conversation(title="Mine", system="Old.")
 
     changed = client.http.patch(f"/api/conversations/{conversation}", json={"system": "New."})
@@ -259,7 +259,7 @@ def test_a_system_text_can_be_changed_without_the_title(client: Client) -> None:
     assert (changed.json()["title"], changed.json()["system"]) == ("Mine", "New.")
 
 
-def test_what_was_deleted_can_be_brought_back(rig: Rig, client: Client) -> None:
+def test_deletion_can_be_undone(rig: Rig, client: Client) -> None:
     with holding(rig, client, say("Half an answer"), hold("never")) as held:
         assert client.http.delete(f"/api/conversations/{held.conversation}").status_code == 204
         assert client.http.get(f"/api/conversations/{held.conversation}").status_code == 404
@@ -271,7 +271,7 @@ def test_what_was_deleted_can_be_brought_back(rig: Rig, client: Client) -> None:
         assert client.message(held.id)["text"] == "Half an answer"
 
 
-def test_what_was_deleted_too_long_ago_stays_away(rig: Rig, client: Client) -> None:
+def test_old_deletion_cannot_be_undone(rig: Rig, client: Client) -> None:
     conversation = client.conversation()
     client.http.delete(f"/api/conversations/{conversation}")
     with rig.db.transaction() as connection:
@@ -279,7 +279,7 @@ def test_what_was_deleted_too_long_ago_stays_away(rig: Rig, client: Client) -> N
             "UPDATE conversations SET deleted_at = deleted_at - interval '2 hours'"
             f" WHERE id = '{conversation}'"
         )
-        # After a jump of the clock, which a new database supposes, an undo has its whole time anew.
+        # A new database counts as a jump of the clock: an undo would have its whole time again.
         connection.exec_driver_sql("UPDATE uptime SET jumped = NULL")
 
     assert client.http.post(f"/api/conversations/{conversation}/undelete").status_code == 404
@@ -295,7 +295,7 @@ def found(client: Client, query: str, **more: str) -> list[dict[str, Any]]:
     return list(answer.json()["items"])
 
 
-def test_words_are_found_by_their_beginnings_in_what_was_said(client: Client) -> None:
+def test_search_finds_words_in_messages_by_prefix(client: Client) -> None:
     word = f"Wunderbaum{new_id()[:6]}"
     conversation = client.conversation()
     answer = client.ask(
@@ -327,14 +327,14 @@ def test_words_are_found_by_their_beginnings_in_what_was_said(client: Client) ->
         ("a%b_c", "a%b_c"),
     ],
 )
-def test_any_language_is_searched(client: Client, said: str, query: str) -> None:
+def test_search_works_in_any_language(client: Client, said: str, query: str) -> None:
     conversation = client.conversation()
     client.ended(client.ask(told(said), conversation))
 
     assert conversation in [hit["conversation"]["id"] for hit in found(client, query, limit="50")]
 
 
-def test_titles_are_found_and_the_deleted_is_not(client: Client) -> None:
+def test_search_finds_titles_but_nothing_deleted(client: Client) -> None:
     word = f"title{new_id()[:8]}"
     named, gone = client.conversation(title=f"A {word}"), client.conversation(title=word)
     client.http.delete(f"/api/conversations/{gone}")
@@ -344,7 +344,7 @@ def test_titles_are_found_and_the_deleted_is_not(client: Client) -> None:
     assert (hit["conversation"]["id"], hit["message_id"]) == (named, None)
 
 
-def test_what_was_found_comes_in_pages(client: Client) -> None:
+def test_search_results_come_in_pages(client: Client) -> None:
     word = f"page{new_id()[:8]}"
     made = [client.conversation(title=f"{word} {number}") for number in range(5)]
 
@@ -361,11 +361,11 @@ def test_what_was_found_comes_in_pages(client: Client) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "   ", "'", "!!! & | :*", "\\", "\0", "%", "💣"])
-def test_no_query_is_an_error(client: Client, query: str) -> None:
+def test_search_without_a_query_is_an_error(client: Client, query: str) -> None:
     found(client, query)
 
 
-def test_a_very_long_answer_can_be_saved_and_found(client: Client) -> None:
+def test_very_long_answer_is_saved_and_found(client: Client) -> None:
     words = "".join(f"w{number:x}q " for number in range(120_000))
     answer = client.ask(script(say(words, chunk=10_000), finish(), done()))
 
@@ -373,10 +373,10 @@ def test_a_very_long_answer_can_be_saved_and_found(client: Client) -> None:
     assert answer in [hit["message_id"] for hit in found(client, "w1234q")]
 
 
-# --- models, operators ---------------------------------------------------------------------------
+# --- models, the dashboard -----------------------------------------------------------------------
 
 
-def test_the_models_are_those_of_the_provider(client: Client) -> None:
+def test_models_are_the_providers(client: Client) -> None:
     assert get(client, "/api/models") == {
         "items": [{"id": "scripted"}, {"id": "scripted-large"}],
         "default": "scripted",
@@ -384,7 +384,7 @@ def test_the_models_are_those_of_the_provider(client: Client) -> None:
     }
 
 
-def test_without_a_list_the_own_model_is_all_that_is_known(rig: Rig) -> None:
+def test_own_model_is_listed_when_the_provider_has_no_list(rig: Rig) -> None:
     web = rig.web(OPENAI_BASE_URL="http://127.0.0.1:9/v1")
     with rig.gone(web), Client(web.url) as client:
         assert get(client, "/api/models") == {
@@ -394,7 +394,7 @@ def test_without_a_list_the_own_model_is_all_that_is_known(rig: Rig) -> None:
         }
 
 
-def test_operators_see_what_runs_and_no_word_of_it(
+def test_dashboard_shows_running_answers_but_no_text(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     with holding(rig, client, say("Nobody's business " * 20), hold("never")) as held:
@@ -416,11 +416,9 @@ def test_operators_see_what_runs_and_no_word_of_it(
         client.stop(held.id)
 
 
-def test_what_ended_processes_said_is_not_kept(store: Store) -> None:
-    no_workers: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
-    dashboard = Dashboard(
-        Settings.model_construct(), store.db, store.livelog, no_workers, no_workers
-    )
+def test_reports_of_dead_processes_are_removed(store: Store) -> None:
+    empty: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
+    dashboard = Dashboard(Settings.model_construct(), store.db, store.livelog, empty, empty)
     store.livelog.store_web_stats("gone", json.dumps({"at": 0, "streams": 7}))
 
     for _ in range(2):
@@ -430,7 +428,7 @@ def test_what_ended_processes_said_is_not_kept(store: Store) -> None:
     assert json.loads(said)["streams"] == 0
 
 
-def test_the_operators_page_can_be_closed(rig: Rig) -> None:
+def test_dashboard_can_be_switched_off(rig: Rig) -> None:
     web = rig.web(OUTLIVE_LIVE="off")
     with rig.gone(web), Client(web.url) as client:
         refused = client.http.get("/api/live")
@@ -438,10 +436,10 @@ def test_the_operators_page_can_be_closed(rig: Rig) -> None:
     assert (refused.status_code, refused.json()["code"]) == (403, "not_operator")
 
 
-# --- what a page begins with ---------------------------------------------------------------------
+# --- static files --------------------------------------------------------------------------------
 
 
-def test_static_text_is_sent_small_and_is_the_same(client: Client) -> None:
+def test_static_files_are_compressed_and_unchanged(client: Client) -> None:
     path = "/static/app.js"
     plain = client.http.get(path, headers={"Accept-Encoding": "identity"})
     small = client.http.get(path, headers={"Accept-Encoding": "gzip"})
