@@ -25,7 +25,7 @@ from bench import plotting, sampling
 from bench.sampling import EVERY, Sampler, slope
 from local import data_dirs
 from scripted import done, finish, long, script, usage
-from tests.client import Client, Connection, Cut, Reading, new_id
+from tests.client import Client, Disconnected, Reading, StreamConnection, new_id
 from tests.rig import Rig
 
 __all__ = ["Sampler", "slope"]
@@ -75,7 +75,7 @@ class People:
         while not self._enough.is_set():
             with Client(self._url) as client:
                 # A kept connection may be closed by gunicorn just when it is used again.
-                client.http.headers["Connection"] = "close"
+                client.http.headers["StreamConnection"] = "close"
                 place = client.conversation()
                 for _ in range(QUESTIONS):
                     self._ask(client, place, dice)
@@ -104,11 +104,11 @@ class People:
         try:
             with reading.open() as connection:
                 self._read(connection, reading, dice.randint(*STAYS), asked if fresh else None)
-        except (Cut, OSError):
+        except (Disconnected, OSError):
             time.sleep(dice.uniform(*AWAY))
 
     def _read(
-        self, connection: Connection, reading: Reading, stays: int, asked: float | None
+        self, connection: StreamConnection, reading: Reading, stays: int, asked: float | None
     ) -> None:
         for event in connection.events(cut_after=stays):
             reading.take(event)

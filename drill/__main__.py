@@ -11,7 +11,7 @@ from drill import here, remote, report
 from drill.faults import KINDS
 from drill.fleet import TIMINGS
 from local.processes import ROOT
-from local.terminal import say
+from local.terminal import echo
 
 LEDGER = ROOT / "var" / "drill.json"
 
@@ -21,25 +21,25 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # both are a way to say that it is enough
         signal.signal(number, signal.default_int_handler)
-    say(f"Drill with seed {options.seed}: {options.generations} generations")
+    echo(f"Drill with seed {options.seed}: {options.generations} generations")
     try:
         run, timings = (here.run if options.local else remote.run)(options)
     except remote.NotScripted as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        say("Interrupted; nothing is left behind")
+        echo("Interrupted; nothing is left behind")
         return 130
     for violation in run.violations[:50]:
-        say(f"  VIOLATION  {violation}")
+        echo(f"  VIOLATION  {violation}")
     runs = report.resume(options.resume, run) if options.resume else [run]
-    say(
+    echo(
         f"\nThis run and {len(runs) - 1} earlier ones of the same commit\n" if len(runs) > 1 else ""
     )
     for line in report.table(report.added(runs), timings):
-        say(line)
+        echo(line)
     if run.violations:
-        say(f"\nDo it again: outlive drill {_again(options)}")
+        echo(f"\nDo it again: outlive drill {_again(options)}")
     return 1 if run.violations else 0
 
 

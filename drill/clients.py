@@ -19,7 +19,7 @@ from typing import Any, Final
 import httpx2
 
 from drill.questions import Question, continues, question
-from drill.reading import Broken, Connection, Cut, Reading, proof
+from drill.reading import Disconnected, PromiseBroken, Reading, StreamConnection, proof
 from scripted import Control
 from shared.sse import Event
 
@@ -127,8 +127,8 @@ class Person:
         try:
             while not self._lived():
                 if len(seen.went_back) > GONE_MAX:
-                    raise Broken("it is gone again and again")
-        except Broken as broken:
+                    raise PromiseBroken("it is gone again and again")
+        except PromiseBroken as broken:
             self._complain(str(broken))
         except Exception as error:  # noqa: BLE001 - a drill that stumbles must not look like one that passed
             self._complain(f"the drill itself: {error!r}")
@@ -185,13 +185,13 @@ class Person:
             if answer is not None and answer.status_code == 404:
                 raise Gone("what a POST was about")
             if answer is not None and answer.status_code != 503:
-                raise Broken(
+                raise PromiseBroken(
                     f"POST {path.rpartition('/')[2]}: HTTP {answer.status_code} {answer.text[:200]}"
                 )
             if answer is not None and "Retry-After" not in answer.headers:
-                raise Broken("a 503 without Retry-After")
+                raise PromiseBroken("a 503 without Retry-After")
             time.sleep(self.dice.uniform(0.1, 0.6))
-        raise Broken(f"not accepted in {ASKING_SECONDS:.0f} s")
+        raise PromiseBroken(f"not accepted in {ASKING_SECONDS:.0f} s")
 
     def _post(self, path: str, body: Any, headers: Any) -> httpx2.Response | None:
         with suppress(httpx2.TransportError):
@@ -210,7 +210,7 @@ class Person:
             if answer.status_code == 404:
                 raise Gone("the message")
             if answer.status_code != 503:
-                raise Broken(f"GET message: HTTP {answer.status_code}")
+                raise PromiseBroken(f"GET message: HTTP {answer.status_code}")
         return None
 
     # --- reading
@@ -271,7 +271,7 @@ class Person:
             text = self._told(self._stored_end())
             if reading.text == text and reading.proven:
                 return
-        raise Broken("reading again does not give the answer")
+        raise PromiseBroken("reading again does not give the answer")
 
     def _stored_end(self) -> dict[str, Any]:
         """The message, which has ended. If it is open again, once it has ended again."""
@@ -281,7 +281,7 @@ class Person:
             self.went_back("it had ended, and is open again")
         while message["status"] in OPEN:
             if time.monotonic() > deadline:
-                raise Broken("it is open again, and does not end")
+                raise PromiseBroken("it is open again, and does not end")
             time.sleep(0.2)
             message = self._stored()
         return message
@@ -293,7 +293,7 @@ class Person:
             if message is not None:
                 return message
             time.sleep(0.2)
-        raise Broken("the message could not be looked at")
+        raise PromiseBroken("the message could not be looked at")
 
     def stop(self) -> None:
         """Press Stop, once."""
@@ -332,7 +332,7 @@ class Person:
         release.start()
         time.sleep(max(0.0, -moment))
         arrived, frames = time.monotonic(), 0
-        with suppress(Cut, OSError), reading.open() as connection:
+        with suppress(Disconnected, OSError), reading.open() as connection:
             for event in connection.events():
                 reading.take(event)
                 frames += 1
@@ -392,7 +392,7 @@ class Reader:
             self._to_end()
         except Gone:
             self.gone = True
-        except Broken as broken:
+        except PromiseBroken as broken:
             self.person.seen.violations.append(str(broken))
         except Exception as error:  # noqa: BLE001 - see Person.live
             self.person.seen.violations.append(f"the drill's reader: {error!r}")
@@ -403,7 +403,7 @@ class Reader:
         deadline = time.monotonic() + ANSWER_SECONDS
         while self.reading.end is None:
             if time.monotonic() > deadline:
-                raise Broken(f"no end in {ANSWER_SECONDS:.0f} s")
+                raise PromiseBroken(f"no end in {ANSWER_SECONDS:.0f} s")
             retry = self._once()
             if self.reading.end is None:
                 time.sleep(self.dice.choice([0.0, 0.0, retry / 1000]))
@@ -418,17 +418,17 @@ class Reader:
                 if connection.status == 404:
                     raise Gone("its stream")
                 if connection.status != 200:
-                    raise Broken(f"the stream route said {connection.status}")
+                    raise PromiseBroken(f"the stream route said {connection.status}")
                 self._follow(connection, cut_after)
                 return connection.decoder.retry or 200
-        except Cut:
+        except Disconnected:
             self.person.seen.cuts += cut_after is not None
             self.person.seen.cuts_running += cut_after is not None and self.reading.end is None
         except OSError:
             pass
         return 200
 
-    def _follow(self, connection: Connection, cut_after: int | None) -> None:
+    def _follow(self, connection: StreamConnection, cut_after: int | None) -> None:
         news = time.monotonic()
         self._ended = None
         for data in connection.body(cut_after=cut_after):
@@ -459,7 +459,7 @@ class Reader:
             return
         self._ended = self._ended or now
         if now - self._ended > END_LATE:
-            raise Broken("the answer has ended, and a connected reader was not told")
+            raise PromiseBroken("the answer has ended, and a connected reader was not told")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 from local import procfile
 from local.postgres import Postgres
 from local.processes import children, spawn
-from local.programs import Program, Surroundings, Web, Worker, sweep
+from local.programs import Environment, Program, Web, Worker, sweep
 from local.redis import Redis
 from local.server import Server
 from local.standby import Replicated
@@ -69,7 +69,7 @@ class Fleet:
         self.frozen: set[Server] = set()
 
     def __enter__(self) -> Self:
-        Surroundings(self.home, {}).furnish()
+        Environment(self.home, {}).make_folders()
         try:
             self._start()
         except BaseException:
@@ -94,7 +94,7 @@ class Fleet:
         self.cluster = enter(Replicated(self.home / "replicated", postgres, log_file))
         self.redis = enter(Redis(self.home / "redis", log=log / "redis.log"))
         self.provider: Scripted = enter(start_scripted())
-        release = Program("release", self._words["release"], self._around()).start()
+        release = Program("release", self._words["release"], self._environment()).start()
         while release.alive():
             time.sleep(0.05)
         if release.crashed():
@@ -105,7 +105,7 @@ class Fleet:
         for program in [*self.webs, *self.workers]:
             program.wait()
 
-    def _around(self) -> Surroundings:
+    def _environment(self) -> Environment:
         env = {
             "DATABASE_URL": self.cluster.url,
             "REDIS_URL": self.redis.url,
@@ -116,15 +116,15 @@ class Fleet:
             "WEB_CONCURRENCY": "1",
             **TIMINGS[self._name],
         }
-        return Surroundings(self.home, env)
+        return Environment(self.home, env)
 
     def _web(self) -> Web:
         """Its socket is ours, so that it stays open whatever happens to the web."""
-        return Web.on_loopback(self._words["web"], self._around(), self._stack).start()
+        return Web.on_loopback(self._words["web"], self._environment(), self._stack).start()
 
     def hire(self, name: str) -> Worker:
         """Another worker, on its way."""
-        return Worker(name, self._words["worker"], self._around()).start()
+        return Worker(name, self._words["worker"], self._environment()).start()
 
     # --- who is there
 
@@ -173,7 +173,7 @@ class Fleet:
         server.ended()
         self.frozen.discard(server)
         if isinstance(server, Worker) and self.dice.random() < SEEN[self._name]:
-            spawn(sweep(server.boot, server.around))
+            spawn(sweep(server.boot, server.environment))
 
     def kill(self, server: Server) -> None:
         """As a crash would."""

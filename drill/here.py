@@ -20,7 +20,7 @@ from drill.verifier import verify
 from local import data_dirs
 from local.foreign import libfaketime
 from local.processes import ROOT
-from local.terminal import say
+from local.terminal import echo
 from shared.jobs import Queue, make_app
 from shared.settings import Settings
 
@@ -35,10 +35,10 @@ def run(options: argparse.Namespace) -> tuple[Run, str]:
     for name in [name for name in os.environ if name.startswith("OUTLIVE_")]:
         del os.environ[name]  # the person's own settings are not the drill's
     with data_dirs.temporary() as home:
-        say("Starting servers, web and workers")
+        echo("Starting servers, web and workers")
         clock = "clock-jump" in options.faults
         if clock and libfaketime() is None:
-            say("libfaketime is missing (Debian: apt install faketime): the clock does not jump")
+            echo("libfaketime is missing (Debian: apt install faketime): the clock does not jump")
             clock = False
         dice = _dice(options, "fleet")
         with Fleet(home, options.timings, options.workers, dice, clock=clock) as fleet:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> tuple[Run, str]:
             place = KEPT / f"seed-{options.seed}"
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(home / "log", place)
-            say(f"  The logs are in {place}")
+            echo(f"  The logs are in {place}")
     return found, _timings(options.timings)
 
 

@@ -22,11 +22,11 @@ from shared.sse import Decoder, Event
 PATIENCE = 30.0
 
 
-class Cut(Exception):
+class Disconnected(Exception):
     """The connection ended before the stream did: come back."""
 
 
-class Broken(AssertionError):
+class PromiseBroken(AssertionError):
     """A frame that must not be: the promise is broken, and the message says how."""
 
 
@@ -52,13 +52,13 @@ class Reading:
 
     def open(
         self, *, after: int | None = None, last_event_id: str | None = None, url: str | None = None
-    ) -> "Connection":
+    ) -> "StreamConnection":
         """A request for the stream. Nothing given: as EventSource does, by the last id seen."""
         if after is None and last_event_id is None:
             last_event_id = self.last_id or None
         self.connections += 1
         where = url or random.choice(self.urls)  # noqa: S311 - any will do
-        return Connection(
+        return StreamConnection(
             where, self.message_id, after=after, last_id=last_event_id, patience=self.patience
         )
 
@@ -70,13 +70,13 @@ class Reading:
             self.end = data
             return
         if event.event != "delta":
-            raise Broken(f"an event {event.event!r}")
+            raise PromiseBroken(f"an event {event.event!r}")
         if data["start"] != len(self.text):
-            raise Broken(f"at {len(self.text)}, frame from {data['start']}")
+            raise PromiseBroken(f"at {len(self.text)}, frame from {data['start']}")
         self.text += data["text"]
         self.kinds.append((data["part"], data["kind"]))
         if event.id != str(len(self.text)):
-            raise Broken(f"at {len(self.text)}, the id {event.id!r}")
+            raise PromiseBroken(f"at {len(self.text)}, the id {event.id!r}")
 
     # --- to the end
 
@@ -90,12 +90,12 @@ class Reading:
                     connection.deadline = deadline  # heartbeats may come for ever
                     for event in connection.events():
                         self.take(event)
-            except (Cut, OSError):
+            except (Disconnected, OSError):
                 pass
             return self.end is not None
 
         if not wait_until(once, seconds):
-            raise Broken("waited in vain for an end")
+            raise PromiseBroken("waited in vain for an end")
         return self
 
     @property
@@ -105,7 +105,7 @@ class Reading:
         return (self.end["length"], self.end["sha256"]) == proof(self.text)
 
 
-class Connection:
+class StreamConnection:
     """One HTTP/1.1 response on a raw socket."""
 
     def __init__(
@@ -148,7 +148,7 @@ class Connection:
     def events(self, *, cut_after: int | None = None) -> Iterator[Event]:
         """Events until the response's proper end.
 
-        `cut_after`: raise Cut when so many bytes of the body were read, wherever that is.
+        `cut_after`: raise Disconnected when so many bytes of the body were read, wherever that is.
         """
         for data in self.body(cut_after=cut_after):
             yield from self.decoder.feed(data)
@@ -159,7 +159,7 @@ class Connection:
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
             if self._has_id and line:
-                raise Broken("the id is not the last field of its frame")
+                raise PromiseBroken("the id is not the last field of its frame")
             self._has_id = line.startswith(b"id:")
 
     def body(self, *, cut_after: int | None = None) -> Iterator[bytes]:
@@ -169,7 +169,7 @@ class Connection:
             self._look_at_order(data)
             if left is not None and len(data) >= left:
                 yield data[:left]
-                raise Cut
+                raise Disconnected
             left = None if left is None else left - len(data)
             yield data
 
@@ -190,7 +190,7 @@ class Connection:
             yield bytes(self._buffer)
             return
         if self.headers.get("transfer-encoding") != "chunked":
-            raise Broken(f"neither a length nor chunks: {self.headers}")
+            raise PromiseBroken(f"neither a length nor chunks: {self.headers}")
         while True:
             while (end := self._buffer.find(b"\r\n")) < 0:
                 self._more()
@@ -206,5 +206,5 @@ class Connection:
     def _more(self) -> None:
         data = self.socket.recv(65536)
         if not data or time.monotonic() > self.deadline:
-            raise Cut
+            raise Disconnected
         self._buffer += data

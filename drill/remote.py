@@ -18,12 +18,12 @@ import httpx2
 
 from drill import report
 from drill.clients import Task
-from drill.reading import Broken, Reading
+from drill.reading import PromiseBroken, Reading
 from drill.report import Run
 from drill.scheduler import People
 from drill.verifier import Happened, Verdict, verify
 from local.processes import program_name
-from local.terminal import say
+from local.terminal import echo
 from scripted import done, expected, finish, hostile, script
 
 #: Seconds between two things that are done to a named process, and for which it is stopped.
@@ -69,7 +69,7 @@ def _check(url: str) -> None:
             asked = http.post(f"/api/conversations/{place}/messages", json={"content": probe})
             answer = asked.raise_for_status().json()["assistant"]["id"]
         reading = Reading(answer, [url]).to_end()
-    except (httpx2.HTTPError, ValueError, KeyError, Broken) as error:
+    except (httpx2.HTTPError, ValueError, KeyError, PromiseBroken) as error:
         raise NotScripted(f"Outlive does not answer at {url}: {type(error).__name__}") from error
     if reading.text != expected(probe).text:
         raise NotScripted(
@@ -100,11 +100,11 @@ def _watch(options: argparse.Namespace, people: People, begun: float) -> list[Ha
                 late = len(people.seen) > KILL_AT * options.generations
                 one = _harm(dice, dice.choice(pids), stopped, kill=late)
                 happened.append(one)
-                say(f"  {now - begun:6.1f} s  {len(people.seen)}/{options.generations}"
+                echo(f"  {now - begun:6.1f} s  {len(people.seen)}/{options.generations}"
                     f"  {one.kind}  {one.what}")  # fmt: skip
             elif now > told + 5:
                 told = now
-                say(f"  {now - begun:6.1f} s  {len(people.seen)}/{options.generations}")
+                echo(f"  {now - begun:6.1f} s  {len(people.seen)}/{options.generations}")
             if now > begun + options.seconds:
                 people.process.kill()
                 people.strange.append("the drill's time was over before its people were")

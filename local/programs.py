@@ -21,7 +21,7 @@ BACKLOG = 2048
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Environment:
     """What all programs of one `outlive up` share."""
 
     data: Path
@@ -29,7 +29,7 @@ class Surroundings:
     #: the checkout whose code runs
     root: Path = ROOT
 
-    def furnish(self) -> None:
+    def make_folders(self) -> None:
         """Make the folders that programs expect."""
         for name in ("log", "run", "metrics"):
             (self.data / name).mkdir(parents=True, exist_ok=True)
@@ -53,11 +53,11 @@ class Program(Server):
     #: Whether its numbers are told by web's /metrics.
     counts = True
 
-    def __init__(self, name: str, words: Sequence[str], around: Surroundings) -> None:
+    def __init__(self, name: str, words: Sequence[str], environment: Environment) -> None:
         super().__init__()
         self.name = name
         self.words = words
-        self.around = around
+        self.environment = environment
         self.boot = ""
 
     @property
@@ -67,7 +67,7 @@ class Program(Server):
     @property
     def ready_file(self) -> Path:
         """Made by the program itself."""
-        return self.around.data / "run" / f"{self.name}-{self.boot}.ready"
+        return self.environment.data / "run" / f"{self.name}-{self.boot}.ready"
 
     def start(self) -> Self:
         self.boot = str(uuid4())
@@ -76,12 +76,12 @@ class Program(Server):
     def command(self) -> Command:
         own = {"OUTLIVE_BOOT": self.boot, "OUTLIVE_READY_FILE": str(self.ready_file)}
         if self.counts:
-            own["PROMETHEUS_MULTIPROC_DIR"] = str(self.around.data / "metrics")
+            own["PROMETHEUS_MULTIPROC_DIR"] = str(self.environment.data / "metrics")
         return Command(
             [*self.words, *self.extra()],
-            self.around.log(self.name),
-            env={**self.around.env, **own},
-            cwd=self.around.root,
+            self.environment.log(self.name),
+            env={**self.environment.env, **own},
+            cwd=self.environment.root,
             fds=self.fds(),
         )
 
@@ -118,19 +118,19 @@ class Web(Program):
     """Gunicorn, on a socket that is ours: it stays open while one master follows another."""
 
     def __init__(
-        self, words: Sequence[str], around: Surroundings, socket_fd: int, url: str
+        self, words: Sequence[str], environment: Environment, socket_fd: int, url: str
     ) -> None:
-        super().__init__("web", words, around)
+        super().__init__("web", words, environment)
         self.socket_fd = socket_fd
         self._url = url
 
     @classmethod
-    def on_loopback(cls, words: Sequence[str], around: Surroundings, stack: ExitStack) -> Self:
+    def on_loopback(cls, words: Sequence[str], environment: Environment, stack: ExitStack) -> Self:
         """One at a port of its own, whose socket stays open until the stack is closed."""
         listener = ports.listen(0, "127.0.0.1", BACKLOG)
         stack.callback(listener.close)
         fd, port = listener.fileno(), listener.getsockname()[1]
-        there = replace(around, env={**around.env, "OUTLIVE_BIND": f"fd://{fd}"})
+        there = replace(environment, env={**environment.env, "OUTLIVE_BIND": f"fd://{fd}"})
         return cls(words, there, fd, f"http://127.0.0.1:{port}")
 
     @property
@@ -160,9 +160,13 @@ class Flower(Program):
     counts = False  # it has a page of its own
 
     def __init__(
-        self, words: Sequence[str], around: Surroundings, port: int, credential: str | None = None
+        self,
+        words: Sequence[str],
+        environment: Environment,
+        port: int,
+        credential: str | None = None,
     ) -> None:
-        super().__init__("flower", words, around)
+        super().__init__("flower", words, environment)
         self.port = port
         self.credential = credential or flower_access.new_credential()
 
@@ -200,7 +204,9 @@ def answers_http(url: str, path: str) -> bool:
     return answers(int(port), request.encode(), b" 200 ", host.strip("[]"))
 
 
-def sweep(boot: str, around: Surroundings) -> Command:
+def sweep(boot: str, environment: Environment) -> Command:
     """The command that ends honestly, and at once, what a dead worker left."""
     words = [sys.executable, "-m", "cli", "sweep", "--died", boot]
-    return Command(words, around.log("sweep"), env=around.env, death_signal=signal.SIGTERM)
+    return Command(
+        words, environment.log("sweep"), env=environment.env, death_signal=signal.SIGTERM
+    )

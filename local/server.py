@@ -16,7 +16,7 @@ from local.processes import Command, signal_group, spawn
 #: Seconds that a server gets to become ready before we call it broken.
 START_SECONDS = 60.0
 #: Seconds between two looks at something that cannot wake us.
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
 class StartError(Exception):
@@ -139,7 +139,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return True
 
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.processes import rotate, spawn
-from local.programs import Program, Surroundings, sweep
+from local.programs import Environment, Program, sweep
 from local.saved_addresses import write_private
 from local.server import START_SECONDS, Server, StartError
 from local.signals import Signals
-from local.terminal import say
+from local.terminal import echo
 
 #: Seconds between two starts of a part that keeps dying. It must not grow: the promise is
 #: that every part is back within 2 s, at the tenth time too.
@@ -31,7 +31,7 @@ POSTGRES_PACE_SECONDS = 0.1
 #: Seconds between two tries of a sweep that failed.
 SWEEP_PACE_SECONDS = 2.0
 #: Seconds between two looks while something is on its way.
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 #: Seconds between two looks at how large the logs are.
 LOG_SECONDS = 5.0
@@ -48,7 +48,7 @@ PARTS = ("web", "worker", "flower", "postgres", "redis", "model")
 class Supervisor:
     """All parts of one `outlive up`."""
 
-    around: Surroundings
+    environment: Environment
     signals: Signals
     #: URLs of parts that somebody else runs; None for those that do not exist.
     elsewhere: dict[str, str | None] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Supervisor:
     @property
     def file(self) -> Path:
         """What tells others where everything is."""
-        return self.around.data / "outlive.json"
+        return self.environment.data / "outlive.json"
 
     # --- the beginning ---
 
@@ -87,7 +87,7 @@ class Supervisor:
             if not part.alive():
                 raise StartError(f"{part.name} ended while starting", part.name)
             if part.ready():
-                say(f"  {part.name:<9} {time.monotonic() - part.started:4.1f} s")
+                echo(f"  {part.name:<9} {time.monotonic() - part.started:4.1f} s")
                 self.parts[part.name] = part
                 waiting.remove(part)
             elif time.monotonic() > deadline:
@@ -99,11 +99,11 @@ class Supervisor:
         """Run a program to its end, which has to be a good one."""
         self.parts[program.name] = program.start()
         while program.alive():
-            self.signals.wait(LOOK_SECONDS)
+            self.signals.wait(POLL_SECONDS)
         del self.parts[program.name]
         if program.crashed():
             raise StartError(f"{program.name} failed", program.name)
-        say(f"  {program.name:<9} {time.monotonic() - program.started:4.1f} s")
+        echo(f"  {program.name:<9} {time.monotonic() - program.started:4.1f} s")
 
     # --- the loop ---
 
@@ -117,7 +117,7 @@ class Supervisor:
     def _turn(self) -> None:
         """Wait for something to happen, then see to everything that happened."""
         busy = self.successors or self.sweeps or self.dead
-        self.signals.wait(LOOK_SECONDS if busy or not self.reported else LOG_SECONDS)
+        self.signals.wait(POLL_SECONDS if busy or not self.reported else LOG_SECONDS)
         self._rotate()
         for part in list(self.parts.values()):
             if not part.alive():
@@ -132,7 +132,7 @@ class Supervisor:
         """Keep the logs small, however long this runs."""
         if time.monotonic() > self.rotated + LOG_SECONDS:
             self.rotated = time.monotonic()
-            for log in (self.around.data / "log").glob("*.log"):
+            for log in (self.environment.data / "log").glob("*.log"):
                 rotate(log)
 
     def _revive(self, part: Server) -> None:
@@ -140,14 +140,14 @@ class Supervisor:
             self.dead.add(part.name)
             self._bury(part)
             if time.monotonic() > part.started + PACE_SECONDS:  # else it was said before
-                say(f"  {part.name} ended unexpectedly; starting it again")
+                echo(f"  {part.name} ended unexpectedly; starting it again")
         pace = POSTGRES_PACE_SECONDS if part.name == "postgres" else PACE_SECONDS
         if time.monotonic() < part.started + pace:
             return
         try:
             part.start()
         except OSError as error:  # such as a program that is being replaced right now
-            say(f"  {part.name}: {error}")
+            echo(f"  {part.name}: {error}")
             return
         self.dead.remove(part.name)
         self._report()
@@ -160,14 +160,14 @@ class Supervisor:
 
     def sweep(self, boot: str) -> None:
         """End what a dead worker left, in the background."""
-        self.sweeps[boot] = spawn(sweep(boot, self.around)), time.monotonic()
+        self.sweeps[boot] = spawn(sweep(boot, self.environment)), time.monotonic()
 
     def _reap(self) -> None:
         for boot, (process, begun) in list(self.sweeps.items()):
             status = process.poll()
             if status == 0:
                 del self.sweeps[boot]
-                (self.around.data / "run" / f"worker-{boot}.ready").unlink(missing_ok=True)
+                (self.environment.data / "run" / f"worker-{boot}.ready").unlink(missing_ok=True)
             elif status is not None and time.monotonic() > begun + SWEEP_PACE_SECONDS:
                 self.sweep(boot)  # Postgres was away, too: as often as it takes
         for program in [old for old in self.draining if not old.alive()]:
@@ -190,7 +190,7 @@ class Supervisor:
     # --- a deploy ---
 
     def _deploy(self) -> None:
-        say("Deploying: starting successors of web and worker")
+        echo("Deploying: starting successors of web and worker")
         current = [self.parts["web"], self.parts["worker"]]
         self.successors = [old.successor() for old in current if isinstance(old, Program)]
         for program in self.successors:
@@ -214,14 +214,14 @@ class Supervisor:
                 self.draining.append(old)
         self.successors = []
         self._report()
-        say("Deployed; the old ones finish what they have begun")
+        echo("Deployed; the old ones finish what they have begun")
 
     def _give_up(self, reason: str) -> None:
         for program in self.successors:
             program.kill()
             program.ended()
         self.successors = []
-        say(f"Not deployed: {reason}. The old ones go on; see {self.around.data / 'log'}")
+        echo(f"Not deployed: {reason}. The old ones go on; see {self.environment.data / 'log'}")
 
     # --- the end ---
 
@@ -262,4 +262,4 @@ class Supervisor:
         while any(part.alive() for part in parts):
             if time.monotonic() >= deadline or self.signals.impatient:
                 return
-            self.signals.doze(LOOK_SECONDS)
+            self.signals.doze(POLL_SECONDS)

@@ -3,7 +3,7 @@
 import contextlib
 
 
-def say(line: str = "") -> None:
+def echo(line: str = "") -> None:
     """Print a line. The terminal may have been closed meanwhile; the service goes on."""
     with contextlib.suppress(OSError):
         print(line, flush=True)

@@ -14,12 +14,12 @@ from local.model import Model
 from local.options import WEB_PORT, Options, UsageError, check_host, only_one, parse
 from local.postgres import Postgres
 from local.processes import ROOT
-from local.programs import Flower, Program, Surroundings, Web, Worker
+from local.programs import Environment, Flower, Program, Web, Worker
 from local.redis import Redis
 from local.server import Server, StartError, wait_until
 from local.signals import Signals, Stop
 from local.supervisor import Supervisor
-from local.terminal import say
+from local.terminal import echo
 
 FLOWER_PORT = 5555
 #: Connections that may wait while gunicorn starts again; the kernel has a limit of its own.
@@ -57,7 +57,7 @@ class Up:
         self.patience = patience
         self.words = procfile.read()
         self.env: dict[str, str] = {}
-        self.around = Surroundings(data, self.env)
+        self.environment = Environment(data, self.env)
 
     def run(self) -> int:
         """Start, watch, end."""
@@ -65,26 +65,26 @@ class Up:
         self._prepare()
         self._await_remains()
         listener = self._listen()
-        supervisor = Supervisor(self.around, Signals())
+        supervisor = Supervisor(self.environment, Signals())
         try:
             self._begin(supervisor, listener)
             self._welcome(supervisor, time.monotonic() - started)
             supervisor.run()
         except Stop:
-            say("Stopping")
+            echo("Stopping")
         except StartError as error:
             self._explain(error)
             return 1
         finally:
             listener.close()
             supervisor.end()
-        say("Stopped; what was said is kept")
+        echo("Stopped; what was said is kept")
         return 0
 
     def _prepare(self) -> None:
         """Folders of our own; in `metrics` numbers of dead processes would be counted again."""
         shutil.rmtree(self.data / "metrics", ignore_errors=True)
-        self.around.furnish()
+        self.environment.make_folders()
         for stale in (self.data / "outlive.json", *(self.data / "run").glob("web-*.ready")):
             stale.unlink(missing_ok=True)
 
@@ -106,17 +106,17 @@ class Up:
         except OSError as error:
             if self.options.port is not None:
                 raise UsageError(_refusal(self.options.host, port, error)) from error
-        say(f"Port {port} is taken; using another one")
+        echo(f"Port {port} is taken; using another one")
         return ports.listen(0, self.options.host, BACKLOG)
 
     def _begin(self, supervisor: Supervisor, listener: socket.socket) -> None:
         shown = self.data.relative_to(ROOT) if self.data.is_relative_to(ROOT) else self.data
-        say(f"Starting Outlive in {shown}")
+        echo(f"Starting Outlive in {shown}")
         servers = self._servers(supervisor)
         supervisor.begin(servers)
         self._surround({server.name: server.url or "" for server in servers}, listener)
         if words := self.words.get("release"):
-            supervisor.run_once(Program("release", words, self.around))
+            supervisor.run_once(Program("release", words, self.environment))
         for note in (self.data / "run").glob("worker-*.ready"):
             supervisor.sweep(note.stem.removeprefix("worker-"))
         supervisor.begin(self._programs(supervisor, listener))
@@ -131,7 +131,7 @@ class Up:
             if given := os.environ.get(variable):
                 supervisor.elsewhere[name] = given
             else:
-                servers.append(kind(self.data / name, log=self.around.log(name)))
+                servers.append(kind(self.data / name, log=self.environment.log(name)))
         if other_model():
             supervisor.elsewhere["model"] = other_model()
         elif self.options.model:
@@ -141,7 +141,7 @@ class Up:
     def _model(self) -> Model:
         if not model.installed():
             raise StartError("the small model is not installed; start with ./outlive up")
-        return Model(self.data / "model", log=self.around.log("model"))
+        return Model(self.data / "model", log=self.environment.log("model"))
 
     def _surround(self, urls: dict[str, str], listener: socket.socket) -> None:
         """The environment of the programs: what is given stays, what is ours is added."""
@@ -170,8 +170,8 @@ class Up:
 
     def _programs(self, supervisor: Supervisor, listener: socket.socket) -> list[Program]:
         programs: list[Program] = [
-            Web(self.words["web"], self.around, listener.fileno(), self._web_url(listener)),
-            Worker("worker", self.words["worker"], self.around),
+            Web(self.words["web"], self.environment, listener.fileno(), self._web_url(listener)),
+            Worker("worker", self.words["worker"], self.environment),
         ]
         if self.options.flower:
             programs.append(self._flower())
@@ -188,32 +188,32 @@ class Up:
     def _flower(self) -> Flower:
         port = ports.choose(FLOWER_PORT)
         if port != FLOWER_PORT:
-            say(f"Port {FLOWER_PORT} is taken; Flower uses {port}")
-        flower = Flower(self.words["flower"], self.around, port)
+            echo(f"Port {FLOWER_PORT} is taken; Flower uses {port}")
+        flower = Flower(self.words["flower"], self.environment, port)
         self.env["OUTLIVE_FLOWER_URL"] = os.environ.get("OUTLIVE_FLOWER_URL") or flower.link
         return flower
 
     def _welcome(self, supervisor: Supervisor, seconds: float) -> None:
-        say(f"\nReady in {seconds:.1f} s. Ctrl-C stops it.\n")
+        echo(f"\nReady in {seconds:.1f} s. Ctrl-C stops it.\n")
         for name in ("web", "flower"):
             if part := supervisor.parts.get(name):
-                say(f"  {name:<7} {part.link if isinstance(part, Flower) else part.url}")
-        say(f"  data    {self.data}  (logs in log/, addresses in outlive.json)\n")
+                echo(f"  {name:<7} {part.link if isinstance(part, Flower) else part.url}")
+        echo(f"  data    {self.data}  (logs in log/, addresses in outlive.json)\n")
         if "model" in supervisor.parts:
-            say(
+            echo(
                 "The answers come from a tiny model on this machine, made to try things out. For a"
                 " better one\nset OPENAI_BASE_URL, OPENAI_API_KEY and OUTLIVE_MODEL, in .env too."
             )
         elif "model" not in supervisor.elsewhere:
-            say("There is no model: set OPENAI_BASE_URL or OPENAI_API_KEY to get answers.")
+            echo("There is no model: set OPENAI_BASE_URL or OPENAI_API_KEY to get answers.")
 
     def _explain(self, error: StartError) -> None:
-        say(f"\nOutlive did not start: {error}")
-        log = self.around.log(error.part)
+        echo(f"\nOutlive did not start: {error}")
+        log = self.environment.log(error.part)
         if error.part and log.exists():
-            say(f"The end of {log}:\n")
+            echo(f"The end of {log}:\n")
             for line in log.read_text(errors="replace").splitlines()[-15:]:
-                say(f"  {line}")
+                echo(f"  {line}")
 
 
 def _refusal(host: str, port: int, error: OSError) -> str:

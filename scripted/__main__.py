@@ -12,7 +12,7 @@ from pathlib import Path
 from scripted.server import Server
 from scripted.wire import LINE_LIMIT
 
-PARENT_LOOK_SECONDS = 0.25
+PARENT_POLL_SECONDS = 0.25
 BACKLOG = 1024
 
 
@@ -52,7 +52,7 @@ def tell(address: dict[str, str | int], port_file: Path | None) -> None:
 async def parent_gone(parent: int, then: Callable[[], None]) -> None:
     """Looking is the one way that also notices a `kill -9`, whoever inherits us."""
     while os.getppid() == parent:
-        await asyncio.sleep(PARENT_LOOK_SECONDS)
+        await asyncio.sleep(PARENT_POLL_SECONDS)
     then()
 
 

@@ -6,10 +6,10 @@ from typing import Any, Self
 
 import httpx2
 
-from drill.reading import Connection, Cut, Reading, proof
+from drill.reading import Disconnected, Reading, StreamConnection, proof
 from tests.rig import PATIENCE, eventually
 
-__all__ = ["Client", "Connection", "Cut", "Reading", "new_id", "proof"]
+__all__ = ["Client", "Disconnected", "Reading", "StreamConnection", "new_id", "proof"]
 
 
 @dataclass

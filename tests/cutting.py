@@ -23,7 +23,7 @@ _RETRY: Final = re.compile(rb"\nretry: \d\d(\d+)\n")
 _STEPS: Final = 20
 
 
-class Cut(NamedTuple):
+class CutPoint(NamedTuple):
     """Where one response ends: so many bytes behind the beginning of the nth `mark` in it."""
 
     mark: bytes
@@ -42,21 +42,21 @@ class Cut(NamedTuple):
 
 #: Five places inside frames, each in its own line of one.
 IN_FRAMES: Final = (
-    Cut(b"data: ", 2, 30),
-    Cut(b"data: ", 1, 8),  # in the first frame: this connection brought nothing
-    Cut(b"event: ", 3, 9),
-    Cut(b'"text":', 2, 9),
-    Cut(b"\nid: ", 2, 5),
+    CutPoint(b"data: ", 2, 30),
+    CutPoint(b"data: ", 1, 8),  # in the first frame: this connection brought nothing
+    CutPoint(b"event: ", 3, 9),
+    CutPoint(b'"text":', 2, 9),
+    CutPoint(b"\nid: ", 2, 5),
 )
 
 
-class Link:
+class CuttingProxy:
     """A link to a web master; each of its streams is cut as planned, and what follows is whole."""
 
     def __init__(
         self,
         url: str,
-        plan: Sequence[Cut] = (),
+        plan: Sequence[CutPoint] = (),
         manner: Manner = "close",
         *,
         rate: int | None = None,
@@ -147,7 +147,7 @@ class Link:
 class _Stream:
     """A response, and where it is to be cut."""
 
-    def __init__(self, cut: Cut | None) -> None:
+    def __init__(self, cut: CutPoint | None) -> None:
         self._cut = cut
         self._seen = b""
 

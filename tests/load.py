@@ -17,7 +17,7 @@ import httpx2
 
 import scripted
 from scripted import done, finish, long, script, usage
-from tests.client import Client, Cut, Reading, new_id
+from tests.client import Client, Disconnected, Reading, new_id
 
 #: Milliseconds after which a browser comes back when nothing told it otherwise.
 RETRY = 3000
@@ -100,7 +100,7 @@ def _read(reading: Reading, text: str, answer: Answer) -> None:
                     if answer.waited < 0:
                         answer.waited += time.monotonic()
                 retry = connection.decoder.retry or retry
-        except (Cut, OSError):
+        except (Disconnected, OSError):
             pass
         gone = time.monotonic()
         if reading.end is None:

@@ -22,8 +22,8 @@ from scripted.mutations import Stream
 from shared.errors import MESSAGE_ERRORS
 from tests.client import Client, proof
 from tests.oracle import Verdict, interrupted, verdict
-from tests.rig import Rig, allowed
-from tests.stories import ending, hire, told
+from tests.rig import Rig, allowed, killing
+from tests.stories import start_worker, verified_end
 
 #: Seconds without anything new from the provider, and after its finish reason.
 STALL: Final = 4.0
@@ -173,7 +173,7 @@ class _Run:
             with Client(self._url) as client:
                 reading = client.read(answer).to_end(GIVEN_UP)
                 message = client.message(answer)
-            told(reading, message)
+            verified_end(reading, message)
             assert "Traceback" not in json.dumps([message, reading.end])
         except AssertionError as error:
             self._found.wrong.append(f"seed {seed}, read: {error}")
@@ -237,7 +237,7 @@ def main(count: int, first: int) -> int:
     print(f"seeds {first} to {first + count - 1}", flush=True)
     with data_dirs.temporary() as home, Rig(home / "rig") as rig:
         web = rig.web()
-        with ending(hire(rig, **IMPATIENT).wait()):
+        with killing(start_worker(rig, **IMPATIENT).wait()):
             found = run(rig, web.url, range(first, first + count))
     print(found, flush=True)
     return 0 if found.good else 1

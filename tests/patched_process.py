@@ -1,7 +1,7 @@
 """A process of the service with a patch: `python -m tests.patched_process PROGRAM WORDS`.
 
-    ODD_CLOCK        seconds by which its clock is wrong
-    ODD_CONSTANTS    what it takes for granted: `worker.writer.STORAGE_PATIENCE=4 ...`
+    PATCHED_CLOCK        seconds by which its clock is wrong
+    PATCHED_CONSTANTS    what it takes for granted: `worker.writer.STORAGE_PATIENCE=4 ...`
 
 `Rig.web`, `Rig.worker` and `stories.hire` start a program this way if they are given one of them.
 """
@@ -17,12 +17,12 @@ from typing import Any
 def main() -> None:
     """Be the program, oddly."""
     del sys.argv[0]
-    _wrong_clock(float(os.environ.get("ODD_CLOCK", "0")))
+    _wrong_clock(float(os.environ.get("PATCHED_CLOCK", "0")))
     program = sys.argv[0]
     if program == "gunicorn":
         importlib.import_module("gunicorn.app.wsgiapp").run()
     importlib.import_module("celery").maybe_patch_concurrency()  # before anything of ours
-    for constant in os.environ.get("ODD_CONSTANTS", "").split():
+    for constant in os.environ.get("PATCHED_CONSTANTS", "").split():
         place, _, value = constant.partition("=")
         module, _, name = place.rpartition(".")
         found = importlib.import_module(module)

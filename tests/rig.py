@@ -17,7 +17,7 @@ import gevent
 
 from local import ports, procfile
 from local.postgres import Postgres
-from local.programs import Flower, Surroundings, Web, Worker
+from local.programs import Environment, Flower, Program, Web, Worker
 from local.redis import Redis
 from local.server import Server, wait_until
 from scripted import Scripted, start_scripted
@@ -60,6 +60,16 @@ def allowed(seconds: float) -> float:
 
 
 @contextmanager
+def killing(*programs: Program) -> Iterator[None]:
+    """Kill these programs at the end of the block, however the block ends."""
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+
+
+@contextmanager
 def frozen(server: Server) -> Iterator[None]:
     """A server that is there but does not answer."""
     server.signal(signal.SIGSTOP)
@@ -78,7 +88,7 @@ class Rig:
         self.durable = durable
         self.clock = home / "clock" if clock else None
         self._stack = ExitStack()
-        Surroundings(home, {}).furnish()
+        Environment(home, {}).make_folders()
         self.procfile = procfile.read()
 
     def __enter__(self) -> Self:
@@ -121,7 +131,7 @@ class Rig:
     def words(self, line: str, env: Mapping[str, str]) -> list[str]:
         """The Procfile's line; through tests/patched_process.py if the story wants a patch."""
         program, *words = self.procfile[line]
-        if not any(name.startswith("ODD_") for name in env):
+        if not any(name.startswith("PATCHED_") for name in env):
             return [program, *words]
         return [sys.executable, "-m", "tests.patched_process", Path(program).name, *words]
 
@@ -131,34 +141,25 @@ class Rig:
 
     def web(self, **more: str) -> Web:
         """A gunicorn master that serves; `.url`, `.pid`, `.stop()`, `.kill()`. Not ended by us."""
-        around = Surroundings(self.home, self.env(**more))
-        web = Web.on_loopback(self.words("web", more), around, self._stack)
+        environment = Environment(self.home, self.env(**more))
+        web = Web.on_loopback(self.words("web", more), environment, self._stack)
         self._stack.callback(web.stop)
         return web.start().wait()
 
     def worker(self, **more: str) -> Worker:
         """A Celery worker that takes work, and asks the provider for nothing but answers."""
         more = {"OUTLIVE_TITLES": "off", **more}
-        around = Surroundings(self.home, self.env(**more))
-        worker = Worker("worker", self.words("worker", more), around)
+        environment = Environment(self.home, self.env(**more))
+        worker = Worker("worker", self.words("worker", more), environment)
         self._stack.callback(worker.kill)
         return worker.start().wait()
 
     def flower(self, **more: str) -> Flower:
         """Celery's window, as `outlive up` has it; `.url` opens it."""
-        around = Surroundings(self.home, self.env(**more))
-        flower = Flower(self.procfile["flower"], around, ports.choose())
+        environment = Environment(self.home, self.env(**more))
+        flower = Flower(self.procfile["flower"], environment, ports.choose())
         self._stack.callback(flower.kill)
         return flower.start().wait()
-
-    @contextmanager
-    def gone(self, *programs: Web | Worker) -> Iterator[None]:
-        """End programs when a story is over, so that they take no part in the next one."""
-        try:
-            yield
-        finally:
-            for program in programs:
-                program.kill()
 
     def logs(self) -> str:
         """Everything that any process has logged so far."""

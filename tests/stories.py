@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import scripted
 from local.processes import ROOT
-from local.programs import Program, Surroundings, Worker
+from local.programs import Environment, Worker
 from scripted import Record, hold, script
 from scripted.steps import Step
 from shared.bus.livelog import LiveLog
@@ -28,21 +28,11 @@ from tests.rig import PATIENCE, Rig
 NEVER = "never"
 
 
-def hire(rig: Rig, **env: str) -> Worker:
+def start_worker(rig: Rig, **env: str) -> Worker:
     """A worker on its way: `.wait()` until it takes work. The caller ends it."""
     env = {"OUTLIVE_TITLES": "off", **env}
-    around = Surroundings(rig.home, rig.env(**env))
-    return Worker("worker", rig.words("worker", env), around).start()
-
-
-@contextmanager
-def ending(*programs: Program) -> Iterator[None]:
-    """Whatever becomes of the story, these do not survive it."""
-    try:
-        yield
-    finally:
-        for program in programs:
-            program.kill()
+    environment = Environment(rig.home, rig.env(**env))
+    return Worker("worker", rig.words("worker", env), environment).start()
 
 
 def sweep(rig: Rig, died: str | None = None) -> Swept:
@@ -98,7 +88,7 @@ def following(*readings: Reading, seconds: float = PATIENCE) -> Iterator[None]:
             end.result()
 
 
-def told(reading: Reading, message: dict[str, Any]) -> tuple[str, str | None]:
+def verified_end(reading: Reading, message: dict[str, Any]) -> tuple[str, str | None]:
     """How it ended, after a look at whether all that is known of it says the same.
 
     The reader's text, its proof, the frame at its end and a fresh GET: one truth.
@@ -153,7 +143,7 @@ class Load:
         return answers
 
 
-class Watch:
+class Stopwatch:
     """Seconds since it was made."""
 
     def __init__(self) -> None:

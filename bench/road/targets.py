@@ -20,7 +20,7 @@ from bench.road.load import Job, Road
 from local import ports, procfile
 from local.postgres import Postgres
 from local.processes import BIN, ROOT, Command
-from local.programs import Program, Surroundings, Web, Worker, answers_http
+from local.programs import Environment, Program, Web, Worker, answers_http
 from local.redis import Redis
 from local.server import Server
 from shared.settings import with_driver
@@ -129,7 +129,7 @@ class Target(ABC):
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        Surroundings(self.home, {}).furnish()
+        Environment(self.home, {}).make_folders()
         try:
             self.start()
         except BaseException:
@@ -176,7 +176,7 @@ class Us(Target):
         log = self.home / "log"
         self.postgres = enter(Postgres(self.home / "postgres", log=log / "postgres.log"))
         redis = self.redis()
-        around = Surroundings(
+        environment = Environment(
             self.home,
             {
                 "DATABASE_URL": self.postgres.url,
@@ -193,11 +193,11 @@ class Us(Target):
             self.root,
         )
         words = procfile.read(self.root / "Procfile", self.root / ".venv" / "bin")
-        release = Program("release", words["release"], around).start()
+        release = Program("release", words["release"], environment).start()
         assert release.process is not None
         assert release.process.wait() == 0, "no migrations"
-        web = Web.on_loopback(words["web"], around, self._stack)
-        worker = Worker("worker", words["worker"], around)
+        web = Web.on_loopback(words["web"], environment, self._stack)
+        worker = Worker("worker", words["worker"], environment)
         for program in (web, worker):
             self._stack.callback(program.ended)
             self._stack.callback(program.kill)

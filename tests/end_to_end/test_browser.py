@@ -13,7 +13,7 @@ from local.programs import Web, Worker
 from tests.client import Client
 from tests.end_to_end.browser import Meet, Tab, drawn, held, text_of
 from tests.end_to_end.questions import gated, lengthy, quick, told
-from tests.rig import Rig
+from tests.rig import Rig, killing
 from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -57,7 +57,7 @@ def test_answer_that_ended_while_no_tab_was_open_is_complete(
 
 def test_stream_cut_every_second_shows_one_whole_message(rig: Rig, meet: Meet) -> None:
     web = rig.web(OUTLIVE_STREAM_MAX_SECONDS="1")
-    with rig.gone(web):
+    with killing(web):
         person, question = meet(web), lengthy(3000, "cut")
         tab = person.open()
 
@@ -71,7 +71,7 @@ def test_stream_cut_every_second_shows_one_whole_message(rig: Rig, meet: Meet) -
 
 def test_killed_web_worker_and_master_cost_no_character(rig: Rig, meet: Meet) -> None:
     web = rig.web()
-    with rig.gone(web):
+    with killing(web):
         question = lengthy(1800, "kill")
         tab = meet(web).open()
         tab.ask(question)
@@ -128,7 +128,7 @@ def test_offline_browser_resumes_when_it_is_online(rig: Rig, meet: Meet, web: We
 
 def test_question_asked_while_the_server_is_down_is_asked_once(rig: Rig, meet: Meet) -> None:
     web = rig.web()
-    with rig.gone(web), Client(web.url) as client:
+    with killing(web), Client(web.url) as client:
         person, question = meet(web), quick("Yes, somebody is here.")
         tab = person.open()
         expect(tab.page.locator("#empty")).to_be_visible()

@@ -12,8 +12,8 @@ from local.programs import Web
 from tests.client import Client, proof
 from tests.end_to_end.browser import HIDE, SHOW, Meet, Person, Tab, drawn, held, launch
 from tests.end_to_end.questions import gated, lengthy, quick, told
-from tests.rig import Rig
-from tests.stories import ending, hire
+from tests.rig import Rig, killing
+from tests.stories import start_worker
 
 #: Makes a page wait a tenth as long for a response.
 IMPATIENT = """
@@ -67,15 +67,15 @@ def test_twenty_reloads_at_random_moments_lose_nothing(tab: Tab, client: Client)
 def test_killed_worker_is_reported_and_the_text_is_kept(
     rig: Rig, no_workers: None, tab: Tab, client: Client
 ) -> None:
-    worker = hire(rig, OUTLIVE_LEASE_SECONDS="2", OUTLIVE_HEARTBEAT_SECONDS="0.5").wait()
-    with ending(worker):
+    worker = start_worker(rig, OUTLIVE_LEASE_SECONDS="2", OUTLIVE_HEARTBEAT_SECONDS="0.5").wait()
+    with killing(worker):
         question = gated("What was written before. " * 20, "killed", "Never said.")
         tab.ask(question)
         before = tab.written(400)
 
         worker.kill()
-        other = hire(rig, OUTLIVE_SWEEP_SECONDS="0.5").wait()
-        with ending(other):
+        other = start_worker(rig, OUTLIVE_SWEEP_SECONDS="0.5").wait()
+        with killing(other):
             text = same_as_saved(tab, client, "ERROR")
             assert told(question).startswith(text)
             assert text.startswith(before.strip())

@@ -17,7 +17,7 @@ from tests.client import Client
 from tests.end_to_end.browser import HIDE, SHOW, Meet, Person, Tab, launch, text_of
 from tests.end_to_end.questions import gated, quick, told
 from tests.nginx import nginx
-from tests.rig import Rig
+from tests.rig import Rig, killing
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -270,7 +270,7 @@ def test_seven_idle_tabs_without_locks_leave_connections_free(rig: Rig, browser:
     web = rig.web(OUTLIVE_HOSTS=ELSEWHERE)
     # For a browser this is plain HTTP from another machine: it has no locks there.
     there = launch(browser.browser_type, f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1")
-    with rig.gone(web), closing(there):
+    with killing(web), closing(there):
         person = Person.of(there, web.url.replace("127.0.0.1", ELSEWHERE))
 
         tabs = [person.open() for _ in range(7)]

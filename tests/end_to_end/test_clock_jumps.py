@@ -13,8 +13,8 @@ from local.programs import Web
 from scripted import done, finish, hold, long, say, script, usage
 from tests.client import Client
 from tests.foreign import need_libfaketime
-from tests.rig import Rig, allowed, eventually
-from tests.stories import NEVER, Watch, ending, following, hire, told
+from tests.rig import Rig, allowed, eventually, killing
+from tests.stories import NEVER, Stopwatch, following, start_worker, verified_end
 
 #: The same in web and workers, so that leases are what they are everywhere.
 LEASE = 3.0
@@ -53,8 +53,8 @@ def test_answers_that_are_written_go_on_whatever_the_clock_of_postgres_does(
         )
         for n, rate in enumerate(rates)
     ]  # fmt: skip
-    first, second = hire(wrong, **QUICK), hire(wrong, **QUICK)
-    with ending(first, second), Client(web.url) as client:
+    first, second = start_worker(wrong, **QUICK), start_worker(wrong, **QUICK)
+    with killing(first, second), Client(web.url) as client:
         first.wait()
         second.wait()
         readings = [client.read(client.ask(question)) for question in questions]
@@ -71,7 +71,7 @@ def test_answers_that_are_written_go_on_whatever_the_clock_of_postgres_does(
 
         # then
         for question, reading in zip(questions, readings, strict=True):
-            assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+            assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
             assert reading.text == scripted.expected(question).text
 
 
@@ -90,14 +90,14 @@ def test_answers_of_a_lost_worker_end_soon_though_the_clock_has_jumped(
 ) -> None:
     wrong.postgres.set_clock(0.0)
     with ExitStack() as stack, Client(web.url) as client:
-        lost = hire(wrong, **QUICK).wait()
-        stack.enter_context(ending(lost))
+        lost = start_worker(wrong, **QUICK).wait()
+        stack.enter_context(killing(lost))
         questions = [script(say("Lost"), hold(NEVER), tag=f"lost {n}") for n in range(ANSWERS)]
         answers = [client.ask(question) for question in questions]
         for answer in answers:
             client.shown(answer, 4)
-        other = hire(wrong, **QUICK)
-        stack.enter_context(ending(other))
+        other = start_worker(wrong, **QUICK)
+        stack.enter_context(killing(other))
         other.wait()
 
         # when
@@ -106,7 +106,7 @@ def test_answers_of_a_lost_worker_end_soon_though_the_clock_has_jumped(
         else:
             lost.kill()
         wrong.postgres.set_clock(jump)
-        watch = Watch()
+        watch = Stopwatch()
         for answer in answers:
             message = client.ended(answer)
             assert (message["error"]["code"], message["text"]) == ("worker_lost", "Lost")

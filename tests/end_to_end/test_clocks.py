@@ -9,8 +9,8 @@ import pytest
 import scripted
 from scripted import done, finish, hold, long, script, usage
 from tests.client import Client
-from tests.rig import Rig, eventually
-from tests.stories import Watch, ending, following, hire, told
+from tests.rig import Rig, eventually, killing
+from tests.stories import Stopwatch, following, start_worker, verified_end
 
 HOUR = 3600
 QUICK = {
@@ -26,9 +26,9 @@ ANSWERS = 6
 def test_clocks_that_are_an_hour_wrong_change_nothing(rig: Rig, no_workers: None) -> None:
     with ExitStack() as stack:
         # given: a fast and a slow worker and answers of both, a fast and a slow web and readers
-        webs = [rig.web(ODD_CLOCK=str(by), WEB_CONCURRENCY="1") for by in (HOUR, -HOUR)]
-        fast, slow = (hire(rig, ODD_CLOCK=str(by), **QUICK) for by in (HOUR, -HOUR))
-        stack.enter_context(ending(*webs, fast, slow))
+        webs = [rig.web(PATCHED_CLOCK=str(by), WEB_CONCURRENCY="1") for by in (HOUR, -HOUR)]
+        fast, slow = (start_worker(rig, PATCHED_CLOCK=str(by), **QUICK) for by in (HOUR, -HOUR))
+        stack.enter_context(killing(*webs, fast, slow))
         client, other = (stack.enter_context(Client(web.url)) for web in webs)
         fast.wait()
         slow.wait()
@@ -51,7 +51,7 @@ def test_clocks_that_are_an_hour_wrong_change_nothing(rig: Rig, no_workers: None
             other.stop(stopped)
             other.ended(stopped)
             fast.kill()
-            watch = Watch()
+            watch = Stopwatch()
             lost = [answer for answer in others if owners[answer] == fast.boot]
             for answer in lost:
                 other.ended(answer)
@@ -61,7 +61,7 @@ def test_clocks_that_are_an_hour_wrong_change_nothing(rig: Rig, no_workers: None
         ends = {stopped: ("CANCELLED", None)} | dict.fromkeys(lost, ("ERROR", "worker_lost"))
         for reading in readings:
             message = client.message(reading.message_id)
-            assert told(reading, message) == ends.get(reading.message_id, ("DONE", None))
+            assert verified_end(reading, message) == ends.get(reading.message_id, ("DONE", None))
             whole = scripted.expected(question).text
             assert reading.text == (whole[:50] if reading.message_id in ends else whole)
 

@@ -13,8 +13,8 @@ from local.programs import Program, Web, Worker
 from scripted import done, finish, hold, say, script, usage
 from tests.client import Client
 from tests.end_to_end.test_up import OTHERS, Up
-from tests.rig import Rig, allowed, eventually
-from tests.stories import NEVER, Load, Watch, ending, following, hire, told
+from tests.rig import Rig, allowed, eventually, killing
+from tests.stories import NEVER, Load, Stopwatch, following, start_worker, verified_end
 
 DEPLOYS, PEOPLE = 6, 6
 #: Seconds within which a reader who was sent away is back.
@@ -38,15 +38,15 @@ def _went_well(answers: list[dict[str, Any]]) -> None:
 def test_ten_deploys_of_worker_and_web_cut_no_answer(rig: Rig, no_workers: None) -> None:
     with ExitStack() as staff:
         web: Web = rig.web(WEB_CONCURRENCY="1")
-        worker: Worker = hire(rig)
-        staff.enter_context(ending(web, worker.wait()))
+        worker: Worker = start_worker(rig)
+        staff.enter_context(killing(web, worker.wait()))
         before: list[Program] = []
         load = staff.enter_context(Load(web.url, PEOPLE))
 
         for _ in range(DEPLOYS):
             # when: the successors take work, the old ones are told to stop
-            new_web, new_worker = web.successor().start(), hire(rig)
-            staff.enter_context(ending(new_web, new_worker))
+            new_web, new_worker = web.successor().start(), start_worker(rig)
+            staff.enter_context(killing(new_web, new_worker))
             new_web.wait()
             new_worker.wait()
             for old in (web, worker):
@@ -71,17 +71,17 @@ def test_a_drain_has_a_limit_and_the_successor_takes_what_was_not_begun(
     # given: one answer is half written, of the other nothing was shown
     half = script(say("Half of it"), hold(NEVER), say(", and all."), finish(), done())
     none = script(hold("drain"), say("All of it."), finish(), usage(), done(), tag="drained")
-    old = hire(rig, OUTLIVE_DRAIN_SECONDS="1").wait()
+    old = start_worker(rig, OUTLIVE_DRAIN_SECONDS="1").wait()
     begun, waiting = client.ask(half), client.ask(none)
     client.shown(begun, 10)
     rig.scripted.wait_held("drain")
-    successor = hire(rig)
+    successor = start_worker(rig)
     readings = [client.read(answer) for answer in (begun, waiting)]
-    with ending(old, successor):
+    with killing(old, successor):
         successor.wait()
         with following(*readings):
             # when
-            watch = Watch()
+            watch = Stopwatch()
             old.signal(signal.SIGTERM)
 
             # then: it goes after its limit
@@ -92,21 +92,21 @@ def test_a_drain_has_a_limit_and_the_successor_takes_what_was_not_begun(
             rig.scripted.release("drain")
 
     # and says what became of each
-    assert told(readings[0], client.message(begun)) == ("ERROR", "worker_shutdown")
+    assert verified_end(readings[0], client.message(begun)) == ("ERROR", "worker_shutdown")
     assert readings[0].text == "Half of it"
     sentence = "This answer was interrupted by a deploy; what was written is kept."
     assert client.message(begun)["error"]["message"] == sentence
-    assert told(readings[1], client.message(waiting)) == ("DONE", None)
+    assert verified_end(readings[1], client.message(waiting)) == ("DONE", None)
     assert readings[1].text == "All of it."
     assert [reading.connections for reading in readings] == [1, 1]
 
 
 def test_a_drained_worker_takes_nothing_new(rig: Rig, no_workers: None, client: Client) -> None:
     running = script(say("Wait"), hold("old work"), say(" for me."), finish(), done())
-    old = hire(rig).wait()
+    old = start_worker(rig).wait()
     answer = client.ask(running)
     client.shown(answer, 4)
-    with ending(old, successor := hire(rig).wait()):
+    with killing(old, successor := start_worker(rig).wait()):
         old.signal(signal.SIGTERM)
         eventually(lambda: "Warm shutdown" in rig.logs())
 
@@ -124,7 +124,7 @@ def test_a_drained_worker_takes_nothing_new(rig: Rig, no_workers: None, client: 
 def test_web_sends_its_readers_on_and_goes(rig: Rig, client: Client, worker: Worker) -> None:
     question = script(say("To be"), hold("two webs"), say(" continued."), finish(), done())
     old = rig.web(WEB_CONCURRENCY="1")
-    with ending(old, successor := old.successor()):
+    with killing(old, successor := old.successor()):
         answer = client.ask(question)
         reading = client.read(answer, old.url)
         reading.urls.remove(client.url)
@@ -135,7 +135,7 @@ def test_web_sends_its_readers_on_and_goes(rig: Rig, client: Client, worker: Wor
 
             # when: there is a successor, and the old one is told to stop
             successor.start().wait()
-            watch = Watch()
+            watch = Stopwatch()
             old.signal(signal.SIGTERM)
 
             # then: the stream is closed in order, behind a `retry:`
@@ -146,7 +146,7 @@ def test_web_sends_its_readers_on_and_goes(rig: Rig, client: Client, worker: Wor
 
         eventually(lambda: not old.alive(), allowed(GONE))
         rig.scripted.release("two webs")
-        assert told(reading.to_end(), client.message(answer)) == ("DONE", None)
+        assert verified_end(reading.to_end(), client.message(answer)) == ("DONE", None)
         assert reading.connections == 2
 
 

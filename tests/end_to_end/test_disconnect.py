@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import scripted
 from local.programs import Web, Worker
 from scripted import done, finish, long, script, usage
-from tests.client import Client, Cut, proof
+from tests.client import Client, Disconnected, proof
 from tests.rig import Rig, eventually
 
 ANSWERS = 100
@@ -29,7 +29,7 @@ def test_a_hundred_answers_are_written_to_their_end_though_every_reader_has_gone
             with reading.open() as connection:
                 for event in connection.events(cut_after=random.randrange(4000)):
                     reading.take(event)
-        except Cut:
+        except Disconnected:
             return answer, reading.end is None
         return answer, False
 

@@ -17,8 +17,8 @@ from local.processes import ROOT, Command, spawn
 from local.programs import Web, Worker
 from tests.client import new_id
 from tests.end_to_end.test_up import relatives
-from tests.rig import Rig, eventually
-from tests.stories import ending, hire
+from tests.rig import Rig, eventually, killing
+from tests.stories import start_worker
 
 #: What a copy of the product needs.
 PARTS = ("shared", "worker", "web", "local", "Procfile", "alembic.ini", "pyproject.toml")
@@ -174,8 +174,8 @@ def test_a_drill_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> N
 
 def test_a_deployment_is_drilled_from_outside(rig: Rig, no_workers: None, tmp_path: Path) -> None:
     short = {"OUTLIVE_LEASE_SECONDS": "4", "OUTLIVE_HEARTBEAT_SECONDS": "0.8"}
-    web, worker, spare = rig.web(**short), hire(rig, **short), hire(rig, **short)
-    with rig.gone(web), ending(worker.wait(), spare.wait()):
+    web, worker, spare = rig.web(**short), start_worker(rig, **short), start_worker(rig, **short)
+    with killing(web), killing(worker.wait(), spare.wait()):
         status, said, run = drill(
             ROOT, tmp_path / "drill.json", "--against", web.url, "--pid", str(worker.pid),
             "--generations", "40", "--people", "20", "--seed", "4",
@@ -195,7 +195,7 @@ def test_a_deployment_with_another_model_is_not_drilled(
     words = [sys.executable, "-m", "local", "drill", "--against"]
     no_workers = f"http://{nowhere}"
 
-    with rig.gone(other := rig.web(OPENAI_BASE_URL=no_workers)):
+    with killing(other := rig.web(OPENAI_BASE_URL=no_workers)):
         for url in (no_workers, other.url + "/nothing"):
             done = subprocess.run(
                 [*words, url], cwd=ROOT, capture_output=True, text=True, check=False

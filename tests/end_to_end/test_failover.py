@@ -21,8 +21,8 @@ from shared.jobs import Queue, make_app
 from shared.settings import Settings
 from tests.client import OPEN, Client, Reading, new_id, proof
 from tests.replicated import ReplicatedRig
-from tests.rig import eventually
-from tests.stories import ending, following, hire, only_request, sweep, told
+from tests.rig import eventually, killing
+from tests.stories import following, only_request, start_worker, sweep, verified_end
 
 #: The same in web and workers, so that leases are what they are everywhere.
 QUICK = {
@@ -58,9 +58,9 @@ class Service:
         at = Settings.model_validate({"REDIS_URL": self.rig.redis.url})
         assert Queue(make_app(at)).enqueue(UUID(answer))
 
-    def hire(self) -> Worker:
+    def start_worker(self) -> Worker:
         """A worker that takes work."""
-        return hire(self.rig, **QUICK).wait()
+        return start_worker(self.rig, **QUICK).wait()
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +114,11 @@ def test_text_of_a_claim_that_postgres_lost_never_meets_text_of_the_next(
     cluster.follow()
     cluster.hold()
     # given: a claim that the standby does not have, and a reader of what it wrote
-    one = service.hire()
-    with ending(one):
+    one = service.start_worker()
+    with killing(one):
         eventually(lambda: client.message(answer)["position"] == 675)
-        other = hire(rig, **QUICK)  # on its way: it finds nothing to do before the failover
-        with ending(other), following(reading):
+        other = start_worker(rig, **QUICK)  # on its way: it finds nothing to do before the failover
+        with killing(other), following(reading):
             eventually(lambda: len(reading.text) == 675)
             if first == "dies":
                 one.kill()
@@ -151,7 +151,7 @@ def test_answers_whose_saves_postgres_lost_are_written_forward(service: Service)
                hold(f"go on {tag}"), long(400, seed=n + 20), *WELL, tag=tag)
         for n in range(4)
     ]  # fmt: skip
-    with ending(service.hire()):
+    with killing(service.start_worker()):
         readings = [client.read(client.ask(question)) for question in questions]
         with following(*readings):
             eventually(lambda: all(service.saved(one.message_id) == 260 for one in readings))
@@ -172,7 +172,7 @@ def test_answers_whose_saves_postgres_lost_are_written_forward(service: Service)
             rig.scripted.release(f"go on {tag}")
 
         for question, reading in zip(questions, readings, strict=True):
-            assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+            assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
             assert reading.text == scripted.expected(question).text
             only_request(rig, question)
 
@@ -188,7 +188,7 @@ def test_what_postgres_lost_altogether_is_gone_or_open_again_and_then_ended(
         script(long(300, seed=n), hold(f"{n} {tag}"), long(700, seed=n + 10), *WELL, tag=tag)
         for n in range(3)
     )
-    with ending(service.hire()):
+    with killing(service.start_worker()):
         one, two = (client.ask(question) for question in (ended, stopped))
         eventually(lambda: all(service.saved(answer) == 300 for answer in (one, two)))
         cluster.follow()
@@ -198,7 +198,7 @@ def test_what_postgres_lost_altogether_is_gone_or_open_again_and_then_ended(
         rig.scripted.release(f"0 {tag}")
         with following(reading := client.read(one)):
             pass
-        assert told(reading, client.message(one)) == ("DONE", None)
+        assert verified_end(reading, client.message(one)) == ("DONE", None)
         client.stop(two)
         assert client.ended(two)["status"] == "CANCELLED"
 
@@ -232,7 +232,7 @@ def test_writes_work_again_though_the_old_primary_lives_on_and_may_only_be_read(
     rig, client, cluster = service.rig, service.client, service.cluster
     tag = new_id()
     question = script(long(300), hold(tag), long(300, seed=1), *WELL, tag=tag)
-    with ending(service.hire()):
+    with killing(service.start_worker()):
         answer = client.ask(question)
         with following(reading := client.read(answer)):
             client.shown(answer, 300)
@@ -252,7 +252,7 @@ def test_writes_work_again_though_the_old_primary_lives_on_and_may_only_be_read(
 
             eventually(asked)
             rig.scripted.release(tag)
-        assert told(reading, client.message(answer)) == ("DONE", None)
+        assert verified_end(reading, client.message(answer)) == ("DONE", None)
         assert reading.text == scripted.expected(question).text
         new = client.ask(script(long(20), *WELL))
         assert client.ended(new)["status"] == "DONE"
@@ -269,7 +269,7 @@ def test_a_failover_to_a_synchronous_standby_loses_nothing(service: Service) -> 
         script(long(600, rate=300, chunk=(1, 25), seed=n), *WELL, tag=tag) for n in range(8)
     ]
     late = script(long(100, seed=77), *WELL, tag=tag)
-    with ending(service.hire()):
+    with killing(service.start_worker()):
         cluster.follow(synchronous=True)
         readings = [client.read(client.ask(question)) for question in questions]
         with following(*readings):
@@ -282,7 +282,7 @@ def test_a_failover_to_a_synchronous_standby_loses_nothing(service: Service) -> 
             # then: what was taken is there
             eventually(lambda: client.http.get(f"/api/messages/{last}").status_code == 200)
         for question, reading in zip(questions, readings, strict=True):
-            assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+            assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
             assert reading.text == scripted.expected(question).text
             only_request(rig, question)
         assert client.ended(last)["text"] == scripted.expected(late).text

@@ -12,8 +12,8 @@ from scripted import done, finish, hold, say, script
 from shared.jobs import Queue, make_app
 from shared.settings import Settings
 from tests.client import Client, new_id
-from tests.rig import Rig, eventually
-from tests.stories import ending, hire, sweep
+from tests.rig import Rig, eventually, killing
+from tests.stories import start_worker, sweep
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +57,8 @@ def _becomes(window: httpx2.Client, message_id: str, state: str) -> dict[str, An
 def test_the_task_of_a_killed_worker_has_failed_and_the_worker_is_offline(
     rig: Rig, client: Client, no_workers: None, window: httpx2.Client
 ) -> None:
-    worker = hire(rig).wait()
-    with ending(worker):
+    worker = start_worker(rig).wait()
+    with killing(worker):
         _listens(window, worker)
         answer = client.ask(script(say("half of it"), hold(new_id()), finish(), done()))
         client.shown(answer, 10)
@@ -82,8 +82,8 @@ def test_an_answer_that_begins_again_is_one_task_that_is_retried_and_then_well(
     rig: Rig, client: Client, no_workers: None, window: httpx2.Client
 ) -> None:
     name = f"flower {new_id()}"
-    first = hire(rig).wait()
-    with ending(first):
+    first = start_worker(rig).wait()
+    with killing(first):
         _listens(window, first)
         answer = client.ask(script(hold(name), say("at last"), finish(), done()))
         _becomes(window, answer, "STARTED")
@@ -93,8 +93,8 @@ def test_an_answer_that_begins_again_is_one_task_that_is_retried_and_then_well(
         sweep(rig, died=first.boot)
 
     _becomes(window, answer, "RETRY")
-    second = hire(rig).wait()
-    with ending(second):
+    second = start_worker(rig).wait()
+    with killing(second):
         _listens(window, second)
         rig.scripted.release(name)
         assert client.ended(answer)["text"] == "at last"
@@ -107,8 +107,8 @@ def test_a_task_that_comes_twice_is_one_and_tells_how_the_answer_ended(
     rig: Rig, client: Client, no_workers: None, window: httpx2.Client
 ) -> None:
     name = f"flower {new_id()}"
-    worker = hire(rig).wait()
-    with ending(worker):
+    worker = start_worker(rig).wait()
+    with killing(worker):
         _listens(window, worker)
         answer = client.ask(script(say("so far"), hold(name), finish(), done()))
         client.shown(answer, 6)

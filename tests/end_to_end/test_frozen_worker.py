@@ -16,9 +16,9 @@ from shared.store import owning
 from shared.store.ending import Ending
 from shared.store.owning import Save
 from tests.client import Client
-from tests.rig import Rig, allowed, eventually
+from tests.rig import Rig, allowed, eventually, killing
 from tests.store_fixtures import publish_all
-from tests.stories import NEVER, Watch, ending, following, hire, only_request, told
+from tests.stories import NEVER, Stopwatch, following, only_request, start_worker, verified_end
 
 QUICK = {
     "OUTLIVE_LEASE_SECONDS": "2",
@@ -53,14 +53,14 @@ def test_what_a_revived_worker_still_wants_to_say_is_refused(
         for n, tail in enumerate([TALKS_ON, COMPLETE] * 3)
     ]
     lost = _lost(rig)
-    frozen = hire(rig, **QUICK).wait()
+    frozen = start_worker(rig, **QUICK).wait()
     answers = [client.ask(question) for question in questions]
     for answer in answers:
         client.shown(answer, 300)
     owners = [str(_row(rig, answer)["owner"]) for answer in answers]
-    other = hire(rig, **QUICK)
+    other = start_worker(rig, **QUICK)
     readings = [client.read(answer, other_web.url) for answer in answers]
-    with ending(frozen, other):
+    with killing(frozen, other):
         other.wait()
         with following(*readings):
             # when: it stands still for longer than its lease, while the model talks on
@@ -69,7 +69,7 @@ def test_what_a_revived_worker_still_wants_to_say_is_refused(
         ended = {answer: client.message(answer) for answer in answers}
         rows = {answer: _row(rig, answer) for answer in answers}
         logs = {answer: rig.live_log(answer) for answer in answers}
-        watch = Watch()
+        watch = Stopwatch()
         frozen.signal(signal.SIGCONT)
 
         # then: it lets go of the model soon, whether that has come to its end meanwhile or not
@@ -79,7 +79,7 @@ def test_what_a_revived_worker_still_wants_to_say_is_refused(
         eventually(lambda: _lost(rig) == lost + len(questions))
         for question, reading in zip(questions, readings, strict=True):
             answer = reading.message_id
-            assert told(reading, ended[answer]) == ("ERROR", "worker_lost")
+            assert verified_end(reading, ended[answer]) == ("ERROR", "worker_lost")
             assert scripted.expected(question).text.startswith(reading.text)
             assert client.message(answer) == ended[answer]
             assert _row(rig, answer) == rows[answer]
@@ -119,12 +119,12 @@ def test_an_answer_frozen_before_its_first_character_is_written_once_by_another(
         for n in range(ANSWERS)
     ]
     lost = _lost(rig)
-    frozen = hire(rig, **QUICK).wait()
+    frozen = start_worker(rig, **QUICK).wait()
     answers = [client.ask(question) for question in questions]
     rig.scripted.wait_held("ice", ANSWERS)
-    other = hire(rig, **QUICK)
+    other = start_worker(rig, **QUICK)
     readings = [client.read(answer, other_web.url) for answer in answers]
-    with ending(frozen, other):
+    with killing(frozen, other):
         other.wait()
         with following(*readings):
             # when: the other worker has begun again, and the model answers them both
@@ -140,7 +140,7 @@ def test_an_answer_frozen_before_its_first_character_is_written_once_by_another(
         # then: one answer, from one of them
         for question, reading in zip(questions, readings, strict=True):
             answer = reading.message_id
-            assert told(reading, ended[answer]) == ("DONE", None)
+            assert verified_end(reading, ended[answer]) == ("DONE", None)
             assert reading.text == scripted.expected(question).text
             assert reading.connections == 1
             assert client.message(answer) == ended[answer]
@@ -163,5 +163,5 @@ def test_a_worker_frozen_for_less_than_its_lease_goes_on(
     finally:
         worker.signal(signal.SIGCONT)
 
-    assert told(reading.to_end(), client.message(answer)) == ("DONE", None)
+    assert verified_end(reading.to_end(), client.message(answer)) == ("DONE", None)
     assert reading.text == "A short breath."

@@ -21,8 +21,8 @@ from local.standby import read_only
 from scripted import done, finish, generated, hold, long, say, script, usage
 from tests.client import Client
 from tests.end_to_end.conftest import Fragile
-from tests.rig import Rig, eventually
-from tests.stories import NEVER, ending, following, hire, holding, only_request, told
+from tests.rig import Rig, eventually, killing
+from tests.stories import NEVER, following, holding, only_request, start_worker, verified_end
 
 WELL = (finish(), usage(), done())
 #: Far more than Postgres' files have room for without growing.
@@ -84,8 +84,8 @@ def test_a_full_disk_takes_no_question_and_makes_no_answer_falsely_done(disk: Pa
         _keep_its_log_elsewhere(rig.postgres, disk.parent / "wal")
         client = stack.enter_context(Client(rig.web(WEB_CONCURRENCY="1").url))
         # given: an answer of a worker that waits two seconds for the disk, and one of a patient one
-        impatient = hire(rig, ODD_CONSTANTS="worker.writer.STORAGE_PATIENCE=2").wait()
-        stack.enter_context(ending(impatient))
+        impatient = start_worker(rig, PATCHED_CONSTANTS="worker.writer.STORAGE_PATIENCE=2").wait()
+        stack.enter_context(killing(impatient))
         given_up, kept = (
             script(long(300), hold("space"), long(HUGE, seed=1), *rest, tag=f"full {rest}")
             for rest in ((hold(NEVER),), WELL)
@@ -93,8 +93,8 @@ def test_a_full_disk_takes_no_question_and_makes_no_answer_falsely_done(disk: Pa
         readings = [client.read(client.ask(given_up))]
         client.shown(readings[0].message_id, 300)
         impatient.signal(signal.SIGTERM)  # it takes nothing new
-        patient = hire(rig).wait()
-        stack.enter_context(ending(patient))
+        patient = start_worker(rig).wait()
+        stack.enter_context(killing(patient))
         readings.append(client.read(client.ask(kept)))
         client.shown(readings[1].message_id, 300)
         conversation = client.conversation()
@@ -123,7 +123,9 @@ def test_a_full_disk_takes_no_question_and_makes_no_answer_falsely_done(disk: Pa
                 client.ask(script(say("There is room."), *WELL), conversation, key="the same key")
             )
 
-        ends = [told(one, client.message(one.message_id)) for one in (*readings, again.to_end())]
+        ends = [
+            verified_end(one, client.message(one.message_id)) for one in (*readings, again.to_end())
+        ]
         assert ends == [("ERROR", "storage"), ("DONE", None), ("DONE", None)]
         texts = [scripted.expected(question).text for question in (given_up, kept)]
         assert texts[0].startswith(readings[0].text)
@@ -152,7 +154,7 @@ def test_a_postgres_that_may_only_be_read_is_read(fragile: Fragile) -> None:
             assert client.message(held.id)["status"] == "STREAMING"
             assert client.message(held.id)["text"] == held.text
 
-        assert told(reading, client.message(held.id)) == ("DONE", None)
+        assert verified_end(reading, client.message(held.id)) == ("DONE", None)
     assert client.post_question("Now?", conversation, "the same key").status_code == 202
 
 

@@ -23,9 +23,9 @@ from shared.store.ending import Ending
 from shared.sweep import Sweep
 from tests.client import Client, Reading, new_id, proof
 from tests.end_to_end.conftest import Fragile
-from tests.rig import Rig, allowed, eventually
+from tests.rig import Rig, allowed, eventually, killing
 from tests.store_fixtures import save_of
-from tests.stories import NEVER, Watch, ending, following, hire, sweep, told
+from tests.stories import NEVER, Stopwatch, following, start_worker, sweep, verified_end
 
 #: Seconds in which every connected reader knows what Postgres knows.
 KNOWN = 4.0
@@ -54,7 +54,7 @@ def test_what_postgres_knows_every_reader_knows_in_four_seconds(
     with _readers(client, answer, other_web.url) as readings:
         # text
         assert owning.save(rig.db, ME, 60, [save_of(claim, body)])
-        watch = Watch()
+        watch = Stopwatch()
         eventually(lambda: all(reading.text == "Nobody told you." for reading in readings))
         assert watch.seconds < allowed(KNOWN)
 
@@ -68,11 +68,11 @@ def test_what_postgres_knows_every_reader_knows_in_four_seconds(
         else:
             last = save_of(claim, body, len("Nobody told you."))
             assert owning.finish(rig.db, ME, last, Ending(Status.DONE, "stop"))
-        watch = Watch()
+        watch = Stopwatch()
     assert watch.seconds < allowed(KNOWN)
     for reading in readings:
         expected = ("ERROR", "worker_lost") if how == "reaped" else ("DONE", None)
-        assert told(reading, client.message(answer)) == expected
+        assert verified_end(reading, client.message(answer)) == expected
         assert reading.connections == 1
 
 
@@ -90,7 +90,7 @@ def test_redis_and_the_worker_lost_together_cost_200_characters_and_the_proof_sa
     fragile.worker.kill()
     sweep(rig, died=fragile.worker.boot)
     # What a second would save is never saved here: the loss is as large as it can be.
-    worker = hire(
+    worker = start_worker(
         rig,
         OUTLIVE_SAVE_SECONDS="100",
         OUTLIVE_HEARTBEAT_SECONDS="100",
@@ -98,7 +98,7 @@ def test_redis_and_the_worker_lost_together_cost_200_characters_and_the_proof_sa
     )
     # (And less than half of what a save is due at is not taken along by another's.)
     lengths = [1, 50, 99, 201, 350, 777]
-    with ending(worker.wait()):
+    with killing(worker.wait()):
         questions = [script(long(n, chunk=(1, 40)), hold(NEVER), tag=f"both {n}") for n in lengths]
         readings = [client.read(client.ask(question)) for question in questions]
         with following(*readings):
@@ -152,8 +152,8 @@ def test_a_redis_that_goes_back_and_loses_its_worker_joins_no_two_answers(
                long(50, seed=3), finish(), done(), tag=f"{tag} {number}", varies=True)
         for number, n in enumerate(known)
     ]  # fmt: skip
-    worker = hire(rig, **unsaved)
-    with ending(worker.wait()):
+    worker = start_worker(rig, **unsaved)
+    with killing(worker.wait()):
         readings = [client.read(client.ask(question)) for question in questions]
         with following(*readings):
             # given: Redis as it was before most of it was shown
@@ -200,7 +200,7 @@ def test_a_task_that_is_delivered_again_and_again_is_written_once(
         for answer in answers * 3:
             assert queue.enqueue(UUID(answer))
     for question, reading in zip(questions, readings, strict=True):
-        assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+        assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
         assert reading.text == scripted.expected(question).text
         assert len(rig.scripted.requests(contains=question)) == 1
 
@@ -213,7 +213,7 @@ def test_a_million_characters_are_complete_and_cost_little_log(
     before = _log_position(rig)
     reading = client.read(client.ask(question)).to_end(120)
 
-    assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+    assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
     assert reading.text == scripted.expected(question).text
     assert _log_position(rig) - before < 5 * len(reading.text)
     rows = rig.rows("SELECT 1 FROM pieces WHERE message_id = :id", id=reading.message_id)

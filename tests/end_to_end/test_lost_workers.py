@@ -18,8 +18,8 @@ from scripted import done, finish, hold, long, say, script, usage
 from shared.lifecycle import MAX_TRIES
 from tests.client import Client, Reading
 from tests.end_to_end.test_up import OTHERS, Up
-from tests.rig import Rig, allowed, eventually
-from tests.stories import NEVER, Watch, ending, following, hire, sweep, told
+from tests.rig import Rig, allowed, eventually, killing
+from tests.stories import NEVER, Stopwatch, following, start_worker, sweep, verified_end
 
 #: Kills of real Celery processes (the drill has hundreds more). Two workers live at a time, so
 #: that two can start at a time.
@@ -104,7 +104,7 @@ def test_everything_that_was_shown_is_kept_when_its_worker_is_killed(
                     _at_a_random_character(his, dice)
                     worker.kill()
                     shown = [(one, reading.text) for one in his for reading in one.readings]
-                    watch = Watch()
+                    watch = Stopwatch()
                     swept = sweep(rig, died=worker.boot)
 
                     # then: his readers know, and see all that anybody has seen
@@ -119,8 +119,8 @@ def test_everything_that_was_shown_is_kept_when_its_worker_is_killed(
 
 
 def _hired(rig: Rig, staff: ExitStack) -> list[Worker]:
-    team = [hire(rig) for _ in range(TEAM)]
-    staff.enter_context(ending(*team))
+    team = [start_worker(rig) for _ in range(TEAM)]
+    staff.enter_context(killing(*team))
     return team
 
 
@@ -133,7 +133,7 @@ def _worker_lost(client: Client, one: Read) -> None:
     """What is there is the beginning of the answer, the same for every reader and in the row."""
     message = client.message(one.id)
     for reading in one.readings:
-        assert told(reading, message) == ("ERROR", "worker_lost")
+        assert verified_end(reading, message) == ("ERROR", "worker_lost")
     assert message["text"]
     assert scripted.expected(one.question).text.startswith(message["text"])
 
@@ -154,7 +154,7 @@ def test_a_lease_alone_tells_the_truth_within_twenty_seconds(
         # when: one of them is killed and nobody is told
         with following(*(reading for one in lost for reading in one.readings)):
             team[0].kill()
-            watch = Watch()
+            watch = Stopwatch()
 
         # then: the other one, or web on its readers' behalf, waits for the lease and no longer
         assert 10 < watch.seconds < 20
@@ -172,12 +172,12 @@ def test_an_answer_of_which_nothing_was_shown_begins_again_by_itself(
 ) -> None:
     # given: a model that thinks, and a reader who waits
     question = script(hold("thinking"), say("Here it is."), finish(), usage(), done(), tag="again")
-    first = hire(rig).wait()
+    first = start_worker(rig).wait()
     answer = client.ask(question)
     rig.scripted.wait_held("thinking")
-    second = hire(rig)
+    second = start_worker(rig)
     reading = client.read(answer)
-    with ending(first, second):
+    with killing(first, second):
         second.wait()
 
         # when: the worker dies before the first character
@@ -189,7 +189,7 @@ def test_an_answer_of_which_nothing_was_shown_begins_again_by_itself(
         # then: the reader never knew
         assert (swept.ended, swept.restarted, swept.dispatched) == (0, 1, 1)
         reading.to_end()
-        assert told(reading, client.message(answer)) == ("DONE", None)
+        assert verified_end(reading, client.message(answer)) == ("DONE", None)
         assert reading.text == "Here it is."
         assert reading.connections == 1
 
@@ -204,13 +204,13 @@ def test_a_question_that_kills_its_workers_is_given_up_after_three_claims(
 
     statuses = []
     for claim in range(1, MAX_TRIES + 1):
-        with ending(worker := hire(rig).wait()):
+        with killing(worker := start_worker(rig).wait()):
             rig.scripted.wait_requests(claim, contains=question)
         sweep(rig, died=worker.boot)
         statuses.append(client.message(answer)["status"])
 
     assert statuses == ["SENDING", "SENDING", "ERROR"]
-    assert told(reading.to_end(), client.message(answer)) == ("ERROR", "worker_lost")
+    assert verified_end(reading.to_end(), client.message(answer)) == ("ERROR", "worker_lost")
     assert reading.text == ""
     assert len(rig.scripted.requests(contains=question)) == MAX_TRIES
 
@@ -281,7 +281,7 @@ def test_under_outlive_up_the_truth_comes_in_seconds_and_so_does_the_next_worker
             # when
             with following(*one.readings):
                 os.kill(up.pid("worker"), signal.SIGKILL)
-                watch = Watch()
+                watch = Stopwatch()
 
             # then
             assert watch.seconds < allowed(5)
@@ -289,4 +289,4 @@ def test_under_outlive_up_the_truth_comes_in_seconds_and_so_does_the_next_worker
 
             # and
             reading = client.read(client.ask("Are you there?")).to_end()
-            assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+            assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)

@@ -10,8 +10,8 @@ import pytest
 
 from local.programs import Web
 from tests import mutated
-from tests.rig import Rig
-from tests.stories import ending, hire
+from tests.rig import Rig, killing
+from tests.stories import start_worker
 
 STREAMS = 1_000
 
@@ -22,7 +22,7 @@ def test_a_thousand_mutated_streams_leave_nothing_stuck_and_nothing_falsely_done
 ) -> None:
     first = random.randrange(10**9)
 
-    with ending(hire(rig, **mutated.IMPATIENT).wait()):
+    with killing(start_worker(rig, **mutated.IMPATIENT).wait()):
         found = mutated.run(rig, web.url, range(first, first + STREAMS))
 
     print(found)

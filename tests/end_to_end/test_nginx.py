@@ -13,7 +13,7 @@ from scripted import done, finish, hold, long, say, script, usage
 from tests.client import Client
 from tests.nginx import Nginx, nginx
 from tests.rig import Rig, eventually
-from tests.stories import following, told
+from tests.stories import following, verified_end
 from web.app import MAX_BODY
 
 
@@ -87,7 +87,7 @@ def test_a_stream_is_neither_buffered_nor_compressed_by_the_proxy(
         rig.scripted.release("proxy")
 
     # then
-    assert told(reading, proxied.message(answer)) == ("DONE", None)
+    assert verified_end(reading, proxied.message(answer)) == ("DONE", None)
     assert reading.text == "At once, and later."
     assert reading.connections == 1
 

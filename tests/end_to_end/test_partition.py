@@ -9,8 +9,8 @@ import scripted
 from local.programs import Web
 from scripted import done, finish, hold, long, say, script, usage
 from tests.client import Client
-from tests.rig import Rig, eventually
-from tests.stories import NEVER, ending, following, hire, only_request, told
+from tests.rig import Rig, eventually, killing
+from tests.stories import NEVER, following, only_request, start_worker, verified_end
 from tests.tcp_proxy import TcpProxy
 
 QUICK = {
@@ -32,13 +32,15 @@ def test_a_worker_that_lost_postgres_falls_silent_and_gives_up_and_is_not_heard_
         for n in range(3)
     ]
     with TcpProxy(rig.postgres.url) as proxy:
-        cut_off = hire(rig, DATABASE_URL=proxy.url, ODD_CONSTANTS=IMPATIENT, **QUICK).wait()
+        cut_off = start_worker(
+            rig, DATABASE_URL=proxy.url, PATCHED_CONSTANTS=IMPATIENT, **QUICK
+        ).wait()
         answers = [client.ask(question) for question in questions]
         for answer in answers:
             client.shown(answer, 150)
-        other = hire(rig, **QUICK)
+        other = start_worker(rig, **QUICK)
         readings = [client.read(answer, other_web.url) for answer in answers]
-        with ending(cut_off, other):
+        with killing(cut_off, other):
             other.wait()
             with proxy.blocked():
                 # when: the others see its leases lapse
@@ -54,7 +56,7 @@ def test_a_worker_that_lost_postgres_falls_silent_and_gives_up_and_is_not_heard_
             eventually(lambda: rig.logs().count('"status": "LOST"') == lost + len(questions))
 
             for question, reading, message in zip(questions, readings, ended, strict=True):
-                assert told(reading, message) == ("ERROR", "worker_lost")
+                assert verified_end(reading, message) == ("ERROR", "worker_lost")
                 assert scripted.expected(question).text.startswith(reading.text)
                 assert client.message(reading.message_id) == message
             assert [rig.live_log(answer) for answer in answers] == logs

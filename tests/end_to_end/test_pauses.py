@@ -20,8 +20,8 @@ from local.programs import Web, Worker
 from local.server import Server
 from scripted import done, finish, hold, long, script, usage
 from tests.client import Client, Reading, new_id
-from tests.rig import Rig, eventually
-from tests.stories import ending, following, hire, only_request, told
+from tests.rig import Rig, eventually, killing
+from tests.stories import following, only_request, start_worker, verified_end
 
 #: The patience of everybody who judges by a clock, in seconds, and a pause that is longer.
 PATIENCE = 3
@@ -32,7 +32,7 @@ IMPATIENT = {
     "OUTLIVE_SWEEP_SECONDS": "0.5",
     "OUTLIVE_FIRST_TOKEN_SECONDS": f"{PATIENCE}",
     "OUTLIVE_STALL_SECONDS": f"{PATIENCE}",
-    "ODD_CONSTANTS": f"worker.writer.STORAGE_PATIENCE={PATIENCE}",
+    "PATCHED_CONSTANTS": f"worker.writer.STORAGE_PATIENCE={PATIENCE}",
 }
 WELL = (finish(), usage(), done())
 
@@ -62,8 +62,8 @@ def client(web: Web) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def two_workers(rig: Rig) -> Iterator[list[Worker]]:
     """See `workers`."""
-    two = [hire(rig, **IMPATIENT) for _ in range(2)]
-    with ending(*two):
+    two = [start_worker(rig, **IMPATIENT) for _ in range(2)]
+    with killing(*two):
         yield two
 
 
@@ -126,7 +126,7 @@ def _begun(rig: Rig, client: Client, questions: list[str], tag: str) -> Iterator
 
 def _all_well(rig: Rig, client: Client, readings: list[Reading], questions: list[str]) -> None:
     for question, reading in zip(questions, readings, strict=True):
-        assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+        assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
         assert reading.text == scripted.expected(question).text
         only_request(rig, question)
 
@@ -156,7 +156,7 @@ def test_a_worker_that_stood_still_alone_goes_on_if_nobody_took_its_answers(
     tag = new_id()
     questions = _questions(tag)
     settings = {**IMPATIENT, "OUTLIVE_LEASE_SECONDS": "30"}
-    with ending(worker := hire(rig, **settings).wait()):
+    with killing(worker := start_worker(rig, **settings).wait()):
         with _begun(rig, client, questions, tag) as readings:
             _pause(worker)
             rig.scripted.release(tag)
@@ -173,7 +173,9 @@ def test_a_drain_does_not_count_the_time_in_which_its_worker_stood_still(
     tag = new_id()
     question = script(long(200), hold(tag), long(200, seed=1), *WELL, tag=tag)
     settings = {**IMPATIENT, "OUTLIVE_LEASE_SECONDS": "15", "OUTLIVE_STALL_SECONDS": "30"}
-    with ending(worker := hire(rig, **settings, OUTLIVE_DRAIN_SECONDS=f"{PATIENCE}").wait()):
+    with killing(
+        worker := start_worker(rig, **settings, OUTLIVE_DRAIN_SECONDS=f"{PATIENCE}").wait()
+    ):
         with following(reading := client.read(client.ask(question))):
             client.shown(reading.message_id, 200)
             worker.signal(signal.SIGTERM)
@@ -197,7 +199,7 @@ def test_readers_of_a_web_that_stood_still_keep_their_connections(
     tag = new_id()
     question = script(long(200), hold(tag), long(200, seed=1), *WELL, tag=tag)
     settings = {**IMPATIENT, "OUTLIVE_STALL_SECONDS": "30"}
-    with ending(hire(rig, **settings).wait()):
+    with killing(start_worker(rig, **settings).wait()):
         readings = [client.read(client.ask(question)) for _ in range(4)]
         with following(*readings):
             eventually(lambda: all(len(one.text) == 200 for one in readings))
@@ -205,6 +207,6 @@ def test_readers_of_a_web_that_stood_still_keep_their_connections(
             rig.scripted.release(tag)
 
         for reading in readings:
-            assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+            assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
             assert reading.text == scripted.expected(question).text
             assert reading.connections == 1

@@ -5,9 +5,9 @@ import pytest
 from scripted import done, finish, hold, long, say, script, usage
 from tests.client import Client
 from tests.pgbouncer import pgbouncer
-from tests.rig import Rig, eventually
+from tests.rig import Rig, eventually, killing
 from tests.store_fixtures import migrate, new_database
-from tests.stories import NEVER, ending, following, hire, told
+from tests.stories import NEVER, following, start_worker, verified_end
 
 QUICK = {
     "OUTLIVE_LEASE_SECONDS": "2",
@@ -21,10 +21,10 @@ ANSWERS = 12
 def test_everything_works_through_a_pooler(rig: Rig, no_workers: None) -> None:
     with new_database(rig, "pooled_service") as url, pgbouncer(url) as pooler:
         migrate(pooler.url)  # migrations too
-        around = {"DATABASE_URL": pooler.url, "REDIS_URL": rig.redis.url.replace("/0", "/5")}
-        web = rig.web(**around, **QUICK)
-        first, second = hire(rig, **around, **QUICK), hire(rig, **around, **QUICK)
-        with ending(web, first, second), Client(web.url) as client:
+        env = {"DATABASE_URL": pooler.url, "REDIS_URL": rig.redis.url.replace("/0", "/5")}
+        web = rig.web(**env, **QUICK)
+        first, second = start_worker(rig, **env, **QUICK), start_worker(rig, **env, **QUICK)
+        with killing(web, first, second), Client(web.url) as client:
             first.wait()
             second.wait()
 
@@ -37,7 +37,7 @@ def test_everything_works_through_a_pooler(rig: Rig, no_workers: None) -> None:
             with following(*readings):
                 pass
             for reading in readings:
-                assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+                assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
 
             # and: one that is stopped, and some whose worker dies
             stopped = client.ask(script(say("Stop me"), hold(NEVER), tag="pooled stop"))
@@ -52,8 +52,8 @@ def test_everything_works_through_a_pooler(rig: Rig, no_workers: None) -> None:
                 client.shown(answer, 4)
             first.kill()
             second.kill()
-            third = hire(rig, **around, **QUICK)
-            with ending(third):
+            third = start_worker(rig, **env, **QUICK)
+            with killing(third):
                 third.wait()
                 for answer in lost:
                     ended = client.ended(answer)

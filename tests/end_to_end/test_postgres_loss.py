@@ -14,8 +14,8 @@ from scripted import done, finish, hold, long, say, script, usage
 from shared.store.database import run
 from tests.client import Client, Reading
 from tests.end_to_end.conftest import Fragile
-from tests.rig import Rig, eventually
-from tests.stories import ending, following, hire, only_request, told
+from tests.rig import Rig, eventually, killing
+from tests.stories import following, only_request, start_worker, verified_end
 
 ANSWERS = 10
 #: Seconds that a connection has at least: on a busy machine nothing would ever be saved without.
@@ -51,7 +51,7 @@ def _truthful(client: Client, readings: list[Reading], questions: list[str]) -> 
     statuses = []
     for reading, question in zip(readings, questions, strict=True):
         text = scripted.expected(question).text
-        status, code = told(reading, client.message(reading.message_id))
+        status, code = verified_end(reading, client.message(reading.message_id))
         if status == "DONE":
             assert reading.text == text
         else:
@@ -120,7 +120,7 @@ def test_an_answer_that_ends_while_postgres_is_away_ends_when_it_is_back(
         assert reading.end is None  # nobody may say DONE before it is written
         _start(rig.postgres)
 
-    assert told(reading, client.message(answer)) == ("DONE", None)
+    assert verified_end(reading, client.message(answer)) == ("DONE", None)
     assert reading.text == "Ends unseen."
 
 
@@ -135,14 +135,14 @@ def test_without_postgres_text_is_shown_for_a_lease_and_kept_up_to_a_limit(
         for number, rest in enumerate([long(20_000, rate=4000), long(1500, rate=120)])
     ]
     fragile.worker.kill()
-    worker = hire(
+    worker = start_worker(
         rig,
         OUTLIVE_LEASE_SECONDS="2",
         OUTLIVE_SWEEP_SECONDS="60",
         OUTLIVE_STALL_SECONDS="5",
-        ODD_CONSTANTS="worker.generation.UNSAVED_MAX=3000",
+        PATCHED_CONSTANTS="worker.generation.UNSAVED_MAX=3000",
     )
-    with ending(worker.wait()):
+    with killing(worker.wait()):
         readings = [client.read(client.ask(question)) for question in questions]
         with following(*readings, seconds=60):
             eventually(lambda: all(len(reading.text) == 200 for reading in readings))
@@ -157,7 +157,7 @@ def test_without_postgres_text_is_shown_for_a_lease_and_kept_up_to_a_limit(
     # then
     assert shown[0] <= 200 + 3000 + 1000
     for question, reading in zip(questions, readings, strict=True):
-        assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+        assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
         assert reading.text == scripted.expected(question).text
 
 

@@ -11,8 +11,8 @@ from scripted import done, finish, hold, say, script, status, usage
 from scripted.cases import CASES, TEXT, Case, question
 from scripted.refusals import error_body
 from tests.client import Client
-from tests.rig import Rig
-from tests.stories import NEVER, ending, hire, told
+from tests.rig import Rig, killing
+from tests.stories import NEVER, start_worker, verified_end
 
 Asked = dict[str, str]
 
@@ -37,7 +37,7 @@ def test_a_provider_seen_in_the_wild(rig: Rig, client: Client, asked: Asked, cas
     reading = client.read(answer).to_end()
 
     message = client.message(answer)
-    assert told(reading, message) == ("ERROR" if case.error else "DONE", case.error or None)
+    assert verified_end(reading, message) == ("ERROR" if case.error else "DONE", case.error or None)
     assert case.says in (message["error"] or {"message": ""})["message"]
     assert message["text"] == case.text
     parts = case.parts or ((("text", case.text),) if case.text else ())
@@ -146,7 +146,7 @@ def test_after_a_finish_reason_more_is_waited_for_but_not_for_ever(
         "before any": (finish(), hold(NEVER)),
         "after text that went on": (say("The "), finish(), say("whole"), hold(NEVER)),
     }
-    with ending(hire(rig, **patience).wait()):
+    with killing(start_worker(rig, **patience).wait()):
         answers = {
             name: client.ask(script(*steps, tag=f"silent {name}")) for name, steps in silent.items()
         }
@@ -172,7 +172,7 @@ def test_a_setting_leaves_tags_in_the_text(
     rig: Rig, web: Web, no_workers: None, client: Client
 ) -> None:
     name = "thoughts in tags, 3 a chunk"
-    with ending(hire(rig, OUTLIVE_THINK_TAGS="off").wait()):
+    with killing(start_worker(rig, OUTLIVE_THINK_TAGS="off").wait()):
         message = client.ended(client.ask(question(name)))
 
     assert message["text"] == f"<think>Let me think.</think>{TEXT}"

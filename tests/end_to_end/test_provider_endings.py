@@ -49,8 +49,8 @@ from shared.body import Body
 from shared.errors import GenerationFailed
 from shared.settings import Settings
 from tests.client import Client
-from tests.rig import Rig, allowed, eventually
-from tests.stories import NEVER, Watch, ending, hire, only_request, told
+from tests.rig import Rig, allowed, eventually, killing
+from tests.stories import NEVER, Stopwatch, only_request, start_worker, verified_end
 from worker.provider import retries
 from worker.provider.client import ChatRequest, Provider
 
@@ -342,7 +342,7 @@ def test_a_provider_that(rig: Rig, client: Client, asked: Asked, one: Ending) ->
 
     message = client.message(answer)
     code, sentence = one.error or (None, None)
-    assert told(reading, message) == ("ERROR" if code else "DONE", code)
+    assert verified_end(reading, message) == ("ERROR" if code else "DONE", code)
     assert (message["error"] or {}).get("message") == sentence
     said = scripted.expected(one.question)
     assert message["text"] == (said.text if one.text is None else one.text)
@@ -394,7 +394,7 @@ def test_a_frame_that_is_cut_anywhere_is_no_text_and_no_end(client: Client, work
 
     for at, answer in answers.items():
         message = client.ended(answer)
-        assert told(client.read(answer).to_end(), message) == ("ERROR", "provider_cut")
+        assert verified_end(client.read(answer).to_end(), message) == ("ERROR", "provider_cut")
         whole_frame = at == scripted.FRAME_BYTES
         assert message["text"] == (f"{HALF} and more" if whole_frame else HALF), at
 
@@ -438,7 +438,7 @@ def impatient(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
         "OUTLIVE_STALL_SECONDS": str(STALL),
         "OUTLIVE_HARD_DEADLINE_SECONDS": str(HARD),
     }
-    with ending(hire(rig, **limits).wait()), Client(web.url) as client:
+    with killing(start_worker(rig, **limits).wait()), Client(web.url) as client:
         answers = {
             name: client.ask(script(*steps, tag=name)) for name, (steps, *_) in LIMITS.items()
         }
@@ -455,7 +455,7 @@ def test_patience_has_an_end(rig: Rig, client: Client, impatient: Asked, name: s
 
     message = client.message(impatient[name])
     code, sentence = error or (None, None)
-    assert told(reading, message) == ("ERROR" if code else "DONE", code)
+    assert verified_end(reading, message) == ("ERROR" if code else "DONE", code)
     assert (message["error"] or {}).get("message") == sentence
     if name == "text without end":
         assert scripted.expected(script(*steps)).text.startswith(message["text"])
@@ -477,7 +477,7 @@ def test_a_provider_that_is_not_there_yet_is_asked_again(
 ) -> None:
     port = ports.choose()
     url = f"http://127.0.0.1:{port}/v1"
-    with ending(hire(rig, OPENAI_BASE_URL=url, OUTLIVE_STALL_SECONDS="29").wait()):
+    with killing(start_worker(rig, OPENAI_BASE_URL=url, OUTLIVE_STALL_SECONDS="29").wait()):
         # given
         refusals = rig.logs().count('"event": "provider.retry"')
         answer = client.ask(script(say("Here I am."), *WELL))
@@ -488,7 +488,7 @@ def test_a_provider_that_is_not_there_yet_is_asked_again(
             # then
             reading = client.read(answer).to_end()
 
-    assert told(reading, client.message(answer)) == ("DONE", None)
+    assert verified_end(reading, client.message(answer)) == ("DONE", None)
     assert reading.text == "Here I am."
 
 
@@ -499,7 +499,7 @@ def test_stream_options_are_left_out_for_a_provider_that_refuses_them(
         script(refuse_option("stream_options"), say("All."), *WELL, tag=f"old {n}")
         for n in range(2)
     ]
-    with ending(hire(rig).wait()):
+    with killing(start_worker(rig).wait()):
         messages = [client.ended(client.ask(question)) for question in questions]
 
     for message in messages:
@@ -518,7 +518,7 @@ def test_a_provider_that_stays_away_is_given_up_when_the_budget_is_spent(
     asks = Provider(Settings.model_validate({"OPENAI_BASE_URL": rig.scripted.url}))
     question = script(status(503), tag="never again")
     turns = [{"role": "user", "content": question}]
-    watch = Watch()
+    watch = Stopwatch()
 
     with pytest.raises(GenerationFailed) as failure:
         asks.stream(ChatRequest("scripted", turns, {}), Body().write)

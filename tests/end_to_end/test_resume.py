@@ -18,7 +18,7 @@ import scripted
 from local.programs import Web, Worker
 from scripted import done, finish, long, reasoning, say, script, tool_call, usage
 from shared.sse import Decoder, Event
-from tests.client import Client, Connection, Cut, Reading, proof
+from tests.client import Client, Disconnected, Reading, StreamConnection, proof
 from tests.rig import Rig, eventually
 from tests.stories import Held, holding
 
@@ -106,7 +106,7 @@ class Reader:
         """Read on from where the reader stands, and be cut no more."""
         self._read(len(self.text), self._open(last_id=str(len(self.text))))
 
-    def _read(self, begin: int, connection: Connection, cut_after: int | None = None) -> None:
+    def _read(self, begin: int, connection: StreamConnection, cut_after: int | None = None) -> None:
         stands = begin
         with connection:
             assert connection.status == 200
@@ -118,12 +118,12 @@ class Reader:
                         self.ends.append(json.loads(event.data))
                     else:
                         stands = self.truth.check(event, stands)
-            except Cut:
+            except Disconnected:
                 self.cut += 1
         if begin <= len(self.text) < stands:
             self.text = self.text[:begin] + self.truth.body[begin:stands]
 
-    def _come_back(self) -> tuple[str, int, Connection]:
+    def _come_back(self) -> tuple[str, int, StreamConnection]:
         here = len(self.text)
         older = self.dice.randrange(here + 1)
         manners: dict[str, tuple[int, dict[str, Any]]] = {
@@ -143,9 +143,9 @@ class Reader:
         """Where a reader of another message stands."""
         return len(self.dice.choice(self.others).text)
 
-    def _open(self, *, after: int | None = None, last_id: str | None = None) -> Connection:
+    def _open(self, *, after: int | None = None, last_id: str | None = None) -> StreamConnection:
         url = self.dice.choice(self.urls)
-        return Connection(url, self.truth.id, after=after, last_id=last_id)
+        return StreamConnection(url, self.truth.id, after=after, last_id=last_id)
 
 
 #: Last-Event-IDs that are no position.

@@ -26,7 +26,7 @@ from local.programs import Web, Worker
 from scripted import done, finish, hold, say, script, usage
 from tests.client import Client, new_id, proof
 from tests.clients.python import CLIENTS as PYTHON
-from tests.cutting import IN_FRAMES, Link, Manner
+from tests.cutting import IN_FRAMES, CuttingProxy, Manner
 from tests.foreign import need, need_node
 from tests.rig import PATIENCE, Rig, eventually
 
@@ -68,7 +68,7 @@ class Job:
     answer: str
     manner: Manner
     message: str
-    link: Link
+    link: CuttingProxy
 
     @property
     def url(self) -> str:
@@ -134,7 +134,9 @@ def found(
         client.ended(texts[ENDED])
         client.shown(texts[RUNNING])
         jobs = [
-            Job(name, answer, manner, texts[answer], enter(Link(web.url, IN_FRAMES, manner)))
+            Job(
+                name, answer, manner, texts[answer], enter(CuttingProxy(web.url, IN_FRAMES, manner))
+            )
             for name, answer, manner in product(clients, texts, MANNERS)
         ]
         pages = [(job, _open(browser, job)) for job in jobs if job.client == CHROMIUM]

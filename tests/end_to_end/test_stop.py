@@ -23,8 +23,8 @@ from scripted import (
 from scripted.steps import Step
 from tests.client import Client, proof
 from tests.end_to_end.conftest import Fragile
-from tests.rig import Rig, allowed, eventually
-from tests.stories import NEVER, ending, following, hire, only_request, told
+from tests.rig import Rig, allowed, eventually, killing
+from tests.stories import NEVER, following, only_request, start_worker, verified_end
 
 #: Seconds after Stop within which the provider's socket is closed and the row tells.
 SOON = 2.0
@@ -57,7 +57,7 @@ def test_stop_while_it_streams_keeps_what_was_written(
 
     message = client.message(answer)
     for reading in readings:
-        assert told(reading, message) == ("CANCELLED", None)
+        assert verified_end(reading, message) == ("CANCELLED", None)
     assert message["text"].startswith(shown)
     assert scripted.expected(question).text.startswith(message["text"])
     assert message["length"] <= record.characters < 5000
@@ -76,7 +76,7 @@ def test_stop_while_the_model_is_silent(rig: Rig, client: Client, worker: Worker
 
         _pressed(rig, client, answer, question)
 
-    assert told(reading, client.message(answer)) == ("CANCELLED", None)
+    assert verified_end(reading, client.message(answer)) == ("CANCELLED", None)
     assert reading.text == "A word, and"
 
 
@@ -88,7 +88,7 @@ def test_stop_before_the_first_character(rig: Rig, client: Client, worker: Worke
     _pressed(rig, client, answer, question)
 
     message = client.message(answer)
-    assert told(client.read(answer).to_end(), message) == ("CANCELLED", None)
+    assert verified_end(client.read(answer).to_end(), message) == ("CANCELLED", None)
     assert (message["text"], message["usage"]) == ("", None)
 
 
@@ -101,7 +101,7 @@ def test_stop_while_the_provider_has_not_even_answered(
 
     _pressed(rig, client, answer, question)
 
-    assert told(client.read(answer).to_end(), client.message(answer)) == ("CANCELLED", None)
+    assert verified_end(client.read(answer).to_end(), client.message(answer)) == ("CANCELLED", None)
 
 
 def test_stop_while_it_waits_to_ask_a_busy_provider_again(
@@ -127,10 +127,10 @@ def test_stop_while_nobody_has_taken_it(rig: Rig, no_workers: None, client: Clie
 
     # then: it has ended with the very answer to Stop
     assert (now["status"], now["text"], now["length"]) == ("CANCELLED", "", 0)
-    assert told(reading, client.message(answer)) == ("CANCELLED", None)
+    assert verified_end(reading, client.message(answer)) == ("CANCELLED", None)
 
     # and the worker who finds it in the queue leaves it alone
-    with ending(hire(rig).wait()):
+    with killing(start_worker(rig).wait()):
         assert client.ended(client.ask(later))["status"] == "DONE"
     assert rig.scripted.requests(contains=question) == []
     assert client.message(answer) == now
@@ -147,7 +147,7 @@ def test_stop_from_another_device_at_another_web_process(
 
         _pressed(rig, phone, answer, question)
 
-    assert told(reading, client.message(answer)) == ("CANCELLED", None)
+    assert verified_end(reading, client.message(answer)) == ("CANCELLED", None)
 
 
 def test_stop_in_a_race_with_the_end_has_one_winner_everywhere(
@@ -175,7 +175,7 @@ def test_stop_in_a_race_with_the_end_has_one_winner_everywhere(
     ends = set()
     for question, reading in zip(questions, readings, strict=True):
         message = client.message(reading.message_id)
-        status, _ = told(reading, message)
+        status, _ = verified_end(reading, message)
         whole = scripted.expected(question).text
         assert reading.text == whole if status == "DONE" else whole.startswith(reading.text)
         assert (message["finish_reason"] == "stop") == (status == "DONE")
@@ -187,7 +187,7 @@ def test_stop_while_redis_is_away_comes_with_a_heartbeat(fragile: Fragile) -> No
     rig, client = fragile.rig, fragile.client
     fragile.worker.kill()
     question = script(say("Without Redis"), hold(NEVER), finish(), done())
-    with ending(hire(rig, OUTLIVE_HEARTBEAT_SECONDS="0.5").wait()):
+    with killing(start_worker(rig, OUTLIVE_HEARTBEAT_SECONDS="0.5").wait()):
         answer = client.ask(question)
         reading = client.read(answer)
         with following(reading):
@@ -196,7 +196,7 @@ def test_stop_while_redis_is_away_comes_with_a_heartbeat(fragile: Fragile) -> No
 
             _pressed_slowly(rig, client, answer, question)
 
-        assert told(reading, client.message(answer)) == ("CANCELLED", None)
+        assert verified_end(reading, client.message(answer)) == ("CANCELLED", None)
         assert reading.text == "Without Redis"
 
 

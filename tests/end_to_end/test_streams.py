@@ -19,10 +19,10 @@ from local.processes import children
 from local.programs import Web, Worker
 from scripted import done, finish, long, script, usage
 from shared.sse import Decoder
-from tests.client import Client, Connection, Cut, Reading
+from tests.client import Client, Disconnected, Reading, StreamConnection
 from tests.end_to_end.conftest import Fragile
-from tests.rig import Rig, allowed, eventually
-from tests.stories import Held, Watch, holding
+from tests.rig import Rig, allowed, eventually, killing
+from tests.stories import Held, Stopwatch, holding
 from tests.tcp_proxy import TcpProxy, switch_off
 
 #: Seconds after which a reader who was sent away is back.
@@ -66,7 +66,7 @@ def held(rig: Rig, client: Client, worker: Worker) -> Iterator[Held]:
 def test_responses_of_one_second_carry_an_answer_of_ten(rig: Rig, worker: Worker) -> None:
     web = rig.web(OUTLIVE_STREAM_MAX_SECONDS="1")
     question = script(long(1000, rate=100), finish(), usage(), done())
-    with rig.gone(web), Client(web.url) as client:
+    with killing(web), Client(web.url) as client:
         reading = client.read(client.ask(question))
         longest = 0.0
         while reading.end is None:
@@ -86,7 +86,7 @@ def test_responses_of_one_second_carry_an_answer_of_ten(rig: Rig, worker: Worker
 
 def test_a_quiet_stream_says_that_it_lives_without_ending_an_event(rig: Rig, held: Held) -> None:
     web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.3")
-    with rig.gone(web), Reading(held.id, [web.url]).open(after=100) as connection:
+    with killing(web), Reading(held.id, [web.url]).open(after=100) as connection:
         begun, said = time.monotonic(), b""
         for data in connection.body():
             said += data
@@ -109,7 +109,7 @@ def test_a_quiet_stream_says_that_it_lives_without_ending_an_event(rig: Rig, hel
 def test_a_killed_web_costs_its_readers_nothing(rig: Rig, web: Web, worker: Worker) -> None:
     victim = rig.web()
     questions = [script(long(500, rate=150, seed=n), finish(), done()) for n in range(10)]
-    with rig.gone(victim), Client(web.url) as client, ThreadPoolExecutor(10) as pool:
+    with killing(victim), Client(web.url) as client, ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(client.ask, questions))
         readings = [Reading(answer, [web.url]) for answer in answers]
 
@@ -118,7 +118,7 @@ def test_a_killed_web_costs_its_readers_nothing(rig: Rig, web: Web, worker: Work
                 with reading.open(url=victim.url) as connection:
                     for event in connection.events():
                         reading.take(event)
-            except (Cut, OSError):
+            except (Disconnected, OSError):
                 assert reading.end is None
                 return reading.to_end()
             raise AssertionError("was never cut")
@@ -137,7 +137,7 @@ def test_a_killed_web_process_is_replaced_and_its_readers_go_on(rig: Rig, worker
     """Only the process: the master starts another one behind the same address."""
     web = rig.web(WEB_CONCURRENCY="1")
     question = script(long(500, rate=150), finish(), done())
-    with rig.gone(web), Client(web.url) as client, ThreadPoolExecutor(1) as pool:
+    with killing(web), Client(web.url) as client, ThreadPoolExecutor(1) as pool:
         reading = client.read(client.ask(question))
         read = pool.submit(reading.to_end)
         eventually(lambda: len(reading.text) > 50)
@@ -163,7 +163,7 @@ def test_a_web_that_goes_sends_its_readers_to_another(
     # After a TERM another master serves. After a HUP it is the same one's new processes, which
     # gunicorn starts only then: they take their time, and nobody is refused meanwhile.
     next_url, patience = (web.url, 0.0) if word == signal.SIGTERM else (leaving.url, starting)
-    with rig.gone(leaving), Client(web.url) as client, _held(rig, client) as held:
+    with killing(leaving), Client(web.url) as client, _held(rig, client) as held:
 
         def read(reading: Reading) -> float:
             """Read as a browser does; the seconds from the goodbye until it is back to stay."""
@@ -214,7 +214,7 @@ def _gauges(client: Client) -> dict[str, float]:
     return {name: found[name] for name in NOTHING}
 
 
-def _reset(connection: Connection) -> None:
+def _reset(connection: StreamConnection) -> None:
     """Go as a machine does that lost its network and found it again."""
     linger = struct.pack("ii", 1, 0)
     connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -224,7 +224,7 @@ def _reset(connection: Connection) -> None:
 def test_a_client_that_goes_leaves_one_line_and_frees_what_it_held(rig: Rig, held: Held) -> None:
     web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.2")
     log_before = len(_log(rig))
-    with rig.gone(web), Client(web.url) as client:
+    with killing(web), Client(web.url) as client:
         eventually(lambda: _gauges(client) == NOTHING)  # of earlier stories, killed ones too
         connections = [client.read(held.id).open(after=place) for place in range(10)]
         for connection in connections:
@@ -256,7 +256,7 @@ def test_a_client_that_was_switched_off_is_noticed_within_two_heartbeats(
     """It says no goodbye, and nothing that is sent to it is acknowledged any more."""
     heartbeat = 2.0
     web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS=str(heartbeat))
-    with rig.gone(web), Client(web.url) as client, ExitStack() as stack:
+    with killing(web), Client(web.url) as client, ExitStack() as stack:
         eventually(lambda: _gauges(client) == NOTHING)
         readings = [client.read(held.id) for _ in range(4)]
         connections = [stack.enter_context(reading.open()) for reading in readings]
@@ -265,7 +265,7 @@ def test_a_client_that_was_switched_off_is_noticed_within_two_heartbeats(
         eventually(lambda: _gauges(client)["outlive_readers"] == 4)
 
         # when
-        watch = Watch()
+        watch = Stopwatch()
         for connection in connections[:3]:
             switch_off(connection.socket)
 
@@ -288,13 +288,13 @@ def test_a_reader_that_is_too_slow_is_sent_away_and_resumes_exactly(
     answer = client.ask(question)
     client.ended(answer)
     web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.3")
-    with rig.gone(web):
+    with killing(web):
         reading = Reading(answer, [web.url])
         with reading.open() as connection:
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
             # when: it reads nothing until the line about its request says that it was cut
             eventually(lambda: f"{answer}/stream" in _log(rig))
-            with pytest.raises((Cut, OSError)):
+            with pytest.raises((Disconnected, OSError)):
                 _read_all(reading, connection)
         assert reading.end is None
 
@@ -310,7 +310,7 @@ def test_clients_that_go_before_the_first_byte_leave_nothing_open(rig: Rig, held
     log_before = len(_log(rig))
     request = f"GET /api/messages/{held.id}/stream HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     where = ("127.0.0.1", int(web.url.rpartition(":")[2]))
-    with rig.gone(web), Client(web.url) as client:
+    with killing(web), Client(web.url) as client:
         for size in (1, 20, len(request) - 1, len(request)):
             with socket.create_connection(where) as peer:
                 peer.sendall(request[:size])
@@ -349,7 +349,7 @@ def test_readers_that_stop_reading_hold_up_nobody(
         assert _is_exact(late, question)
 
 
-def _read_all(reading: Reading, connection: Connection) -> None:
+def _read_all(reading: Reading, connection: StreamConnection) -> None:
     connection.decoder = Decoder(limit=1 << 26)  # who is late gets it in one frame
     for event in connection.events():
         reading.take(event)
@@ -365,18 +365,18 @@ def test_a_storm_of_returning_readers_is_served_from_memory(rig: Rig, held: Held
     """They stand where they stood, and cost neither Postgres nor Redis anything."""
     with TcpProxy(rig.postgres.url) as sql, TcpProxy(rig.redis.url) as redis, ExitStack() as stack:
         web = rig.web(DATABASE_URL=sql.url, REDIS_URL=redis.url, WEB_CONCURRENCY="1")
-        stack.enter_context(rig.gone(web))
+        stack.enter_context(killing(web))
         pool = stack.enter_context(ThreadPoolExecutor(STORM))
         readings = [Reading(held.id, [web.url]) for _ in range(STORM)]
 
-        def come(number: int) -> Connection:
+        def come(number: int) -> StreamConnection:
             """Be there, and see what there is."""
             connection = readings[number].open()
             if readings[number].text == "":
                 readings[number].take(next(connection.events()))
             return connection
 
-        def goodbye(connection: Connection, reading: Reading) -> int:
+        def goodbye(connection: StreamConnection, reading: Reading) -> int:
             """Read until one is sent away; when one may come back."""
             for event in connection.events():
                 reading.take(event)
@@ -386,7 +386,7 @@ def test_a_storm_of_returning_readers_is_served_from_memory(rig: Rig, held: Held
         first = [come(0)]
         for _ in range(2):
             # when: the network breaks and all of them come (back) at once
-            sent, watch = sql.sent + redis.sent, Watch()
+            sent, watch = sql.sent + redis.sent, Stopwatch()
             connections = [*first, *pool.map(come, range(len(first), STORM))]
             # then: there is what looks at a quiet message once in three seconds, and no more
             assert sql.sent + redis.sent - sent < STORM / 10 + 5 * watch.seconds
@@ -410,7 +410,7 @@ def test_a_storm_of_returning_readers_is_served_from_memory(rig: Rig, held: Held
         assert {reading.text for reading in readings} == {held.text[:100]}
 
 
-def _told_to_return(connection: Connection) -> int:
+def _told_to_return(connection: StreamConnection) -> int:
     """What the response began with: when to come back if it is cut."""
     while connection.decoder.retry is None:
         list(connection.decoder.feed(next(connection.body())))
@@ -421,7 +421,7 @@ def test_who_asks_and_follows_at_once_waits_for_no_reading(rig: Rig, worker: Wor
     """Whoever took the question knows that there is nothing to be read yet."""
     web = rig.web(WEB_CONCURRENCY="1")
     question = script(long(500, rate=200), finish(), usage(), done())
-    with rig.gone(web), Client(web.url) as client:
+    with killing(web), Client(web.url) as client:
         client.read(client.ask(script(long(10), done()))).to_end()  # by now it hears Redis
         with rig.db.transaction() as held_up:
             held_up.execute(text("LOCK TABLE pieces"))  # who reads an answer reads these, too

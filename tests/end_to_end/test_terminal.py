@@ -34,7 +34,7 @@ from scripted import (
     wrong_key,
 )
 from tests.client import Client, proof
-from tests.rig import PATIENCE, Rig, eventually
+from tests.rig import PATIENCE, Rig, eventually, killing
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 #: What the progress line draws and erases: never part of an answer.
@@ -278,7 +278,7 @@ def test_killed_web_process_costs_no_character(rig: Rig, worker: Worker, termina
     master = rig.web()
     question = script(long(400), hold("killed web"), long(400, seed=1), finish(), done())
 
-    with rig.gone(master):
+    with killing(master):
         ask = terminal("ask", question, url=master.url, piped=True)
         eventually(lambda: len(ask.piped.decode("utf-8", "ignore")) >= 400)
         master.kill()
@@ -296,7 +296,7 @@ def test_unfinished_line_on_the_screen_survives_a_cut(
     master = rig.web()
     question = script(say("A line that is cut"), hold("cut line"), say(" and whole."), finish())
 
-    with rig.gone(master):
+    with killing(master):
         ask = terminal("ask", question, url=master.url)
         ask.wait_for("A line that is cut")
         master.kill()
@@ -314,7 +314,7 @@ def test_answer_that_needs_many_responses_is_whole(
     master = rig.web(OUTLIVE_STREAM_MAX_SECONDS="0.5")
     question = script(long(900, rate=300), finish(), done())
 
-    with rig.gone(master):
+    with killing(master):
         asked = outlive("ask", question, url=master.url)
 
     assert (asked.returncode, asked.stderr) == (0, b"")

@@ -14,9 +14,9 @@ from shared.bus.keys import message_channel
 from shared.bus.livelog import LiveLog
 from shared.bus.publishing import Publication
 from tests.client import Client, new_id
-from tests.rig import Rig, eventually
+from tests.rig import Rig, eventually, killing
 from tests.store_fixtures import migrate, new_database, open_log, publish_all
-from tests.stories import ending, hire
+from tests.stories import start_worker
 
 SECOND = "second"
 
@@ -33,9 +33,9 @@ def test_each_worker_takes_its_own_questions_and_each_flower_sees_its_own_worker
     rig: Rig, database: str, client: Client, no_workers: None
 ) -> None:
     env = {"DATABASE_URL": database, "OUTLIVE_PREFIX": SECOND}
-    web, theirs = rig.web(**env), hire(rig, **env).wait()
+    web, theirs = rig.web(**env), start_worker(rig, **env).wait()
     flower = rig.flower(OUTLIVE_PREFIX=SECOND)
-    with rig.gone(web), ending(theirs, flower), Client(web.url) as other:
+    with killing(web), killing(theirs, flower), Client(web.url) as other:
         # given: a question of each, and a worker of the second one only
         name = f"held {new_id()}"
         mine = client.ask(script(say("mine"), finish(), done()))
@@ -48,8 +48,8 @@ def test_each_worker_takes_its_own_questions_and_each_flower_sees_its_own_worker
             assert len(server.keys(f"{SECOND}:log:{answer}*")) == 1
 
         # when: the first one gets its worker, too
-        ours = hire(rig).wait()
-        with ending(ours):
+        ours = start_worker(rig).wait()
+        with killing(ours):
             assert client.ended(mine)["text"] == "mine"
             with httpx2.Client(base_url=flower.url, timeout=10) as window:
                 eventually(lambda: window.get("/api/workers", params={"refresh": 1}).json())

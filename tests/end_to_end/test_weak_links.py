@@ -6,11 +6,10 @@ import pytest
 
 from local.programs import Worker
 from scripted import done, finish, say, script
-from tests.client import Client, Cut, Reading
-from tests.cutting import Cut as Place
-from tests.cutting import Link, Manner
+from tests.client import Client, Disconnected, Reading
+from tests.cutting import CutPoint, CuttingProxy, Manner
 from tests.rig import allowed
-from tests.stories import Watch
+from tests.stories import Stopwatch
 
 CHARACTERS = 65_000
 
@@ -39,11 +38,11 @@ def test_a_link_that_is_cut_again_and_again_brings_a_long_answer(
 ) -> None:
     """A frame has at most 16 KiB, so each connection gets its reader on."""
     answer, text = _ended(client, answers, piece)
-    with Link(client.url, [Place(b"HTTP/", 1, size)] * 1_000, manner) as link:
+    with CuttingProxy(client.url, [CutPoint(b"HTTP/", 1, size)] * 1_000, manner) as link:
         reading = Reading(answer, [link.url])
         while reading.end is None:
             before = len(reading.text)
-            with suppress(Cut, OSError), reading.open() as connection:
+            with suppress(Disconnected, OSError), reading.open() as connection:
                 for event in connection.events():
                     reading.take(event)
             assert reading.end is not None or len(reading.text) > before
@@ -60,9 +59,9 @@ def test_a_late_reader_on_a_slow_link_soon_has_the_first_text(
 ) -> None:
     """At 8 kB a second, in less than 3 s."""
     answer, text = _ended(client, answers, piece)
-    with Link(client.url, rate=8_000) as link:
+    with CuttingProxy(client.url, rate=8_000) as link:
         reading = Reading(answer, [link.url])
-        watch = Watch()
+        watch = Stopwatch()
         with reading.open() as connection:
             reading.take(next(connection.events()))
 

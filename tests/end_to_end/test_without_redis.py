@@ -16,8 +16,8 @@ import scripted
 from scripted import done, finish, long, say, script, usage
 from tests.client import Client, new_id
 from tests.end_to_end.conftest import Fragile
-from tests.rig import Rig, allowed, eventually, frozen
-from tests.stories import ending, following, hire, holding, told
+from tests.rig import Rig, allowed, eventually, frozen, killing
+from tests.stories import following, holding, start_worker, verified_end
 from tests.tcp_proxy import TcpProxy
 
 WELL = (finish(), usage(), done())
@@ -60,7 +60,7 @@ def test_a_full_redis_delays_answers_and_costs_nobody_a_character(fragile: Fragi
             (late, held.text),
             (asked, scripted.expected(question).text),
         ):
-            assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+            assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
             assert reading.text == text
 
     # and: the short road is back by itself
@@ -83,7 +83,7 @@ def test_while_redis_is_frozen_text_comes_in_steps_of_a_second(fragile: Fragile)
             reading.take(event)
             grown.append(time.monotonic())
 
-    assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+    assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
     assert reading.text == scripted.expected(question).text
     gaps = sorted(after - before for before, after in pairwise(grown))
     assert gaps[-1] < allowed(SOON)  # the first one: until Redis is known to be away
@@ -93,8 +93,8 @@ def test_while_redis_is_frozen_text_comes_in_steps_of_a_second(fragile: Fragile)
 @pytest.mark.failure(10)
 def test_a_slow_redis_makes_text_slow_and_nothing_else(rig: Rig, no_workers: None) -> None:
     with TcpProxy(rig.redis.url) as proxy:
-        web, worker = rig.web(REDIS_URL=proxy.url), hire(rig, REDIS_URL=proxy.url)
-        with ending(web, worker), Client(web.url) as client:
+        web, worker = rig.web(REDIS_URL=proxy.url), start_worker(rig, REDIS_URL=proxy.url)
+        with killing(web, worker), Client(web.url) as client:
             worker.wait()
             questions = [script(long(600, rate=200, seed=n), *WELL, tag=new_id()) for n in range(3)]
 
@@ -112,5 +112,5 @@ def test_a_slow_redis_makes_text_slow_and_nothing_else(rig: Rig, no_workers: Non
                     assert time.monotonic() - begun < allowed(SOON)
 
             for reading, question in zip(readings, questions, strict=True):
-                assert told(reading, client.message(reading.message_id)) == ("DONE", None)
+                assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
                 assert reading.text == scripted.expected(question).text

@@ -8,8 +8,8 @@ import pytest
 
 from local import data_dirs
 from local.processes import Command, spawn
-from tests.rig import Rig, eventually
-from tests.stories import ending, hire
+from tests.rig import Rig, eventually, killing
+from tests.stories import start_worker
 
 #: What is wrong -> the environment, and words of the last line of the log.
 WRONG = {
@@ -25,8 +25,8 @@ def test_a_worker_that_cannot_start_ends_with_a_sentence(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         wrong = {**WRONG, "a port that is taken": ({"OUTLIVE_METRICS_PORT": port}, "in use")}
-        workers = {name: hire(rig, **env) for name, (env, _) in wrong.items()}
-        with ending(*workers.values()):
+        workers = {name: start_worker(rig, **env) for name, (env, _) in wrong.items()}
+        with killing(*workers.values()):
             eventually(lambda: not any(worker.alive() for worker in workers.values()))
 
     codes = {name: worker.process and worker.process.returncode for name, worker in workers.items()}

@@ -9,7 +9,7 @@ from local.processes import children
 from local.programs import Web, Worker
 from scripted import done, finish, long, script
 from tests.client import Client
-from tests.rig import Rig
+from tests.rig import Rig, killing
 from tests.web.wire import EVENTS, STRANGER, raw
 
 
@@ -36,7 +36,7 @@ def test_static_file_has_one_address(web: Web, path: str) -> None:
 
 def test_many_addresses_leave_nothing_in_memory(rig: Rig) -> None:
     web = rig.web(WEB_CONCURRENCY="1")
-    with rig.gone(web), Client(web.url) as client:
+    with killing(web), Client(web.url) as client:
 
         def ask(first: int, number: int) -> int:
             for n in range(first, first + number):

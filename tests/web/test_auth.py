@@ -7,7 +7,7 @@ import pytest
 
 from local.programs import Web
 from tests.client import Client, new_id
-from tests.rig import Rig
+from tests.rig import Rig, killing
 from tests.web.wire import ROUTES, STRANGER, problem, raw
 
 #: What Chromium says of each kind of load that a foreign page can begin, by itself or by a click.
@@ -176,7 +176,7 @@ def test_request_has_one_host_and_its_first_line_names_no_other(web: Web) -> Non
 
 def test_outlive_hosts_adds_names(rig: Rig) -> None:
     web = rig.web(OUTLIVE_HOSTS="chat.example.org, Other.example:8443")
-    with rig.gone(web), Client(web.url) as client:
+    with killing(web), Client(web.url) as client:
         for host, status in (
             ("chat.example.org", 200),
             ("CHAT.example.org:9000", 200),

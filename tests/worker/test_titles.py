@@ -12,7 +12,7 @@ from shared.lifecycle import Status
 from shared.store import conversations, titles
 from shared.store.ending import Ending
 from tests.client import Client, new_id
-from tests.rig import API_KEY, Rig, eventually
+from tests.rig import API_KEY, Rig, eventually, killing
 from tests.store_fixtures import Store
 from worker.titles import WANTED, title_of
 
@@ -21,7 +21,7 @@ from worker.titles import WANTED, title_of
 def naming(rig: Rig, no_workers: None) -> Iterator[Worker]:
     """A worker that names conversations."""
     worker = rig.worker(OUTLIVE_TITLES="on")
-    with rig.gone(worker):
+    with killing(worker):
         yield worker
 
 

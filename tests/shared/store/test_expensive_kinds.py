@@ -14,9 +14,9 @@ from shared.store.database import Database, QueryBudget
 from shared.store.engine import POOL_SIZE
 from shared.store.tables import LOCAL_USER
 from tests.client import Client
-from tests.rig import Rig, allowed
+from tests.rig import Rig, allowed, killing
 from tests.store_fixtures import Store, at_once, migrate, new_database
-from tests.stories import Watch
+from tests.stories import Stopwatch
 
 #: As many searches at once as one process has connections, twice.
 SEARCHES = 16
@@ -102,7 +102,7 @@ def test_questions_are_accepted_during_many_expensive_searches(rig: Rig) -> None
         with admin.transaction() as connection:
             connection.execute(text(_LARGE), {"user": LOCAL_USER})
         web = rig.web(DATABASE_URL=url, WEB_CONCURRENCY="1")
-        with rig.gone(web), Client(web.url) as client:
+        with killing(web), Client(web.url) as client:
             over, most = Event(), 0
 
             def find(_: int) -> list[tuple[int, str]]:
@@ -118,7 +118,7 @@ def test_questions_are_accepted_during_many_expensive_searches(rig: Rig) -> None
                     pass
                 longest = 0.0
                 for _ in range(QUESTIONS):
-                    watch = Watch()
+                    watch = Stopwatch()
                     assert client.post_question("Now?", client.conversation()).status_code == 202
                     longest = max(longest, watch.seconds)
                     most = max(most, admin.rows(_SEARCHING)[0][0])

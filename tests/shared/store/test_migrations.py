@@ -16,7 +16,7 @@ from shared.store import conversations
 from shared.store.database import NOT_MIGRATED, Database, schema_head
 from shared.store.tables import LOCAL_USER, metadata
 from tests.client import Client
-from tests.rig import Rig
+from tests.rig import Rig, killing
 from tests.store_fixtures import migrate, new_database
 
 HEAD = schema_head()
@@ -131,7 +131,7 @@ def test_a_web_process_serves_on_while_the_next_version_has_migrated(rig: Rig, u
     migrate(url)
     web = rig.web(DATABASE_URL=url, WEB_CONCURRENCY="1")
     db = Database(url)
-    with rig.gone(web), Client(web.url) as client:
+    with killing(web), Client(web.url) as client:
         assert client.http.get("/readyz").status_code == 200
         place = client.conversation()
         assert client.post_question("Before", place).status_code == 202

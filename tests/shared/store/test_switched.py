@@ -20,7 +20,7 @@ from shared.store.asking import Asking, ask
 from shared.store.database import Database
 from shared.store.engine import LEAVE_SECONDS, POOL_SIZE
 from tests.client import Client
-from tests.rig import Rig, eventually
+from tests.rig import Rig, eventually, killing
 from tests.store_fixtures import migrate
 from tests.tcp_proxy import TcpProxy
 
@@ -192,7 +192,7 @@ def test_a_web_process_takes_questions_again_once_its_address_leads_to_the_new_p
     rig: Rig, two: Two
 ) -> None:
     web = rig.web(DATABASE_URL=two.proxy.url, WEB_CONCURRENCY="1")
-    with rig.gone(web), Client(web.url) as client:
+    with killing(web), Client(web.url) as client:
         place = client.conversation()
         assert client.post_question("Before", place).status_code == 202
 

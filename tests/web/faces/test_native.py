@@ -10,8 +10,8 @@ import pytest
 
 from local.programs import Web, Worker
 from scripted import cut, done, finish, long, reasoning, say, script, usage
-from tests.client import Client, Connection, Reading, new_id, proof
-from tests.rig import Rig, eventually
+from tests.client import Client, Reading, StreamConnection, new_id, proof
+from tests.rig import Rig, eventually, killing
 from tests.stories import Held, holding
 from tests.tcp_proxy import TcpProxy
 from tests.web.wire import EVENTS, STRANGER, problem
@@ -74,7 +74,7 @@ def _streams(urls: Sequence[str], answer: str) -> set[int]:
     for url in urls:
         for what in (answer, f"{answer}/blocks"):
             for _ in range(EVERY_PROCESS):
-                with Connection(url, what, after=None, last_id=None) as stream:
+                with StreamConnection(url, what, after=None, last_id=None) as stream:
                     found.add(stream.status)
     return found
 
@@ -170,7 +170,7 @@ def test_deletion_cancels_answers_and_ends_their_readers(
     assert open_answer.conversation not in {item["id"] for item in first}
 
 
-def _take_all(reading: Reading, connection: Connection) -> None:
+def _take_all(reading: Reading, connection: StreamConnection) -> None:
     for event in connection.events():
         reading.take(event)
 
@@ -490,7 +490,7 @@ def test_web_killed_between_commit_and_reply_has_asked_once(
     question = script(say("Once."), finish(), done(), tag=f"dies {key}")
     with TcpProxy(rig.redis.url) as proxy, ThreadPoolExecutor(1) as pool:
         victim = rig.web(REDIS_URL=proxy.url)
-        with rig.gone(victim), Client(victim.url) as other, proxy.blocked():
+        with killing(victim), Client(victim.url) as other, proxy.blocked():
             # given: it has committed, and is about to enqueue
             lost = pool.submit(other.post_question, question, place, key)
             there = "SELECT 1 FROM messages WHERE client_key = :key"

@@ -23,7 +23,7 @@ from shared.store.database import Database
 from shared.store.ending import Ending
 from shared.store.sidebar import State
 from tests.client import Client, new_id
-from tests.rig import PATIENCE, Rig, eventually, frozen, until
+from tests.rig import PATIENCE, Rig, eventually, frozen, killing, until
 from tests.store_fixtures import Store
 from tests.stories import holding
 from web.page.notices import Notices, SidebarTopic
@@ -187,7 +187,7 @@ def test_without_redis_the_list_is_found_by_looking(rig: Rig, client: Client, we
 
 def test_a_master_that_goes_sends_its_watchers_away(rig: Rig) -> None:
     web = rig.web()
-    with rig.gone(web), watching(web) as [one]:
+    with killing(web), watching(web) as [one]:
         web.signal(signal.SIGTERM)
         eventually(lambda: one.over)
         assert one.decoder.retry is not None

@@ -11,8 +11,8 @@ from local.programs import Web, Worker
 from scripted import done, finish, hold, long, reasoning, say, script, usage
 from shared.settings import Settings
 from shared.sse import Event
-from tests.client import Client, Connection, new_id, proof
-from tests.rig import Rig, eventually
+from tests.client import Client, StreamConnection, new_id, proof
+from tests.rig import Rig, eventually, killing
 from tests.store_fixtures import Store
 from tests.stories import holding
 from web.page.dashboard import Dashboard
@@ -44,7 +44,7 @@ def get(client: Client, path: str) -> dict[str, Any]:
     return dict(answer.json())
 
 
-class Blocks(Connection):
+class Blocks(StreamConnection):
     """Reads blocks from a raw socket and keeps what a page would keep."""
 
     def __init__(self, client: Client, message_id: str, last_id: str | None = None) -> None:
@@ -386,7 +386,7 @@ def test_models_are_the_providers(client: Client) -> None:
 
 def test_own_model_is_listed_when_the_provider_has_no_list(rig: Rig) -> None:
     web = rig.web(OPENAI_BASE_URL="http://127.0.0.1:9/v1")
-    with rig.gone(web), Client(web.url) as client:
+    with killing(web), Client(web.url) as client:
         assert get(client, "/api/models") == {
             "items": [{"id": "scripted"}],
             "default": "scripted",
@@ -430,7 +430,7 @@ def test_reports_of_dead_processes_are_removed(store: Store) -> None:
 
 def test_dashboard_can_be_switched_off(rig: Rig) -> None:
     web = rig.web(OUTLIVE_LIVE="off")
-    with rig.gone(web), Client(web.url) as client:
+    with killing(web), Client(web.url) as client:
         refused = client.http.get("/api/live")
 
     assert (refused.status_code, refused.json()["code"]) == (403, "not_operator")

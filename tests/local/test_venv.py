@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from local import environment
+from local import venv
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from local import environment
 def test_a_command_installs_what_it_needs_and_no_more(
     words: str, variables: dict[str, str], files: list[str]
 ) -> None:
-    assert environment.needed(words.split(), variables) == files
+    assert venv.needed(words.split(), variables) == files
 
 
 class Installer:
@@ -38,15 +38,15 @@ class Installer:
         self.venv = root / ".venv"
         locks = root / "requirements"
         locks.mkdir()
-        for name in environment.CONTENTS:
+        for name in venv.CONTENTS:
             (locks / name).write_text(name)
-        patch.setattr(environment, "ROOT", root)
-        patch.setattr(environment, "VENV", self.venv)
-        patch.setattr(environment, "PYTHON", self.venv / "bin" / "python")
-        patch.setattr(environment, "STAMP", self.venv / "outlive.json")
-        patch.setattr(environment, "LOCKS", locks)
-        patch.setattr(environment, "_create", self._create)
-        patch.setattr(environment, "_install", self._install)
+        patch.setattr(venv, "ROOT", root)
+        patch.setattr(venv, "VENV", self.venv)
+        patch.setattr(venv, "PYTHON", self.venv / "bin" / "python")
+        patch.setattr(venv, "STAMP", self.venv / "outlive.json")
+        patch.setattr(venv, "LOCKS", locks)
+        patch.setattr(venv, "_create", self._create)
+        patch.setattr(venv, "_install", self._install)
 
     def _create(self) -> dict[str, str]:
         self.log.append("create")
@@ -62,7 +62,7 @@ class Installer:
     def prepare(self, *files: str) -> list[str]:
         """What preparing does this time."""
         self.log.clear()
-        environment.prepare(files)
+        venv.prepare(files)
         return list(self.log)
 
 
@@ -113,4 +113,4 @@ def test_a_dotenv_file_adds_but_never_overrides(tmp_path: Path, installer: Insta
         "OUTLIVE_MODEL='my model'\nEMPTY=\nGIVEN=no\n"
     )
 
-    assert environment.dotenv({"GIVEN": "yes"}) == {"PORT": "9000", "OUTLIVE_MODEL": "my model"}
+    assert venv.dotenv({"GIVEN": "yes"}) == {"PORT": "9000", "OUTLIVE_MODEL": "my model"}
