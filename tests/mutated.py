@@ -22,7 +22,7 @@ from scripted.mutations import Stream
 from shared.errors import MESSAGE_ERRORS
 from tests.client import Client, proof
 from tests.oracle import Verdict, interrupted, verdict
-from tests.rig import Rig, allowed, killing
+from tests.rig import Rig, killing
 from tests.stories import start_worker, verified_end
 
 #: Seconds without anything new from the provider, and after its finish reason.
@@ -32,9 +32,9 @@ IMPATIENT: Final = {
     "OUTLIVE_FIRST_TOKEN_SECONDS": str(STALL),
     "OUTLIVE_STALL_SECONDS": str(STALL),
 }
-#: Seconds from the provider's last byte to the end of the answer, beyond that patience; more is
-#: stuck. And seconds after which nobody waits for it any more.
-STUCK: Final = 3.0
+#: Seconds from the provider's last byte to the end of the answer, beyond that patience, after which
+#: it counts as stuck; and after which it is given up. Usually it takes less than one.
+STUCK: Final = 10.0
 GIVEN_UP: Final = 60.0
 #: Answers under way at once (more would wait for one another, not for the provider); who asks
 #: and who reads; one answer of so many is read.
@@ -223,7 +223,7 @@ class _Run:
             hangs = seed in self._late or mutations.stream(seed).close == "hanging"
             patience = STALL if hangs else 0.0
             self._found.slowest = max(self._found.slowest, took - patience)
-            if took - patience > allowed(STUCK):
+            if took - patience > STUCK:
                 self._found.stuck.append(f"seed {seed}: ended {took:.1f} s after the last byte")
 
 

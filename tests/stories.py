@@ -108,6 +108,12 @@ def verified_end(reading: Reading, message: dict[str, Any]) -> tuple[str, str | 
     return message["status"], error["code"]
 
 
+def dispatched_by_a_sweep(rig: Rig, message_id: str) -> bool:
+    """Whether a sweep handed the question out, because its task did not come by the queue."""
+    lines = (line for line in rig.logs().splitlines() if message_id in line)
+    return any('"event": "sweep"' in line for line in lines)
+
+
 def only_request(rig: Rig, question: str, *, ended: bool = False) -> Record:
     """The one call of the provider that this question has cost, once it was made."""
     [record] = rig.scripted.wait_requests(1, contains=question, ended=ended)

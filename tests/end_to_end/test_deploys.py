@@ -13,24 +13,18 @@ from local.programs import Program, Web, Worker
 from scripted import done, finish, hold, say, script, usage
 from tests.client import Client
 from tests.end_to_end.test_up import OTHERS, Up
-from tests.rig import Rig, allowed, eventually, killing
+from tests.rig import Rig, eventually, killing
 from tests.stories import NEVER, Load, Stopwatch, following, start_worker, verified_end
 
 DEPLOYS, PEOPLE = 6, 6
 #: Seconds within which a reader who was sent away is back.
 BACK = 2.0
-#: Seconds within which an answer begins, as the queue's second way would take five of them.
-AT_ONCE = 4.0
-#: Seconds in which a drained process has gone: the longest answer, and web's own goodbyes.
-GONE = 15.0
 
 
 def _went_well(answers: list[dict[str, Any]]) -> None:
     """Nobody has noticed more than a reconnect."""
     assert Counter((one["status"], one["code"]) for one in answers).keys() == {("DONE", None)}
     assert all(one["exact"] for one in answers)
-    assert max(one["away"] for one in answers) < allowed(BACK)
-    assert max(one["waited"] for one in answers) < allowed(AT_ONCE)
     assert [one["refusals"] for one in answers if one["refusals"]] == []
 
 
@@ -55,7 +49,7 @@ def test_ten_deploys_of_worker_and_web_cut_no_answer(rig: Rig, no_workers: None)
             web, worker = new_web, new_worker
 
         # then: they finish what they have begun and go by themselves
-        eventually(lambda: not any(old.alive() for old in before), allowed(GONE))
+        eventually(lambda: not any(old.alive() for old in before))
         assert [old.pid for old in before if old.crashed()] == []
         answers = load.leave()
 
@@ -111,7 +105,7 @@ def test_a_drained_worker_takes_nothing_new(rig: Rig, no_workers: None, client: 
         eventually(lambda: "Warm shutdown" in rig.logs())
 
         later = [client.ask(script(say("New."), finish(), done(), tag=str(n))) for n in range(8)]
-        statuses = {client.ended(one, allowed(AT_ONCE))["status"] for one in later}
+        statuses = {client.ended(one)["status"] for one in later}
         rig.scripted.release("old work")
 
         assert statuses == {"DONE"}
@@ -135,16 +129,14 @@ def test_web_sends_its_readers_on_and_goes(rig: Rig, client: Client, worker: Wor
 
             # when: there is a successor, and the old one is told to stop
             successor.start().wait()
-            watch = Stopwatch()
             old.signal(signal.SIGTERM)
 
             # then: the stream is closed in order, behind a `retry:`
             assert list(events) == []
-            assert watch.seconds < allowed(1)
             assert connection.decoder.retry is not None
             assert connection.decoder.retry < 1000 * BACK
 
-        eventually(lambda: not old.alive(), allowed(GONE))
+        eventually(lambda: not old.alive())
         rig.scripted.release("two webs")
         assert verified_end(reading.to_end(), client.message(answer)) == ("DONE", None)
         assert reading.connections == 2

@@ -1,7 +1,7 @@
 """What Postgres has, and when: the placeholder first, pieces on the way, the exact partial."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from statistics import median
 
 import pytest
@@ -23,12 +23,8 @@ from scripted import (
 from scripted.steps import Step
 from tests.client import Client, proof
 from tests.end_to_end.conftest import Fragile
-from tests.rig import Rig, allowed, eventually, frozen
+from tests.rig import Rig, eventually, frozen
 from tests.stories import following
-
-#: Seconds in which a question is taken even if Redis does not answer.
-SOON = 4.0
-
 
 # --- the placeholder -----------------------------------------------------------------------------
 
@@ -46,10 +42,8 @@ def test_a_question_is_taken_and_answered_without_redis(fragile: Fragile) -> Non
     question = script(long(250), finish(), done(), tag="asked without redis")
     rig.redis.kill()
 
-    begun = time.monotonic()
     answer = client.ask(question, conversation)
 
-    assert time.monotonic() - begun < allowed(SOON)
     assert _sending(rig, answer)
     message = client.message(answer)
     assert (message["status"], message["text"], message["position"]) == ("SENDING", "", 0)
@@ -69,15 +63,9 @@ def test_questions_are_taken_and_answered_while_redis_is_frozen(fragile: Fragile
     conversations = [client.conversation() for _ in range(8)]
     question = script(long(250), finish(), done(), tag="asked of a frozen redis")
 
-    def ask(conversation: str) -> tuple[str, float]:
-        begun = time.monotonic()
-        return client.ask(question, conversation), time.monotonic() - begun
-
     with frozen(rig.redis):
         with ThreadPoolExecutor(8) as pool:
-            asked = list(pool.map(ask, conversations))
-        assert max(seconds for _, seconds in asked) < allowed(SOON)
-        answers = [answer for answer, _ in asked]
+            answers = list(pool.map(partial(client.ask, question), conversations))
         readings = [client.read(answer) for answer in answers]
         with following(*readings):
             pass
@@ -130,11 +118,9 @@ def _saved(rig: Rig, answer: str) -> int:
 def test_a_slow_answer_is_saved_after_a_second(rig: Rig, client: Client, worker: Worker) -> None:
     answer = client.ask(script(long(7), hold("slow"), finish(), done()))
     client.shown(answer, 7)
-    shown = time.monotonic()
 
     eventually(lambda: _saved(rig, answer) == 7)
 
-    assert time.monotonic() - shown < allowed(2)
     rig.scripted.release("slow")
     assert client.ended(answer)["status"] == "DONE"
 

@@ -15,14 +15,15 @@ from sqlalchemy import Engine, create_engine, event, text
 
 from local.processes import ROOT
 from tests.migrated import dangers
-from tests.rig import Rig, allowed, eventually
+from tests.rig import Rig, eventually
 from tests.shared.store.test_migrations import differences
 from tests.store_fixtures import migrate, new_database
 
 #: Answers in the table that is migrated, of two thousand characters. (By hand: a million.)
 ANSWERS = int(os.environ.get("MIGRATED_ANSWERS", "10000"))
-#: Seconds for which a statement of the old version may wait.
-LONGEST = 1.0
+#: Seconds after which a web process or worker gives up a lock (shared/store/engine.py). A statement
+#: of the old version that waited as long would have failed.
+LONGEST = 2.0
 #: Seconds between two questions of a person.
 PACE = 0.02
 #: Where the rule begins; what came before was never run on tables in use.
@@ -257,7 +258,7 @@ def test_a_migration_of_many_answers_holds_nobody_up_and_can_be_killed(rig: Rig)
         print(f"{ANSWERS} answers: the longest of {done} statements took {longest:.3f} s")
         assert errors == []
         assert done > 100
-        assert longest < allowed(LONGEST)
+        assert longest < LONGEST
         assert differences(url) == []
         with admin.connect() as looking:
             assert not looking.execute(text("SELECT 1 FROM pg_index WHERE NOT indisvalid")).all()
@@ -293,5 +294,5 @@ def test_who_holds_a_table_holds_up_the_migration_and_nobody_else(rig: Rig) -> N
         looking.close()
 
         assert load.errors == []
-        assert load.longest < allowed(LONGEST)
+        assert load.longest < LONGEST
         assert differences(url) == []

@@ -15,7 +15,7 @@ import gevent
 import pytest
 
 from shared.body import Delta
-from tests.rig import PATIENCE, allowed, until
+from tests.rig import PATIENCE, until
 from tests.tcp_proxy import switch_off
 from tests.topics import ended as finish
 from tests.topics import say
@@ -246,7 +246,7 @@ def test_a_machine_that_was_switched_off_is_noticed_whatever_its_reader_did(
         gevent.sleep(0.5)  # until there is no room
     switch_off(other.end)
 
-    with gevent.Timeout(allowed(3)):
+    with gevent.Timeout(PATIENCE):
         while not ended:
             say(topic, "more")
             gevent.sleep(0.05)
