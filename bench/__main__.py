@@ -5,7 +5,7 @@ import sys
 
 from bench.road import compare
 
-NAMES = ("reading", "saving", "following", "page", "road")
+NAMES = ("reading", "saving", "following", "page", "road", "promises")
 
 
 def main() -> None:
@@ -16,10 +16,12 @@ def main() -> None:
     unknown = [name for name in wanted if name not in NAMES]
     if unknown:
         sys.exit(f"There is no benchmark {', '.join(unknown)}; there are: {', '.join(NAMES)}.")
+    failed = False
     for name in wanted:
         module = importlib.import_module(f"bench.{name}")
         print(f"\n{name}: {module.__doc__}", flush=True)
-        module.main()
+        failed = bool(module.main()) or failed
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

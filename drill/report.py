@@ -1,7 +1,6 @@
 """What a drill says in the end: a table, the violations, and a ledger that adds up runs."""
 
 import json
-import statistics
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -108,7 +107,9 @@ def table(run: Run, timings: str) -> list[str]:
         *((f"  {kind}", f"{number:,}") for kind, number in run.faults.items()),
     ]
     if run.truth:
-        rows.append(("from a worker's death to its readers' knowing", _spread(run.truth)))
+        rows.append(("", percentiles()))
+        knows = "seconds from a worker's death until its readers know"
+        rows.append((knows, f"{percentiles(run.truth)}   (promised: its lease and 5 s)"))
     if run.looks:
         rows.append(("rows open past their deadline + 5 s", f"{run.late} in {run.looks:,} looks"))
     if run.faults.get("postgres-failover"):
@@ -131,8 +132,13 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "none"
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"median {statistics.median(values):.1f} s, longest {max(values):.1f} s"
+def percentiles(values: Sequence[float] | None = None) -> str:
+    """Count, median, 95th and 99th percentile, maximum, in columns; their heads without values."""
+    if values is None:
+        return f"{'count':>6} {'p50':>6} {'p95':>6} {'p99':>6} {'max':>6}"
+    found = sorted(values)
+    ranks = [found[min(len(found) - 1, int(len(found) * share))] for share in (0.5, 0.95, 0.99)]
+    return f"{len(found):>6,} " + " ".join(f"{value:6.2f}" for value in (*ranks, found[-1]))
 
 
 # --- the ledger ----------------------------------------------------------------------------------

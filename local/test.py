@@ -1,4 +1,8 @@
-"""`outlive test [pytest's arguments]`: all tests, on real servers, with a real browser."""
+"""`outlive test [pytest's arguments]`: all tests, on real servers, with a real browser.
+
+With `--record-durations` alone it runs all of them, too, and notes how long each file took
+(tests/durations.json), so that the next runs begin with the longest.
+"""
 
 import os
 import sys
@@ -7,7 +11,7 @@ from collections.abc import Sequence
 from local import chromium, foreign
 from local.processes import ROOT
 
-#: All of it: two files at a time, each on servers of its own, in the order of tests/conftest.py.
+#: All tests: two files at a time, each on servers of its own, in the order of tests/conftest.py.
 WHOLE = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
@@ -32,7 +36,8 @@ def main(arguments: Sequence[str]) -> None:
     if browser := chromium.find():
         os.environ["CHROMIUM"] = browser
     os.chdir(ROOT)
-    words = arguments or WHOLE
+    whole = set(arguments) <= {"--record-durations"}
+    words = [*WHOLE, *arguments] if whole else arguments
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *words])  # noqa: S606
 
 

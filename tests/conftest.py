@@ -1,12 +1,17 @@
 """One rig for the whole run: starting servers costs seconds, stories take turns on them."""
 
+import json
+import math
 import os
 import socket
+from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from local import data_dirs
+from local.processes import ROOT
 from local.programs import Web, Worker
 from shared import awake
 from tests.client import Client
@@ -20,26 +25,52 @@ for name in list(os.environ):
         del os.environ[name]
 
 
-#: Files that take minutes come first: one that is left for the end keeps only one process busy.
-LONG = (
-    "test_drill",
-    "test_deploys",
-    "test_lost_workers",
-    "test_up",
-    "test_newcomer",
-    "test_streams",
-    "test_mutated_streams",
-    "test_browser",
-    "test_frozen_worker",
-    "test_terminal",
-    "test_redis_loss",
-)
+#: Seconds that each file took once. The longest begin first: one that begins last keeps only one
+#: process busy. A file that is not in it comes first, as nothing is known of it; an entry without a
+#: file does nothing. `./outlive test --record-durations` writes it anew.
+DURATIONS = Path(__file__).with_name("durations.json")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record-durations", action="store_true", help=f"write {DURATIONS.name} from this run"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--record-durations") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder())
+
+
+class Recorder:
+    """Adds up what each file takes in all processes of a run, and writes it down at the end."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid.partition("::")[0]] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        kept = {name: seconds for name, seconds in durations().items() if (ROOT / name).exists()}
+        found = kept | {name: round(seconds, 1) for name, seconds in self.seconds.items()}
+        DURATIONS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
+
+
+def durations() -> dict[str, float]:
+    """The seconds of each file, by its path; empty where they cannot be read."""
+    try:
+        return {name: float(seconds) for name, seconds in json.loads(DURATIONS.read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """By what a file takes; within a file, and among the short ones, nothing changes."""
-    order = {name: number for number, name in enumerate(LONG)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+    """Begin with the files that take longest; within a file nothing changes."""
+    known = durations()
+    files = {item.path: item.nodeid.partition("::")[0] for item in items}
+    seconds = {path: known.get(name, math.inf) for path, name in files.items()}
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(autouse=True)
