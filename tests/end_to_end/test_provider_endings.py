@@ -403,7 +403,7 @@ def test_a_frame_that_is_cut_anywhere_is_no_text_and_no_end(client: Client, work
 
 FIRST, STALL, HARD = 1.0, 1.0, 3.0
 #: Seconds for which a provider is asked again by default.
-DEFAULT_BUDGET = provider.RETRY_BUDGET
+DEFAULT_BUDGET = retries.RETRY_BUDGET
 
 #: name -> (steps, text, error, seconds after which it ends)
 LIMITS: dict[str, tuple[tuple[Step, ...], str, tuple[str, str] | None, float]] = {
