@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from drill import here, remote, report
-from drill.faults import KINDS
+from drill import local_run, remote_run, report
+from drill.faults import FAULT_KINDS
 from drill.fleet import TIMINGS
 from local.processes import ROOT
 from local.terminal import echo
@@ -19,12 +19,12 @@ LEDGER = ROOT / "var" / "drill.json"
 def main(arguments: Sequence[str]) -> int:
     """Run one drill; 0 when nothing was found, 1 when something was, 2 when it cannot be run."""
     options = parse(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):  # both are a way to say that it is enough
+    for number in (signal.SIGINT, signal.SIGTERM):  # both ask it to end
         signal.signal(number, signal.default_int_handler)
     echo(f"Drill with seed {options.seed}: {options.generations} generations")
     try:
-        run, timings = (here.run if options.local else remote.run)(options)
-    except remote.NotScripted as error:
+        run, timings = (local_run.run if options.local else remote_run.run)(options)
+    except remote_run.NotScripted as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -39,16 +39,16 @@ def main(arguments: Sequence[str]) -> int:
     for line in report.table(report.added(runs), timings):
         echo(line)
     if run.violations:
-        echo(f"\nDo it again: outlive drill {_again(options)}")
+        echo(f"\nRun it again: outlive drill {_again(options)}")
     return 1 if run.violations else 0
 
 
 def _again(options: argparse.Namespace) -> str:
-    """The words that ask the same questions and break the same things, in the same order."""
+    """The arguments that ask the same questions and inject the same faults in the same order."""
     where = (
         f"--timings {options.timings} --local" if options.local else f"--against {options.against}"
     )
-    kinds = "all" if options.faults == list(KINDS) else ",".join(options.faults) or "none"
+    kinds = "all" if options.faults == list(FAULT_KINDS) else ",".join(options.faults) or "none"
     return (
         f"{where} --generations {options.generations} --people {options.people}"
         f" --rendezvous {options.rendezvous} --workers {options.workers} --faults {kinds}"
@@ -61,7 +61,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="outlive drill",
         description="Break everything while answers are written, and check every character.",
-        epilog="Kinds of faults: " + ", ".join(KINDS),
+        epilog="Kinds of faults: " + ", ".join(FAULT_KINDS),
     )
     add = parser.add_argument
     where = parser.add_mutually_exclusive_group(required=True)
@@ -70,13 +70,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--against", metavar="URL", help="a deployment whose model is the scripted provider"
     )
     add("--generations", type=int, default=300, help="answers to ask for (%(default)s)")
-    add("--seed", type=int, help="do again what a drill with this seed did")
-    add("--people", type=int, default=16, help="who ask at a time (%(default)s)")
+    add("--seed", type=int, help="repeat the drill with this seed")
+    add("--people", type=int, default=16, help="clients at a time (%(default)s)")
     add("--seconds", type=float, default=600, help="the longest it may take (%(default)s)")
     add("--resume", type=Path, nargs="?", const=LEDGER, metavar="FILE",
-        help="add up with earlier runs of this commit, kept in FILE (var/drill.json)")  # fmt: skip
+        help="add up with earlier runs of this commit, in FILE (var/drill.json)")  # fmt: skip
     add("--rendezvous", type=int,
-        help="with --local: readers who come as the last text does (an eighth)")  # fmt: skip
+        help="with --local: readers that arrive as the last text does (an eighth)")  # fmt: skip
     add("--first", action="store_true", help="with --local: stop at the first violation")
     add("--workers", type=int, default=4, help="with --local (%(default)s)")
     add("--timings", choices=TIMINGS, default="short",
@@ -93,13 +93,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _kinds(parser: argparse.ArgumentParser, words: str) -> list[str]:
-    if words in ("all", "none"):
-        return list(KINDS) if words == "all" else []
-    unknown = [name for name in words.split(",") if name not in KINDS]
+def _kinds(parser: argparse.ArgumentParser, names: str) -> list[str]:
+    if names in ("all", "none"):
+        return list(FAULT_KINDS) if names == "all" else []
+    unknown = [name for name in names.split(",") if name not in FAULT_KINDS]
     if unknown:
         parser.error(f"no such kind of fault: {', '.join(unknown)}")
-    return words.split(",")
+    return names.split(",")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a local drill sees in Postgres, with a connection and words of its own."""
+"""What a local drill reads in Postgres, over a connection and by statements of its own."""
 
 import hashlib
 import time
@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import psycopg2
 
-#: Seconds behind its deadline at which an open row is a broken promise.
+#: Seconds past its deadline after which an open row is a violation.
 LATE: Final = 5
-#: Seconds for which an answer may be open that was begun before a jump of the clock.
+#: Seconds for which an answer may stay open that was begun before a jump of the clock.
 ANEW: Final = 180.0
 
 _OPEN = """
@@ -39,12 +39,12 @@ class Row:
     code: str | None
     text: str | None
     tries: int
-    #: what is wrong with it by itself
+    #: what is wrong with it, whatever its readers saw
     faults: tuple[str, ...]
 
 
 class DatabaseProbe:
-    """One connection to Postgres, made anew when it broke. What cannot be seen is None."""
+    """One connection to Postgres, made again when it broke. What cannot be read is None."""
 
     def __init__(self, url: str, lease: float) -> None:
         self._url = url
@@ -52,7 +52,7 @@ class DatabaseProbe:
         self._connection: Any = None
         #: since when Postgres has answered us, in monotonic seconds
         self._since = 0.0
-        self.looks = 0
+        self.polls = 0
         #: until when only leases count; monotonic seconds
         self._only_leases = 0.0
 
@@ -61,13 +61,13 @@ class DatabaseProbe:
         return self._ask(_OPEN)
 
     def late(self) -> list[str] | None:
-        """Rows that are open behind their deadline, as sentences."""
+        """Rows that are open past their deadline, as sentences."""
         rows = self._ask(_LATE, late=LATE, all=time.monotonic() > self._only_leases)
         # A sweep gives owners one lease to renew in, once Postgres is back.
         if rows is None or time.monotonic() < self._since + self._lease + LATE:
             return None
-        self.looks += 1
-        return [f"{row[0]} is {row[1]} {LATE} s behind its deadline" for row in rows]
+        self.polls += 1
+        return [f"{row[0]} is {row[1]} {LATE} s past its deadline" for row in rows]
 
     def still_open(self) -> int | None:
         """How many answers have not ended."""
@@ -80,13 +80,15 @@ class DatabaseProbe:
         return None if rows is None else [_row(*row) for row in rows]
 
     def clock_jumped(self) -> None:
-        """The clock of Postgres was set: owners have a lease to renew, and a deadline that was set
-        before counts its whole time anew."""
+        """Allow for a jump of Postgres' clock.
+
+        Owners have one lease to renew in, and a deadline that was set before begins again.
+        """
         self._since = time.monotonic()
         self._only_leases = self._since + ANEW
 
     def run(self, sql: str, **values: Any) -> bool:
-        """A statement outside any transaction; whether it could be run."""
+        """Run a statement outside any transaction; whether that was possible."""
         return self._ask(sql, **values) is not None
 
     def lock(self) -> Callable[[], None] | None:
@@ -102,7 +104,7 @@ class DatabaseProbe:
         return connection.close  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Look no more, or next time through a new connection."""
+        """Close the connection; the next statement makes a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -147,5 +149,5 @@ def _row(  # noqa: PLR0917
     elif (length, sha256) != (len(text), hashlib.sha256(text.encode()).hexdigest()):
         faults.append("has another length or sha256 than its text")
     if pieces:
-        faults.append(f"has ended and left {pieces} pieces behind")
+        faults.append(f"has ended and left {pieces} pieces")
     return Row(str(id_), status, code, text, tries, tuple(faults))

@@ -1,7 +1,7 @@
 """What a local drill breaks: two web masters and several workers on servers of their own.
 
-Started by the Procfile's own lines. What dies is started again, as a supervisor would; nothing in
-here waits for more than a moment, because what was stopped has to be let go on in time.
+They are started by the Procfile's lines. What dies is started again, as a supervisor would do.
+Nothing in here waits for more than a moment, because what was stopped has to go on in time.
 """
 
 import os
@@ -29,7 +29,7 @@ MASTERS = 2
 #: Seconds until something that died is started again, least and most.
 AWAY = (0.1, 1.5)
 
-#: What a drill of minutes shortens, so that hours of deadlines pass in it.
+#: What a drill of minutes shortens, so that many leases lapse in it.
 SHORT: Mapping[str, str] = {
     "OUTLIVE_LEASE_SECONDS": "4",
     "OUTLIVE_HEARTBEAT_SECONDS": "0.8",
@@ -39,15 +39,15 @@ SHORT: Mapping[str, str] = {
 #: Of the defaults only this is changed: readers should notice a dead connection within the drill.
 DEFAULT: Mapping[str, str] = {"OUTLIVE_SSE_HEARTBEAT_SECONDS": "2"}
 TIMINGS = {"short": SHORT, "default": DEFAULT}
-#: The share of dead workers that somebody saw die, and named to a sweep as `outlive up` does.
-SEEN = {"short": 0.3, "default": 0.0}
+#: The share of dead workers that are named to a sweep, as `outlive up` does with all of them.
+NAMED = {"short": 0.3, "default": 0.0}
 
 
 class Fleet:
     """The servers, the scripted provider, web and workers."""
 
     def __init__(
-        self, home: Path, timings: str, workers: int, dice: random.Random, *, clock: bool
+        self, home: Path, timings: str, workers: int, rng: random.Random, *, clock: bool
     ) -> None:
         """`clock`: whether the clock of Postgres can be set, which needs libfaketime."""
         self.home = home
@@ -55,7 +55,7 @@ class Fleet:
         self.clock = 0.0 if clock else None
         default = Settings.model_fields["lease_seconds"].default
         self.lease = float(TIMINGS[timings].get("OUTLIVE_LEASE_SECONDS", default))
-        self.dice = dice
+        self.rng = rng
         self._name = timings
         self._number = workers
         self._stack = ExitStack()
@@ -101,7 +101,7 @@ class Fleet:
             raise RuntimeError("the migrations failed")
         for _ in range(MASTERS):
             self.webs.append(self._web())
-        self.workers = [self.hire(f"worker-{number + 1}") for number in range(self._number)]
+        self.workers = [self.start_worker(f"worker-{number + 1}") for number in range(self._number)]
         for program in [*self.webs, *self.workers]:
             program.wait()
 
@@ -119,14 +119,14 @@ class Fleet:
         return Environment(self.home, env)
 
     def _web(self) -> Web:
-        """Its socket is ours, so that it stays open whatever happens to the web."""
+        """Start a web master on a socket of ours, which stays open whatever happens to web."""
         return Web.on_loopback(self._words["web"], self._environment(), self._stack).start()
 
-    def hire(self, name: str) -> Worker:
-        """Another worker, on its way."""
+    def start_worker(self, name: str) -> Worker:
+        """Start a worker, without waiting for it."""
         return Worker(name, self._words["worker"], self._environment()).start()
 
-    # --- who is there
+    # --- what runs
 
     @property
     def postgres(self) -> Postgres:
@@ -147,21 +147,21 @@ class Fleet:
         ]
 
     def boots(self) -> set[str]:
-        """The boots of workers that live and are not frozen, those that leave included."""
+        """The boots of workers that live and are not frozen, draining ones included."""
         living = [*self.workers, *self.draining]
         return {one.boot for one in living if one.alive() and one not in self.frozen}
 
-    # --- what is done to it
+    # --- faults
 
-    def tend(self) -> None:
+    def restart_ended(self) -> None:
         """Start again what has ended, once its time has come."""
         now = time.monotonic()
         for server in [self.postgres, self.redis, *self.webs, *self.workers]:
             if server.alive():
                 continue
             if server not in self._due:
-                self._bury(server)
-                self._due[server] = now + self.dice.uniform(*AWAY)
+                self._clean_up(server)
+                self._due[server] = now + self.rng.uniform(*AWAY)
             elif now >= self._due[server]:
                 del self._due[server]
                 server.start()
@@ -169,36 +169,36 @@ class Fleet:
             self.draining.remove(worker)
             worker.ended()
 
-    def _bury(self, server: Server) -> None:
+    def _clean_up(self, server: Server) -> None:
         server.ended()
         self.frozen.discard(server)
-        if isinstance(server, Worker) and self.dice.random() < SEEN[self._name]:
+        if isinstance(server, Worker) and self.rng.random() < NAMED[self._name]:
             spawn(sweep(server.boot, server.environment))
 
     def kill(self, server: Server) -> None:
-        """As a crash would."""
+        """End it as a crash would."""
         server.kill()
         self.frozen.discard(server)
 
     def deploy(self, old: Worker) -> None:
-        """A successor starts, the old one is told to stop."""
-        self.workers[self.workers.index(old)] = self.hire(old.name)
+        """Start a successor and drain the old worker."""
+        self.workers[self.workers.index(old)] = self.start_worker(old.name)
         old.signal(signal.SIGTERM)
         self.draining.append(old)
 
     def freeze(self, server: Server) -> None:
-        """It is there, and does nothing."""
+        """Stop it and its children by SIGSTOP."""
         self.frozen.add(server)
         _signal_tree(server.pid, signal.SIGSTOP)
 
     def thaw(self, server: Server) -> None:
-        """It goes on as if nothing had happened."""
+        """It goes on as if nothing had faults."""
         self.frozen.discard(server)
         if server.alive():
             _signal_tree(server.pid, signal.SIGCONT)
 
     def set_clock(self, seconds: float) -> None:
-        """Have the clock of Postgres be wrong by so much."""
+        """Set the clock of Postgres ahead of ours by some seconds."""
         self.clock = seconds
         self.postgres.set_clock(seconds)
 

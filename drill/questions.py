@@ -28,7 +28,7 @@ from shared.lifecycle import MAX_TRIES
 #: How an answer ends when nothing is broken: (status, error code, finish reason).
 Ending = tuple[str, str | None, str | None]
 
-#: The end of a script, how it has to be told, and how often it is drawn.
+#: The end of a script, the ending that it has to have, and how often it is drawn.
 ENDS: Final[list[tuple[list[Step], Ending, int]]] = [
     ([finish(), usage(), done()], ("DONE", None, "stop"), 70),
     ([finish(), done()], ("DONE", None, "stop"), 6),
@@ -50,16 +50,16 @@ class Question:
     number: int
     text: str
     natural: Ending
-    #: press Stop once so many characters are there
+    #: press Stop once a reader has as many characters
     stop_at: int | None = None
-    #: send the POST a second time although it was answered
+    #: send the POST again although it was answered
     twice: bool = False
     readers: int = 1
     #: the positions at which the text of a rendezvous waits for a reader, and its end
     reaches: tuple[int, ...] = ()
 
     def answers(self, calls: int = MAX_TRIES) -> list[Answer]:
-        """What the first, second ... request at the provider is told."""
+        """What the first, second, ... request at the provider is answered."""
         return [expected(self.text, call) for call in range(1, calls + 1)]
 
     def hold(self, turn: int | str) -> str:
@@ -68,10 +68,10 @@ class Question:
 
 
 def continues(answer: str, text: str, at: int = 0) -> bool:
-    """Whether `answer` goes on with `text` behind `at`, as far as it was said.
+    """Whether `answer` has `text` at position `at`.
 
-    Who is interrupted between the two halves of a character beyond U+FFFF has one of them, and
-    shows it as U+FFFD.
+    An answer that was interrupted between the two halves of a character beyond U+FFFF may end in
+    U+FFFD in its place.
     """
     if answer.startswith(text, at):
         return True
@@ -81,70 +81,67 @@ def continues(answer: str, text: str, at: int = 0) -> bool:
 
 
 def question(seed: int, number: int, *, rendezvous: int, run: str) -> Question:
-    """The question with this number; `run` tells it from those of other runs."""
-    dice = random.Random(f"{seed} {number}")  # noqa: S311 - a drill has no secrets
+    """The question with this number; `run` makes it different from those of other runs."""
+    rng = random.Random(f"{seed} {number}")  # noqa: S311 - a drill has no secrets
     tag = f"{run} {seed} question-{number}"
     if number < rendezvous:
-        return _rendezvous(dice, number, tag)
-    last, natural, _ = dice.choices(ENDS, [weight for *_, weight in ENDS])[0]
-    steps = [*_silence(dice), *_thoughts(dice), *_said(dice), *_call(dice), *last]
+        return _rendezvous(rng, number, tag)
+    last, natural, _ = rng.choices(ENDS, [weight for *_, weight in ENDS])[0]
+    steps = [*_silence(rng), *_thoughts(rng), *_said(rng), *_call(rng), *last]
     return Question(
         number,
-        script(*steps, tag=tag, crlf=dice.random() < 0.2, varies=True),
+        script(*steps, tag=tag, crlf=rng.random() < 0.2, varies=True),
         natural,
-        stop_at=dice.randrange(1, 600) if dice.random() < 0.06 else None,
-        twice=dice.random() < 0.1,
-        readers=dice.choice([1, 2, 2]),
+        stop_at=rng.randrange(1, 600) if rng.random() < 0.06 else None,
+        twice=rng.random() < 0.1,
+        readers=rng.choice([1, 2, 2]),
     )
 
 
-def _silence(dice: random.Random) -> list[Step]:
-    """Some models think before they say anything: what is killed then begins again."""
-    if dice.random() < 0.3:
-        return [dice.choice([slow_headers, pause])(dice.uniform(0.5, 6.0))]
+def _silence(rng: random.Random) -> list[Step]:
+    """A pause before the first text: an answer whose worker dies in it begins again."""
+    if rng.random() < 0.3:
+        return [rng.choice([slow_headers, pause])(rng.uniform(0.5, 6.0))]
     return []
 
 
-def _thoughts(dice: random.Random) -> list[Step]:
-    if dice.random() < 0.25:
-        return [_hostile(dice, 400, kind="reasoning")]
+def _thoughts(rng: random.Random) -> list[Step]:
+    if rng.random() < 0.25:
+        return [_hostile(rng, 400, kind="reasoning")]
     return []
 
 
-def _said(dice: random.Random) -> list[Step]:
+def _said(rng: random.Random) -> list[Step]:
     steps = []
-    for _ in range(dice.randint(1, 3)):
-        steps.append(_hostile(dice, 1200))
-        if dice.random() < 0.15:
-            steps.append(pause(dice.uniform(0.2, 2.0)))
+    for _ in range(rng.randint(1, 3)):
+        steps.append(_hostile(rng, 1200))
+        if rng.random() < 0.15:
+            steps.append(pause(rng.uniform(0.2, 2.0)))
     return steps
 
 
-def _hostile(dice: random.Random, most: int, kind: str = "text") -> Step:
+def _hostile(rng: random.Random, most: int, kind: str = "text") -> Step:
     return hostile(
-        dice.randint(30, most),
+        rng.randint(30, most),
         kind=kind,
-        rate=dice.choice([150, 300, 300, 600, 2000]),
-        chunk=(1, dice.choice([8, 40])),
-        seed=dice.randrange(10**6),
+        rate=rng.choice([150, 300, 300, 600, 2000]),
+        chunk=(1, rng.choice([8, 40])),
+        seed=rng.randrange(10**6),
     )
 
 
-def _call(dice: random.Random) -> list[Step]:
-    if dice.random() < 0.08:
+def _call(rng: random.Random) -> list[Step]:
+    if rng.random() < 0.08:
         return [tool_call("call-1", "look_up", '{"what": "\u2028 data: \\n\\n"}')]
     return []
 
 
-def _rendezvous(dice: random.Random, number: int, tag: str) -> Question:
-    """Readers arrive at the very moment when the last text does, and then there is silence.
-
-    Whoever reads first and subscribes afterwards misses it, and has nothing to notice it by.
-    """
+def _rendezvous(rng: random.Random, number: int, tag: str) -> Question:
+    """A question for readers that arrive when the last text does: see the module `rendezvous`."""
     reaches = tuple(FIRST + turn * BURST for turn in range(TURNS + 1))
     plain = Question(number, "", ("DONE", None, "stop"), reaches=reaches)
     steps = [long(FIRST, seed=number)]
     for turn in range(TURNS):
-        steps += [hold(plain.hold(turn)), long(BURST, chunk=BURST, seed=dice.randrange(10**6))]
+        steps += [hold(plain.hold(turn)), long(BURST, chunk=BURST, seed=rng.randrange(10**6))]
     steps += [hold(plain.hold("end")), finish(), done()]
     return replace(plain, text=script(*steps, tag=tag))

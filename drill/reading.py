@@ -1,8 +1,8 @@
 """A reader of the stream route as others would write one, on a raw socket that can be cut anywhere.
 
-It keeps what a browser keeps (an id and a text) and checks on every frame what is promised: each
-frame starts exactly where the reader stands. Nothing here is the code under test but the decoder
-of Server-Sent Events, whose own tests are elsewhere.
+It keeps what a browser keeps, an id and a text, and checks what is promised of every frame: it
+starts exactly where the reader stands. Of the code under test it uses only the decoder of
+Server-Sent Events, which has tests of its own.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ PATIENCE = 30.0
 
 
 class Disconnected(Exception):
-    """The connection ended before the stream did: come back."""
+    """The connection ended before the stream did; the reader has to come back."""
 
 
 class PromiseBroken(AssertionError):
-    """A frame that must not be: the promise is broken, and the message says how."""
+    """A promise is broken; the message says how."""
 
 
 def proof(text: str) -> tuple[int, str]:
@@ -36,7 +36,7 @@ def proof(text: str) -> tuple[int, str]:
 
 
 class Reading:
-    """A reader's whole memory: the text so far and the last id. Survives its connections."""
+    """What a reader keeps from one connection to the next: the text so far and the last id."""
 
     def __init__(self, message_id: str, urls: list[str], patience: float = PATIENCE) -> None:
         self.message_id = message_id
@@ -53,7 +53,7 @@ class Reading:
     def open(
         self, *, after: int | None = None, last_event_id: str | None = None, url: str | None = None
     ) -> "StreamConnection":
-        """A request for the stream. Nothing given: as EventSource does, by the last id seen."""
+        """Request the stream; without arguments as EventSource does, by the last id seen."""
         if after is None and last_event_id is None:
             last_event_id = self.last_id or None
         self.connections += 1
@@ -63,7 +63,7 @@ class Reading:
         )
 
     def take(self, event: Event) -> None:
-        """What a page does with a frame; Broken when the promise is."""
+        """Apply a frame as a page does; raise PromiseBroken if it is not the next one."""
         data = json.loads(event.data)
         self.last_id = event.id
         if event.event == "end":
@@ -81,7 +81,7 @@ class Reading:
     # --- to the end
 
     def to_end(self, seconds: float = PATIENCE) -> Self:
-        """Read on, coming back after every cut, until `end`."""
+        """Read until `end`, coming back after every cut."""
         deadline = time.monotonic() + seconds
 
         def once() -> bool:
@@ -95,7 +95,7 @@ class Reading:
             return self.end is not None
 
         if not wait_until(once, seconds):
-            raise PromiseBroken("waited in vain for an end")
+            raise PromiseBroken("no end came")
         return self
 
     @property
@@ -124,10 +124,10 @@ class StreamConnection:
         header = f"Last-Event-ID: {last_id}\r\n" if last_id is not None else ""
         self._buffer = bytearray()
         self.decoder = Decoder()
-        #: a line whose rest has not come yet; whether the line before it was an id
+        #: the beginning of a line whose rest has not come; whether the line before it was an id
         self._line = b""
         self._has_id = False
-        #: when it is given up, if it goes on for so long
+        #: monotonic seconds at which it is given up
         self.deadline = math.inf
         try:
             self.socket.sendall(
@@ -148,14 +148,17 @@ class StreamConnection:
     def events(self, *, cut_after: int | None = None) -> Iterator[Event]:
         """Events until the response's proper end.
 
-        `cut_after`: raise Disconnected when so many bytes of the body were read, wherever that is.
+        `cut_after`: raise Disconnected after as many bytes of the body, wherever that is.
         """
         for data in self.body(cut_after=cut_after):
             yield from self.decoder.feed(data)
 
-    def _look_at_order(self, data: bytes) -> None:
-        """Broken if a frame goes on after its id: some clients adopt an id as soon as its line is
-        there, and a cut in what follows would cost them the frame."""
+    def _check_order(self, data: bytes) -> None:
+        """Raise PromiseBroken if a frame goes on after its id.
+
+        Some clients adopt an id as soon as its line is there; a cut in what follows would cost
+        them the frame.
+        """
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
             if self._has_id and line:
@@ -166,7 +169,7 @@ class StreamConnection:
         """The same as bytes: comments and `retry:` too."""
         left = cut_after
         for data in self._chunks():
-            self._look_at_order(data)
+            self._check_order(data)
             if left is not None and len(data) >= left:
                 yield data[:left]
                 raise Disconnected
@@ -184,7 +187,7 @@ class StreamConnection:
     def _chunks(self) -> Iterator[bytes]:
         if self.status == 204:
             return
-        if whole := self.headers.get("content-length"):  # a passing fault: `retry:` and no more
+        if whole := self.headers.get("content-length"):  # Postgres is away: `retry:` and no more
             while len(self._buffer) < int(whole):
                 self._more()
             yield bytes(self._buffer)

@@ -1,4 +1,4 @@
-"""What a drill says in the end: a table, the violations, and a ledger that adds up runs."""
+"""What a drill found: a table of numbers, and a ledger that adds up runs."""
 
 import json
 import subprocess
@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from drill.clients import Seen
-from drill.verifier import Happened, Verdict
+from drill.plan import Observation
+from drill.verifier import Findings, InjectedFault
 from local.processes import ROOT
 from local.saved_addresses import write_private
 
@@ -30,13 +30,13 @@ class Run:
     cuts_running: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     faults_running: int = 0
-    #: looks at the deadlines of open rows, and rows found behind theirs
-    looks: int = 0
+    #: polls of the deadlines of open rows, and rows found past theirs
+    polls: int = 0
     late: int = 0
-    #: seconds from a worker's death to the moment when the last reader knew
+    #: seconds from a worker's death until the last reader knew
     truth: list[float] = field(default_factory=list)
     lost_together: int = 0
-    #: answers of which something went back with Postgres, and the most characters that it cost one
+    #: answers that lost something with a failover, and the most characters that one lost
     went_back: int = 0
     lost_back: int = 0
     violations: list[str] = field(default_factory=list)
@@ -47,23 +47,28 @@ class Run:
         return sum(self.statuses.values())
 
 
-def counted(run: Run, seen: Sequence[Seen], happened: Sequence[Happened], verdict: Verdict) -> Run:
-    """The run with the numbers of what was seen and done."""
+def counted(
+    run: Run,
+    observations: Sequence[Observation],
+    faults: Sequence[InjectedFault],
+    findings: Findings,
+) -> Run:
+    """The run with the numbers of what was observed and injected."""
     return replace(
         run,
-        statuses=dict(Counter(one.status or "?" for one in seen)),
-        characters=sum(one.length for one in seen),
-        rendezvous=sum(one.rendezvous for one in seen),
-        connections=sum(one.connections for one in seen),
-        cuts=sum(one.cuts for one in seen),
-        cuts_running=sum(one.cuts_running for one in seen),
-        faults=dict(sorted(Counter(one.kind for one in happened).items())),
-        faults_running=sum(one.running for one in happened),
-        truth=[round(one, 2) for one in verdict.truth],
-        lost_together=verdict.lost_together,
-        went_back=verdict.went_back,
-        lost_back=verdict.lost_back,
-        violations=verdict.violations,
+        statuses=dict(Counter(one.status or "?" for one in observations)),
+        characters=sum(one.length for one in observations),
+        rendezvous=sum(one.rendezvous for one in observations),
+        connections=sum(one.connections for one in observations),
+        cuts=sum(one.cuts for one in observations),
+        cuts_running=sum(one.cuts_running for one in observations),
+        faults=dict(sorted(Counter(one.kind for one in faults).items())),
+        faults_running=sum(one.running for one in faults),
+        truth=[round(one, 2) for one in findings.truth],
+        lost_together=findings.lost_together,
+        went_back=findings.went_back,
+        lost_back=findings.lost_back,
+        violations=findings.violations,
     )
 
 
@@ -98,9 +103,9 @@ def table(run: Run, timings: str) -> list[str]:
         ("generations", f"{run.generations:,}: {_listed(run.statuses)}"),
         ("characters", f"{run.characters:,}"),
         ("rendezvous", f"{run.rendezvous:,}"),
-        ("readers' connections", f"{run.connections:,}"),
+        ("connections of readers", f"{run.connections:,}"),
         (
-            "  cut by us at a random byte",
+            "  of which cut at a random byte",
             f"{run.cuts:,}, {run.cuts_running:,} while it was written",
         ),
         ("faults", f"{total:,}, {_share(run.faults_running, total)} while an answer was written"),
@@ -110,15 +115,15 @@ def table(run: Run, timings: str) -> list[str]:
         rows.append(("", percentiles()))
         knows = "seconds from a worker's death until its readers know"
         rows.append((knows, f"{percentiles(run.truth)}   (promised: its lease and 5 s)"))
-    if run.looks:
-        rows.append(("rows open past their deadline + 5 s", f"{run.late} in {run.looks:,} looks"))
+    if run.polls:
+        rows.append(("rows open past their deadline + 5 s", f"{run.late} in {run.polls:,} polls"))
     if run.faults.get("postgres-failover"):
-        rows.append(("answers that went back with Postgres", f"{run.went_back:,}"))
-        most = f"{run.lost_back:,} at most (allowed: what was written meanwhile)"
-        rows.append(("characters lost with its last seconds", most))
+        rows.append(("answers that lost something with a failover", f"{run.went_back:,}"))
+        most = f"{run.lost_back:,} at most (allowed: what those seconds wrote)"
+        rows.append(("most characters that one of them lost", most))
     if run.faults.get("worker-and-redis-loss") or run.faults.get("redis-rewind"):
         most = f"{run.lost_together} at most (allowed: 200, or a second of text)"
-        rows.append(("characters lost with worker and Redis at once", most))
+        rows.append(("characters lost with a worker and Redis at once", most))
     rows.append(("violations", f"{len(run.violations)}"))
     width = max(len(name) for name, _ in rows)
     return [f"  {name:<{width}}  {value}" for name, value in rows]

@@ -1,131 +1,47 @@
-"""Breaks what a deck of faults says, in its order, while people ask and read.
+"""Injects faults one after another while the clients ask and read.
 
-One thread and one loop, because what was stopped has to go on in time: nothing in it waits longer
-than a moment. Two deaths that together may rightly cost text are kept apart (Redis, and a worker
-whose text only Redis has), except in the kind of fault that is about just that.
+One thread and one loop. Nothing in it waits longer than a moment, because what was stopped has to
+go on in time. Postgres is polled in between, for rows that are open past their deadline.
+
+Faults may overlap, but for two that together may rightly cost text: Redis, and a worker whose text
+only Redis has. They are kept apart by `_may`, except in the kinds of fault that are about just that
+and whose loss is bounded.
 """
 
-import json
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final
 
-from drill.clients import Seen, Task
-from drill.faults import KINDS, Field, Injection, Injections, Kind
+from drill.clients import ClientProcess
+from drill.fault_sequence import fault_sequence
+from drill.faults import FAULT_KINDS, FaultContext, FaultKind, Injection, InjectionSteps
 from drill.questions import Question
-from drill.verifier import Happened, wrong
-from local.processes import Command, spawn
+from drill.verifier import InjectedFault, has_violations
 from local.terminal import echo
 
-#: Seconds between two turns of the loop, two looks at Postgres, two looks at its deadlines.
+#: Seconds between two turns of the loop, two polls of Postgres, two polls of its deadlines.
 TURN: Final = 0.05
-LOOK: Final = 0.25
-LOOK_AT_DEADLINES: Final = 1.0
+POLL: Final = 0.25
+POLL_DEADLINES: Final = 1.0
 #: Seconds in which saves catch up after Redis lost something, and between two faults of Postgres.
 SETTLED: Final = 2.5
-#: What a failover is besides that lost something.
+#: The group of a failover that lost something, besides its own.
 LOSS: Final = "loss"
 #: Seconds between two faults, least and most.
 PACE: Final = (0.2, 1.4)
 
-#: A round of the deck: worker deaths, with which Redis is left alone, then Redis' own. A tuple
-#: takes its next at every turn.
-FIRST_HALF: Final[list[str | tuple[str, ...]]] = [
-    *["worker-kill"] * 12,
-    *["worker-freeze"] * 4,
-    "worker-blink",
-    "worker-deploy",
-    "task-twice",
-    "postgres-kill",
-    "postgres-failover",
-    "clock-jump",
-    ("postgres-freeze", "postgres-connections", "postgres-lock", "postgres-readonly"),
-    *[("web-kill", "web-process-kill", "web-reload", "web-freeze")] * 2,
-]
-SECOND_HALF: Final[list[str | tuple[str, ...]]] = [
-    "redis-kill",
-    ("redis-loss", "redis-flush", "redis-and-postgres-kill"),
-    "redis-rewind",
-    *[("redis-freeze", "redis-pause", "redis-full", "redis-connections")] * 2,
-    "postgres-connections",
-    ("worker-and-redis-loss", "task-loss", "task-loss"),
-    ("web-kill", "web-freeze"),
-]
-
-
-def deck(dice: random.Random, wanted: Sequence[str]) -> Iterator[str]:
-    """Kinds of faults for ever; only the wanted ones. Each of them once, then in rounds."""
-    turns: dict[tuple[str, ...], int] = {}
-
-    def drawn(one: str | tuple[str, ...]) -> str:
-        if isinstance(one, str):
-            return one
-        turns[one] = turns.get(one, -1) + 1
-        return one[turns[one] % len(one)]
-
-    for half in (FIRST_HALF, SECOND_HALF):
-        names = [name for name in _kinds_of(half) if name in wanted]
-        yield from dice.sample(names, len(names))
-    while wanted:
-        for half in (FIRST_HALF, SECOND_HALF):
-            names = [name for name in map(drawn, half) if name in wanted]
-            yield from dice.sample(names, len(names))
-
-
-def _kinds_of(half: list[str | tuple[str, ...]]) -> list[str]:
-    """Each kind of a half, once."""
-    kinds = [name for one in half for name in ([one] if isinstance(one, str) else one)]
-    return list(dict.fromkeys(kinds))
-
 
 @dataclass
-class UnderWay:
-    """A fault that has begun."""
+class ActiveFault:
+    """A fault that has begun and is not over yet."""
 
-    kind: Kind
-    doing: Injections
+    kind: FaultKind
+    steps: InjectionSteps
+    #: when its next step is due, in monotonic seconds
     until: float
-    happened: Happened
-
-
-class People:
-    """The people's process, and what they have said so far."""
-
-    def __init__(self, task: Task, log: Path) -> None:
-        words = ["-m", "drill.clients", json.dumps(asdict(task))]
-        self._said = log
-        log.touch()
-        self._read = log.open()
-        self.process = spawn(Command([sys.executable, *words], log))
-        self._rest = ""
-        self.seen: list[Seen] = []
-        #: whether the rendezvous are over
-        self.calm_is_over = False
-        #: what they said otherwise: a traceback
-        self.strange: list[str] = []
-
-    def listen(self) -> None:
-        """Take what they have said since the last time."""
-        *lines, self._rest = (self._rest + self._read.read()).split("\n")
-        for line in lines:
-            try:
-                value = json.loads(line)
-            except ValueError:
-                self.strange.append(line)
-                continue
-            if isinstance(value, dict):
-                self.seen.append(Seen(**value))
-            else:
-                self.calm_is_over = True
-
-    @property
-    def gone(self) -> bool:
-        """Whether they have finished, well or not."""
-        return self.process.poll() is not None
+    record: InjectedFault
 
 
 class Scheduler:
@@ -133,8 +49,8 @@ class Scheduler:
 
     def __init__(
         self,
-        field: Field,
-        people: People,
+        context: FaultContext,
+        clients: ClientProcess,
         wanted: Sequence[str],
         questions: Mapping[int, Question],
         deadline: float,
@@ -142,106 +58,111 @@ class Scheduler:
         seed: int,
         first: bool,
     ) -> None:
-        """`deadline`: monotonic seconds at which it ends, whatever is left; `first`: it ends at
-        the first violation that a reader saw."""
-        self.field = field
-        self.people = people
+        """`wanted`: names of kinds of faults; `deadline`: monotonic seconds at which it ends,
+        whatever is left; `first`: it ends at the first violation that a reader saw."""
+        self.context = context
+        self.clients = clients
         self.wanted = wanted
         self.questions = questions
         self.first = first
         self.deadline = deadline
-        # Of its own: what others draw depends on what happens, and the deck must not.
-        self.dice = random.Random(f"{seed} deck")  # noqa: S311 - a drill has no secrets
-        self.happened: list[Happened] = []
-        #: rows that were open behind their deadline, and looks at them
+        # Its own: what others draw depends on what happens, and the sequence must not.
+        self.rng = random.Random(f"{seed} deck")  # noqa: S311 - a drill has no secrets
+        self.faults: list[InjectedFault] = []
+        #: rows that were open past their deadline, as sentences
         self.late: list[str] = []
-        self._under_way: list[UnderWay] = []
+        self._active_faults: list[ActiveFault] = []
+        #: by group: when its last fault was over, in monotonic seconds
         self._over: dict[str, float] = {}
         self._next: str | None = None
         self._due = 0.0
-        self._judged = 0
-        self._looked = self._looked_at_deadlines = self._seen_well = 0.0
+        self._checked = 0
+        self._polled = self._polled_deadlines = self._reached = 0.0
 
     def run(self) -> None:
-        """Until the people have gone and nothing is broken any more."""
-        cards = deck(self.dice, self.wanted)
-        while not (self.people.gone and not self._under_way):
+        """Run until the clients have ended and no fault is active."""
+        sequence = fault_sequence(self.rng, self.wanted)
+        while not (self.clients.ended and not self._active_faults):
             time.sleep(TURN)
-            self.people.listen()
-            self.field.fleet.tend()
-            self._look()
-            self._end_what_is_over()
-            if self.people.calm_is_over and not self.people.gone:
-                self._break_something(cards)
+            self.clients.read_output()
+            self.context.fleet.restart_ended()
+            self._poll_when_due()
+            self._continue_faults()
+            if self.clients.rendezvous_over and not self.clients.ended:
+                self._inject(sequence)
             if time.monotonic() > self.deadline:
-                self.people.process.kill()
-                self.people.strange.append("the drill's time was over before its people were")
-            elif self.first and self._went_wrong():
-                self.people.process.kill()
-        self.people.listen()
+                self.clients.process.kill()
+                self.clients.unexpected_output.append("the clients were not done in time")
+            elif self.first and self._has_new_violations():
+                self.clients.process.kill()
+        self.clients.read_output()
 
-    def _went_wrong(self) -> bool:
-        """Whether one of those who came back since the last time saw what must not be."""
-        new, self._judged = self.people.seen[self._judged :], len(self.people.seen)
-        return any(wrong(self.questions[one.number], one, self.happened) for one in new)
+    def _has_new_violations(self) -> bool:
+        """Whether an observation since the last call has a violation."""
+        new = self.clients.observations[self._checked :]
+        self._checked += len(new)
+        return any(has_violations(self.questions[one.number], one, self.faults) for one in new)
 
-    # --- breaking
+    # --- injecting
 
-    def _break_something(self, cards: Iterator[str]) -> None:
+    def _inject(self, sequence: Iterator[str]) -> None:
         now = time.monotonic()
-        if now < self._due or len(self.people.seen) >= len(self.questions) - 2:
+        if now < self._due or len(self.clients.observations) >= len(self.questions) - 2:
             return
         if self._next is None:
-            self._next = next(cards, None)
-        if self._next is None or not self._may(KINDS[self._next]):
+            self._next = next(sequence, None)
+        if self._next is None or not self._may(FAULT_KINDS[self._next]):
             return
-        kind, self._next = KINDS[self._next], None
-        self._due = now + self.field.dice.uniform(*PACE)
-        self._look_now()
-        running = bool(self.field.open)
-        doing = kind.do(self.field)
-        injection = next(doing, None)
+        kind, self._next = FAULT_KINDS[self._next], None
+        self._due = now + self.context.rng.uniform(*PACE)
+        self._poll()
+        running = bool(self.context.open)
+        steps = kind.inject(self.context)
+        injection = next(steps, None)
         if injection is None:
             return
         if kind.group == "worker":
             running = bool(injection.victims) or (
                 running and kind.name not in ("worker-kill", "worker-freeze")
             )
-        happened = Happened(kind.name, injection.what, time.time(), running, injection.victims)
-        self.happened.append(happened)
-        self._tell(happened)
-        self._under_way.append(UnderWay(kind, doing, now + injection.seconds, happened))
+        record = InjectedFault(kind.name, injection.what, time.time(), running, injection.victims)
+        self.faults.append(record)
+        self._show(record)
+        self._active_faults.append(ActiveFault(kind, steps, now + injection.seconds, record))
 
-    def _tell(self, one: Happened) -> None:
-        answered = f"{len(self.people.seen)}/{len(self.questions)}"
-        seconds = time.monotonic() - self.field.begun
-        echo(f"  {seconds:6.1f} s  {answered:>9}  {one.kind:<24} {one.what}")
+    def _show(self, fault: InjectedFault) -> None:
+        answered = f"{len(self.clients.observations)}/{len(self.questions)}"
+        seconds = time.monotonic() - self.context.begun
+        echo(f"  {seconds:6.1f} s  {answered:>9}  {fault.kind:<24} {fault.what}")
 
-    def _end_what_is_over(self) -> None:
+    def _continue_faults(self) -> None:
+        """Take the next step of each active fault that is due; the last step ends it."""
         now = time.monotonic()
-        for one in [each for each in self._under_way if now >= each.until]:
-            injection: Injection | None = next(one.doing, None)
+        for active in [each for each in self._active_faults if now >= each.until]:
+            injection: Injection | None = next(active.steps, None)
             if injection is not None:
-                one.until = now + injection.seconds
-                self._went_on(one.happened, injection)
+                active.until = now + injection.seconds
+                self._add_step(active.record, injection)
                 continue
-            self._under_way.remove(one)
-            one.happened.ended = time.time()
-            self._over[one.kind.group] = now
-            if one.happened.lost_since is not None:
+            self._active_faults.remove(active)
+            active.record.ended = time.time()
+            self._over[active.kind.group] = now
+            if active.record.lost_since is not None:
                 self._over[LOSS] = now
 
-    def _went_on(self, happened: Happened, injection: Injection) -> None:
-        """What a fault that has begun did besides."""
-        happened.lost_since = happened.lost_since or injection.lost_since
-        happened.victims += injection.victims
-        happened.deadly |= injection.deadly
+    def _add_step(self, record: InjectedFault, injection: Injection) -> None:
+        """Note what a later step of a fault did."""
+        record.lost_since = record.lost_since or injection.lost_since
+        record.victims += injection.victims
+        record.deadly |= injection.deadly
         if injection.what:
-            happened.what += injection.what
-            self._tell(happened)
+            record.what += injection.what
+            self._show(record)
 
-    def _may(self, kind: Kind) -> bool:
-        """Whether it may be done now without costing text that nobody promised to keep."""
+    # --- what may be broken now
+
+    def _may(self, kind: FaultKind) -> bool:
+        """Whether it can be injected now without costing text that nothing promises to keep."""
         rule: Callable[[], bool] = {
             "worker": self._redis_is_well,
             "redis": self._only_redis_would_break,
@@ -250,52 +171,52 @@ class Scheduler:
         return rule()
 
     def _active(self, *groups: str) -> bool:
-        return any(one.kind.group in groups for one in self._under_way)
+        return any(active.kind.group in groups for active in self._active_faults)
 
-    def _settled(self, name: str, seconds: float = SETTLED) -> bool:
-        """Whether the last fault of a group, or the last LOSS, is over for so long."""
-        return time.monotonic() - self._over.get(name, 0.0) > seconds
+    def _settled(self, group: str, seconds: float = SETTLED) -> bool:
+        """Whether the last fault of a group has been over for some seconds."""
+        return time.monotonic() - self._over.get(group, 0.0) > seconds
 
     def _redis_is_well(self) -> bool:
-        return not self._active("redis") and self._settled("redis") and self._sees()
+        return not self._active("redis") and self._settled("redis") and self._postgres_answers()
 
     def _postgres_is_well(self) -> bool:
         return (
             not self._active("postgres", "redis")
             and self._settled("postgres")
             and self._settled("redis")  # a failover may lose what was saved since
-            and self._sees()
+            and self._postgres_answers()
         )
 
     def _only_redis_would_break(self) -> bool:
-        """No answer whose owner is gone: Redis may have the only copy of its last words.
+        """Whether every open answer has a living owner: else only Redis may have its last text.
 
-        After a LOSS an answer may be open again that nobody writes any more, for a lease and
+        After a LOSS an answer may be open again that no worker writes any more, for a lease and
         for as long as a sweep gives owners after a start of Postgres.
         """
         if self._active("worker", "redis", "postgres") or not self._settled("postgres"):
             return False
-        if not self._settled(LOSS, 2 * self.field.fleet.lease + SETTLED):
+        if not self._settled(LOSS, 2 * self.context.fleet.lease + SETTLED):
             return False
-        self._look_now()
-        living = self.field.fleet.boots()
-        return self._sees() and all(boot in living for _, boot, _ in self.field.open)
+        self._poll()
+        living = self.context.fleet.boots()
+        return self._postgres_answers() and all(boot in living for _, boot, _ in self.context.open)
 
-    # --- looking
+    # --- polling Postgres
 
-    def _sees(self) -> bool:
-        """Whether Postgres was seen a moment ago."""
-        return time.monotonic() - self._seen_well < LOOK_AT_DEADLINES
+    def _postgres_answers(self) -> bool:
+        """Whether Postgres answered a moment ago."""
+        return time.monotonic() - self._reached < POLL_DEADLINES
 
-    def _look(self) -> None:
+    def _poll_when_due(self) -> None:
         now = time.monotonic()
-        if now - self._looked >= LOOK:
-            self._look_now()
-        if now - self._looked_at_deadlines >= LOOK_AT_DEADLINES and self.field.can_look():
-            self._looked_at_deadlines = now
-            self.late += self.field.probe.late() or []
+        if now - self._polled >= POLL:
+            self._poll()
+        if now - self._polled_deadlines >= POLL_DEADLINES and self.context.can_poll():
+            self._polled_deadlines = now
+            self.late += self.context.probe.late() or []
 
-    def _look_now(self) -> None:
-        self._looked = time.monotonic()
-        if self.field.look():
-            self._seen_well = time.monotonic()
+    def _poll(self) -> None:
+        self._polled = time.monotonic()
+        if self.context.poll():
+            self._reached = time.monotonic()

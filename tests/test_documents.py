@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drill.faults import KINDS
+from drill.faults import FAULT_KINDS
 from local.processes import ROOT
 from shared.errors import MESSAGE_ERRORS, REQUEST_ERRORS
 from shared.settings import Settings
@@ -137,13 +137,13 @@ def test_every_failure_has_a_proof_and_every_proof_is_told() -> None:
     faults = {name.removeprefix("drill:") for names in told.values() for name in names} - {
         name for names in tests.values() for name in names
     }
-    assert faults == set(KINDS)
+    assert faults == set(FAULT_KINDS)
 
 
 def test_every_fault_of_the_drill_is_explained() -> None:
     written = {name for cell, *_ in _table("drill.md", "fault") for name in cell.split("` · `")}
 
-    assert written == set(KINDS)
+    assert written == set(FAULT_KINDS)
 
 
 def _failures() -> Iterator[tuple[str, int]]:

@@ -10,13 +10,13 @@ import pytest
 
 from drill import report
 from drill.__main__ import parse
-from drill.clients import Seen
 from drill.database_probe import Row
-from drill.faults import KINDS
+from drill.fault_sequence import fault_sequence
+from drill.faults import FAULT_KINDS
+from drill.plan import Observation
 from drill.questions import continues, question
 from drill.report import Run
-from drill.scheduler import deck
-from drill.verifier import BOUND, FASTEST, Happened, Verdict, verify
+from drill.verifier import BOUND, FASTEST, Findings, InjectedFault, verify
 
 ASKED = next(
     one
@@ -24,24 +24,28 @@ ASKED = next(
     if one.natural == ("DONE", None, "stop") and one.stop_at is None
 )
 TEXT = ASKED.answers()[0].body
-SEEN = Seen(ASKED.number, "id", asked_at=100.0, known_at=110.0, status="DONE", finish_reason="stop")
+SEEN = Observation(
+    ASKED.number, "id", asked_at=100.0, known_at=110.0, status="DONE", finish_reason="stop"
+)
 LOST = replace(SEEN, status="ERROR", code="worker_lost", finish_reason=None)
 ROW = Row("id", "DONE", None, TEXT, 1, ())
 ONCE = {ASKED.text: 1}
 
 
 def judged(
-    seen: Seen = SEEN,
+    seen: Observation = SEEN,
     row: Row | None = ROW,
-    happened: tuple[Happened, ...] = (),
+    faults: tuple[InjectedFault, ...] = (),
     calls: dict[str, int] = ONCE,
-) -> Verdict:
+) -> Findings:
     rows = [row] if row else []
-    return verify({ASKED.number: ASKED}, [seen], happened, rows, calls)
+    return verify({ASKED.number: ASKED}, [seen], faults, rows, calls)
 
 
-def kill(began: float = 105.0, kind: str = "worker-kill", ended: float | None = None) -> Happened:
-    return Happened(kind, "", began, True, ("id",), ended)
+def kill(
+    began: float = 105.0, kind: str = "worker-kill", ended: float | None = None
+) -> InjectedFault:
+    return InjectedFault(kind, "", began, True, ("id",), ended)
 
 
 # --- questions ------------------------------------------------------------------------------------
@@ -74,24 +78,24 @@ def test_half_a_character_is_where_an_answer_may_be_interrupted(
 
 
 def test_every_kind_of_fault_comes_soon() -> None:
-    cards = deck(random.Random(1), list(KINDS))
+    sequence = fault_sequence(random.Random(1), list(FAULT_KINDS))
 
-    assert set(islice(cards, 30)) == set(KINDS)
+    assert set(islice(sequence, 30)) == set(FAULT_KINDS)
 
 
 def test_a_deck_is_a_function_of_its_seed_and_holds_only_what_is_wanted() -> None:
     wanted = ["worker-kill", "redis-full"]
 
-    one, same = (list(islice(deck(random.Random(3), wanted), 60)) for _ in range(2))
+    one, same = (list(islice(fault_sequence(random.Random(3), wanted), 60)) for _ in range(2))
 
     assert one == same
     assert set(one) == set(wanted)
-    assert list(deck(random.Random(3), [])) == []
+    assert list(fault_sequence(random.Random(3), [])) == []
 
 
 def test_every_kind_is_in_the_deck_and_says_what_it_does() -> None:
-    assert all(kind.do.__doc__ for kind in KINDS.values())
-    assert {kind.group for kind in KINDS.values()} == {
+    assert all(kind.inject.__doc__ for kind in FAULT_KINDS.values())
+    assert {kind.group for kind in FAULT_KINDS.values()} == {
         "worker", "web", "redis", "postgres", "queue"
     }  # fmt: skip
 
@@ -106,10 +110,10 @@ def test_a_good_answer_is_no_violation() -> None:
 def test_a_dead_worker_explains_a_partial_and_is_timed() -> None:
     row = replace(ROW, status="ERROR", code="worker_lost", text=TEXT[:9])
 
-    verdict = judged(LOST, row, (kill(),))
+    findings = judged(LOST, row, (kill(),))
 
-    assert verdict.violations == []
-    assert verdict.truth == [5.0]
+    assert findings.violations == []
+    assert findings.truth == [5.0]
 
 
 def test_a_stop_explains_a_partial() -> None:
@@ -135,8 +139,8 @@ def test_a_worker_and_redis_together_may_cost_a_little_text() -> None:
 # --- what a database that went back explains ------------------------------------------------------
 
 
-def failover(lost_since: float = 104.0, ended: float = 106.0) -> Happened:
-    return Happened("postgres-failover", "", 103.0, True, (), ended, lost_since=lost_since)
+def failover(lost_since: float = 104.0, ended: float = 106.0) -> InjectedFault:
+    return InjectedFault("postgres-failover", "", 103.0, True, (), ended, lost_since=lost_since)
 
 
 SYNCHRONOUS = replace(failover(), lost_since=None)
@@ -184,7 +188,7 @@ def test_a_redis_that_went_back_costs_text_only_with_a_worker() -> None:
 
 # --- what is not ----------------------------------------------------------------------------------
 
-WRONG: dict[str, Callable[[], Verdict]] = {
+WRONG: dict[str, Callable[[], Findings]] = {
     "what a reader saw": lambda: judged(replace(SEEN, violations=["a gap"])),
     "nobody saw it end": lambda: judged(replace(SEEN, status="")),
     "no death explains it": lambda: judged(
@@ -244,12 +248,12 @@ def test_a_ledger_adds_up_the_runs_of_one_commit(tmp_path: Path) -> None:
 def test_a_table_says_everything_that_was_counted() -> None:
     faults = {"worker-and-redis-loss": 2}
     run = Run(1, "abc", "short", 60.0, {"DONE": 3, "ERROR": 1}, cuts=5, cuts_running=4,
-              faults=faults, faults_running=1, looks=9, truth=[1, 3], lost_together=17)  # fmt: skip
+              faults=faults, faults_running=1, polls=9, truth=[1, 3], lost_together=17)  # fmt: skip
 
     text = "\n".join(report.table(run, "short: lease 4 s"))
 
     said = ("4: 3 DONE, 1 ERROR", "5, 4 while", "2, 50 % while", "2   3.00   3.00   3.00   3.00")
-    for words in (*said, "0 in 9 looks", "17 at most", "lease 4 s", "1, abc"):
+    for words in (*said, "0 in 9 polls", "17 at most", "lease 4 s", "1, abc"):
         assert words in text
 
 

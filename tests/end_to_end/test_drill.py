@@ -102,7 +102,7 @@ BUGS = {
     ),
     "calls a plain end DONE": Bug(
         [("worker/provider/client.py", TELLS_CUTS, "")],
-        "ended as DONE stop, and nothing that was done explains it",
+        "ended as DONE stop, and no injected fault explains it",
         "--faults none --generations 40 --people 40 --workers 1",
     ),
     "reads before it subscribes": Bug(

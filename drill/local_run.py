@@ -10,12 +10,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from drill import report
-from drill.clients import Task
+from drill.clients import ClientProcess
 from drill.database_probe import DatabaseProbe
-from drill.faults import Field
+from drill.faults import FaultContext
 from drill.fleet import TIMINGS, Fleet
+from drill.plan import Plan
 from drill.report import Run
-from drill.scheduler import People, Scheduler
+from drill.scheduler import Scheduler
 from drill.verifier import verify
 from local import data_dirs
 from local.foreign import libfaketime
@@ -31,17 +32,17 @@ SETTLE_SECONDS = 40.0
 
 
 def run(options: argparse.Namespace) -> tuple[Run, str]:
-    """Break our own; the run in numbers, and its timings in words."""
+    """Run a drill; its numbers, and its timings in words."""
     for name in [name for name in os.environ if name.startswith("OUTLIVE_")]:
-        del os.environ[name]  # the person's own settings are not the drill's
+        del os.environ[name]  # the user's own settings are not the drill's
     with data_dirs.temporary() as home:
         echo("Starting servers, web and workers")
         clock = "clock-jump" in options.faults
         if clock and libfaketime() is None:
             echo("libfaketime is missing (Debian: apt install faketime): the clock does not jump")
             clock = False
-        dice = _dice(options, "fleet")
-        with Fleet(home, options.timings, options.workers, dice, clock=clock) as fleet:
+        rng = _rng(options, "fleet")
+        with Fleet(home, options.timings, options.workers, rng, clock=clock) as fleet:
             begun = time.monotonic()
             found = _drill(options, fleet, home, begun)
         if found.violations:
@@ -52,13 +53,13 @@ def run(options: argparse.Namespace) -> tuple[Run, str]:
     return found, _timings(options.timings)
 
 
-def _dice(options: argparse.Namespace, whose: str) -> random.Random:
-    """Each has its own, so that the order in which they throw does not matter."""
-    return random.Random(f"{options.seed} {whose}")  # noqa: S311 - a drill has no secrets
+def _rng(options: argparse.Namespace, purpose: str) -> random.Random:
+    """A source for each purpose, so that the order in which they draw does not matter."""
+    return random.Random(f"{options.seed} {purpose}")  # noqa: S311 - a drill has no secrets
 
 
 def _drill(options: argparse.Namespace, fleet: Fleet, home: Path, begun: float) -> Run:
-    task = Task(
+    plan = Plan(
         fleet.urls,
         fleet.provider.url,
         options.seed,
@@ -69,12 +70,12 @@ def _drill(options: argparse.Namespace, fleet: Fleet, home: Path, begun: float) 
     )
     probe = DatabaseProbe(fleet.cluster.url, fleet.lease)
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": fleet.redis.url}), 1.0))
-    people = People(task, home / "log" / "people.jsonl")
+    clients = ClientProcess(plan, home / "log" / "clients.jsonl")
     scheduler = Scheduler(
-        Field(fleet, probe, queue, _dice(options, "faults"), begun),
-        people,
+        FaultContext(fleet, probe, queue, _rng(options, "faults"), begun),
+        clients,
         options.faults,
-        task.questions(),
+        plan.questions(),
         begun + options.seconds,
         seed=options.seed,
         first=options.first,
@@ -82,44 +83,46 @@ def _drill(options: argparse.Namespace, fleet: Fleet, home: Path, begun: float) 
     try:
         scheduler.run()
         if not options.first:
-            _settle(fleet, probe, people)
-        return _judged(options, scheduler, time.monotonic() - begun)
+            _settle(fleet, probe, clients)
+        return _result(options, scheduler, time.monotonic() - begun)
     finally:
-        people.process.kill()
+        clients.process.kill()
         probe.close()
 
 
-def _settle(fleet: Fleet, probe: DatabaseProbe, people: People) -> None:
-    """Let everything come back and end what nobody reads any more."""
+def _settle(fleet: Fleet, probe: DatabaseProbe, clients: ClientProcess) -> None:
+    """Wait until everything is back and every answer has ended."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while probe.still_open() != 0:
         if time.monotonic() > deadline:
-            people.strange.append(f"answers are open {SETTLE_SECONDS:.0f} s after the last reader")
+            clients.unexpected_output.append(
+                f"answers are open {SETTLE_SECONDS:.0f} s after the last reader"
+            )
             return
-        fleet.tend()
+        fleet.restart_ended()
         time.sleep(0.1)
 
 
-def _judged(options: argparse.Namespace, scheduler: Scheduler, seconds: float) -> Run:
+def _result(options: argparse.Namespace, scheduler: Scheduler, seconds: float) -> Run:
     calls = Counter(
-        record.texts[-1] for record in scheduler.field.fleet.provider.requests() if record.texts
+        record.texts[-1] for record in scheduler.context.fleet.provider.requests() if record.texts
     )
-    people, probe = scheduler.people, scheduler.field.probe
+    clients, probe = scheduler.clients, scheduler.context.probe
     rows = None if options.first else probe.rows()
-    verdict = verify(scheduler.questions, people.seen, scheduler.happened, rows, calls)
-    verdict.violations += scheduler.late + people.strange
-    missing = len(scheduler.questions) - len(people.seen)
+    findings = verify(scheduler.questions, clients.observations, scheduler.faults, rows, calls)
+    findings.violations += scheduler.late + clients.unexpected_output
+    missing = len(scheduler.questions) - len(clients.observations)
     if missing and not options.first:
-        verdict.violations.append(f"{missing} questions have no story")
+        findings.violations.append(f"{missing} questions were not answered")
     run = Run(
         options.seed,
         report.commit(),
         options.timings,
         round(seconds, 1),
-        looks=probe.looks,
+        polls=probe.polls,
         late=len(scheduler.late),
     )
-    return report.counted(run, people.seen, scheduler.happened, verdict)
+    return report.counted(run, clients.observations, scheduler.faults, findings)
 
 
 def _timings(name: str) -> str:
