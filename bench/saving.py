@@ -13,7 +13,7 @@ from alembic.config import Config
 from bench.timing import table
 from local import data_dirs
 from local.postgres import Postgres
-from shared.body import Delta
+from shared.body import Delta, text_body
 from shared.lifecycle import Status
 from shared.settings import with_driver
 from shared.store import asking, conversations, owning
@@ -63,7 +63,7 @@ def _wal(db: Database) -> int:
 def _claimed(db: Database) -> tuple[uuid.UUID, uuid.UUID]:
     wanted = asking.Asking(LOCAL_USER, "bench", {}, None, None, 0, 3600.0)
     place = conversations.create(db, LOCAL_USER, None, None).id
-    answer = asking.ask(db, wanted, place, "bench").answer.id
+    answer = asking.ask(db, wanted, place, text_body("bench")).answer.id
     claim = owning.claim(db, answer, OWNER, 3600.0, 3600.0)
     assert claim is not None
     return answer, claim.token

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from typing import Final, TextIO
 
 from shared.body import Delta
+from shared.parts import PartKind, is_text
 
 #: Seconds between two drawings of the progress line; shorter waits are not shown.
 TICK: Final = 0.5
@@ -129,7 +130,7 @@ class Screen:
     def show(self, delta: Delta) -> None:
         """Show a delta, or that there is one if its kind is not shown."""
         if not self._shows(delta.kind):
-            self._progress.show("writing" if delta.kind == "text" else "thinking")
+            self._progress.show("writing" if is_text(delta.kind) else "thinking")
             return
         with self._lock:
             self._progress.clear()
@@ -164,11 +165,11 @@ class Screen:
     def _shows(self, kind: str) -> bool:
         if self._silent:
             return False
-        return kind == "text" or (self._terminal and self._reasoning)
+        return is_text(kind) or (self._terminal and self._reasoning)
 
     def _styled(self, delta: Delta) -> str:
         text = visible(delta.text)
-        if delta.kind == "text":
+        if is_text(delta.kind):
             return self._gap(delta) + text
         return self._gap(delta) + self._dimmed(self._title(delta) + text)
 
@@ -176,11 +177,11 @@ class Screen:
         """An empty line between parts, but not between two parts of text."""
         if self._last is None or self._last.part == delta.part:
             return ""
-        return "" if self._last.kind == delta.kind == "text" else "\n\n"
+        return "" if is_text(self._last.kind) and is_text(delta.kind) else "\n\n"
 
     def _title(self, delta: Delta) -> str:
         """The tool's name at the beginning of a tool call."""
-        if delta.kind == "reasoning" or (self._last and self._last.part == delta.part):
+        if delta.kind == PartKind.REASONING or (self._last and self._last.part == delta.part):
             return ""
         return visible(f"[{(delta.meta or {}).get('name', delta.kind)}] ")
 

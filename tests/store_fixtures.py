@@ -17,7 +17,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine, text
 
 from local.processes import ROOT
-from shared.body import Body
+from shared.body import Body, text_body
 from shared.bus.connection import TIMEOUT
 from shared.bus.livelog import LiveLog
 from shared.bus.publishing import Publication, PublishConnection, PublishResult
@@ -180,7 +180,7 @@ class Store:
         """A question in a conversation of its own."""
         user = user or self.user()
         asked = self.asking(user, **changes)
-        return asking.ask(self.db, asked, self.conversation(user), "Why?")
+        return asking.ask(self.db, asked, self.conversation(user), text_body("Why?"))
 
     def sending(self, user: uuid.UUID | None = None) -> uuid.UUID:
         """The id of an answer that nobody has claimed."""

@@ -65,3 +65,40 @@ def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
     """The data in chunks; places beyond its end give empty ones."""
     edges = [0, *sorted(min(place, len(data)) for place in places), len(data)]
     return [data[start:end] for start, end in pairwise(edges)]
+
+
+class Opened(NamedTuple):
+    """One call of `Body.open`."""
+
+    kind: str
+    meta: Meta
+
+
+openings = st.builds(
+    Opened,
+    st.sampled_from(["text", "tool_call", "a kind of the next version"]),
+    st.fixed_dictionaries({"id": st.text("xyz", min_size=1, max_size=3)}),
+)
+#: What an owner does that also opens parts before their first character.
+growth = st.lists(written | openings, max_size=12)
+
+
+def grow(body: Body, call: Written | Opened) -> None:
+    """Make the call; an empty part gets text before the next one begins, as an owner must."""
+    if body.parts and body.parts[-1].is_empty:
+        last = body.parts[-1]
+        continues = isinstance(call, Written) and call.kind == last.kind and not call.fresh
+        if not continues and (isinstance(call, Opened) or call.text):
+            body.write(last.kind, "{}")
+    if isinstance(call, Written):
+        body.write(call.kind, call.text, call.meta, fresh=call.fresh)
+    elif call.meta:
+        body.open(call.kind, call.meta)
+
+
+def grown(calls: Sequence[Written | Opened]) -> Body:
+    """The body after these calls."""
+    body = Body()
+    for call in calls:
+        grow(body, call)
+    return body

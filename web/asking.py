@@ -22,6 +22,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, Final
 
+from shared.body import text_body
 from shared.bus.livelog import LiveLog
 from shared.jobs import Queue
 from shared.settings import Settings
@@ -110,8 +111,10 @@ class Asker:
     def _commit(self, wanted: Wanted, terms: Asking) -> Asked:
         match wanted:
             case NewQuestion(conversation_id, content, parent):
-                return asking.ask(self._db, terms, conversation_id, content, parent)
+                return asking.ask(self._db, terms, conversation_id, text_body(content), parent)
             case Retry(answer_id):
                 return asking.ask_again(self._db, terms, answer_id)
             case Continue(answer_id):
-                return asking.ask_to_continue(self._db, terms, answer_id, CONTINUE_PROMPT)
+                return asking.ask_to_continue(
+                    self._db, terms, answer_id, text_body(CONTINUE_PROMPT)
+                )

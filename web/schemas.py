@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from shared.body import Body
+from shared.parts import is_text
 from shared.store.conversations import Conversation, Turn
 from shared.store.messages import Message
 from shared.store.search import Hit
@@ -274,7 +275,7 @@ def message_json(message: Message, most: int = sys.maxsize) -> dict[str, Any]:
     """
     shape = MessageShape.of(replace(message, body=Body())).model_dump(mode="json")
     deltas = message.body.since(0, most)
-    shape["text"] = "".join(delta.text for delta in deltas if delta.kind == "text")
+    shape["text"] = "".join(delta.text for delta in deltas if is_text(delta.kind))
     shape["parts"] = [
         {"kind": delta.kind, "text": delta.text, "meta": _meta(delta.meta)} for delta in deltas
     ]

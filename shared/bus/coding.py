@@ -100,13 +100,15 @@ def _parsed_token(text: str) -> uuid.UUID:
 def _valid(item: Any) -> Delta:
     """The delta in a JSON value. Raises ValueError or TypeError if it is not a possible one.
 
+    An empty delta with meta opens a part; without meta it would be a damaged head.
+
     JSON objects and strings of five items can be unpacked, too: their items are not numbers.
     """
     start, part, kind, text, meta = item
     if (
         type(start) is type(part) is int
         and type(kind) is type(text) is str
-        and text
+        and (text or meta)
         and start >= 0 <= part
         and is_storable(text)
         and is_storable(kind)

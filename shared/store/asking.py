@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from shared.body import Body
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, StorageDown, TooMany
 from shared.lifecycle import OPEN, Status
 from shared.store.database import Database, run
@@ -66,11 +67,11 @@ def ask(
     db: Database,
     asking: Asking,
     conversation_id: uuid.UUID,
-    content: str,
+    question: Body,
     parent: Parent = NEWEST,
 ) -> Asked:
     """A question below `parent` and its answer's placeholder."""
-    wanted = _both(asking, conversation_id, content, parent)
+    wanted = _both(asking, conversation_id, question, parent)
     if asking.key is None and not asking.max_open:
         # It can only meet what is asked in the same conversation, or its deletion; and those wait
         # for the conversation's row.
@@ -99,7 +100,7 @@ def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
         return _asked(connection, above, fresh_id, fresh=True)
 
 
-def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, content: str) -> Asked:
+def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, question: Body) -> Asked:
     """Continue: a question that asks an incomplete answer to go on, and its answer."""
     with _transaction(db, asking) as (connection, known):
         if known:
@@ -110,7 +111,7 @@ def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, content:
         place = before.conversation_id
         _touch(connection, place)
         asked = _answer(asking, place, uuid.uuid4(), uuid.uuid4(), answer_id)
-        rows = run(connection, _GO_ON, above=answer_id, **_question(content), **asked)
+        rows = run(connection, _GO_ON, above=answer_id, **_question(question), **asked)
         _within_cap(connection, asking)
         return _pair(rows.all())
 
@@ -264,9 +265,11 @@ FROM (VALUES (1)) AS always LEFT JOIN place ON true LEFT JOIN parent ON true
 """
 
 
-def _both(asking: Asking, conversation: uuid.UUID, content: str, parent: Parent) -> dict[str, Any]:
+def _both(
+    asking: Asking, conversation: uuid.UUID, question: Body, parent: Parent
+) -> dict[str, Any]:
     """The parameters of _ENTER and _ASK."""
-    title = " ".join(content[: 4 * TITLE_CHARS].split())
+    title = " ".join(question.text[: 4 * TITLE_CHARS].split())
     if len(title) > TITLE_CHARS:
         title = title[: TITLE_CHARS - 1].rstrip() + "…"
     newest = isinstance(parent, Newest)
@@ -276,7 +279,7 @@ def _both(asking: Asking, conversation: uuid.UUID, content: str, parent: Parent)
         "root": parent is None,
         "open": sorted(OPEN),
         "title": title if asking.titles else None,
-        **_question(content),
+        **_question(question),
         **_answer(asking, conversation, uuid.uuid4(), uuid.uuid4(), None),
     }
 
@@ -298,12 +301,14 @@ def _pair(rows: Sequence[Any]) -> Asked:
     return Asked(made["user"], made["assistant"], True)
 
 
-def _question(content: str) -> dict[str, Any]:
+def _question(question: Body) -> dict[str, Any]:
     """The parameters of _QUESTION that _ANSWER has not."""
     return {
-        "length": len(content),
-        "body": json.dumps([{"kind": "text", "text": content, "meta": None}]),
-        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "length": question.length,
+        "body": json.dumps(
+            [{"kind": one.kind, "text": one.text, "meta": one.meta} for one in question.parts]
+        ),
+        "sha256": hashlib.sha256(question.content.encode()).hexdigest(),
     }
 
 

@@ -17,10 +17,11 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from shared.body import Body, Delta
+from shared.body import Body, Delta, text_body
 from shared.lifecycle import MAX_TRIES, OPEN
 from shared.store.database import Database, run
 from shared.store.ending import Ending, end_locked
+from shared.store.part_sql import joined_text
 
 #: Code points of history, where no setting limits them: more than Postgres could hold in one text.
 MAX_HISTORY: Final = 1 << 31
@@ -56,7 +57,7 @@ class Claim:
 # claimed row last; without a claim there is no path. Postgres walks upwards from the question and
 # stops where the next turn would be over the limit: a conversation may hold far more text than a
 # worker's memory, and an answer's reasoning, which is not sent, may be as long.
-_CLAIM = """
+_CLAIM = f"""
 WITH RECURSIVE mine AS (
     UPDATE messages SET status = 'STREAMING', attempt = attempt + 1, tries = tries + 1,
         owner = :owner, claim = CAST(:token AS uuid), queue_deadline = NULL, dispatch_at = NULL,
@@ -73,11 +74,8 @@ WITH RECURSIVE mine AS (
     UNION ALL
     SELECT m.id, m.parent_id, depth + 1, m.role, turn.said,
         path.room - char_length(turn.said), path.begun OR turn.said <> ''
-    FROM path JOIN messages m ON m.id = path.parent_id CROSS JOIN LATERAL (
-        SELECT coalesce(string_agg(part ->> 'text', '' ORDER BY number), '') AS said
-        FROM jsonb_array_elements(m.body) WITH ORDINALITY AS parts (part, number)
-        WHERE part ->> 'kind' = 'text'
-    ) AS turn
+    FROM path JOIN messages m ON m.id = path.parent_id CROSS JOIN LATERAL
+        {joined_text("m.body", lambda its: its.in_prompt)} AS turn (said)
     WHERE NOT path.begun OR char_length(turn.said) <= path.room
 )
 SELECT path.role, path.said, mine.*, c.system FROM path
@@ -122,7 +120,7 @@ def claim(
         row.waited,
         row.user_id,
         row.system,
-        [(turn.role, Body([Delta(0, 0, "text", turn.said)])) for turn in path],
+        [(turn.role, text_body(turn.said)) for turn in path],
         row.claim,
     )
 
@@ -195,7 +193,8 @@ def save(db: Database, owner: str, lease: float, saves: Sequence[Save]) -> dict[
 def _save(
     connection: Connection, owner: str, lease: float, saves: Sequence[Save]
 ) -> dict[uuid.UUID, bool]:
-    pieces = [(save, delta) for save in saves for delta in save.deltas]
+    # An empty part has no piece: Postgres has it from its first character on.
+    pieces = [(save, delta) for save in saves for delta in save.deltas if delta.text]
     rows = run(
         connection,
         _SAVE,

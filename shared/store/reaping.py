@@ -70,7 +70,7 @@ class LapsedRow:
 
     def salvage(self, deltas: Sequence[Delta]) -> None:
         """Save published text that the owner could not save any more."""
-        for delta in deltas:
+        for delta in filter(lambda delta: delta.text, deltas):  # an empty part is not stored
             run(
                 self._connection,
                 "INSERT INTO pieces (message_id, start, user_id, part, kind, meta, text)"

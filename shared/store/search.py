@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from shared.store.database import Database, QueryBudget
+from shared.store.part_sql import joined_text
 
 #: Code points of a message that are searched and of a snippet before and behind its first hit.
 SEARCHED: Final = 100_000
@@ -48,9 +49,7 @@ class Hit:
         return (self.updated_at - _EPOCH) // timedelta(microseconds=1)
 
 
-_TEXT = """(SELECT left(coalesce(string_agg(part ->> 'text', '' ORDER BY number), ''), :searched)
-    FROM jsonb_array_elements(m.body) WITH ORDINALITY AS parts (part, number)
-    WHERE part ->> 'kind' = 'text')"""
+_TEXT = f"left({joined_text('m.body', lambda its: its.searched)}, :searched)"
 
 _SEARCH = f"""
 WITH said AS (

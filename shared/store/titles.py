@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.store.database import Database
+from shared.store.part_sql import joined_text
 
 #: Code points of the question and of the answer that a title is made from.
 BEGINNING: Final = 2_000
@@ -22,12 +23,12 @@ class Exchange:
     answer: str
 
 
-_TEXT = """(SELECT left(coalesce(string_agg(part ->> 'text', '' ORDER BY number), ''), :beginning)
-    FROM jsonb_array_elements({row}.body) WITH ORDINALITY AS parts (part, number)
-    WHERE part ->> 'kind' = 'text')"""
+def _beginning(body: str) -> str:
+    return f"left({joined_text(body, lambda its: its.titled)}, :beginning)"
+
 
 _UNTITLED = f"""
-SELECT m.model, {_TEXT.format(row="q")} AS question, {_TEXT.format(row="m")} AS answer
+SELECT m.model, {_beginning("q.body")} AS question, {_beginning("m.body")} AS answer
 FROM messages m JOIN messages q ON q.id = m.parent_id
 JOIN conversations c ON c.id = m.conversation_id
 WHERE m.id = :id AND m.status = 'DONE' AND c.title_by = 'question' AND c.title_usage IS NULL

@@ -18,7 +18,20 @@ from hypothesis.stateful import (
 from shared.body import CHUNK, Body, Delta, Gap, Misplaced, Part
 from shared.bus.coding import Payload, decode, encode
 from shared.bus.livelog import extend
-from tests.strategies import Written, between, bodies, body_of, texts, thorough, writings, written
+from tests.strategies import (
+    Opened,
+    Written,
+    between,
+    bodies,
+    body_of,
+    grow,
+    grown,
+    growth,
+    texts,
+    thorough,
+    writings,
+    written,
+)
 
 positions = st.integers(0, 60)
 spans = st.tuples(positions, st.integers(1, 30)).map(lambda span: (span[0], sum(span)))
@@ -233,6 +246,87 @@ def test_a_part_that_cannot_be_is_refused_and_nothing_changes(delta: Delta) -> N
 def test_the_first_delta_of_a_body_is_of_part_zero() -> None:
     with pytest.raises(Misplaced):
         Body([Delta(0, 1, "text", "a")])
+
+
+# --- a part that is open and empty ----------------------------------------------------------------
+
+
+@given(growth)
+def test_a_body_with_an_open_part_is_carried_whole(calls: list[Written | Opened]) -> None:
+    body, claim = grown(calls), uuid.uuid4()
+
+    deltas = body.since(0)
+
+    assert same(Body(deltas), body)
+    assert [(part.kind, part.meta, part.text) for part in Body(deltas).parts] == [
+        (part.kind, part.meta, part.text) for part in body.parts
+    ]
+    if deltas:
+        assert decode(encode(claim, deltas)) == Payload(claim, deltas)
+
+
+@given(growth)
+def test_an_empty_part_takes_no_position_and_is_in_no_text(calls: list[Written | Opened]) -> None:
+    body = grown(calls)
+    stored = Body(delta for delta in body.since(0) if delta.text)
+
+    assert (stored.length, stored.content, stored.text) == (body.length, body.content, body.text)
+    assert stored.since(0) == [delta for delta in body.since(0) if delta.text]
+    assert [part.text for part in body.parts[len(stored.parts) :]] in ([], [""])
+
+
+@thorough(300)
+@given(growth, st.data())
+def test_openings_may_be_lost_repeated_and_late(
+    calls: list[Written | Opened], data: st.DataObject
+) -> None:
+    writer, sent = Body(), 0
+    published: list[list[Delta]] = []
+    for call in calls:
+        grow(writer, call)
+        published.append(writer.since(sent))
+        sent = writer.length
+    arriving = data.draw(st.lists(st.sampled_from(published), max_size=20)) if published else []
+    reader = Body()
+
+    for deltas in arriving:
+        extend(reader, deltas)
+
+        assert writer.content.startswith(reader.content)
+        for mine, writers in zip(reader.parts, writer.parts, strict=False):
+            assert (mine.kind, mine.start, mine.meta) == (
+                writers.kind,
+                writers.start,
+                writers.meta,
+            )
+    assert extend(reader, writer.since(reader.length))
+    assert same(reader, writer)
+
+
+def test_a_part_must_have_text_before_the_next_one_begins() -> None:
+    body = Body()
+    body.open("tool_call", {"id": "1"})
+
+    with pytest.raises(Misplaced):
+        body.open("tool_call", {"id": "2"})
+    with pytest.raises(Misplaced):
+        body.write("text", "a")
+    with pytest.raises(Misplaced):
+        body.append(Delta(0, 1, "text", "a"))
+
+    body.write("tool_call", "{}")
+    body.write("text", "a")
+    assert [(part.kind, part.text) for part in body.parts] == [("tool_call", "{}"), ("text", "a")]
+
+
+def test_an_empty_delta_without_meta_opens_nothing() -> None:
+    body = Body()
+
+    assert body.append(Delta(0, 0, "text", "")) is None
+    assert not body.parts
+    assert not body.since(0)
+    with pytest.raises(Misplaced):
+        body.open("tool_call", {})
 
 
 # --- the cost -------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 )
 from structlog.testing import capture_logs
 
-from shared.body import Body
+from shared.body import Body, text_body
 from shared.bus import livelog
 from shared.bus.coding import WAKE_UP, Payload, decode
 from shared.bus.keys import message_channel
@@ -159,7 +159,7 @@ class Interleavings(RuleBasedStateMachine):
         request = self.store.asking(self.user, max_open=CAP, **({"key": key} if key else {}))
         place = self.store.conversation(self.user)
         with suppress(TooMany):
-            asked = asking.ask(self.db, request, place, "?")
+            asked = asking.ask(self.db, request, place, text_body("?"))
             if asked.fresh:
                 self.ids.append(asked.answer.id)
                 self.subscription.subscribe(message_channel(asked.answer.id))

@@ -33,15 +33,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.body import Body, Delta, Meta
+from shared.parts import traits
 from web.page.tail import MarkdownTail, Piece, PlainTail
 
 #: Code points that are taken from a body at a time.
 SLICE_CHARS: Final = 2_000
 #: Code points between two marks, at least: what is rendered again to reach a block between them.
 MARK_CHARS: Final = 1 << 14
-
-#: Kinds of parts that are Markdown.
-MARKDOWN_KINDS: Final = frozenset({"text", "reasoning"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ class Blocks:
         if delta.part != self._part:
             yield from self._finish(self._tail.end())
             self._part, self._kind, self._meta = delta.part, delta.kind, delta.meta
-            self._tail = MarkdownTail("") if delta.kind in MARKDOWN_KINDS else PlainTail("")
+            self._tail = MarkdownTail("") if traits(delta.kind).markdown else PlainTail("")
         self.length = delta.end
         yield from self._finish(self._tail.grow(delta.text))
         if self.settled - self.marks[-1].settled >= MARK_CHARS:

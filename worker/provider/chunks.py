@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from shared.errors import GenerationFailed
+from shared.parts import is_text
 from shared.sse import Event
 from shared.text import normalise
 from worker.provider import json_values, stream_errors
@@ -189,7 +190,7 @@ class ChunkParser:
     def _content(self, content: Any, thoughts: set[str]) -> None:
         """Take content, but for those of `thoughts`, which other fields had."""
         for kind, text in flatten(content, "text"):
-            if kind == "text":
+            if is_text(kind):
                 self.reply.text(text)
             elif kind == LEFT_OUT:
                 self.reply.leave_out(1)

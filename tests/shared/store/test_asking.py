@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shared.body import text_body
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, OutliveError, TooMany
 from shared.lifecycle import Status
 from shared.store import asking, conversations, messages, stopping
@@ -18,7 +19,9 @@ EVERYBODY = 40
 
 def ask(store: Store, user: uuid.UUID, conversation: uuid.UUID, **changes: Any) -> Asked:
     content, parent = changes.pop("content", "Why?"), changes.pop("parent", NEWEST)
-    return asking.ask(store.db, store.asking(user, **changes), conversation, content, parent)
+    return asking.ask(
+        store.db, store.asking(user, **changes), conversation, text_body(content), parent
+    )
 
 
 def count(store: Store, user: uuid.UUID, role: str = "assistant") -> int:
@@ -218,7 +221,9 @@ def test_retry_and_continue_are_under_the_cap(store: Store) -> None:
     with pytest.raises(TooMany):
         asking.ask_again(store.db, store.asking(user, max_open=1), answer)
     with pytest.raises(TooMany):
-        asking.ask_to_continue(store.db, store.asking(user, max_open=1), answer, "Go on.")
+        asking.ask_to_continue(
+            store.db, store.asking(user, max_open=1), answer, text_body("Go on.")
+        )
 
     assert count(store, user) == 2
 
@@ -302,7 +307,7 @@ def test_a_deleted_conversation_is_not_there(store: Store) -> None:
     with pytest.raises(NotFound):
         asking.ask_again(store.db, store.asking(user), answer)
     with pytest.raises(NotFound):
-        asking.ask_to_continue(store.db, store.asking(user), answer, "Go on.")
+        asking.ask_to_continue(store.db, store.asking(user), answer, text_body("Go on."))
 
 
 def test_a_key_whose_conversation_was_deleted_finds_nothing_until_it_is_back(
@@ -367,7 +372,7 @@ def test_an_incomplete_answer_can_be_continued(store: Store, ending: Ending) -> 
     user = store.user()
     answer = store.ended(user, ending)
 
-    more = asking.ask_to_continue(store.db, store.asking(user), answer, "Go on.")
+    more = asking.ask_to_continue(store.db, store.asking(user), answer, text_body("Go on."))
 
     assert (more.question.parent_id, more.question.body.text) == (answer, "Go on.")
     assert (more.answer.parent_id, more.answer.continues_id) == (more.question.id, answer)
@@ -378,7 +383,7 @@ def test_a_complete_answer_cannot_be_continued(store: Store) -> None:
     answer = store.ended(user)
 
     with pytest.raises(Conflict) as conflict:
-        asking.ask_to_continue(store.db, store.asking(user), answer, "Go on.")
+        asking.ask_to_continue(store.db, store.asking(user), answer, text_body("Go on."))
 
     assert code(conflict.value) == "complete"
 
@@ -391,7 +396,7 @@ def test_an_open_answer_is_neither_retried_nor_continued(store: Store) -> None:
         with pytest.raises(Conflict, match="answer_open"):
             asking.ask_again(store.db, store.asking(user), answer)
         with pytest.raises(Conflict, match="answer_open"):
-            asking.ask_to_continue(store.db, store.asking(user), answer, "Go on.")
+            asking.ask_to_continue(store.db, store.asking(user), answer, text_body("Go on."))
         if store.row(answer).status == "SENDING":
             store.claim(answer, ME)
 
@@ -403,4 +408,4 @@ def test_a_question_is_neither_retried_nor_continued(store: Store) -> None:
     with pytest.raises(Invalid, match="not_an_answer"):
         asking.ask_again(store.db, store.asking(user), question)
     with pytest.raises(Invalid, match="not_an_answer"):
-        asking.ask_to_continue(store.db, store.asking(user), question, "Go on.")
+        asking.ask_to_continue(store.db, store.asking(user), question, text_body("Go on."))

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.body import Body
+from shared.body import Body, text_body
 from shared.lifecycle import Status
 from shared.store import asking, owning
 from shared.store.asking import NEWEST, Asking
@@ -25,7 +25,7 @@ LONG = 350_000
 
 def answer(db: Database, asking_: Asking, place: UUID, question: str, body: Body) -> UUID:
     """A question with its answer, which has ended; the answer's id."""
-    asked = asking.ask(db, asking_, place, question, NEWEST)
+    asked = asking.ask(db, asking_, place, text_body(question), NEWEST)
     claim = owning.claim(db, asked.answer.id, ME, 60, 900)
     assert claim is not None
     assert owning.finish(db, ME, save_of(claim, body), Ending(Status.DONE, "stop"))
@@ -36,7 +36,7 @@ def answer(db: Database, asking_: Asking, place: UUID, question: str, body: Body
 
 
 def path_of(store: Store, user: UUID, place: UUID, history: int) -> list[tuple[str, str]]:
-    asked = asking.ask(store.db, store.asking(user), place, "Now?", NEWEST)
+    asked = asking.ask(store.db, store.asking(user), place, text_body("Now?"), NEWEST)
     claim = owning.claim(store.db, asked.answer.id, ME, 60, 900, history=history)
     assert claim is not None
     assert owning.finish(store.db, ME, save_of(claim, Body()), Ending(Status.DONE, "stop"))

@@ -8,7 +8,7 @@ import pytest
 
 from local import data_dirs
 from local.postgres import Postgres
-from shared.body import Body
+from shared.body import Body, text_body
 from shared.lifecycle import Status
 from shared.settings import with_driver
 from shared.store import asking, conversations, owning, sidebar
@@ -265,7 +265,7 @@ def test_what_ends_after_a_jump_back_is_new_and_comes_first(world: Store, server
     assert conversations.mark_seen(world.db, user, first, None)
     server.set_clock(-HOUR)
 
-    asked = asking.ask(world.db, world.asking(user), first, "Why?").answer.id
+    asked = asking.ask(world.db, world.asking(user), first, text_body("Why?")).answer.id
     claim = owning.claim(world.db, asked, ME, LEASE, 900)
     assert claim is not None
     body = Body()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shared.body import text_body
 from shared.errors import NotFound
 from shared.lifecycle import Status
 from shared.store import asking, conversations, messages, reaping, search, sidebar, stopping
@@ -51,11 +52,11 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
         it.db, user, it.conversation, it.ended
     ),
     "asking.ask": lambda it, user: asking.ask(
-        it.db, it.store.asking(user), it.conversation, "Why?", None
+        it.db, it.store.asking(user), it.conversation, text_body("Why?"), None
     ),
     "asking.ask_again": lambda it, user: asking.ask_again(it.db, it.store.asking(user), it.ended),
     "asking.ask_to_continue": lambda it, user: asking.ask_to_continue(
-        it.db, it.store.asking(user), it.ended, "Go on."
+        it.db, it.store.asking(user), it.ended, text_body("Go on.")
     ),
 }
 #: They name nothing of anybody's: see below.
@@ -201,7 +202,7 @@ def test_a_branch_is_the_path_to_the_newest_message_with_its_siblings(store: Sto
     question, place = store.row(first).parent_id, store.row(first).conversation_id
     again = asking.ask_again(store.db, store.asking(user), first).answer.id
     stopping.stop(store.db, again, user)
-    below = asking.ask(store.db, store.asking(user), place, "And?", first)
+    below = asking.ask(store.db, store.asking(user), place, text_body("And?"), first)
 
     turns = conversations.branch(store.db, user, place, None)
 
@@ -222,7 +223,9 @@ def test_a_branch_is_the_path_to_the_newest_message_with_its_siblings(store: Sto
 def test_roots_are_siblings_too(store: Store) -> None:
     user = store.user()
     place = store.conversation(user)
-    roots = [asking.ask(store.db, store.asking(user), place, "?", None) for _ in range(2)]
+    roots = [
+        asking.ask(store.db, store.asking(user), place, text_body("?"), None) for _ in range(2)
+    ]
 
     [question, _] = conversations.branch(store.db, user, place, None)
 
@@ -252,7 +255,7 @@ def test_a_long_talk_is_one_branch(store: Store) -> None:
     user = store.user()
     place = store.conversation(user)
     for number in range(30):
-        asked = asking.ask(store.db, store.asking(user), place, str(number), NEWEST)
+        asked = asking.ask(store.db, store.asking(user), place, text_body(str(number)), NEWEST)
         stopping.stop(store.db, asked.answer.id, user)
 
     turns = conversations.branch(store.db, user, place, None)
@@ -267,7 +270,8 @@ def test_deleting_stops_what_is_open_and_hides_all_of_it(store: Store) -> None:
     user = store.user()
     place = store.conversation(user)
     waiting, writing, over = (
-        asking.ask(store.db, store.asking(user), place, "?", None).answer.id for _ in range(3)
+        asking.ask(store.db, store.asking(user), place, text_body("?"), None).answer.id
+        for _ in range(3)
     )
     store.claim(writing)
     stopping.stop(store.db, over, user)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from sqlalchemy import text
 
-from shared.body import Body, Delta
+from shared.body import Body, Delta, text_body
 from shared.errors import MESSAGE_ERRORS, NotFound, StorageDown
 from shared.lifecycle import MAX_TRIES, Status
 from shared.store import admin_queries, asking, conversations, messages, owning, stopping
@@ -18,7 +18,7 @@ from shared.store.database import Database
 from shared.store.ending import Ending
 from shared.store.owning import Claim, LeaseState, Save, new_token
 from tests.store_fixtures import ME, OTHER, Store, at_once, body_of, save_of
-from tests.strategies import Written, thorough, writings
+from tests.strategies import Opened, Written, grow, growth, thorough, writings
 from tests.strategies import body_of as written_body
 
 DONE = Ending(Status.DONE, "stop", {"total_tokens": 5})
@@ -232,7 +232,7 @@ def test_two_savers_and_a_deletion_do_not_block_each_other(store: Store) -> None
     user = store.user()
     place = store.conversation(user)
     claims = [
-        store.claim(asking.ask(store.db, store.asking(user), place, "?", None).answer.id)
+        store.claim(asking.ask(store.db, store.asking(user), place, text_body("?"), None).answer.id)
         for _ in range(30)
     ]
     saves = [save_of(claim, Body()) for claim in claims]
@@ -321,6 +321,28 @@ def test_any_body_saved_call_by_call_is_kept_exactly(tables: Store) -> None:
         assert owning.finish(tables.db, ME, save_of(claim, body, body.length), DONE)
 
         assert_whole(tables, claim.id, body)
+
+    kept()
+
+
+def test_an_empty_part_is_stored_from_its_first_character_on(tables: Store) -> None:
+    user = tables.user()
+
+    @thorough(15)
+    @given(growth)
+    def kept(calls: list[Written | Opened]) -> None:
+        claim = tables.streaming(user)
+        body = Body()
+        for call in calls:
+            start = body.length
+            grow(body, call)
+            assert tables.save(claim, body, start)
+        stored = Body(delta for delta in body.since(0) if delta.text)
+        assert all(piece[3] for piece in tables.pieces(claim.id))
+
+        assert owning.finish(tables.db, ME, save_of(claim, body, body.length), DONE)
+
+        assert_whole(tables, claim.id, stored)
 
     kept()
 
@@ -548,11 +570,11 @@ def test_open_messages_are_counted_by_status(store: Store) -> None:
 def test_the_prompt_is_the_path_from_the_root_without_the_answer(store: Store) -> None:
     user = store.user()
     place = conversations.create(store.db, user, None, "Be brief.").id
-    first = asking.ask(store.db, store.asking(user), place, "One?")
+    first = asking.ask(store.db, store.asking(user), place, text_body("One?"))
     claim = store.claim(first.answer.id)
     owning.finish(store.db, ME, save_of(claim, LONG), DONE)
-    asking.ask(store.db, store.asking(user), place, "Aside?", None)
-    second = asking.ask(store.db, store.asking(user), place, "Two?", first.answer.id)
+    asking.ask(store.db, store.asking(user), place, text_body("Aside?"), None)
+    second = asking.ask(store.db, store.asking(user), place, text_body("Two?"), first.answer.id)
 
     claim = store.claim(second.answer.id)
 

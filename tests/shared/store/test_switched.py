@@ -13,6 +13,7 @@ import pytest
 from local import data_dirs, ports
 from local.postgres import Postgres
 from local.standby import read_only
+from shared.body import text_body
 from shared.errors import KeyReused, StorageDown
 from shared.settings import with_driver
 from shared.store import conversations
@@ -125,14 +126,14 @@ def test_what_only_an_old_primary_knows_of_a_key_decides_nothing(two: Two, db: D
     """Its standby has never heard of that question, which is asked again elsewhere."""
     user = uuid.UUID(USER)
     asking = Asking(user, "scripted", {}, uuid.uuid4().hex, "one", 0, 60.0)
-    ask(db, asking, conversations.create(db, user, None, None).id, "Hello")
+    ask(db, asking, conversations.create(db, user, None, None).id, text_body("Hello"))
     with pytest.raises(KeyReused):
-        ask(db, replace(asking, request_hash="another"), uuid.uuid4(), "Hello")
+        ask(db, replace(asking, request_hash="another"), uuid.uuid4(), text_body("Hello"))
     two.demote()
 
     eventually(lambda: not _write(db, "alone"))
     with pytest.raises(StorageDown):
-        ask(db, replace(asking, request_hash="another"), uuid.uuid4(), "Hello")
+        ask(db, replace(asking, request_hash="another"), uuid.uuid4(), text_body("Hello"))
 
 
 @pytest.mark.failure(45)
