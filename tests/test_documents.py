@@ -15,6 +15,8 @@ from worker.provider import refusals
 
 Row = list[str]
 
+ROOMS = ("shared", "worker", "web", "cli", "local", "drill", "scripted", "tests")
+
 
 def _table(document: str, first: str) -> list[Row]:
     """The rows of the table whose head begins with this cell; cells without backticks."""
@@ -103,7 +105,7 @@ def test_every_line_of_the_procfile_is_explained() -> None:
     assert written == {line.partition(":")[0] for line in lines if line}
 
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
@@ -115,6 +117,14 @@ def test_every_link_leads_somewhere(document: Path) -> None:
     ]
 
     assert missing == []
+
+
+def test_architecture_names_files_that_exist() -> None:
+    """A file may be named by the end of its path: `store/owning.py`."""
+    named = re.findall(r"`([\w/]+\.(?:py|lua))`", (ROOT / "ARCHITECTURE.md").read_text())
+    there = [f"/{file.relative_to(ROOT)}" for room in ROOMS for file in (ROOT / room).rglob("*.*")]
+
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in there)] == []
 
 
 # --- reliability.md ------------------------------------------------------------------------------
