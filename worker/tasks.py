@@ -9,8 +9,9 @@ from celery import Celery
 from celery.exceptions import Ignore
 
 from shared.errors import GenerationFailed, StorageDown
-from shared.jobs import TASK, TITLE_TASK, Queue
+from shared.jobs import Queue
 from shared.lifecycle import Status
+from shared.queue_entries import TASK, TITLE_TASK
 from shared.store.owning import StoredState
 from worker.titles import Titles
 from worker.writer import Writer

@@ -10,7 +10,8 @@ import redis
 
 from local.programs import Worker
 from scripted import done, finish, hold, say, script
-from shared.jobs import TASK, Queue, make_app
+from shared.jobs import Queue, make_app
+from shared.queue_entries import TASK
 from shared.settings import Settings
 from tests.client import Client, new_id
 from tests.rig import Rig, eventually
@@ -19,7 +20,7 @@ from tests.rig import Rig, eventually
 def _bad(rig: Rig, secret: str) -> list[bytes]:
     """Entries of many kinds; those that have room for it hold the secret."""
     settings = Settings.model_validate({"REDIS_URL": rig.redis.url})
-    whole = json.loads(Queue(make_app(settings))._form(TASK).filled(secret, secret))
+    whole = json.loads(Queue(make_app(settings))._template(TASK).render(secret, secret))
     lost = [{name: value for name, value in whole.items() if name != gone} for gone in whole]
     values: tuple[Any, ...] = (None, 5, [], secret)
     odd = [whole | {name: value} for name in whole for value in values]

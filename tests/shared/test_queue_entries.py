@@ -1,4 +1,4 @@
-"""What may stand in the queue: one form, and everything else is refused in two words."""
+"""Entries of the queue have one form; everything else is refused in two words."""
 
 import base64
 import json
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.jobs import ENTRY_BYTES, TASK, TITLE_TASK, BadEntry, Entry, Queue, make_app, read_entry
+from shared.jobs import Queue, make_app
+from shared.queue_entries import ENTRY_BYTES, TASK, TITLE_TASK, BadEntry, Entry, read_entry
 from shared.settings import Settings
 
 ID = "25898727-4a6d-4d3e-9d2b-0a6d0e1f2a3b"
@@ -18,7 +19,7 @@ ID = "25898727-4a6d-4d3e-9d2b-0a6d0e1f2a3b"
 def _ours(task: str = TASK) -> dict[str, Any]:
     """An entry as web writes it."""
     queue = Queue(make_app(Settings.model_validate({})))
-    found: dict[str, Any] = json.loads(queue._form(task).filled(ID, f"{ID}.x"))
+    found: dict[str, Any] = json.loads(queue._template(task).render(ID, f"{ID}.x"))
     return found
 
 
@@ -32,14 +33,14 @@ def _refused(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("task", [TASK, TITLE_TASK])
-def test_what_web_writes_is_read(task: str) -> None:
+def test_entries_that_web_writes_are_read(task: str) -> None:
     entry = read_entry(json.dumps(_ours(task)).encode())
 
     assert (entry.task, entry.message_id) == (task, ID)
     assert entry.task_id.startswith(f"{ID}.")
 
 
-def test_nothing_of_an_entry_is_kept_but_its_three_words() -> None:
+def test_only_three_fields_of_an_entry_have_an_effect() -> None:
     rich = json.loads(json.dumps(OURS))
     rich["headers"] |= {"eta": "2099-01-01", "expires": 1, "timelimit": [1, 1], "shadow": "x"}
     rich["headers"]["of the next version"] = {"deep": [1]}
@@ -101,11 +102,11 @@ ODD: tuple[Any, ...] = (None, True, 0, 1.5, "", "x", [], [None], {}, {"x": 1})
     ],
     ids=lambda entry: json.dumps(entry)[:80],
 )
-def test_what_is_no_entry_of_ours_is_refused(entry: Any) -> None:
+def test_foreign_entries_are_refused(entry: Any) -> None:
     assert len(_refused(json.dumps(entry).encode())) < 20
 
 
-def test_what_is_not_even_json_is_refused() -> None:
+def test_entries_that_are_not_json_are_refused() -> None:
     whole = json.dumps(OURS).encode()
     assert _refused(b"x") == "not JSON"
     assert _refused(b"") == "not JSON"
@@ -131,19 +132,17 @@ PATHS = st.sampled_from(
 
 
 @given(st.binary() | st.text().map(str.encode) | JSON.map(lambda one: json.dumps(one).encode()))
-def test_any_bytes_are_an_entry_or_refused(data: bytes) -> None:
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     _read_or_refused(data)
 
 
 @given(PATHS, JSON)
-def test_an_entry_with_anything_in_any_place_is_an_entry_or_refused(
-    path: tuple[str, ...], value: Any
-) -> None:
+def test_any_value_in_any_field_is_read_or_refused(path: tuple[str, ...], value: Any) -> None:
     _read_or_refused(json.dumps(_with(value, *path)).encode())
 
 
 @given(JSON)
-def test_any_body_is_a_message_or_refused(body: Any) -> None:
+def test_any_body_is_read_or_refused(body: Any) -> None:
     _read_or_refused(json.dumps(_bodied(body)).encode())
 
 
