@@ -69,7 +69,7 @@ def test_the_provider_sends_what_a_prompt_asks_for() -> None:
     assert body.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
 
-def test_a_rate_is_kept_after_a_time_in_which_nobody_read() -> None:
+def test_the_rate_is_kept_after_a_time_without_reads() -> None:
     answer = Answer(Wanted(tag=0, stairs=[(10 * SECOND, 10.0)]), 0)
     late = answer.events(SECOND, late=True)
     assert late.count(b'"content":"') == 11
@@ -86,13 +86,13 @@ def test_a_goal_is_met_or_missed_by_the_ratio() -> None:
     assert verdicts(row, {"us": 4.0, "follower": None}) == ["aim ≤ 3: 4.00 MISSED"]
 
 
-def test_an_answer_that_nobody_wants_any_more_ends_at_once() -> None:
+def test_an_answer_whose_client_has_left_ends_at_once() -> None:
     answer = Answer(Wanted(tag=TAG, stairs=[(10 * SECOND, 1.0)]), 0)
     answer.end(SECOND)
     assert block(0, SECOND, TAG, last=True) in answer.events(SECOND, late=False)
     assert answer.ended
 
 
-def test_another_checkout_is_told_as_a_ratio() -> None:
+def test_another_checkout_is_reported_as_a_ratio() -> None:
     row = Row("", "p50", "ms")
     assert verdicts(row, {"us": 2.1, "before": 2.0}) == ["1.05 × before"]

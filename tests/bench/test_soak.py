@@ -53,16 +53,14 @@ def test_a_process_holds_its_descriptors_its_connections_and_what_its_children_h
     assert now["rss"] > now["anon"] > 1_000_000
 
 
-def test_what_has_ended_holds_nothing() -> None:
+def test_an_ended_process_holds_nothing() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         pass
 
     assert not held_by(child.pid)
 
 
-def test_a_sampler_writes_what_is_there_and_finds_what_was_started_again(
-    rig: Rig, tmp_path: Path
-) -> None:
+def test_a_sampler_finds_processes_that_were_started_again(rig: Rig, tmp_path: Path) -> None:
     file = tmp_path / "samples.jsonl"
     pids: list[int | None] = [rig.scripted.pid]
 
@@ -116,14 +114,14 @@ def test_the_slope_of_a_straight_line_is_its_own(an_hour: int, beginning: int) -
     assert slope(series) == pytest.approx(an_hour, abs=1e-6)
 
 
-def test_what_it_takes_to_become_warm_is_not_in_the_slope() -> None:
+def test_the_warm_up_is_not_in_the_slope() -> None:
     series = [(float(at), min(at, 1000) * 1.0) for at in range(0, 3600, 5)]
 
     assert slope(series) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("series", [[], [(0.0, 5.0)], [(0.0, 5.0), (5.0, 9.0)]])
-def test_of_too_little_nothing_can_be_said(series: list[tuple[float, float]]) -> None:
+def test_too_few_samples_have_no_slope(series: list[tuple[float, float]]) -> None:
     assert slope(series) == 0
 
 
@@ -177,7 +175,7 @@ def test_a_panel_ends_at_a_round_number(value: float, top: float) -> None:
     assert plotting.ceiling(value) == pytest.approx(top)
 
 
-def test_what_was_not_sampled_is_left_out() -> None:
+def test_series_without_samples_are_left_out() -> None:
     drawn = plotting.draw({"redis.used": [(0.0, 1.0), (9.0, 2.0)]}, "a < b")
 
     assert drawn.count('font-weight="600"') == 3  # the title, one panel, its one line

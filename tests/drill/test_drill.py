@@ -59,7 +59,7 @@ def test_a_question_is_a_function_of_seed_and_number() -> None:
     assert [bool(one.reaches) for one in asked[:20]] == [True] * 2 + [False] * 18
 
 
-def test_what_a_question_is_answered_differs_from_call_to_call() -> None:
+def test_each_call_of_the_provider_gets_another_text() -> None:
     assert len({answer.body for answer in ASKED.answers()}) == 3
 
 
@@ -68,7 +68,7 @@ def test_what_a_question_is_answered_differs_from_call_to_call() -> None:
     [("", 0, True), ("a😀", 0, True), ("a\ufffd", 0, True), ("\ufffd", 1, True), ("b", 2, True),
      ("\ufffd", 0, False), ("a\ufffdb", 0, False), ("x\ufffd", 0, False), ("😀b\ufffd", 1, False)],
 )  # fmt: skip
-def test_half_a_character_is_where_an_answer_may_be_interrupted(
+def test_an_answer_may_be_interrupted_inside_a_surrogate_pair(
     text: str, at: int, good: bool
 ) -> None:
     assert continues("a😀b", text, at) == good
@@ -83,7 +83,7 @@ def test_every_kind_of_fault_comes_soon() -> None:
     assert set(islice(sequence, 30)) == set(FAULT_KINDS)
 
 
-def test_a_deck_is_a_function_of_its_seed_and_holds_only_what_is_wanted() -> None:
+def test_the_fault_sequence_is_a_function_of_its_seed_and_has_only_wanted_kinds() -> None:
     wanted = ["worker-kill", "redis-full"]
 
     one, same = (list(islice(fault_sequence(random.Random(3), wanted), 60)) for _ in range(2))
@@ -93,7 +93,7 @@ def test_a_deck_is_a_function_of_its_seed_and_holds_only_what_is_wanted() -> Non
     assert list(fault_sequence(random.Random(3), [])) == []
 
 
-def test_every_kind_is_in_the_deck_and_says_what_it_does() -> None:
+def test_every_kind_of_fault_has_a_group_and_a_docstring() -> None:
     assert all(kind.inject.__doc__ for kind in FAULT_KINDS.values())
     assert {kind.group for kind in FAULT_KINDS.values()} == {
         "worker", "web", "redis", "postgres", "queue"
@@ -107,7 +107,7 @@ def test_a_good_answer_is_no_violation() -> None:
     assert judged().violations == []
 
 
-def test_a_dead_worker_explains_a_partial_and_is_timed() -> None:
+def test_a_dead_worker_explains_a_partial_answer_and_is_timed() -> None:
     row = replace(ROW, status="ERROR", code="worker_lost", text=TEXT[:9])
 
     findings = judged(LOST, row, (kill(),))
@@ -116,19 +116,19 @@ def test_a_dead_worker_explains_a_partial_and_is_timed() -> None:
     assert findings.truth == [5.0]
 
 
-def test_a_stop_explains_a_partial() -> None:
+def test_stop_explains_a_partial_answer() -> None:
     stopped = replace(SEEN, status="CANCELLED", finish_reason=None, stopped=True)
 
     assert judged(stopped, replace(ROW, status="CANCELLED", text=TEXT[:9])).violations == []
 
 
-def test_the_text_of_a_second_call_is_right_too() -> None:
+def test_the_text_of_a_second_call_is_accepted() -> None:
     second = replace(ROW, text=ASKED.answers()[1].body, tries=2)
 
     assert judged(row=second, calls={ASKED.text: 2}).violations == []
 
 
-def test_a_worker_and_redis_together_may_cost_a_little_text() -> None:
+def test_losing_a_worker_and_redis_may_cost_text_up_to_the_bound() -> None:
     row = replace(ROW, status="ERROR", code="worker_lost", text=TEXT[:9])
     together = kill(kind="worker-and-redis-loss")
 
@@ -149,7 +149,7 @@ REOPENED = replace(WENT_BACK, status="ERROR", code="worker_lost", finish_reason=
 PARTIAL = replace(ROW, status="ERROR", code="worker_lost", text=TEXT[:9])
 
 
-def test_a_failover_that_lost_something_explains_what_is_not_as_it_was() -> None:
+def test_a_failover_that_lost_wal_explains_changed_answers() -> None:
     fourth = replace(ROW, text=ASKED.answers(4)[3].body, tries=1)
     for seen, row, calls in (
         (WENT_BACK, ROW, 1),
@@ -164,7 +164,7 @@ def test_a_failover_that_lost_something_explains_what_is_not_as_it_was() -> None
             assert judged(seen, row, (other,), calls_made).violations != []
 
 
-def test_no_failover_explains_text_of_two_calls_or_more_loss_than_there_was_time_for() -> None:
+def test_no_failover_explains_text_of_two_calls_or_too_much_loss() -> None:
     mixture = replace(PARTIAL, text=TEXT[:9] + ASKED.answers()[1].body[9:20])
     for seen, row in (
         (REOPENED, mixture),
@@ -176,7 +176,7 @@ def test_no_failover_explains_text_of_two_calls_or_more_loss_than_there_was_time
         assert judged(seen, row, (failover(),)).violations != []
 
 
-def test_a_redis_that_went_back_costs_text_only_with_a_worker() -> None:
+def test_a_redis_that_went_back_explains_lost_text_only_with_a_dead_worker() -> None:
     alone = kill(kind="redis-rewind", ended=106.0)
     both = replace(alone, deadly=True)
 
@@ -261,11 +261,11 @@ def test_a_table_says_everything_that_was_counted() -> None:
 
 
 @pytest.mark.parametrize("words", ["", "--local --against http://x", "--local --faults fire"])
-def test_words_that_make_no_sense_are_refused(words: str) -> None:
+def test_arguments_that_make_no_sense_are_refused(words: str) -> None:
     with pytest.raises(SystemExit):
         parse(words.split())
 
 
-def test_a_seed_that_is_not_given_is_drawn() -> None:
+def test_without_a_seed_one_is_drawn() -> None:
     assert parse(["--local"]).seed != parse(["--local"]).seed
     assert parse(["--local"]).rendezvous == 37

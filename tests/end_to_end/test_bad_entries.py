@@ -42,7 +42,7 @@ def _bad(rig: Rig, secret: str) -> list[bytes]:
 
 
 @pytest.mark.failure(57)
-def test_bad_entries_are_dropped_and_counted_and_delay_no_question(
+def test_bad_queue_entries_are_dropped_and_counted_and_delay_no_question(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     secret, name, pid = f"canary-{new_id()}", f"held {new_id()}", worker.pid
@@ -80,9 +80,7 @@ def _dropped(client: Client) -> float:
     return sum(map(float, found))
 
 
-def test_a_good_entry_for_a_message_that_is_not_there_harms_nobody(
-    rig: Rig, client: Client, worker: Worker
-) -> None:
+def test_a_task_for_an_unknown_message_is_ignored(rig: Rig, client: Client, worker: Worker) -> None:
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": rig.redis.url})))
     for _ in range(3):
         assert queue.enqueue(UUID(new_id()))

@@ -54,9 +54,7 @@ def _said(client: Client, text: str, conversation: str, **more: Any) -> tuple[st
     return question, client.ended(client.ask(question, conversation, **more))
 
 
-def test_retry_is_another_answer_beside_the_old_one(
-    rig: Rig, client: Client, worker: Worker
-) -> None:
+def test_retry_makes_a_sibling_of_the_old_answer(rig: Rig, client: Client, worker: Worker) -> None:
     # given
     place = client.conversation()
     first_question, first = _said(client, "First.", place)
@@ -86,7 +84,7 @@ def test_retry_is_another_answer_beside_the_old_one(
     [(say("Some of it"), cut()), (say("Some of it"), hold(NEVER))],
     ids=["after an error", "after Stop"],
 )
-def test_retry_and_continue_after_an_answer_that_is_not_complete(
+def test_an_incomplete_answer_can_be_retried_and_continued(
     rig: Rig, client: Client, worker: Worker, steps: tuple[Any, ...]
 ) -> None:
     place = client.conversation()
@@ -118,7 +116,7 @@ def test_retry_and_continue_after_an_answer_that_is_not_complete(
     assert again["continues_id"] == answer
 
 
-def test_an_answer_that_was_too_long_can_be_continued(
+def test_an_answer_that_ended_with_length_can_be_continued(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     answer = client.ask(script(say("Cut off"), finish("length"), done(), tag=new_id()))
@@ -130,13 +128,13 @@ def test_an_answer_that_was_too_long_can_be_continued(
     assert client.ended(fresh["id"])["status"] == "DONE"
 
 
-def test_a_complete_answer_is_not_continued(client: Client, worker: Worker) -> None:
+def test_a_complete_answer_cannot_be_continued(client: Client, worker: Worker) -> None:
     _, answer = _said(client, "All of it.", client.conversation())
 
     _refused(_post(client, f"{answer['id']}/continue"), 409, "complete")
 
 
-def test_an_open_answer_is_neither_retried_nor_continued_nor_asked_below(
+def test_an_open_answer_can_be_neither_retried_nor_continued_nor_replied_to(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     place = client.conversation()
@@ -152,7 +150,7 @@ def test_an_open_answer_is_neither_retried_nor_continued_nor_asked_below(
     client.ended(answer)
 
 
-def test_only_answers_are_retried_and_only_ones_own(client: Client, worker: Worker) -> None:
+def test_only_existing_answers_can_be_retried_and_continued(client: Client, worker: Worker) -> None:
     _, answer = _said(client, "All of it.", client.conversation())
 
     for verb in ("retry", "continue"):
@@ -160,7 +158,7 @@ def test_only_answers_are_retried_and_only_ones_own(client: Client, worker: Work
         _refused(_post(client, f"{new_id()}/{verb}"), 404, "not_found")
 
 
-def test_edit_is_a_question_beside_the_old_one(rig: Rig, client: Client, worker: Worker) -> None:
+def test_edit_makes_a_sibling_of_the_old_question(rig: Rig, client: Client, worker: Worker) -> None:
     # given: two turns
     place = client.conversation(system="Be brief.")
     first_question, first = _said(client, "First.", place)
@@ -184,7 +182,7 @@ def test_edit_is_a_question_beside_the_old_one(rig: Rig, client: Client, worker:
     assert [one["leaf"] for one in roots] == [other["id"], root["id"]]
 
 
-def test_a_question_has_an_answer_of_its_own_conversation_above_it(
+def test_the_parent_of_a_question_is_an_answer_of_the_same_conversation(
     client: Client, worker: Worker
 ) -> None:
     place = client.conversation()
@@ -198,7 +196,7 @@ def test_a_question_has_an_answer_of_its_own_conversation_above_it(
     _refused(missing, 404, "not_found")
 
 
-def test_the_prompt_of_a_branch_has_partial_answers_but_no_empty_ones(
+def test_the_prompt_contains_partial_answers_but_no_empty_ones(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     place = client.conversation()
@@ -215,7 +213,7 @@ def test_the_prompt_of_a_branch_has_partial_answers_but_no_empty_ones(
 
 
 @pytest.mark.parametrize("verb", ["ask", "edit", "retry", "continue"])
-def test_the_same_key_is_the_same_request(
+def test_the_same_idempotency_key_gives_the_same_messages(
     rig: Rig, client: Client, worker: Worker, verb: str
 ) -> None:
     # given

@@ -41,9 +41,7 @@ def web(wrong: Rig) -> Web:
 
 
 @pytest.mark.failure(46)
-def test_answers_that_are_written_go_on_whatever_the_clock_of_postgres_does(
-    wrong: Rig, web: Web
-) -> None:
+def test_running_answers_survive_jumps_of_the_clock_of_postgres(wrong: Rig, web: Web) -> None:
     # given: answers that are being written, and some whose model is silent
     rates = [400, 400, 400, 0, 0, 0]
     questions = [
@@ -85,7 +83,7 @@ def _now(rig: Rig) -> float:
 
 @pytest.mark.failure(46)
 @pytest.mark.parametrize(("how", "jump"), [("frozen", -HOUR), ("killed", HOUR)])
-def test_answers_of_a_lost_worker_end_soon_though_the_clock_has_jumped(
+def test_answers_of_a_lost_worker_end_after_a_jump_of_the_clock(
     wrong: Rig, web: Web, how: str, jump: float
 ) -> None:
     wrong.postgres.set_clock(0.0)

@@ -23,7 +23,7 @@ ANSWERS = 6
 
 
 @pytest.mark.failure(25)
-def test_clocks_that_are_an_hour_wrong_change_nothing(rig: Rig, no_workers: None) -> None:
+def test_process_clocks_that_are_an_hour_wrong_change_nothing(rig: Rig, no_workers: None) -> None:
     with ExitStack() as stack:
         # given: a fast and a slow worker and answers of both, a fast and a slow web and readers
         webs = [rig.web(PATCHED_CLOCK=str(by), WEB_CONCURRENCY="1") for by in (HOUR, -HOUR)]

@@ -29,7 +29,9 @@ def _went_well(answers: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.failure(2, 7)
-def test_ten_deploys_of_worker_and_web_cut_no_answer(rig: Rig, no_workers: None) -> None:
+def test_deploys_of_worker_and_web_under_load_interrupt_no_answer(
+    rig: Rig, no_workers: None
+) -> None:
     with ExitStack() as staff:
         web: Web = rig.web(WEB_CONCURRENCY="1")
         worker: Worker = start_worker(rig)
@@ -59,7 +61,7 @@ def test_ten_deploys_of_worker_and_web_cut_no_answer(rig: Rig, no_workers: None)
 
 
 @pytest.mark.failure(7)
-def test_a_drain_has_a_limit_and_the_successor_takes_what_was_not_begun(
+def test_a_drain_ends_at_its_limit_and_unshown_answers_go_to_the_successor(
     rig: Rig, no_workers: None, client: Client
 ) -> None:
     # given: one answer is half written, of the other nothing was shown
@@ -95,7 +97,9 @@ def test_a_drain_has_a_limit_and_the_successor_takes_what_was_not_begun(
     assert [reading.connections for reading in readings] == [1, 1]
 
 
-def test_a_drained_worker_takes_nothing_new(rig: Rig, no_workers: None, client: Client) -> None:
+def test_a_draining_worker_takes_no_new_question(
+    rig: Rig, no_workers: None, client: Client
+) -> None:
     running = script(say("Wait"), hold("old work"), say(" for me."), finish(), done())
     old = start_worker(rig).wait()
     answer = client.ask(running)
@@ -115,7 +119,9 @@ def test_a_drained_worker_takes_nothing_new(rig: Rig, no_workers: None, client: 
 
 
 @pytest.mark.failure(2)
-def test_web_sends_its_readers_on_and_goes(rig: Rig, client: Client, worker: Worker) -> None:
+def test_draining_web_ends_streams_in_order_with_a_retry(
+    rig: Rig, client: Client, worker: Worker
+) -> None:
     question = script(say("To be"), hold("two webs"), say(" continued."), finish(), done())
     old = rig.web(WEB_CONCURRENCY="1")
     with killing(old, successor := old.successor()):
@@ -142,7 +148,7 @@ def test_web_sends_its_readers_on_and_goes(rig: Rig, client: Client, worker: Wor
         assert reading.connections == 2
 
 
-def test_a_hangup_deploys_under_outlive_up(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> None:
+def test_sighup_to_outlive_up_deploys(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> None:
     for name in OTHERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENAI_BASE_URL", rig.scripted.url)

@@ -12,7 +12,7 @@ from tests.rig import Rig, eventually
 ANSWERS = 100
 
 
-def test_a_hundred_answers_are_written_to_their_end_though_every_reader_has_gone(
+def test_answers_are_written_to_their_end_after_every_reader_has_left(
     rig: Rig, web: Web, other_web: Web, client: Client, worker: Worker
 ) -> None:
     tag = "nobody returns"

@@ -134,7 +134,7 @@ BUGS = {
 
 
 @pytest.mark.parametrize("name", BUGS)
-def test_the_drill_catches_a_product_that(name: str, tmp_path: Path) -> None:
+def test_the_drill_finds_a_product_that(name: str, tmp_path: Path) -> None:
     bug = BUGS[name]
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
@@ -155,7 +155,7 @@ def test_the_drill_catches_a_product_that(name: str, tmp_path: Path) -> None:
     assert any(re.search(bug.said, violation) for violation in run["violations"]), said
 
 
-def test_a_drill_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_an_interrupted_drill_leaves_no_process(tmp_path: Path) -> None:
     mark = new_id()
     words = ["-m", "local", "drill", "--local", "--generations", "40", "--rendezvous", "0"]
     said = tmp_path / "drill.txt"
@@ -172,7 +172,7 @@ def test_a_drill_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> N
 # --- against a deployment ------------------------------------------------------------------------
 
 
-def test_a_deployment_is_drilled_from_outside(rig: Rig, no_workers: None, tmp_path: Path) -> None:
+def test_a_running_deployment_can_be_drilled(rig: Rig, no_workers: None, tmp_path: Path) -> None:
     short = {"OUTLIVE_LEASE_SECONDS": "4", "OUTLIVE_HEARTBEAT_SECONDS": "0.8"}
     web, worker, spare = rig.web(**short), start_worker(rig, **short), start_worker(rig, **short)
     with killing(web), killing(worker.wait(), spare.wait()):
@@ -189,7 +189,7 @@ def test_a_deployment_is_drilled_from_outside(rig: Rig, no_workers: None, tmp_pa
         assert spare.alive()
 
 
-def test_a_deployment_with_another_model_is_not_drilled(
+def test_a_deployment_with_another_model_is_refused(
     rig: Rig, web: Web, worker: Worker, nowhere: str
 ) -> None:
     words = [sys.executable, "-m", "local", "drill", "--against"]

@@ -101,7 +101,7 @@ def _truth(client: Client, reading: Reading, question: str) -> dict[str, Any]:
 @pytest.mark.failure(40)
 @pytest.mark.parametrize("second", ["ends well", "dies"])
 @pytest.mark.parametrize("first", ["dies", "lives"])
-def test_text_of_a_claim_that_postgres_lost_never_meets_text_of_the_next(
+def test_text_of_a_claim_lost_by_failover_is_never_joined_to_the_next_claims(
     service: Service, first: str, second: str
 ) -> None:
     """Attack 3. Redis still has what the first claim wrote, and its attempt had the same number."""
@@ -142,7 +142,7 @@ def test_text_of_a_claim_that_postgres_lost_never_meets_text_of_the_next(
 
 
 @pytest.mark.failure(40)
-def test_answers_whose_saves_postgres_lost_are_written_forward(service: Service) -> None:
+def test_saves_lost_by_failover_are_written_again_by_their_worker(service: Service) -> None:
     """Attack 4. The worker lives and has the text: nobody misses a character."""
     rig, client, cluster = service.rig, service.client, service.cluster
     tag = new_id()
@@ -178,7 +178,7 @@ def test_answers_whose_saves_postgres_lost_are_written_forward(service: Service)
 
 
 @pytest.mark.failure(40)
-def test_what_postgres_lost_altogether_is_gone_or_open_again_and_then_ended(
+def test_an_end_lost_by_failover_ends_again_and_a_lost_question_is_a_404(
     service: Service,
 ) -> None:
     """An end, a Stop and a question that only the old primary had."""
@@ -225,7 +225,7 @@ def test_what_postgres_lost_altogether_is_gone_or_open_again_and_then_ended(
 
 
 @pytest.mark.failure(45)
-def test_writes_work_again_though_the_old_primary_lives_on_and_may_only_be_read(
+def test_writes_work_after_failover_while_the_old_primary_is_read_only(
     service: Service,
 ) -> None:
     """Attack 5. Its address leads elsewhere, and connections that are kept still lead to it."""
@@ -262,7 +262,7 @@ def test_writes_work_again_though_the_old_primary_lives_on_and_may_only_be_read(
 
 
 @pytest.mark.failure(41)
-def test_a_failover_to_a_synchronous_standby_loses_nothing(service: Service) -> None:
+def test_failover_to_a_synchronous_standby_loses_nothing(service: Service) -> None:
     rig, client, cluster = service.rig, service.client, service.cluster
     tag = new_id()
     questions = [

@@ -47,7 +47,7 @@ def _ended(flower: Flower, message_id: str) -> dict[str, Any]:
     return task() or {}
 
 
-def test_flower_lists_a_task_by_its_message_and_tells_that_it_went_well(
+def test_flower_shows_an_answer_as_a_succeeded_task_named_by_its_message(
     flower: Flower, client: Client, worker: Worker
 ) -> None:
     answer = client.ask(script(say("all is well"), finish(), done()))
@@ -62,7 +62,7 @@ def test_flower_lists_a_task_by_its_message_and_tells_that_it_went_well(
     assert task["kwargs"] == "{}"
 
 
-def test_flower_shows_what_runs_now(
+def test_flower_shows_running_answers_as_started(
     flower: Flower, rig: Rig, client: Client, worker: Worker
 ) -> None:
     name = f"flower {new_id()}"
@@ -75,7 +75,7 @@ def test_flower_shows_what_runs_now(
     assert _ended(flower, answer)["state"] == "SUCCESS"
 
 
-def test_an_answer_that_ended_in_error_is_a_failed_task_with_its_code(
+def test_flower_shows_an_answer_that_ended_in_error_as_failed_with_its_code(
     flower: Flower, client: Client, worker: Worker
 ) -> None:
     answer = client.ask(script(say("half of"), error_object()))
@@ -88,7 +88,7 @@ def test_an_answer_that_ended_in_error_is_a_failed_task_with_its_code(
     assert task["args"] == f"['{answer}']"
 
 
-def test_a_stopped_answer_is_no_failure(
+def test_flower_shows_a_stopped_answer_as_succeeded(
     flower: Flower, rig: Rig, client: Client, worker: Worker
 ) -> None:
     answer = client.ask(script(say("so far"), hold(new_id()), finish(), done()))
@@ -99,7 +99,7 @@ def test_a_stopped_answer_is_no_failure(
     assert _ended(flower, answer)["state"] == "SUCCESS"
 
 
-def test_flower_knows_no_word_of_a_conversation(
+def test_flower_shows_no_text_of_a_conversation(
     flower: Flower, client: Client, worker: Worker
 ) -> None:
     canary = f"canary-{new_id()}"
@@ -176,7 +176,7 @@ def _statuses(flower: Flower, url: str, headers: dict[str, str]) -> set[int]:
 
 
 @pytest.mark.failure(58)
-def test_flower_is_closed_to_everybody_without_its_credentials(flower: Flower) -> None:
+def test_flower_refuses_requests_without_its_credentials(flower: Flower) -> None:
     wrong = f"http://operator:wrong@127.0.0.1:{flower.port}"
     assert _statuses(flower, flower.address, {}) == {401}
     assert _statuses(flower, wrong, {}) == {401}
@@ -189,7 +189,7 @@ def test_flower_is_closed_to_everybody_without_its_credentials(flower: Flower) -
 
 @pytest.mark.failure(58)
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_another_site_is_refused_although_the_browser_adds_credentials(
+def test_flower_refuses_requests_from_other_sites_even_with_credentials(
     flower: Flower, headers: dict[str, str]
 ) -> None:
     assert _statuses(flower, flower.url, headers) == {403}
@@ -200,7 +200,7 @@ def test_flower_answers_to_its_own_name_only(flower: Flower, host: str) -> None:
     assert _statuses(flower, flower.url, {"Host": host}) <= {400, 403}
 
 
-def test_the_operators_link_signs_a_browser_in(flower: Flower) -> None:
+def test_the_sign_in_link_sets_a_session_cookie(flower: Flower) -> None:
     with httpx2.Client(base_url=flower.address) as browser:
         wrong = browser.get("/sign-in", params={"token": "x" * 64})
         assert (wrong.status_code, list(wrong.cookies)) == (401, [])
@@ -227,7 +227,7 @@ def test_the_operators_link_signs_a_browser_in(flower: Flower) -> None:
         assert 'url=/"' in browser.get(flower.link, headers=followed).text
 
 
-def test_flower_says_what_browsers_may_do(flower: Flower) -> None:
+def test_flower_sends_security_headers(flower: Flower) -> None:
     with httpx2.Client(base_url=flower.url) as window:
         for path in ("/", "/api/workers", "/static/css/flower.css", "/nothing", "/healthcheck"):
             headers = window.get(path).headers
@@ -236,7 +236,7 @@ def test_flower_says_what_browsers_may_do(flower: Flower) -> None:
             assert headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_flowers_log_keeps_to_its_lines(flower: Flower, rig: Rig) -> None:
+def test_a_request_cannot_forge_lines_in_flowers_log(flower: Flower, rig: Rig) -> None:
     tag = new_id()
     with httpx2.Client(base_url=flower.url) as window:
         for path in ("/worker/", "/task/", "/api/task/info/", "/api/worker/shutdown/"):
@@ -249,7 +249,7 @@ def test_flowers_log_keeps_to_its_lines(flower: Flower, rig: Rig) -> None:
     assert not [line for line in lines if line.startswith("FORGED")]
 
 
-def test_flower_does_not_start_without_a_sign_in(rig: Rig) -> None:
+def test_flower_does_not_start_without_credentials(rig: Rig) -> None:
     env = {**os.environ, **rig.env()}
     done_ = subprocess.run(
         [*rig.procfile["flower"], "--port=0"],

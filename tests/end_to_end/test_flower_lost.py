@@ -54,7 +54,7 @@ def _becomes(window: httpx2.Client, message_id: str, state: str) -> dict[str, An
 
 
 @pytest.mark.failure(60)
-def test_the_task_of_a_killed_worker_has_failed_and_the_worker_is_offline(
+def test_flower_shows_the_task_of_a_killed_worker_as_failed_and_it_as_offline(
     rig: Rig, client: Client, no_workers: None, window: httpx2.Client
 ) -> None:
     worker = start_worker(rig).wait()
@@ -78,7 +78,7 @@ def test_the_task_of_a_killed_worker_has_failed_and_the_worker_is_offline(
 
 
 @pytest.mark.failure(60)
-def test_an_answer_that_begins_again_is_one_task_that_is_retried_and_then_well(
+def test_flower_shows_an_answer_that_begins_again_as_one_retried_task(
     rig: Rig, client: Client, no_workers: None, window: httpx2.Client
 ) -> None:
     name = f"flower {new_id()}"
@@ -103,7 +103,7 @@ def test_an_answer_that_begins_again_is_one_task_that_is_retried_and_then_well(
         assert _workers(window)[_node(first)] is False
 
 
-def test_a_task_that_comes_twice_is_one_and_tells_how_the_answer_ended(
+def test_flower_shows_a_task_that_is_delivered_twice_once(
     rig: Rig, client: Client, no_workers: None, window: httpx2.Client
 ) -> None:
     name = f"flower {new_id()}"

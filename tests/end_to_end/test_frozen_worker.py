@@ -44,7 +44,7 @@ def _pieces(rig: Rig) -> int:
 
 
 @pytest.mark.failure(5)
-def test_what_a_revived_worker_still_wants_to_say_is_refused(
+def test_every_write_of_a_worker_that_slept_past_its_lease_is_refused(
     rig: Rig, no_workers: None, client: Client, other_web: Web
 ) -> None:
     # given: several answers of one worker, their readers, and another worker
@@ -108,7 +108,7 @@ def _every_write_is_refused(rig: Rig, answer: str, owner: str, length: int) -> N
 
 
 @pytest.mark.failure(5)
-def test_an_answer_frozen_before_its_first_character_is_written_once_by_another(
+def test_an_unshown_answer_of_a_frozen_worker_is_written_once_by_another(
     rig: Rig, no_workers: None, client: Client, other_web: Web
 ) -> None:
     # given: nothing was shown yet
@@ -145,7 +145,7 @@ def test_an_answer_frozen_before_its_first_character_is_written_once_by_another(
             assert rig.live_log(answer) == logs[answer]
 
 
-def test_a_worker_frozen_for_less_than_its_lease_goes_on(
+def test_a_worker_frozen_for_less_than_its_lease_keeps_its_answer(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     question = script(say("A short"), hold("breath"), say(" breath."), finish(), usage(), done())

@@ -78,7 +78,7 @@ def _keep_its_log_elsewhere(postgres: Postgres, place: Path) -> None:
 
 
 @pytest.mark.failure(16)
-def test_a_full_disk_takes_no_question_and_makes_no_answer_falsely_done(disk: Path) -> None:
+def test_with_a_full_disk_questions_are_refused_and_no_answer_is_falsely_done(disk: Path) -> None:
     with ExitStack() as stack:
         rig = stack.enter_context(Rig(disk.parent))
         _keep_its_log_elsewhere(rig.postgres, disk.parent / "wal")
@@ -134,7 +134,7 @@ def test_a_full_disk_takes_no_question_and_makes_no_answer_falsely_done(disk: Pa
 
 
 @pytest.mark.failure(17)
-def test_a_postgres_that_may_only_be_read_is_read(fragile: Fragile) -> None:
+def test_with_a_read_only_postgres_streams_and_messages_are_still_served(fragile: Fragile) -> None:
     rig, client = fragile.rig, fragile.client
     ended = client.read(client.ask(script(long(300), *WELL))).to_end()
     conversation = client.conversation()

@@ -37,7 +37,7 @@ def turns(client: Client) -> tuple[int, int]:
 
 @pytest.mark.failure(55)
 @pytest.mark.parametrize("name", HELD)
-def test_no_answer_holds_the_process_that_shows_it(client: Client, name: str) -> None:
+def test_no_answers_markdown_blocks_the_web_process(client: Client, name: str) -> None:
     steps = (scripted.say(HELD[name]), scripted.finish(), scripted.done())
     question = scripted.script(*steps, tag=name)
     _, held_before = turns(client)

@@ -41,7 +41,7 @@ def _readers(client: Client, answer: str, *urls: str) -> Iterator[list[Reading]]
 
 @pytest.mark.failure(9)
 @pytest.mark.parametrize("how", ["ended by its owner", "reaped"])
-def test_what_postgres_knows_every_reader_knows_in_four_seconds(
+def test_readers_learn_what_postgres_has_though_redis_never_reported_it(
     rig: Rig, no_workers: None, client: Client, other_web: Web, how: str, nowhere: str
 ) -> None:
     answer = client.ask(script(hold(NEVER), tag="whispered"))
@@ -77,7 +77,7 @@ def _a_sweep_without_redis(rig: Rig, nowhere: str) -> Sweep:
 
 
 @pytest.mark.failure(12)
-def test_redis_and_the_worker_lost_together_cost_200_characters_and_the_proof_says_so(
+def test_losing_redis_and_the_worker_costs_200_characters_and_the_proof_tells(
     fragile: Fragile,
 ) -> None:
     rig, client = fragile.rig, fragile.client
@@ -126,7 +126,7 @@ def _unsaved(rig: Rig, reading: Reading) -> int:
 
 
 @pytest.mark.failure(39)
-def test_a_redis_that_goes_back_and_loses_its_worker_joins_no_two_answers(
+def test_a_redis_that_goes_back_while_its_worker_dies_joins_no_two_answers(
     fragile: Fragile, tmp_path: Path
 ) -> None:
     """Redis knows no text any more, or less of it than was shown; nothing is saved yet."""
@@ -181,7 +181,7 @@ def test_a_redis_that_goes_back_and_loses_its_worker_joins_no_two_answers(
 
 
 @pytest.mark.failure(6)
-def test_a_task_that_is_delivered_again_and_again_is_written_once(
+def test_a_task_that_is_delivered_many_times_is_written_once(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": rig.redis.url})))
@@ -200,7 +200,7 @@ def test_a_task_that_is_delivered_again_and_again_is_written_once(
 
 
 @pytest.mark.failure(31)
-def test_a_million_characters_are_complete_and_cost_little_log(
+def test_a_million_characters_are_saved_with_little_wal(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     question = script(long(1_000_000, chunk=(20, 400)), finish(), done())

@@ -74,7 +74,7 @@ def _boot(rig: Rig, answer: str) -> str:
 
 @pytest.mark.failure(4)
 @pytest.mark.parametrize("seed", range(KILLS // KILLS_A_TEST))
-def test_everything_that_was_shown_is_kept_when_its_worker_is_killed(
+def test_everything_shown_is_kept_when_the_worker_is_killed(
     rig: Rig, no_workers: None, client: Client, other_web: Web, seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -128,7 +128,7 @@ def _worker_lost(client: Client, one: Read) -> None:
 
 
 @pytest.mark.failure(4)
-def test_a_lease_alone_tells_the_truth_within_twenty_seconds(
+def test_a_lapsed_lease_alone_ends_answers_of_a_dead_worker(
     rig: Rig, no_workers: None, client: Client, other_web: Web
 ) -> None:
     # given: two workers and their answers
@@ -156,7 +156,7 @@ def test_a_lease_alone_tells_the_truth_within_twenty_seconds(
 
 
 @pytest.mark.failure(3)
-def test_an_answer_of_which_nothing_was_shown_begins_again_by_itself(
+def test_an_unshown_answer_of_a_dead_worker_begins_again(
     rig: Rig, no_workers: None, client: Client
 ) -> None:
     # given: a model that thinks, and a reader who waits
@@ -184,7 +184,7 @@ def test_an_answer_of_which_nothing_was_shown_begins_again_by_itself(
 
 
 @pytest.mark.failure(30)
-def test_a_question_that_kills_its_workers_is_given_up_after_three_claims(
+def test_a_question_that_kills_its_workers_fails_after_three_claims(
     rig: Rig, no_workers: None, client: Client
 ) -> None:
     question = script(hold(NEVER), say("Never said."), finish(), done(), tag="poison")
@@ -204,7 +204,7 @@ def test_a_question_that_kills_its_workers_is_given_up_after_three_claims(
     assert len(rig.scripted.requests(contains=question)) == MAX_TRIES
 
 
-def test_a_living_worker_is_never_swept_by_guessing(
+def test_answers_of_a_living_worker_are_never_swept(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     question = script(say("Half of it"), hold("rest"), say(", and all."), finish(), done())
@@ -236,7 +236,7 @@ def up(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> Iterator[Up]:
             up.process.wait(20)
 
 
-def test_under_outlive_up_a_worker_and_postgres_may_go_together(up: Up) -> None:
+def test_under_outlive_up_the_sweep_is_repeated_until_postgres_is_back(up: Up) -> None:
     with Client(up.state()["web"]["url"]) as client:
         question = _endless(random.Random())
         one = Read(question, client.ask(question), [])
@@ -257,7 +257,7 @@ def test_under_outlive_up_a_worker_and_postgres_may_go_together(up: Up) -> None:
 
 
 @pytest.mark.failure(4)
-def test_under_outlive_up_the_truth_comes_in_seconds_and_so_does_the_next_worker(up: Up) -> None:
+def test_under_outlive_up_a_dead_workers_answers_end_before_their_lease(up: Up) -> None:
     dice = random.Random()
     with Client(up.state()["web"]["url"]) as client:
         for _ in range(2):

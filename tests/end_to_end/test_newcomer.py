@@ -37,7 +37,9 @@ def service(browser: Browser) -> Iterator[dict[str, Any]]:
             up.wait(20)
 
 
-def test_ask_close_the_tab_come_back(service: dict[str, Any], browser: Browser) -> None:
+def test_an_answer_of_the_small_model_survives_a_closed_tab(
+    service: dict[str, Any], browser: Browser
+) -> None:
     person = Person.of(browser, service["web"]["url"], viewport={"width": 900, "height": 620})
     tab = person.open()
     expect(tab.page.locator("#empty")).to_contain_text("a tiny model")

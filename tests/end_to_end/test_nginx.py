@@ -42,7 +42,7 @@ def test_a_question_of_three_megabytes_passes_the_proxy(proxied: Client, worker:
 
 @pytest.mark.parametrize("size", [MAX_BODY + 1, 5_000_000, 20_000_000])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_question_that_is_too_large_gets_our_own_error(
+def test_a_question_that_is_too_large_gets_webs_own_413_through_the_proxy(
     client: Client, proxied: Client, size: int, chunked: bool
 ) -> None:
     def post(client: Client, size: int) -> httpx2.Response:
@@ -60,7 +60,7 @@ def test_a_question_that_is_too_large_gets_our_own_error(
     assert answer.json() == ours.json()
 
 
-def test_other_errors_are_our_own_behind_the_proxy(proxied: Client) -> None:
+def test_errors_pass_the_proxy_unchanged(proxied: Client) -> None:
     answer = proxied.http.get("/api/conversations/no-id")
 
     assert answer.status_code == 404
@@ -100,7 +100,7 @@ def test_a_long_answer_through_the_proxy_is_whole(proxied: Client, worker: Worke
     assert reading.text == scripted.expected(question).text
 
 
-def test_http2_over_tls_is_offered(proxy: Nginx) -> None:
+def test_the_proxy_offers_http2_over_tls(proxy: Nginx) -> None:
     context = ssl.create_default_context(cafile=proxy.folder / "certificate.pem")
     context.set_alpn_protocols(["h2"])
     with (

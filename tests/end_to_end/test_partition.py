@@ -24,7 +24,7 @@ WELL = (finish(), usage(), done())
 
 
 @pytest.mark.failure(24)
-def test_a_worker_that_lost_postgres_falls_silent_and_gives_up_and_is_not_heard_again(
+def test_a_worker_cut_off_from_postgres_gives_up_and_its_late_writes_are_refused(
     rig: Rig, no_workers: None, client: Client, other_web: Web
 ) -> None:
     questions = [

@@ -133,7 +133,7 @@ def _all_well(rig: Rig, client: Client, readings: list[Reading], questions: list
 
 @pytest.mark.failure(42)
 @pytest.mark.parametrize("who", ["everything", "worker and Postgres", "worker and Postgres, twice"])
-def test_answers_go_on_after_a_pause_that_was_longer_than_any_patience(
+def test_answers_go_on_after_a_pause_longer_than_every_time_limit(
     rig: Rig, web: Web, client: Client, workers: list[Worker], who: str
 ) -> None:
     tag = new_id()
@@ -150,7 +150,7 @@ def test_answers_go_on_after_a_pause_that_was_longer_than_any_patience(
 
 
 @pytest.mark.failure(42)
-def test_a_worker_that_stood_still_alone_goes_on_if_nobody_took_its_answers(
+def test_a_worker_that_was_paused_alone_keeps_answers_whose_lease_holds(
     rig: Rig, no_workers: None, client: Client
 ) -> None:
     tag = new_id()
@@ -167,7 +167,7 @@ def test_a_worker_that_stood_still_alone_goes_on_if_nobody_took_its_answers(
 
 
 @pytest.mark.failure(42)
-def test_a_drain_does_not_count_the_time_in_which_its_worker_stood_still(
+def test_the_drain_limit_does_not_count_time_in_which_the_worker_was_paused(
     rig: Rig, no_workers: None, client: Client
 ) -> None:
     tag = new_id()
@@ -192,7 +192,7 @@ def _takes_nothing_new(rig: Rig, worker: Worker) -> None:
 
 
 @pytest.mark.failure(42)
-def test_readers_of_a_web_that_stood_still_keep_their_connections(
+def test_readers_of_a_paused_web_process_keep_their_connections(
     rig: Rig, no_workers: None, web: Web, client: Client
 ) -> None:
     """Its master's clock says that its processes have not been heard of for too long."""

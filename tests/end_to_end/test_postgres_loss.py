@@ -104,7 +104,7 @@ def _unfinished(rig: Rig) -> int:
     return int(rig.rows(open_ones)[0][0]) + int(rig.rows(left)[0][0])
 
 
-def test_an_answer_that_ends_while_postgres_is_away_ends_when_it_is_back(
+def test_an_answer_whose_provider_ended_while_postgres_was_away_ends_when_it_is_back(
     fragile: Fragile,
 ) -> None:
     rig, client = fragile.rig, fragile.client
@@ -125,7 +125,7 @@ def test_an_answer_that_ends_while_postgres_is_away_ends_when_it_is_back(
 
 
 @pytest.mark.failure(13)
-def test_without_postgres_text_is_shown_for_a_lease_and_kept_up_to_a_limit(
+def test_without_postgres_text_is_shown_for_a_lease_and_buffered_up_to_a_limit(
     fragile: Fragile,
 ) -> None:
     """And the model, which is not read meanwhile, is not blamed for being silent."""
@@ -167,7 +167,7 @@ def _ahead(rig: Rig, question: str) -> int:
 
 
 @pytest.mark.failure(14)
-def test_connections_that_are_cut_again_and_again_lose_nothing(fragile: Fragile) -> None:
+def test_terminated_connections_to_postgres_lose_no_text(fragile: Fragile) -> None:
     rig, client = fragile.rig, fragile.client
     questions = _questions(rate=400)
     cut = 0

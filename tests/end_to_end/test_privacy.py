@@ -138,7 +138,7 @@ def _ended(client: Client, question: str, conversation: str | None = None) -> di
     return client.ended(client.ask(question, conversation or _conversation(client)))
 
 
-def test_a_good_answer_leaves_no_word_anywhere(fragile: Fragile, window: Flower) -> None:
+def test_an_answers_text_is_in_no_log_queue_or_metric(fragile: Fragile, window: Flower) -> None:
     client, rig = fragile.client, fragile.rig
     with _nothing_is_told(fragile):
         question = script(
@@ -161,7 +161,7 @@ def test_a_good_answer_leaves_no_word_anywhere(fragile: Fragile, window: Flower)
         assert record.has_key  # the key is used, and it is this one that nobody may tell
 
 
-def test_a_task_that_waits_in_the_queue_is_an_id(fragile: Fragile) -> None:
+def test_a_queued_task_contains_only_an_id(fragile: Fragile) -> None:
     client = fragile.client
     with _nothing_is_told(fragile):
         fragile.worker.signal(signal.SIGSTOP)
@@ -203,7 +203,7 @@ QUOTING = {
     ],
     ids=lambda steps: "-".join(str(step.get("code", step["do"])) for step in steps),
 )
-def test_a_provider_that_quotes_us_in_its_failure_is_not_quoted(
+def test_errors_of_a_provider_are_neither_shown_nor_logged(
     fragile: Fragile, window: Flower, steps: list[dict[str, object]]
 ) -> None:
     with _nothing_is_told(fragile):
@@ -212,7 +212,7 @@ def test_a_provider_that_quotes_us_in_its_failure_is_not_quoted(
     assert API_KEY not in str(message)
 
 
-def test_refused_requests_are_not_told(fragile: Fragile) -> None:
+def test_refused_requests_are_not_quoted_or_logged(fragile: Fragile) -> None:
     client = fragile.client
     conversation = _conversation(client)
     place = f"/api/conversations/{conversation}/messages"
@@ -244,9 +244,7 @@ def test_refused_requests_are_not_told(fragile: Fragile) -> None:
     assert CANARY not in fragile.rig.logs()
 
 
-def test_postgres_that_dies_in_the_middle_of_a_save_tells_nothing(
-    fragile: Fragile, window: Flower
-) -> None:
+def test_text_of_a_save_that_failed_is_not_logged(fragile: Fragile, window: Flower) -> None:
     client, rig = fragile.client, fragile.rig
     name = f"private {new_id()}"
     with _nothing_is_told(fragile):
@@ -280,7 +278,7 @@ def test_postgres_that_dies_in_the_middle_of_a_save_tells_nothing(
         assert API_KEY not in response.text
 
 
-def test_what_postgres_refuses_is_not_in_its_log(fragile: Fragile) -> None:
+def test_statements_that_postgres_refuses_are_not_in_its_log(fragile: Fragile) -> None:
     """The log of the server itself: errors and their statements may quote what was given."""
     log = fragile.rig.home / "log" / "postgres.log"
     before = log.stat().st_size

@@ -31,7 +31,9 @@ def asked(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
 
 @pytest.mark.failure(18, 48)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_provider_seen_in_the_wild(rig: Rig, client: Client, asked: Asked, case: Case) -> None:
+def test_an_answer_ends_rightly_for_a_real_providers(
+    rig: Rig, client: Client, asked: Asked, case: Case
+) -> None:
     answer = asked[case.name]
 
     reading = client.read(answer).to_end()
@@ -58,7 +60,7 @@ def roles(rig: Rig, asked: str) -> list[list[str]]:
 
 
 @pytest.mark.failure(49)
-def test_a_question_below_an_answer_that_failed_is_one_turn_with_the_failed_one(
+def test_a_question_after_a_failed_answer_is_joined_to_the_question_before(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     # given: a template that wants the roles to take turns
@@ -89,7 +91,7 @@ def test_a_question_below_an_answer_that_failed_is_one_turn_with_the_failed_one(
         "Developer instruction is not enabled for models/gemma-3-27b-it",
     ],
 )
-def test_a_system_text_that_is_refused_is_said_in_the_first_question(
+def test_a_refused_system_text_is_sent_with_the_first_question(
     rig: Rig, client: Client, worker: Worker, words: str
 ) -> None:
     place = client.conversation(system="Be brief.")
@@ -104,7 +106,7 @@ def test_a_system_text_that_is_refused_is_said_in_the_first_question(
     assert (last.request or {})["messages"][0]["content"] == f"Be brief.\n\n{asked}"
 
 
-def test_what_is_said_in_another_form_is_said_so_once(
+def test_each_form_that_is_refused_is_left_out_once(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     place = client.conversation(system="Be brief.")
@@ -124,7 +126,7 @@ def test_what_is_said_in_another_form_is_said_so_once(
     ]
 
 
-def test_a_provider_that_refuses_every_form_is_told_as_what_it_said(
+def test_a_provider_that_refuses_every_form_is_provider_rejected(
     client: Client, worker: Worker
 ) -> None:
     asked = script(status(400, error_body("Streaming is not supported")), tag="no form")
@@ -137,7 +139,7 @@ def test_a_provider_that_refuses_every_form_is_told_as_what_it_said(
 # --- patience ------------------------------------------------------------------------------------
 
 
-def test_after_a_finish_reason_more_is_waited_for_but_not_for_ever(
+def test_after_a_finish_reason_the_provider_has_one_second_to_end(
     rig: Rig, web: Web, no_workers: None, client: Client
 ) -> None:
     patience = {"OUTLIVE_STALL_SECONDS": "2", "OUTLIVE_FIRST_TOKEN_SECONDS": "3"}
@@ -168,7 +170,7 @@ def test_after_a_finish_reason_more_is_waited_for_but_not_for_ever(
 # --- thoughts in tags -----------------------------------------------------------------------------
 
 
-def test_a_setting_leaves_tags_in_the_text(
+def test_think_tags_stay_in_the_text_when_the_setting_is_off(
     rig: Rig, web: Web, no_workers: None, client: Client
 ) -> None:
     name = "thoughts in tags, 3 a chunk"
@@ -179,7 +181,7 @@ def test_a_setting_leaves_tags_in_the_text(
 
 
 @pytest.mark.failure(48)
-def test_the_page_says_that_there_was_no_answer_and_offers_retry(
+def test_an_empty_answer_is_shown_as_failed_and_can_be_retried(
     client: Client, worker: Worker
 ) -> None:
     place = client.conversation()

@@ -385,7 +385,7 @@ def test_usage_after_the_reason_is_waited_for_ten_seconds(
 
 
 @pytest.mark.failure(21)
-def test_a_frame_that_is_cut_anywhere_is_no_text_and_no_end(client: Client, worker: Worker) -> None:
+def test_a_frame_that_was_cut_adds_no_text_and_no_end(client: Client, worker: Worker) -> None:
     places = [0, 1, 5, 6, *range(7, 595, 49), 595, 597, 598, 599, scripted.FRAME_BYTES]
     answers = {
         at: client.ask(script(say(HALF), cut(" and more", at=at), tag=f"cut at {at}"))
@@ -451,7 +451,9 @@ def impatient(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
 
 @pytest.mark.failure(20)
 @pytest.mark.parametrize("name", LIMITS)
-def test_patience_has_an_end(rig: Rig, client: Client, impatient: Asked, name: str) -> None:
+def test_a_silent_or_endless_provider_reaches_its_time_limit(
+    rig: Rig, client: Client, impatient: Asked, name: str
+) -> None:
     steps, text, error, seconds = LIMITS[name]
     reading = client.read(impatient[name]).to_end()
 
@@ -474,7 +476,7 @@ def test_patience_has_an_end(rig: Rig, client: Client, impatient: Asked, name: s
 # --- the connection, and what the provider does not know ------------------------------------------
 
 
-def test_a_provider_that_is_not_there_yet_is_asked_again(
+def test_a_provider_that_refuses_connections_is_retried(
     rig: Rig, no_workers: None, client: Client
 ) -> None:
     port = ports.choose()
@@ -494,7 +496,7 @@ def test_a_provider_that_is_not_there_yet_is_asked_again(
     assert reading.text == "Here I am."
 
 
-def test_stream_options_are_left_out_for_a_provider_that_refuses_them(
+def test_stream_options_are_left_out_once_a_provider_refused_them(
     rig: Rig, no_workers: None, client: Client
 ) -> None:
     questions = [
@@ -512,9 +514,7 @@ def test_stream_options_are_left_out_for_a_provider_that_refuses_them(
 
 
 @pytest.mark.failure(18)
-def test_a_provider_that_stays_away_is_given_up_when_the_budget_is_spent(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retries_end_with_the_retry_budget(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "RETRY_BUDGET", 2.0)
     monkeypatch.setattr(retries, "BACKOFF", 0.1)
     asks = Provider(Settings.model_validate({"OPENAI_BASE_URL": rig.scripted.url}))
@@ -533,7 +533,7 @@ def test_a_provider_that_stays_away_is_given_up_when_the_budget_is_spent(
     assert all(0.04 * 2**n < pause < 0.2 * 2**n + 0.3 for n, pause in enumerate(pauses))
 
 
-def test_nothing_that_a_provider_says_in_an_error_is_kept(
+def test_the_text_of_a_providers_error_is_neither_stored_nor_logged(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     canary = "canary-7d21 sk-secret"

@@ -86,7 +86,7 @@ def _hurt(fragile: Fragile, hurt: Callable[[Rig, Story], None]) -> None:
 
 
 @pytest.mark.failure(9)
-def test_flushall_in_the_middle_of_ten_streams(fragile: Fragile) -> None:
+def test_streams_survive_flushall(fragile: Fragile) -> None:
     def forget_again_and_again(rig: Rig, story: Story) -> None:
         for characters in (100, 200, 350):
             story.shown(characters)
@@ -96,7 +96,7 @@ def test_flushall_in_the_middle_of_ten_streams(fragile: Fragile) -> None:
 
 
 @pytest.mark.failure(8)
-def test_redis_is_killed_and_starts_again_with_what_it_kept(fragile: Fragile) -> None:
+def test_streams_survive_a_restart_of_redis(fragile: Fragile) -> None:
     def die(rig: Rig, story: Story) -> None:
         rig.redis.kill()
         story.look()
@@ -106,7 +106,7 @@ def test_redis_is_killed_and_starts_again_with_what_it_kept(fragile: Fragile) ->
 
 
 @pytest.mark.failure(9)
-def test_redis_is_killed_and_starts_again_with_nothing(fragile: Fragile) -> None:
+def test_streams_survive_a_restart_of_redis_without_data(fragile: Fragile) -> None:
     def die(rig: Rig, story: Story) -> None:
         rig.redis.kill()
         story.read()  # who comes while there is no Redis at all
@@ -118,7 +118,9 @@ def test_redis_is_killed_and_starts_again_with_nothing(fragile: Fragile) -> None
 
 
 @pytest.mark.failure(39)
-def test_redis_goes_back_by_seconds_under_ten_streams(fragile: Fragile, tmp_path: Path) -> None:
+def test_streams_survive_a_redis_that_goes_back_by_seconds(
+    fragile: Fragile, tmp_path: Path
+) -> None:
     """The worker lives and has what Redis forgot, the queue's old tasks find nothing to do."""
 
     def go_back_twice(rig: Rig, story: Story) -> None:
@@ -133,7 +135,7 @@ def test_redis_goes_back_by_seconds_under_ten_streams(fragile: Fragile, tmp_path
 
 
 @pytest.mark.failure(10)
-def test_redis_is_frozen_for_seconds_while_everything_is_answered(fragile: Fragile) -> None:
+def test_streams_and_messages_are_served_while_redis_is_frozen(fragile: Fragile) -> None:
     def freeze(rig: Rig, story: Story) -> None:
         with frozen(rig.redis):
             story.read()
@@ -144,7 +146,7 @@ def test_redis_is_frozen_for_seconds_while_everything_is_answered(fragile: Fragi
     _hurt(fragile, freeze)
 
 
-def test_quiet_answers_lose_nothing_to_flushall(fragile: Fragile) -> None:
+def test_readers_of_a_silent_answer_lose_nothing_to_flushall(fragile: Fragile) -> None:
     """All that was published is saved, nothing is under way: and still nobody misses anything."""
     client, rig = fragile.client, fragile.rig
     name = f"quiet {new_id()}"
@@ -166,7 +168,7 @@ def test_quiet_answers_lose_nothing_to_flushall(fragile: Fragile) -> None:
         assert reading.proven
 
 
-def test_after_flushall_the_next_question_is_answered_at_once(fragile: Fragile) -> None:
+def test_after_flushall_a_question_is_answered_without_a_sweep(fragile: Fragile) -> None:
     _flush(fragile.rig)
 
     answer = fragile.client.ask(script(long(20), finish(), done()))
@@ -176,7 +178,7 @@ def test_after_flushall_the_next_question_is_answered_at_once(fragile: Fragile) 
 
 
 @pytest.mark.failure(27)
-def test_a_question_whose_task_was_lost_is_answered_a_little_later(fragile: Fragile) -> None:
+def test_a_question_whose_task_was_lost_is_dispatched_again(fragile: Fragile) -> None:
     client, rig = fragile.client, fragile.rig
     question = script(long(20), finish(), done(), tag=new_id())
     fragile.worker.signal(signal.SIGSTOP)

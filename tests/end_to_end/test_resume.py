@@ -153,7 +153,7 @@ GARBAGE = ["banana", "-5", "1e3", "12 34", "0x10", "٣", "3.5", "9" * 40, "null"
 
 
 @pytest.mark.failure(1)
-def test_a_thousand_cuts_and_returns_lose_repeat_and_reorder_nothing(
+def test_a_thousand_reconnects_lose_repeat_and_reorder_nothing(
     web: Web, other_web: Web, client: Client, worker: Worker
 ) -> None:
     questions = [composed(number, rate=110) for number in range(ANSWERS)]
@@ -207,7 +207,7 @@ def _ended(client: Client, held: Held) -> None:
     assert client.ended(held.id)["status"] == "DONE"
 
 
-def test_a_reader_who_has_seen_the_end_is_told_not_to_come_back(client: Client, held: Held) -> None:
+def test_a_reader_that_has_the_end_gets_a_204(client: Client, held: Held) -> None:
     reading = client.read(held.id)
     held.go_on()
     reading.to_end()
@@ -218,9 +218,7 @@ def test_a_reader_who_has_seen_the_end_is_told_not_to_come_back(client: Client, 
         assert list(connection.events()) == []
 
 
-def test_a_reader_who_has_all_the_text_but_was_cut_before_the_end_gets_the_end(
-    client: Client, held: Held
-) -> None:
+def test_a_reader_that_has_all_text_but_no_end_gets_the_end(client: Client, held: Held) -> None:
     _ended(client, held)
     reading = client.read(held.id)
 
@@ -232,7 +230,7 @@ def test_a_reader_who_has_all_the_text_but_was_cut_before_the_end_gets_the_end(
 
 
 @pytest.mark.parametrize("steps", [[finish(), done()], [done()]], ids=["a reason", "no more"])
-def test_an_answer_that_says_nothing_ends_with_a_word_about_it(
+def test_an_empty_answer_ends_as_provider_empty_for_every_reader(
     client: Client, worker: Worker, steps: list[Any]
 ) -> None:
     """Whoever reads it: while it is written, later, from any position, and as it is shown."""
@@ -252,13 +250,15 @@ def test_an_answer_that_says_nothing_ends_with_a_word_about_it(
         assert connection.status == 204
 
 
-def test_the_same_of_an_answer_that_is_still_being_written(client: Client, held: Held) -> None:
+def test_a_reader_at_the_last_position_of_an_open_answer_gets_the_end(
+    client: Client, held: Held
+) -> None:
     with client.read(held.id).open(last_event_id="350") as connection:
         held.go_on()
         assert [event.event for event in connection.events()] == ["end"]
 
 
-def test_a_position_beyond_the_body_waits_and_gets_the_end_only(client: Client, held: Held) -> None:
+def test_a_reader_beyond_the_body_waits_and_gets_only_the_end(client: Client, held: Held) -> None:
     with client.read(held.id).open(last_event_id="100000") as connection:
         held.go_on()
         [event] = connection.events()
@@ -267,7 +267,7 @@ def test_a_position_beyond_the_body_waits_and_gets_the_end_only(client: Client, 
     assert (event.event, end["length"], end["sha256"]) == ("end", *proof(held.text))
 
 
-def test_a_position_that_the_body_has_not_reached_yet_is_waited_for(
+def test_a_reader_ahead_of_the_body_gets_the_text_from_its_position(
     client: Client, held: Held
 ) -> None:
     with client.read(held.id).open(last_event_id="320") as connection:
@@ -279,9 +279,7 @@ def test_a_position_that_the_body_has_not_reached_yet_is_waited_for(
     assert end[0] == "end"
 
 
-def test_end_as_the_position_in_an_open_answer_means_from_the_beginning(
-    client: Client, held: Held
-) -> None:
+def test_the_id_end_in_an_open_answer_means_from_the_beginning(client: Client, held: Held) -> None:
     reading = client.read(held.id)
 
     with reading.open(last_event_id="end") as connection:
@@ -317,7 +315,7 @@ STREAMS = FACES[:2]
 
 
 @pytest.mark.parametrize("after", ["", " 1", " end", "٣", "²", *GARBAGE])
-def test_a_garbage_after_is_refused(client: Client, held: Held, after: str) -> None:
+def test_an_invalid_after_is_a_422(client: Client, held: Held, after: str) -> None:
     for face in FACES:
         for method in ("GET", "HEAD"):
             path = f"/api/messages/{held.id}/{face}"
@@ -327,9 +325,7 @@ def test_a_garbage_after_is_refused(client: Client, held: Held, after: str) -> N
             assert method == "HEAD" or answer.json()["code"] == "invalid_position"
 
 
-def test_one_value_means_the_same_in_the_header_and_in_the_address(
-    client: Client, held: Held
-) -> None:
+def test_last_event_id_and_after_mean_the_same(client: Client, held: Held) -> None:
     """Of an open answer and of an ended one. A whole number is one however long it is."""
     whole = {"0": 0, "7": 7, "007": 7, "0" * 3000 + "7": 7, "300": 300, "350": 350}
     beyond = dict.fromkeys(["351", "9" * 15, "9" * 16, str(2**63), str(2**64), "9" * 3000], 350)
@@ -373,7 +369,7 @@ def test_one_value_means_the_same_in_the_header_and_in_the_address(
 
 
 @pytest.mark.parametrize("value", GARBAGE)
-def test_a_garbage_last_event_id_means_from_the_beginning(
+def test_an_invalid_last_event_id_means_from_the_beginning(
     client: Client, held: Held, value: str
 ) -> None:
     with client.read(held.id).open(last_event_id=value) as connection:
@@ -383,7 +379,9 @@ def test_a_garbage_last_event_id_means_from_the_beginning(
 
 @pytest.mark.parametrize("message", ["00000000-0000-4000-8000-00000000dead", "banana"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_an_unknown_message_has_no_stream(client: Client, message: str, method: str) -> None:
+def test_the_stream_of_an_unknown_message_is_a_404(
+    client: Client, message: str, method: str
+) -> None:
     for face in FACES:
         for headers in ({}, {"Last-Event-ID": "end"}, {"Last-Event-ID": "5"}):
             path = f"/api/messages/{message}/{face}"
@@ -393,7 +391,7 @@ def test_an_unknown_message_has_no_stream(client: Client, message: str, method: 
             assert method == "HEAD" or answer.json()["code"] == "not_found"
 
 
-def test_readers_who_join_at_any_moment_on_another_master_read_the_same(
+def test_readers_that_join_at_any_moment_on_another_master_read_the_same(
     client: Client, other_web: Web, worker: Worker
 ) -> None:
     question = composed(99, rate=400)
@@ -415,7 +413,7 @@ def test_readers_who_join_at_any_moment_on_another_master_read_the_same(
         assert reading.end == first.end
 
 
-def test_every_position_is_a_place_to_come_back_to_in_whatever_process(
+def test_a_reader_can_resume_from_every_position_in_every_process(
     other_web: Web, client: Client, held: Held
 ) -> None:
     for position in range(0, PUBLISHED, 7):

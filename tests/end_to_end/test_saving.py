@@ -35,7 +35,7 @@ def _sending(rig: Rig, message_id: str) -> bool:
 
 
 @pytest.mark.failure(27)
-def test_a_question_is_taken_and_answered_without_redis(fragile: Fragile) -> None:
+def test_questions_are_accepted_and_answered_without_redis(fragile: Fragile) -> None:
     """The queue is in Redis, too: a worker finds the question in Postgres and writes it itself."""
     rig, client = fragile.rig, fragile.client
     conversation = client.conversation()
@@ -58,7 +58,7 @@ def test_a_question_is_taken_and_answered_without_redis(fragile: Fragile) -> Non
 
 
 @pytest.mark.failure(10, 27)
-def test_questions_are_taken_and_answered_while_redis_is_frozen(fragile: Fragile) -> None:
+def test_questions_are_accepted_and_answered_while_redis_is_frozen(fragile: Fragile) -> None:
     rig, client = fragile.rig, fragile.client
     conversations = [client.conversation() for _ in range(8)]
     question = script(long(250), finish(), done(), tag="asked of a frozen redis")
@@ -75,7 +75,7 @@ def test_questions_are_taken_and_answered_while_redis_is_frozen(fragile: Fragile
     assert len(rig.scripted.requests(contains="asked of a frozen redis")) == len(answers)
 
 
-def test_the_placeholder_is_there_before_anybody_can_take_it(
+def test_the_placeholder_is_committed_before_its_task_is_queued(
     fragile: Fragile,
 ) -> None:
     """While the worker is frozen the question waits in the queue; row and queue agree."""
@@ -137,7 +137,7 @@ FAILURES: dict[str, tuple[Step, str]] = {
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_a_provider_that_fails_after_k_characters_leaves_exactly_these(
+def test_text_received_before_a_provider_failed_is_kept_exactly(
     web: Web, client: Client, worker: Worker, failure: str
 ) -> None:
     step, code = FAILURES[failure]

@@ -39,7 +39,7 @@ def _pressed(rig: Rig, client: Client, answer: str, question: str) -> Record:
 
 
 @pytest.mark.failure(36)
-def test_stop_while_it_streams_keeps_what_was_written(
+def test_stop_keeps_the_text_and_closes_the_providers_connection(
     rig: Rig, client: Client, other_web: Web, worker: Worker
 ) -> None:
     question = script(long(5000, rate=400), finish(), done(), tag="stop streaming")
@@ -62,7 +62,9 @@ def test_stop_while_it_streams_keeps_what_was_written(
 
 
 @pytest.mark.failure(36)
-def test_stop_while_the_model_is_silent(rig: Rig, client: Client, worker: Worker) -> None:
+def test_stop_ends_an_answer_whose_model_is_silent(
+    rig: Rig, client: Client, worker: Worker
+) -> None:
     question = script(say("A word, and"), hold(NEVER), finish(), done(), tag="stop silent")
     answer = client.ask(question)
     reading = client.read(answer)
@@ -75,7 +77,7 @@ def test_stop_while_the_model_is_silent(rig: Rig, client: Client, worker: Worker
     assert reading.text == "A word, and"
 
 
-def test_stop_before_the_first_character(rig: Rig, client: Client, worker: Worker) -> None:
+def test_stop_ends_an_answer_without_text(rig: Rig, client: Client, worker: Worker) -> None:
     question = script(hold("stop early"), say("Too late."), finish(), done())
     answer = client.ask(question)
     rig.scripted.wait_held("stop early")
@@ -87,7 +89,7 @@ def test_stop_before_the_first_character(rig: Rig, client: Client, worker: Worke
     assert (message["text"], message["usage"]) == ("", None)
 
 
-def test_stop_while_the_provider_has_not_even_answered(
+def test_stop_ends_a_request_that_has_no_status_line_yet(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     question = script(slow_headers(hold="no headers"), say("Too late."), finish(), done())
@@ -99,9 +101,7 @@ def test_stop_while_the_provider_has_not_even_answered(
     assert verified_end(client.read(answer).to_end(), client.message(answer)) == ("CANCELLED", None)
 
 
-def test_stop_while_it_waits_to_ask_a_busy_provider_again(
-    rig: Rig, client: Client, worker: Worker
-) -> None:
+def test_stop_ends_the_pause_before_a_retry(rig: Rig, client: Client, worker: Worker) -> None:
     question = script(rate_limited(retry_after=PAUSE, times=1), say("Too late."), finish(), done())
     answer = client.ask(question)
     assert only_request(rig, question, ended=True).status == 429
@@ -114,7 +114,9 @@ def test_stop_while_it_waits_to_ask_a_busy_provider_again(
     assert len(rig.scripted.requests(contains=question)) == 1
 
 
-def test_stop_while_nobody_has_taken_it(rig: Rig, no_workers: None, client: Client) -> None:
+def test_stop_ends_a_question_that_no_worker_has_taken(
+    rig: Rig, no_workers: None, client: Client
+) -> None:
     question, later = "Nobody will read this.", script(say("Yes."), finish(), done(), tag="later")
     answer = client.ask(question)
     reading = client.read(answer)
@@ -133,7 +135,7 @@ def test_stop_while_nobody_has_taken_it(rig: Rig, no_workers: None, client: Clie
     assert client.message(answer) == now
 
 
-def test_stop_from_another_device_at_another_web_process(
+def test_stop_works_through_another_web_process(
     rig: Rig, client: Client, other_web: Web, worker: Worker
 ) -> None:
     question = script(say("On the phone"), hold(NEVER), finish(), done())
@@ -147,7 +149,7 @@ def test_stop_from_another_device_at_another_web_process(
     assert verified_end(reading, client.message(answer)) == ("CANCELLED", None)
 
 
-def test_stop_in_a_race_with_the_end_has_one_winner_everywhere(
+def test_stop_racing_the_end_has_one_outcome_for_all(
     rig: Rig, client: Client, other_web: Web, worker: Worker
 ) -> None:
     # given: answers that end at about the same time
@@ -180,7 +182,7 @@ def test_stop_in_a_race_with_the_end_has_one_winner_everywhere(
     assert ends <= {"DONE", "CANCELLED"}
 
 
-def test_stop_while_redis_is_away_comes_with_a_heartbeat(fragile: Fragile) -> None:
+def test_without_redis_stop_reaches_the_worker_by_its_lease_renewal(fragile: Fragile) -> None:
     rig, client = fragile.rig, fragile.client
     fragile.worker.kill()
     question = script(say("Without Redis"), hold(NEVER), finish(), done())
@@ -225,7 +227,7 @@ def test_stop_again_or_after_the_end_changes_nothing(
     assert client.message(answer) == before
 
 
-def test_stop_is_never_implied_by_readers_who_leave(
+def test_readers_that_leave_never_stop_an_answer(
     rig: Rig, client: Client, other_web: Web, worker: Worker
 ) -> None:
     question = script(say("Everybody left"), hold("all gone"), say(" early."), finish(), done())
@@ -247,7 +249,7 @@ def test_stop_is_never_implied_by_readers_who_leave(
 
 
 @pytest.mark.parametrize("answer", ["no-id", "00000000-0000-4000-8000-00000000dead"])
-def test_stop_of_what_is_no_message(client: Client, answer: str) -> None:
+def test_stop_of_an_unknown_message_is_a_404(client: Client, answer: str) -> None:
     refused = client.http.post(f"/api/messages/{answer}/stop")
 
     assert (refused.status_code, refused.json()["code"]) == (404, "not_found")

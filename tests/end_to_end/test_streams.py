@@ -63,7 +63,7 @@ def held(rig: Rig, client: Client, worker: Worker) -> Iterator[Held]:
 # --- time ----------------------------------------------------------------------------------------
 
 
-def test_responses_of_one_second_carry_an_answer_of_ten(rig: Rig, worker: Worker) -> None:
+def test_streams_limited_to_one_second_carry_an_answer_of_ten(rig: Rig, worker: Worker) -> None:
     web = rig.web(OUTLIVE_STREAM_MAX_SECONDS="1")
     question = script(long(1000, rate=100), finish(), usage(), done())
     with killing(web), Client(web.url) as client:
@@ -84,7 +84,7 @@ def test_responses_of_one_second_carry_an_answer_of_ten(rig: Rig, worker: Worker
     assert longest < 3
 
 
-def test_a_quiet_stream_says_that_it_lives_without_ending_an_event(rig: Rig, held: Held) -> None:
+def test_a_silent_stream_carries_comments_that_end_no_event(rig: Rig, held: Held) -> None:
     web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.3")
     with killing(web), Reading(held.id, [web.url]).open(after=100) as connection:
         begun, said = time.monotonic(), b""
@@ -106,7 +106,7 @@ def test_a_quiet_stream_says_that_it_lives_without_ending_an_event(rig: Rig, hel
 
 
 @pytest.mark.failure(1)
-def test_a_killed_web_costs_its_readers_nothing(rig: Rig, web: Web, worker: Worker) -> None:
+def test_readers_of_a_killed_web_master_lose_nothing(rig: Rig, web: Web, worker: Worker) -> None:
     victim = rig.web()
     questions = [script(long(500, rate=150, seed=n), finish(), done()) for n in range(10)]
     with killing(victim), Client(web.url) as client, ThreadPoolExecutor(10) as pool:
@@ -133,7 +133,7 @@ def test_a_killed_web_costs_its_readers_nothing(rig: Rig, web: Web, worker: Work
 
 
 @pytest.mark.failure(1)
-def test_a_killed_web_process_is_replaced_and_its_readers_go_on(rig: Rig, worker: Worker) -> None:
+def test_readers_of_a_killed_web_process_lose_nothing(rig: Rig, worker: Worker) -> None:
     """Only the process: the master starts another one behind the same address."""
     web = rig.web(WEB_CONCURRENCY="1")
     question = script(long(500, rate=150), finish(), done())
@@ -152,7 +152,7 @@ def test_a_killed_web_process_is_replaced_and_its_readers_go_on(rig: Rig, worker
 
 @pytest.mark.failure(2)
 @pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGHUP])
-def test_a_web_that_goes_sends_its_readers_to_another(
+def test_a_draining_web_process_sends_its_readers_to_another(
     rig: Rig, web: Web, worker: Worker, word: signal.Signals
 ) -> None:
     leaving = rig.web()
@@ -218,7 +218,9 @@ def _reset(connection: StreamConnection) -> None:
 
 
 @pytest.mark.failure(28)
-def test_a_client_that_goes_leaves_one_line_and_frees_what_it_held(rig: Rig, held: Held) -> None:
+def test_a_client_that_disconnects_is_logged_once_and_its_memory_freed(
+    rig: Rig, held: Held
+) -> None:
     web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.2")
     log_before = len(_log(rig))
     with killing(web), Client(web.url) as client:
@@ -247,9 +249,7 @@ def test_a_client_that_goes_leaves_one_line_and_frees_what_it_held(rig: Rig, hel
 
 
 @pytest.mark.failure(28)
-def test_a_client_that_was_switched_off_is_noticed_within_two_heartbeats(
-    rig: Rig, held: Held
-) -> None:
+def test_a_client_whose_machine_is_off_is_disconnected(rig: Rig, held: Held) -> None:
     """It says no goodbye, and nothing that is sent to it is acknowledged any more."""
     heartbeat = 2.0
     web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS=str(heartbeat))
@@ -276,7 +276,7 @@ def test_a_client_that_was_switched_off_is_noticed_within_two_heartbeats(
 
 
 @pytest.mark.failure(28)
-def test_a_reader_that_is_too_slow_is_sent_away_and_resumes_exactly(
+def test_a_reader_that_takes_nothing_is_disconnected_and_resumes_exactly(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
     question = script(long(3_900_000, chunk=40_000), finish(), usage(), done())
@@ -300,7 +300,7 @@ def test_a_reader_that_is_too_slow_is_sent_away_and_resumes_exactly(
     assert reading.connections == 2
 
 
-def test_clients_that_go_before_the_first_byte_leave_nothing_open(rig: Rig, held: Held) -> None:
+def test_clients_that_leave_before_the_first_byte_leave_nothing_open(rig: Rig, held: Held) -> None:
     web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.2")
     log_before = len(_log(rig))
     request = f"GET /api/messages/{held.id}/stream HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
@@ -318,7 +318,7 @@ def test_clients_that_go_before_the_first_byte_leave_nothing_open(rig: Rig, held
 
 
 @pytest.mark.failure(28)
-def test_readers_that_stop_reading_hold_up_nobody(
+def test_readers_that_stop_reading_delay_no_other_reader(
     rig: Rig, client: Client, web: Web, worker: Worker
 ) -> None:
     """Far more text than the kernel keeps for them, so the writes to them are stuck."""
@@ -356,7 +356,7 @@ STORM = 300
 
 
 @pytest.mark.failure(29)
-def test_a_storm_of_returning_readers_is_served_from_memory(rig: Rig, held: Held) -> None:
+def test_readers_that_all_return_at_once_are_served_from_memory(rig: Rig, held: Held) -> None:
     """They stand where they stood, and cost neither Postgres nor Redis anything."""
     with TcpProxy(rig.postgres.url) as sql, TcpProxy(rig.redis.url) as redis, ExitStack() as stack:
         web = rig.web(DATABASE_URL=sql.url, REDIS_URL=redis.url, WEB_CONCURRENCY="1")
@@ -411,7 +411,9 @@ def _told_to_return(connection: StreamConnection) -> int:
     return connection.decoder.retry
 
 
-def test_who_asks_and_follows_at_once_waits_for_no_reading(rig: Rig, worker: Worker) -> None:
+def test_a_reader_in_the_process_that_took_its_question_waits_for_no_read(
+    rig: Rig, worker: Worker
+) -> None:
     """Whoever took the question knows that there is nothing to be read yet."""
     web = rig.web(WEB_CONCURRENCY="1")
     question = script(long(500, rate=200), finish(), usage(), done())
@@ -433,7 +435,7 @@ def test_who_asks_and_follows_at_once_waits_for_no_reading(rig: Rig, worker: Wor
 
 
 @pytest.mark.failure(13)
-def test_without_postgres_a_stream_is_a_retry_and_no_server_error(fragile: Fragile) -> None:
+def test_without_postgres_a_new_stream_is_only_a_retry(fragile: Fragile) -> None:
     rig, client = fragile.rig, fragile.client
     with _held(rig, client) as held:
         question = script(long(1500, rate=100), finish(), done())
@@ -469,7 +471,7 @@ def test_without_postgres_a_stream_is_a_retry_and_no_server_error(fragile: Fragi
 
 
 @pytest.mark.failure(13)
-def test_postgres_crashes_under_ten_streams_and_nobody_misses_anything(fragile: Fragile) -> None:
+def test_streams_survive_a_crash_of_postgres(fragile: Fragile) -> None:
     rig, client = fragile.rig, fragile.client
     questions = [script(long(500, rate=120, seed=n), finish(), done()) for n in range(10)]
     with ThreadPoolExecutor(10) as pool:

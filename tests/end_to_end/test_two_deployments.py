@@ -61,7 +61,7 @@ def test_each_worker_takes_its_own_questions_and_each_flower_sees_its_own_worker
         assert [worker.partition("@")[0] for worker in workers] == [f"outlive-{theirs.boot[:8]}"]
 
 
-def test_logs_and_channels_of_the_same_message_are_apart(rig: Rig) -> None:
+def test_live_logs_and_channels_of_two_prefixes_are_separate(rig: Rig) -> None:
     message_id, claim, user = uuid4(), uuid4(), uuid4()
     first, second = LiveLog(rig.redis.url, 60), LiveLog(rig.redis.url, 60, "third")
     with closing(first.subscription()) as mine, closing(second.subscription()) as other:

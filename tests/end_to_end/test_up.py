@@ -120,7 +120,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Up]]:
             eventually(lambda: not any(up.relatives() for up in started), 20)
 
 
-def test_the_ready_file_says_where_everything_is_and_only_to_its_owner(
+def test_outlive_json_names_every_part_and_only_its_owner_can_read_it(
     run: Callable[..., Up],
 ) -> None:
     up = run().wait()
@@ -141,7 +141,7 @@ def test_the_ready_file_says_where_everything_is_and_only_to_its_owner(
     assert urllib.request.urlopen(f"{state['web']['url']}/readyz", timeout=5).status == 200
 
 
-def test_a_killed_part_is_back_within_two_seconds_at_the_same_address(
+def test_a_killed_part_starts_again_at_the_same_address(
     run: Callable[..., Up],
 ) -> None:
     up = run().wait()
@@ -162,7 +162,7 @@ def test_a_killed_part_is_back_within_two_seconds_at_the_same_address(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.skipif(not LINUX, reason="looks into /proc")
-def test_a_signal_ends_everything_within_five_seconds(
+def test_sigterm_and_sigint_end_every_process(
     run: Callable[..., Up], number: signal.Signals
 ) -> None:
     up = run().wait()
@@ -179,7 +179,9 @@ def test_a_signal_ends_everything_within_five_seconds(
 
 
 @pytest.mark.skipif(not LINUX, reason="looks into /proc")
-def test_nothing_survives_a_kill_and_the_next_start_works_at_once(run: Callable[..., Up]) -> None:
+def test_no_process_survives_kill_9_and_the_next_start_works_at_once(
+    run: Callable[..., Up],
+) -> None:
     up = run().wait()
     before = up.state()
     port = before["web"]["url"].rpartition(":")[2]
@@ -211,7 +213,7 @@ def test_addresses_and_data_survive_a_restart(run: Callable[..., Up]) -> None:
     assert kept == cluster
 
 
-def test_a_log_is_put_aside_while_its_writer_goes_on(run: Callable[..., Up]) -> None:
+def test_a_large_log_is_rotated_while_it_is_written(run: Callable[..., Up]) -> None:
     up = run("--no-flower", "--port", "0").wait()
     log, aside = (up.data / "log" / name for name in ("web.log", "web.log.1"))
     with log.open("ab") as full:
@@ -226,7 +228,7 @@ def test_a_log_is_put_aside_while_its_writer_goes_on(run: Callable[..., Up]) -> 
     assert b"\0" not in log.read_bytes()  # what it writes goes to the new end
 
 
-def test_a_second_up_on_the_same_data_says_that_one_is_running(run: Callable[..., Up]) -> None:
+def test_a_second_up_on_the_same_data_is_refused(run: Callable[..., Up]) -> None:
     first = run("--no-flower", "--port", "0").wait()
 
     second = run("--no-flower", "--port", "0")
@@ -236,7 +238,7 @@ def test_a_second_up_on_the_same_data_says_that_one_is_running(run: Callable[...
     assert f"process {first.process.pid}" in second.said()
 
 
-def test_a_taken_port_is_an_error_when_it_was_asked_for(run: Callable[..., Up]) -> None:
+def test_a_requested_port_that_is_taken_is_an_error(run: Callable[..., Up]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 
@@ -246,14 +248,14 @@ def test_a_taken_port_is_an_error_when_it_was_asked_for(run: Callable[..., Up]) 
         assert f"Port {port} on 127.0.0.1 is taken" in up.said()
 
 
-def test_an_open_door_without_a_lock_is_refused(run: Callable[..., Up]) -> None:
+def test_listening_beyond_this_machine_without_a_login_is_refused(run: Callable[..., Up]) -> None:
     up = run("--host", "0.0.0.0")
 
     assert up.process.wait(20) == 2
     assert "OUTLIVE_AUTH=local" in up.said()
 
 
-def test_a_deploy_starts_successors_before_the_old_ones_go(run: Callable[..., Up]) -> None:
+def test_a_deploy_starts_successors_before_the_old_programs_end(run: Callable[..., Up]) -> None:
     up = run("--no-flower", "--port", "0").wait()
     url = up.state()["web"]["url"]
 
@@ -271,7 +273,7 @@ def test_a_deploy_starts_successors_before_the_old_ones_go(run: Callable[..., Up
 
 
 @pytest.mark.skipif(not LINUX, reason="looks into /proc")
-def test_a_part_that_cannot_start_is_explained_and_nothing_is_left(
+def test_a_part_that_cannot_start_is_reported_and_no_process_is_left(
     run: Callable[..., Up], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "many")

@@ -33,7 +33,7 @@ def _ended(client: Client, answers: dict[str, str], piece: str) -> tuple[str, st
 @pytest.mark.parametrize("manner", ["reset", "close"])
 @pytest.mark.parametrize("piece", ["你好世界", "😀", "word \n"])
 @pytest.mark.parametrize("size", [300_000, 40_000, 17_000])
-def test_a_link_that_is_cut_again_and_again_brings_a_long_answer(
+def test_a_long_answer_arrives_whole_over_a_link_that_is_cut_repeatedly(
     client: Client, worker: Worker, answers: dict[str, str], size: int, piece: str, manner: Manner
 ) -> None:
     """A frame has at most 16 KiB, so each connection gets its reader on."""
@@ -54,7 +54,7 @@ def test_a_link_that_is_cut_again_and_again_brings_a_long_answer(
 
 @pytest.mark.failure(52)
 @pytest.mark.parametrize("piece", ["你好世界", "😀", "word \n"])
-def test_a_late_reader_on_a_slow_link_soon_has_the_first_text(
+def test_the_first_text_of_a_late_reader_is_small_enough_for_a_slow_link(
     client: Client, worker: Worker, answers: dict[str, str], piece: str
 ) -> None:
     """The first text is in what the link carries in less than 3 s."""

@@ -21,7 +21,7 @@ WRONG = {
 
 
 @pytest.mark.failure(51)
-def test_a_worker_that_cannot_start_ends_with_a_sentence(rig: Rig) -> None:
+def test_a_worker_that_cannot_start_says_why_and_exits(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         wrong = {**WRONG, "a port that is taken": ({"OUTLIVE_METRICS_PORT": port}, "in use")}

@@ -19,14 +19,14 @@ def guarding(lines: str) -> None:
     subprocess.run(words, input=lines, text=True, cwd=ROOT, check=True, timeout=20)
 
 
-def test_what_was_recorded_ends_when_the_pipe_closes() -> None:
+def test_recorded_process_groups_end_when_the_pipe_closes() -> None:
     with sleeper() as child:
         guarding(f"{child.pid} {signal.SIGTERM}\n")
 
         assert child.wait(10) == -signal.SIGTERM
 
 
-def test_what_was_forgotten_is_left_alone() -> None:
+def test_forgotten_process_groups_are_left_alone() -> None:
     with sleeper() as child:
         guarding(f"{child.pid} {signal.SIGTERM}\n{child.pid} 0\n")
 

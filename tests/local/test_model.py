@@ -37,7 +37,7 @@ def chunks(server: Model, question: str) -> list[dict[str, object]]:
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
 
 
-def test_it_streams_an_answer_under_its_own_name(server: Model) -> None:
+def test_the_small_model_streams_an_answer_under_its_own_name(server: Model) -> None:
     answer = chunks(server, "Why is the sky blue?")
 
     assert {chunk["model"] for chunk in answer} == {model.NAME}
@@ -45,7 +45,7 @@ def test_it_streams_an_answer_under_its_own_name(server: Model) -> None:
     assert answer[-1]["usage"]
 
 
-def test_what_people_ask_does_not_reach_its_log(server: Model) -> None:
+def test_questions_do_not_reach_the_models_log(server: Model) -> None:
     chunks(server, "My secret is PURPLE-HIPPO-7.")
 
     said = server.log.read_text()
@@ -54,7 +54,7 @@ def test_what_people_ask_does_not_reach_its_log(server: Model) -> None:
     assert "HIPPO" not in said
 
 
-def test_each_of_its_streams_may_use_the_whole_context(server: Model) -> None:
+def test_each_stream_may_use_the_whole_context(server: Model) -> None:
     with urllib.request.urlopen(f"{server.url.removesuffix('/v1')}/slots", timeout=30) as answer:
         slots = json.load(answer)
 

@@ -31,7 +31,7 @@ def test_a_server_moves_when_its_port_was_taken_but_keeps_its_password(tmp_path:
     assert second.password == first.password
 
 
-def test_a_damaged_memory_is_begun_anew(tmp_path: Path) -> None:
+def test_a_damaged_address_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text('{"port": ')
 
     assert saved_addresses.address(tmp_path / "server.json").port in ports.OURS
@@ -68,7 +68,7 @@ def test_the_port_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("port", ["70000", "-1", "http"])
-def test_a_port_that_cannot_be_is_refused(
+def test_an_impossible_port_is_refused(
     port: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
@@ -76,13 +76,13 @@ def test_a_port_that_cannot_be_is_refused(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_this_machine_needs_no_login(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loopback_needs_no_login(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OUTLIVE_AUTH", raising=False)
 
     options.check_host(host)
 
 
-def test_other_machines_need_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_addresses_need_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OUTLIVE_AUTH", raising=False)
     with pytest.raises(options.UsageError, match="OUTLIVE_AUTH=required"):
         options.check_host("0.0.0.0")
@@ -101,7 +101,7 @@ def test_only_one_up_holds_a_data_directory(tmp_path: Path) -> None:
     assert left_over is False
 
 
-def test_a_directory_left_without_a_goodbye_is_noticed(tmp_path: Path) -> None:
+def test_a_directory_whose_last_up_crashed_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("4711")
 
     with options.only_one(tmp_path) as left_over:
@@ -121,7 +121,7 @@ def test_a_browser_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert chromium.find() is None
 
 
-def test_programs_that_two_starts_copy_at_the_same_time_are_there_for_both(
+def test_two_starts_may_copy_the_programs_at_the_same_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = tmp_path / "packages" / "server"
@@ -148,7 +148,7 @@ def test_programs_that_two_starts_copy_at_the_same_time_are_there_for_both(
     assert [file.name for file in data_dirs.SHELTER.iterdir()] == ["server-1.0"]
 
 
-def test_a_program_of_other_people_is_found_in_sbin_too(
+def test_third_party_programs_are_found_in_sbin_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(foreign, "_SBIN", str(tmp_path))

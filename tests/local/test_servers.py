@@ -65,7 +65,7 @@ def test_a_postgres_whose_backends_linger_is_waited_for(home: Path) -> None:
 
 @KINDS
 @pytest.mark.parametrize("bound", ["as here", "by the guard"])
-def test_no_server_outlives_who_started_it(
+def test_no_server_outlives_the_process_that_started_it(
     kind: Callable[[Path], Server], home: Path, bound: str
 ) -> None:
     program = (
@@ -91,7 +91,7 @@ def test_no_server_outlives_who_started_it(
         assert wait_until(lambda: not program_name(pid), 10)
 
 
-def test_a_server_that_cannot_start_says_so(home: Path) -> None:
+def test_a_server_that_cannot_start_raises_a_start_error(home: Path) -> None:
     with Redis(home / "first") as first:
         second = Redis(home / "second")
         second.address = first.address
@@ -100,7 +100,7 @@ def test_a_server_that_cannot_start_says_so(home: Path) -> None:
             second.wait()
 
 
-def test_what_people_write_does_not_reach_the_log_of_postgres(home: Path) -> None:
+def test_questions_do_not_reach_the_log_of_postgres(home: Path) -> None:
     with Postgres(home / "quiet", durable=False) as server:
         client = [str(server.program("psql")), server.url, "--command"]
         for statement in (

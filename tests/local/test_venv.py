@@ -90,7 +90,7 @@ def test_a_changed_lock_file_is_installed_again(installer: Installer) -> None:
     assert installer.prepare("run.txt", "dev.txt") == ["run.txt"]
 
 
-def test_an_interrupted_environment_is_made_anew(installer: Installer) -> None:
+def test_a_half_filled_environment_is_made_again(installer: Installer) -> None:
     installer.prepare("run.txt")
     installer.interrupt = True
     with pytest.raises(KeyboardInterrupt):
@@ -100,7 +100,7 @@ def test_an_interrupted_environment_is_made_anew(installer: Installer) -> None:
     assert installer.prepare("run.txt") == ["create", "run.txt"]
 
 
-def test_an_environment_whose_python_is_gone_is_made_anew(installer: Installer) -> None:
+def test_an_environment_without_its_python_is_made_again(installer: Installer) -> None:
     installer.prepare("run.txt")
     (installer.venv / "bin" / "python").unlink()
 

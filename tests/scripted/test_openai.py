@@ -77,7 +77,7 @@ def test_a_plain_question_is_answered_as_expected(client: openai.OpenAI) -> None
     ],
 )
 @pytest.mark.parametrize("manner", [{}, {"crlf": True, "space": False, "role": False, "size": 0}])
-def test_every_good_stream_says_what_is_expected(
+def test_every_good_stream_has_the_expected_text(
     client: openai.OpenAI, steps: list[Step], manner: dict[str, Any]
 ) -> None:
     question = s.script(*steps, s.finish(), s.usage(3, 4), s.done(), **manner)
@@ -124,7 +124,7 @@ def test_without_stream_the_answer_comes_whole_and_at_once(client: openai.OpenAI
         (s.status(529, {"anything": 1}), openai.InternalServerError, None),
     ],
 )
-def test_an_http_error_is_what_the_package_takes_it_for(
+def test_http_errors_are_understood_by_the_openai_package(
     client: openai.OpenAI, step: Step, error: type[openai.APIStatusError], code: str | None
 ) -> None:
     with pytest.raises(error) as raised:
@@ -133,7 +133,7 @@ def test_an_http_error_is_what_the_package_takes_it_for(
     assert raised.value.code == code
 
 
-def test_refusals_are_counted_and_then_the_script_goes_on(client: openai.OpenAI) -> None:
+def test_after_its_refusals_a_script_goes_on(client: openai.OpenAI) -> None:
     steps = [s.status(503, times=1), s.refuse(times=1), s.say("At last"), s.done()]
     tag = uuid.uuid4().hex
 
@@ -157,7 +157,7 @@ def test_retry_after_has_both_forms(client: openai.OpenAI) -> None:
     assert 50 < until - time.time() <= 60
 
 
-def test_an_option_is_only_refused_to_those_who_ask_for_it(client: openai.OpenAI) -> None:
+def test_only_requests_with_the_option_are_refused(client: openai.OpenAI) -> None:
     question = s.script(s.refuse_option("stream_options"), s.say("Fine"), s.usage(), s.done())
 
     with client.chat.completions.create(model="m", messages=asked(question), stream=True) as stream:

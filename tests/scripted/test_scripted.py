@@ -41,7 +41,7 @@ def test_a_script_is_ascii_and_comes_back_as_its_steps() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "How are you?", "{", "[]", "7", '{"script": 1'])
-def test_any_other_text_is_no_script(text: str) -> None:
+def test_other_text_is_not_a_script(text: str) -> None:
     assert s.parse_script(text) is None
 
 
@@ -166,7 +166,7 @@ def test_text_is_utf8_unless_it_is_asked_or_has_to_be_escaped() -> None:
     assert [rb'"\ud83d"' in halves[0], rb'"\ude00"' in halves[1]] == [True, True]
 
 
-def test_the_manner_of_a_script_is_in_every_frame() -> None:
+def test_the_options_of_a_script_apply_to_every_frame() -> None:
     [frame] = written(s.say("x"), space=False, crlf=True, event="message", size=0)
 
     assert frame.startswith(b'event: message\r\ndata:{"id"')
@@ -191,7 +191,7 @@ def test_a_big_line_is_as_big_as_asked_and_good_json() -> None:
     assert set(delta_of(frame)["content"]) == {"x"}
 
 
-def test_bad_data_is_bad() -> None:
+def test_bad_data_cannot_be_parsed() -> None:
     [half] = written(s.half_utf8())
     assert EURO[:2] in half
     assert EURO not in half
@@ -225,7 +225,7 @@ def test_hostile_text_is_a_function_of_its_step_and_survives_its_frames(
     assert answer.parts == ((kind, answer.body),)
 
 
-def test_hostile_text_holds_everything_that_it_names() -> None:
+def test_hostile_text_contains_every_hostile_piece() -> None:
     text = hostile(100_000)
 
     assert [piece for piece in HOSTILE if piece not in text] == []

@@ -102,7 +102,7 @@ def test_a_bad_request_is_refused(provider: s.Scripted, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 1, 300, 599, 600])
-def test_a_cut_is_a_reset_after_exactly_so_many_bytes(provider: s.Scripted, at: int) -> None:
+def test_a_cut_is_a_reset_after_exactly_that_many_bytes(provider: s.Scripted, at: int) -> None:
     with Raw(provider.url, s.script(s.say("Hello"), s.cut(at=at), role=False)) as raw:
         got, ended = raw.rest()
 
@@ -130,7 +130,7 @@ def test_a_frame_is_one_write_and_done_goes_with_the_end(provider: s.Scripted) -
         assert raw.socket.recv(65536) == b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 
 
-def test_the_plain_end_of_a_body_says_nothing(provider: s.Scripted) -> None:
+def test_a_plain_end_sends_no_frame(provider: s.Scripted) -> None:
     with Raw(provider.url, s.script(s.say("Hello"), s.end(), s.say("not me"))) as raw:
         got, ended = raw.rest()
 
@@ -142,7 +142,7 @@ def test_the_plain_end_of_a_body_says_nothing(provider: s.Scripted) -> None:
 # --- what it saw ----------------------------------------------------------------------------------
 
 
-def test_a_stream_that_was_read_whole_is_recorded_so(provider: s.Scripted) -> None:
+def test_a_stream_that_was_read_to_its_end_is_recorded_as_whole(provider: s.Scripted) -> None:
     tag = uuid.uuid4().hex
     with Raw(provider.url, s.script(s.long(3000), s.finish(), s.done(), tag=tag), top_p=0.5) as raw:
         raw.rest()
@@ -173,7 +173,7 @@ def test_a_client_that_leaves_during_a_hold_is_noticed_at_once(provider: s.Scrip
     assert name not in provider.held()
 
 
-def test_a_client_that_leaves_without_reading_is_not_taken_for_one_that_read(
+def test_a_client_that_leaves_with_unread_bytes_is_not_recorded_as_whole(
     provider: s.Scripted,
 ) -> None:
     tag = uuid.uuid4().hex
@@ -197,7 +197,7 @@ def test_a_released_hold_stays_open(provider: s.Scripted) -> None:
         assert raw.rest()[0].endswith(b"0\r\n\r\n")
 
 
-def test_a_wait_that_is_not_answered_in_time_says_so(provider: s.Scripted) -> None:
+def test_a_wait_that_times_out_raises(provider: s.Scripted) -> None:
     with pytest.raises(TimeoutError):
         provider.wait_held("nobody", timeout=0.01)
     with pytest.raises(TimeoutError):
@@ -247,7 +247,7 @@ def test_two_hundred_streams_at_once_are_all_complete(provider: s.Scripted) -> N
 # --- the process ----------------------------------------------------------------------------------
 
 
-def test_it_says_where_it_listens_and_ends_in_order_on_sigterm(tmp_path: Path) -> None:
+def test_the_server_prints_its_address_and_ends_on_sigterm(tmp_path: Path) -> None:
     port_file = tmp_path / "scripted.json"
     process = subprocess.Popen(
         [sys.executable, "-m", "scripted", "--port-file", str(port_file)],
@@ -268,7 +268,7 @@ def test_it_says_where_it_listens_and_ends_in_order_on_sigterm(tmp_path: Path) -
     assert process.returncode == 0
 
 
-def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
+def test_the_server_ends_when_its_parent_is_killed() -> None:
     code = "from scripted import *; import time; print(start_scripted().url, flush=True); "
     parent = subprocess.Popen(
         [sys.executable, "-c", code + "time.sleep(99)"], cwd=ROOT, stdout=subprocess.PIPE, text=True
