@@ -1,11 +1,11 @@
-"""`./outlive COMMAND`: those that need this machine are here, all others are `cli`'s."""
+"""`./outlive COMMAND`: runs the command's module; what is not listed here belongs to `cli`."""
 
 import runpy
 import sys
 from typing import NoReturn
 
-#: Commands and their modules. The benchmarks start the service too, from outside.
-HERE = {
+#: Commands that start processes on this machine, and their modules.
+LOCAL_COMMANDS = {
     "up": "local.up",
     "test": "local.test",
     "check": "local.check",
@@ -15,14 +15,14 @@ HERE = {
 
 
 def main() -> NoReturn:
-    """Run the command; each module takes its own arguments from `sys.argv`."""
+    """Run the command; each module reads its arguments from `sys.argv`."""
     command = sys.argv[1] if len(sys.argv) > 1 else ""
-    if command in HERE:
+    if command in LOCAL_COMMANDS:
         sys.argv[:2] = [f"outlive {command}"]
     else:
         sys.argv[0] = "outlive"
-    # By name: `local` only starts the others, it never imports them.
-    runpy.run_module(HERE.get(command, "cli"), run_name="__main__")
+    # By name, because `local` must not import the rooms above it.
+    runpy.run_module(LOCAL_COMMANDS.get(command, "cli"), run_name="__main__")
     sys.exit(0)
 
 

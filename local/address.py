@@ -1,9 +1,9 @@
-"""A stable TCP address in front of a server that is replaced: what a load balancer or DNS does.
+"""A stable TCP address in front of a server that can be replaced, as a load balancer is.
 
     python -m local.address <descriptor of a listening socket> <file with the target's port>
 
-Each new connection goes to the port that the file names at that moment. Connections that exist stay
-where they are, so a client that keeps them goes on talking to the old server until it closes.
+Each new connection goes to the port that the file names at that moment. Existing connections stay
+with the server that they were made to.
 """
 
 import socket
@@ -19,17 +19,17 @@ from local.server import Server
 
 #: Connections that may wait while the process starts.
 BACKLOG = 256
-#: Bytes that are carried at once.
+#: Bytes that are copied at once.
 READ = 1 << 16
 
 
 class Address(Server):
-    """The process, and the file that says where it leads."""
+    """The process, and the file that names its target."""
 
     name = "address"
 
     def __init__(self, directory: Path, target: int, log: Path) -> None:
-        """`target`: the port on the loopback to which it leads first."""
+        """`target`: the port on the loopback that new connections go to first."""
         super().__init__()
         self.log = log
         self._file = directory / "target"
@@ -43,7 +43,7 @@ class Address(Server):
         return
 
     def point(self, target: int) -> None:
-        """Let new connections go to another port on the loopback."""
+        """Send new connections to another port on the loopback."""
         write_private(self._file, str(target))
 
     def command(self) -> Command:
@@ -51,7 +51,7 @@ class Address(Server):
         return Command([sys.executable, *words], self.log, fds=(self._listener.fileno(),))
 
     def ready(self) -> bool:
-        """The socket listens already; who comes early waits in its backlog."""
+        """The socket listens already: early connections wait in its backlog."""
         return True
 
     def ended(self) -> None:
@@ -60,7 +60,7 @@ class Address(Server):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Carry bytes both ways for ever."""
+    """Copy bytes both ways until the process is killed."""
     # Only this process needs gevent, and imports it before anything has made a thread.
     import gevent  # noqa: PLC0415
     from gevent import socket as cooperative  # noqa: PLC0415
@@ -72,15 +72,15 @@ def main(arguments: Sequence[str]) -> None:
         with suppress(OSError):
             far = cooperative.create_connection(("127.0.0.1", int(file.read_text())))
             with closing(far):
-                back = gevent.spawn(carry, far, near)
-                carry(near, far)
+                back = gevent.spawn(copy, far, near)
+                copy(near, far)
                 back.join()
 
-    def carry(source: socket.socket, sink: socket.socket) -> None:
+    def copy(source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(READ):
                 sink.sendall(data)
-        # One side has gone: so has the other.
+        # When one side closes, so does the other.
         for end in (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""`outlive check`: everything that can be said about the code without running it."""
+"""`outlive check`: all static checks."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ CHECKS = (
 
 
 def main() -> int:
-    """Run every check, the later ones too when one fails: the exit status counts failures."""
+    """Run every check, also after one has failed; the exit status is the number of failures."""
     failed = []
     for check in CHECKS:
         print(f"$ {' '.join(check)}", flush=True)

@@ -12,7 +12,7 @@ MAC = (
 
 
 def find() -> str | None:
-    """The program: what CHROMIUM names, else the first of the usual ones; None without any."""
+    """The path of Chromium: what CHROMIUM names, else the first usual one; None without any."""
     if named := os.environ.get("CHROMIUM"):
         return shutil.which(named)
     found = (shutil.which(name) for name in NAMES)

@@ -1,7 +1,7 @@
-"""Other people's programs that some tests need and that no wheel brings.
+"""Third-party programs that some tests need and that are in no wheel.
 
-In CI each of them has to be there (`.ci/run` installs them). On a person's machine the tests that
-need a missing one are skipped, and `outlive test` says so before it starts.
+In CI each of them has to be there (`.ci/run` installs them). Elsewhere the tests that need a
+missing one are skipped, and `outlive test` says so before it starts.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-#: Debian keeps servers where a person's PATH often does not look.
+#: Debian keeps servers in folders that are often not in a user's PATH.
 _SBIN: Final = "/usr/sbin:/usr/local/sbin"
 
 
@@ -31,10 +31,9 @@ PROGRAMS: Final[Mapping[str, Foreign]] = {
     program.name: program
     for program in (
         Foreign("nginx", "nginx-light", "the product behind a proxy"),
-        Foreign("openssl", "openssl", "the certificate of the proxy"),
         Foreign("pgbouncer", "pgbouncer", "the product behind a connection pooler"),
         Foreign("faketime", "faketime", "jumps of the database's clock"),
-        Foreign("openssl", "openssl", "certificates that nobody knows"),
+        Foreign("openssl", "openssl", "certificates, of the proxy and unknown ones"),
         Foreign("node", "nodejs", "stock clients from npm"),
         Foreign("npm", "npm", "stock clients from npm"),
     )
@@ -42,7 +41,7 @@ PROGRAMS: Final[Mapping[str, Foreign]] = {
 
 
 def libfaketime() -> str | None:
-    """The library that lies about the time, for LD_PRELOAD; None where it is not installed."""
+    """The library that fakes the time, for LD_PRELOAD; None where it is not installed."""
     places = ("/usr/lib/*/faketime", "/usr/lib/faketime", "/usr/local/lib/faketime")
     for place in places:
         root, _, rest = place.partition("*")

@@ -1,8 +1,8 @@
-"""End the children of a process that died without a word, where the kernel does not.
+"""End the children of a process that died without ending them, where the kernel does not.
 
-Linux binds a child to its parent's life by itself (`processes.py`); macOS and the BSDs do
-not. There this process holds the reading end of a pipe from its parent. When the parent
-dies, however it dies, the pipe closes, and the guard ends what was recorded.
+Linux ends a child with its parent (`processes.py`); macOS and the BSDs do not. There this process
+reads a pipe from its parent. When the parent dies, however it dies, the pipe closes, and the guard
+signals the process groups that were recorded.
 
     python -m local.guard < pipe        one line each: "<process group> <signal number>"
 """
@@ -23,19 +23,19 @@ def watch(group: int, number: signal.Signals) -> None:
     """Have the process group signalled if this process dies."""
     _watched[group] = int(number)
     try:
-        _tell({group: int(number)})
-    except OSError:  # the guard was killed: a new one has to hear everything
+        _send({group: int(number)})
+    except OSError:  # the guard was killed: a new one needs all groups
         _restart()
 
 
 def forget(group: int) -> None:
-    """The group has ended; its number may soon belong to a stranger. Signal 0 does nothing."""
+    """Forget a group that has ended, as its number may be reused. Signal 0 does nothing."""
     if _watched.pop(group, None) is not None:
         with contextlib.suppress(OSError):
-            _tell({group: 0})
+            _send({group: 0})
 
 
-def _tell(groups: dict[int, int]) -> None:
+def _send(groups: dict[int, int]) -> None:
     global _guard  # noqa: PLW0603  (one guard a process)
     if _guard is None:
         _guard = subprocess.Popen(
@@ -53,11 +53,11 @@ def _tell(groups: dict[int, int]) -> None:
 def _restart() -> None:
     global _guard  # noqa: PLW0603
     _guard = None
-    _tell(_watched)
+    _send(_watched)
 
 
 def end_all(lines: Iterable[str]) -> None:
-    """Read what to watch until the pipe closes, then end it, the newest first."""
+    """Read groups until the pipe closes, then signal them, the newest first."""
     groups = {int(group): int(number) for group, number in (line.split() for line in lines)}
     for group, number in reversed(groups.items()):
         with contextlib.suppress(ProcessLookupError, PermissionError):

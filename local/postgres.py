@@ -1,7 +1,7 @@
 """PostgreSQL from its wheel, driven without its wrapper.
 
 The wrapper would add a user to the machine and open every folder above the environment.
-We run the stock programs: `initdb` once, then `postgres`, at 127.0.0.1 with a password.
+We run the stock programs: `initdb` once, then `postgres`, on 127.0.0.1 with a password.
 """
 
 import os
@@ -19,16 +19,16 @@ from local.server import Server, StartError, wait_until
 
 USER = DATABASE = "outlive"
 
-#: The longest that a start waits for the last backends of a killed postmaster; they go at once.
+#: Seconds that a start waits at most for the backends of a killed postmaster. They end at once.
 LINGER_SECONDS = 2.0
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    # People's words must not reach a log. An error may quote them, and whoever caused it is
-    # told anyway, so only the server's own life is logged; the statement at fault is not shown,
-    # nor its parameters, and `terse` leaves out the details, which quote rows and statements.
+    # What people write must not reach a log. An error may quote it, and the client gets the error
+    # anyway, so only the server's own events are logged, without statements and parameters.
+    # `terse` leaves out details, which quote rows and statements.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_parameter_max_length_on_error": "0",
@@ -40,8 +40,8 @@ SETTINGS = {
 class Postgres(Server):
     """A Postgres whose data, password and port live in one directory.
 
-    As root the data may have to live elsewhere (`homes.py`); then `directory/home` points there.
-    `durable=False` is for tests: faster, and a power cut may cost everything.
+    As root the data may be elsewhere (`data_dirs.py`); then `directory/home` is a link to it.
+    `durable=False` is for tests: faster, and a power cut may lose everything.
     """
 
     name = "postgres"
@@ -58,8 +58,7 @@ class Postgres(Server):
         durable: bool = True,
         clock: Path | None = None,
     ) -> None:
-        """`clock`: a file in which `set_clock` writes how wrong the server's clock is; it needs
-        libfaketime."""
+        """`clock`: a file by which `set_clock` sets the server's clock; needs libfaketime."""
         super().__init__()
         directory.mkdir(parents=True, exist_ok=True)
         self.log = log or directory / "postgres.log"
@@ -90,28 +89,28 @@ class Postgres(Server):
         return Command(
             [str(self.program("postgres")), "-D", str(self.data), *options],
             self.log,
-            env=_lying(self.clock) if self.clock else {},
+            env=_faked_time(self.clock) if self.clock else {},
             cwd=self.home,
             uid=self.uid,
-            # Not KILL: the backends should be told, so that the memory they share is free.
+            # Not KILL: the backends should end too, so that their shared memory is freed.
             death_signal=signal.SIGQUIT,
         )
 
     def set_clock(self, seconds: float) -> None:
-        """Have its clock be so many seconds ahead of ours from now on, while it runs."""
+        """Set its clock ahead of ours by some seconds, while it runs."""
         assert self.clock is not None
         draft = self.clock.with_suffix(".new")
         draft.write_text(f"{seconds:+.3f}\n")
         draft.chmod(0o644)
-        draft.replace(self.clock)  # in one step: it is read at every look at the clock
+        draft.replace(self.clock)  # in one step, as it may be read at any time
 
     def ready(self) -> bool:
-        """Its own word, in the file where `pg_ctl` looks for it too: line 1 pid, line 8 status."""
+        """Whether `postmaster.pid` says so: as for `pg_ctl`, line 1 is the pid, 8 the status."""
         lines = _lines(self.data / "postmaster.pid")
         return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() in self.statuses
 
     def _create(self) -> None:
-        """Make the data directory aside and move it into place, so that it is whole or absent."""
+        """Make the data directory under another name, then rename it: it is whole or absent."""
         draft = self.home / "data.new"
         shutil.rmtree(draft, ignore_errors=True)
         password = self.home / "password"
@@ -136,7 +135,7 @@ class Postgres(Server):
             capture_output=True,
             check=False,
             cwd=self.home,
-            start_new_session=True,  # a Ctrl-C is for us
+            start_new_session=True,  # a Ctrl-C is for our own process
             user=self.uid,
             group=self.uid,
             extra_groups=None if self.uid is None else [],
@@ -156,8 +155,8 @@ class Postgres(Server):
         return folder / "pginstall" / "bin" / name
 
 
-def _lying(clock: Path) -> dict[str, str]:
-    """The environment of a server whose time of day is what that file says."""
+def _faked_time(clock: Path) -> dict[str, str]:
+    """Variables for a server whose clock follows that file."""
     library = libfaketime()
     if library is None:
         raise StartError("libfaketime is missing (Debian: apt install faketime)")
@@ -179,11 +178,11 @@ def _lines(file: Path) -> list[str]:
 
 
 def _end_orphan(data: Path) -> None:
-    """Make way: a postmaster may still be shutting down after its supervisor was killed.
+    """End a postmaster that is still shutting down after its supervisor was killed.
 
-    If it was killed itself, its backends go a moment later, and hold its memory until then.
-    A number that meanwhile belongs to another program would keep Postgres from starting
-    for ever, so then the file goes.
+    If the postmaster was killed, its backends hold its shared memory for another moment. If its
+    process id belongs to another program by now, Postgres would never start, so the file is
+    removed.
     """
     pid_file = data / "postmaster.pid"
     lines = _lines(pid_file)

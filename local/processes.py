@@ -1,8 +1,8 @@
-"""Start a process that cannot outlive us.
+"""Start processes that cannot outlive us.
 
-Every server that this package starts is bound to the life of the process that started it:
-by the kernel on Linux (`PR_SET_PDEATHSIG`), by a small guard process elsewhere (`guard.py`).
-That holds for `kill -9` too, when nobody is left to tidy up.
+Every server that this package starts ends with the process that started it: by the kernel on Linux
+(`PR_SET_PDEATHSIG`), by a small guard process elsewhere (`guard.py`). That also holds for
+`kill -9`, after which no code of ours runs.
 
 The kernel watches the *thread* that forked, so start processes from the main thread only.
 """
@@ -23,21 +23,21 @@ from local import guard
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
-#: Bytes of a log; the last so many of what was before are kept beside it.
+#: Bytes after which a log is rotated; its last bytes, as many, are kept in a second file.
 LOG_BYTES = 10_000_000
 
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 LINUX = sys.platform == "linux"
-# Loaded before any fork: the child of a fork should not have to open libraries.
+# Loaded before any fork: a forked child should not have to open libraries.
 LIBC = ctypes.CDLL(None, use_errno=True) if LINUX else None
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one has started; none if it has gone."""
+    """The ids of the children of a process; none if it has ended."""
     if LINUX:  # small images have no `ps`
         with suppress(OSError):
-            told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-            return [int(child) for child in told.split()]
+            text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+            return [int(child) for child in text.split()]
         return []
     listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True)
     pairs = [line.split() for line in listed.stdout.decode().splitlines()]
@@ -46,7 +46,7 @@ def children(pid: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Command:
-    """Everything that one process is started with."""
+    """Everything that a process is started with."""
 
     argv: Sequence[str]
     log: Path
@@ -67,7 +67,7 @@ def spawn(command: Command) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # A Ctrl-C in the terminal is for us: we end the children in the right order.
+            # A Ctrl-C in the terminal is for us alone: we end the children in the right order.
             start_new_session=True,
             pass_fds=command.fds,
             # Unsafe beside threads, as the linter says; we have one, and nothing else does this.
@@ -82,22 +82,22 @@ def spawn(command: Command) -> subprocess.Popen[bytes]:
 
 
 def rotate(log: Path) -> None:
-    """Put the end of a log that has become too large aside, in the place of what was there.
+    """Empty a log that has become too large, and keep its end in a second file.
 
-    Who writes to it goes on: it was opened for appending. A line that is written in this very
+    Its writer goes on, since it opened the log for appending. A line that is written at this very
     moment may be lost.
     """
     size = log.stat().st_size
     if size <= LOG_BYTES:
         return
-    with log.open("rb") as full, log.with_suffix(".log.1").open("wb") as aside:
+    with log.open("rb") as full, log.with_suffix(".log.1").open("wb") as kept:
         full.seek(size - LOG_BYTES)
-        shutil.copyfileobj(full, aside)
+        shutil.copyfileobj(full, kept)
     os.truncate(log, 0)
 
 
 def _bound_to(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
-    """What the child does before it becomes the program.
+    """A function that the child calls before exec, to end with its parent.
 
     Python calls it after the change of user, which would have reset the setting.
     """
@@ -121,7 +121,7 @@ def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> No
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process exists, also when it is somebody else's."""
+    """Whether the process exists, whichever user runs it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -132,7 +132,7 @@ def is_alive(pid: int) -> bool:
 
 
 def program_name(pid: int) -> str:
-    """What runs under this process id, as `ps` calls it; empty when nothing does any more."""
+    """The program with this process id, as `ps` names it; empty if there is none."""
     if LINUX:
         return _linux_program_name(pid)
     done = subprocess.run(
@@ -142,13 +142,13 @@ def program_name(pid: int) -> str:
 
 
 def works_in(folder: Path, name: str) -> bool:
-    """Whether a program of that name has this working directory. Never, where nothing tells."""
+    """Whether a program of that name has this working directory; False where it is unknown."""
     pids = [int(file.name) for file in Path("/proc").glob("[0-9]*")] if LINUX else []
     return any(_folder(pid) == folder and program_name(pid) == name for pid in pids)
 
 
 def _folder(pid: int) -> Path | None:
-    """Where it works; None for what has just ended or is somebody else's."""
+    """Its working directory; None if it has just ended or belongs to another user."""
     try:
         return Path(f"/proc/{pid}/cwd").readlink()
     except OSError:
@@ -156,7 +156,7 @@ def _folder(pid: int) -> Path | None:
 
 
 def _linux_program_name(pid: int) -> str:
-    """From /proc, since small images have no `ps`. A zombie has ended, whoever fails to bury it."""
+    """From /proc, since small images have no `ps`. A zombie counts as ended."""
     try:
         shown = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""The Procfile: what a deployment runs, and what `outlive up` runs, word for word."""
+"""Reads the Procfile: `outlive up` runs exactly what a deployment runs."""
 
 import shlex
 from pathlib import Path
@@ -7,15 +7,15 @@ from local.processes import BIN, ROOT
 
 
 def read(file: Path = ROOT / "Procfile", programs: Path = BIN) -> dict[str, list[str]]:
-    """The words of every line, by name. There is no shell, so nothing in them is expanded.
+    """The arguments of every line, by its name. There is no shell, so nothing is expanded.
 
-    `programs`: the folder of the environment whose programs are meant.
+    `programs`: the folder in which the programs are looked for first.
     """
     lines = (line.partition(":") for line in file.read_text().splitlines() if line.strip())
     return {name.strip(): _resolve(shlex.split(command), programs) for name, _, command in lines}
 
 
 def _resolve(words: list[str], programs: Path) -> list[str]:
-    """The environment's own program, so that it need not be on the PATH."""
+    """Use the environment's own program, so that it need not be in the PATH."""
     ours = programs / words[0]
     return [str(ours), *words[1:]] if ours.exists() else words

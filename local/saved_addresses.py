@@ -1,4 +1,4 @@
-"""What a server has to remember between two runs: its port and its password."""
+"""The port and password of a server, saved from one run to the next."""
 
 import json
 import os
@@ -11,25 +11,26 @@ from local import ports
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server on this machine listens and what opens it."""
+    """The port and password of a server on this machine."""
 
     port: int
     password: str
 
 
 def address(file: Path, port: int = 0) -> Address:
-    """The address remembered in the file, with another port if that one is taken.
+    """The address saved in the file, with another port if that one is taken.
 
-    A port asked for wins. The file is the password's only home: readable by its owner only.
+    `port` wins over the saved one. The password is only in this file, which only its owner can
+    read.
     """
-    known = recall(file)
-    chosen = Address(ports.choose(port, known.port), known.password or secrets.token_hex(16))
+    saved = load(file)
+    chosen = Address(ports.choose(port, saved.port), saved.password or secrets.token_hex(16))
     write_private(file, json.dumps(asdict(chosen)))
     return chosen
 
 
-def recall(file: Path) -> Address:
-    """What the file says; port 0 and no password when it says nothing."""
+def load(file: Path) -> Address:
+    """The address in the file; port 0 and no password if there is none."""
     try:
         return Address(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
@@ -37,7 +38,7 @@ def recall(file: Path) -> Address:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replace the file in one step, so that a reader sees the old or the new, whole."""
+    """Replace the file in one step, readable by its owner only."""
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:  # noqa: PTH123

@@ -1,4 +1,4 @@
-"""A server of ours: one process that can be started again at the same address."""
+"""A server: one process that can be started again at the same address."""
 
 import contextlib
 import signal
@@ -13,31 +13,31 @@ from typing import Self
 from local import guard
 from local.processes import Command, signal_group, spawn
 
-#: Seconds that a server gets to become ready before we call it broken.
+#: Seconds that a server may take to become ready.
 START_SECONDS = 60.0
-#: Seconds between two looks at something that cannot wake us.
+#: Seconds between two polls of a condition.
 POLL_SECONDS = 0.02
 
 
 class StartError(Exception):
-    """A part did not start. The message is for the person at the terminal."""
+    """A part did not start. The message is for the user."""
 
     def __init__(self, message: str, part: str = "") -> None:
         super().__init__(message)
-        #: Whose log tells more.
+        #: the part whose log says why
         self.part = part
 
 
 class Server(ABC):
-    """One process: started, asked whether it is ready, stopped, started again.
+    """One process that is started, polled for readiness, stopped and started again.
 
-    `start` returns at once, `wait` waits; the supervisor starts several and then waits.
-    As a context manager it does both and stops in the end.
+    `start` returns at once and `wait` waits until it is ready, so that several servers can start at
+    the same time. As a context manager it does both, and stops the process at the end.
     """
 
-    #: What a person calls it; also the name of its log and its key in outlive.json.
+    #: its name for people, in its log's path and in outlive.json
     name: str
-    #: The polite way to ask for the end.
+    #: the signal that asks it to end
     stop_signal: signal.Signals = signal.SIGTERM
 
     def __init__(self) -> None:
@@ -47,19 +47,19 @@ class Server(ABC):
     @property
     @abstractmethod
     def url(self) -> str | None:
-        """Where it answers; None for one that only listens to others."""
+        """Where it answers; None if it has no address."""
 
     @abstractmethod
     def command(self) -> Command:
-        """What to run, made anew for every start."""
+        """What to run; called for every start."""
 
     @abstractmethod
     def ready(self) -> bool:
-        """Whether it does its work now. Must answer within a moment."""
+        """Whether it is ready now. Must not take long."""
 
     @property
     def pid(self) -> int:
-        """The process whose death is the death of this server."""
+        """The id of its main process."""
         assert self.process is not None, f"{self.name} was not started"
         return self.process.pid
 
@@ -74,21 +74,21 @@ class Server(ABC):
         return self.process is not None and self.process.poll() is None
 
     def wait(self, seconds: float = START_SECONDS) -> Self:
-        """Wait until it is ready; raise StartError if it ends first or takes too long."""
+        """Wait until it is ready; raise StartError if it ends or takes too long."""
         wait_until(lambda: not self.alive() or self.ready(), seconds)
         if not self.alive() or not self.ready():
             raise StartError(f"{self.name} did not start", self.name)
         return self
 
     def stop(self, seconds: float = 5.0) -> None:
-        """Ask for the end, and insist after so many seconds."""
+        """Ask it to end, and kill it after some seconds."""
         self.signal(self.stop_signal)
         if not wait_until(lambda: not self.alive(), seconds):
             self.kill()
         self.ended()
 
     def kill(self) -> None:
-        """End it now, as a crash would."""
+        """Kill it, as a crash would."""
         self.signal(signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
@@ -99,7 +99,7 @@ class Server(ABC):
         return self.start().wait()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, to its children too when that is the only way to end them."""
+        """Send a signal; SIGKILL also goes to its children, which it could not end itself."""
         if self.process is None or not self.alive():
             return
         if number == signal.SIGKILL:
@@ -108,12 +108,12 @@ class Server(ABC):
             self.process.send_signal(number)
 
     def ended(self) -> None:
-        """Its process is gone: what else has to go with it?"""
+        """Clean up after its process has ended."""
         if self.process is not None:
             guard.forget(self.process.pid)
 
     def signal_rest(self) -> None:
-        """End what is left of its group once the process itself is gone."""
+        """Kill what is left of its process group after it has ended."""
         if self.process is not None:
             signal_group(self.process, signal.SIGKILL)
 
@@ -134,7 +134,7 @@ class Server(ABC):
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Look again and again until it holds; False when the time is over."""
+    """Poll a condition until it holds; False if it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -144,11 +144,11 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def answers(port: int, request: bytes, answer: bytes, host: str = "127.0.0.1") -> bool:
-    """Whether a server gives the answer that we expect to a few bytes, within a second."""
+    """Whether a server answers a few bytes with the expected ones within a second."""
     with contextlib.suppress(OSError), socket.create_connection((host, port), 1) as peer:
         peer.sendall(request)
-        said = b""
-        while answer not in said and (more := peer.recv(4096)):
-            said += more
-        return answer in said
+        received = b""
+        while answer not in received and (more := peer.recv(4096)):
+            received += more
+        return answer in received
     return False

@@ -1,4 +1,4 @@
-"""Signals as events of a loop: remembered here, they wake whoever waits."""
+"""Signals as events of a loop: they are noted here and wake the loop."""
 
 import contextlib
 import select
@@ -8,11 +8,11 @@ from types import FrameType
 
 
 class Stop(Exception):
-    """Somebody asked us to end."""
+    """A signal asked us to end."""
 
 
 class Signals:
-    """What was asked for by signal. Make one, in the main thread, before the first child."""
+    """What signals asked for. Make one in the main thread, before the first child."""
 
     def __init__(self) -> None:
         self._stops = 0
@@ -20,7 +20,7 @@ class Signals:
         self._wake, waker = socket.socketpair()
         self._wake.setblocking(False)
         waker.setblocking(False)
-        self._waker = waker  # kept open: the interpreter only knows its number
+        self._waker = waker  # kept open: the interpreter has only its number
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -44,13 +44,13 @@ class Signals:
         return asked
 
     def doze(self, seconds: float | None) -> None:
-        """Wait for any signal, at most so long."""
+        """Wait for any signal, at most for some seconds."""
         select.select([self._wake], [], [], seconds)
         with contextlib.suppress(BlockingIOError):
             self._wake.recv(4096)
 
     def wait(self, seconds: float | None) -> None:
-        """Wait for any signal, at most so long; raise Stop when it is time to end."""
+        """Wait for any signal, at most for some seconds; raise Stop if one asked us to end."""
         if not self._stops:
             self.doze(seconds)
         if self._stops:

@@ -1,21 +1,19 @@
 """A Postgres that fails over: a primary, a standby that streams from it, and one address for both.
 
-For tests and the drill. `Replicated` is what a deployment with a standby is: its `url` stays the
-same while the servers behind it change. A failover is made of steps, none of which takes long, so
-that a caller who has to do other things meanwhile can do them between (the drill), and in one call
-for a caller who has not (tests):
+For tests and the drill. `Replicated` is a deployment with a standby: its `url` stays the same while
+the servers change. A failover is made of short steps, between which the drill can do other things;
+tests call the methods that wait:
 
     follow ─▶ (hold ─▶ …) ─▶ fail_over
 
-* `follow`  a base backup of the primary, and a standby that streams from it. Synchronous: the
-            primary confirms no commit that the standby has not on its disk.
-* `hold`    the standby receives nothing from now on. What is committed after it, and nothing that
-            was committed before, is lost by a failover: so a loss has an exact beginning.
-* `fail_over`  the address leads to the standby, which is promoted. The old primary is killed, or it
-            lives on and refuses writes, as one that was demoted does; then clients that keep their
-            connections still talk to it.
+* `follow`     takes a base backup of the primary and starts a standby that streams from it.
+               Synchronous: the primary confirms no commit that the standby has not on its disk.
+* `hold`       disconnects the standby. A failover then loses what is committed from now on, and
+               nothing that was committed before: a loss has an exact beginning.
+* `fail_over`  points the address to the standby and promotes it. The old primary is killed, or it
+               lives on and refuses writes; then clients that keep their connections still use it.
 
-The next `follow` begins at the new primary, so a cluster fails over as often as one likes.
+The next `follow` begins at the new primary, so a cluster can fail over any number of times.
 """
 
 import json
@@ -38,30 +36,29 @@ from local.postgres import USER, Postgres
 from local.processes import Command, children, spawn
 from local.server import StartError, wait_until
 
-#: Seconds that a step of a failover may take on a machine that is busy.
+#: Seconds that a step of a failover may take.
 STEP_SECONDS: Final = 30.0
-#: And for which a primary that is demoted is waited for: a client may hold a row for longer.
+#: Seconds for which open writes of a demoted primary are waited for; a client may hold one longer.
 LAST_WRITES: Final = 5.0
 
 
 class Standby(Postgres):
-    """A server that begins as a copy of another one, follows it, and can take its place."""
+    """A server that begins as a copy of another one, streams from it and can be promoted."""
 
     statuses = frozenset({"ready", "standby"})
 
     def __init__(self, directory: Path, primary: Postgres, log: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        # Its users are the primary's, so is its password.
+        # It has the primary's users, and so the primary's password.
         known = saved_addresses.Address(0, primary.address.password)
         saved_addresses.write_private(directory / "server.json", json.dumps(asdict(known)))
-        # Nothing here has to survive a power cut.
         super().__init__(directory, log=log, durable=False)
-        self.clock = primary.clock  # wrong by as much, if it is wrong
+        self.clock = primary.clock  # the same clock, if that can be set
         self._primary = primary
         self._draft = self.home / "data.new"
 
     def copy(self) -> subprocess.Popen[bytes]:
-        """Begin the base backup. When the process has ended with status 0, call `start`."""
+        """Begin the base backup. Call `start` once the process has ended with status 0."""
         shutil.rmtree(self._draft, ignore_errors=True)
         words = [
             "--host=127.0.0.1", f"--port={self._primary.address.port}", f"--username={USER}",
@@ -84,7 +81,7 @@ class Standby(Postgres):
         self._draft.rename(self.data)
 
     def is_standby(self) -> bool:
-        """Whether it was not promoted yet."""
+        """Whether it is not promoted yet."""
         return bool(ask(self.url, "SELECT pg_is_in_recovery()")[0][0])
 
     def has(self, position: str) -> bool:
@@ -97,19 +94,19 @@ class Standby(Postgres):
         return bool(ask(self.url, "SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'"))
 
     def disconnect(self) -> None:
-        """Receive nothing any more."""
+        """Stop receiving."""
         configure(self.url, "primary_conninfo", "")
 
     def promote(self) -> None:
-        """Begin to become a primary; `is_standby` tells when it is one."""
+        """Begin to become a primary; `is_standby` says when it is one."""
         ask(self.url, "SELECT pg_promote(wait => false)")
 
 
 class Replicated:
-    """A primary, at times a standby, and the address of whichever takes writes."""
+    """A primary, at times a standby, and the address of the one that takes writes."""
 
     def __init__(self, directory: Path, primary: Postgres, log: Path) -> None:
-        """`primary` runs already; it is ours from now on."""
+        """`primary` runs already; we stop it in the end."""
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.log = log
@@ -122,7 +119,7 @@ class Replicated:
 
     @property
     def url(self) -> str:
-        """What the service is given as DATABASE_URL."""
+        """The URL for DATABASE_URL."""
         own = f":{self.primary.address.port}/"
         return self.primary.url.replace(own, f":{self.address.port}/")
 
@@ -145,27 +142,27 @@ class Replicated:
     # --- step by step
 
     def new_standby(self) -> Standby:
-        """One that has not been copied yet: `copy`, `start` and `streaming` come next."""
+        """A standby that is not copied yet: `copy`, `start` and `streaming` come next."""
         self._number += 1
         place = self.directory / f"standby-{self._number}"
         self.standby = Standby(place, self.primary, self.log)
         return self.standby
 
     def streaming(self) -> bool:
-        """Whether the standby is there and receives."""
+        """Whether the standby runs and receives."""
         return self.standby is not None and self.standby.ready() and self.standby.receives()
 
     def synchronous(self, on: bool) -> None:
-        """Whether a commit waits until the standby has it on its disk."""
+        """Whether commits shall wait until the standby has them on its disk."""
         configure(self.primary.url, "synchronous_standby_names", "*" if on else "")
 
     def is_synchronous(self) -> bool:
-        """Whether commits wait for the standby by now."""
+        """Whether commits wait for the standby now."""
         state = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
         return bool(ask(self.primary.url, state))
 
     def abandon(self) -> None:
-        """Do without the standby, for which no commit waits any more."""
+        """Remove the standby; no commit waits for it any more."""
         if self.standby is not None:
             _discard(self.standby)
             self.standby = None
@@ -173,17 +170,17 @@ class Replicated:
             self.synchronous(False)
 
     def position(self) -> str:
-        """How far the primary has written its WAL."""
+        """The position up to which the primary has written its WAL."""
         return str(ask(self.primary.url, "SELECT pg_current_wal_lsn()")[0][0])
 
     def switch(self, *, spare: bool) -> None:
-        """Let the address lead to the standby, and begin to promote it.
+        """Point the address to the standby, and begin to promote it.
 
-        The old primary is killed first, or with `spare` refuses writes from now on.
+        The old primary is killed first; with `spare` it is made read-only instead.
         """
         standby, old = self._standby(), self.primary
         if spare:
-            # Else there would be two primaries for a moment, or it would show what it alone has.
+            # Else there would be two primaries for a moment, or it would show what only it has.
             read_only(old.url, True)
             wait_until(lambda: not _writes(old), LAST_WRITES)
             self.demoted = old
@@ -198,8 +195,8 @@ class Replicated:
         assert isinstance(self.primary, Standby)
         return not self.primary.is_standby()
 
-    def bury(self) -> None:
-        """End the old primary that was spared."""
+    def end_demoted(self) -> None:
+        """End the old primary that lived on."""
         if self.demoted is not None:
             _discard(self.demoted)
             self.demoted = None
@@ -208,10 +205,10 @@ class Replicated:
         assert self.standby is not None, "there is no standby"
         return self.standby
 
-    # --- at once
+    # --- steps that wait
 
     def follow(self, *, synchronous: bool = False) -> None:
-        """Have a standby that streams. Returns when it does."""
+        """Start a standby; return once it streams."""
         self.new_standby().start().wait()
         _must(self.streaming)
         if synchronous:
@@ -219,26 +216,26 @@ class Replicated:
             _must(self.is_synchronous)
 
     def hold(self) -> None:
-        """What is committed from now on does not reach the standby; what was before has."""
+        """Keep from the standby what is committed from now on; it has everything before."""
         standby, position = self._standby(), self.position()
         _must(lambda: standby.has(position))
         standby.disconnect()
         _must(lambda: not standby.receives())
 
     def fail_over(self, *, spare: bool = False) -> None:
-        """Promote the standby, to which the address leads from now on."""
+        """Promote the standby and point the address to it."""
         self.switch(spare=spare)
         _must(self.promoted)
 
 
 def _writes(server: Postgres) -> bool:
-    """Whether any writes are not committed yet, or wait for the standby."""
+    """Whether any transaction with writes is open or waits for the standby."""
     own = "SELECT 1 FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
     return bool(ask(server.url, own))
 
 
 def _discard(server: Postgres) -> None:
-    """Kill it with all its backends, as a machine does that is switched off, and its data too."""
+    """Kill it with all its backends, and delete its data."""
     if server.alive():
         for pid in (server.pid, *children(server.pid)):
             with suppress(ProcessLookupError):
@@ -258,13 +255,13 @@ def ask(url: str, sql: str, *values: str) -> list[Any]:
 
 
 def configure(url: str, setting: str, value: str) -> None:
-    """Change a setting of a server that runs, for all its sessions and for its next starts."""
+    """Change a setting of a running server, for all sessions and for its next starts."""
     ask(url, f"ALTER SYSTEM SET {setting} = %s", value)
     ask(url, "SELECT pg_reload_conf()")
 
 
 def read_only(url: str, on: bool) -> None:
-    """Have a server that runs refuse writes, or take them again; returns once that is in force."""
+    """Make a running server read-only, or writable again; return once that is in force."""
     word = "on" if on else "off"
     configure(url, "default_transaction_read_only", word)
     _must(lambda: ask(url, "SHOW default_transaction_read_only")[0][0] == word)

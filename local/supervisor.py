@@ -1,8 +1,8 @@
-"""Keep every part alive, replace two of them on a deploy, end all of them in order.
+"""Keep every part running, replace two of them on a deploy, end all of them in order.
 
 One thread and one loop. A part's death wakes the loop (SIGCHLD), as every other signal does;
-between events it only looks at the size of the logs. Nothing in the loop waits, except at the
-beginning and the end, and for up to 2 s when backends of a killed Postgres linger.
+between events it only checks the size of the logs. Nothing in the loop waits, except at the
+beginning and the end, and for up to 2 s until the backends of a killed Postgres have ended.
 
     SIGTERM, SIGINT   stop; a second one stops without waiting
     SIGHUP            deploy: successors of web and worker first, then the old ones drain
@@ -23,21 +23,21 @@ from local.server import START_SECONDS, Server, StartError
 from local.signals import Signals
 from local.terminal import echo
 
-#: Seconds between two starts of a part that keeps dying. It must not grow: the promise is
-#: that every part is back within 2 s, at the tenth time too.
+#: Seconds between two starts of a part that keeps dying. It must not grow, because every part is
+#: promised to be back within 2 s, the tenth time too.
 PACE_SECONDS = 1.0
-#: Postgres refuses to start until the last child of a killed one has gone: a moment.
+#: Postgres refuses to start until the last child of a killed one has ended, which is soon.
 POSTGRES_PACE_SECONDS = 0.1
 #: Seconds between two tries of a sweep that failed.
 SWEEP_PACE_SECONDS = 2.0
-#: Seconds between two looks while something is on its way.
+#: Seconds between two turns of the loop while something is starting or ending.
 POLL_SECONDS = 0.05
 
-#: Seconds between two looks at how large the logs are.
+#: Seconds between two checks of the size of the logs.
 LOG_SECONDS = 5.0
 
-#: Of the 5 s that stopping may take: when web is killed, when the worker has to end its answers
-#: (it drains until a second SIGTERM), when it is killed, when everything is.
+#: Stopping may take 5 s. After these seconds web is killed; the worker gets its second SIGTERM, so
+#: that it ends its answers; the worker is killed; everything is.
 WEB_SECONDS, DRAIN_SECONDS, WORKER_SECONDS, ALL_SECONDS = 2.0, 3.0, 3.8, 4.6
 
 #: The keys of outlive.json.
@@ -50,28 +50,28 @@ class Supervisor:
 
     environment: Environment
     signals: Signals
-    #: URLs of parts that somebody else runs; None for those that do not exist.
+    #: URLs of parts that we do not run; None for those that do not exist
     elsewhere: dict[str, str | None] = field(default_factory=dict)
     parts: dict[str, Server] = field(default_factory=dict)
     successors: list[Program] = field(default_factory=list)
     draining: list[Program] = field(default_factory=list)
     #: by boot: the sweep for a worker that died, and when it began
     sweeps: dict[str, tuple["subprocess.Popen[bytes]", float]] = field(default_factory=dict)
-    #: Names of parts that ended and wait for their next start.
+    #: names of parts that ended and wait for their next start
     dead: set[str] = field(default_factory=set)
-    #: when the logs were looked at last
+    #: when the sizes of the logs were checked last
     rotated: float = 0.0
     reported: bool = False
 
     @property
     def file(self) -> Path:
-        """What tells others where everything is."""
+        """outlive.json, which names every part."""
         return self.environment.data / "outlive.json"
 
     # --- the beginning ---
 
     def begin(self, parts: Sequence[Server]) -> None:
-        """Start the parts and wait until each is ready; from then on it is kept alive."""
+        """Start the parts and wait until each is ready; from then on it is kept running."""
         waiting = list(parts)
         deadline = time.monotonic() + START_SECONDS
         try:
@@ -79,7 +79,7 @@ class Supervisor:
                 part.start()
             while waiting:
                 self._await(waiting, deadline)
-        finally:  # those that did not make it have to be ended, too
+        finally:  # those that did not become ready have to be ended, too
             self.parts |= {part.name: part for part in waiting}
 
     def _await(self, waiting: list[Server], deadline: float) -> None:
@@ -108,20 +108,20 @@ class Supervisor:
     # --- the loop ---
 
     def run(self) -> None:
-        """All is ready: say so, and keep it that way until a signal stops us."""
+        """Write outlive.json and keep everything running until a signal stops us."""
         self.reported = True
         self._report()
         while True:
             self._turn()
 
     def _turn(self) -> None:
-        """Wait for something to happen, then see to everything that happened."""
+        """Wait for an event, then handle everything that has happened."""
         busy = self.successors or self.sweeps or self.dead
         self.signals.wait(POLL_SECONDS if busy or not self.reported else LOG_SECONDS)
         self._rotate()
         for part in list(self.parts.values()):
             if not part.alive():
-                self._revive(part)
+                self._restart(part)
         self._reap()
         if self.successors:
             self._watch_deploy()
@@ -129,37 +129,37 @@ class Supervisor:
             self._deploy()
 
     def _rotate(self) -> None:
-        """Keep the logs small, however long this runs."""
+        """Rotate the logs that have become too large."""
         if time.monotonic() > self.rotated + LOG_SECONDS:
             self.rotated = time.monotonic()
             for log in (self.environment.data / "log").glob("*.log"):
                 rotate(log)
 
-    def _revive(self, part: Server) -> None:
+    def _restart(self, part: Server) -> None:
         if part.name not in self.dead:
             self.dead.add(part.name)
-            self._bury(part)
-            if time.monotonic() > part.started + PACE_SECONDS:  # else it was said before
+            self._clean_up(part)
+            if time.monotonic() > part.started + PACE_SECONDS:  # else it was printed before
                 echo(f"  {part.name} ended unexpectedly; starting it again")
         pace = POSTGRES_PACE_SECONDS if part.name == "postgres" else PACE_SECONDS
         if time.monotonic() < part.started + pace:
             return
         try:
             part.start()
-        except OSError as error:  # such as a program that is being replaced right now
+        except OSError as error:  # such as a program file that is being replaced
             echo(f"  {part.name}: {error}")
             return
         self.dead.remove(part.name)
         self._report()
 
-    def _bury(self, part: Server) -> None:
-        """A part is gone. What a worker leaves behind is ended now, not when its lease is up."""
+    def _clean_up(self, part: Server) -> None:
+        """Clean up after a part. A crashed worker is swept now, not when its lease has lapsed."""
         part.ended()
-        if isinstance(part, Program) and part.leaves_work and part.crashed():
+        if isinstance(part, Program) and part.needs_sweep and part.crashed():
             self.sweep(part.boot)
 
     def sweep(self, boot: str) -> None:
-        """End what a dead worker left, in the background."""
+        """End the answers of a dead worker, in the background."""
         self.sweeps[boot] = spawn(sweep(boot, self.environment)), time.monotonic()
 
     def _reap(self) -> None:
@@ -169,10 +169,10 @@ class Supervisor:
                 del self.sweeps[boot]
                 (self.environment.data / "run" / f"worker-{boot}.ready").unlink(missing_ok=True)
             elif status is not None and time.monotonic() > begun + SWEEP_PACE_SECONDS:
-                self.sweep(boot)  # Postgres was away, too: as often as it takes
+                self.sweep(boot)  # Postgres was away, too: repeat it until it succeeds
         for program in [old for old in self.draining if not old.alive()]:
             self.draining.remove(program)
-            self._bury(program)
+            self._clean_up(program)
 
     def _report(self) -> None:
         if not self.reported:
@@ -214,19 +214,21 @@ class Supervisor:
                 self.draining.append(old)
         self.successors = []
         self._report()
-        echo("Deployed; the old ones finish what they have begun")
+        echo("Deployed; the old web and worker are draining")
 
     def _give_up(self, reason: str) -> None:
         for program in self.successors:
             program.kill()
             program.ended()
         self.successors = []
-        echo(f"Not deployed: {reason}. The old ones go on; see {self.environment.data / 'log'}")
+        echo(
+            f"Not deployed: {reason}. The old web and worker run on; see {self.environment.data / 'log'}"
+        )
 
     # --- the end ---
 
     def end(self) -> None:
-        """End everything within 5 s: first those who use Postgres and Redis, then these."""
+        """End everything within 5 s: first what uses Postgres and Redis, then these."""
         self.file.unlink(missing_ok=True)
         started = time.monotonic()
         programs = [part for part in self.parts.values() if isinstance(part, Program)]
@@ -249,7 +251,7 @@ class Supervisor:
     def _kill_after(
         self, parts: Iterable[Server], deadline: float, watched: Iterable[Server] | None = None
     ) -> None:
-        """Wait for the end of all, or of `watched`, as `_wait_for` does, then kill."""
+        """Wait until all, or all of `watched`, have ended, as `_wait_for` does; then kill."""
         parts = list(parts)
         self._wait_for(parts if watched is None else watched, deadline)
         for part in parts:
@@ -257,7 +259,7 @@ class Supervisor:
             part.ended()
 
     def _wait_for(self, parts: Iterable[Server], deadline: float) -> None:
-        """Until all have ended, the deadline, or an impatient signal."""
+        """Wait until all have ended, the deadline, or a second signal."""
         parts = list(parts)
         while any(part.alive() for part in parts):
             if time.monotonic() >= deadline or self.signals.impatient:

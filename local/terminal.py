@@ -1,9 +1,9 @@
-"""Words for the person who started us."""
+"""Lines for the user at the terminal."""
 
 import contextlib
 
 
 def echo(line: str = "") -> None:
-    """Print a line. The terminal may have been closed meanwhile; the service goes on."""
+    """Print a line. If the terminal has been closed, go on without."""
     with contextlib.suppress(OSError):
         print(line, flush=True)

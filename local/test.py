@@ -16,7 +16,7 @@ WHOLE = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def missing() -> list[str]:
-    """A line for each program that is not here: what is not tested without it, how to get it."""
+    """A line for each missing program: what is not tested without it, and how to install it."""
     lines = [
         f"{program.name:<10} {program.tests}. Debian, Ubuntu: apt install {program.package}"
         for program in foreign.PROGRAMS.values()
@@ -28,7 +28,7 @@ def missing() -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Become pytest. In CI a missing program is a failure; elsewhere its tests are skipped."""
+    """Exec pytest. In CI a missing program is an error; elsewhere its tests are skipped."""
     if lines := missing():
         print("Not on this machine, and therefore NOT TESTED:", *lines, sep="\n  ", flush=True)
         if os.environ.get("CI") == "true":

@@ -24,24 +24,24 @@ from local.terminal import echo
 FLOWER_PORT = 5555
 #: Connections that may wait while gunicorn starts again; the kernel has a limit of its own.
 BACKLOG = 4096
-#: Seconds in which what a killed `up` left behind has ended.
-REMAINS_SECONDS = 10.0
-#: Characters of history that fit into the small model's context beside an answer.
+#: Seconds in which the processes of a killed `up` have ended.
+FREE_PORTS_SECONDS = 10.0
+#: Characters of history that fit into the small model's context with an answer.
 HISTORY_CHARS = 16_000
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run everything; the exit status says whether it ended as it should."""
+    """Run everything; 0 if it was stopped, 1 if it could not start, 2 for a usage error."""
     options = parse(arguments)
     try:
         check_host(options.host)
         data = options.data.resolve()
         with only_one(data) as left_over:
-            return Up(options, data, REMAINS_SECONDS if left_over else 0).run()
+            return Up(options, data, FREE_PORTS_SECONDS if left_over else 0).run()
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # before there was anything to stop
+    except KeyboardInterrupt:  # before anything was started
         return 0
     except PermissionError as error:
         print(f"Not allowed: {error}. Choose another place with --data.", file=sys.stderr)
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class Up:
-    """One run: what to start, in which order, with which surroundings."""
+    """One run: what to start, in which order, with which environment."""
 
     def __init__(self, options: Options, data: Path, patience: float) -> None:
         self.options = options
@@ -63,7 +63,7 @@ class Up:
         """Start, watch, end."""
         started = time.monotonic()
         self._prepare()
-        self._await_remains()
+        self._await_free_ports()
         listener = self._listen()
         supervisor = Supervisor(self.environment, Signals())
         try:
@@ -73,25 +73,25 @@ class Up:
         except Stop:
             echo("Stopping")
         except StartError as error:
-            self._explain(error)
+            self._show_error(error)
             return 1
         finally:
             listener.close()
             supervisor.end()
-        echo("Stopped; what was said is kept")
+        echo("Stopped; all conversations are kept")
         return 0
 
     def _prepare(self) -> None:
-        """Folders of our own; in `metrics` numbers of dead processes would be counted again."""
+        """Make folders and remove stale files: old metrics would be counted again."""
         shutil.rmtree(self.data / "metrics", ignore_errors=True)
         self.environment.make_folders()
         for stale in (self.data / "outlive.json", *(self.data / "run").glob("web-*.ready")):
             stale.unlink(missing_ok=True)
 
-    def _await_remains(self) -> None:
-        """After a `kill -9` its children may hold our addresses for another moment."""
+    def _await_free_ports(self) -> None:
+        """Wait until the children of a killed `up` have freed our addresses."""
         files = (self.data / name / "server.json" for name in ("postgres", "redis", "model"))
-        doors = [(saved_addresses.recall(file).port, "127.0.0.1") for file in files]
+        doors = [(saved_addresses.load(file).port, "127.0.0.1") for file in files]
         doors.append((self._port(), self.options.host))
         wait_until(lambda: all(ports.is_free(*door) for door in doors), self.patience)
 
@@ -99,7 +99,7 @@ class Up:
         return WEB_PORT if self.options.port is None else self.options.port
 
     def _listen(self) -> socket.socket:
-        """The web's socket. It is ours, so that it stays open whatever happens to the web."""
+        """Web's socket. It is ours, so that it stays open whatever happens to web."""
         port = self._port()
         try:
             return ports.listen(port, self.options.host, BACKLOG)
@@ -114,7 +114,7 @@ class Up:
         echo(f"Starting Outlive in {shown}")
         servers = self._servers(supervisor)
         supervisor.begin(servers)
-        self._surround({server.name: server.url or "" for server in servers}, listener)
+        self._fill_environment({server.name: server.url or "" for server in servers}, listener)
         if words := self.words.get("release"):
             supervisor.run_once(Program("release", words, self.environment))
         for note in (self.data / "run").glob("worker-*.ready"):
@@ -122,7 +122,7 @@ class Up:
         supervisor.begin(self._programs(supervisor, listener))
 
     def _servers(self, supervisor: Supervisor) -> list[Server]:
-        """Those of our own, where the environment names no others."""
+        """The servers to start: those for which the environment names no other."""
         servers: list[Server] = []
         for name, variable, kind in (
             ("postgres", "DATABASE_URL", Postgres),
@@ -143,8 +143,8 @@ class Up:
             raise StartError("the small model is not installed; start with ./outlive up")
         return Model(self.data / "model", log=self.environment.log("model"))
 
-    def _surround(self, urls: dict[str, str], listener: socket.socket) -> None:
-        """The environment of the programs: what is given stays, what is ours is added."""
+    def _fill_environment(self, urls: dict[str, str], listener: socket.socket) -> None:
+        """Fill in the variables of the programs; those that the user has set win."""
         defaults = {
             "OUTLIVE_AUTH": "local",
             "OUTLIVE_MAX_OPEN": "0",
@@ -180,7 +180,7 @@ class Up:
         return programs
 
     def _web_url(self, listener: socket.socket) -> str:
-        """For a browser on this machine: "all addresses" is not one that it could visit."""
+        """Web's address for a browser on this machine, also where it listens on all addresses."""
         host, port = listener.getsockname()[:2]
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -201,13 +201,13 @@ class Up:
         echo(f"  data    {self.data}  (logs in log/, addresses in outlive.json)\n")
         if "model" in supervisor.parts:
             echo(
-                "The answers come from a tiny model on this machine, made to try things out. For a"
+                "The answers come from a tiny model on this machine, for trying things out. For a"
                 " better one\nset OPENAI_BASE_URL, OPENAI_API_KEY and OUTLIVE_MODEL, in .env too."
             )
         elif "model" not in supervisor.elsewhere:
             echo("There is no model: set OPENAI_BASE_URL or OPENAI_API_KEY to get answers.")
 
-    def _explain(self, error: StartError) -> None:
+    def _show_error(self, error: StartError) -> None:
         echo(f"\nOutlive did not start: {error}")
         log = self.environment.log(error.part)
         if error.part and log.exists():
@@ -223,7 +223,7 @@ def _refusal(host: str, port: int, error: OSError) -> str:
 
 
 def other_model() -> str | None:
-    """The address of the model that the environment names, if it names one."""
+    """The address of the provider that the environment names, if any."""
     if url := os.environ.get("OPENAI_BASE_URL"):
         return url
     return "https://api.openai.com/v1" if os.environ.get("OPENAI_API_KEY") else None

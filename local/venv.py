@@ -1,8 +1,8 @@
-"""Make `.venv` from the lock files, once, and go on inside it.
+"""Make `.venv` from the lock files once, then run the command in it.
 
-Standard library only: this runs before anything is installed. A stamp in the environment says
-which lock files it was filled from. The stamp goes before the installer starts and comes back
-when it has finished, so an environment without one was left half-way and is made anew.
+Only the standard library is used: this runs before anything is installed. A stamp in the
+environment names the lock files that it was filled from. It is removed before an installation and
+written after it, so an environment without one is incomplete, and is made again.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "outlive.json"
 LOCKS = ROOT / "requirements"
 
-#: What each lock file brings, for the person who waits.
+#: What each lock file installs, for the progress line.
 CONTENTS = {
     "run.txt": "Outlive's libraries, Postgres and Redis",
     "dev.txt": "the tools for tests and checks",
@@ -39,7 +39,7 @@ Or install uv and put it on the PATH."""
 
 
 def enter(arguments: Sequence[str]) -> NoReturn:
-    """Prepare the environment and become the command in it, under the same process id."""
+    """Prepare the environment and exec the command in it, under the same process id."""
     os.environ.update(dotenv(os.environ))
     try:
         prepare(needed(arguments, os.environ))
@@ -51,7 +51,7 @@ def enter(arguments: Sequence[str]) -> NoReturn:
 
 
 def dotenv(environ: Mapping[str, str]) -> dict[str, str]:
-    """What `.env` adds. What is set already wins, as with every other runner of Procfiles."""
+    """Variables that `.env` adds. Those already set win, as with other Procfile runners."""
     file = ROOT / ".env"
     lines = file.read_text().splitlines() if file.exists() else []
     pairs = (line.split("=", 1) for line in lines if "=" in line and line.strip()[0] != "#")
@@ -60,7 +60,7 @@ def dotenv(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def needed(arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
-    """The lock files that a command needs, in the order in which they are installed."""
+    """The lock files that a command needs, in the order of their installation."""
     command = arguments[0] if arguments else ""
     if command == "test":
         return ["run.txt", "dev.txt", "model.txt"]
@@ -73,8 +73,8 @@ def needed(arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
 
 
 def prepare(files: Sequence[str]) -> None:
-    """Make the environment hold what the lock files say. Quiet and quick when it does."""
-    with _alone() as lock:
+    """Install what is missing of these lock files; print nothing where nothing is."""
+    with _locked() as lock:
         filled = _filled()
         if filled is None:
             filled = _create()
@@ -87,8 +87,8 @@ def prepare(files: Sequence[str]) -> None:
 
 
 @contextmanager
-def _alone() -> Iterator[int]:
-    """Only one of us at a time. The folder itself is the lock: nothing is left behind."""
+def _locked() -> Iterator[int]:
+    """Let only one process prepare at a time. The folder itself is the lock, so no file remains."""
     folder = os.open(ROOT, os.O_RDONLY)
     try:
         try:
@@ -102,12 +102,12 @@ def _alone() -> Iterator[int]:
 
 
 def _identity() -> dict[str, str]:
-    """What an environment is bound to: scripts in it name its place and its Python."""
+    """What an environment depends on: scripts in it contain its path and its Python."""
     return {"python": f"{sys.version_info[0]}.{sys.version_info[1]}", "root": str(ROOT)}
 
 
 def _filled() -> dict[str, str] | None:
-    """The lock files that the environment was filled from; None when it cannot be used."""
+    """The digests of the lock files that are installed; None if the environment is unusable."""
     try:
         stamp: dict[str, str] = json.loads(STAMP.read_text())
     except (OSError, ValueError):
@@ -127,7 +127,7 @@ def _stamp(filled: Mapping[str, str]) -> None:
 
 
 def _create() -> dict[str, str]:
-    """An empty environment, with pip and with this repository on its path."""
+    """Make an empty environment with pip, and with this repository on its path."""
     maker = _maker()
     if not os.access(ROOT, os.W_OK):
         sys.exit(f"Outlive keeps its environment in {VENV}, and this user cannot write there.")
@@ -143,7 +143,7 @@ def _create() -> dict[str, str]:
 
 
 def _maker() -> list[str]:
-    """The command that makes an environment, found out before anything is touched."""
+    """The command that makes an environment; exits with advice if there is none."""
     if find_spec("venv") and find_spec("ensurepip"):
         return [sys.executable, "-m", "venv"]
     if uv := shutil.which("uv"):
@@ -154,8 +154,8 @@ def _maker() -> list[str]:
 def _install(name: str, lock: int) -> None:
     """Install one lock file, checking every hash.
 
-    pip holds the lock as well: if we are killed it may go on for a while, and nobody else
-    should begin before it has ended.
+    pip inherits the lock: if we are killed it may go on for a while, and no other process should
+    begin before it has ended.
     """
     started = time.monotonic()
     print(f"Installing {CONTENTS[name]} (requirements/{name})", flush=True)
@@ -179,6 +179,6 @@ def _install(name: str, lock: int) -> None:
 
 
 def _progress(words: str) -> None:
-    """One changing line on a terminal; elsewhere only its last state."""
+    """Rewrite one line on a terminal; elsewhere print only the last state."""
     if sys.stdout.isatty() or words.startswith("done"):
         print(f"\r  {words:<60}" if sys.stdout.isatty() else f"  {words}", end="", flush=True)

@@ -103,7 +103,7 @@ def postgres_failover(context: FaultContext) -> InjectionSteps:
         yield Injection("", MOMENT)
     if spare:
         yield Injection("", rng.uniform(*LIVES_ON))
-        cluster.bury()
+        cluster.end_demoted()
 
 
 def _standby(context: FaultContext, *, synchronous: bool) -> InjectionSteps:

@@ -77,7 +77,7 @@ def service(only_service: Service) -> Iterator[Service]:
     """Whatever the last story left behind: writes work, and nothing is open."""
     eventually(lambda: only_service.client.http.get("/readyz").status_code == 200)
     yield only_service
-    only_service.cluster.bury()
+    only_service.cluster.end_demoted()
 
 
 def _truth(client: Client, reading: Reading, question: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def test_a_server_moves_when_its_port_was_taken_but_keeps_its_password(tmp_path:
 def test_a_damaged_address_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text('{"port": ')
 
-    assert saved_addresses.address(tmp_path / "server.json").port in ports.OURS
+    assert saved_addresses.address(tmp_path / "server.json").port in ports.PORTS
 
 
 def test_the_procfile_is_run_word_for_word_without_a_shell(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_two_starts_may_copy_the_programs_at_the_same_time(
         (folder / "file").write_text("program")
     wheel.with_name("server-1.0.dist-info").mkdir()
     tmp_path.chmod(0o700)  # so that another user cannot come down to it
-    monkeypatch.setattr(data_dirs, "SHELTER", tmp_path / "shelter")
+    monkeypatch.setattr(data_dirs, "SHARED", tmp_path / "shared")
     both = Barrier(2)
 
     def together(source: Path, target: Path, **options: Any) -> None:
@@ -142,10 +142,10 @@ def test_two_starts_may_copy_the_programs_at_the_same_time(
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(data_dirs.reachable_copy, [wheel, wheel]))
 
-    assert found == [tmp_path / "shelter" / "server-1.0" / "server"] * 2
+    assert found == [tmp_path / "shared" / "server-1.0" / "server"] * 2
     assert (found[0] / "bin" / "file").read_text() == "program"
     assert (found[0].with_name("server.libs") / "file").exists()
-    assert [file.name for file in data_dirs.SHELTER.iterdir()] == ["server-1.0"]
+    assert [file.name for file in data_dirs.SHARED.iterdir()] == ["server-1.0"]
 
 
 def test_third_party_programs_are_found_in_sbin_too(
