@@ -221,9 +221,8 @@ class Supervisor:
             program.kill()
             program.ended()
         self.successors = []
-        echo(
-            f"Not deployed: {reason}. The old web and worker run on; see {self.environment.data / 'log'}"
-        )
+        logs = self.environment.data / "log"
+        echo(f"Not deployed: {reason}. The old web and worker run on; see {logs}")
 
     # --- the end ---
 
