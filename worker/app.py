@@ -109,7 +109,7 @@ class WorkerProcess:
         log.info("worker.started", owner=self._owner)
 
     def drain_and_exit(self, seconds: float) -> None:
-        """Let running answers go on for so many seconds, then end the process.
+        """Let running answers go on for `seconds` at most, then end the process.
 
         It does not return to Celery, which would wait four seconds longer for its polls. Nothing is
         lost: all answers have ended in Postgres, and the sweep dispatches tasks that did not begin.

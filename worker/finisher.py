@@ -7,7 +7,7 @@ lands once or not at all.
 When Postgres is away the answer waits here, with its text in memory. After STORAGE_PATIENCE its end
 becomes ERROR `storage`, because readers have then waited for longer than an answer should need. A
 commit of unknown outcome is recognised: `owning.has_ended` asks for our claim and attempt, which
-only our own finish leaves in an ended row. Redis is only told afterwards, and need not answer.
+only our own finish leaves in an ended row. Redis only announces the end, and need not answer.
 
 If the process dies first, the row is still STREAMING, and the sweep ends it when the lease lapses.
 """

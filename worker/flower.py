@@ -1,17 +1,16 @@
 """Flower's process, with a guard in front: `python -m worker.flower --port=5555`.
 
-Flower shows what workers do and can stop them. So each request, of whatever kind, passes the guard
-before Flower sees it:
+Flower shows what workers do and can stop them. So each request passes the guard before it reaches
+Flower:
 
-1. `Host` is a name of this machine, or that of `OUTLIVE_FLOWER_URL`: no DNS rebinding.
-2. No other site's page sent it (`shared.origins`). This comes before credentials: a browser adds
-   those that it knows to the requests of any page.
-3. It has a credential (`FLOWER_BASIC_AUTH`), or the cookie that the operator's link gave; except
-   for `/healthcheck`. Where Flower itself asks Google, GitHub and the like (`FLOWER_AUTH`), the
-   third is Flower's.
+1. `Host` must be a name of this machine, or that of `OUTLIVE_FLOWER_URL`: no DNS rebinding.
+2. No page of another site may have sent it (`shared.origins`). This is checked before credentials,
+   because a browser adds stored ones to the requests of any page.
+3. It must have a credential (`FLOWER_BASIC_AUTH`), or the cookie that the operator's link set;
+   except for `/healthcheck`. With OAuth (`FLOWER_AUTH`), this check is Flower's own.
 
-Options are Flower's own, on the command line and as FLOWER_ variables. Without either credentials
-or FLOWER_AUTH it does not start; it listens on the loopback unless FLOWER_ADDRESS says otherwise.
+Options are Flower's own, on the command line and as FLOWER_ variables. It does not start without
+credentials or FLOWER_AUTH, and listens on the loopback unless FLOWER_ADDRESS is set.
 """
 
 import atexit
@@ -35,7 +34,7 @@ from tornado.web import OutputTransform, RequestHandler
 from shared import flower_access, logs, origins
 from worker.app import app, settings
 
-#: The cookie of a browser that has signed in; with the port, since cookies do not tell ports apart.
+#: The cookie of a browser that has signed in. The port is added, as cookies ignore ports.
 _COOKIE: Final = "outlive-flower"
 
 _HEADERS: Final = {
@@ -51,7 +50,7 @@ log = structlog.get_logger("flower")
 
 
 class GuardedFlower(Flower):
-    """Flower's application behind the guard."""
+    """Flower's application with the guard in front."""
 
     def __init__(self, credentials: list[str], hosts: frozenset[str], **options_: Any) -> None:
         """`credentials`: name:password each; without any, Flower's own sign-in decides."""
@@ -71,18 +70,19 @@ class GuardedFlower(Flower):
         return f"/{prefix}/" if prefix else "/"
 
     def find_handler(self, request: HTTPServerRequest, **options_: Any) -> Any:
-        """Who answers: Flower, or the guard."""
+        """The handler of a request: Flower's, or the guard's."""
         path = "/" + request.path.removeprefix(self.home)
         refusal = self._refusal(request, path)
         if refusal is not None:
-            return self.get_handler_delegate(request, Refusal, {"refusal": refusal})
+            return self.get_handler_delegate(request, RefusalHandler, {"refusal": refusal})
         if path == flower_access.SIGN_IN and self.credentials:
-            return self.get_handler_delegate(request, SignIn)
+            return self.get_handler_delegate(request, SignInHandler)
         if path != "/healthcheck" and self.credentials:
             credential = self._credential(request)
             if credential is None:
-                return self.get_handler_delegate(request, Refusal, {"refusal": _SIGN_IN_FIRST})
-            # A cookie stands for the credential, which Flower itself asks for once more.
+                missing = {"refusal": _SIGN_IN_FIRST}
+                return self.get_handler_delegate(request, RefusalHandler, missing)
+            # Flower itself checks the credential again, which a cookie stands for.
             shown = base64.b64encode(credential.encode()).decode()
             request.headers["Authorization"] = f"Basic {shown}"
         return super().find_handler(request, **options_)
@@ -99,7 +99,7 @@ class GuardedFlower(Flower):
         return None
 
     def _credential(self, request: HTTPServerRequest) -> str | None:
-        """The credential that it shows or that its cookie stands for."""
+        """The credential of the request: sent as such, or as a cookie."""
         shown = _basic(request.headers.get("Authorization", ""))
         cookie = request.cookies.get(self.cookie)
         kept = cookie.value if cookie else ""
@@ -126,18 +126,18 @@ def _same(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(), other.encode())
 
 
-class Refusal(RequestHandler):
-    """Says no to any method."""
+class RefusalHandler(RequestHandler):
+    """Refuses a request of any method."""
 
     def initialize(self, refusal: tuple[int, str]) -> None:
         """`refusal`: status and sentence."""
         self._refusal = refusal
 
     def check_xsrf_cookie(self) -> None:
-        """Nothing: it is refused anyhow."""
+        """Check nothing, as it is refused anyway."""
 
     def prepare(self) -> None:
-        """Answer before any method is looked for."""
+        """Answer before the method is looked up."""
         status, sentence = self._refusal
         self.set_status(status)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
@@ -146,11 +146,11 @@ class Refusal(RequestHandler):
         self.finish(f"{sentence}\n")
 
 
-class SignIn(RequestHandler):
-    """Where the operator's link leads: a cookie for the token, and on to an address without it."""
+class SignInHandler(RequestHandler):
+    """The operator's link: sets a cookie for the token and redirects to an address without it."""
 
     def get(self) -> None:
-        """On to the first page; 401 for a token that is none."""
+        """Redirect to the first page; 401 for a wrong token."""
         application = cast("GuardedFlower", self.application)
         token = self.get_query_argument("token", "")
         for credential in application.credentials:
@@ -159,13 +159,14 @@ class SignIn(RequestHandler):
                 self.set_cookie(
                     application.cookie, session, path="/", httponly=True, samesite="Strict"
                 )
-                self._go_on(application.home)
+                self._redirect_to(application.home)
                 return
         self.set_status(401)
         self.finish("This link is from another start. Follow the one that `outlive up` shows.\n")
 
-    def _go_on(self, home: str) -> None:
-        """By a redirect. With that, after another site's link, a browser would send no cookie."""
+    def _redirect_to(self, home: str) -> None:
+        """Redirect with a 303; after a link from another site by a page, as browsers would send no
+        cookie with the 303."""
         if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
             self.finish(f'<!doctype html><meta http-equiv="refresh" content="0; url={home}">')
         else:
@@ -173,12 +174,12 @@ class SignIn(RequestHandler):
 
 
 class _Headers(OutputTransform):
-    """What browsers may do with a response, whichever handler made it."""
+    """Sets the headers that tell browsers what they may do with a response of any handler."""
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
-        """Set ours; nobody else may read it."""
+        """Add our headers, and remove those that let other sites read the response."""
         for name in [name for name in headers if name.lower().startswith("access-control-")]:
             del headers[name]
         for name, value in _HEADERS.items():
@@ -193,7 +194,7 @@ def hosts() -> frozenset[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     apply_env_options()
     apply_options("flower", arguments)
     os.environ.pop("FLOWER_UNAUTHENTICATED_API", None)  # it would open what the guard closes

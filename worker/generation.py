@@ -1,4 +1,4 @@
-"""The state of one answer while it is written, split by who works on it.
+"""The state of one answer while it is written, split by what works on it.
 
     Generation      the writer's: the body, and the limits that it grows under
     ├── outbox      the publisher's: how far the text went to Redis

@@ -11,7 +11,7 @@ least GATHER apart, because each costs Redis and every web process a wake-up.
 
 When something fails:
 
-* The connection breaks, or a reply is overdue. Nobody knows which unconfirmed publications landed.
+* The connection breaks, or a reply is overdue. Any unconfirmed publication may have landed or not.
   All are sent again over a new connection, from the last confirmed position; publish.lua
   recognises text that it has.
 * Redis lost the log (MISSING). Postgres is asked whether the row is still ours, then the log is
@@ -212,7 +212,7 @@ class Publisher:
             raise RedisDown
 
     def _republish_missing(self) -> None:
-        """Begin lost logs anew at the last save, if Postgres says that the rows are still ours."""
+        """Begin lost logs anew at the last save, if the rows in Postgres are still ours."""
         missing = [outbox for outbox in self._missing if not outbox.closed]
         rows = owning.lease_state(self._db, self._owner, [outbox.id for outbox in missing])
         self._missing.clear()  # nothing was added meanwhile: only this greenlet does

@@ -13,16 +13,17 @@ interrupts its greenlet with a Result (see generation.py), and the first result 
 
 When something fails:
 
-* Postgres, at a claim: nobody knows whether it landed. The caller gets StorageDown, and the claim,
-  which nobody would write, is given back as soon as Postgres answers within a lease.
+* Postgres, at a claim: it may have landed. The caller gets StorageDown, and the claim, which no
+  worker would write, is given back as soon as Postgres answers, if that is within a lease.
 * Postgres, later: text is kept in memory, up to a limit at which the provider is not read on. After
   STORAGE_PATIENCE without a renewal the answer ends with `storage`.
 * Redis: nothing changes here. Readers are shown what is saved, and Stop arrives with the next save.
-* The provider: client.py tells a cut, an error and nonsense from an end. Only the watch ends
-  silence: nothing new for too long is `provider_stalled`, and the whole answer has a deadline.
+* The provider: a cut, an error or nonsense is ERROR with a code of its own (see client.py). Silence
+  is ended by the watch: nothing new for too long is `provider_stalled`, and the whole answer has a
+  deadline.
 * This process: if it dies, the sweep of another worker ends its answers; if it is stopped, `drain`
   lets them run on and then interrupts the rest. Time in which the whole process was suspended
-  counts against nobody (see awake.py).
+  does not count towards any limit (see awake.py).
 
 Invariant: a generation is finished in its own greenlet, after the reading of the provider ended and
 the saver let go of it. So nothing is appended to an answer whose end is being written.

@@ -1,10 +1,10 @@
-"""Streams that no provider should send, read exactly as a worker reads them.
+"""Streams that no provider should send, received exactly as a worker receives them.
 
     python -m bench.fuzz provider [--seconds 60] [--seed N] [--count N]
 
-Each seed makes one stream: huge names and ids, a hundred thousand calls, nesting, parts without
-number, giant lines, odd content, usage bombs, bad UTF-8, mutated replies; cut into pieces of any
-size up to what one read of the socket brings. Some have an end, some have none. What must hold:
+Each seed makes one stream: huge names and ids, a hundred thousand calls, deep nesting, countless
+parts, giant lines, odd content, usage bombs, bad UTF-8, mutated replies. It is cut into pieces of
+any size up to what one read of the socket brings, and may or may not have an end. What must hold:
 
 * No step takes more than STEP_SECONDS of the process' CPU time. A step is what runs between two
   places where other greenlets have a turn: those of transport.py and receiving.py in
@@ -13,11 +13,11 @@ size up to what one read of the socket brings. Some have an end, some have none.
 * Between two steps an answer holds at most four bytes for each code point of its text (with the
   tool calls that are collected, and their names) and 1 MiB. Measured with tracemalloc, which is
   slow, on one stream in MEASURED.
-* DONE only where the stream said an end.
+* DONE only if the stream had an explicit end.
 * The answer keeps its limits: characters with names and ids, and parts.
-* Nothing but the failures that are meant to be is raised.
+* Only the exceptions that are part of the contract are raised.
 
-A seed is always the same stream, so what is found can be seen again with `--seed N --count 1`.
+A seed always makes the same stream, so a finding is repeated with `--seed N --count 1`.
 """
 
 import argparse
@@ -50,12 +50,12 @@ from worker.provider.transport import BURST_BYTES, READ, YIELD_AFTER
 
 #: Seconds of CPU time that one step may take.
 STEP_SECONDS: Final = 0.05
-#: Bytes that an answer may hold for a code point of it, and besides.
+#: Bytes that an answer may hold for each of its code points, and besides.
 PER_CHARACTER: Final = 4
 BESIDES: Final = 1 << 20
-#: One stream of so many has its memory measured.
+#: Memory is measured on one stream in this many.
 MEASURED: Final = 10
-#: Characters that an answer may have: mostly as many as usual, to see what that costs.
+#: Characters that an answer may have; mostly as many as in production.
 LIMITS: Final = (4_000_000, 4_000_000, 100_000, 1_000)
 
 Dice = random.Random
@@ -66,7 +66,7 @@ Frame = dict[str, Any]
 
 
 def stream(seed: int) -> tuple[bytes, ...]:
-    """The stream of this number, in the pieces in which it comes."""
+    """The stream of this seed, in the pieces in which it arrives."""
     dice = Dice(seed)
     if dice.random() < 0.2:
         return mutations.stream(seed).chunks
@@ -84,7 +84,7 @@ def stream(seed: int) -> tuple[bytes, ...]:
 
 
 def pieces(data: bytes, dice: Dice) -> Iterator[bytes]:
-    """The data as reads of a socket bring it."""
+    """The data as reads of a socket would bring it."""
     least, most = dice.choice(((READ, READ), (READ, READ), (1, READ), (1000, 5000), (1, 40)))
     if most < 1000 and len(data) > 300_000:
         most = 5000
@@ -96,7 +96,7 @@ def pieces(data: bytes, dice: Dice) -> Iterator[bytes]:
 
 
 def frame(delta: Any, reason: Any = None, **more: Any) -> bytes:
-    """One event."""
+    """One event of a stream."""
     choice = {"index": 0, "delta": delta, "finish_reason": reason}
     return b"data: " + json.dumps({"choices": [choice], **more}).encode() + b"\n\n"
 
@@ -116,7 +116,7 @@ def _flapping(dice: Dice) -> bytes:
 
 
 def _names(dice: Dice) -> bytes:
-    """Calls whose ids and names are huge and come again and again."""
+    """Tool calls whose huge ids and names are repeated."""
     size = dice.choice((100, 50_000, 400_000))
     count = dice.choice((1, 10, 100)) if size < 400_000 else 5
     function = {"name": "n" * size, "arguments": "{}"}
@@ -128,7 +128,7 @@ def _names(dice: Dice) -> bytes:
 
 
 def _calls(dice: Dice) -> bytes:
-    """Empty calls, many in a frame or many frames."""
+    """Empty tool calls, many in one frame or in many frames."""
     count, each = dice.choice(((100_000, 1000), (20_000, 1), (5_000, 5_000), (600, 1)))
     frames = []
     for start in range(0, count, each):
@@ -138,7 +138,7 @@ def _calls(dice: Dice) -> bytes:
 
 
 def _arguments(dice: Dice) -> bytes:
-    """One call that goes on for long, in small pieces."""
+    """One tool call with many small pieces of arguments."""
     piece = {"index": 0, "function": {"arguments": dice.choice(("x", "\U0001f600", "ab" * 500))}}
     return frame({"tool_calls": [piece]}) * dice.choice((10, 5_000))
 
@@ -165,7 +165,7 @@ def _contents(dice: Dice) -> bytes:
 
 
 def _giant(dice: Dice) -> bytes:
-    """One line of up to three megabytes, of everything that a parser may find hard."""
+    """One line of up to three megabytes, made of what parsers find hard."""
     size = dice.choice((100_000, 600_000, 690_000, 990_000, 3_000_000))
     unit = dice.choice(
         ("x", "\\n", "\\u4f60", "\\ud83d", "日", "a b, ", "[],", "{},", "1,", "1e9,", '"a",',
@@ -178,14 +178,14 @@ def _giant(dice: Dice) -> bytes:
 
 
 def _image(dice: Dice) -> bytes:
-    """Binary data, which is left out."""
+    """Binary data, which the reply leaves out."""
     size = dice.choice((10_000, 1_600_000, 8_000_000))
     url = "data:image/png;base64," + "iVBORw0K" * (size // 8)
     return frame({"images": [{"type": "image_url", "image_url": {"url": url}}]})
 
 
 def _nothing(dice: Dice) -> bytes:
-    """Very much that says nothing."""
+    """Megabytes of lines and events without content."""
     unit = dice.choice(
         (b"\n", b":\n", b"\r", b"data:\n\n", b"data: {}\n\n", b"id: 1\n", b"x\n", b"\xff\n",
          frame({}), frame({"content": ""}), b": keep-alive\n\n", b"event: ping\ndata: 1\n\n")
@@ -200,7 +200,7 @@ def _lines(dice: Dice) -> bytes:
 
 
 def _usage(dice: Dice) -> bytes:
-    """A bill with very many items."""
+    """A usage with very many items."""
     count = dice.choice((10, 5_000, 50_000))
     usage = {f"tokens {number} {'x' * dice.choice((1, 9))}": number for number in range(count)}
     return frame({}, usage=usage) * dice.choice((1, 3))
@@ -214,7 +214,7 @@ def _choices(dice: Dice) -> bytes:
 
 
 def _ends(dice: Dice) -> bytes:
-    """Reasons again and again, of all sorts, with text between."""
+    """Repeated finish reasons of all sorts, with text between them."""
     reasons: tuple[Any, ...] = (
         "stop",
         "null",
@@ -247,25 +247,25 @@ def _errors(dice: Dice) -> bytes:
 
 
 def _document(dice: Dice) -> bytes:
-    """JSON that is no stream; it has to stand at the beginning to be one."""
+    """A JSON document instead of a stream, which counts as one only at the beginning."""
     content = "x" * dice.choice((10, 100_000, 690_000, 1_200_000))
     whole = {"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}
     return json.dumps(whole).encode() * dice.choice((1, 1, 3))
 
 
 def _documents(dice: Dice) -> bytes:
-    """Small documents one after another."""
+    """Many small documents after one another."""
     unit = dice.choice((b"{}", b"[]", b'{"choices":[{"delta":{"content":"x"}}]}\n'))
     return unit * (dice.choice((1_000, 100_000, 690_000)) // len(unit))
 
 
 def _noise(dice: Dice) -> bytes:
-    """Random bytes, lines and all."""
+    """Random bytes, line ends included."""
     return dice.randbytes(dice.choice((10, 1_000, 300_000)))
 
 
 def _tags(dice: Dice) -> bytes:
-    """Thoughts in tags, and what nearly is one."""
+    """Thoughts in tags, and text that is nearly a tag."""
     piece = dice.choice(("<", "<think", "<think>", "</think", "</think>", "\n", "<think>x</think>"))
     return frame({"content": piece}) * dice.choice((1, 2, 3_000))
 
@@ -276,21 +276,22 @@ ACTS: Final[tuple[Callable[[Dice], bytes], ...]] = (
 )  # fmt: skip
 
 
-# --- reading --------------------------------------------------------------------------------------
+# --- receiving ------------------------------------------------------------------------------------
 
 
 class Steps:
-    """The places where the loop has a turn, and what passed between two of them."""
+    """Measures the CPU time between two places where other greenlets have a turn."""
 
-    def __init__(self, look: Callable[[], None]) -> None:
-        self._look = look
+    def __init__(self, at_turn: Callable[[], None]) -> None:
+        """`at_turn` is called at each of these places."""
+        self._at_turn = at_turn
         self._began = time.thread_time()
         self.slowest = 0.0
 
     def turn(self, _seconds: float = 0.0) -> None:
-        """Here it has one."""
+        """End a step, and begin the next one."""
         self.slowest = max(self.slowest, time.thread_time() - self._began)
-        self._look()
+        self._at_turn()
         self._began = time.thread_time()
 
     def arriving(self, chunks: tuple[bytes, ...]) -> Iterator[bytes]:
@@ -306,11 +307,11 @@ class Steps:
 
 @dataclass
 class Read:
-    """What became of one stream."""
+    """The outcome of one stream."""
 
     end: str
     slowest: float
-    #: bytes for which there is no room; 0 or less: all had room
+    #: bytes held beyond what is allowed; 0 or less: none
     excess: int
     parts: int
     #: characters, with names and ids, beyond the limit
@@ -318,7 +319,7 @@ class Read:
 
 
 class Arriving:
-    """What a provider has opened."""
+    """A response whose head has come."""
 
     content_type = "text/event-stream"
 
@@ -337,20 +338,20 @@ def read(receiver: Receiver, chunks: tuple[bytes, ...], limit: int, *, measure: 
     before = tracemalloc.get_traced_memory()[0]
     answer = Generation(claim, limit=limit, grown=_saved)
 
-    def look() -> None:
+    def measure_memory() -> None:
         nonlocal excess
         if measure:
             collected = sum(reply._calls.size for reply in replies)
             room = PER_CHARACTER * (_size(answer) + collected) + BESIDES + before
             if tracemalloc.get_traced_memory()[0] > room:
-                gc.collect()  # Python keeps room for small tuples and lists, once for all answers
+                gc.collect()  # Python keeps free lists of small tuples and lists, for all answers
             excess = max(excess, tracemalloc.get_traced_memory()[0] - room)
 
     def remembered(*args: Any, **options: Any) -> Reply:
         replies.append(Reply(*args, **options))
         return replies[-1]
 
-    steps = Steps(look)
+    steps = Steps(measure_memory)
     with mock.patch.multiple(receiving, gevent=_Gevent(steps), Reply=remembered):
         end = _end(receiver, Arriving(steps.arriving(chunks)), answer.write)
     steps.turn()
@@ -359,12 +360,12 @@ def read(receiver: Receiver, chunks: tuple[bytes, ...], limit: int, *, measure: 
 
 
 def _saved(answer: Generation) -> None:
-    """Postgres is quick: nothing waits for it."""
+    """Count all text as saved, so that nothing waits for Postgres."""
     answer.save_state.saved = answer.body.length
 
 
 def _end(receiver: Receiver, response: Response, write: Write) -> str:
-    """How it ended, in a word."""
+    """The name of its end: DONE, or what was raised."""
     try:
         receiver.receive(response, write, RequestForm("fuzz"))
     except GenerationFailed as failure:
@@ -373,7 +374,7 @@ def _end(receiver: Receiver, response: Response, write: Write) -> str:
         return "length"
     except Refusal:
         return "refusal"
-    except Exception as error:  # noqa: BLE001 - what is not meant to be is what is looked for
+    except Exception as error:  # noqa: BLE001 - any other exception is a finding
         return f"bug: {type(error).__name__}: {error}"[:200]
     return "DONE"
 
@@ -385,24 +386,24 @@ def _size(answer: Generation) -> int:
 
 
 class _Gevent:
-    """What worker/provider/receiving.py needs of gevent, with nobody else in the loop."""
+    """Stands for gevent in worker/provider/receiving.py; no other greenlet runs."""
 
     def __init__(self, steps: Steps) -> None:
         self.sleep = steps.turn
 
     class Timeout(BaseException):
-        """A clock that never rings: the streams are all there."""
+        """A timeout that never expires, as all of the stream is there."""
 
         @classmethod
         def start_new(cls, _seconds: float) -> "_Gevent.Timeout":
             return cls()
 
         def close(self) -> None:
-            """Nothing to stop."""
+            """Do nothing."""
 
 
-def says_an_end(data: bytes) -> bool:
-    """Whether there is anything in the data that may be an explicit end."""
+def may_have_an_end(data: bytes) -> bool:
+    """Whether anything in the data may be an explicit end."""
     return re.search(rb'\[DONE\]|finish_reason"\s*:(?!\s*null)|"message"', data) is not None
 
 
@@ -411,7 +412,7 @@ def says_an_end(data: bytes) -> bool:
 
 @dataclass
 class Found:
-    """What came of many streams."""
+    """The outcome of many streams."""
 
     ends: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -425,14 +426,14 @@ class Found:
         return (
             f"{self.ends.total():,} streams, {len(self.wrong)} wrong\n  {ends}\n"
             f"  slowest step {slowest[0] * 1000:.1f} ms of CPU time (seed {slowest[1]});"
-            f" {self.measured:,} measured, of the {BESIDES // 1024} KiB besides the text at most"
-            f" {(fullest[0] + BESIDES) / 1024:.0f} were held (seed {fullest[1]})\n"
+            f" memory measured on {self.measured:,}, at most {(fullest[0] + BESIDES) / 1024:.0f} of"
+            f" {BESIDES // 1024} KiB besides the text (seed {fullest[1]})\n"
             + "\n".join(self.wrong[:20])
         )
 
 
 def examine(receiver: Receiver, seed: int, found: Found) -> None:
-    """Read one stream and note what is wrong."""
+    """Receive one stream, and note what is wrong."""
     chunks = stream(seed)
     limit = Dice(seed + 1).choice(LIMITS)
     one = read(receiver, chunks, limit, measure=False)
@@ -446,7 +447,7 @@ def examine(receiver: Receiver, seed: int, found: Found) -> None:
     for wrong, what in (
         (slowest > STEP_SECONDS, f"a step of {slowest * 1000:.0f} ms"),
         (one.end.startswith("bug"), one.end),
-        (one.end == "DONE" and not says_an_end(b"".join(chunks)), "DONE without an end"),
+        (one.end == "DONE" and not may_have_an_end(b"".join(chunks)), "DONE without an end"),
         (one.parts > PARTS_MAX, f"{one.parts} parts"),
         (one.beyond > 0, f"{one.beyond} characters beyond the limit of {limit}"),
     ):
@@ -461,10 +462,10 @@ def examine(receiver: Receiver, seed: int, found: Found) -> None:
 
 
 def run(seconds: float, first: int, count: int | None = None) -> Found:
-    """Examine streams for so long, or so many of them."""
+    """Examine streams for `seconds`, or `count` of them."""
     receiver = Receiver(Settings())
     found, ends = Found(), time.monotonic() + seconds
-    gc_tuning.freeze()  # as a worker does, or a step has to look through all that is loaded
+    gc_tuning.freeze()  # as a worker does, or a collection would be part of a step
     seed = first
     while time.monotonic() < ends if count is None else seed < first + count:
         examine(receiver, seed, found)
@@ -474,12 +475,12 @@ def run(seconds: float, first: int, count: int | None = None) -> Found:
 
 
 def main(arguments: list[str]) -> int:
-    """Run it; 1 if anything was wrong."""
+    """Run the fuzzer; returns 1 if anything was wrong."""
     parser = argparse.ArgumentParser("python -m bench.fuzz provider", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=random.randrange(10**9))
-    parser.add_argument("--count", type=int, help="so many streams, however long that takes")
+    parser.add_argument("--count", type=int, help="number of streams, instead of seconds")
     options = parser.parse_args(arguments)
     print(f"from seed {options.seed}", flush=True)
     found = run(options.seconds, options.seed, options.count)

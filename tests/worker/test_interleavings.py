@@ -1,12 +1,12 @@
-"""R1 to R7 in any order: three workers, sweeps, stops, lost data, and readers that are shown text.
+"""R1 to R7 in any order: three workers, sweeps, stops, lost data, and readers of the text.
 
-The workers are real writers (publisher, saver and end), the readers real followers of the hub,
-on real Postgres and Redis; only who moves next is up to Hypothesis. A worker that does not move
-is frozen, and a zombie when it moves again.
+The workers are real writers (publisher, saver and finisher), the readers real topics of the hub, on
+real Postgres and Redis. Hypothesis only chooses the next step. A worker without a step is frozen,
+and a zombie at its next one.
 
-Postgres and Redis may also go back to what they were some steps ago. Much that is promised
-otherwise cannot hold then, but this must: no body, log or row has text of two claims. To tell them
-apart, every piece of text begins with a letter that only its claim uses.
+Postgres and Redis may also go back to their state of some steps ago. Some promises cannot hold
+then, but this one must: no body, log or row has text of two claims. To distinguish them, every
+piece of text begins with a letter that only its claim uses.
 """
 
 import hashlib
@@ -50,10 +50,10 @@ from worker.writer import Writer
 
 CAP = 3
 WORKERS = 3
-#: The search goes on for so long, and a little longer on a busy machine.
+#: Seconds of the search; a little more on a busy machine.
 SECONDS = 8.0
-#: So many searches may fail to repeat themselves.
-STRANGE = 2
+#: Searches that may fail to repeat themselves.
+FLAKY_MAX = 2
 #: States of a row, and of Redis, that are remembered: the first ones and the last ones.
 FIRST, LAST = 4, 4
 
@@ -61,7 +61,7 @@ workers = st.integers(0, WORKERS - 1)
 picks = st.integers(0, 5)
 mostly = st.sampled_from([True, True, True, False])
 seldom = st.sampled_from([False, False, False, True])
-#: (kind, text, fresh) of what the provider says, and what the worker does then
+#: (kind, text, fresh) of what the provider sends, and what the worker does then
 Work = tuple[list[tuple[str, str, bool]], str]
 pieces = st.tuples(
     st.sampled_from(["text", "text", "reasoning"]),
@@ -72,7 +72,7 @@ turns = st.sampled_from(["publish", "publish save", "save publish", "publish pub
 work = one_turn = st.tuples(st.lists(pieces, min_size=1, max_size=3), turns)
 sweeps = st.sampled_from(["sweep, and the queue works", "sweep", "half a sweep", ""])
 ends = st.sampled_from(["DONE", "DONE", "ERROR"])
-#: Of the states that are remembered of a row: 0 is before it was asked, 1 before it was claimed.
+#: Index of a remembered state of a row: 0 is before the question, 1 before the claim.
 before = st.sampled_from([1, 1, 1, 2, 2, 3, -1, -2, 0])
 
 MISHAPS = [
@@ -94,7 +94,7 @@ def is_prefix(one: Body, other: Body) -> bool:
 
 
 class Worker:
-    """A worker process: what it remembers is lost when it is killed."""
+    """A worker process, whose memory is lost when it is killed."""
 
     def __init__(self, store: Store) -> None:
         settings = Settings(boot=str(uuid.uuid4()), queue_deadline_seconds=600)
@@ -105,20 +105,20 @@ class Worker:
 
 
 class Reader:
-    """A follower in some web process, and what the channel has brought it."""
+    """A topic in some web process, and the payloads that its channel has brought."""
 
     def __init__(self, message_id: uuid.UUID, user: uuid.UUID) -> None:
         self.user = user
         self.come_back(message_id)
 
     def come_back(self, message_id: uuid.UUID) -> None:
-        """With nothing in memory."""
+        """Begin again, with nothing in memory."""
         self.topic = MessageTopic(message_id, self.user)
         self.heard: list[Payload] = []
 
 
 class Interleavings(RuleBasedStateMachine):
-    """See the rules' names."""
+    """The steps are the rules, the promises the invariants."""
 
     store: ClassVar[Store]
 
@@ -131,21 +131,21 @@ class Interleavings(RuleBasedStateMachine):
         self.subscription = self.livelog.subscription()
         self.ids: list[uuid.UUID] = []
         self.readers: list[Reader] = []
-        #: what was written under each token, whatever became of its worker: by one claim, unless
-        #: a bug is planted. The claims of each message in their order; each generation's letter.
+        #: what was written under each token (by one claim, unless a bug is planted), the claims of
+        #: each message in their order, and the letter of each generation
         self.written: dict[uuid.UUID | None, list[Body]] = {None: [Body()]}
         self.claims: dict[uuid.UUID, list[uuid.UUID]] = {}
         self.letters: dict[Generation, str] = {}
         self.said_done: set[uuid.UUID] = set()
-        #: the most that any reader was ever shown; messages of which Redis lost something
+        #: the longest text that any reader was shown; messages of which Redis lost something
         self.shown: dict[uuid.UUID, Body] = {}
         self.lossy: set[uuid.UUID] = set()
         self.ended: dict[uuid.UUID, Any] = {}
-        #: what the servers were before, and the messages of which Postgres went back
+        #: earlier states of the servers, and the messages of which Postgres went back
         self.past: dict[uuid.UUID, list[RowSnapshot]] = {}
         self.redis_past: list[RedisSnapshot] = [{}]
         self.went_back: set[uuid.UUID] = set()
-        for number, what in enumerate((first, second)):  # every story has writers and readers
+        for number, what in enumerate((first, second)):  # every run has writers and readers
             self.ask(None, number, opened=True)
             self.follow(number)
             if what is not None:
@@ -155,7 +155,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from([None, "a", "b"]), number=st.none() | workers, opened=mostly)
     def ask(self, key: str | None, number: int | None, opened: bool) -> None:
-        """And perhaps a worker is handed it at once."""
+        """Ask a question, and perhaps have a worker take it at once."""
         request = self.store.asking(self.user, max_open=CAP, **({"key": key} if key else {}))
         place = self.store.conversation(self.user)
         with suppress(TooMany):
@@ -194,9 +194,9 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: self.running())
     @rule(pick=picks, what=work, answered=mostly, heard=st.booleans())
     def work(self, pick: int, what: Work, answered: bool, heard: bool) -> None:
-        """The provider says something, and the worker's greenlets take their turns.
+        """The provider sends something, and the worker's greenlets have their turns.
 
-        `answered`: else Redis and Postgres do as they are told, but nobody hears of it.
+        `answered`: the replies of Redis and Postgres arrive.
         """
         worker, generation = self.one_of_the_running(pick)
         self.turn(worker, generation, what, answered=answered)
@@ -253,7 +253,7 @@ class Interleavings(RuleBasedStateMachine):
         worker.running.remove(generation)
 
     def notice(self, worker: Worker) -> None:
-        """What interrupts a generation reaches it."""
+        """Have interrupted generations finish."""
         for generation in list(worker.running):
             if generation.reading.result is not None:
                 self.end(worker, generation, generation.reading.result)
@@ -275,7 +275,7 @@ class Interleavings(RuleBasedStateMachine):
             self.sweep(number if then == "sweep, and the queue works" else None, opened=opened)
 
     def sweep(self, number: int | None = None, *, opened: bool = True) -> None:
-        """And perhaps a worker takes at once what it hands out."""
+        """Sweep, and perhaps have a worker take at once what it dispatches."""
         self.store.queue.ids.clear()
         self.store.sweep().run()
         for message_id in self.store.queue.ids if number is not None else ():
@@ -321,7 +321,7 @@ class Interleavings(RuleBasedStateMachine):
     def postgres_goes_back(
         self, pick: int, to: int, number: int | None, what: Work, lapses: bool
     ) -> None:
-        """With one message. And perhaps a worker takes it at once, and dies or goes on."""
+        """Roll one message back; perhaps a worker takes it at once, and dies or goes on."""
         message_id = self.ids[pick % len(self.ids)]
         past = self.past[message_id]
         self.store.go_back(past[min(to, len(past) - 1)] if to >= 0 else past[to:][0])
@@ -337,24 +337,24 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(to=before, pick=picks, then=sweeps, number=workers)
     def redis_goes_back(self, to: int, pick: int, then: str, number: int) -> None:
-        """And perhaps a worker has died with it."""
+        """Roll Redis back; perhaps a worker died at the same time."""
         past = self.redis_past
         self.store.redis_goes_back(past[min(to, len(past) - 1)] if to >= 0 else past[to:][0])
-        # It was started anew: every connection is cut, and readers read.
+        # It was restarted, so every connection is cut, and readers read again.
         self.lossy.update(set(self.ids) - set(self.ended))
         for worker in self.workers:
             worker.writer.publisher._disconnect()
         claims = {row.id: row.claim for row in self.rows()}
         for _, generation in self.running():
             if generation.claim != claims.get(generation.id):
-                # Its fence may be gone. It is silent all the same: it could not renew its lease.
+                # Its fence may be gone, but it publishes nothing, as it could not renew its lease.
                 generation.save_state.renewed -= 1e6
-        self.everybody_reads()
+        self.all_read()
         if then:
             self.a_lease_passes(pick, False, then, number, True)
-            self.everybody_reads()
+            self.all_read()
 
-    def everybody_reads(self) -> None:
+    def all_read(self) -> None:
         for place in range(len(self.readers)):
             self.read(place)
 
@@ -395,7 +395,7 @@ class Interleavings(RuleBasedStateMachine):
                 self.show(reader)
 
     def read_again(self, reader: Reader) -> None:
-        """What the hub does about it: a reader whose body goes on no more is sent away."""
+        """Read as the hub does: a reader whose body cannot be continued begins again."""
         topic = reader.topic
         if topic in read(self.db, self.livelog, [topic]):
             self.show(reader)
@@ -404,7 +404,7 @@ class Interleavings(RuleBasedStateMachine):
         reader.come_back(topic.id)
 
     def listen(self) -> None:
-        """Whatever was announced, to the readers of its message."""
+        """Pass what was published to the readers of its message."""
         self.subscription.ping()
         while (heard := self.subscription.listen(10)) and heard.kind != "pong":
             if heard.kind == "message":
@@ -414,7 +414,7 @@ class Interleavings(RuleBasedStateMachine):
         assert heard is not None
 
     def show(self, reader: Reader) -> None:
-        """What was shown never changes: it only grows, for everybody alike."""
+        """Text that was shown only grows, and is the same for every reader."""
         message_id, body = reader.topic.id, reader.topic.body
         if message_id in self.went_back:
             return
@@ -428,19 +428,19 @@ class Interleavings(RuleBasedStateMachine):
     # --- what must hold after every step
 
     @invariant()
-    def all_is_well(self) -> None:
+    def promises_hold(self) -> None:
         rows = self.rows()
         opened = [row for row in rows if row.status not in TERMINAL]
         assert sum(row.id not in self.went_back for row in opened) <= CAP
         for row in rows:
-            self.row_is_well(row, to_message(row))
+            self.check_row(row, to_message(row))
         for reader in self.readers:
-            self.one_claims(reader.topic.claim, reader.topic.body)
+            self.written_under(reader.topic.claim, reader.topic.body)
         self.remember()
-        self.logs_are_well(self.redis_past[-1])
+        self.check_logs(self.redis_past[-1])
 
-    def logs_are_well(self, logs: RedisSnapshot) -> None:
-        """Each has the text of its claim."""
+    def check_logs(self, logs: RedisSnapshot) -> None:
+        """Each log has text of its own claim only."""
         for key, entries in logs.items():
             said = [decode(fields["d"]) for _, fields in entries if "d" in fields]
             deltas = [delta for one in said if one for delta in one.deltas]
@@ -449,15 +449,15 @@ class Interleavings(RuleBasedStateMachine):
                 for writer in self.written[uuid.UUID(key.split(":")[-1])]
             )
 
-    def one_claims(self, claim: uuid.UUID | None, body: Body) -> Body:
-        """What the one who wrote this body under the claim wrote in all."""
+    def written_under(self, claim: uuid.UUID | None, body: Body) -> Body:
+        """All text of the writer that wrote this body under the claim."""
         writers = [writer for writer in self.written[claim] if is_prefix(body, writer)]
         assert writers
         return writers[-1]
 
-    def row_is_well(self, row: Any, message: Message) -> None:
+    def check_row(self, row: Any, message: Message) -> None:
         assert row.tries <= MAX_TRIES
-        writer = self.one_claims(row.claim, message.body)
+        writer = self.written_under(row.claim, message.body)
         if row.claim is not None and row.id not in self.went_back:
             assert row.claim == self.claims[row.id][-1]
         if message.status == Status.STREAMING:
@@ -467,9 +467,9 @@ class Interleavings(RuleBasedStateMachine):
         if message.status in TERMINAL:
             before = self.ended.setdefault(row.id, row)
             assert row == before
-            self.end_is_well(message, writer)
+            self.check_end(message, writer)
 
-    def end_is_well(self, message: Message, writer: Body) -> None:
+    def check_end(self, message: Message, writer: Body) -> None:
         assert message.sha256 == hashlib.sha256(message.body.content.encode()).hexdigest()
         if message.status == Status.DONE:
             assert message.claim in self.said_done
@@ -487,25 +487,25 @@ class Interleavings(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "ids"):
             return
-        self.workers = []  # everybody dies
+        self.workers = []  # all die
         for _ in range(MAX_TRIES):
             for message_id in self.ids:
                 self.make_overdue(message_id, "STREAMING", "lease_until")
                 self.make_overdue(message_id, "SENDING", "queue_deadline")
             self.store.sweep().run()
         assert set(admin_queries.count_open(self.db).values()) == {0}  # nothing is stuck
-        self.all_is_well()
+        self.promises_hold()
         for reader in self.readers:
             if self.row(reader.topic.id) is not None:
                 self.read_again(reader)
-                self.read_again(reader)  # who was sent away came back
+                self.read_again(reader)  # the first call may have begun again
                 assert reader.topic.end is not None
         self.subscription.close()
 
     # --- picking
 
     def message(self, pick: int) -> uuid.UUID:
-        """An open one; if there is none, any."""
+        """An open message; if there is none, any."""
         some = [one for one in self.ids if one not in self.ended] or self.ids
         return some[pick % len(some)]
 
@@ -537,7 +537,7 @@ class Interleavings(RuleBasedStateMachine):
 
 @pytest.fixture
 def searched(tables: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing waits for a server."""
+    """The machine with real tables, and without pauses before retries."""
     monkeypatch.setattr(finisher_module, "STORAGE_PAUSE", 0)
     monkeypatch.setattr(publisher_module, "PAUSE", 0)
     monkeypatch.setattr(Interleavings, "store", tables, raising=False)
@@ -545,23 +545,23 @@ def searched(tables: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("searched")
 def test_every_interleaving_keeps_the_promises() -> None:
-    until, strange = time.monotonic() + SECONDS, 0
+    until, flaky = time.monotonic() + SECONDS, 0
     with capture_logs():  # some thousands of lines
         while time.monotonic() <= until:
             try:
                 run_state_machine_as_test(Interleavings, settings=thorough(10, steps=30))
             except FlakyStrategyDefinition:
-                # A server of a busy machine was slow, so that a generation was not running the
-                # second time. That is no finding, but it must not become the rule.
-                strange += 1
-                assert strange <= STRANGE
+                # On a busy machine a server was slow, so that a generation was not running in the
+                # second run. That is no finding, but must stay an exception.
+                flaky += 1
+                assert flaky <= FLAKY_MAX
 
 
 # --- planted bugs ---------------------------------------------------------------------------------
 
 
 def _repeatable_tokens(planted: pytest.MonkeyPatch) -> None:
-    """Whoever claims a message has the same token."""
+    """All claims of a message have the same token."""
     claim = owning.claim
     planted.setattr(
         owning,
@@ -571,7 +571,7 @@ def _repeatable_tokens(planted: pytest.MonkeyPatch) -> None:
 
 
 def _salvages_any_log(planted: pytest.MonkeyPatch) -> None:
-    """The sweep salvages what another claim has left, too."""
+    """The sweep salvages the logs of other claims, too."""
     fence = LiveLog.fence
 
     def of_any_claim(self: Any, message_id: Any, claim: Any, attempt: Any) -> Any:
@@ -584,12 +584,12 @@ def _salvages_any_log(planted: pytest.MonkeyPatch) -> None:
 
 
 def _hears_any_claim(planted: pytest.MonkeyPatch) -> None:
-    """A hub appends whatever continues its body."""
+    """A topic appends text of any claim that continues its body."""
     planted.setattr(MessageTopic, "_take", lambda topic, deltas, _: topic._grow(deltas))
 
 
 def _keeps_its_body(planted: pytest.MonkeyPatch) -> None:
-    """A hub goes on with its body when its row names another claim."""
+    """A topic keeps its body when its row names another claim."""
     end_reading = MessageTopic.end_reading
 
     def without_looking(self: Any, message: Any, logged: Any) -> bool:
@@ -600,7 +600,7 @@ def _keeps_its_body(planted: pytest.MonkeyPatch) -> None:
 
 
 def _open_proves_always(planted: pytest.MonkeyPatch) -> None:
-    """A log of a Redis that went back proves that nothing was published."""
+    """A log that Redis rolled back counts as proof that nothing was published."""
     planted.setattr(
         LiveLog, "_proves_untouched", lambda _, entry, attempt: entry[0] == f"{attempt}-0"
     )
@@ -636,7 +636,7 @@ def redis_back_and_lapsed(it: Interleavings) -> None:
     it.redis_goes_back(1, 0, "sweep, and the queue works", 1)
 
 
-#: Each with moves among those of the search that show it.
+#: Each bug, with steps of the search that show it.
 BUGS = [
     (_repeatable_tokens, back_and_read),
     (_salvages_any_log, back_and_lapsed),
@@ -657,13 +657,13 @@ def test_the_search_finds_the_planted_bug(
         it = Interleavings()
         it.begin(says("aaaaaa", "publish"), None)
         it.hear(0, lost=False)
-        it.all_is_well()
+        it.promises_hold()
         moves(it)
-        it.all_is_well()
+        it.promises_hold()
         it.teardown()
 
     with capture_logs():
-        story()  # nothing is wrong with the product as it is
+        story()  # without the bug all promises hold
 
         bug(monkeypatch)
         with pytest.raises(AssertionError):

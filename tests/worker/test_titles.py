@@ -1,4 +1,4 @@
-"""Titles: a model's takes the place of the question's first words, never of a person's."""
+"""Titles: the model's replaces the first words of the question, but never a person's title."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ from worker.titles import WANTED, title_of
 
 @pytest.fixture
 def naming(rig: Rig, no_workers: None) -> Iterator[Worker]:
-    """A worker that names conversations."""
+    """A worker with titles switched on."""
     worker = rig.worker(OUTLIVE_TITLES="on")
     with killing(worker):
         yield worker
@@ -60,7 +60,7 @@ def test_a_title_by_a_person_is_not_replaced(rig: Rig, client: Client) -> None:
     conversation, mark = client.conversation(title="Mine"), new_id()
     client.ended(client.ask(script(say("So."), finish(), done(), tag=mark), conversation))
 
-    # The next conversation's title shows that this one's would have been there by now.
+    # Once the next conversation has a title, this one would have got one, too.
     other = client.conversation()
     client.ended(client.ask(script(say("So."), finish(), done(), tag=new_id()), other))
     eventually(lambda: conversation_of(client, other)["title_by"] == "model")
@@ -122,11 +122,11 @@ def test_only_a_done_answer_gives_a_title(store: Store, ending: Ending) -> None:
     assert titles.untitled(store.db, store.ended(ending=ending)) is None
 
 
-# --- what models say -----------------------------------------------------------------------------
+# --- titles in a model's answer ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("said", "title"),
+    ("text", "title"),
     [
         ("Trains in the Rain", "Trains in the Rain"),
         ('"Trains in the Rain."', "Trains in the Rain"),
@@ -142,5 +142,5 @@ def test_only_a_done_answer_gives_a_title(store: Store, ending: Ending) -> None:
         ("a\0b\ud800", "a\ufffdb\ufffd"),
     ],
 )
-def test_a_title_is_a_short_line(said: str, title: str | None) -> None:
-    assert title_of(said) == title
+def test_a_title_is_a_short_line(text: str, title: str | None) -> None:
+    assert title_of(text) == title

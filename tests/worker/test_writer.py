@@ -1,4 +1,4 @@
-"""A writer in our own process, while Postgres does not answer it."""
+"""A writer in the process of the tests, asking the scripted provider."""
 
 from typing import Any
 
@@ -17,7 +17,6 @@ from worker.writer import Writer
 
 @pytest.fixture
 def writer(rig: Rig, store: Store) -> Writer:
-    """It asks the scripted provider."""
     return _writer(rig, store)
 
 

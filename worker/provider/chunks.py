@@ -32,7 +32,7 @@ _KEEP_ALIVE: Final = frozenset(("ping", "keep-alive", "keepalive", "heartbeat"))
 
 
 class ChunkParser:
-    """Tells a Reply what events and documents say.
+    """Parses events and documents into a Reply.
 
     Raises GenerationFailed: provider_malformed for what cannot be understood, provider_error for
     an error in the stream. Raises Refusal instead for an error that came before any text, if
@@ -222,7 +222,7 @@ class ChunkParser:
 
 
 def _has_only_content(delta: dict[str, Any]) -> bool:
-    """Whether only its content says anything: many send a role, and null for the rest."""
+    """Whether all but its content is empty: many send a role, and null for the rest."""
     return all(not delta[key] or key in ("content", "role") for key in delta)
 
 

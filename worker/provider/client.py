@@ -123,7 +123,7 @@ class Provider:
     ) -> tuple[str, dict[str, Any] | None]:
         """The text and the usage of a short answer, which is not streamed.
 
-        Raises GenerationFailed. Nobody waits for such an answer, so it is not tried again later.
+        Raises GenerationFailed. No reader waits for such an answer, so it is not tried again later.
         """
         without = {Feature.USAGE, Feature.STREAM}
         limit = "max_tokens"

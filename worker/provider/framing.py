@@ -114,7 +114,7 @@ class FixedLength:
 
 
 class UntilClosed:
-    """The body ends with the connection, so whether it is whole cannot be told."""
+    """The body ends with the connection, so it is not known whether it is whole."""
 
     reusable = False
 

@@ -1,6 +1,6 @@
 """Receives the body of a response into a Reply, until it has ended or nothing more can come.
 
-A finish reason need not be the last word: a usage may follow, or the rest of a stream that says
+A finish reason need not be the last thing: a usage may follow, or the rest of a stream that sends
 `stop` in every chunk. So more is waited for, but not for ever; anything new of the answer renews
 that patience, and text without another end takes the end back. DONE needs an explicit end and an
 answer before it.

@@ -126,7 +126,7 @@ def classify(status: int, text: str, form: RequestForm, *, html: bool = False) -
     return _explained(_BY_STATUS[status], form) if status in _BY_STATUS else Classification()
 
 
-#: The meaning of a status whose text says nothing.
+#: The meaning of a status whose text matches no rule.
 _BY_STATUS: Final = {
     401: "key",
     402: "balance",

@@ -1,4 +1,4 @@
-"""An answer as it is put together from what a provider says. Pure: no I/O, no clock.
+"""An answer as it is put together from a provider's stream. Pure: no I/O, no clock.
 
     bytes ─▶ ReplyParser ─▶ events ─▶ ChunkParser ─▶ text, calls, ends ─▶ Reply ─▶ write(kind, text)
 
@@ -35,7 +35,7 @@ from worker.provider.usage import usage_of
 class Write(Protocol):
     """Takes text of the answer; `fresh` begins a part even if the last one is of this kind.
 
-    Without text it says that something of this kind came which is written later.
+    Without text, something of this kind has come, and is written later.
     """
 
     def __call__(

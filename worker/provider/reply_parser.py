@@ -22,7 +22,7 @@ _BINARY: Final = re.compile(
 
 
 class ReplyParser:
-    """Tells a Reply what the bytes of a body say."""
+    """Parses the bytes of a body into a Reply."""
 
     def __init__(
         self, reply: Reply, content_type: str = "", form: RequestForm | None = None

@@ -1,6 +1,6 @@
 """Errors inside a 200 response: recognised in any shape that servers were seen to send. Pure.
 
-What such an error means, and whether it is worth another try, is for refusals.py to say.
+What such an error means, and whether it is worth another try, is decided in refusals.py.
 """
 
 import json

@@ -28,7 +28,7 @@ class ThinkTags:
         self._after = False
 
     def split(self, text: str) -> tuple[str, str]:
-        """(thought, text) of what came, as far as it can be told."""
+        """(thought, text) of what came, as far as the two can be separated yet."""
         if self.passed:
             return "", text
         if self._after:
@@ -55,7 +55,7 @@ class ThinkTags:
         return "", text
 
     def _thought(self, text: str) -> tuple[str, str]:
-        """Text behind the opening tag, which may hold the closing one."""
+        """Text after the opening tag, which may hold the closing one."""
         tag = self._closing_tag
         thought, found, rest = text.partition(tag)
         if found:

@@ -1,8 +1,16 @@
 """HTTP/1.1 to the provider, below the openai package: its connections, and bodies as they come.
 
-httpx' own way from the socket to whoever reads is a dozen calls for each of a model's tokens,
-and searches through all connections for each request. Where a proxy is configured it is taken all
-the same, because it knows them all.
+Why it exists, instead of the package's own transport (httpx): that takes a dozen calls from the
+socket to the reader for each token. In a running worker with 200 streams of 10 chunks a second,
+1,000 chunks cost 96 ms of CPU with this one and 130 ms with httpx', a quarter of all that the
+worker spends (medians of four interleaved runs; openai 3.54, httpx2 2.16, gevent 26.9). A start
+costs 1.0 ms against 1.1 ms.
+
+It also reads no more than REFUSAL_MAX of a refusal, while the package reads all of it, and it may
+have no end. TLS settings and trusted certificates are those of `tls.client_context` in both.
+
+Where a proxy is configured, httpx' transport is used all the same, because it knows every kind of
+proxy.
 """
 
 import ipaddress
@@ -244,7 +252,7 @@ def _is_persistent(head: h11.Response) -> bool:
 
 
 def _framing(head: h11.Response, method: str) -> Framing:
-    """How the end of the body is told (RFC 9112, section 6.3)."""
+    """How the end of the body is found (RFC 9112, section 6.3)."""
     headers = dict(head.headers)
     if method == "HEAD" or head.status_code in (204, 304):
         return FixedLength(0)

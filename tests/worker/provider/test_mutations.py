@@ -1,4 +1,4 @@
-"""Ten thousand mutated streams, read as the worker reads them, against the oracle's slow reading.
+"""Ten thousand mutated streams, received as the worker does, and compared with the oracle.
 
 The same streams go through the whole service in tests/end_to_end/test_mutated_streams.py.
 """
@@ -36,8 +36,8 @@ BUILT = Provider(Settings.model_validate({"OPENAI_BASE_URL": "http://127.0.0.1:9
 seeds = st.integers(0, 1 << 48)
 
 
-class Played(Provider):
-    """A provider whose answer is there already: only its reading is of interest."""
+class PlayedProvider(Provider):
+    """A provider whose response is a given stream, without a connection."""
 
     def __init__(self, stream: Stream) -> None:
         vars(self).update(vars(BUILT))
@@ -58,13 +58,13 @@ class Played(Provider):
 
 
 def read(stream: Stream) -> Verdict:
-    """What the worker makes of it; where it hangs, as if the wait had been cut short."""
+    """The worker's verdict; a hang is judged as if the wait had been cut short."""
     body, right = Body(), verdict(stream)
     if stream.close == "hanging" and stream.data.lstrip()[:1] in (b"{", b"["):
-        return right  # a document that never ends is not read, so there is nothing to compare
+        return right  # a document without end is not parsed, so there is nothing to compare
     status, code, reason, usage = "DONE", None, None, None
     try:
-        reply = Played(stream).stream(REQUEST, body.write)
+        reply = PlayedProvider(stream).stream(REQUEST, body.write)
     except GenerationFailed as failure:
         status, code, usage = "ERROR", failure.code, right.usage  # counted by the writer
     else:
@@ -77,7 +77,7 @@ def read(stream: Stream) -> Verdict:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pause before an error is asked about again: it is the same stream every time."""
+    """Retry without a pause, as each try gets the same stream."""
     monkeypatch.setattr(retries, "BACKOFF", 0.0)
 
 
@@ -89,7 +89,7 @@ def test_ten_thousand_mutated_streams_end_as_the_oracle_says() -> None:
         assert read(stream) == right, f"seed {seed}"
         ends[right.code or right.status] += 1
 
-    # and the mutations leave enough of every kind
+    # and there are enough streams of each kind
     for end in ("DONE", "provider_malformed", "provider_cut", "provider_error"):
         assert ends[end] > STREAMS / 200, ends
 
@@ -156,7 +156,7 @@ def test_a_failure_stays_one_when_held_text_exceeds_the_limit(
     generation = Generation(claim, limit=50, grown=lambda _: None)
 
     with pytest.raises(GenerationFailed) as failure:
-        Played(Stream((data,), close)).stream(REQUEST, generation.write)
+        PlayedProvider(Stream((data,), close)).stream(REQUEST, generation.write)
 
     assert failure.value.code == code
     assert generation.body.content == "A" + "x" * 49
@@ -167,10 +167,12 @@ def test_held_text_that_exceeds_the_limit_raises_too_long() -> None:
     generation = Generation(claim, limit=50, grown=lambda _: None)
 
     with pytest.raises(TooLong):
-        Played(Stream((TALK + b"data: [DONE]\n\n",), "whole")).stream(REQUEST, generation.write)
+        PlayedProvider(Stream((TALK + b"data: [DONE]\n\n",), "whole")).stream(
+            REQUEST, generation.write
+        )
 
 
-# --- the oracle itself: what it says is written down here, not computed ---------------------------
+# --- the oracle itself ----------------------------------------------------------------------------
 
 STOP = b'data: {"choices": [{"delta": {"content": "A"}, "finish_reason": "stop"}]}\n\n'
 

@@ -1,4 +1,4 @@
-"""What is sent to the provider: the path from the root to the question."""
+"""The prompt: the path from the root of a conversation to the question."""
 
 from itertools import groupby, pairwise
 
@@ -11,16 +11,16 @@ from worker.provider import prompt
 PLENTY = 1_000_000
 
 
-def said(text: str, kind: str = "text") -> Body:
+def body_of(text: str, kind: str = "text") -> Body:
     return Body([Delta(0, 0, kind, text)])
 
 
 def user(text: str) -> tuple[str, Body]:
-    return "user", said(text)
+    return "user", body_of(text)
 
 
 def assistant(text: str) -> tuple[str, Body]:
-    return "assistant", said(text)
+    return "assistant", body_of(text)
 
 
 def contents(turns: list[prompt.Turn]) -> list[str]:
@@ -57,7 +57,7 @@ def test_only_text_parts_are_sent() -> None:
 
 def test_an_answer_without_text_is_left_out_and_a_partial_one_kept() -> None:
     path = [user("1"), ("assistant", Body()), user("2"), assistant("hal"), user("3")]
-    path[1:1] = [("assistant", said("only thought", "reasoning"))]
+    path[1:1] = [("assistant", body_of("only thought", "reasoning"))]
 
     assert contents(prompt.build(None, path, PLENTY)) == ["1\n\n2", "hal", "3"]
 
@@ -97,7 +97,7 @@ def test_the_budget_counts_code_points() -> None:
 def test_the_prompt_is_a_suffix_of_the_path_within_the_budget(
     talk: list[tuple[str, str]], question: str, budget: int
 ) -> None:
-    path = [(role, said(text) if text else Body()) for role, text in talk]
+    path = [(role, body_of(text) if text else Body()) for role, text in talk]
 
     turns = prompt.build(None, [*path, user(question)], budget)
 

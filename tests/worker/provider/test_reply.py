@@ -1,4 +1,4 @@
-"""What a provider's stream says: dialects, noise, and ten thousand ways of being broken."""
+"""Parsing a provider's stream: dialects, noise, and ten thousand broken streams."""
 
 import gc
 import json
@@ -25,7 +25,7 @@ from worker.provider.reply_parser import ReplyParser
 DONE = "[DONE]"
 #: Characters of tool calls that may be collected.
 LIMIT = 100_000
-#: Everything that a broken stream may raise; the provider turns each into an ERROR.
+#: Everything that a broken stream may raise; each becomes an ERROR.
 EXPECTED = (GenerationFailed, Refusal)
 
 
@@ -43,7 +43,7 @@ def call(index: Any, call_id: Any = None, name: Any = None, arguments: Any = Non
 
 
 def taken(*chunks: Any, close: bool = True) -> tuple[Reply, Body]:
-    """A reply that took these chunks, and the body it wrote."""
+    """A reply made of these chunks, and the body that it wrote."""
     body = Body()
     reply = Reply(body.write, LIMIT)
     parser = ChunkParser(reply)
@@ -294,7 +294,7 @@ def test_collected_tool_calls_are_bounded() -> None:
 
     _, body = taken(*pieces, close=False)
 
-    assert body.length >= LIMIT  # written, and refused by whoever knows what an answer may hold
+    assert body.length >= LIMIT  # written; a Generation would raise TooLong
 
 
 @pytest.mark.parametrize("index", ["0", 1.5, {}, [1]])
@@ -412,7 +412,7 @@ STREAM = "".join(
 
 
 def read(chunks: Iterable[bytes]) -> tuple[Reply, Body]:
-    """As the provider reads; raises nothing but EXPECTED, and the partial is kept."""
+    """Parse a body as the worker does. Only EXPECTED may be raised, and the partial is kept."""
     body = Body()
     reply = Reply(body.write, LIMIT)
     parser = ReplyParser(reply)
@@ -428,8 +428,8 @@ def read(chunks: Iterable[bytes]) -> tuple[Reply, Body]:
     return reply, body
 
 
-def says_the_end(stream: bytes) -> bool:
-    """Whether a whole event of the stream is an explicit end, by other means than the decoder's."""
+def has_explicit_end(stream: bytes) -> bool:
+    """Whether a whole event of the stream is an explicit end, found without our decoder."""
     text = re.sub("\r\n?", "\n", stream.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
     return any(_is_end(block) for block in re.split("\n\n+", text)[:-1])
 
@@ -437,7 +437,7 @@ def says_the_end(stream: bytes) -> bool:
 def _is_end(block: str) -> bool:
     lines = [line[5:].removeprefix(" ") for line in block.split("\n") if line.startswith("data:")]
     data = "\n".join(lines).strip()
-    # Broken JSON may hide one, never invent one: then nothing may be concluded.
+    # Broken JSON may hide an end, but must not invent one.
     return data.strip(chr(34)).endswith(DONE) or bool(re.search(r'"finish_reason":\s*"[^"]', data))
 
 
@@ -445,9 +445,9 @@ def assert_honest(stream: bytes, chunks: Iterable[bytes]) -> None:
     reply, body = read(chunks)
 
     if reply.ended:
-        assert says_the_end(stream)
+        assert has_explicit_end(stream)
     stored = json.dumps([body.content, reply.finish_reason, reply.usage], ensure_ascii=False)
-    assert "\\u0000" not in stored.replace(r"\\", "")  # an escaped backslash escapes nothing
+    assert "\\u0000" not in stored.replace(r"\\", "")  # an escaped backslash begins no escape
     assert stored.encode()
 
 
@@ -468,7 +468,7 @@ def test_a_stream_cut_at_any_byte_has_ended_only_after_the_finish_reason() -> No
 
 
 def test_no_wrong_byte_invents_an_end_or_raises_an_unexpected_error() -> None:
-    """About five thousand streams: each byte left out, doubled, or another one."""
+    """About five thousand streams: each byte dropped, doubled or replaced."""
     for place in range(len(STREAM)):
         before, byte, after = STREAM[:place], STREAM[place : place + 1], STREAM[place + 1 :]
         for wrong in (b"", byte + byte, b"\n", b'"', b"\x80", bytes([byte[0] ^ 1])):
@@ -491,12 +491,12 @@ def test_no_wrong_byte_invents_an_end_or_raises_an_unexpected_error() -> None:
     st.booleans(),
 )
 def test_values_of_a_document_are_parsed_across_any_window(
-    said: list[tuple[str, int, str]], escaped: bool, done: bool
+    values: list[tuple[str, int, str]], escaped: bool, done: bool
 ) -> None:
-    texts = [letters * times for letters, times, _ in said]
+    texts = [letters * times for letters, times, _ in values]
     document = "".join(
         json.dumps(chunk(content=text), ensure_ascii=escaped) + blanks
-        for text, (_, _, blanks) in zip(texts, said, strict=True)
+        for text, (_, _, blanks) in zip(texts, values, strict=True)
     )
     document += DONE if done else ""
     if len(document.encode()) > LINE_LIMIT or "".join(texts).isspace():
@@ -521,7 +521,7 @@ def test_a_document_being_parsed_is_held_as_bytes_only() -> None:
         held.append(tracemalloc.get_traced_memory()[0] - before)
     tracemalloc.stop()
 
-    assert max(held) < 2 * len(document) + 20_000  # this test has one as well
+    assert max(held) < 2 * len(document) + 20_000  # of which the test holds one document
     assert reply.answered
 
 
@@ -529,7 +529,7 @@ def test_a_document_being_parsed_is_held_as_bytes_only() -> None:
 @thorough(80)
 @given(st.integers(0, 1 << 32))
 def test_no_mutation_invents_an_end_or_raises_an_unexpected_error(seed: int) -> None:
-    """Fifty streams for each seed, in chunks."""
+    """Fifty mutated streams for each seed, cut into chunks."""
     dice = random.Random(seed)
     for _ in range(50):
         broken = bytearray(STREAM)
