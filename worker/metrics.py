@@ -11,21 +11,25 @@ CHARACTERS = Counter("outlive_characters", "Code points written by providers")
 FIRST_TEXT = Histogram("outlive_first_text_seconds", "Claim to first character", buckets=_SECONDS)
 TOTAL = Histogram("outlive_generation_seconds", "Claim to end", buckets=_SECONDS)
 PUBLISHES = Counter("outlive_publishes", "Deltas published to Redis")
-PUBLISH_ROUNDS = Counter("outlive_publish_rounds", "Rounds in which they were published")
+PUBLISH_ROUNDS = Counter("outlive_publish_rounds", "Rounds in which deltas were published")
 PUBLISH_LAG = Histogram(
-    "outlive_publish_lag_seconds", "Longest wait of text for its round lately", buckets=_QUICK
+    "outlive_publish_lag_seconds",
+    "Longest time that text waited to be published, measured every 0.2 s",
+    buckets=_QUICK,
 )
-QUEUE_WAIT = Histogram("outlive_queue_wait_seconds", "Asked to claimed", buckets=_SECONDS)
+QUEUE_WAIT = Histogram("outlive_queue_wait_seconds", "Question to claim", buckets=_SECONDS)
 RETRIES = Counter(
-    "outlive_provider_retries", "Requests that a provider refused for now, by status", ["status"]
+    "outlive_provider_retries",
+    "Requests sent again after a temporary refusal, by status",
+    ["status"],
 )
 LEFT_OUT = Counter(
-    "outlive_provider_left_out", "Images and the like that an answer has no part for"
+    "outlive_provider_left_out", "Images and other media that were left out of answers"
 )
 SAVES = Counter("outlive_saves", "Rows saved or renewed in Postgres")
 SAVED_CHARACTERS = Counter("outlive_saved_characters", "Code points saved before the end")
 SAVE_SECONDS = Histogram("outlive_save_seconds", "One saving round", buckets=_QUICK)
-SWEEPS = Counter("outlive_sweep_actions", "What the sweep did, by action", ["action"])
+SWEEPS = Counter("outlive_sweep_actions", "Actions of the sweep, by kind", ["action"])
 
 
 def generation(

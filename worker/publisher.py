@@ -1,7 +1,7 @@
 """Sends the new text of all running answers to Redis. One greenlet and one connection a process.
 
 It guarantees that the log of a claim grows in order and without a gap, that nothing is published
-for an answer whose lease may have lapsed, and that no answer waits for Redis or for another answer.
+for an answer whose lease may have lapsed, and that reading a provider never waits for Redis.
 
 How. The greenlet works in rounds. A round writes everything that waits (new logs, text, ends) to
 the socket at once; text of one answer that waits together is one publication. It does not wait for

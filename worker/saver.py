@@ -1,8 +1,8 @@
 """Saves new text to Postgres and renews the leases. One greenlet a process.
 
-It guarantees that a running answer has at most `chars` code points, or `seconds`, of text that is
-not saved or being saved, and that its lease is renewed every `heartbeat` seconds, for as long as
-Postgres answers.
+It guarantees, while Postgres answers, that new text is saved after `seconds` or once there are
+`chars` code points of it (or by the next statement, if one is under way then), and that every lease
+is renewed after `heartbeat` seconds.
 
 How. An answer is due when one of these three limits is reached. All that are due go as one
 statement, with every answer that has reached half of a limit: a statement for a hundred rows costs

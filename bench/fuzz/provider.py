@@ -279,7 +279,7 @@ ACTS: Final[tuple[Callable[[Dice], bytes], ...]] = (
 # --- receiving ------------------------------------------------------------------------------------
 
 
-class Steps:
+class StepTimer:
     """Measures the CPU time between two places where other greenlets have a turn."""
 
     def __init__(self, at_turn: Callable[[], None]) -> None:
@@ -306,7 +306,7 @@ class Steps:
 
 
 @dataclass
-class Read:
+class Received:
     """The outcome of one stream."""
 
     end: str
@@ -327,7 +327,7 @@ class Arriving:
         self.pieces: Iterable[bytes] = chunks
 
 
-def read(receiver: Receiver, chunks: tuple[bytes, ...], limit: int, *, measure: bool) -> Read:
+def read(receiver: Receiver, chunks: tuple[bytes, ...], limit: int, *, measure: bool) -> Received:
     """Read a stream into an answer, as `Provider.stream` does after the head of a response."""
     claim = Claim(uuid.UUID(int=0), 1, "fuzz", {}, 0.0, uuid.UUID(int=0))
     excess = -BESIDES
@@ -351,12 +351,12 @@ def read(receiver: Receiver, chunks: tuple[bytes, ...], limit: int, *, measure: 
         replies.append(Reply(*args, **options))
         return replies[-1]
 
-    steps = Steps(measure_memory)
-    with mock.patch.multiple(receiving, gevent=_Gevent(steps), Reply=remembered):
-        end = _end(receiver, Arriving(steps.arriving(chunks)), answer.write)
-    steps.turn()
+    timer = StepTimer(measure_memory)
+    with mock.patch.multiple(receiving, gevent=_Gevent(timer), Reply=remembered):
+        end = _end(receiver, Arriving(timer.arriving(chunks)), answer.write)
+    timer.turn()
     tracemalloc.stop()
-    return Read(end, steps.slowest, excess, len(answer.body.parts), _size(answer) - limit)
+    return Received(end, timer.slowest, excess, len(answer.body.parts), _size(answer) - limit)
 
 
 def _saved(answer: Generation) -> None:
@@ -388,8 +388,8 @@ def _size(answer: Generation) -> int:
 class _Gevent:
     """Stands for gevent in worker/provider/receiving.py; no other greenlet runs."""
 
-    def __init__(self, steps: Steps) -> None:
-        self.sleep = steps.turn
+    def __init__(self, timer: StepTimer) -> None:
+        self.sleep = timer.turn
 
     class Timeout(BaseException):
         """A timeout that never expires, as all of the stream is there."""
@@ -411,7 +411,7 @@ def may_have_an_end(data: bytes) -> bool:
 
 
 @dataclass
-class Found:
+class Findings:
     """The outcome of many streams."""
 
     ends: Counter[str] = field(default_factory=Counter)
@@ -432,7 +432,7 @@ class Found:
         )
 
 
-def examine(receiver: Receiver, seed: int, found: Found) -> None:
+def examine(receiver: Receiver, seed: int, found: Findings) -> None:
     """Receive one stream, and note what is wrong."""
     chunks = stream(seed)
     limit = Dice(seed + 1).choice(LIMITS)
@@ -461,10 +461,10 @@ def examine(receiver: Receiver, seed: int, found: Found) -> None:
             found.wrong.append(f"seed {seed}: {excess} bytes too many are held; {again}")
 
 
-def run(seconds: float, first: int, count: int | None = None) -> Found:
+def run(seconds: float, first: int, count: int | None = None) -> Findings:
     """Examine streams for `seconds`, or `count` of them."""
     receiver = Receiver(Settings())
-    found, ends = Found(), time.monotonic() + seconds
+    found, ends = Findings(), time.monotonic() + seconds
     gc_tuning.freeze()  # as a worker does, or a collection would be part of a step
     seed = first
     while time.monotonic() < ends if count is None else seed < first + count:

@@ -93,7 +93,7 @@ def is_prefix(one: Body, other: Body) -> bool:
     return one.since(0) == between(other, 0, one.length)
 
 
-class Worker:
+class SimulatedWorker:
     """A worker process, whose memory is lost when it is killed."""
 
     def __init__(self, store: Store) -> None:
@@ -104,7 +104,7 @@ class Worker:
         self.running: list[Generation] = []
 
 
-class Reader:
+class SimulatedReader:
     """A topic in some web process, and the payloads that its channel has brought."""
 
     def __init__(self, message_id: uuid.UUID, user: uuid.UUID) -> None:
@@ -127,10 +127,10 @@ class Interleavings(RuleBasedStateMachine):
         self.store.clear()
         self.db, self.livelog = self.store.db, self.store.livelog
         self.user = self.store.user()
-        self.workers = [Worker(self.store) for _ in range(WORKERS)]
+        self.workers = [SimulatedWorker(self.store) for _ in range(WORKERS)]
         self.subscription = self.livelog.subscription()
         self.ids: list[uuid.UUID] = []
-        self.readers: list[Reader] = []
+        self.readers: list[SimulatedReader] = []
         #: what was written under each token (by one claim, unless a bug is planted), the claims of
         #: each message in their order, and the letter of each generation
         self.written: dict[uuid.UUID | None, list[Body]] = {None: [Body()]}
@@ -203,7 +203,9 @@ class Interleavings(RuleBasedStateMachine):
         for number in range(len(self.readers) if heard else 0):
             self.hear(number, lost=False)
 
-    def turn(self, worker: Worker, generation: Generation, what: Work, *, answered: bool) -> None:
+    def turn(
+        self, worker: SimulatedWorker, generation: Generation, what: Work, *, answered: bool
+    ) -> None:
         for kind, text, fresh in what[0]:
             generation.write(kind, self.letters[generation] + text, fresh=fresh)
         for step in what[1].split():
@@ -212,7 +214,7 @@ class Interleavings(RuleBasedStateMachine):
     #: Twice, since this is what they do most of the time.
     work_on = work
 
-    def publish(self, worker: Worker, *, answered: bool) -> None:
+    def publish(self, worker: SimulatedWorker, *, answered: bool) -> None:
         publisher = worker.writer.publisher
         for generation in worker.running:
             publisher.add(generation.outbox)
@@ -226,7 +228,7 @@ class Interleavings(RuleBasedStateMachine):
             publisher._disconnect()
         self.notice(worker)
 
-    def save(self, worker: Worker, *, answered: bool) -> None:
+    def save(self, worker: SimulatedWorker, *, answered: bool) -> None:
         if answered:
             states = [generation.save_state for generation in worker.running]
             worker.writer.saver._save(states)
@@ -248,11 +250,11 @@ class Interleavings(RuleBasedStateMachine):
             owning.finish(self.db, worker.owner, generation.save_state.to_save(), ending)
         self.end(worker, generation, Result(ending))
 
-    def end(self, worker: Worker, generation: Generation, result: Result) -> None:
+    def end(self, worker: SimulatedWorker, generation: Generation, result: Result) -> None:
         worker.writer.finisher.finish(generation, result)
         worker.running.remove(generation)
 
-    def notice(self, worker: Worker) -> None:
+    def notice(self, worker: SimulatedWorker) -> None:
         """Have interrupted generations finish."""
         for generation in list(worker.running):
             if generation.reading.result is not None:
@@ -296,7 +298,7 @@ class Interleavings(RuleBasedStateMachine):
                 gone = Result(Ending.error("worker_shutdown"), release=True)
                 self.end(worker, generation, gone)
             case "kill" | "kill, and it was seen":
-                dead, self.workers[number] = self.workers[number], Worker(self.store)
+                dead, self.workers[number] = self.workers[number], SimulatedWorker(self.store)
                 if what != "kill":
                     self.store.sweep(lease=1e6).run(died=dead.boot)
             case "lose Redis' data":
@@ -371,7 +373,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(pick=picks)
     def follow(self, pick: int) -> None:
-        self.readers.append(Reader(self.message(pick), self.user))
+        self.readers.append(SimulatedReader(self.message(pick), self.user))
 
     @rule(pick=picks)
     def read(self, pick: int) -> None:
@@ -394,7 +396,7 @@ class Interleavings(RuleBasedStateMachine):
             else:
                 self.show(reader)
 
-    def read_again(self, reader: Reader) -> None:
+    def read_again(self, reader: SimulatedReader) -> None:
         """Read as the hub does: a reader whose body cannot be continued begins again."""
         topic = reader.topic
         if topic in read(self.db, self.livelog, [topic]):
@@ -413,7 +415,7 @@ class Interleavings(RuleBasedStateMachine):
                         reader.heard.append(decode(heard.payload) or WAKE_UP)
         assert heard is not None
 
-    def show(self, reader: Reader) -> None:
+    def show(self, reader: SimulatedReader) -> None:
         """Text that was shown only grows, and is the same for every reader."""
         message_id, body = reader.topic.id, reader.topic.body
         if message_id in self.went_back:
@@ -519,10 +521,10 @@ class Interleavings(RuleBasedStateMachine):
             f"{SELECT} WHERE m.user_id = :user AND role = 'assistant'", user=self.user
         )
 
-    def running(self) -> list[tuple[Worker, Generation]]:
+    def running(self) -> list[tuple[SimulatedWorker, Generation]]:
         return [(worker, one) for worker in self.workers for one in worker.running]
 
-    def one_of_the_running(self, pick: int) -> tuple[Worker, Generation]:
+    def one_of_the_running(self, pick: int) -> tuple[SimulatedWorker, Generation]:
         running = self.running()
         return running[pick % len(running)]
 

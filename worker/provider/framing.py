@@ -13,7 +13,7 @@ LINE_MAX: Final = 1 << 14
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?")
 
 
-class Malformed(ValueError):
+class FramingError(ValueError):
     """The body is not framed as its head says."""
 
 
@@ -28,7 +28,7 @@ class Framing(Protocol):
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The part of `data` that is body, in one piece; b"" says that the connection was closed.
 
-        Raises Malformed, after the piece that came before the fault.
+        Raises FramingError, after the piece that came before the fault.
         """
 
 
@@ -48,7 +48,7 @@ class Chunked:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """See Framing."""
         if not data:
-            raise Malformed("the connection ended within the body")
+            raise FramingError("the connection ended within the body")
         pieces: list[bytes] = []
         try:
             self._take(self._rest + data if self._rest else data, pieces)
@@ -71,7 +71,7 @@ class Chunked:
             at = end + 2
         self._rest = data[at:]
         if len(self._rest) > LINE_MAX:
-            raise Malformed("a line is too long")
+            raise FramingError("a line is too long")
         self.reusable = self.ended and not self._rest
 
     def _line(self, line: bytes) -> None:
@@ -80,7 +80,7 @@ class Chunked:
             self.ended = not line
         elif self._left == 0:
             if line:
-                raise Malformed("a chunk is longer than its size")
+                raise FramingError("a chunk is longer than its size")
             self._left = None
         else:
             self._left = _size(line)
@@ -91,7 +91,7 @@ class Chunked:
 def _size(line: bytes) -> int:
     found = _SIZE.fullmatch(line)
     if found is None:
-        raise Malformed("a chunk has no size")
+        raise FramingError("a chunk has no size")
     return int(found[1], 16)
 
 
@@ -105,7 +105,7 @@ class FixedLength:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """See Framing."""
         if not data:
-            raise Malformed("the connection ended within the body")
+            raise FramingError("the connection ended within the body")
         piece = data[: self._left]
         self._left -= len(piece)
         self.ended = not self._left

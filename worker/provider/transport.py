@@ -30,7 +30,7 @@ import h11
 import httpx2
 
 from shared import tls
-from worker.provider.framing import Chunked, FixedLength, Framing, Malformed, UntilClosed
+from worker.provider.framing import Chunked, FixedLength, Framing, FramingError, UntilClosed
 
 #: Bytes that are read at once, and that the head of a response may have.
 READ: Final = 1 << 16
@@ -268,7 +268,7 @@ def _errors() -> Iterator[None]:
     """Turn errors of a connection into httpx' ones."""
     try:
         yield
-    except (h11.ProtocolError, Malformed) as error:
+    except (h11.ProtocolError, FramingError) as error:
         raise httpx2.RemoteProtocolError(str(error)) from None
     except OSError as error:
         raise httpx2.ReadError(type(error).__name__) from None

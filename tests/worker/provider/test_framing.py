@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.provider.framing import LINE_MAX, Chunked, FixedLength, Framing, Malformed, UntilClosed
+from worker.provider.framing import (
+    LINE_MAX,
+    Chunked,
+    FixedLength,
+    Framing,
+    FramingError,
+    UntilClosed,
+)
 
 bodies = st.lists(st.binary(min_size=1, max_size=300), max_size=8)
 cuts = st.lists(st.integers(0, 3000), max_size=12)
@@ -80,7 +87,7 @@ def test_chunk_extensions_and_spaces_are_not_data() -> None:
     ],
 )
 def test_anything_but_a_chunk_is_malformed(nonsense: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(FramingError):
         fed(Chunked(), nonsense)
 
 
@@ -89,7 +96,7 @@ def test_chunks_before_a_malformed_one_are_returned_first(nonsense: bytes) -> No
     found = Chunked().feed(b"1\r\na\r\n2\r\nbc" + nonsense)
 
     assert next(found) == b"abc"
-    with pytest.raises(Malformed):
+    with pytest.raises(FramingError):
         next(found)
 
 
@@ -111,7 +118,7 @@ def test_a_body_of_fixed_length_is_whole_however_it_is_cut(
 def test_a_connection_closed_within_a_body_is_malformed(framing: Chunked | FixedLength) -> None:
     assert fed(framing, b"1\r\na\r\n" if isinstance(framing, Chunked) else b"a") == b"a"
 
-    with pytest.raises(Malformed):
+    with pytest.raises(FramingError):
         fed(framing, b"")
     assert not framing.ended
 
