@@ -1,4 +1,8 @@
-/** The page: the open conversation, and what happens when a person acts. */
+/**
+ * The page: the open conversation, and what happens when a person acts.
+ *
+ * One long module, because every function here reads or changes `here` and the parts made below.
+ */
 
 import * as api from "./api.js";
 import { codeBelow } from "./blocks.js";
