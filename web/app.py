@@ -11,10 +11,9 @@ from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.settings import Settings
 from shared.store.database import Database, cooperate, schema_head
 from shared.sweep import Sweep
-from web import auth, compression, errors, health, middleware, views
+from web import auth, compression, errors, middleware, routes
 from web.asking import Asker
 from web.context import Context
-from web.faces import blocks, native, notices
 from web.following.hub import Hub
 from web.following.streaming import Readers
 from web.page.dashboard import Dashboard
@@ -79,10 +78,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         dashboard=dashboard,
     )
     errors.register(app)
-    auth.register(app)
+    auth.register(app, routes.RIGHTS)
     compression.register(app)
-    for face in (native, blocks, notices, health, views):
-        app.register_blueprint(face.blueprint)
+    for blueprint in routes.BLUEPRINTS:
+        app.register_blueprint(blueprint)
     wrapped = middleware.with_headers(middleware.with_timed_bodies(app.wsgi_app))
     app.wsgi_app = wrapped  # type: ignore[method-assign, assignment]
     return app

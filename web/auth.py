@@ -7,8 +7,8 @@ In this order:
 2. The **site** it comes from: no other site's page may act through a user's browser.
 3. The **principal**: today always the local user. With `OUTLIVE_AUTH=required` there is none, since
    this version cannot check a credential: 401.
-4. The **right** that the endpoint asks for (`web/rights.py`). An endpoint without a row there is
-   answered like an address that does not exist.
+4. The **right** that the endpoint asks for: its row in `web/routes.py`. An endpoint without a row
+   is answered like an address that does not exist.
 
 Steps 1 to 3 hold for every address, also for one that does not exist, so that nothing about the
 service can be learned without them. Only PUBLIC endpoints skip 1 and 3.
@@ -16,7 +16,9 @@ service can be learned without them. Only PUBLIC endpoints skip 1 and 3.
 
 import ipaddress
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache, partial
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -30,9 +32,23 @@ from shared.errors import Forbidden
 from shared.settings import Settings
 from shared.store.tables import LOCAL_USER
 from web.errors import NoCredential
-from web.rights import RIGHTS, Right
 
 Environ = dict[str, Any]
+
+
+class Right(Enum):
+    """What a principal may do."""
+
+    #: Nothing is asked, neither a credential nor one of our names: for a load balancer's probes.
+    PUBLIC = "public"
+    #: See what belongs to no user: the pages and their files, the models, the metrics.
+    USE = "use"
+    #: Read one's own conversations.
+    READ_OWN = "read own"
+    #: Change one's own conversations, and ask in them.
+    WRITE_OWN = "write own"
+    #: See what runs, for all users.
+    OPERATE = "operate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +65,9 @@ _LOCAL: Final = Principal(LOCAL_USER, _OWN_RIGHTS)
 _LOCAL_OPERATOR: Final = Principal(LOCAL_USER, _OWN_RIGHTS | {Right.OPERATE})
 
 
-def register(app: Flask) -> None:
-    """Check every request before its route."""
-    app.before_request(partial(_check, app.config["OUTLIVE"]))
+def register(app: Flask, rights: Mapping[str, Right]) -> None:
+    """Check every request before its route; `rights` has the right of each endpoint."""
+    app.before_request(partial(_check, app.config["OUTLIVE"], rights))
 
 
 def principal() -> Principal:
@@ -64,11 +80,11 @@ def current_user() -> uuid.UUID:
     return principal().user_id
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, rights: Mapping[str, Right]) -> None:
     # Once, as each use of Flask's proxy costs half a microsecond.
     here = cast("LocalProxy[Request]", request)._get_current_object()
     endpoint = _endpoint(here)
-    right = RIGHTS.get(endpoint) if endpoint is not None else None
+    right = rights.get(endpoint) if endpoint is not None else None
     if right is Right.PUBLIC:
         _check_site(here)
         return

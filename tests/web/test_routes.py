@@ -11,9 +11,9 @@ from shared.settings import Settings
 from shared.store.tables import LOCAL_USER
 from tests.client import new_id
 from web import app as web_app
-from web import auth, rights
-from web.auth import Principal
-from web.rights import RIGHTS, Right
+from web import auth
+from web.auth import Principal, Right
+from web.routes import RIGHTS
 
 SETTINGS = Settings.model_construct(database_url="postgresql+psycopg2://localhost/none")
 #: One address of each right, without servers behind it; PUBLIC and USE are `health.alive` and `/`.
@@ -65,7 +65,7 @@ def test_an_endpoint_without_a_row_is_answered_like_an_address_that_does_not_exi
 
 def test_a_row_is_all_that_an_endpoint_needs(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     app.add_url_rule("/new", "new", lambda: "shown")
-    monkeypatch.setitem(rights.RIGHTS, "new", Right.USE)
+    monkeypatch.setitem(RIGHTS, "new", Right.USE)
 
     assert ask(app, "GET", "/new") == (200, None)
     assert ask(app, "PUT", "/new") == (405, "method_not_allowed")

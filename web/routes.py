@@ -1,27 +1,17 @@
-"""Which right each endpoint asks for. To change a route's right, change its row here.
+"""All blueprints, and the right that each of their endpoints asks for.
 
-`web/auth.py` checks the row before the route runs. An endpoint without a row is answered like an
-address that does not exist, and `test_every_endpoint_has_a_right` fails.
+To change a route's right, change its row. `web/auth.py` checks the row before the route runs. An
+endpoint without a row is answered like an address that does not exist, and
+`test_every_endpoint_has_a_right_and_every_right_an_endpoint` fails.
 """
 
-from enum import Enum
 from typing import Final
 
+from web import health, views
+from web.auth import Right
+from web.faces import blocks, native, notices
 
-class Right(Enum):
-    """What a principal may do."""
-
-    #: Nothing is asked, neither a credential nor one of our names: for a load balancer's probes.
-    PUBLIC = "public"
-    #: See what belongs to no user: the pages and their files, the models, the metrics.
-    USE = "use"
-    #: Read one's own conversations.
-    READ_OWN = "read own"
-    #: Change one's own conversations, and ask in them.
-    WRITE_OWN = "write own"
-    #: See what runs, for all users.
-    OPERATE = "operate"
-
+BLUEPRINTS: Final = tuple(one.blueprint for one in (native, blocks, notices, health, views))
 
 RIGHTS: Final[dict[str, Right]] = {
     # health.py
