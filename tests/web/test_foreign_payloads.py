@@ -33,7 +33,7 @@ from shared.store.tables import LOCAL_USER
 from shared.sweep import Swept
 from tests.client import Client, new_id
 from tests.rig import Rig
-from tests.shared.bus.test_payloads import FOREIGN
+from tests.shared.bus.test_coding import FOREIGN
 from tests.store_fixtures import ME, Store, body_of, save_of
 from tests.strategies import thorough
 from web.following.topic import MessageTopic, read, snapshot

@@ -4,7 +4,6 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import gevent
@@ -25,25 +24,10 @@ from tests.rig import PATIENCE
 A, B, C = (message_channel(uuid.uuid4()) for _ in range(3))
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with Redis(Path(tmp_path_factory.mktemp("redis"))) as redis_server:
-        yield redis_server
-
-
 @pytest.fixture(autouse=True)
 def cooperative(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sockets let other greenlets run, as in a patched process."""
     monkeypatch.setattr("redis.connection.socket", gevent.socket)
-
-
-@pytest.fixture
-def running(server: Redis) -> Iterator[Redis]:
-    """The server, which runs again after a test has frozen or killed it."""
-    yield server
-    server.signal(signal.SIGCONT)
-    if not server.alive():
-        server.start().wait()
 
 
 @pytest.fixture
@@ -74,9 +58,9 @@ class Recorder:
 
 
 @pytest.fixture
-def recorder(running: Redis) -> Iterator[Recorder]:
+def recorder(server: Redis) -> Iterator[Recorder]:
     """A listener that has not begun."""
-    one = Recorder(running.url)
+    one = Recorder(server.url)
     yield one
     one.listener.close()
 

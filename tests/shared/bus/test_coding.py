@@ -1,4 +1,4 @@
-"""What travels on a message's channel: exactly what we send, and nothing else, is text."""
+"""Payloads: what `encode` writes is text, and nothing else is."""
 
 import json
 import uuid
@@ -34,9 +34,9 @@ values = st.recursive(
 )
 
 
-def possible(said: Payload) -> bool:
-    """Whether a body could be of this, Postgres could hold it, and a browser be sent it."""
-    for start, part, kind, text, meta in said.deltas:
+def is_possible(payload: Payload) -> bool:
+    """Whether the deltas could be in a body, in Postgres, and be sent to a browser."""
+    for start, part, kind, text, meta in payload.deltas:
         everything = kind + text + json.dumps(meta, ensure_ascii=False, allow_nan=False)
         everything.encode()
         assert "\x00" not in kind + text
@@ -47,39 +47,39 @@ def possible(said: Payload) -> bool:
 
 
 @given(bodies.filter(lambda body: body.length > 0))
-def test_what_is_encoded_is_decoded(body: Body) -> None:
-    said = Payload(CLAIM, body.since(0))
+def test_payloads_survive_encoding(body: Body) -> None:
+    deltas = body.since(0)
 
-    assert decode(encode(CLAIM, said.deltas)) == said
+    assert decode(encode(CLAIM, deltas)) == Payload(CLAIM, deltas)
 
 
 @given(st.text() | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")))
 def test_any_text_is_a_payload_or_none(payload: str) -> None:
-    said = decode(payload)
+    decoded = decode(payload)
 
-    assert said is None or said is WAKE_UP or possible(said)
+    assert decoded is None or decoded is WAKE_UP or is_possible(decoded)
 
 
 @given(values)
 def test_any_json_is_a_payload_or_none(value: Any) -> None:
-    said = decode(json.dumps(value, ensure_ascii=False))
+    decoded = decode(json.dumps(value, ensure_ascii=False))
 
-    assert said is None or said is WAKE_UP or possible(said)
+    assert decoded is None or decoded is WAKE_UP or is_possible(decoded)
 
 
 @given(st.lists(values | st.just(DELTA), min_size=1, max_size=4), st.booleans())
-def test_deltas_among_which_one_is_none_are_no_payload(found: Sequence[Any], claimed: bool) -> None:
+def test_one_invalid_delta_makes_a_payload_invalid(found: Sequence[Any], claimed: bool) -> None:
     rest = ",".join(json.dumps(one, ensure_ascii=False) for one in found)
 
-    said = decode(f"[{HEAD + ',' if claimed else ''}{rest}]")
+    decoded = decode(f"[{HEAD + ',' if claimed else ''}{rest}]")
 
-    assert said is None or possible(said)
+    assert decoded is None or is_possible(decoded)
     if all(one == DELTA for one in found):
-        assert said == Payload(CLAIM if claimed else None, [Delta(*DELTA)] * len(found))
+        assert decoded == Payload(CLAIM if claimed else None, [Delta(*DELTA)] * len(found))
 
 
 @given(st.integers(0, 4), values)
-def test_a_delta_with_a_field_of_another_type_is_none(place: int, value: Any) -> None:
+def test_a_delta_with_a_field_of_another_type_is_invalid(place: int, value: Any) -> None:
     assume(type(value) not in (int, int, str, str, dict)[place : place + 1])
     assume(place < 4 or value is not None)
     changed = [*DELTA[:place], value, *DELTA[place + 1 :]]
@@ -87,9 +87,9 @@ def test_a_delta_with_a_field_of_another_type_is_none(place: int, value: Any) ->
     assert decode(f"[{HEAD},{json.dumps(changed, ensure_ascii=False)}]") is None
 
 
-#: Each is no payload of this version. Some are of the next one, perhaps.
+#: Not payloads of this version. Some may be of the next one.
 FOREIGN = {
-    "nothing": "",
+    "empty": "",
     "no JSON": "no JSON",
     "a number": "7",
     "null": "null",
@@ -103,30 +103,30 @@ FOREIGN = {
     "a list of objects": '[{"start": 0}]',
     "a claim and no text": f"[{HEAD}]",
     "a claim and a comma": f"[{HEAD},]",
-    "no such claim": f'[[0,0,"{"z" * 32}","",null],[0,0,"text","a",null]]',
+    "a claim that is not hexadecimal": f'[[0,0,"{"z" * 32}","",null],[0,0,"text","a",null]]',
     "half a claim": '[[0,0,"abc","",null],[0,0,"text","a",null]]',
     "a longer claim": f'[[0,0,"{CLAIM.hex}:2","",null],[0,0,"text","a",null]]',
     "a longer head": f'[[0,0,"{CLAIM.hex}","",null,1],[0,0,"text","a",null]]',
     "two claims": f'[{HEAD},{HEAD},[0,0,"text","a",null]]',
-    "a field less": f'[{HEAD},[0,0,"text","a"]]',
-    "a field more": f'[{HEAD},[0,0,"text","a",null,1]]',
-    "text that is empty": f'[{HEAD},[0,0,"text","",null]]',
+    "a missing field": f'[{HEAD},[0,0,"text","a"]]',
+    "an extra field": f'[{HEAD},[0,0,"text","a",null,1]]',
+    "empty text": f'[{HEAD},[0,0,"text","",null]]',
     "text that is a number": f'[{HEAD},[0,0,"text",7,null]]',
     "text that is a list": f'[{HEAD},[0,0,"text",["a"],null]]',
-    "a kind that is none": f'[{HEAD},[0,0,null,"a",null]]',
+    "a kind that is null": f'[{HEAD},[0,0,null,"a",null]]',
     "a start that is text": f'[{HEAD},["0",0,"text","a",null]]',
     "a start that is true": f'[{HEAD},[true,0,"text","a",null]]',
-    "a start that is half": f'[{HEAD},[0.5,0,"text","a",null]]',
+    "a start that is not whole": f'[{HEAD},[0.5,0,"text","a",null]]',
     "a start before the beginning": f'[{HEAD},[-1,0,"text","ab",null]]',
     "a start of 5,000 digits": f'[{HEAD},[{"9" * 5000},0,"text","a",null]]',
     "a part before the first": f'[{HEAD},[0,-1,"text","a",null]]',
     "meta that is a list": f'[{HEAD},[0,0,"text","a",[]]]',
-    "meta that is no number": f'[{HEAD},[0,0,"text","a",{{"n": NaN}}]]',
+    "meta that is NaN": f'[{HEAD},[0,0,"text","a",{{"n": NaN}}]]',
     "meta with NUL": f'[{HEAD},[0,0,"text","a",{{"n": [{{"\\u0000": 1}}]}}]]',
     "text with NUL": f'[{HEAD},[0,0,"text","a\\u0000",null]]',
     "half a surrogate pair": f'[{HEAD},[0,0,"text","\\ud83d",null]]',
-    "what was no UTF-8": f'[{HEAD},[0,0,"text","\udcff",null]]',
-    "something behind it": f'[{HEAD},[0,0,"text","a",null]] ',
+    "bytes that were not UTF-8": f'[{HEAD},[0,0,"text","\udcff",null]]',
+    "space after it": f'[{HEAD},[0,0,"text","a",null]] ',
     "two payloads": f'[{HEAD},[0,0,"text","a",null]][]',
     "space before it": f' [{HEAD},[0,0,"text","a",null]]',
     "a payload that is cut": f'[{HEAD},[0,0,"text","a',
@@ -137,18 +137,18 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("payload", FOREIGN.values(), ids=FOREIGN)
-def test_what_is_not_of_this_version_is_no_payload(payload: str) -> None:
+def test_foreign_payloads_are_none(payload: str) -> None:
     assert decode(payload) is None
 
 
-def test_a_worker_of_the_version_before_names_no_claim() -> None:
+def test_payloads_of_the_version_before_have_no_claim() -> None:
     assert decode('[[0,0,"text","a",null],[1,1,"tool_call","{}",{"id":"1"}]]') == Payload(
         None, [Delta(0, 0, "text", "a"), Delta(1, 1, "tool_call", "{}", {"id": "1"})]
     )
 
 
-def test_readers_of_the_version_before_drop_the_claim_and_take_the_text() -> None:
-    """Their rule: each item is a delta, and one that ends at or before the body's end is known."""
+def test_readers_of_the_version_before_skip_the_claim_and_take_the_text() -> None:
+    """They take each item for a delta, and skip those that end at or before the body's end."""
     body = Body()
 
     for item in json.loads(encode(CLAIM, [Delta(0, 0, "text", "as ever")])):
