@@ -1,35 +1,47 @@
-"""Every key and every channel in Redis, with who writes it, who reads it and when it goes.
+"""Every key and every channel in Redis: who writes it, who reads it, when it expires.
 
 Keys:
 
-| key                        | type   | written by            | read by        | goes             |
-| -------------------------- | ------ | --------------------- | -------------- | ---------------- |
-| `outlive:log:<id>:<claim>` | stream | the claim's worker;   | web, sweep     | 60 s after the   |
-| (a claim's live log)       |        | a sweep (the fence)   |                | end, or its TTL  |
-| `outlive:web`              | hash   | each web process      | the dashboard  | 60 s after the   |
-| (figures of the processes) |        |                       |                | last write       |
-| `outlive` (the queue)      | list   | web, sweep            | workers        | as it is read    |
-| `outlive.unacked*`, ...    | any    | Celery, if at all     | Celery         | see `jobs`       |
+    outlive:log:<message>:<claim>   stream, the live log of a claim
+        written by   the claim's worker; a sweep, to fence it
+        read by      web, for readers; a sweep, to save what the worker could not
+        expires      60 s after the end of the message, else after its TTL; saved text is trimmed
+
+    outlive:web                     hash, figures of each web process
+        written by   each web process, every 5 s
+        read by      the dashboards of all web processes
+        expires      60 s after the last write
+
+    outlive                         list, Celery's queue
+        written by   web, sweeps, workers (titles; answers that they give back)
+        read by      workers
+        expires      entries never do; a worker takes them
+
+    _kombu.*                        sets, Celery's own bindings: few, and they never expire
 
 Channels, which keep nothing:
 
-| channel                    | published by          | subscribed to by                            |
-| -------------------------- | --------------------- | ------------------------------------------- |
-| `outlive:live:<id>`        | the message's worker, | web processes with readers of that message  |
-| (a message's channel)      | web, sweep            |                                             |
-| `outlive:user:<id>`        | web, workers          | web processes that show that user's list    |
-| (a user's channel)         |                       |                                             |
-| `outlive:stop`             | web                   | every worker                                |
+    outlive:live:<message>          deltas, and wake-ups that mean "read the row"
+        published by the message's worker; web, on Stop; a sweep, at the end
+        read by      web processes with readers of the message
+
+    outlive:user:<user>             wake-ups: something in this user's conversations has changed
+        published by web, workers
+        read by      web processes that show the user's list
+
+    outlive:stop                    ids of messages that are to be stopped
+        published by web
+        read by      every worker
+
+    outlive.pidbox, outlive.events  Celery's own, among its processes and to Flower
 
 A live log's entries have the ids `<attempt>-<end offset>` and one field: "d" (deltas, see
-`coding`), "open" or "fence" (see `livelog`). A message's channel carries the same deltas, or a
-wake-up. A user's channel carries wake-ups only, the stop channel ids of messages. ("live" in the
-name of a message's channel is older than the live log; the names are shared with processes of
-other versions, so it stays.)
+`coding`), "open" or "fence" (see `livelog`). A message's channel is not its live log, although it
+has "live" in its name: processes of other versions use that name, so it stays.
 
 All names here begin with the default prefix. A deployment with another `OUTLIVE_PREFIX` has that
 instead of "outlive": it is put on where commands leave this room, and taken off where names of
-channels come in. The queue's name is the prefix itself (see `jobs`).
+channels come in. The queue is named after the prefix itself (see `jobs`).
 """
 
 import uuid
