@@ -1,11 +1,11 @@
-"""Following one message: readers of a hub's shared body against a body of one's own each."""
+"""Following one message: readers that share a body and its frames, or have a body each."""
 
 import uuid
 
 from bench.timing import side_by_side
 from shared.body import Body, Delta
-from web.faces.native import encode_delta
-from web.following.topic import MessageTopic
+from web.faces.native import FACE
+from web.following.message_topic import MessageTopic
 
 READERS = 200
 DELTAS = 500
@@ -15,7 +15,8 @@ PIECE = "token "
 def main() -> None:
     """200 readers of 500 deltas: encoded once a position, or once a reader."""
     side_by_side(
-        {"shared body and frames (web/following/topic.py)": _shared, "each its own": _own}, "frame"
+        {"shared body and frames (web/following/message_topic.py)": _shared, "each its own": _own},
+        "frame",
     )
 
 
@@ -27,9 +28,9 @@ def _shared() -> int:
     topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
     positions = [0] * READERS
     for delta in _deltas():
-        assert topic.hear([delta])
+        assert topic.receive([delta])
         for reader, position in enumerate(positions):
-            _, positions[reader] = topic.frames(encode_delta, position)
+            _, positions[reader], _ = topic.frames(FACE, position)
     assert positions == [DELTAS * len(PIECE)] * READERS
     return READERS * DELTAS
 
@@ -40,5 +41,5 @@ def _own() -> int:
         for body in bodies:
             new = body.append(delta)
             assert new is not None
-            encode_delta(new)
+            FACE.stretch(body, new)
     return READERS * DELTAS

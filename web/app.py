@@ -15,6 +15,7 @@ from web import auth, compression, errors, middleware, routes
 from web.asking import Asker
 from web.context import Context
 from web.following.hub import Hub
+from web.following.message_keeper import MessageKeeper
 from web.following.streaming import Readers
 from web.page.dashboard import Dashboard
 from web.page.model_list import ModelList
@@ -50,9 +51,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     queue = Queue(make_app(settings, ENQUEUE_SECONDS))
     lease = settings.lease_seconds
     deadline = settings.queue_deadline_seconds
-    hub = Hub(db, livelog, Sweep(db, livelog, queue, lease=lease, queue_deadline=deadline))
+    hub = Hub(livelog.subscription)
+    sweep = Sweep(db, livelog, queue, lease=lease, queue_deadline=deadline)
+    messages = MessageKeeper(hub, db, livelog, sweep)
+    sidebar = Notices(hub, db)
     readers = Readers(
-        hub,
+        hub.draining,
         heartbeat=settings.sse_heartbeat_seconds,
         max_seconds=settings.stream_max_seconds,
         max_streams=settings.max_streams,
@@ -61,7 +65,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     # werkzeug cuts a chunked body here without an error: `json_body` refuses what has this length.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1
     app.config["OUTLIVE"] = settings
-    sidebar = Notices(db, livelog, hub, readers)
     models = ModelList(settings)
     dashboard = Dashboard(settings, db, livelog, readers, sidebar)
     app.extensions["outlive"] = Context(
@@ -69,8 +72,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         db=db,
         livelog=livelog,
         queue=queue,
-        asker=Asker(settings, db, hub, queue, livelog),
+        asker=Asker(settings, db, messages, queue, livelog),
         hub=hub,
+        messages=messages,
         readers=readers,
         notices=sidebar,
         render_cache=RenderCache(),

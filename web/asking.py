@@ -29,7 +29,7 @@ from shared.settings import Settings
 from shared.store import asking
 from shared.store.asking import NEWEST, Asked, Asking, Parent
 from shared.store.database import Database
-from web.following.hub import Hub
+from web.following.message_keeper import MessageKeeper
 from web.wake_ups import wake_sidebars
 
 #: The question that Continue asks for the user.
@@ -66,11 +66,16 @@ class Asker:
     """Takes questions from the faces of one web process."""
 
     def __init__(
-        self, settings: Settings, db: Database, hub: Hub, queue: Queue, livelog: LiveLog
+        self,
+        settings: Settings,
+        db: Database,
+        messages: MessageKeeper,
+        queue: Queue,
+        livelog: LiveLog,
     ) -> None:
         self._settings = settings
         self._db = db
-        self._hub = hub
+        self._messages = messages
         self._queue = queue
         self._livelog = livelog
 
@@ -103,7 +108,7 @@ class Asker:
         )
         asked = self._commit(wanted, terms)
         if asked.fresh:
-            self._hub.expect(asked.answer.id, user_id)
+            self._messages.expect(asked.answer.id, user_id)
             self._queue.enqueue(asked.answer.id)
             wake_sidebars(self._livelog, user_id)
         return asked

@@ -13,6 +13,7 @@ from shared.settings import Settings
 from shared.store.database import Database
 from web.asking import Asker
 from web.following.hub import Hub
+from web.following.message_keeper import MessageKeeper
 from web.following.streaming import Readers
 from web.page.dashboard import Dashboard
 from web.page.model_list import ModelList
@@ -30,6 +31,7 @@ class Context:
     queue: Queue
     asker: Asker
     hub: Hub
+    messages: MessageKeeper
     readers: Readers
     notices: Notices
     render_cache: RenderCache

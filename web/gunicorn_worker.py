@@ -31,7 +31,7 @@ _STATUS: Final[dict[type[Exception], int]] = {
 }
 
 
-class GunicornWorker(serving.Worker):
+class GunicornWorker(serving.StreamWorker):
     """The gevent worker that carries our streams, with our problem documents."""
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:  # noqa: ARG002

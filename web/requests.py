@@ -3,24 +3,16 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-import structlog
-from flask import Response, request
+from flask import request
 from pydantic import BaseModel
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from shared import sse
-from shared.errors import Invalid, OutliveError, Unavailable
+from shared.errors import Invalid
 from shared.lifecycle import TERMINAL
-from shared.store import messages
 from shared.store.messages import Message
-from web import schemas
-from web.auth import current_user
-from web.context import context
 from web.errors import Malformed, NotJson
-from web.following.streaming import RETRY_CUT, Face, Stream, milliseconds
 
 #: Characters of an Idempotency-Key.
 KEY_CHARS: Final = 200
@@ -28,8 +20,6 @@ KEY_CHARS: Final = 200
 BEYOND: Final = 10**15
 #: Stands for the position `end`, which is no number.
 END: Final = -1
-
-log = structlog.get_logger("http")
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -120,59 +110,3 @@ def seen() -> int:
     """
     header = request.headers.get("Last-Event-ID", "").strip()
     return (position(header) or 0) if header else after()
-
-
-# --- streams -----------------------------------------------------------------------------------
-
-
-def encode_end(message: Message) -> bytes:
-    """The end frame, with the proof."""
-    return sse.encode("end", schemas.EndShape.of(message).model_dump(mode="json"), "end")
-
-
-def message_stream(message_id: uuid.UUID, face: Face) -> Response:
-    """A message as `face` writes it, from the position that the request names to its end."""
-    return event_stream(lambda: _message_frames(message_id, face))
-
-
-def _message_frames(message_id: uuid.UUID, face: Face) -> Stream | None:
-    stands = seen()
-    if stands == END:
-        if _has_ended(message_id):
-            return None
-        stands = 0  # nobody can have seen the end of an open message
-    return context().readers.open(message_id, current_user(), stands, face)
-
-
-def _has_ended(message_id: uuid.UUID) -> bool:
-    return messages.load(context().db, message_id, current_user()).status in TERMINAL
-
-
-def event_stream(opened: Callable[[], Stream | None]) -> Response:
-    """What `opened` gives, as Server-Sent Events; 204 where it gives nothing.
-
-    EventSource gives up for ever on a 5xx, so whatever passes is answered with 200, `retry:` and
-    a close.
-    """
-    try:
-        frames = opened()
-    except Unavailable:
-        return _events([sse.retry(milliseconds(RETRY_CUT))])
-    except (OutliveError, HTTPException):
-        raise
-    except Exception as error:  # a bug must not send every client away for ever
-        log.exception("http.stream", error=type(error).__name__)
-        return _events([sse.retry(milliseconds(RETRY_CUT))])
-    if frames is not None and request.method == "HEAD":  # as GET, but nothing follows
-        frames.close()
-        return _events(iter(()))
-    return Response(status=204) if frames is None else _events(frames)
-
-
-def _events(frames: Iterable[bytes]) -> Response:
-    return Response(
-        frames,
-        direct_passthrough=isinstance(frames, Stream),  # our server knows what to do with it
-        content_type="text/event-stream; charset=utf-8",
-        headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
-    )

@@ -22,7 +22,7 @@ import sys
 import time
 import tracemalloc
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -36,10 +36,11 @@ from shared.lifecycle import Status
 from shared.sse import Decoder
 from shared.store.messages import Message
 from shared.watchdog import Watchdog
-from web.following.streaming import Face
-from web.following.topic import MessageTopic
+from web.faces import blocks
+from web.following.face import Then, Written
+from web.following.message_topic import MessageTopic
 from web.page import markdown
-from web.page.render_cache import BlockReader, RenderCache
+from web.page.render_cache import BlockPlace, BlockSource, RenderCache
 
 #: Seconds of CPU time that one turn of the loop may take.
 TURN: Final = 0.050
@@ -57,8 +58,6 @@ MEASURED: Final = 25
 SEARCH_FIRST, SEARCH = 8_000, 200
 #: Bytes of blocks in a page.
 PAGE: Final = 64 << 10
-
-_FACE: Final = Face(lambda _: b"", lambda _: b"", b"", lambda _: b"")
 
 #: Blocks as (text, HTML).
 Shown = list[tuple[str, str]]
@@ -86,24 +85,33 @@ class Loop:
 def growing(pieces: Sequence[str]) -> Shown:
     """What a reader gets who follows an answer while it is written."""
     topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
-    render_cache = RenderCache()
-    reader = BlockReader(render_cache, topic, 0, _FACE)
-    frames: list[bytes] = []
+    source, place = RenderCache().of(topic), blocks.FACE.start
+    data = b""
     for piece in filter(None, pieces):
         topic.body.write("text", piece)
-        render_cache.of(topic).due = 0.0
-        frames += _read(reader)
+        topic.notify()
+        source.due = 0.0
+        frames, place, then = _written(source, place)
+        data += frames
     topic.finish(message(topic.body))
-    while not reader.at_end:
-        frames += _read(reader)
-    decoder = Decoder(limit=1 << 24)
-    events = [json.loads(event.data) for frame in frames for event in decoder.feed(frame)]
-    return [(block["text"], block["html"]) for event in events for block in event["blocks"]]
+    then = Then.WAIT
+    while then is not Then.ENDED:
+        frames, place, then = _written(source, place)
+        data += frames
+    events = [event for event in Decoder(limit=1 << 24).feed(data) if event.event == "blocks"]
+    found = [block for event in events for block in json.loads(event.data)["blocks"]]
+    return [(block["text"], block["html"]) for block in found]
 
 
-def _read(reader: BlockReader) -> Iterator[bytes]:
-    while frame := reader.advance():
-        yield frame
+def _written(source: BlockSource, place: BlockPlace) -> Written[BlockPlace]:
+    """What a reader at `place` gets now, rendered as far as may be."""
+    data, then = b"", Then.MORE
+    if source.is_behind() and not source.pause():
+        source.refresh()
+    while then is Then.MORE:
+        frames, place, then = source.frames(blocks.FACE, place)
+        data += frames
+    return data, place, then
 
 
 def opened(render_cache: RenderCache, ended: Message) -> Shown:

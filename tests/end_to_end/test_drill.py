@@ -53,16 +53,15 @@ class Bug:
 TRIES = 3
 OURS = "claim = due.claim AND m.owner = :owner AND m."
 READS = """\
-        self._subscribe(ones)
-        whole, refusal = self._first_read(ones)
+        self.subscribe(topics)
+        self._read_first(keeper, topics)
 """
 READS_FIRST = """\
-        whole, refusal = self._first_read(ones)
-        self._subscribe(ones)
+        self._read_first(keeper, topics)
+        self.subscribe(topics)
 """
 LATE = """\
-        if heard.kind == "subscribe":
-            followed.subscribed.set()
+            topic.subscribed.set()
 """
 WAKES = """\
         ("PUBLISH", channel(message_id), _WAKE),
@@ -121,9 +120,9 @@ BUGS = {
     "loses an end": Bug(
         [
             (
-                "web/following/hub.py",
-                "row is None or row.ended or followed",
-                "row is None or followed",
+                "web/following/message_keeper.py",
+                "row is None or row.ended or topic.lagging",
+                "row is None or topic.lagging",
             ),
             ("shared/bus/livelog.py", WAKES, "    ]"),
         ],

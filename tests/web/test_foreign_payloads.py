@@ -36,7 +36,7 @@ from tests.rig import Rig
 from tests.shared.bus.test_coding import FOREIGN
 from tests.store_fixtures import ME, Store, body_of, save_of
 from tests.strategies import thorough
-from web.following.topic import MessageTopic, read, snapshot
+from web.following.message_topic import MessageTopic, read, snapshot
 from web.page.dashboard import Dashboard
 
 JUNK = [

@@ -42,7 +42,7 @@ from shared.store.ending import Ending
 from shared.store.messages import SELECT, Message, to_message
 from tests.store_fixtures import RedisSnapshot, RowSnapshot, Store, publish_on
 from tests.strategies import between, thorough
-from web.following.topic import MessageTopic, read
+from web.following.message_topic import MessageTopic, read
 from worker import finisher as finisher_module
 from worker import publisher as publisher_module
 from worker.generation import Generation, Result
@@ -391,7 +391,7 @@ class Interleavings(RuleBasedStateMachine):
         reader = self.readers[pick % len(self.readers)]
         if reader.heard and reader.topic.end is None:
             said = reader.heard.pop(0)
-            if not lost and not reader.topic.hear(said.deltas, said.claim):
+            if not lost and not reader.topic.receive(said.deltas, said.claim):
                 self.read_again(reader)
             else:
                 self.show(reader)

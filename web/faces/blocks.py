@@ -1,23 +1,26 @@
 """The page's face: messages as blocks of safe HTML, and conversations as turns of them."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
-from flask import Blueprint, Response
+from flask import Blueprint, Request, Response
 
-from shared import sse
 from shared.errors import MESSAGE_ERRORS
 from shared.lifecycle import Status
 from shared.store import conversations, messages
 from shared.store.conversations import Turn
 from shared.store.messages import Message
-from web import paging, requests, responses, schemas
+from web import event_source, paging, requests, responses, schemas
 from web.auth import current_user
 from web.context import context
-from web.following.streaming import Face
-from web.following.topic import snapshot
-from web.page.render_cache import BlockReader
+from web.event_source import EventSourceFace
+from web.following.face import Then, Written
+from web.following.message_topic import snapshot
+from web.page.render_cache import BlockPlace, BlockSource
+from web.streams import stream_response
 
 blueprint = Blueprint("blocks", __name__, url_prefix="/api")
 
@@ -34,12 +37,64 @@ _INTERRUPTED = ("worker_lost", "worker_shutdown")
 _INCOMPLETE = ("length", "content_filter")
 
 
+class BlocksFace(EventSourceFace[BlockSource, BlockPlace]):
+    """`blocks` events: finished blocks, and the open one whenever it has grown; and an `end`.
+
+    Their id is the position after the last finished block.
+    """
+
+    start = (0, 0)
+
+    def position(self, request: Request) -> BlockPlace | None:  # noqa: ARG002
+        """Last-Event-ID, else `?after=`; no open block was seen."""
+        found = event_source.position()
+        return None if found is None else (found, 0)
+
+    def write(self, source: BlockSource, place: BlockPlace) -> Written[BlockPlace]:
+        """One event, or nothing until it is rendered."""
+        position, seen = place
+        if seen == source.rendering:
+            return b"", place, Then.WAIT
+        if position < source.finished.start:
+            older = source.older_event(position)
+            if older is None:
+                return b"", place, Then.WAIT
+            event, position = older
+            return event, (position, seen), Then.MORE
+        event, position, whole = source.event(position)
+        if not whole:
+            return event, (position, seen), Then.MORE
+        place = (position, source.rendering)
+        if source.ended:
+            return event + source.topic.end_frame(self), place, Then.ENDED
+        return event, place, Then.WAIT
+
+    def end(self, message: Message) -> bytes:
+        """The `end` event."""
+        return event_source.encode_end(message)
+
+    def lag(self, source: BlockSource, place: BlockPlace) -> int:
+        """Code points that are there and were not shown, finished or not."""
+        position, seen = place
+        shown = source.length if seen == source.rendering else position
+        return max(0, source.topic.body.length - shown)
+
+
+FACE = BlocksFace()
+
+
+@contextmanager
+def _follow(message_id: uuid.UUID, user_id: uuid.UUID) -> Iterator[BlockSource]:
+    with context().messages.follow(message_id, user_id) as topic:
+        source = context().render_cache.of(topic)
+        with source.reading():
+            yield source
+
+
 @blueprint.get("/messages/<uuid:message_id>/blocks/stream")
 def stream(message_id: uuid.UUID) -> Response:
-    """Finished blocks behind a position, the open one whenever it grows, and the end."""
-    reader = partial(BlockReader, context().render_cache)
-    face = Face(lambda _: b"", requests.encode_end, sse.HEARTBEAT, sse.retry, reader)
-    return requests.message_stream(message_id, face)
+    """Finished blocks after a position, the open one whenever it grows, and the end."""
+    return stream_response(FACE, partial(_follow, message_id), message_id)
 
 
 @blueprint.get("/messages/<uuid:message_id>/blocks")

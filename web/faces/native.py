@@ -5,20 +5,22 @@ from functools import partial
 from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Request, Response, jsonify, request
 
 from shared import sse
-from shared.body import Delta
+from shared.body import Body, Delta
 from shared.store import conversations, search, stopping
 from shared.store.asking import NEWEST
 from shared.store.messages import Message
 from shared.text import normalise
-from web import paging, requests, responses, schemas
+from web import event_source, paging, requests, responses, schemas
 from web.asking import Continue, NewQuestion, Retry, Wanted
 from web.auth import current_user
 from web.context import context
-from web.following.streaming import Face
-from web.following.topic import snapshot
+from web.event_source import EventSourceFace
+from web.following.face import MessageFace
+from web.following.message_topic import MessageTopic, snapshot
+from web.streams import message_response
 from web.wake_ups import wake_message, wake_sidebars
 
 blueprint = Blueprint("native", __name__, url_prefix="/api")
@@ -194,20 +196,33 @@ def _snapshot(message_id: uuid.UUID) -> Message:
 # --- the stream ----------------------------------------------------------------------------------
 
 
-def encode_delta(delta: Delta) -> bytes:
-    """A delta frame; its id is the position after it."""
-    # Put together by hand: most of what web writes are frames of one token, and encoding a dict
-    # takes four times as long.
-    text = encode_basestring_ascii(delta.text)
-    meta = f',"meta":{sse.to_json(dict(delta.meta))}' if delta.meta else ""
-    data = f'"start":{delta.start},"part":{delta.part},"kind":"{delta.kind}","text":{text}{meta}'
-    return sse.frame("delta", f"{{{data}}}", delta.end)
+class NativeFace(EventSourceFace[MessageTopic, int], MessageFace):
+    """`delta` events, whose id is the position after them, and an `end`."""
+
+    def position(self, request: Request) -> int | None:  # noqa: ARG002
+        """Last-Event-ID, else `?after=`."""
+        return event_source.position()
+
+    def stretch(self, body: Body, delta: Delta) -> bytes:  # noqa: ARG002
+        """One frame; its id is the position after it."""
+        # Put together by hand: most of what web writes are frames of one token, and encoding a dict
+        # takes four times as long.
+        text = encode_basestring_ascii(delta.text)
+        meta = f',"meta":{sse.to_json(dict(delta.meta))}' if delta.meta else ""
+        data = (
+            f'"start":{delta.start},"part":{delta.part},"kind":"{delta.kind}","text":{text}{meta}'
+        )
+        return sse.frame("delta", f"{{{data}}}", delta.end)
+
+    def end(self, message: Message) -> bytes:
+        """The `end` event."""
+        return event_source.encode_end(message)
 
 
-FACE = Face(encode_delta, requests.encode_end, sse.HEARTBEAT, sse.retry)
+FACE = NativeFace()
 
 
 @blueprint.get("/messages/<uuid:message_id>/stream")
 def stream(message_id: uuid.UUID) -> Response:
     """The message from a position to its end; 204 to a client that has seen the end."""
-    return requests.message_stream(message_id, FACE)
+    return message_response(message_id, FACE)

@@ -1,7 +1,7 @@
-"""A bell: whoever waits for something to change is called when it rings, or after so long.
+"""Wakes every waiter once, on notify() or after its timeout.
 
-gevent's Event does it with an object and a timer for each wait, and is dearer than all else that a
-token costs here. All bells of a process have one clock.
+gevent's Event needs an object and a timer for each wait, which costs more than all else that a
+token costs here. Here a wait is an entry in a dict, and all notifiers of a process share one clock.
 """
 
 import time
@@ -10,15 +10,15 @@ from typing import Final
 
 import gevent
 
-#: Seconds by which a sleeper may be late when nothing rings.
+#: Seconds by which a timeout may be late.
 TICK: Final = 0.1
 
-#: Called by the loop, where nothing may wait: True when it rang, False when it did not for so long.
+#: Called by the loop, where nothing may wait: True after notify(), False after the timeout.
 Wake = Callable[[bool], object]
 
 
 class Notifier:
-    """Wakes all who listen, once each."""
+    """Wakes all that listen, once each."""
 
     __slots__ = ("_sleepers",)
 
@@ -26,12 +26,12 @@ class Notifier:
         self._sleepers: dict[Wake, None] = {}
 
     def listen(self, wake: Wake, seconds: float) -> None:
-        """Call `wake` when it rings, or after so long."""
+        """Call `wake` on the next notify(), or after `seconds`."""
         self._sleepers[wake] = None
         _clock.watch(wake, self, time.monotonic() + seconds)
 
     def notify(self) -> None:
-        """Wake everybody, once this greenlet waits for something itself."""
+        """Wake all, as soon as this greenlet waits for something itself."""
         if self._sleepers:
             sleepers, self._sleepers = self._sleepers, {}
             run = gevent.get_hub().loop.run_callback
@@ -39,20 +39,27 @@ class Notifier:
                 _clock.forget(wake)
                 run(wake, True)
 
+    def wake(self, wake: Wake) -> None:
+        """Wake one, if it listens."""
+        if wake in self._sleepers:
+            del self._sleepers[wake]
+            _clock.forget(wake)
+            gevent.get_hub().loop.run_callback(wake, True)
+
     def forget(self, wake: Wake) -> None:
-        """Who is not to be woken any more."""
+        """Do not wake this one."""
         del self._sleepers[wake]
 
 
 class _Clock:
-    """Knows when every sleeper is to be woken at the latest."""
+    """The timeouts of all waiters."""
 
     def __init__(self) -> None:
         self._due: dict[Wake, tuple[float, Notifier]] = {}
         self._ticking = False
 
-    def watch(self, wake: Wake, bell: Notifier, due: float) -> None:
-        self._due[wake] = due, bell
+    def watch(self, wake: Wake, notifier: Notifier, due: float) -> None:
+        self._due[wake] = due, notifier
         if not self._ticking:
             self._ticking = True
             gevent.spawn(self._tick)
@@ -65,11 +72,11 @@ class _Clock:
         while self._due:
             gevent.sleep(TICK)
             now = time.monotonic()
-            for wake, bell in [
-                (wake, bell) for wake, (due, bell) in self._due.items() if due <= now
+            for wake, notifier in [
+                (wake, notifier) for wake, (due, notifier) in self._due.items() if due <= now
             ]:
                 del self._due[wake]
-                bell.forget(wake)
+                notifier.forget(wake)
                 run(wake, False)
         self._ticking = False
 

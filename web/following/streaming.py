@@ -1,252 +1,244 @@
-"""A reader: a position in a followed message, and the response that carries it forward.
+"""Streams: what is written to each reader, and when.
 
-A slow, frozen or returning reader costs an integer; while it waits it has no greenlet. A stream
-ends with the face's end, or it is cut and the client comes back; it never ends quietly.
+A stream is one response: a face, a source, and the place that its reader has reached. It holds no
+greenlet, no queue and no socket. Whoever has its connection (`serving`) asks it for `next` frames,
+writes them, and has it `sleep` until there is a reason to ask again.
+
+What it guarantees: a response ends with its face's end, or it is cut as its face cuts, and the
+client comes back. It never ends in another way and is never silent for longer than a heartbeat.
+It is cut when its source is closed (the process drains, or nothing keeps the source true), when its
+time is up, and when its user is evicted.
+
+No wake-up can be lost. `next` notes the version of the source that it has seen; `sleep` waits only
+if the source still has that version. So what changes while frames are on their way to a slow reader
+is written as soon as they are.
+
+Clients that are cut come back at random moments within a span, since many may be cut at once. The
+span is short for those that reach a draining process, which still listens for a second: they were
+spread out when they were cut before.
 """
 
 import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import gevent
-from gevent.hub import Waiter
 
-from shared.body import Delta
 from shared.errors import TooMany
-from shared.store.messages import Message
 from web import metrics
-from web.following.hub import Hub
-from web.following.notifier import Notifier, Wake
-from web.following.topic import MessageTopic
+from web.following.face import Face, Then
+from web.following.notifier import Wake
+from web.following.source import Source
 
-#: Milliseconds after which a client comes back: of itself (spread out, since many may have been
-#: cut at once), and when it was sent away.
-RETRY_CUT: Final = (1000, 5000)
-RETRY_SENT_AWAY: Final = (200, 1500)
+#: Milliseconds after which a client may come back, as a span from which one is drawn: when the
+#: connection breaks, when its source was closed, and when its time was up.
+RETRY_BROKEN: Final = (1000, 5000)
+RETRY_CLOSED: Final = (200, 1500)
 RETRY_TIME_UP: Final = (50, 250)
 
-
-#: What a reader reads.
-Source = TypeVar("Source")
-
-
-@dataclass(frozen=True, slots=True)
-class Face:
-    """How one dialect writes what a reader gets."""
-
-    delta: Callable[[Delta], bytes]
-    end: Callable[[Message], bytes]
-    heartbeat: bytes
-    retry: Callable[[int], bytes]
-    #: who makes its readers, where a position alone does not say what comes next
-    reader: "Callable[[MessageTopic, int, Face], Reader] | None" = None
+Place = TypeVar("Place")
+SourceT = TypeVar("SourceT", bound=Source[Any])
 
 
-def milliseconds(span: tuple[int, int]) -> int:
-    """A random moment within, so that not all come back at once."""
+def jittered(span: tuple[int, int]) -> int:
+    """Random milliseconds within a span, so that clients do not come back all at once."""
     return random.randint(*span)  # noqa: S311
 
 
 class Readers:
-    """Opens streams and counts them."""
+    """Opens the streams of this process, counts them, and closes those of a user."""
 
-    def __init__(self, hub: Hub, *, heartbeat: float, max_seconds: float, max_streams: int) -> None:
-        self._hub = hub
+    def __init__(
+        self,
+        draining: Callable[[], bool],
+        *,
+        heartbeat: float,
+        max_seconds: float,
+        max_streams: int,
+    ) -> None:
+        """`draining`: whether the process stops. `heartbeat` and `max_seconds`, the life of a
+        stream, are seconds; `max_streams` is a user's cap here, 0 for none."""
+        self._draining = draining
         self._heartbeat = heartbeat
         self._max_seconds = max_seconds
         self._max_streams = max_streams
-        self._open: dict[Reader, None] = {}
-        #: by user, how many
-        self._of: Counter[uuid.UUID] = Counter()
+        self._open: dict[Stream, uuid.UUID] = {}
+        #: users whose streams wait for their source
+        self._opening: dict[object, uuid.UUID] = {}
+        #: open streams by user
+        self._count: Counter[uuid.UUID] = Counter()
 
     def open(
-        self, message_id: uuid.UUID, user_id: uuid.UUID, position: int, face: Face
-    ) -> "Stream":
-        """A response from `position` on. Raises NotFound, StorageDown, TooMany.
-
-        What can go wrong does so here, before the response begins; what comes must be closed.
-        """
-        made = face.reader or Reader
-        return self.serve(
-            user_id,
-            self._hub.follow(message_id, user_id),
-            lambda topic: made(topic, position, face),
-        )
-
-    def serve(
         self,
         user_id: uuid.UUID,
-        source: AbstractContextManager[Source],
-        reader_of: "Callable[[Source], Reader]",
+        face: Face[SourceT, Place],
+        place: Place,
+        source: AbstractContextManager[SourceT],
     ) -> "Stream":
-        """A response to a reader of `source`, which is kept open until its end."""
-        self._within_cap(user_id)
-        with ExitStack() as stack:
-            reader = reader_of(stack.enter_context(source))
-            self._enter(reader, user_id)
-            stack.callback(self._leave, reader, user_id)
-            deadline = time.monotonic() + self._max_seconds
-            return Stream(reader, self._hub, self._heartbeat, deadline, stack.pop_all())
+        """A stream from `place` on, which keeps its source open and must be closed.
 
-    def _within_cap(self, user_id: uuid.UUID) -> None:
-        if self._max_streams and self._of[user_id] >= self._max_streams:
+        Raises TooMany, and what opening the source raises (NotFound, StorageDown): so all that can
+        go wrong does so before the response begins.
+        """
+        if self._max_streams and self._count[user_id] >= self._max_streams:
             raise TooMany("You have too many streams open at once.", "too_many_streams")
+        key = object()
+        self._opening[key] = user_id
+        try:
+            with ExitStack() as stack:
+                opened = stack.enter_context(source)
+                draining = self._draining()
+                stream = Stream(
+                    face,
+                    opened,
+                    place,
+                    heartbeat=self._heartbeat,
+                    deadline=time.monotonic() + self._max_seconds,
+                    retry=RETRY_TIME_UP if draining else RETRY_CLOSED,
+                )
+                if draining or key not in self._opening:
+                    stream.evict()
+                self._enter(stream, user_id)
+                stack.callback(self._leave, stream)
+                stream.on_close = stack.pop_all().close
+                return stream
+        finally:
+            self._opening.pop(key, None)
 
-    def _enter(self, reader: "Reader", user_id: uuid.UUID) -> None:
-        self._open[reader] = None
-        self._of[user_id] += 1
+    def _enter(self, stream: "Stream", user_id: uuid.UUID) -> None:
+        self._open[stream] = user_id
+        self._count[user_id] += 1
         metrics.READERS.inc()
 
-    def _leave(self, reader: "Reader", user_id: uuid.UUID) -> None:
-        del self._open[reader]
-        self._of[user_id] -= 1
-        if not self._of[user_id]:
-            del self._of[user_id]
+    def _leave(self, stream: "Stream") -> None:
+        user_id = self._open.pop(stream)
+        self._count[user_id] -= 1
+        if not self._count[user_id]:
+            del self._count[user_id]
         metrics.READERS.dec()
 
-    def open_ones(self) -> "list[Reader]":
-        """Everybody who reads here now."""
+    def open_ones(self) -> "list[Stream]":
+        """The streams that are open now."""
         return list(self._open)
 
+    def evict(self, user_id: uuid.UUID) -> int:
+        """Close every stream of a user at once, each as its face cuts; returns how many.
 
-class Reader:
-    """One response: what it follows and how far it is."""
-
-    __slots__ = ("face", "position", "topic")
-
-    #: Whether what is new is there at once: then it is asked for by the loop, which must not wait.
-    nonblocking = True
-
-    def __init__(self, topic: MessageTopic, position: int, face: Face) -> None:
-        self.topic = topic
-        self.position = position
-        self.face = face
-
-    def advance(self) -> bytes:
-        """Everything new, and the position behind it."""
-        frames, self.position = self.topic.frames(self.face.delta, self.position)
-        return frames
-
-    @property
-    def message_id(self) -> uuid.UUID | None:
-        """The message that it reads, if it reads one."""
-        return self.topic.id
-
-    @property
-    def changed(self) -> Notifier:
-        """Rings when there may be something new."""
-        return self.topic.changed
-
-    @property
-    def gone(self) -> bool:
-        """Whether nobody keeps it true any more."""
-        return self.topic.gone
-
-    @property
-    def lag(self) -> int:
-        """Code points that are there and were not sent."""
-        return max(0, self.topic.body.length - self.position)
-
-    @property
-    def at_end(self) -> bool:
-        """Whether there is an end and all text before it was sent."""
-        return self.topic.end is not None and self.position >= self.topic.body.length
-
-    def end(self) -> bytes:
-        """The end frame."""
-        return self.topic.end_frame(self.face.end)
-
-    def pause(self) -> float | None:
-        """Seconds until it has to go on, bell or not: what came during a write that was slow."""
-        topic = self.topic
-        behind = self.position < topic.body.length or topic.end is not None or topic.gone
-        return 0.0 if behind else None
+        For a user who was deleted and a credential that was revoked. Call it after that was
+        committed: a client that comes back is then refused.
+        """
+        self._opening = {key: user for key, user in self._opening.items() if user != user_id}
+        found = [stream for stream, user in self._open.items() if user == user_id]
+        for stream in found:
+            stream.evict()
+        return len(found)
 
 
 class Stream:
-    """What is written to one reader, in pieces, by whoever has its connection.
-
-    It may be iterated, too: then it has a greenlet while it waits.
-    """
+    """One response: what is written to its reader, in pieces."""
 
     __slots__ = (
-        "_begun", "_deadline", "_goodbye", "_hub", "_reader", "_stack", "heartbeat", "over",
+        "_deadline", "_evicted", "_opened", "_place", "_retry", "_then", "_version", "closed",
+        "face", "heartbeat", "on_close", "on_evict", "source", "torn",
     )  # fmt: skip
 
     def __init__(
-        self, reader: Reader, hub: Hub, heartbeat: float, deadline: float, stack: ExitStack
+        self,
+        face: Face[Any, Any],
+        source: Source[Any],
+        place: Any,
+        *,
+        heartbeat: float,
+        deadline: float,
+        retry: tuple[int, int] = RETRY_CLOSED,
     ) -> None:
-        self._reader = reader
-        self._hub = hub
-        #: seconds between signs of life
+        """`heartbeat`: seconds between signs of life; `deadline`: when to cut it (monotonic)."""
+        self.face = face
+        self.source = source
         self.heartbeat = heartbeat
+        #: frees what it holds
+        self.on_close: Callable[[], object] = lambda: None
+        #: set by its connection: called when it is evicted
+        self.on_evict: Callable[[], object] | None = None
+        #: nothing follows what `next` returned last
+        self.closed = False
+        #: if so, the body of the response gets no end
+        self.torn = False
+        self._place = place
         self._deadline = deadline
-        self._stack = stack
-        # Who comes to a process that is leaving (it listens for another second) was spread out
-        # before, and may try again at once.
-        self._goodbye = RETRY_TIME_UP if hub.leaving else RETRY_SENT_AWAY
-        self._begun = False
-        #: nothing comes behind what came last
-        self.over = False
-
-    @property
-    def nonblocking(self) -> bool:
-        """Whether `next` never waits."""
-        return self._reader.nonblocking
+        self._retry = retry
+        self._opened = False
+        self._evicted = False
+        self._then = Then.WAIT
+        self._version = -1
 
     def next(self, notified: bool) -> bytes:
-        """What is to be written now; after a silence (nothing `rang`) a sign of life."""
-        reader, face = self._reader, self._reader.face
-        first = b""
-        if not self._begun:
-            self._begun = True
-            first = face.retry(milliseconds(RETRY_CUT))
-            if not reader.nonblocking:
-                return first
-        frames = first + reader.advance()
-        last = self._last()
-        if last is not None:
-            self.over = True
-            return frames + last
-        return frames or (b"" if notified else face.heartbeat)
+        """What is to be written now; after a silence, in which nothing `notified`, a heartbeat."""
+        source = self.source
+        opening = b"" if self._opened else self._open()
+        self._version = source.version
+        frames, self._place, self._then = source.frames(self.face, self._place)
+        if opening:
+            frames = opening + frames
+        if self._then is Then.ENDED:
+            self.closed = True
+        elif source.closed or self._evicted:
+            return frames + self._cut(self._retry)
+        elif time.monotonic() >= self._deadline:
+            return frames + self._cut(RETRY_TIME_UP)
+        elif not frames and not notified:
+            return self.face.heartbeat
+        return frames
 
-    def _last(self) -> bytes | None:
-        """How it ends, if it does now."""
-        reader, face = self._reader, self._reader.face
-        if reader.at_end:
-            return reader.end()
-        if self._hub.leaving or reader.gone:
-            return face.retry(milliseconds(self._goodbye))
-        if time.monotonic() >= self._deadline:
-            return face.retry(milliseconds(RETRY_TIME_UP))
-        return None
+    def _open(self) -> bytes:
+        self._opened = True
+        opening, self._place = self.face.open(self.source, self._place)
+        return opening
+
+    def _cut(self, span: tuple[int, int]) -> bytes:
+        return self._last(self.face.cut(jittered(span)))
+
+    def fail(self) -> bytes:
+        """What is to be written after `next` raised."""
+        return self._last(self.face.fault())
+
+    def _last(self, frames: bytes | None) -> bytes:
+        self.closed = True
+        self.torn = frames is None
+        return frames or b""
 
     def sleep(self, wake: Wake) -> None:
         """Have the loop call `wake`, once, when there is a reason to ask for what is next."""
-        pause = self._reader.pause()
-        if pause is None:
-            left = self._deadline - time.monotonic()
-            self._reader.changed.listen(wake, min(left, self.heartbeat))
-        elif pause:
-            gevent.spawn_later(pause, wake, True)
-        else:
+        if self._then is Then.MORE or self.source.version != self._version or self._evicted:
             gevent.get_hub().loop.run_callback(wake, True)
+        else:
+            left = self._deadline - time.monotonic()
+            self.source.changed.listen(wake, min(left, self.heartbeat))
 
-    def __iter__(self) -> Iterator[bytes]:
-        notified = True
-        while not self.over:
-            if data := self.next(notified):
-                yield data
-            if not self.over:
-                waiter = Waiter()
-                self.sleep(waiter.switch)
-                notified = waiter.get()
+    def wake(self, wake: Wake) -> None:
+        """Call a `wake` that sleeps soon, whatever happened."""
+        self.source.changed.wake(wake)
+
+    def evict(self) -> None:
+        """Cut it now."""
+        self._evicted = True
+        if self.on_evict is not None:
+            self.on_evict()
+
+    @property
+    def message_id(self) -> uuid.UUID | None:
+        """The message that is read, if it is one."""
+        return self.source.message_id
+
+    @property
+    def lag(self) -> int:
+        """Code points that are there and were not written."""
+        return self.face.lag(self.source, self._place)
 
     def close(self) -> None:
-        """Free everything, begun or not."""
-        self._stack.close()
+        """Free everything, whether it has begun or not."""
+        self.on_close()

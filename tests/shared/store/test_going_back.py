@@ -29,7 +29,8 @@ from shared.sweep import Swept
 from tests.rig import until
 from tests.store_fixtures import ME, OTHER, RowSnapshot, Store, body_of, open_log, save_of
 from web.following.hub import Hub
-from web.following.topic import MessageTopic, read, snapshot
+from web.following.message_keeper import MessageKeeper
+from web.following.message_topic import MessageTopic, read, snapshot
 from worker.generation import LOST, Generation, Result
 from worker.writer import Writer
 
@@ -145,7 +146,7 @@ def test_both_claims_publish_and_their_texts_do_not_meet(store: Store, lost: Los
         read(store.db, store.livelog, [follower])
         for one in order:
             assert one is not None
-            fits = follower.hear(one.deltas, one.claim)
+            fits = follower.receive(one.deltas, one.claim)
             assert fits == (one.claim == lost.second.token)
         assert follower.body.text == THEIRS
     assert snapshot(store.db, store.livelog, lost.id, lost.user).body.text == THEIRS
@@ -159,7 +160,7 @@ def test_readers_of_the_lost_text_are_sent_away_and_it_is_not_continued(
     reader = lost.reader
 
     # A word of the other claim does not fit, so the row is read; which does not know this text.
-    assert not reader.hear(body_of(THEIRS).since(len(MINE)), lost.second.token)
+    assert not reader.receive(body_of(THEIRS).since(len(MINE)), lost.second.token)
     assert read(store.db, store.livelog, [reader]) == {}
 
     assert reader.replaced
@@ -195,8 +196,8 @@ def test_a_text_that_is_heard_while_the_row_is_read_is_of_the_rows_claim_only(
     follower = MessageTopic(lost.id, lost.user)
 
     follower.begin_reading()
-    assert follower.hear(body_of(MINE).since(0), lost.first.token)
-    assert follower.hear(body_of(THEIRS).since(0), lost.second.token)
+    assert follower.receive(body_of(MINE).since(0), lost.first.token)
+    assert follower.receive(body_of(THEIRS).since(0), lost.second.token)
     row = messages.load(store.db, lost.id, lost.user)
     whole = follower.end_reading(row, store.livelog.read({lost.id: row.claim})[lost.id])
 
@@ -365,46 +366,52 @@ def test_an_end_that_postgres_has_lost_ends_again_when_the_lease_is_over(store: 
 
 
 @pytest.fixture
-def hub(store: Store, nowhere: str) -> Iterator[Hub]:
+def keeper(store: Store, nowhere: str) -> Iterator[MessageKeeper]:
     """One without Redis, as its listener would wait for that and stop this process."""
     stops: list[bool] = []
-    hub = Hub(store.db, LiveLog(f"redis://{nowhere}", ttl=60), store.sweep())
+    livelog = LiveLog(f"redis://{nowhere}", ttl=60)
+    hub = Hub(livelog.subscription)
+    keeper = MessageKeeper(hub, store.db, livelog, store.sweep())
     hub.serving_while(lambda: not stops)
-    yield hub
+    yield keeper
     stops.append(True)
 
 
-def test_an_end_in_memory_is_no_answer_when_the_row_is_open_again(store: Store, hub: Hub) -> None:
+def test_an_end_in_memory_is_no_answer_when_the_row_is_open_again(
+    store: Store, keeper: MessageKeeper
+) -> None:
     user = store.user()
     claim = store.streaming(user)
     memory = store.remember(claim.id)[claim.id]
     assert owning.finish(store.db, ME, save_of(claim, body_of(MINE)), DONE)
-    with hub.follow(claim.id, user) as before:
+    with keeper.follow(claim.id, user) as before:
         assert before.end is not None
 
         store.go_back(memory)
-        with hub.follow(claim.id, user) as now:
+        with keeper.follow(claim.id, user) as now:
             assert now.end is None
             assert now.body.length == 0
-        assert before.gone
+        assert before.closed
 
 
-def test_a_hub_gives_up_a_text_that_the_row_does_not_know(store: Store, hub: Hub) -> None:
+def test_a_hub_gives_up_a_text_that_the_row_does_not_know(
+    store: Store, keeper: MessageKeeper
+) -> None:
     user = store.user()
     answer = store.sending(user)
     asked = store.remember(answer)[answer]
     first = store.claim(answer)
     store.save(first, body_of(MINE))
-    with hub.follow(answer, user) as before:
+    with keeper.follow(answer, user) as before:
         assert before.body.text == MINE
 
         store.go_back(asked)
         second = store.claim(answer)
         store.save(second, body_of(THEIRS))
-        before.heard = 0.0  # it has been silent for long, so the row is looked at
-        until(lambda: before.gone)
+        before.received_at = 0.0  # it has been silent for long, so the row is looked at
+        until(lambda: before.closed)
 
-        with hub.follow(answer, user) as now:
+        with keeper.follow(answer, user) as now:
             assert now is not before
             assert (now.body.text, now.claim) == (THEIRS, second.token)
     assert before.body.text == MINE

@@ -1,12 +1,12 @@
-"""A reader of a followed message, without a socket."""
+"""What a reader of a followed message is given, without a socket."""
 
 import json
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import replace
-from unittest.mock import Mock
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from unittest.mock import patch
 
 import gevent
 import pytest
@@ -14,49 +14,65 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.body import Body, Delta
+from shared.errors import TooMany
 from shared.sse import Decoder
 from tests.rig import until
-from tests.topics import ended, say
-from web.faces import native
-from web.following.hub import Hub
+from tests.topics import HandReader, PlainFace, ended, say
+from web.faces import blocks, native
+from web.following.face import BURST_BYTES, FRAME_BYTES, Then
+from web.following.message_topic import MessageTopic
 from web.following.notifier import Notifier
-from web.following.streaming import Reader, Stream
-from web.following.topic import BURST_BYTES, FRAME_BYTES, FRAME_CACHE, MessageTopic
-from web.page.render_cache import BlockReader, RenderCache
+from web.following.source import FRAME_CACHE
+from web.following.streaming import Readers, Stream
+from web.page.render_cache import RenderCache
 
 #: Bytes of a frame on the wire, at most.
 FRAME = 16 << 10
 
 
-def test_what_comes_during_a_slow_write_is_not_waited_for() -> None:
-    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
-    reader = Reader(topic, 0, native.FACE)
+@pytest.fixture
+def topic() -> MessageTopic:
+    """A message that is being written."""
+    return MessageTopic(uuid.uuid4(), uuid.uuid4())
+
+
+def test_what_comes_during_a_slow_write_is_not_waited_for(topic: MessageTopic) -> None:
+    stream = Stream(native.FACE, topic, 0, heartbeat=100.0, deadline=1e12)
+    woken: list[bool] = []
     say(topic, "first ")
-    assert b"first" in reader.advance()
+    assert b"first" in stream.next(True)
 
-    say(topic, "second")  # everybody else is woken; this one is writing
+    say(topic, "second")  # every other reader is woken; this one is writing
 
-    assert reader.pause() == 0
-    assert b"second" in reader.advance()
-    assert reader.pause() is None
-    topic.leave()
-    assert reader.pause() == 0
+    stream.sleep(woken.append)
+    gevent.sleep(0)
+    assert woken == [True]
+    assert b"second" in stream.next(True)
+    stream.sleep(woken.append)
+    gevent.sleep(0)
+    assert woken == [True]
+    topic.close()
+    gevent.sleep(0)
+    assert woken == [True, True]
 
 
-def test_frames_are_encoded_once_for_all_at_a_place_and_not_kept_for_every_place() -> None:
-    encoded: list[int] = []
+def test_frames_are_written_once_for_all_at_a_place_and_not_kept_for_every_place(
+    topic: MessageTopic,
+) -> None:
+    written: list[int] = []
 
-    def face(delta: Delta) -> bytes:
-        encoded.append(delta.start)
-        return delta.text.encode()
+    class Noting(PlainFace):
+        def stretch(self, body: Body, delta: Delta) -> bytes:
+            written.append(delta.start)
+            return super().stretch(body, delta)
 
-    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
-    topic.hear([Delta(0, 0, "text", "x" * 1000)])
-    assert [topic.frames(face, 5) for _ in range(100)] == [(b"x" * 995, 1000)] * 100
-    assert encoded == [5]
+    face = Noting()
+    say(topic, "x" * 1000)
+    assert [topic.frames(face, 5) for _ in range(100)] == [(b"x" * 995, 1000, Then.WAIT)] * 100
+    assert written == [5]
 
     for position in range(1000):  # a storm of returning readers
-        assert topic.frames(face, position) == (b"x" * (1000 - position), 1000)
+        assert topic.frames(face, position) == (b"x" * (1000 - position), 1000, Then.WAIT)
     assert len(topic._frames) <= FRAME_CACHE
 
 
@@ -71,9 +87,9 @@ def test_no_frame_is_larger_than_16_kib_and_each_moves_the_reader_on(
     text = "".join(character * count for character, count in runs)
     topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
     meta = {"id": "call", "name": "你" * 300}
-    topic.hear([Delta(0, 0, "tool_call", text, meta)])
+    topic.receive([Delta(0, 0, "tool_call", text, meta)])
     position = min(begin, len(text) - 1)
-    reader, shown = Reader(topic, position, native.FACE), text[:position]
+    reader, shown = HandReader(native.FACE, topic, position), text[:position]
 
     while frames := reader.advance():
         for frame in frames.removesuffix(b"\n\n").split(b"\n\n"):
@@ -91,9 +107,9 @@ def test_no_frame_is_larger_than_16_kib_and_each_moves_the_reader_on(
 @pytest.mark.parametrize(("character", "wide"), [("a", 1), ("é", 6), ("你", 6), ("😀", 12)])
 def test_frames_are_not_smaller_than_they_need_to_be(character: str, wide: int) -> None:
     topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
-    topic.hear([Delta(0, 0, "text", character * 100_000)])
+    topic.receive([Delta(0, 0, "text", character * 100_000)])
 
-    frames, _ = topic.frames(native.encode_delta, 0)
+    frames, _, _ = topic.frames(native.FACE, 0)
 
     sizes = [len(frame) + 2 for frame in frames.split(b"\n\n")[:-1]]
     assert len(sizes) > 5
@@ -105,8 +121,8 @@ def test_a_large_meta_is_not_repeated_for_every_few_characters() -> None:
     """It comes with each frame of its part; then each frame has as much text."""
     topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
     meta, arguments = {"id": "x" * 500_000}, "y" * 1_000_000
-    topic.hear([Delta(0, 0, "tool_call", arguments, meta)])
-    reader, size = Reader(topic, 0, native.FACE), 0
+    topic.receive([Delta(0, 0, "tool_call", arguments, meta)])
+    reader, size = HandReader(native.FACE, topic, 0), 0
 
     while frames := reader.advance():
         size += len(frames)
@@ -120,22 +136,22 @@ def test_an_answer_of_thousands_of_parts_holds_up_nobody() -> None:
     stand, and the end is made once for all of them in each dialect."""
     topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
     kinds = ("text", "reasoning")
-    topic.hear([Delta(n, n, kinds[n % 2], "x") for n in range(6_000)])
+    topic.receive([Delta(n, n, kinds[n % 2], "x") for n in range(6_000)])
     ended(topic, topic.body)
-    made = Mock(wraps=native.FACE.end)
-    face = replace(native.FACE, end=made)
-    readers = [Reader(topic, place * 60, face) for place in range(100)]
+    readers = [HandReader(native.FACE, topic, place * 60) for place in range(100)]
     turns: list[float] = []
 
-    while readers:
-        for reader in list(readers):
-            begun = time.process_time()
-            frames = reader.advance()
-            if reader.at_end:
-                frames += reader.end()
-                readers.remove(reader)
-            turns.append(time.process_time() - begun)
-            assert len(frames) < BURST_BYTES + FRAME
+    with patch.object(
+        native.NativeFace, "end", autospec=True, side_effect=native.NativeFace.end
+    ) as made:
+        while readers:
+            for reader in list(readers):
+                begun = time.process_time()
+                frames = reader.advance()
+                if reader.ended:
+                    readers.remove(reader)
+                turns.append(time.process_time() - begun)
+                assert len(frames) < BURST_BYTES + FRAME
 
     assert max(turns) < 0.05
     assert made.call_count == 1
@@ -144,13 +160,15 @@ def test_an_answer_of_thousands_of_parts_holds_up_nobody() -> None:
 def test_who_is_far_behind_is_given_a_part_at_a_time_and_all_of_it() -> None:
     topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
     text = "".join(map(str, range(50_000)))
-    topic.hear([Delta(0, 0, "reasoning", text), Delta(len(text), 1, "text", text)])
-    reader = Reader(topic, 10, native.FACE)
+    topic.receive([Delta(0, 0, "reasoning", text), Delta(len(text), 1, "text", text)])
+    reader = HandReader(native.FACE, topic, 10)
     shown = Body([Delta(0, 0, "reasoning", text[:10])])
 
     while frames := reader.advance():
         assert len(frames) < BURST_BYTES + FRAME
-        assert (reader.pause() == 0) == (reader.position < 2 * len(text))  # there is more: no sleep
+        assert (reader.then is Then.MORE) == (
+            reader.place < 2 * len(text)
+        )  # more: it does not wait
         for event in Decoder(limit=1 << 20).feed(frames):
             found = json.loads(event.data)
             shown.append(Delta(shown.length, found["part"], found["kind"], found["text"]))
@@ -158,57 +176,148 @@ def test_who_is_far_behind_is_given_a_part_at_a_time_and_all_of_it() -> None:
     assert shown.since(0) == topic.body.since(0)
 
 
-def test_a_stream_can_be_iterated_too_from_its_position_to_its_end() -> None:
-    topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
+def test_a_stream_goes_from_its_position_to_the_end(topic: MessageTopic) -> None:
     say(topic, "Some text")
-    hub = Hub(*[None] * 3)  # type: ignore[arg-type]
-    stream = Stream(Reader(topic, 5, native.FACE), hub, 100.0, 1e12, ExitStack())
-    reading = gevent.spawn(lambda: b"".join(stream))
-    gevent.sleep(0)
+    stream = Stream(native.FACE, topic, 5, heartbeat=100.0, deadline=1e12)
+    frames = stream.next(True)
 
     say(topic, " and more.")
-    gevent.sleep(0)
+    frames += stream.next(True)
     ended(topic, topic.body)
-    reading.join(30)
+    frames += stream.next(True)
 
-    events = [(event.event, event.id) for event in Decoder().feed(reading.value)]
+    assert (stream.closed, stream.torn) == (True, False)
+    events = [(event.event, event.id) for event in Decoder().feed(frames)]
     assert events == [("delta", "9"), ("delta", "19"), ("end", "end")]
+
+
+@pytest.mark.parametrize(("cut", "last"), [(b"later", b"later"), (b"", b""), (None, b"")])
+def test_a_stream_whose_time_is_up_is_cut_as_its_face_says(
+    topic: MessageTopic, cut: bytes | None, last: bytes
+) -> None:
+    say(topic, "Some text")
+    stream = Stream(PlainFace(cut), topic, 0, heartbeat=100.0, deadline=0.0)
+
+    assert stream.next(True) == b"opened Some text" + last
+    assert (stream.closed, stream.torn) == (True, cut is None)
 
 
 def test_the_id_is_the_last_field_of_every_frame_in_every_dialect() -> None:
     """Some clients adopt an id as soon as its line has arrived."""
     topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
-    topic.hear([Delta(0, 0, "reasoning", "Well. "), Delta(6, 1, "text", "One.\n\nTwo.\n\nTh")])
-    topic.hear([Delta(20, 2, "tool_call", "{}", {"id": "\nid: 7\n", "name": "x"})])
-    readers = [
-        Reader(topic, 0, native.FACE),
-        BlockReader(RenderCache(), topic, 0, native.FACE),
-    ]
+    topic.receive([Delta(0, 0, "reasoning", "Well. "), Delta(6, 1, "text", "One.\n\nTwo.\n\nTh")])
+    topic.receive([Delta(20, 2, "tool_call", "{}", {"id": "\nid: 7\n", "name": "x"})])
+    source = RenderCache().of(topic)
+    readers = [HandReader(native.FACE, topic, 0), HandReader(blocks.FACE, source, (0, 0))]
+    source.refresh()
     frames = b"".join(reader.advance() for reader in readers)
     ended(topic, topic.body)
-    frames += b"".join(reader.end() for reader in readers)
+    source.refresh()
+    frames += b"".join(reader.advance() for reader in readers)
 
     *found, rest = frames.split(b"\n\n")
     assert rest == b""
-    assert len(found) == 6  # three parts, the blocks, an end each
+    assert len(found) == 7  # three parts, the blocks before and at the end, an end each
     for frame in found:
         names = [line.partition(b":")[0] for line in frame.split(b"\n")]
         assert names == [b"event", b"data", b"id"]
 
 
-def test_a_bell_wakes_everybody_once_and_who_heard_nothing_after_their_time() -> None:
-    bell, other = Notifier(), Notifier()
+# --- the readers of a process ---------------------------------------------------------------------
+
+
+@contextmanager
+def opened(topic: MessageTopic) -> Iterator[MessageTopic]:
+    """A topic that is there at once."""
+    yield topic
+
+
+@contextmanager
+def slowly_opened(topic: MessageTopic) -> Iterator[MessageTopic]:
+    """A topic that has to be read first."""
+    gevent.sleep(0.02)
+    yield topic
+
+
+def readers_of(max_streams: int = 0, *, draining: bool = False) -> Readers:
+    """The readers of a process, of which there are none yet."""
+    return Readers(lambda: draining, heartbeat=100.0, max_seconds=1e6, max_streams=max_streams)
+
+
+def test_evict_cuts_every_stream_of_a_user_and_of_no_other(topic: MessageTopic) -> None:
+    readers, user, other = readers_of(), uuid.uuid4(), uuid.uuid4()
+    faces = [PlainFace(b" later"), PlainFace(b""), PlainFace(None)]
+    theirs = [readers.open(user, face, 0, opened(topic)) for face in faces]
+    stays = readers.open(other, faces[0], 0, opened(topic))
+    woken: list[Stream] = []
+    for stream in (*theirs, stays):
+        assert stream.next(True) == b"opened "
+        stream.sleep(lambda _: None)
+        stream.on_evict = partial(woken.append, stream)
+
+    assert readers.evict(user) == 3
+
+    assert woken == theirs
+    assert [stream.next(True) for stream in theirs] == [b" later", b"", b""]
+    assert [(stream.closed, stream.torn) for stream in theirs] == [
+        (True, False),
+        (True, False),
+        (True, True),
+    ]
+    for stream in theirs:
+        stream.close()
+    assert readers.open_ones() == [stays]
+    assert not stays.closed
+
+
+def test_evict_reaches_a_stream_that_is_being_opened(topic: MessageTopic) -> None:
+    readers, user = readers_of(), uuid.uuid4()
+    opening = gevent.spawn(readers.open, user, PlainFace(), 0, slowly_opened(topic))
+    gevent.sleep(0)
+
+    readers.evict(user)
+
+    stream = opening.get()
+    assert stream.next(True) == b"opened  retry"
+    assert stream.closed
+
+
+def test_a_draining_process_cuts_a_stream_as_soon_as_it_is_opened(topic: MessageTopic) -> None:
+    say(topic, "Some text")
+    stream = readers_of(draining=True).open(uuid.uuid4(), PlainFace(), 0, opened(topic))
+
+    assert stream.next(True) == b"opened Some text retry"
+    assert stream.closed
+
+
+def test_the_cap_counts_the_open_streams_of_each_user(topic: MessageTopic) -> None:
+    readers, user = readers_of(max_streams=1), uuid.uuid4()
+    stream = readers.open(user, PlainFace(), 0, opened(topic))
+    with pytest.raises(TooMany):
+        readers.open(user, PlainFace(), 0, opened(topic))
+    readers.open(uuid.uuid4(), PlainFace(), 0, opened(topic))
+
+    stream.close()
+
+    readers.open(user, PlainFace(), 0, opened(topic))
+
+
+# --- the notifier ---------------------------------------------------------------------------------
+
+
+def test_a_notifier_wakes_each_waiter_once_and_the_others_after_their_timeout() -> None:
+    notifier, other = Notifier(), Notifier()
     heard: list[tuple[str, bool]] = []
 
     def wake(name: str) -> Callable[[bool], None]:
         return lambda notified: heard.append((name, notified))
 
     for name in "ab":
-        bell.listen(wake(name), 100)
+        notifier.listen(wake(name), 100)
     other.listen(wake("c"), 0)
-    bell.notify()
+    notifier.notify()
     assert heard == []  # not before this greenlet waits
-    bell.notify()
+    notifier.notify()
     until(lambda: len(heard) == 3)
     other.notify()
     gevent.sleep(0)

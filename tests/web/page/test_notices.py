@@ -26,6 +26,7 @@ from tests.client import Client, new_id
 from tests.rig import PATIENCE, Rig, eventually, frozen, killing, until
 from tests.store_fixtures import Store
 from tests.stories import holding
+from web.following.hub import Hub
 from web.page.notices import Notices, SidebarTopic
 
 
@@ -209,21 +210,20 @@ def test_older_conversations_come_in_pages(client: Client) -> None:
 
 def test_who_opens_a_list_that_never_rests_does_not_wait_for_its_rest(store: Store) -> None:
     user = store.user()
-    no_workers: Any = None
-    notices, topic = Notices(store.db, store.livelog, no_workers, no_workers), SidebarTopic(user)
+    notices, topic = Notices(Hub(store.livelog.subscription), store.db), SidebarTopic(user)
     looks: list[State] = []
 
     def look(db: Database, user_id: uuid.UUID) -> State:
-        notices._look(topic)  # it changes while it is looked at
+        notices._read(topic)  # it changes while it is looked at
         looks.append(found := sidebar.state(db, user_id))
-        topic.gone = len(looks) > 5
+        topic.closed = len(looks) > 5
         return found
 
     with patch("web.page.notices.sidebar", wraps=sidebar, state=look), gevent.Timeout(30):
-        notices._look(topic)
+        notices._read(topic)
         assert len(looks) == 1
 
-        until(lambda: topic.gone)  # others go on
+        until(lambda: topic.closed)  # others go on
 
 
 # --- what is told of two states -------------------------------------------------------------------

@@ -14,14 +14,13 @@ from shared.body import Body, Delta
 from shared.sse import Decoder
 from shared.store.messages import Message
 from tests.rig import join
-from tests.topics import ended, say
-from web.following.streaming import Face
-from web.following.topic import MessageTopic
-from web.page import render_cache, yielding
+from tests.topics import HandReader, ended, say
+from web.faces import blocks
+from web.following.face import Then
+from web.following.message_topic import MessageTopic
+from web.page import finished_blocks, render_cache, yielding
 from web.page.markdown import markdown_html
-from web.page.render_cache import BlockReader, RenderCache
-
-FACE = Face(lambda _: b"", lambda _: b"", b"", lambda _: b"")
+from web.page.render_cache import BlockSource, RenderCache
 
 
 @pytest.fixture
@@ -40,8 +39,32 @@ def rushing() -> Iterator[None]:
         yield
 
 
+class BlockReader(HandReader):
+    """A reader of blocks, for whom they are rendered at once if they may be."""
+
+    source: BlockSource
+
+    def advance(self) -> bytes:
+        """What it is given now, without the frame of the end."""
+        if self.source.is_behind() and not self.source.pause():
+            self.source.refresh()
+        frames = super().advance()
+        while self.source._rendering_older and not frames:
+            gevent.sleep(0.001)
+            frames = super().advance()
+        return (
+            frames.removesuffix(self.source.topic.end_frame(blocks.FACE)) if self.ended else frames
+        )
+
+    def pause(self) -> float | None:
+        """Seconds until there is more for it; None if nothing is known to come."""
+        if self.then is Then.MORE:
+            return 0.0
+        return self.source.pause() if self.source.is_behind() else None
+
+
 def reader_of(cache: RenderCache, topic: MessageTopic, position: int = 0) -> BlockReader:
-    return BlockReader(cache, topic, position, FACE)
+    return BlockReader(blocks.FACE, cache.of(topic), (position, 0))
 
 
 def shown(frames: bytes) -> list[dict[str, Any]]:
@@ -134,8 +157,8 @@ def test_what_is_dear_waits_for_itself_alone_and_not_for_long(topic: MessageTopi
         assert dear.advance()
     assert cheap.advance()
 
-    assert 0.3 < cache.of(topic).pause(topic) <= render_cache.SLOWEST
-    assert cache.of(other).pause(other) <= 1 / render_cache.FRAMES
+    assert 0.3 < cache.of(topic).pause() <= render_cache.SLOWEST
+    assert cache.of(other).pause() <= 1 / render_cache.FRAMES
 
 
 def busy(source: str) -> str:
@@ -154,7 +177,7 @@ def test_an_end_is_shown_at_once_whatever_the_last_look_took(topic: MessageTopic
     ended(topic, Body([Delta(0, 0, "text", "First.")]))
 
     assert reader.advance()
-    assert reader.at_end
+    assert reader.ended
 
 
 @pytest.mark.usefixtures("rushing")
@@ -179,7 +202,7 @@ def test_an_end_that_is_shorter_than_what_was_shown_ends_it_all_the_same(
     ended(topic, Body([Delta(0, 0, "text", "First.\n\nSec")]))
 
     assert reader.advance() == b""
-    assert reader.at_end
+    assert reader.ended
 
 
 @pytest.mark.usefixtures("rushing")
@@ -190,7 +213,7 @@ def test_a_big_body_comes_in_events_of_a_size(topic: MessageTopic) -> None:
 
     events = shown(read(reader))
 
-    assert reader.at_end
+    assert reader.ended
     assert len(events) > 5
     assert [event["open"] for event in events] == [None] * len(events)
     assert "".join(block["text"] for event in events for block in event["blocks"]) == text
@@ -276,7 +299,7 @@ LONG = (
 @pytest.fixture
 def forgetful() -> Iterator[None]:
     """Only the last block is kept."""
-    with patch.multiple(render_cache, KEPT_BYTES=0, KEPT_PER_CHAR=0):
+    with patch.multiple(finished_blocks, KEPT_BYTES=0, KEPT_PER_CHAR=0):
         yield
 
 
@@ -291,7 +314,7 @@ def long_body() -> Body:
 @pytest.fixture(scope="module")
 def expected() -> list[dict[str, Any]]:
     """The blocks of a long body of which all are kept."""
-    with patch.multiple(render_cache, KEPT_BYTES=1 << 30):
+    with patch.multiple(finished_blocks, KEPT_BYTES=1 << 30):
         return blocks_of(RenderCache(), message_of(long_body()))
 
 
@@ -308,11 +331,11 @@ def test_what_is_not_kept_is_rendered_again_and_is_the_same(
     early, late = reader_of(cache, topic), reader_of(cache, topic)
 
     first = [early.advance()]
-    while not late.at_end:
+    while not late.ended:
         late.advance()
     frames = [*first, *(iter(early.advance, b""))]
 
-    assert early.at_end
+    assert early.ended
     found = [block for frame in frames for event in shown(frame) for block in event["blocks"]]
     assert found == expected
     assert len(cache.of(topic).finished._lines) == 1
@@ -340,7 +363,7 @@ def test_a_reader_who_is_far_behind_gets_on_with_every_event(topic: MessageTopic
         [event] = shown(frame)
         positions.append(event["position"])
 
-    assert reader.at_end
+    assert reader.ended
     assert positions == sorted(set(positions))
     assert len(positions) > 5
 
@@ -356,6 +379,6 @@ def test_memory_of_a_long_answer_is_bounded_by_its_text() -> None:
         html += sum(len(block.html) for block in made._finished)
         finished.collect()
 
-    most = render_cache.KEPT_BYTES + render_cache.KEPT_PER_CHAR * len(text)
+    most = finished_blocks.KEPT_BYTES + finished_blocks.KEPT_PER_CHAR * len(text)
     assert html > 2 * most  # there is something to bound
     assert finished._bytes <= most

@@ -1,0 +1,79 @@
+"""The response to a request that follows something, in whatever dialect its face writes."""
+
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, TypeVar
+
+import structlog
+from flask import Response, request
+from werkzeug.exceptions import HTTPException
+
+from shared.errors import OutliveError
+from shared.lifecycle import TERMINAL
+from shared.store import messages
+from web.auth import current_user
+from web.context import context
+from web.following.face import Face
+from web.following.message_topic import MessageTopic
+from web.following.source import Source
+from web.following.streaming import Stream
+
+log = structlog.get_logger("http")
+
+Place = TypeVar("Place")
+SourceT = TypeVar("SourceT", bound=Source[Any])
+MessageSource = TypeVar("MessageSource", bound=Source[Any])
+
+#: What a user follows: opened for as long as there is a reader.
+Follow = Callable[[uuid.UUID], AbstractContextManager[SourceT]]
+
+
+def message_response(message_id: uuid.UUID, face: Face[MessageTopic, Any]) -> Response:
+    """A message as `face` writes it, from the place that the request names to its end."""
+    return stream_response(face, partial(context().messages.follow, message_id), message_id)
+
+
+def stream_response(
+    face: Face[SourceT, Any], follow: Follow[SourceT], message_id: uuid.UUID | None = None
+) -> Response:
+    """What `follow` gives the request's user, as `face` writes it.
+
+    `message_id`: the message whose end a reader may have seen already; there is nothing to follow
+    then. What goes wrong before the response begins is answered as the face says.
+    """
+    try:
+        stream = _opened(face, follow, message_id)
+    except Exception as error:
+        if not isinstance(error, OutliveError | HTTPException):
+            log.exception("http.stream", error=type(error).__name__)
+        refusal = face.refusal(error)
+        if refusal is None:
+            raise
+        return refusal
+    if stream is None:
+        return face.nothing()
+    response = Response(content_type=face.content_type, headers=dict(face.headers))
+    if request.method == "HEAD":  # as GET, but nothing follows
+        stream.close()
+        response.response = iter(())
+    else:
+        response.response = stream  # type: ignore[assignment]  # serving takes it, nothing iterates it
+        response.direct_passthrough = True
+    return response
+
+
+def _opened(
+    face: Face[SourceT, Any], follow: Follow[SourceT], message_id: uuid.UUID | None
+) -> Stream | None:
+    place = face.position(request)
+    if place is None:
+        if message_id is not None and _has_ended(message_id):
+            return None
+        place = face.start  # no reader can have seen the end of an open message
+    return context().readers.open(current_user(), face, place, follow(current_user()))
+
+
+def _has_ended(message_id: uuid.UUID) -> bool:
+    return messages.load(context().db, message_id, current_user()).status in TERMINAL
