@@ -1,4 +1,4 @@
-"""A client as others would write it: JSON over HTTP, and the drill's reader for streams."""
+"""A client as others would write one: JSON over HTTP, and the drill's reader for streams."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ __all__ = ["Client", "Disconnected", "Reading", "StreamConnection", "new_id", "p
 
 @dataclass
 class Client:
-    """Talks to one web master."""
+    """A client of one web master."""
 
     url: str
     http: httpx2.Client = field(init=False)
@@ -38,14 +38,14 @@ class Client:
     def post_question(
         self, content: str, conversation: str | None = None, key: str | None = None, **more: Any
     ) -> httpx2.Response:
-        """Ask, whatever the answer."""
+        """Ask; the response, whatever it is."""
         headers = {"Idempotency-Key": key} if key else {}
         place = conversation or self.conversation()
         path = f"/api/conversations/{place}/messages"
         return self.http.post(path, json={"content": content, **more}, headers=headers)
 
     def ask(self, content: str, conversation: str | None = None, **more: Any) -> str:
-        """Ask; the id of the answer that will be written."""
+        """Ask; the id of the answer."""
         answer = self.post_question(content, conversation, **more)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["assistant"]["id"])
@@ -57,7 +57,7 @@ class Client:
         return dict(answer.json())
 
     def stop(self, message_id: str) -> dict[str, Any]:
-        """Press Stop."""
+        """Press Stop; the message after it."""
         answer = self.http.post(f"/api/messages/{message_id}/stop")
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
@@ -68,12 +68,12 @@ class Client:
         return self.message(message_id)
 
     def shown(self, message_id: str, characters: int = 1) -> dict[str, Any]:
-        """The message once that much of it is published."""
+        """The message once as many characters are published."""
         eventually(lambda: self.message(message_id)["position"] >= characters)
         return self.message(message_id)
 
     def read(self, message_id: str, *urls: str) -> Reading:
-        """A reader that has seen nothing yet; it may resume at other masters too."""
+        """A reader that has nothing yet; it may resume at other masters too."""
         return Reading(message_id, [self.url, *urls])
 
 
@@ -81,5 +81,5 @@ OPEN = ("SENDING", "STREAMING")
 
 
 def new_id() -> str:
-    """An id that nothing has."""
+    """A fresh id."""
     return str(uuid.uuid4())

@@ -1,4 +1,4 @@
-"""One rig for the whole run: starting servers costs seconds, stories take turns on them."""
+"""One rig for each test process, since starting servers takes seconds; and the order of files."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from tests.store_fixtures import Store, migrate, new_database
 from tests.stories import sweep
 
 for name in list(os.environ):
-    # The person's own settings are not the tests'.
+    # The user's own settings are not the tests'.
     if name.startswith(("OUTLIVE_", "OPENAI_")) or name in ("DATABASE_URL", "REDIS_URL", "PORT"):
         del os.environ[name]
 
@@ -75,22 +75,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def awake_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process of tests does not run its loop all the time, as it would have to (see `awake`)."""
+    """A fresh clock: a test process does not run its loop all the time, as `awake` expects."""
     monkeypatch.setattr(awake, "_clock", awake.Clock())
 
 
 @pytest.fixture(scope="session")
 def rig() -> Iterator[Rig]:
-    """Postgres, Redis, the scripted provider; migrated."""
+    """Postgres, Redis and the scripted provider; migrated."""
     with data_dirs.temporary() as home, Rig(home / "rig") as rig:
         yield rig
 
 
 @pytest.fixture(scope="session")
 def nowhere() -> Iterator[str]:
-    """Host and port where nobody listens for as long as this process lives: the port is taken.
+    """Host and port that refuse connections for as long as this process lives: the port is bound.
 
-    One that is merely free may become another story's server.
+    A port that is merely free may become that of another test's server.
     """
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -105,13 +105,13 @@ def web(rig: Rig) -> Web:
 
 @pytest.fixture(scope="session")
 def other_web(rig: Rig) -> Web:
-    """Another one, with two more."""
+    """A second web master, with two processes more."""
     return rig.web()
 
 
 @pytest.fixture
 def worker(rig: Rig, long_lived_worker: Worker) -> Worker:
-    """A running worker; a new one if a story has killed the last."""
+    """A running worker; a new one if a test has killed the last."""
     if not long_lived_worker.alive():
         long_lived_worker.start().wait()
     return long_lived_worker
@@ -125,7 +125,7 @@ def long_lived_worker(rig: Rig) -> Worker:
 
 @pytest.fixture
 def no_workers(rig: Rig, long_lived_worker: Worker) -> None:
-    """No worker but those that the story starts itself, and nothing left of who was there."""
+    """No worker but those that the test starts, and no open answers of the one before."""
     long_lived_worker.kill()
     sweep(rig, died=long_lived_worker.boot)
 
@@ -139,7 +139,7 @@ def client(web: Web) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def tables(rig: Rig) -> Iterator[Store]:
-    """A migrated database that no process of the rig knows, used by one story after another."""
+    """A migrated database that no process of the rig uses, for one test after another."""
     with new_database(rig, "store") as url:
         migrate(url)
         store = Store(url, rig.redis.url)

@@ -1,7 +1,7 @@
-"""A weak link to web: it cuts streams at chosen bytes, by a reset or a close, and can be slow.
+"""A proxy to web that cuts streams at chosen bytes, by a reset or a close, and can be slow.
 
-Whoever takes `url` instead of web's own comes this way. Only streams of messages are cut; what else
-comes this way passes as it is.
+Clients use its `url` instead of web's. Only streams of messages are cut; everything else passes
+unchanged.
 """
 
 import re
@@ -19,19 +19,19 @@ Manner = Literal["reset", "close"]
 
 _STREAM: Final = re.compile(rb"GET /api/messages/[^ ]*stream[ ?]")
 _RETRY: Final = re.compile(rb"\nretry: \d\d(\d+)\n")
-#: Parts of a second in which a slow link brings a piece.
+#: Pieces a second on a slow link.
 _STEPS: Final = 20
 
 
 class CutPoint(NamedTuple):
-    """Where one response ends: so many bytes behind the beginning of the nth `mark` in it."""
+    """Where a response is cut: `extra` bytes after the beginning of the nth `mark` in it."""
 
     mark: bytes
     nth: int
     extra: int
 
     def place(self, seen: bytes) -> int | None:
-        """The byte, once the mark is there."""
+        """The byte at which to cut, once the mark has come."""
         at = -1
         for _ in range(self.nth):
             at = seen.find(self.mark, at + 1)
@@ -40,7 +40,7 @@ class CutPoint(NamedTuple):
         return at + self.extra
 
 
-#: Five places inside frames, each in its own line of one.
+#: Five places inside frames, each in another line of a frame.
 IN_FRAMES: Final = (
     CutPoint(b"data: ", 2, 30),
     CutPoint(b"data: ", 1, 8),  # in the first frame: this connection brought nothing
@@ -51,7 +51,7 @@ IN_FRAMES: Final = (
 
 
 class CuttingProxy:
-    """A link to a web master; each of its streams is cut as planned, and what follows is whole."""
+    """A proxy to a web master: the first streams are cut as planned, later ones are whole."""
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class CuttingProxy:
         rate: int | None = None,
         hurry: bool = True,
     ) -> None:
-        """`rate`: bytes a second for each stream. `hurry`: readers are told to come back at once,
-        instead of after a second or more."""
+        """`rate`: bytes a second for each stream; `hurry`: change `retry:`, so that readers come
+        back at once instead of after a second or more."""
         where = urlsplit(url)
         self._target = (where.hostname, where.port)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -74,7 +74,7 @@ class CuttingProxy:
         self._piece = 65536 if rate is None else max(1, rate // _STEPS)
         self._rate = rate
         self._hurry = hurry
-        #: streams that have begun, cuts that were made, bytes of streams that were passed on
+        #: streams that have begun, cuts that were made, bytes of streams that have passed
         self.streams = self.cuts = self.passed = 0
         self._open: set[socket.socket] = set()
 
@@ -96,7 +96,7 @@ class CuttingProxy:
                 threading.Thread(target=self._join, args=(near,), daemon=True).start()
 
     def _join(self, near: socket.socket) -> None:
-        """One connection, in one thread: a close while another one waits for it would wait, too."""
+        """Serve one connection in one thread."""
         with (
             near,
             suppress(OSError),
@@ -128,7 +128,7 @@ class CuttingProxy:
         return _Stream(self._plan.pop(0) if self._plan else None)
 
     def _pass_on(self, stream: "_Stream", data: bytes, near: socket.socket) -> bool:
-        """A piece of a stream; False where it was cut."""
+        """Pass a piece of a stream on; False if it was cut."""
         if self._hurry:
             data = _RETRY.sub(rb"\nretry: 00\1\n", data)
         data, whole = stream.until_cut(data)
@@ -145,14 +145,14 @@ class CuttingProxy:
 
 
 class _Stream:
-    """A response, and where it is to be cut."""
+    """A response, and where to cut it."""
 
     def __init__(self, cut: CutPoint | None) -> None:
         self._cut = cut
         self._seen = b""
 
     def until_cut(self, data: bytes) -> tuple[bytes, bool]:
-        """As much of the next piece as is passed on, and whether that is all of it."""
+        """What of the next piece to pass on, and whether that is all of it."""
         if self._cut is None:
             return data, True
         passed = len(self._seen)

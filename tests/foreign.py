@@ -1,4 +1,4 @@
-"""What a story that needs somebody else's program begins with."""
+"""Skips, or in CI fails, a test whose third-party program is missing (see local/foreign.py)."""
 
 import os
 import subprocess
@@ -10,13 +10,13 @@ from local import foreign
 
 
 def need_libfaketime() -> None:
-    """The same for the library that lies about the time."""
+    """Require the library that fakes the time."""
     if foreign.libfaketime() is None:
         need("faketime")
 
 
 def need(name: str) -> str:
-    """The path of a program (see local/foreign.py). Without it: a failure in CI, else a skip."""
+    """The path of a program; a failure in CI if it is missing, else a skip."""
     program = foreign.PROGRAMS[name]
     found = program.find()
     if found is not None:

@@ -1,7 +1,7 @@
-"""People who ask and read without a pause: `python -m tests.load URL PEOPLE`.
+"""Clients that ask and read without a pause: `python -m tests.load URL CLIENTS`.
 
-A process of its own, so that a test can start other processes meanwhile. Says "reading" once the
-first answer has begun, asks on until it is told a line, and then writes a JSON list: what each
+A process of its own, so that a test can start other processes meanwhile. It prints "reading" once
+the first answer has begun, asks on until it reads a line, and then prints a JSON list: what each
 answer was like for its reader.
 """
 
@@ -19,7 +19,7 @@ import scripted
 from scripted import done, finish, long, script, usage
 from tests.client import Client, Disconnected, Reading, new_id
 
-#: Milliseconds after which a browser comes back when nothing told it otherwise.
+#: Milliseconds after which a browser comes back by default.
 RETRY = 3000
 
 
@@ -40,19 +40,19 @@ class Answer:
     refusals: tuple[int, ...] = ()
 
 
-def main(url: str, people: int) -> None:
-    """Ask until somebody says that it is enough."""
+def main(url: str, clients: int) -> None:
+    """Ask until a line is read."""
     begun, enough = threading.Event(), threading.Event()
-    with ThreadPoolExecutor(people) as pool:
-        load = [pool.submit(_person, url, begun, enough) for _ in range(people)]
+    with ThreadPoolExecutor(clients) as pool:
+        load = [pool.submit(_client, url, begun, enough) for _ in range(clients)]
         begun.wait()
         print("reading", flush=True)
         sys.stdin.readline()
         enough.set()
-    print(json.dumps([asdict(answer) for person in load for answer in person.result()]))
+    print(json.dumps([asdict(answer) for client in load for answer in client.result()]))
 
 
-def _person(url: str, begun: threading.Event, enough: threading.Event) -> list[Answer]:
+def _client(url: str, begun: threading.Event, enough: threading.Event) -> list[Answer]:
     answers = []
     dice = random.Random()
     with Client(url) as client:
@@ -74,7 +74,7 @@ def _person(url: str, begun: threading.Event, enough: threading.Event) -> list[A
 
 
 def _ask(client: Client, question: str, place: str, answer: Answer) -> str:
-    """Ask, and again with the same key if no answer comes: nothing is asked twice."""
+    """Ask with one key until there is a response, so that nothing is asked twice."""
     key = new_id()
     while True:
         answer.sent += 1
@@ -88,7 +88,7 @@ def _ask(client: Client, question: str, place: str, answer: Answer) -> str:
 
 
 def _read(reading: Reading, text: str, answer: Answer) -> None:
-    """As EventSource does: wait as long as one was told, then go on behind the last id."""
+    """Read as EventSource does: wait as long as the server said, then go on after the last id."""
     retry, gone = RETRY, time.monotonic()
     while reading.end is None:
         try:
@@ -104,7 +104,7 @@ def _read(reading: Reading, text: str, answer: Answer) -> None:
             pass
         gone = time.monotonic()
         if reading.end is None:
-            time.sleep(retry / 1000)  # not a wait for something: a browser's manner
+            time.sleep(retry / 1000)  # as a browser does; it is not a wait for an event
     answer.connections = reading.connections
     answer.status = reading.end["status"]
     answer.code = (reading.end["error"] or {}).get("code")

@@ -1,8 +1,8 @@
 """Mutated provider streams through the whole service: `python -m tests.mutated COUNT [SEED]`.
 
-Every stream is played by the scripted provider, so a question carries only its number: it is asked
-through web, taken by a Celery worker, read over HTTP, and what came of it is looked up in Postgres
-and, for some, read as a reader reads it. tests/oracle.py says what should have come of it.
+Every stream is played by the scripted provider, and a question contains only its number. It is
+asked through web and answered by a Celery worker, and its result is read in Postgres and, for some,
+over HTTP. tests/oracle.py says what the result should be.
 """
 
 import json
@@ -36,16 +36,16 @@ IMPATIENT: Final = {
 #: it counts as stuck; and after which it is given up. Usually it takes less than one.
 STUCK: Final = 10.0
 GIVEN_UP: Final = 60.0
-#: Answers under way at once (more would wait for one another, not for the provider); who asks
-#: and who reads; one answer of so many is read.
+#: Open answers at once (more would wait for one another, not for the provider); threads that ask
+#: and that read; one answer in READ_ONE_IN is read over HTTP.
 UNDER_WAY: Final = 50
 ASKERS: Final = 4
 READERS: Final = 4
 READ_ONE_IN: Final = 20
-#: Questions of one conversation, each a root of its own; seconds between looks at the rows.
-PLACE_HOLDS: Final = 50
-LOOK: Final = 0.1
-#: What no log says, whatever a provider sends.
+#: Questions of one conversation, each a root of its own; seconds between polls of the rows.
+PER_CONVERSATION: Final = 50
+POLL: Final = 0.1
+#: What no log may contain, whatever a provider sends.
 BUGS: Final = ("Traceback", "generation.bug", "task.bug", "worker.loop")
 
 _ENDED: Final = (
@@ -58,18 +58,18 @@ _ENDED: Final = (
 
 @dataclass
 class Found:
-    """What came of many streams."""
+    """The results of many streams."""
 
     ends: Counter[str] = field(default_factory=Counter)
     #: a sentence each, with the seed
     stuck: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     false_done: int = 0
-    #: of BUGS, how often a log says them
+    #: of BUGS, how often they were logged
     bugs: Counter[str] = field(default_factory=Counter)
     #: read by a reader, too
     read: int = 0
-    #: ended rightly, but a busy machine had not read the rest in time
+    #: cut short by GRACE, because a busy machine had not read the rest
     late: int = 0
     #: seconds: of all, and from the provider's last byte to an answer's end at most
     seconds: float = 0.0
@@ -94,7 +94,7 @@ class Found:
 
 
 def run(rig: Rig, url: str, seeds: Sequence[int]) -> Found:
-    """Ask for all these streams, of a worker that is IMPATIENT."""
+    """Ask for all these streams; the worker is IMPATIENT."""
     found, before, begun = Found(), _bugs(rig), time.monotonic()
     _Run(rig, url, found).all(seeds)
     found.seconds = time.monotonic() - begun
@@ -138,11 +138,11 @@ class _Run:
             asking = [askers.submit(self._ask, readers) for _ in range(ASKERS)]
             while self._open or not all(one.done() for one in asking):
                 self._collect()
-                time.sleep(LOOK)
+                time.sleep(POLL)
             for one in (*asking, *self._reading):
                 one.result()
         self._found.read = len(self._reading)
-        self._look_at_times()
+        self._check_times()
 
     # --- asking and reading
 
@@ -151,14 +151,14 @@ class _Run:
         with Client(self._url) as client:
             while self._left:
                 place = client.conversation()
-                for _ in range(min(PLACE_HOLDS, len(self._left))):
+                for _ in range(min(PER_CONVERSATION, len(self._left))):
                     self._room.acquire()
                     self._ask_one(client, place, readers)
 
     def _ask_one(self, client: Client, place: str, readers: Executor) -> None:
         try:
             seed = self._left.pop()
-        except IndexError:  # somebody else took the last one
+        except IndexError:  # another thread took the last one
             self._room.release()
             return
         stream = mutations.stream(seed)
@@ -178,13 +178,13 @@ class _Run:
         except AssertionError as error:
             self._found.wrong.append(f"seed {seed}, read: {error}")
 
-    # --- looking
+    # --- checking
 
     def _collect(self) -> None:
-        """Judge what has ended since the last look; give up what never does."""
+        """Check what has ended since the last call; give up what takes too long."""
         now = time.monotonic()
         for row in self._rig.rows(_ENDED, ids=list(self._open)):
-            self._judge(self._open.pop(str(row.id)), row)
+            self._check(self._open.pop(str(row.id)), row)
             self._room.release()
         for answer, asked in list(self._open.items()):
             if now - asked.at > GIVEN_UP:
@@ -192,7 +192,7 @@ class _Run:
                 del self._open[answer]
                 self._room.release()
 
-    def _judge(self, asked: _Asked, row: Any) -> None:
+    def _check(self, asked: _Asked, row: Any) -> None:
         found, right = self._found, verdict(asked.stream)
         parts = tuple((part["kind"], part["text"], part["meta"] or None) for part in row.body)
         got = Verdict(row.status, row.error_code, row.finish_reason, row.usage, parts)
@@ -210,8 +210,8 @@ class _Run:
         if row.error_message != (got.code and MESSAGE_ERRORS[got.code][0]):
             found.wrong.append(f"seed {asked.seed}: another sentence than that of {got.code}")
 
-    def _look_at_times(self) -> None:
-        """Each was asked of the provider, and ended soon after that had said its last."""
+    def _check_times(self) -> None:
+        """Check that each was asked of the provider and ended soon after its last byte."""
         wall = time.time() - time.monotonic()
         records = self._rig.scripted.requests(contains='"do":"mutated"')
         last = {json.loads(r.texts[-1])["script"][0]["seed"]: r.last_at for r in records}
@@ -228,12 +228,12 @@ class _Run:
 
 
 def _short(one: Verdict) -> str:
-    """Enough to see what is different."""
+    """Enough of it to see a difference."""
     return f"{one.status} {one.code or one.finish_reason} {one.usage} {one.body[-60:]!r}"
 
 
 def main(count: int, first: int) -> int:
-    """Start everything, ask for so many streams, print what came of them."""
+    """Start everything, ask for some streams, print their results."""
     print(f"seeds {first} to {first + count - 1}", flush=True)
     with data_dirs.temporary() as home, Rig(home / "rig") as rig:
         web = rig.web()

@@ -1,7 +1,7 @@
 """The real nginx in front of a web process, with the block that operations.md shows.
 
-One process of its own in a temporary folder, bound to our life like every server that tests start.
-It speaks HTTP/1.1 at `url` and, with a certificate made for this run, HTTP/2 over TLS at `tls_url`.
+One process in a temporary folder, which ends with us like every server that tests start. It speaks
+HTTP/1.1 at `url` and, with a certificate made for this run, HTTP/2 over TLS at `tls_url`.
 """
 
 import os
@@ -49,7 +49,7 @@ http {{
 
 
 def documented_location() -> str:
-    """The `location` blocks of docs/operations.md, as they stand there."""
+    """The `location` blocks of docs/operations.md."""
     blocks = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.S)
     [block] = blocks
     assert block.count(DOCUMENTED) == 1
@@ -77,7 +77,7 @@ class Nginx(Server):
 
     @property
     def tls_url(self) -> str:
-        """Where it speaks HTTP/2 (and 1.1) over TLS; nobody has signed its certificate."""
+        """Where it speaks HTTP/2 (and 1.1) over TLS, with a certificate of our own."""
         return f"https://127.0.0.1:{self.tls_port}"
 
     def command(self) -> Command:
@@ -87,7 +87,7 @@ class Nginx(Server):
                 folder=self.folder,
                 port=self.port,
                 tls_port=self.tls_port,
-                # As root it would change to a user who cannot enter the temporary folder.
+                # As root it would change to a user that cannot enter the temporary folder.
                 user="user root root;" if os.geteuid() == 0 else "",
                 location=documented_location().replace(DOCUMENTED, self.target),
             )
@@ -95,12 +95,12 @@ class Nginx(Server):
         return Command([self.program, "-p", str(self.folder), "-c", str(config)], self.log)
 
     def ready(self) -> bool:
-        """Whether it answers, whatever the process behind it does."""
+        """Whether it answers, whatever web does."""
         request = b"GET /healthz HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
         return answers(self.port, request, b"Server: nginx")
 
     def ended(self) -> None:
-        """A killed master leaves its worker process."""
+        """Kill the worker process, which outlives a killed master."""
         super().ended()
         self.signal_rest()
 

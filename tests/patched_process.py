@@ -1,9 +1,9 @@
 """A process of the service with a patch: `python -m tests.patched_process PROGRAM WORDS`.
 
     PATCHED_CLOCK        seconds by which its clock is wrong
-    PATCHED_CONSTANTS    what it takes for granted: `worker.writer.STORAGE_PATIENCE=4 ...`
+    PATCHED_CONSTANTS    constants to change: `worker.writer.STORAGE_PATIENCE=4 ...`
 
-`Rig.web`, `Rig.worker` and `stories.hire` start a program this way if they are given one of them.
+`Rig` and `stories.start_worker` use it where the environment of a program has one of these.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def main() -> None:
-    """Be the program, oddly."""
+    """Apply the patches, then run the program."""
     del sys.argv[0]
     _wrong_clock(float(os.environ.get("PATCHED_CLOCK", "0")))
     program = sys.argv[0]
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _wrong_clock(seconds: float) -> None:
-    """Everything in this process that asks what time it is gets a wrong answer."""
+    """Make every clock of this process that tells the time of day wrong by some seconds."""
     if not seconds:
         return
     right, right_ns, right_date = time.time, time.time_ns, dt.datetime.now

@@ -38,7 +38,7 @@ max_client_conn = 200
 
 
 class PgBouncer(Server):
-    """See the module. `more`: further lines of its configuration."""
+    """PgBouncer; `more`: further lines of its configuration."""
 
     name = "pgbouncer"
 
@@ -53,7 +53,7 @@ class PgBouncer(Server):
 
     @property
     def url(self) -> str:
-        """Its address, in place of the server's."""
+        """The URL for clients, instead of the server's."""
         near = f"{self.target.username}:{self.target.password}@127.0.0.1:{self.port}"
         return self.target._replace(netloc=near).geturl()
 

@@ -1,7 +1,7 @@
-"""The rig: everything that runs in production, as real processes on real servers.
+"""Everything that runs in production, as real processes on real servers.
 
-A `Rig` holds one Postgres, one Redis and one scripted provider and starts web masters and
-workers on them by the Procfile's own lines, each with whatever environment a story needs.
+A `Rig` has one Postgres, one Redis and one scripted provider. It starts web masters and workers on
+them by the Procfile's lines, with the environment that a test needs.
 """
 
 import os
@@ -33,22 +33,22 @@ API_KEY = "sk-canary-key-5f3a"
 
 
 def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
-    """Wait for a condition; its not coming fails the test."""
-    assert wait_until(lambda: bool(condition()), seconds), "waited in vain"
+    """Wait until a condition holds; fail the test if it does not in time."""
+    assert wait_until(lambda: bool(condition()), seconds), "the condition did not become true"
 
 
 def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
-    """The same where it is greenlets of this process that make it so."""
+    """The same where greenlets of this process make it true."""
     with gevent.Timeout(seconds):
         while not condition():
             gevent.sleep(0.01)
 
 
 def join(greenlets: Sequence["gevent.Greenlet[..., Any]"]) -> None:
-    """Wait for all of them, and raise what one of them raised.
+    """Wait for all greenlets, and raise what one of them raised.
 
-    Not by joinall's own timeout: that counts from when the loop last ran in this process, which
-    may be stories ago, and then it waits for nothing.
+    Not by joinall's own timeout, which counts from when the loop last ran in this process: that may
+    be long ago, and then it does not wait at all.
     """
     with gevent.Timeout(PATIENCE):
         gevent.joinall(greenlets, raise_error=True)
@@ -66,7 +66,7 @@ def killing(*programs: Program) -> Iterator[None]:
 
 @contextmanager
 def frozen(server: Server) -> Iterator[None]:
-    """A server that is there but does not answer."""
+    """Stop a server by SIGSTOP within the block: it is there but does not answer."""
     server.signal(signal.SIGSTOP)
     try:
         yield
@@ -75,10 +75,10 @@ def frozen(server: Server) -> Iterator[None]:
 
 
 class Rig:
-    """Servers of our own, and the processes of the service on them."""
+    """Servers, and the processes of the service on them."""
 
     def __init__(self, home: Path, *, durable: bool = False, clock: bool = False) -> None:
-        """`clock`: whether Postgres' clock can be set (`postgres.set_clock`)."""
+        """`clock`: whether the clock of Postgres can be set (`postgres.set_clock`)."""
         self.home = home
         self.durable = durable
         self.clock = home / "clock" if clock else None
@@ -105,11 +105,11 @@ class Rig:
         self._stack.close()
 
     def address(self) -> str:
-        """Where everybody finds Postgres."""
+        """The URL of Postgres for all processes."""
         return self.postgres.url
 
     def env(self, **more: str) -> dict[str, str]:
-        """The environment of every process; timings short, where a story need not wait."""
+        """The environment of every process."""
         return {
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis.url,
@@ -124,25 +124,25 @@ class Rig:
         }
 
     def words(self, line: str, env: Mapping[str, str]) -> list[str]:
-        """The Procfile's line; through tests/patched_process.py if the story wants a patch."""
+        """The Procfile's line; run by tests/patched_process.py where `env` asks for a patch."""
         program, *words = self.procfile[line]
         if not any(name.startswith("PATCHED_") for name in env):
             return [program, *words]
         return [sys.executable, "-m", "tests.patched_process", Path(program).name, *words]
 
     def release(self) -> None:
-        """The Procfile's release line: migrations."""
+        """Run the Procfile's release line: migrations."""
         subprocess.run(self.procfile["release"], env={**os.environ, **self.env()}, check=True)
 
     def web(self, **more: str) -> Web:
-        """A gunicorn master that serves; `.url`, `.pid`, `.stop()`, `.kill()`. Not ended by us."""
+        """Start a gunicorn master; return once it serves."""
         environment = Environment(self.home, self.env(**more))
         web = Web.on_loopback(self.words("web", more), environment, self._stack)
         self._stack.callback(web.stop)
         return web.start().wait()
 
     def worker(self, **more: str) -> Worker:
-        """A Celery worker that takes work, and asks the provider for nothing but answers."""
+        """Start a Celery worker without titles; return once it takes questions."""
         more = {"OUTLIVE_TITLES": "off", **more}
         environment = Environment(self.home, self.env(**more))
         worker = Worker("worker", self.words("worker", more), environment)
@@ -150,21 +150,21 @@ class Rig:
         return worker.start().wait()
 
     def flower(self, **more: str) -> Flower:
-        """Celery's window, as `outlive up` has it; `.url` opens it."""
+        """Start Flower as `outlive up` does; return once it answers."""
         environment = Environment(self.home, self.env(**more))
         flower = Flower(self.procfile["flower"], environment, ports.choose())
         self._stack.callback(flower.kill)
         return flower.start().wait()
 
     def logs(self) -> str:
-        """Everything that any process has logged so far."""
+        """All that the processes have logged so far."""
         return "".join(file.read_text(errors="replace") for file in self.home.glob("log/*"))
 
     def live_log(self, message_id: str) -> list[Delta]:
-        """What Redis holds of an answer, under the claim that its row has."""
+        """The live log of an answer, under the claim that its row has."""
         [row] = self.rows("SELECT id, claim FROM messages WHERE id = :id", id=message_id)
         return LiveLog(self.redis.url, 60).read({row.id: row.claim})[row.id]
 
     def rows(self, sql: str, **parameters: Any) -> list[Any]:
-        """Look into Postgres."""
+        """The rows of a statement in Postgres."""
         return self.db.rows(sql, **parameters)

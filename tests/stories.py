@@ -1,4 +1,4 @@
-"""What several stories need: workers on their way, readers in the background, a sweep by hand."""
+"""What several end-to-end tests need: workers, readers in the background, a sweep, load."""
 
 import json
 import os
@@ -24,19 +24,19 @@ from shared.sweep import Sweep, Swept
 from tests.client import Client, Reading, new_id, proof
 from tests.rig import PATIENCE, Rig
 
-#: A hold that nobody ever releases: the answer goes on until something ends it.
+#: A hold that is never released: the answer is open until something ends it.
 NEVER = "never"
 
 
 def start_worker(rig: Rig, **env: str) -> Worker:
-    """A worker on its way: `.wait()` until it takes work. The caller ends it."""
+    """Start a worker; `.wait()` until it takes questions. The caller ends it."""
     env = {"OUTLIVE_TITLES": "off", **env}
     environment = Environment(rig.home, rig.env(**env))
     return Worker("worker", rig.words("worker", env), environment).start()
 
 
 def sweep(rig: Rig, died: str | None = None) -> Swept:
-    """One round of the sweep, as `outlive sweep --died BOOT` makes it."""
+    """Sweep once, as `outlive sweep --died BOOT` does."""
     livelog = LiveLog(rig.redis.url, 960)
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": rig.redis.url})))
     return Sweep(rig.db, livelog, queue, lease=15.0, queue_deadline=120.0).run(died=died)
@@ -44,7 +44,7 @@ def sweep(rig: Rig, died: str | None = None) -> Swept:
 
 @dataclass(frozen=True)
 class Held:
-    """An answer whose beginning is published, and which waits for a word."""
+    """An answer whose beginning is published, and which is held until `go_on`."""
 
     rig: Rig
     conversation: str
@@ -53,18 +53,18 @@ class Held:
     name: str
 
     def go_on(self) -> None:
-        """Let it be finished."""
+        """Let the provider send the rest."""
         self.rig.scripted.release(self.name)
 
     @property
     def text(self) -> str:
-        """All that it will have said."""
+        """Its whole text."""
         return scripted.expected(self.question).text
 
 
 @contextmanager
 def holding(rig: Rig, client: Client, beginning: Step, *rest: Step) -> Iterator[Held]:
-    """Ask for such an answer; wait until its beginning is published."""
+    """Ask for a held answer; wait until its beginning is published."""
     name, conversation = f"held {new_id()}", client.conversation()
     question = script(beginning, hold(name), *rest)
     held = Held(rig, conversation, client.ask(question, conversation), question, name)
@@ -77,9 +77,9 @@ def holding(rig: Rig, client: Client, beginning: Step, *rest: Step) -> Iterator[
 
 @contextmanager
 def following(*readings: Reading, seconds: float = PATIENCE) -> Iterator[None]:
-    """Have them read in the background; leaving waits until each has seen the end.
+    """Have them read in the background; the end of the block waits until each has the end.
 
-    Start no process inside: a process begun beside other threads may hang at its birth.
+    Start no process inside: one that is forked beside threads may hang.
     """
     with ThreadPoolExecutor(len(readings)) as pool:
         ends = [pool.submit(reading.to_end, seconds) for reading in readings]
@@ -89,10 +89,7 @@ def following(*readings: Reading, seconds: float = PATIENCE) -> Iterator[None]:
 
 
 def verified_end(reading: Reading, message: dict[str, Any]) -> tuple[str, str | None]:
-    """How it ended, after a look at whether all that is known of it says the same.
-
-    The reader's text, its proof, the frame at its end and a fresh GET: one truth.
-    """
+    """Check that a reader's text, proof and end agree with a fresh GET; status and error code."""
     end = reading.end
     assert end is not None
     assert reading.text == "".join(part["text"] for part in message["parts"])
@@ -115,17 +112,17 @@ def dispatched_by_a_sweep(rig: Rig, message_id: str) -> bool:
 
 
 def only_request(rig: Rig, question: str, *, ended: bool = False) -> Record:
-    """The one call of the provider that this question has cost, once it was made."""
+    """The only request at the provider with this question, once it was made."""
     [record] = rig.scripted.wait_requests(1, contains=question, ended=ended)
     return record
 
 
 class Load:
-    """People who ask and read without a pause, in a process of their own."""
+    """Clients that ask and read without a pause, in a process of their own."""
 
-    def __init__(self, url: str, people: int) -> None:
+    def __init__(self, url: str, clients: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.load", url, str(people)],
+            [sys.executable, "-m", "tests.load", url, str(clients)],
             cwd=ROOT,
             env={**os.environ},
             stdin=subprocess.PIPE,
@@ -143,19 +140,19 @@ class Load:
         self._process.communicate()
 
     def leave(self) -> list[dict[str, Any]]:
-        """Let everybody read to the end of what they have asked; what each answer was like."""
+        """Let every client finish its answer; what each answer was like."""
         said, _ = self._process.communicate("enough\n", timeout=60)
         answers: list[dict[str, Any]] = json.loads(said)
         return answers
 
 
 class Stopwatch:
-    """Seconds since it was made."""
+    """Measures seconds since it was made."""
 
     def __init__(self) -> None:
         self.begun = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """So many have passed."""
+        """Seconds that have passed."""
         return time.monotonic() - self.begun

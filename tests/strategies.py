@@ -1,4 +1,4 @@
-"""What Hypothesis may throw at us, and how long it may take: shared by the tests."""
+"""Hypothesis strategies and settings that several tests share."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,7 +11,7 @@ from shared.body import Body, Delta, Meta
 
 
 def thorough(examples: int, steps: int = 50) -> settings:
-    """So many examples (of so many steps); a busy machine is no reason to fail."""
+    """Settings with as many examples, each of as many steps, and without time limits."""
     return settings(
         max_examples=examples,
         stateful_step_count=steps,
@@ -29,7 +29,7 @@ class Written(NamedTuple):
     fresh: bool = False
 
 
-#: Letters of one to four bytes in UTF-8, one and two units in UTF-16, and what ends lines.
+#: Characters of one to four bytes in UTF-8 and of one or two units in UTF-16, and line ends.
 LETTERS = "ab \n\ré€\u2028\u0085😀𝄞"
 
 texts = st.text(LETTERS, max_size=8)
@@ -52,7 +52,7 @@ bodies = writings.map(body_of)
 
 
 def between(body: Body, start: int, end: int) -> list[Delta]:
-    """What stands from `start` to `end`: what a truthful transport may deliver."""
+    """The deltas of a body from `start` to `end`, as a transport may deliver them."""
     whole = Body(body.since(0))
     return [
         delta._replace(text=delta.text[: end - delta.start])
@@ -62,7 +62,7 @@ def between(body: Body, start: int, end: int) -> list[Delta]:
 
 
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
-    """The data in chunks; places beyond its end give empty ones."""
+    """The data in chunks, cut at these places; places beyond its end give empty chunks."""
     edges = [0, *sorted(min(place, len(data)) for place in places), len(data)]
     return [data[start:end] for start, end in pairwise(edges)]
 

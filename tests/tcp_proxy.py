@@ -1,4 +1,4 @@
-"""The network between two parts of a story: it can be cut, blocked and slow, and counts."""
+"""A TCP proxy between two programs: it can be cut, blocked and slow, and it counts."""
 
 import ctypes
 import socket
@@ -15,7 +15,7 @@ SO_ATTACH_FILTER = 26
 
 
 def switch_off(end: socket.socket) -> None:
-    """From now on the kernel drops whatever comes for it, unseen: a filter that lets nothing in."""
+    """Have the kernel drop every packet for a socket, as if its machine were off."""
     drop = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K, 0 bytes
     program = ctypes.create_string_buffer(drop)
     end.setsockopt(
@@ -24,7 +24,7 @@ def switch_off(end: socket.socket) -> None:
 
 
 class TcpProxy:
-    """A road to a server: whoever takes `url` instead of the server's own comes this way."""
+    """A proxy to a server; clients use `url` instead of the server's own."""
 
     def __init__(self, url: str) -> None:
         where = urlsplit(url)
@@ -33,9 +33,9 @@ class TcpProxy:
         near = f"127.0.0.1:{self._listener.getsockname()[1]}"
         login, at, _ = where.netloc.rpartition("@")
         self.url = where._replace(netloc=f"{login}{at}{near}").geturl()
-        #: seconds that everything takes, each way
+        #: seconds by which everything is delayed, each way
         self.delay = 0.0
-        #: how often something was sent to the server
+        #: how often data was sent to the server
         self.sent = 0
         self._open: set[socket.socket] = set()
         self._whole = True
@@ -53,24 +53,24 @@ class TcpProxy:
         self._listener.close()
 
     def cut(self) -> None:
-        """Every connection breaks, and so does every new one."""
+        """Close every connection, and every new one."""
         self._whole = False
         for end in list(self._open):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def lead_to(self, url: str) -> None:
-        """New connections come to another server; those that hold go on to the old one."""
+        """Send new connections to another server; open ones stay with the old one."""
         where = urlsplit(url)
         self._target = (where.hostname, where.port)
 
     def mend(self) -> None:
-        """New connections hold again."""
+        """Accept connections again."""
         self._whole = True
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
-        """Nothing arrives, and nobody is told; what was on its way arrives afterwards."""
+        """Hold all data back within the block, without an error; it arrives afterwards."""
         self._free.clear()
         try:
             yield

@@ -1,4 +1,4 @@
-"""The road once, end to end: asked, written, read, proven."""
+"""One answer from end to end: asked, written, read, proven."""
 
 import scripted
 from local.programs import Worker

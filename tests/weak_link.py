@@ -1,6 +1,6 @@
-"""A weak link to a server: every byte of all connections together, each way, at a rate.
+"""A proxy that limits the rate of all connections together, each way.
 
-Kernel buffers are kept small, so that what one end has sent is nearly what the other has received.
+Kernel buffers are small, so that what one end has sent is nearly what the other has received.
 """
 
 import socket
@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-#: Bytes at a time, and in each of the kernel's buffers.
+#: Bytes that are copied at a time, and bytes of each of the kernel's buffers.
 PIECE: Final = 2048
 BUFFER: Final = 8192
 
@@ -27,7 +27,7 @@ class WeakLink:
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen(64)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        #: bytes a second, each way; None: as fast as it goes
+        #: bytes a second, each way; None: unlimited
         self.rate = rate
         self._turn = {"up": threading.Lock(), "down": threading.Lock()}
         self._open: set[socket.socket] = set()
