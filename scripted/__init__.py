@@ -1,7 +1,10 @@
-"""The scripted provider: an OpenAI-compatible API that answers as its questions say.
+"""The scripted provider: an OpenAI-compatible API whose answers are given by the questions.
 
-`steps`, `refusals` and `question` write the script, `answers` knows what a reader of it has in the
-end, `client` starts the server and asks it what it saw.
+* `steps`, `refusals`, `question`: the language of scripts, `script(say("Hello"), finish(), done())`
+* `answers`: the text that a script gives, computed without the server
+* `cases`, `mutations`: scripts of what real providers do, and of broken streams
+* `client`: starts the server and asks it which requests it saw
+* `server`, `player`, `frames`, `wire`, `ledger`: the server, from its routes to its records
 """
 
 from scripted import cases

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from scripted.server import Server
+from scripted.server import ProviderServer
 from scripted.wire import LINE_LIMIT
 
 PARENT_POLL_SECONDS = 0.25
@@ -21,7 +21,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--port-file", type=Path, help="where to write the address, too")
-    parser.add_argument("--parent", type=int, default=os.getppid(), help="end when it is gone")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="end with this process")
     return parser.parse_args()
 
 
@@ -30,17 +30,17 @@ async def run(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     listening = await asyncio.start_server(
-        Server().connected, options.host, options.port, limit=LINE_LIMIT, backlog=BACKLOG
+        ProviderServer().connected, options.host, options.port, limit=LINE_LIMIT, backlog=BACKLOG
     )
     host, port = listening.sockets[0].getsockname()[:2]
-    tell({"url": f"http://{host}:{port}/v1", "pid": os.getpid()}, options.port_file)
-    watch = asyncio.create_task(parent_gone(options.parent, stop.set))
+    report({"url": f"http://{host}:{port}/v1", "pid": os.getpid()}, options.port_file)
+    watch = asyncio.create_task(watch_parent(options.parent, stop.set))
     await stop.wait()
     watch.cancel()
     listening.close()
 
 
-def tell(address: dict[str, str | int], port_file: Path | None) -> None:
+def report(address: dict[str, str | int], port_file: Path | None) -> None:
     line = json.dumps(address)
     if port_file:
         draft = port_file.with_name(f".{port_file.name}.{os.getpid()}")
@@ -49,8 +49,8 @@ def tell(address: dict[str, str | int], port_file: Path | None) -> None:
     print(line, flush=True)
 
 
-async def parent_gone(parent: int, then: Callable[[], None]) -> None:
-    """Looking is the one way that also notices a `kill -9`, whoever inherits us."""
+async def watch_parent(parent: int, then: Callable[[], None]) -> None:
+    """Wait until the parent has ended, by polling: that also notices `kill -9`."""
     while os.getppid() == parent:
         await asyncio.sleep(PARENT_POLL_SECONDS)
     then()

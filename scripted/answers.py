@@ -17,15 +17,15 @@ _PROSE = (
 )
 WORDS = _PROSE.split()
 
-#: in every plain answer: combining marks, CJK, both directions, a family, U+2028 and a newline
+#: in every plain answer: combining marks, CJK, both directions, an emoji sequence, U+2028, newlines
 SPECIAL = (
     " e\u0301 你好。世界 שלום مرحبا \U0001f469\u200d\U0001f469\u200d\U0001f467 before\u2028after"
     ' \n\n- a \\ and a "quote"\t'
 )
-ESCAPED = "\U0001f600\u2029"  #: written with JSON's escapes, so as a surrogate pair
+ESCAPED = "\U0001f600\u2029"  #: sent with JSON's escapes, so as a surrogate pair
 
-#: what `hostile` text is made of: line ends of every kind, what looks like a stream's own frames,
-#: what Postgres or JSON refuses (NUL, lone surrogates), markup, letters of one to many code points
+#: the pieces of `hostile` text: line ends of every kind, text that looks like frames of a stream,
+#: what Postgres or JSON refuses (NUL, lone surrogates), markup, characters of many code points
 HOSTILE = (
     "\r", "\n", "\r\n", "\n\n", "\r\r", "\u2028", "\u2029", "\u0085", "\v", "\f", "\0", "\ufeff",
     "\ud83d", "\udc00", "\U0001f600", "\U0001f469\u200d\U0001f467", "e\u0301", "\u0301", "\ufffd",
@@ -38,13 +38,13 @@ HOSTILE = (
 PLAIN_CHARACTERS = 600
 PLAIN_RATE = 300.0  #: characters a second
 
-#: a reader that is told one of these is told nothing more
+#: steps after which a reader gets nothing more
 FINAL = {"done", "end", "cut", "malformed", "half_utf8", "big_line", "error_object", "mutated"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer; `parts` are (kind, text) in order, joined they are the body."""
+    """A whole answer. `parts` are (kind, text) in order; their texts joined are the body."""
 
     text: str
     reasoning: str
@@ -56,12 +56,14 @@ class Answer:
 
 
 def expected(question: str, call: int = 1) -> Answer:
-    """What a reader who read everything that could be read has, normalised.
+    """The answer of a reader that has read all that can be read, normalised.
 
-    The text of a `cut` frame is left out, and so is all that `raw` and `data` may carry. `call`:
-    which request with this question it was, in case its script varies.
+    Without the text of a `cut` frame, and without what `raw` and `data` contain. `call`: the number
+    of the request with this question, from 1, for scripts that vary.
     """
-    said = [item for step in _heard(told(question, call).steps) for item in _said(step)]
+    said = [
+        item for step in _readable(script_for_call(question, call).steps) for item in _content(step)
+    ]
     parts = tuple(
         (key[0], normalised("".join(text for _, text in run)) or _absent(key[0]))
         for key, run in groupby(said, key=lambda item: item[0])
@@ -70,12 +72,12 @@ def expected(question: str, call: int = 1) -> Answer:
 
 
 def script_of(question: str) -> Script:
-    """The script that a question asks for: its own, or prose made from it."""
+    """The script in a question; for a plain question, one that answers with prose."""
     return parse_script(question) or Script(steps=plain_steps(question))
 
 
-def told(question: str, call: int) -> Script:
-    """The script that a request with this question is played: always the same, unless it varies."""
+def script_for_call(question: str, call: int) -> Script:
+    """The script that is played for the nth request with a question."""
     script = script_of(question)
     if not script.varies or call == 1:
         return script
@@ -89,7 +91,7 @@ def _varied(step: Step, call: int) -> Step:
 
 
 def plain_steps(question: str) -> list[Step]:
-    """About 600 characters at about 300 a second, different for every question."""
+    """600 characters at 300 a second, different for every question."""
     half = (PLAIN_CHARACTERS - len(SPECIAL) - len(ESCAPED)) // 2
     seed = seed_of(question)
     before, after = generated(half, seed), generated(half, seed + 1)
@@ -105,7 +107,7 @@ def plain_steps(question: str) -> list[Step]:
 
 @lru_cache(maxsize=64)
 def generated(characters: int, seed: int = 0) -> str:
-    """Exactly so many characters of words, numbered now and then so that an exchange shows."""
+    """Exactly as many characters of words; some are numbered, so that a wrong order shows."""
     dice = random.Random(seed)  # noqa: S311 (a test's text is no secret)
     words: list[str] = []
     length = 0
@@ -118,7 +120,7 @@ def generated(characters: int, seed: int = 0) -> str:
 
 @lru_cache(maxsize=64)
 def hostile(characters: int, seed: int = 0) -> str:
-    """So many characters (a pair counts as one) of words and HOSTILE pieces, as they are sent."""
+    """As many characters of words and HOSTILE pieces, as they are sent."""
     dice = random.Random(seed)  # noqa: S311
     pieces: list[str] = []
     length = 0
@@ -134,12 +136,12 @@ def seed_of(text: str) -> int:
 
 
 def normalised(text: str) -> str:
-    """Pairs joined; NUL and lone surrogates become U+FFFD."""
+    """Join surrogate pairs; replace NUL and lone surrogates by U+FFFD."""
     joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return joined.replace("\0", "\ufffd")
 
 
-def _heard(steps: list[Step]) -> Iterator[Step]:
+def _readable(steps: list[Step]) -> Iterator[Step]:
     for step in steps:
         if step["do"] in FINAL or _refuses_always(step):
             return
@@ -151,8 +153,8 @@ def _refuses_always(step: Step) -> bool:
     return refuses and not step.get("when")
 
 
-def _said(step: Step) -> list[tuple[tuple[str, str], str]]:
-    """What a step adds: ((kind, which of that kind), text)."""
+def _content(step: Step) -> list[tuple[tuple[str, str], str]]:
+    """What a step adds to the answer: ((kind, id of a tool call), text)."""
     match step:
         case {"do": "say" | "torn" | "finish", "text": str(text)} if text:
             return [(("text", ""), text)]

@@ -1,8 +1,10 @@
-"""What real providers were seen to do, case by case, and what has to come of each. Pure data.
+"""What real providers were seen to do, and how each answer has to end. Pure data.
 
-A question `{"case": "stop in every chunk"}` is played as the case of this name says;
-`question(name)` writes it. The cases are collected from public reports about OpenAI-compatible
-servers and gateways, shortened; docs/scripted-provider.md tells how to add one.
+A question `{"case": "stop in every chunk"}` is played as the case of this name; `question(name)`
+writes it. The cases come from public reports about OpenAI-compatible servers and gateways,
+shortened; docs/scripted-provider.md says how to add one.
+
+The file is longer than others because it is one table, which is read from top to bottom.
 """
 
 import json
@@ -45,19 +47,19 @@ HTML: Final = {"content-type": "text/html"}
 
 @dataclass(frozen=True)
 class Case:
-    """What a provider does, and what has to come of it."""
+    """What a provider does, and the answer that has to result."""
 
     name: str
     steps: tuple[Step, ...]
     #: the text of the answer, and its parts where it is not that text alone
     text: str = TEXT
     parts: tuple[tuple[str, str], ...] | None = None
-    #: the code of an ERROR, and words of its sentence; "": it is DONE
+    #: the code of an ERROR, and a part of its sentence; "": it is DONE
     error: str = ""
     says: str = ""
     finish_reason: str | None = "stop"
     usage: dict[str, Any] | None = None
-    #: requests that it takes
+    #: how many requests the provider gets
     requests: int = 1
     #: of the question: options of the request
     options: dict[str, Any] = field(default_factory=dict)
@@ -84,7 +86,7 @@ def event(text: str) -> Step:
     return raw(f"{text}\n\n".encode())
 
 
-# --- 1. an end that is none, and one that is not said as usual ------------------------------------
+# --- 1. ends that are not ends, and unusual ones --------------------------------------------------
 
 
 def _every_chunk(reason: str, last: tuple[Step, ...], seconds: float = 1.0) -> tuple[Step, ...]:

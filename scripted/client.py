@@ -1,4 +1,4 @@
-"""Start a scripted provider, and ask one what it saw."""
+"""Start a scripted provider, and ask it which requests it saw."""
 
 import json
 import os
@@ -22,13 +22,13 @@ class Control:
         self._address = urlsplit(url).netloc
 
     def requests(self, contains: str = "") -> list[Record]:
-        """What it saw, in order; `contains` is looked for in the messages' text."""
+        """Its requests in order; with `contains` those with this text in a message."""
         return records(self._call("GET", "requests", contains=contains))
 
     def wait_requests(
         self, count: int = 1, contains: str = "", ended: bool = False, timeout: float = 30.0
     ) -> list[Record]:
-        """Wait until so many requests came (or ended)."""
+        """Wait until as many requests have come, or ended."""
         query = {"count": count, "contains": contains, "ended": int(ended), "timeout": timeout}
         found = records(self._call("GET", "wait", **query))
         if len(found) < count:
@@ -43,11 +43,11 @@ class Control:
         return found[0]
 
     def held(self) -> dict[str, list[int]]:
-        """The requests that wait in a hold now, by its name."""
+        """The numbers of the requests that wait in a hold now, by its name."""
         return dict(self._call("GET", "held"))
 
     def wait_held(self, name: str, count: int = 1, timeout: float = 30.0) -> list[int]:
-        """Wait until so many requests have come to this hold; their numbers."""
+        """Wait until as many requests wait in this hold; their numbers."""
         held = dict(self._call("GET", "held", name=name, count=count, timeout=timeout))
         waiting: list[int] = held.get(name, [])
         if len(waiting) < count:
@@ -55,11 +55,11 @@ class Control:
         return waiting
 
     def release(self, name: str) -> int:
-        """Let pass who waits at this hold, or comes to it later; says how many waited."""
+        """Let requests pass this hold, now and later; returns how many waited."""
         return int(self._call("POST", f"release/{quote(name, safe='')}")["released"])
 
     def reset(self) -> int:
-        """Cut what is running and forget everything; says how many were cut."""
+        """Cut all running replies and forget everything; returns how many were cut."""
         return int(self._call("POST", "reset")["cut"])
 
     def _call(self, method: str, verb: str, **query: Any) -> Any:
@@ -69,7 +69,7 @@ class Control:
 
 
 class Scripted(Control):
-    """One's own scripted provider; it ends with `stop` or with the process that started it."""
+    """A scripted provider that we started; it ends with `stop` or with our process."""
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         super().__init__(url)
@@ -93,7 +93,7 @@ class Scripted(Control):
 
 
 def start_scripted(port: int = 0) -> Scripted:
-    """Start one, and return when it listens."""
+    """Start a scripted provider; return once it listens."""
     here = str(Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     numbers = ["--port", str(port), "--parent", str(os.getpid())]

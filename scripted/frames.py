@@ -1,4 +1,4 @@
-"""Steps as bytes: what to write, and how long after the step's start. Pure."""
+"""Turns steps into bytes, each with its time after the step's start. Pure."""
 
 import base64
 import json
@@ -158,8 +158,8 @@ class Frames:
         yield Piece(self.content("half a euro: €").replace("€".encode(), "€".encode()[:2]))
 
     def big_line(self, size: int) -> Pieces:
-        around = len(self.content("x" * size)) - size - 2 * len(self._newline)
-        text = "x" * (size - around)
+        overhead = len(self.content("x" * size)) - size - 2 * len(self._newline)
+        text = "x" * (size - overhead)
         yield Piece(self.content(text), len(text))
 
     def image(self, size: int) -> Pieces:
@@ -174,7 +174,7 @@ class Frames:
 def paced(
     text: str, chunk: Chunk, rate: float | None, seed: int, frame: Callable[[str], bytes]
 ) -> Pieces:
-    """The text in pieces; together they last exactly as long as the rate says."""
+    """The text in pieces, due so that they arrive at this rate."""
     per_second = rate or float("inf")
     said = 0
     for piece in cut_up(text, chunk, seed):
@@ -184,7 +184,7 @@ def paced(
 
 
 def cut_up(text: str, chunk: Chunk, seed: int = 0) -> Iterator[str]:
-    """Pieces of `chunk` characters, or of a size thrown between its two bounds."""
+    """Pieces of `chunk` characters, or of random sizes between its two bounds."""
     least, most = (chunk, chunk) if isinstance(chunk, int) else chunk
     dice = random.Random(seed)  # noqa: S311 (sizes of pieces are no secret)
     start = 0
@@ -201,7 +201,7 @@ def utf16_units(text: str) -> str:
 
 
 def quoted(text: str, escaped: bool = False) -> str:
-    """A JSON string: UTF-8 like the real API's, or ASCII when asked or when it must be."""
+    """A JSON string: UTF-8 as the real API sends, or ASCII if asked for or needed."""
     return json.dumps(text, ensure_ascii=escaped or has_surrogates(text))
 
 

@@ -1,4 +1,4 @@
-"""What the scripted provider saw, who waits in a hold, and how often it refused."""
+"""What all requests share: their records, the holds, and the counts of refusals."""
 
 import asyncio
 from collections import Counter, OrderedDict
@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-#: whole: played to its end, and the client closed after it had all of it
+#: whole: played to its end, and the client had all of it when it closed
 #: refused: answered with an error, or closed without an answer (status 0)
-#: client_closed: the client went before the end
+#: client_closed: the client disconnected before the end
 #: scripted_cut: the script cut the connection
 Ended = Literal["running", "whole", "refused", "client_closed", "scripted_cut"]
 
@@ -53,7 +53,7 @@ def text_of(message: Any) -> str:
 
 
 class Ledger:
-    """Everything that requests share. Whoever waits for a change waits in `until`."""
+    """Everything that requests share. A change wakes all that wait in `until`."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.records: OrderedDict[int, Record] = OrderedDict()
@@ -86,7 +86,7 @@ class Ledger:
         self.changed()
 
     def select(self, contains: str = "", number: int = 0, ended: bool = False) -> list[Record]:
-        """The records with this text in a message, with this number, that have ended."""
+        """The records that match: a text in a message, a number, whether they have ended."""
         return [
             record
             for record in self.records.values()
@@ -98,7 +98,7 @@ class Ledger:
     # --- refusals ---
 
     def refuses(self, key: Hashable, times: int | None) -> bool:
-        """Is it this request's turn to be refused?"""
+        """Count a request; whether it is to be refused."""
         self._refused[key] += 1
         return times is None or self._refused[key] <= times
 
@@ -121,7 +121,7 @@ class Ledger:
             self.changed()
 
     def release(self, name: str) -> int:
-        """Let all pass who wait at `name`, or come to it later; says how many waited."""
+        """Let requests pass the hold `name`, now and later; returns how many waited."""
         waiting = len(self.held.get(name, []))
         self._released.add(name)
         self.changed()
@@ -134,7 +134,7 @@ class Ledger:
         self._changed = asyncio.Event()
 
     async def until(self, true: Callable[[], bool], seconds: float | None = None) -> bool:
-        """Wait until it is true; False when it did not become so in time."""
+        """Wait until a condition is true; False if it is not in time."""
         try:
             async with asyncio.timeout(seconds):
                 while not true():

@@ -1,7 +1,9 @@
-"""Broken streams: from a seed a good reply, and then what can go wrong on its way. Pure.
+"""Broken streams: a good reply made from a seed, and then changed in ways that can happen. Pure.
 
-A question that says `mutated(seed)` carries no more than the number; whoever wants to know what has
-to come of it makes the same stream from it and reads that (tests/oracle.py does).
+A question with `mutated(seed)` contains only the number. tests/oracle.py makes the same stream from
+it to compute how the answer has to end.
+
+The file is longer than others because it is one generator: a good reply, its mutations, its chunks.
 """
 
 import json
@@ -18,8 +20,8 @@ from scripted.steps import mutated
 Dice = random.Random
 Frame = dict[str, Any]
 
-#: What becomes of the connection behind the last byte: the proper end of the body; a close in
-#: order, or a reset, before it; a chunk of HTTP that is none; or nothing, for ever.
+#: What happens to the connection after the last byte: the proper end of the body; a close in order
+#: or a reset before it; an invalid chunk of HTTP; or nothing at all.
 Close = Literal["whole", "closed", "reset", "torn", "hanging"]
 CLOSES: Final[dict[Close, float]] = {
     "whole": 55,
@@ -54,12 +56,12 @@ def stream(seed: int) -> Stream:
     for _ in range(dice.choice((0, 1, 1, 1, 1, 1, 2, 2, 3, 6))):
         data = dice.choice(MUTATIONS)(data, dice)
     [close] = dice.choices(tuple(CLOSES), tuple(CLOSES.values()))
-    return Stream(tuple(torn_up(data, dice)), close)
+    return Stream(tuple(in_chunks(data, dice)), close)
 
 
 # --- a good reply --------------------------------------------------------------------------------
 
-#: Text that looks like something else, or that nobody can store.
+#: Text that looks like something else, or that cannot be stored.
 TEXTS: Final = (
     "Hello", " there", "\n\n", "\r", "\r\n", "€", "你好", "שלום", "e\u0301", "\U0001f600",
     "\U0001f469\u200d\U0001f467", "\u2028", "\u2029", "\x85", "\x0b\x1c", "\ufeff", "\ufffd",
@@ -74,8 +76,8 @@ ERRORS: Final = (
     529,
     [1],
 )
-#: Values that stand where others should: `raw` is no Python value but the JSON itself.
-ODD: Final[tuple[Any, ...]] = (
+#: Values in the place of others. Those of RAW are not Python values but the JSON itself.
+WRONG_VALUES: Final[tuple[Any, ...]] = (
     None, True, False, 0, 1, -1, 7, 1.5, 1 << 53, 1 << 80, "", "0", "stop", "\0", [], {}, [[]],
     [7], [{}], {"0": {}}, {"content": "x"}, {"message": "deep"},
 )  # fmt: skip
@@ -90,10 +92,10 @@ LONG_LINE: Final = 1_100_000
 
 
 def good(dice: Dice) -> bytes:
-    """A reply as a provider may send it, in one of many manners; now and then an odd value."""
-    frames = deepcopy(_frames(dice))  # what is spoiled below must not be a constant of ours
+    """A reply as a provider may send it, in one of many forms; at times with a wrong value."""
+    frames = deepcopy(_frames(dice))  # so that no constant of this module is changed
     for _ in range(dice.choice((0, 0, 0, 0, 0, 1, 1, 2))):
-        _spoil(dice.choice(frames), dice)
+        _put_wrong_value(dice.choice(frames), dice)
     manner = _Manner(dice)
     blocks = [manner.block(frame) for frame in frames]
     if dice.random() < 0.8:
@@ -159,7 +161,7 @@ class _Manner:
         self._dice = dice
 
     def block(self, frame: Frame) -> bytes:
-        """One chunk as a frame, perhaps with something before it that says nothing."""
+        """One chunk as a frame, at times with a line before it that means nothing."""
         dice, text = self._dice, json.dumps(frame, ensure_ascii=self._escaped)
         if has_surrogates(text) and dice.random() < 0.9:
             text = json.dumps(frame)
@@ -180,12 +182,12 @@ class _Manner:
 
 
 def _encoded(text: str) -> bytes:
-    """Lone surrogates as bytes that are no UTF-8, which is a mutation of its own."""
+    """Encode; lone surrogates become bytes that are not UTF-8, which is a mutation too."""
     return text.encode("utf-8", "surrogatepass")
 
 
-def _spoil(frame: Frame, dice: Dice) -> None:
-    """Another value at one place of a chunk, or the place is gone."""
+def _put_wrong_value(frame: Frame, dice: Dice) -> None:
+    """Put another value at one place of a chunk, or remove it."""
     places = list(_places(frame))
     if not places:
         return
@@ -195,7 +197,7 @@ def _spoil(frame: Frame, dice: Dice) -> None:
     elif dice.random() < 0.3:
         where[key] = f"{RAW_MARK}{dice.randrange(len(RAW))}"
     else:
-        where[key] = deepcopy(dice.choice(ODD))
+        where[key] = deepcopy(dice.choice(WRONG_VALUES))
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
@@ -209,9 +211,9 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
     return [(value, key) for key, _ in items] + inner
 
 
-# --- what goes wrong -----------------------------------------------------------------------------
+# --- mutations -----------------------------------------------------------------------------
 
-#: Bytes that mean something where they should not be, or nothing anywhere.
+#: Bytes that mean something where they should not be, or that are invalid everywhere.
 TOKENS: Final = (
     b"\n", b"\n\n", b"\r", b"\r\n", b"\r\r", b"\n\r", b"\0", b"\xe2\x82", b"\xf0\x9f", b"\xff",
     b"\xc0\x80", b"\xed\xa0\xbd", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85", b"{}", b"[]",
@@ -228,7 +230,7 @@ def _span(data: bytes, dice: Dice) -> tuple[int, int]:
 
 
 def flip(data: bytes, dice: Dice) -> bytes:
-    """One bit."""
+    """Flip one bit."""
     at = dice.randrange(len(data)) if data else 0
     return (
         data[:at]
@@ -238,56 +240,56 @@ def flip(data: bytes, dice: Dice) -> bytes:
 
 
 def delete(data: bytes, dice: Dice) -> bytes:
-    """A range is missing."""
+    """Delete a range."""
     start, end = _span(data, dice)
     return data[:start] + data[end:]
 
 
 def double(data: bytes, dice: Dice) -> bytes:
-    """A range comes twice."""
+    """Repeat a range."""
     start, end = _span(data, dice)
     return data[:end] + data[start:]
 
 
 def swap(data: bytes, dice: Dice) -> bytes:
-    """Two ranges that lie side by side change places."""
+    """Exchange two adjacent ranges."""
     start, middle = _span(data, dice)
     end = min(len(data), middle + dice.choice((1, 5, 100)))
     return data[:start] + data[middle:end] + data[start:middle] + data[end:]
 
 
 def insert(data: bytes, dice: Dice) -> bytes:
-    """Something that means something, or random bytes."""
+    """Insert a token, or random bytes."""
     at, _ = _span(data, dice)
     token = dice.choice(TOKENS) if dice.random() < 0.8 else dice.randbytes(dice.randint(1, 9))
     return data[:at] + token + data[at:]
 
 
 def insert_before_a_line(data: bytes, dice: Dice) -> bytes:
-    """The same where it is likelier to be understood."""
+    """Insert a token at the beginning of a line, where it is likelier to be parsed."""
     at = data.find(b"\n", dice.randrange(len(data) + 1)) + 1
     return data[:at] + dice.choice(TOKENS) + data[at:]
 
 
 def overwrite(data: bytes, dice: Dice) -> bytes:
-    """A range is something else."""
+    """Replace a range by random bytes."""
     start, end = _span(data, dice)
     return data[:start] + dice.randbytes(end - start) + data[end:]
 
 
 def truncate(data: bytes, dice: Dice) -> bytes:
-    """It ends at any byte."""
+    """End it at any byte."""
     return data[: dice.randrange(len(data) + 1)]
 
 
 def other_newlines(data: bytes, dice: Dice) -> bytes:
-    """Lines end otherwise."""
+    """Use other line ends."""
     old, new = dice.sample((b"\n", b"\r\n", b"\r"), 2)
     return data.replace(old, new)
 
 
 def empty_lines(data: bytes, dice: Dice) -> bytes:
-    """Some, or very many."""
+    """Insert empty lines: some, or very many."""
     at, _ = _span(data, dice)
     return data[:at] + b"\n" * dice.choice((1, 2, 3, 500)) + data[at:]
 
@@ -316,7 +318,7 @@ def _drop(frames: list[bytes], at: int, dice: Dice) -> None:
 
 
 def _join(frames: list[bytes], at: int, dice: Dice) -> None:
-    """Two frames become one of several lines."""
+    """Join two frames into one of several lines."""
     del dice
     frames[at : at + 2] = [b"\n".join(frames[at : at + 2])]
 
@@ -335,10 +337,10 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
 )  # fmt: skip
 
 
-# --- on its way ----------------------------------------------------------------------------------
+# --- in chunks ----------------------------------------------------------------------------------
 
 
-def torn_up(data: bytes, dice: Dice) -> list[bytes]:
+def in_chunks(data: bytes, dice: Dice) -> list[bytes]:
     """The data in chunks, cut anywhere: mostly few, sometimes a hundred small ones."""
     count = dice.choice((1, 1, 2, 3, 5, 8, 20)) if dice.random() < 0.97 else 100
     edges = sorted({0, len(data), *(dice.randrange(len(data) + 1) for _ in range(count - 1))})

@@ -14,15 +14,15 @@ from scripted.ledger import Ended, Ledger, Record
 from scripted.question import Script
 from scripted.steps import REQUESTS, Step, role
 
-#: the steps that are played before the status line
+#: steps that are played before the status line
 BEFORE = {"status", "refuse", "refuse_option", "slow_headers"}
 
 
 class Player:
-    """`ended` says how it went; it is set as soon as the last byte is on its way."""
+    """Plays a script to a client. `ended` is set as soon as the last byte is written."""
 
     def __init__(
-        self, connection: wire.Connection, ledger: Ledger, record: Record, script: Script
+        self, connection: wire.ClientConnection, ledger: Ledger, record: Record, script: Script
     ) -> None:
         self.ended: Ended = "running"
         self._connection = connection
@@ -32,7 +32,7 @@ class Player:
         self._asked = record.request or {}
         self._model = str(self._asked.get("model"))
         self._frames = Frames(script, record.number, self._model, int(time.time()))
-        self._clock = time.monotonic()  #: when the next step begins, had we never been late
+        self._clock = time.monotonic()  #: when the next step is due, by the script's own times
 
     async def play(self, question: str) -> None:
         """The steps before the status line; then the stream, or the whole answer at once."""
@@ -65,7 +65,7 @@ class Player:
         return True
 
     def _key(self, step: Step, question: str) -> tuple[object, ...]:
-        """What the refusals are counted for; a whole answer does not use up a stream's."""
+        """The key by which refusals are counted; a stream's are counted apart from others."""
         return (self._record.stream, step["key"] or (question, self._record.reached))
 
     async def _slow_headers(self, step: Step) -> None:
@@ -141,7 +141,7 @@ class Player:
         await self._connection.write(data)
 
     async def _end(self, last: bytes = b"") -> None:
-        """The end of the body, in one write with what comes last."""
+        """End the body, in one write with the last frame."""
         if not self._record.status:
             await self._begin()
         self.ended = "whole"
@@ -162,7 +162,7 @@ class Player:
             case "whole":
                 await self._end()
             case "hanging":
-                await asyncio.Event().wait()  # until the client goes
+                await asyncio.Event().wait()  # until the client disconnects
             case "torn":
                 await self._write(wire.NO_CHUNK)
         if stream.close != "whole":
@@ -170,7 +170,7 @@ class Player:
 
     async def _break_off(self, *, reset: bool) -> None:
         """Close the connection before the end of the body."""
-        await self._connection.acknowledged()  # a reset throws away what is still on its way
+        await self._connection.acknowledged()  # a reset would discard what was not received
         self.ended = "scripted_cut"
         if reset:
             self._connection.reset()
@@ -201,7 +201,7 @@ def retry_after(step: Step) -> dict[str, str]:
 
 
 def whole_answer(script: Script, question: str, model: str, number: int) -> dict[str, Any]:
-    """What a request without `stream` is answered."""
+    """The response to a request without `stream`."""
     answer = expected(question)
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.reasoning:

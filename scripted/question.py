@@ -1,8 +1,8 @@
 """The text of a question that carries a script. Pure.
 
-A test writes `script(say("Hello"), pause(1), finish(), usage(), done())`, sends that text as a
-question through whatever it tests, and the scripted provider at the other end plays it. The text is
-ASCII, so no normalisation on its way can change what is going to be said.
+A test writes `script(say("Hello"), pause(1), finish(), usage(), done())` and sends that text as a
+question; the scripted provider plays it. The text is ASCII, so that no normalisation on its way can
+change the answer.
 """
 
 import json
@@ -11,13 +11,13 @@ from typing import Any
 
 from scripted.steps import STEPS, Step
 
-#: a normal frame is padded to exactly so many bytes, as the real API does
+#: bytes that a normal frame is padded to, as the real API does
 FRAME_BYTES = 600
 
 
 @dataclass(frozen=True)
 class Script:
-    """A reply: its steps, and the manner in which all frames are written."""
+    """A reply: its steps, and how all frames are written."""
 
     steps: list[Step] = field(default_factory=list)
     tag: str = ""
@@ -43,7 +43,7 @@ def script(
 
     `tag` tells equal scripts apart; `role` sends the role chunk first; `crlf`, `space` and `event`
     choose the line ends, the blank after `data:` and an `event:` line; `size` pads the frames.
-    With `varies` each call is told another text, as by a real model: see `answers.expected`.
+    With `varies` each request gets another text, as from a real model: see `answers.expected`.
     """
     manner = {"tag": tag, "role": role, "crlf": crlf, "space": space, "event": event, "size": size}
     if varies:
@@ -56,9 +56,9 @@ NAMED: dict[str, str] = {}
 
 
 def parse_script(text: str) -> Script | None:
-    """The script in a question, None when it is a plain one; ValueError when it is a broken one.
+    """The script in a question, None for a plain one; ValueError for a broken script.
 
-    Where several turns of a person were joined to one, the last of them counts.
+    Where several questions were joined into one turn, the last of them counts.
     """
     try:
         value = json.loads(text.rpartition("\n\n")[2])

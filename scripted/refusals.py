@@ -1,4 +1,4 @@
-"""Errors in the shape that OpenAI gives them, and the steps that answer them. Pure."""
+"""Error bodies as OpenAI sends them, and the steps that answer with them. Pure."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ def error_body(
 
 
 def encoded(body: Any, code: int) -> bytes:
-    """The bytes of an error's body; a str is sent as it is, None is what OpenAI would say."""
+    """The bytes of an error's body; a str is sent as it is, None is a body like OpenAI's."""
     if isinstance(body, str):
         return body.encode()
     return json.dumps(_usual(code) if body is None else body).encode()

@@ -8,30 +8,32 @@ from dataclasses import asdict
 from typing import Any
 
 from scripted import wire
-from scripted.answers import script_of, told
+from scripted.answers import script_for_call, script_of
 from scripted.ledger import Ended, Ledger, Record, text_of
 from scripted.player import Player
 from scripted.refusals import error_body
 
-MODELS = ("scripted", "scripted-large")  #: they say the same
+MODELS = ("scripted", "scripted-large")  #: they answer alike
 
 
-class Server:
+class ProviderServer:
+    """The routes, and the records of all requests."""
+
     def __init__(self) -> None:
         self.ledger = Ledger(time.monotonic)
-        self._playing: set[wire.Connection] = set()
+        self._playing: set[wire.ClientConnection] = set()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve the one request of a connection, until either side goes."""
+        """Serve the one request of a connection until either side closes it."""
         with contextlib.closing(writer), contextlib.suppress(asyncio.CancelledError, OSError):
             try:
                 request = await wire.read_request(reader)
             except (ValueError, EOFError, asyncio.LimitOverrunError):
                 return
-            with contextlib.closing(wire.Connection(reader, writer)) as connection:
+            with contextlib.closing(wire.ClientConnection(reader, writer)) as connection:
                 await self._serve(connection, request)
 
-    async def _serve(self, connection: wire.Connection, request: wire.Request) -> None:
+    async def _serve(self, connection: wire.ClientConnection, request: wire.Request) -> None:
         match (request.method, request.path):
             case ("POST", "/v1/chat/completions"):
                 await self._chat(connection, request)
@@ -46,7 +48,7 @@ class Server:
 
     # --- chat completions ---
 
-    async def _chat(self, connection: wire.Connection, request: wire.Request) -> None:
+    async def _chat(self, connection: wire.ClientConnection, request: wire.Request) -> None:
         record = self.ledger.open()
         ended: Ended = "client_closed"
         self._playing.add(connection)
@@ -57,20 +59,20 @@ class Server:
             self.ledger.close(record, ended)
 
     async def _played(
-        self, connection: wire.Connection, record: Record, request: wire.Request
+        self, connection: wire.ClientConnection, record: Record, request: wire.Request
     ) -> Ended:
         try:
-            question = understood(record, request)
+            question = parse_request(record, request)
             script = script_of(question)
             if script.varies and record.stream:
-                script = told(question, self.ledger.call_of(question))
+                script = script_for_call(question, self.ledger.call_of(question))
             player = Player(connection, self.ledger, record, script)
         except ValueError as error:
             record.status = 400
             await connection.write(wire.json_answer(error_body(str(error)), 400))
             return "refused" if await connection.finish() else "client_closed"
         self.ledger.changed()
-        await while_there(connection, player, question)
+        await play_while_connected(connection, player, question)
         if player.ended in {"running", "scripted_cut"}:
             return "client_closed" if player.ended == "running" else "scripted_cut"
         return player.ended if await connection.finish() else "client_closed"
@@ -113,8 +115,10 @@ class Server:
         return {"cut": cut}
 
 
-async def while_there(connection: wire.Connection, player: Player, question: str) -> None:
-    """Play, but not to a client that has gone."""
+async def play_while_connected(
+    connection: wire.ClientConnection, player: Player, question: str
+) -> None:
+    """Play until the reply ends or the client disconnects."""
     play = asyncio.ensure_future(player.play(question))
     try:
         await asyncio.wait({play, connection.gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -124,8 +128,8 @@ async def while_there(connection: wire.Connection, player: Player, question: str
             await play
 
 
-def understood(record: Record, request: wire.Request) -> str:
-    """Note what was asked, and find the question; ValueError when no good client asks so."""
+def parse_request(record: Record, request: wire.Request) -> str:
+    """Note a request in its record and return its question; ValueError if it is not valid."""
     record.headers = {n: v for n, v in request.headers.items() if n != "authorization"}
     record.has_key = len(request.headers.get("authorization", "").removeprefix("Bearer ")) > 0
     record.request = asked = json_object(request.body)

@@ -1,4 +1,7 @@
-"""The steps of a scripted reply. Pure: each returns what its JSON looks like."""
+"""The steps of a script, a small language: each returns its JSON. Pure.
+
+The names are those that scripts are written with: `say`, `pause`, `hold`, `cut`, `finish`, `done`.
+"""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -9,8 +12,8 @@ Step = dict[str, Any]
 Chunk = int | Sequence[int]  #: characters in a frame, or the least and the most of them
 P = ParamSpec("P")
 
-#: What `status(when=...)` may ask of a request besides an option's name: that it wants a stream,
-#: has a system turn, or two turns of one role in a row.
+#: What `status(when=...)` may name besides an option: requests for a stream, with a system turn, or
+#: with two turns of one role in a row.
 REQUESTS = ("streamed", "system", "repeated")
 
 STEPS: dict[str, Callable[..., Step]] = {}
@@ -40,7 +43,7 @@ def say(
     escaped: bool = False,
     split_pairs: bool = False,
 ) -> Step:
-    """Text, `rate` characters a second (None: as fast as it goes).
+    """Text, `rate` characters a second (None: without pauses).
 
     `escaped` writes JSON's \\u escapes instead of UTF-8; `split_pairs` counts `chunk` in UTF-16
     units, so that a surrogate pair may be cut in two. Lone surrogates are always escaped.
@@ -51,7 +54,7 @@ def say(
 
 @_step
 def long(characters: int, *, rate: float | None = None, chunk: Chunk = 5, seed: int = 0) -> Step:
-    """Generated text: so many characters of `generated(characters, seed)`."""
+    """Generated text: `generated(characters, seed)`."""
     return {"characters": characters, "rate": rate, "chunk": chunk, "seed": seed}
 
 
@@ -64,7 +67,7 @@ def hostile(
     chunk: Chunk = 5,
     seed: int = 0,
 ) -> Step:
-    """Text or reasoning with everything in it that ever broke a stream: `hostile(…, seed)`.
+    """Text or reasoning of everything that ever broke a stream: `answers.hostile(…, seed)`.
 
     `chunk` counts UTF-16 units, so that pairs are cut in two.
     """
@@ -81,7 +84,7 @@ def reasoning(
     rate: float | None = None,
     seed: int = 0,
 ) -> Step:
-    """What the model thinks, in the field where this provider puts it (the other: `reasoning`)."""
+    """Reasoning, in one of the two fields that providers use (the other is `reasoning`)."""
     return {"text": text, "field": field, "chunk": chunk, "rate": rate, "seed": seed}
 
 
@@ -102,7 +105,7 @@ def tool_call(
 
 @_step
 def noise(text: str = "another choice", index: int = 1) -> Step:
-    """Text of a choice that nobody asked for."""
+    """Text of another choice, which was not asked for."""
     return {"text": text, "index": index}
 
 
@@ -117,25 +120,25 @@ def torn(text: str, at: int, seconds: float = 0.01) -> Step:
 
 @_step
 def pause(seconds: float) -> Step:
-    """Nothing for so long."""
+    """Send nothing for some seconds."""
     return {"seconds": seconds}
 
 
 @_step
 def hold(name: str) -> Step:
-    """Nothing until somebody releases `name`: an event, not a time."""
+    """Send nothing until `name` is released: it waits for an event, not for a time."""
     return {"name": name}
 
 
 @_step
 def comment(count: int = 1, *, text: str = "keep-alive", every: float = 0.0) -> Step:
-    """SSE comments, `every` so many seconds."""
+    """SSE comments, one in `every` seconds."""
     return {"count": count, "text": text, "every": every}
 
 
 @_step
 def empty(count: int = 1, *, every: float = 0.0) -> Step:
-    """Frames that carry nothing: an empty delta and `content: ""` in turn."""
+    """Frames without text: an empty delta and `content: ""` in turn."""
     return {"count": count, "every": every}
 
 
@@ -144,7 +147,7 @@ def empty(count: int = 1, *, every: float = 0.0) -> Step:
 
 @_step
 def role() -> Step:
-    """The role chunk; a script begins with one by itself."""
+    """The role chunk; a script begins with one unless it is left out."""
     return {}
 
 
@@ -168,7 +171,7 @@ def done() -> Step:
 
 @_step
 def end() -> Step:
-    """The plain end of the body, without saying anything."""
+    """The end of the body, without a frame."""
     return {}
 
 
@@ -176,7 +179,7 @@ def end() -> Step:
 def cut(text: str = "cut short", *, at: int | None = None, abort: bool = True) -> Step:
     """Stop after byte `at` of a frame with `text` (None: its middle) and reset the connection.
 
-    Without `abort` the connection is closed in order, but the body is as incomplete.
+    Without `abort` the connection is closed in order; the body is incomplete all the same.
     """
     return {"text": text, "at": at, "abort": abort}
 
@@ -210,13 +213,13 @@ def half_utf8() -> Step:
 
 @_step
 def big_line(size: int = 1_100_000) -> Step:
-    """A frame of good JSON whose one line is so many bytes long."""
+    """A frame of good JSON whose line is `size` bytes long."""
     return {"size": size}
 
 
 @_step
 def image(size: int = 1_600_000) -> Step:
-    """An image of so many characters, in one line of good JSON."""
+    """An image of `size` characters, in one line of good JSON."""
     return {"size": size}
 
 
@@ -271,5 +274,5 @@ def refuse_option(name: str, times: int | None = None, *, key: str = "") -> Step
 
 @_step
 def slow_headers(seconds: float = 0.0, hold: str = "") -> Step:
-    """Take so long before the status line, or until `hold` is released."""
+    """Wait some seconds before the status line, and until `hold` is released."""
     return {"seconds": seconds, "hold": hold}

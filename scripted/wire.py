@@ -1,7 +1,8 @@
 """As much HTTP/1.1 as the scripted provider needs: one request a connection.
 
-`Connection: close` on every answer is what makes "the client read it all" provable: a client that
-closes with unread bytes resets the connection, one that has them all closes it in order.
+`Connection: close` on every response makes it possible to know whether the client has read all of
+it: a client that closes with unread bytes resets the connection, one that has them all closes it in
+order.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 LINE_LIMIT = 2**20  #: bytes of a request's head
 BODY_LIMIT = 2**26
 END = b"0\r\n\r\n"
-NO_CHUNK = b"no chunk\r\n"  #: where the size of the next one should be
+NO_CHUNK = b"no chunk\r\n"  #: sent where the size of the next chunk should be
 
 
 class Request(NamedTuple):
@@ -30,7 +31,7 @@ class Request(NamedTuple):
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request:
-    """One request; ValueError or EOFError when it is none."""
+    """Read one request; ValueError or EOFError if it is not one."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head[:-4].split("\r\n")
     method, target, _ = first.split(" ")
@@ -79,8 +80,8 @@ def chunked(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-class Connection:
-    """The writing side of one connection; it knows whether the client is still there."""
+class ClientConnection:
+    """The writing side of one connection; it knows whether the client is still connected."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -94,7 +95,7 @@ class Connection:
         await self._writer.drain()
 
     async def acknowledged(self, seconds: float = 5.0) -> bool:
-        """Wait until the client's machine has every byte."""
+        """Wait until the client's machine has acknowledged every byte."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while unacknowledged(self._socket):
@@ -103,7 +104,7 @@ class Connection:
         return False
 
     async def finish(self, seconds: float = 5.0) -> bool:
-        """Close in order; did the client read everything?"""
+        """Close in order; whether the client has read everything."""
         with contextlib.suppress(OSError):
             self._writer.write_eof()
         await asyncio.wait({self.gone}, timeout=seconds)
@@ -123,7 +124,7 @@ class Connection:
 
 
 async def closed_in_order(reader: asyncio.StreamReader) -> bool:
-    """Wait until the other side closes, reading past whatever else it may say."""
+    """Wait until the other side closes, ignoring what it sends; whether it closed in order."""
     try:
         while await reader.read(4096):
             pass
