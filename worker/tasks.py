@@ -45,7 +45,7 @@ def register(app: Celery, writer: Callable[[], Writer], titles: Callable[[], Tit
         try:
             ending = writer().write(message)
             if ending is None:
-                _report(writer().outcome(message))
+                _report(writer().stored_state(message))
         except StorageDown as error:
             log.warning("task.waits", message_id=message_id, code=error.code)
             raise Ignore from None
@@ -61,16 +61,16 @@ def register(app: Celery, writer: Callable[[], Writer], titles: Callable[[], Tit
             queue.enqueue_title(message)
 
 
-def _report(outcome: StoredState) -> None:
+def _report(state: StoredState) -> None:
     """End the task of a message that this worker did not write to its end.
 
     All deliveries of a message are one task for Flower. While the message is open, the worker that
     owns it will report; an ended one is reported as it ended.
     """
-    if outcome.open:
+    if state.open:
         raise Ignore
-    if outcome.error_code:
-        raise GenerationFailed(outcome.error_code)
+    if state.error_code:
+        raise GenerationFailed(state.error_code)
 
 
 def register_titles(

@@ -101,7 +101,7 @@ class Writer:
 
     # --- one message
 
-    def outcome(self, message_id: uuid.UUID) -> StoredState:
+    def stored_state(self, message_id: uuid.UUID) -> StoredState:
         """The state of a message that another worker writes, or wrote. Raises StorageDown."""
         return owning.stored_state(self._db, message_id)
 
