@@ -1,8 +1,12 @@
-"""The life of a message: one enum, one table of moves, one set of ends.
+"""The life of a message: one enum, one table of moves, one set of ends. Pure: no I/O, no clock.
 
-Everything that may happen to a message's status is in TRANSITIONS; the database's trigger is
-built from the same table, and every write that moves a status names the status it comes from.
-Pure: no I/O, no clock.
+Everything that may happen to a message's status is in TRANSITIONS. The rest follows it:
+
+- Every statement takes its statuses from here (`shared/store/status_sql.py`), and one that moves a
+  message names the statuses from which the table allows the move.
+- The database's trigger and CHECKs stand in migrations, which never change. Tests read them from a
+  migrated database, and try every pair of statuses there; all must agree with the table.
+- The diagram in docs/lifecycle.md is made by `diagram`, and a test keeps the two equal.
 """
 
 from enum import StrEnum
@@ -22,14 +26,14 @@ class Status(StrEnum):
 TRANSITIONS: dict[Status, dict[Status, str]] = {
     Status.SENDING: {
         Status.STREAMING: "a worker claims it",
-        Status.CANCELLED: "somebody presses Stop",
-        Status.ERROR: "nobody took it in time",
+        Status.CANCELLED: "the user presses Stop",
+        Status.ERROR: "no worker took it in time",
     },
     Status.STREAMING: {
-        Status.DONE: "the provider said it was done, explicitly",
-        Status.CANCELLED: "somebody pressed Stop; the partial is kept",
+        Status.DONE: "the provider ended it explicitly, or it reached our limit of length",
+        Status.CANCELLED: "the user pressed Stop; the partial is kept",
         Status.ERROR: "it failed; the partial is kept, with a reason",
-        Status.SENDING: "its owner is gone and no character was ever published",
+        Status.SENDING: "its owner is gone or drains, and no character was published",
     },
     Status.DONE: {},
     Status.CANCELLED: {},
@@ -39,13 +43,13 @@ TRANSITIONS: dict[Status, dict[Status, str]] = {
 TERMINAL = frozenset(status for status, moves in TRANSITIONS.items() if not moves)
 OPEN = frozenset(Status) - TERMINAL
 
-#: Claims one message may use up before a lost worker ends it (a poison message stops here).
+#: Claims of one message, at most: a message that kills its workers is ended after these.
 MAX_TRIES = 3
 
 
-def can_move(before: Status, after: Status) -> bool:
-    """Whether the table knows the move."""
-    return after in TRANSITIONS[before]
+def sources(after: Status) -> frozenset[Status]:
+    """The statuses from which a message may move to `after`."""
+    return frozenset(before for before, moves in TRANSITIONS.items() if after in moves)
 
 
 def diagram() -> str:

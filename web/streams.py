@@ -76,4 +76,4 @@ def _opened(
 
 
 def _has_ended(message_id: uuid.UUID) -> bool:
-    return messages.load(context().db, message_id, current_user()).status in TERMINAL
+    return messages.status(context().db, message_id, current_user()) in TERMINAL

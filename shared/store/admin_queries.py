@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from shared.lifecycle import OPEN
+from shared.lifecycle import OPEN, Status
 from shared.store.database import Database, QueryBudget
+from shared.store.status_sql import OPEN_STATUSES
 
 #: What operators and metrics ask about all messages waits for itself, and for nobody else.
 OPERATORS: Final = QueryBudget(connections=1, patience=2.0, statement=5.0)
@@ -53,7 +54,7 @@ def running(db: Database) -> list[Running]:
         OPERATORS,
         "SELECT id, user_id, status, model, owner, CAST(extract(epoch FROM clock_timestamp()"
         " - coalesce(started_at, created_at)) AS float8), saved_len FROM messages"
-        " WHERE status IN ('SENDING', 'STREAMING') ORDER BY status DESC, created_at LIMIT :most",
+        f" WHERE status IN {OPEN_STATUSES} ORDER BY status DESC, created_at LIMIT :most",
         most=MOST,
     )
     return [Running(*row) for row in rows]
@@ -63,7 +64,7 @@ def failed(db: Database) -> list[Failed]:
     """The last that ended in ERROR, newest first."""
     rows = db.rows_within(
         OPERATORS,
-        "SELECT id, error_code, ended_at FROM messages WHERE status = 'ERROR'"
+        f"SELECT id, error_code, ended_at FROM messages WHERE status = '{Status.ERROR}'"
         " ORDER BY ended_at DESC LIMIT :most",
         most=ERRORS,
     )
@@ -74,13 +75,13 @@ def totals(db: Database, seconds: float) -> Totals:
     """Numbers over all; `failed`: in the last so many seconds."""
     [row] = db.rows_within(
         OPERATORS,
-        "SELECT count(*) FILTER (WHERE status = 'STREAMING') AS running,"
-        " count(*) FILTER (WHERE status = 'SENDING') AS waiting,"
+        f"SELECT count(*) FILTER (WHERE status = '{Status.STREAMING}') AS running,"
+        f" count(*) FILTER (WHERE status = '{Status.SENDING}') AS waiting,"
         " CAST(coalesce(extract(epoch FROM clock_timestamp()"
-        " - min(created_at) FILTER (WHERE status = 'SENDING')), 0) AS float8) AS oldest,"
-        " (SELECT count(*) FROM messages WHERE status = 'ERROR'"
+        f" - min(created_at) FILTER (WHERE status = '{Status.SENDING}')), 0) AS float8) AS oldest,"
+        f" (SELECT count(*) FROM messages WHERE status = '{Status.ERROR}'"
         " AND ended_at > clock_timestamp() - make_interval(secs => :seconds)) AS failed"
-        " FROM messages WHERE status IN ('SENDING', 'STREAMING')",
+        f" FROM messages WHERE status IN {OPEN_STATUSES}",
         seconds=seconds,
     )
     return Totals(*row)
@@ -90,8 +91,8 @@ def count_open(db: Database) -> dict[str, int]:
     """Open messages by status, over all users."""
     rows = db.rows_within(
         OPERATORS,
-        "SELECT status, count(*) AS number FROM messages WHERE status = ANY(:open) GROUP BY status",
-        open=sorted(OPEN),
+        "SELECT status, count(*) AS number FROM messages"
+        f" WHERE status IN {OPEN_STATUSES} GROUP BY status",
     )
     return {status.value: 0 for status in OPEN} | {row.status: row.number for row in rows}
 
@@ -101,6 +102,6 @@ def oldest_waiting(db: Database) -> float:
     rows = db.rows_within(
         OPERATORS,
         "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0) AS age"
-        " FROM messages WHERE status = 'SENDING'",
+        f" FROM messages WHERE status = '{Status.SENDING}'",
     )
     return float(rows[0].age)

@@ -18,8 +18,10 @@ from sqlalchemy import Connection
 from shared.body import Body
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, StorageDown, TooMany
 from shared.lifecycle import OPEN, Status
+from shared.store.access import may_write
 from shared.store.database import Database, run
 from shared.store.messages import SELECT, Message, to_message
+from shared.store.status_sql import OPEN_STATUSES
 
 #: Seconds until a question that nobody took is handed to the queue again.
 DISPATCH_AFTER: Final = 5.0
@@ -174,7 +176,7 @@ def _ended_answer(connection: Connection, user: uuid.UUID, answer: uuid.UUID) ->
         connection,
         "SELECT m.role, m.status, m.finish_reason, m.conversation_id, m.parent_id, m.continues_id"
         " FROM messages m JOIN conversations c ON c.id = m.conversation_id"
-        " WHERE m.id = :id AND m.user_id = :user AND c.deleted_at IS NULL",
+        f" WHERE m.id = :id AND {may_write('m')} AND c.deleted_at IS NULL",
         id=answer,
         user=user,
     ).one_or_none()
@@ -190,8 +192,8 @@ def _within_cap(connection: Connection, asking: Asking) -> None:
     """Raise TooMany if the one that was just begun is one too many: the transaction undoes it."""
     if not asking.max_open:
         return
-    count = "SELECT count(*) FROM messages WHERE user_id = :user AND status = ANY(:open)"
-    found = run(connection, count, user=asking.user_id, open=sorted(OPEN)).scalar_one()
+    count = f"SELECT count(*) FROM messages WHERE user_id = :user AND status IN {OPEN_STATUSES}"
+    found = run(connection, count, user=asking.user_id).scalar_one()
     if found > asking.max_open:
         raise TooMany
 
@@ -211,16 +213,16 @@ _COLUMNS: Final = (
     " sha256, ended_at, model, options, client_key, request_hash, queue_deadline, dispatch_at"
 )
 #: A question below fits.above, and an answer below the question.
-_QUESTION: Final = """
+_QUESTION: Final = f"""
     SELECT CAST(:question AS uuid), CAST(:user AS uuid), CAST(:conversation AS uuid), fits.above,
-        CAST(NULL AS uuid), 'user', 'DONE', CAST(:length AS int), CAST(:body AS jsonb),
+        CAST(NULL AS uuid), 'user', '{Status.DONE}', CAST(:length AS int), CAST(:body AS jsonb),
         CAST(:length AS int), CAST(:sha256 AS text), clock_timestamp(), CAST(NULL AS text),
-        CAST('{}' AS jsonb), CAST(NULL AS text), CAST(NULL AS text),
+        CAST('{{}}' AS jsonb), CAST(NULL AS text), CAST(NULL AS text),
         CAST(NULL AS timestamptz), CAST(NULL AS timestamptz)
     FROM fits"""
-_ANSWER: Final = """
+_ANSWER: Final = f"""
     SELECT CAST(:answer AS uuid), CAST(:user AS uuid), CAST(:conversation AS uuid),
-        CAST(:question AS uuid), CAST(:continues AS uuid), 'assistant', 'SENDING', 0,
+        CAST(:question AS uuid), CAST(:continues AS uuid), 'assistant', '{Status.SENDING}', 0,
         CAST(NULL AS jsonb), CAST(NULL AS int), CAST(NULL AS text), CAST(NULL AS timestamptz),
         CAST(:model AS text), CAST(:options AS jsonb), CAST(:key AS text), CAST(:hash AS text),
         clock_timestamp() + make_interval(secs => :deadline),
@@ -235,14 +237,14 @@ _GO_ON: Final = (
 )
 #: First, by itself: what is asked meanwhile in the same conversation is seen by who comes behind.
 _ENTER: Final = (
-    "SELECT id FROM conversations WHERE id = :conversation AND user_id = :user"
+    f"SELECT id FROM conversations WHERE id = :conversation AND {may_write('conversations')}"
     " AND deleted_at IS NULL FOR NO KEY UPDATE"
 )
 #: Says what it found, and both messages if they fit.
 _ASK: Final = f"""
 WITH place AS (
     SELECT id FROM conversations
-    WHERE id = :conversation AND user_id = :user AND deleted_at IS NULL
+    WHERE id = :conversation AND {may_write("conversations")} AND deleted_at IS NULL
 ), parent AS (
     SELECT m.id, m.role, m.status FROM messages m JOIN place ON place.id = m.conversation_id
     WHERE m.id = CAST(:parent AS uuid) OR (:newest AND m.role = 'assistant')
@@ -250,7 +252,7 @@ WITH place AS (
 ), fits AS (
     SELECT parent.id AS above FROM place LEFT JOIN parent ON true
     WHERE :root OR (:newest AND parent.id IS NULL)
-        OR (parent.role = 'assistant' AND parent.status <> ALL(:open))
+        OR (parent.role = 'assistant' AND parent.status NOT IN {OPEN_STATUSES})
 ), entered AS (
     UPDATE conversations AS place SET updated_at = {_ON_TOP},
         title = coalesce(title, CAST(:title AS text)),
@@ -277,7 +279,6 @@ def _both(
         "parent": None if newest else parent,
         "newest": newest,
         "root": parent is None,
-        "open": sorted(OPEN),
         "title": title if asking.titles else None,
         **_question(question),
         **_answer(asking, conversation, uuid.uuid4(), uuid.uuid4(), None),

@@ -27,7 +27,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from shared.lifecycle import Status
 from shared.store.database import Database
+from shared.store.status_sql import OPEN_STATUSES
 
 #: Seconds, at least: a difference that is no jump, and the age of a look that still counts.
 LEAST_SLACK: Final = 0.5
@@ -61,18 +63,18 @@ _JUMPED: Final = "UPDATE uptime SET since = looked, jumped = looked RETURNING si
 
 # A row from the future keeps the time that it had. Only within a lease of a doubt, for a process
 # with a longer lease than ours may have renewed it.
-_FROM_THE_FUTURE: Final = """
+_FROM_THE_FUTURE: Final = f"""
 WITH clock AS (SELECT clock_timestamp() AS now), found AS (
-    SELECT id, now FROM messages, clock WHERE status IN ('SENDING', 'STREAMING')
+    SELECT id, now FROM messages, clock WHERE status IN {OPEN_STATUSES}
         AND (lease_until > now + make_interval(secs => :lease)
             OR started_at > now + make_interval(secs => :slack)
-            OR status = 'SENDING' AND created_at > now + make_interval(secs => :slack)
+            OR status = '{Status.SENDING}' AND created_at > now + make_interval(secs => :slack)
             OR dispatch_at > now + make_interval(secs => :dispatch + :slack))
     ORDER BY id LIMIT 1000 FOR UPDATE OF messages SKIP LOCKED
 )
 UPDATE messages m SET
     created_at = created_at
-        - CASE WHEN status = 'SENDING' THEN greatest(created_at - now, '0') ELSE '0' END,
+        - CASE WHEN status = '{Status.SENDING}' THEN greatest(created_at - now, '0') ELSE '0' END,
     queue_deadline = queue_deadline - greatest(created_at - now, '0'),
     dispatch_at = dispatch_at
         - greatest(dispatch_at - now - make_interval(secs => :dispatch), '0'),

@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from shared.errors import KeyReused, NotFound
+from shared.store.access import may_read, may_write
 from shared.store.asking import lock_user
 from shared.store.database import Database, QueryBudget, run
 from shared.store.messages import SELECT, Message, to_message
 from shared.store.reaping import GONE, UNDO_SECONDS
+from shared.store.status_sql import OPEN_STATUSES
 from shared.store.stopping import stop_locked
 
 #: A conversation is a tree of any size, and its turns are of any length.
@@ -112,7 +114,7 @@ def newest(
         " SELECT *, count(*) OVER () AS number, coalesce(sum(length(system)) OVER ("
         " ORDER BY seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), 0) AS chars,"
         " row_number() OVER (ORDER BY seq DESC) AS place FROM ("
-        "  SELECT * FROM conversations WHERE user_id = :user AND deleted_at IS NULL"
+        f"  SELECT * FROM conversations WHERE {may_read('conversations')} AND deleted_at IS NULL"
         "  AND (CAST(:before AS bigint) IS NULL OR seq < :before)"
         "  ORDER BY seq DESC LIMIT :limit + 1) AS page) AS counted"
         " WHERE place = 1 OR (place <= :limit AND chars <= :chars) ORDER BY seq DESC",
@@ -129,7 +131,7 @@ def load(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Conver
     return _one(
         db.rows(
             f"SELECT {_COLUMNS} FROM conversations"
-            " WHERE id = :id AND user_id = :user AND deleted_at IS NULL",
+            f" WHERE id = :id AND {may_read('conversations')} AND deleted_at IS NULL",
             id=conversation_id,
             user=user_id,
         )
@@ -151,7 +153,8 @@ def change(
             " title_by = CASE WHEN NOT :retitled THEN title_by"
             " WHEN CAST(:title AS text) IS NOT NULL THEN 'person' END,"
             " system = CASE WHEN :instructed THEN CAST(:system AS text) ELSE system END"
-            f" WHERE id = :id AND user_id = :user AND deleted_at IS NULL RETURNING {_COLUMNS}",
+            f" WHERE id = :id AND {may_write('conversations')} AND deleted_at IS NULL"
+            f" RETURNING {_COLUMNS}",
             id=conversation_id,
             user=user_id,
             title=title,
@@ -166,7 +169,8 @@ def undelete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Co
     """Bring it back; harmless if it was never gone. Raises NotFound when it is too late."""
     return _one(
         db.rows(
-            "UPDATE conversations SET deleted_at = NULL WHERE id = :id AND user_id = :user"
+            "UPDATE conversations SET deleted_at = NULL"
+            f" WHERE id = :id AND {may_write('conversations')}"
             f" AND (deleted_at IS NULL OR NOT {GONE}) RETURNING {_COLUMNS}",
             id=conversation_id,
             user=user_id,
@@ -189,8 +193,9 @@ def mark_seen(
         " (SELECT max(ended_at) FROM messages WHERE conversation_id = :id AND role = 'assistant'"
         " AND ended_at IS NOT NULL))"
         " ELSE (SELECT ended_at FROM messages WHERE id = :message AND conversation_id = :id"
-        " AND user_id = :user) END AS at) AS seen"
-        " WHERE id = :id AND user_id = :user AND deleted_at IS NULL AND seen_at < seen.at"
+        f" AND {may_read('messages')}) END AS at) AS seen"
+        f" WHERE id = :id AND {may_write('conversations')} AND deleted_at IS NULL"
+        " AND seen_at < seen.at"
         " RETURNING 1",
         id=conversation_id,
         user=user_id,
@@ -212,7 +217,7 @@ def delete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> list
         hidden = run(
             connection,
             "UPDATE conversations SET deleted_at = clock_timestamp()"
-            " WHERE id = :id AND user_id = :user AND deleted_at IS NULL",
+            f" WHERE id = :id AND {may_write('conversations')} AND deleted_at IS NULL",
             id=conversation_id,
             user=user_id,
         )
@@ -220,21 +225,15 @@ def delete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> list
             raise NotFound("There is no such conversation.")
         rows = run(
             connection,
-            "SELECT id, status FROM messages WHERE conversation_id = :id AND user_id = :user"
-            " AND status IN ('SENDING', 'STREAMING') ORDER BY id FOR UPDATE",
+            "SELECT id, status FROM messages WHERE conversation_id = :id"
+            f" AND {may_write('messages')} AND status IN {OPEN_STATUSES}"
+            " ORDER BY id FOR UPDATE",
             id=conversation_id,
             user=user_id,
         ).all()
         for row in rows:
             stop_locked(connection, row)
         return [row.id for row in rows]
-
-
-def branch(
-    db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, leaf: uuid.UUID | None
-) -> list[Turn]:
-    """The path from the root to `leaf`, by default to the newest message. Raises NotFound."""
-    return turns(db, user_id, conversation_id, leaf).turns
 
 
 def turns(
@@ -254,7 +253,7 @@ def turns(
     tree = db.rows_within(
         TREES,
         "SELECT id, parent_id, coalesce(length, saved_len) AS chars FROM messages"
-        " WHERE conversation_id = :id AND user_id = :user ORDER BY seq",
+        f" WHERE conversation_id = :id AND {may_read('messages')} ORDER BY seq",
         id=conversation_id,
         user=user_id,
     )
@@ -275,7 +274,7 @@ def turns(
         shown.insert(0, node)
     rows = db.rows_within(
         TREES,
-        f"{SELECT} WHERE m.id = ANY(CAST(:ids AS uuid[])) AND m.user_id = :user",
+        f"{SELECT} WHERE m.id = ANY(CAST(:ids AS uuid[])) AND {may_read('m')}",
         ids=[str(message_id) for message_id in shown],
         user=user_id,
     )

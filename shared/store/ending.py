@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from shared.errors import MESSAGE_ERRORS
-from shared.lifecycle import OPEN, Status
+from shared.lifecycle import TERMINAL, Status, sources
 from shared.store.database import run
 
 
@@ -24,6 +24,9 @@ class Ending:
     error_message: str | None = None
     #: seconds from the claim to the first character, where that is known
     first_text: float | None = None
+
+    def __post_init__(self) -> None:
+        assert self.status in TERMINAL
 
     @classmethod
     def error(cls, code: str, message: str | None = None) -> "Ending":
@@ -57,7 +60,7 @@ UPDATE messages SET status = :status, body = whole.body, length = whole.length,
             AND b.role = 'assistant' AND b.ended_at IS NOT NULL))),
     first_text_at = started_at + make_interval(secs => CAST(:first_text AS float8)),
     lease_until = NULL, hard_deadline = NULL, queue_deadline = NULL, dispatch_at = NULL
-FROM whole WHERE messages.id = :id AND status = ANY(:open) AND saved_len = whole.length
+FROM whole WHERE messages.id = :id AND status = ANY(:before) AND saved_len = whole.length
 """
 
 
@@ -68,7 +71,7 @@ def end_locked(connection: Connection, message_id: uuid.UUID, ending: Ending) ->
         connection,
         _END,
         id=message_id,
-        open=sorted(OPEN),
+        before=sorted(sources(ending.status)),
         status=ending.status,
         finish_reason=ending.finish_reason,
         usage=usage,
@@ -77,5 +80,5 @@ def end_locked(connection: Connection, message_id: uuid.UUID, ending: Ending) ->
         first_text=ending.first_text,
     )
     if ended.rowcount != 1:  # pragma: no cover - the row is ours and locked: a bug, not a race
-        raise AssertionError(f"the pieces of message {message_id} are not its saved length")
+        raise AssertionError(f"message {message_id} cannot end as {ending.status} with its pieces")
     run(connection, "DELETE FROM pieces WHERE message_id = :id", id=message_id)

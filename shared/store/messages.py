@@ -6,15 +6,17 @@ its owner writes (R2 to R4) in `owning`, what is done with what was left behind 
 """
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from shared.body import Body, Delta
 from shared.errors import NotFound
-from shared.lifecycle import OPEN, Status
+from shared.lifecycle import Status
+from shared.store.access import may_read
 from shared.store.database import Database
+from shared.store.status_sql import OPEN_STATUSES
 
 SELECT: Final = """
 SELECT m.*, (
@@ -76,10 +78,15 @@ def to_body(parts: Sequence[Mapping[str, Any]]) -> Body:
     return body
 
 
+#: Pairs of a message and a user who wants to read it.
+_WANTED = (
+    "unnest(CAST(CAST(:ids AS text[]) AS uuid[]), CAST(CAST(:users AS text[]) AS uuid[]))"
+    " AS wanted (id, user_id)"
+)
 _LOAD = (
-    f"{SELECT} JOIN conversations c ON c.id = m.conversation_id"
-    " WHERE m.id = ANY(CAST(CAST(:ids AS text[]) AS uuid[]))"
-    " AND (:deleted OR c.deleted_at IS NULL)"
+    f"{SELECT} JOIN {_WANTED} ON wanted.id = m.id AND {may_read('m', 'wanted.user_id')}"
+    " JOIN conversations c ON c.id = m.conversation_id"
+    " WHERE :deleted OR c.deleted_at IS NULL"
 )
 
 
@@ -98,7 +105,7 @@ def load_without_body(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -
     rows = db.rows(
         f"SELECT {', '.join(f'm.{name}' for name in _PLAIN_FIELDS)}, m.status, NULL AS body,"
         " NULL AS pieces FROM messages m JOIN conversations c ON c.id = m.conversation_id"
-        " WHERE m.id = :id AND m.user_id = :user AND c.deleted_at IS NULL",
+        f" WHERE m.id = :id AND {may_read('m')} AND c.deleted_at IS NULL",
         id=message_id,
         user=user_id,
     )
@@ -115,25 +122,45 @@ def load_all(
     Row and pieces in one statement, so that they belong together. `deleted`: also where the
     conversation was deleted, for a reader who was there before.
     """
-    rows = db.planned(_LOAD, ids=[str(message_id) for message_id in wanted], deleted=deleted)
-    return {row.id: to_message(row) for row in rows if row.user_id == wanted[row.id]}
+    rows = db.planned(_LOAD, deleted=deleted, **_pairs(wanted.items()))
+    return {row.id: to_message(row) for row in rows}
+
+
+def _pairs(wanted: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> dict[str, list[str]]:
+    """The parameters of _WANTED."""
+    pairs = list(wanted)
+    return {"ids": [str(one) for one, _ in pairs], "users": [str(user) for _, user in pairs]}
+
+
+def status(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -> Status:
+    """The status of one message of this user, without its body. Raises NotFound."""
+    rows = db.rows(
+        "SELECT m.status FROM messages m JOIN conversations c ON c.id = m.conversation_id"
+        f" WHERE m.id = :id AND {may_read('m')} AND c.deleted_at IS NULL",
+        id=message_id,
+        user=user_id,
+    )
+    if not rows:
+        raise NotFound("There is no such message.")
+    return Status(rows[0].status)
 
 
 # --- what a hub asks -----------------------------------------------------------------------------
 
-_READABLE: Final = """
-SELECT m.id, m.user_id, m.ended_at
-FROM messages m JOIN conversations c ON c.id = m.conversation_id
-WHERE m.id = ANY(CAST(CAST(:ids AS text[]) AS uuid[])) AND c.deleted_at IS NULL
+_READABLE: Final = f"""
+SELECT wanted.id, wanted.user_id, m.ended_at FROM {_WANTED}
+JOIN messages m ON m.id = wanted.id AND {may_read("m", "wanted.user_id")}
+JOIN conversations c ON c.id = m.conversation_id
+WHERE c.deleted_at IS NULL
 """
 
 
 def readable(
-    db: Database, ids: Collection[uuid.UUID]
-) -> dict[uuid.UUID, tuple[uuid.UUID, datetime | None]]:
-    """Which of these there are, deleted ones left out: id -> their user, when it ended."""
-    found = db.planned(_READABLE, ids=[str(message_id) for message_id in ids])
-    return {row.id: (row.user_id, row.ended_at) for row in found}
+    db: Database, wanted: Collection[tuple[uuid.UUID, uuid.UUID]]
+) -> dict[tuple[uuid.UUID, uuid.UUID], datetime | None]:
+    """Which of these (message, user) the user may read now, and when each message ended."""
+    found = db.planned(_READABLE, **_pairs(wanted))
+    return {(row.id, row.user_id): row.ended_at for row in found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +176,9 @@ class MessageState:
 def poll_states(db: Database, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, MessageState]:
     """Many rows in one statement; a row that is gone is missing."""
     rows = db.rows(
-        "SELECT id, claim, saved_len, NOT (status = ANY(:open)) AS ended, coalesce("
+        f"SELECT id, claim, saved_len, status NOT IN {OPEN_STATUSES} AS ended, coalesce("
         "least(lease_until, hard_deadline, queue_deadline) < clock_timestamp(), false) AS lapsed"
         " FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))",
         ids=[str(message_id) for message_id in ids],
-        open=sorted(OPEN),
     )
     return {row.id: MessageState(row.saved_len, row.ended, row.lapsed, row.claim) for row in rows}

@@ -18,10 +18,11 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection
 
 from shared.body import Body, Delta, text_body
-from shared.lifecycle import MAX_TRIES, OPEN
+from shared.lifecycle import MAX_TRIES, OPEN, Status
 from shared.store.database import Database, run
 from shared.store.ending import Ending, end_locked
 from shared.store.part_sql import joined_text
+from shared.store.status_sql import OPEN_STATUSES, before
 
 #: Code points of history, where no setting limits them: more than Postgres could hold in one text.
 MAX_HISTORY: Final = 1 << 31
@@ -59,12 +60,12 @@ class Claim:
 # worker's memory, and an answer's reasoning, which is not sent, may be as long.
 _CLAIM = f"""
 WITH RECURSIVE mine AS (
-    UPDATE messages SET status = 'STREAMING', attempt = attempt + 1, tries = tries + 1,
+    UPDATE messages SET status = '{Status.STREAMING}', attempt = attempt + 1, tries = tries + 1,
         owner = :owner, claim = CAST(:token AS uuid), queue_deadline = NULL, dispatch_at = NULL,
         lease_until = clock_timestamp() + make_interval(secs => :lease),
         hard_deadline = clock_timestamp() + make_interval(secs => :deadline),
         started_at = clock_timestamp()
-    WHERE id = :id AND status = 'SENDING'
+    WHERE id = :id AND status IN {before(Status.STREAMING)}
     RETURNING id, parent_id, conversation_id, attempt, claim, model, options, user_id,
         CAST(greatest(extract(epoch FROM clock_timestamp() - created_at), 0) AS float8) AS waited
 ), path AS (
@@ -154,13 +155,13 @@ class LeaseState:
 
 
 # SKIP LOCKED: one row locked by somebody else must not hold up the other hundred.
-_SAVE = """
+_SAVE = f"""
 WITH due AS (
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS uuid[]), CAST(:offsets AS int[]),
         CAST(:reaches AS int[])) AS d (id, claim, saved, reaches)
 ), mine AS (
     SELECT m.id, due.reaches FROM messages m JOIN due ON due.id = m.id
-    WHERE m.claim = due.claim AND m.owner = :owner AND m.status = 'STREAMING'
+    WHERE m.claim = due.claim AND m.owner = :owner AND m.status = '{Status.STREAMING}'
         AND m.saved_len = due.saved
     ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
 ), kept AS (
@@ -219,7 +220,8 @@ def lease_state(db: Database, owner: str, ids: Sequence[uuid.UUID]) -> dict[uuid
     """The rows among `ids` that `owner` writes. Under which claim is for the caller to compare."""
     rows = db.rows(
         "SELECT id, claim, saved_len, stop_requested FROM messages"
-        " WHERE id = ANY(CAST(:ids AS uuid[])) AND owner = :owner AND status = 'STREAMING'",
+        " WHERE id = ANY(CAST(:ids AS uuid[])) AND owner = :owner"
+        f" AND status = '{Status.STREAMING}'",
         ids=[str(message_id) for message_id in ids],
         owner=owner,
     )
@@ -250,10 +252,11 @@ def release(
     claimed too often or somebody wants it stopped: then it has to be ended.
     """
     rows = db.rows(
-        "UPDATE messages SET status = 'SENDING', attempt = attempt + 1, owner = NULL,"
+        f"UPDATE messages SET status = '{Status.SENDING}', attempt = attempt + 1, owner = NULL,"
         " claim = NULL, lease_until = NULL, hard_deadline = NULL, dispatch_at = clock_timestamp(),"
         " queue_deadline = clock_timestamp() + make_interval(secs => :deadline)"
-        " WHERE id = :id AND claim = :claim AND owner = :owner AND status = 'STREAMING'"
+        " WHERE id = :id AND claim = :claim AND owner = :owner"
+        f" AND status IN {before(Status.SENDING)}"
         " AND saved_len = 0 AND NOT stop_requested AND tries < :tries RETURNING id",
         id=message_id,
         claim=claim,
@@ -290,10 +293,9 @@ def has_ended(db: Database, message_id: uuid.UUID, claim: uuid.UUID, attempt: in
     """
     found = db.rows(
         "SELECT 1 FROM messages WHERE id = :id AND claim = :claim AND attempt = :attempt"
-        " AND NOT (status = ANY(:open))",
+        f" AND status NOT IN {OPEN_STATUSES}",
         id=message_id,
         claim=claim,
         attempt=attempt,
-        open=sorted(OPEN),
     )
     return bool(found)

@@ -13,11 +13,12 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from shared.body import Delta
-from shared.lifecycle import MAX_TRIES, OPEN
+from shared.lifecycle import MAX_TRIES, Status
 from shared.store.clock import BELIEVED, DatabaseClock, passed
 from shared.store.database import Database, run
 from shared.store.ending import Ending, end_locked
 from shared.store.messages import SELECT, to_message
+from shared.store.status_sql import OPEN_STATUSES, before
 
 #: Seconds until a question that nobody took is handed to the queue once more.
 DISPATCH_AGAIN: Final = 10.0
@@ -32,7 +33,7 @@ _OVERDUE: Final = passed("hard_deadline", "started_at")
 # Left by its owner: past lease or hard deadline (but not so soon after Postgres was away, or its
 # clock jumped, that no owner could have renewed), or owned by a boot that somebody saw die.
 _LAPSED: Final = f"""
-status = 'STREAMING' AND (
+status = '{Status.STREAMING}' AND (
     (CAST(:died AS text) IS NOT NULL AND split_part(owner, ':', 2) = :died)
     OR ((lease_until < clock_timestamp() OR {_OVERDUE}) AND {BELIEVED}))
 """
@@ -98,11 +99,11 @@ class LapsedRow:
         """Back to SENDING, due at once. Only when no character was ever published."""
         run(
             self._connection,
-            "UPDATE messages SET status = 'SENDING', attempt = attempt + 1, owner = NULL,"
+            f"UPDATE messages SET status = '{Status.SENDING}', attempt = attempt + 1, owner = NULL,"
             " claim = NULL, lease_until = NULL, hard_deadline = NULL,"
             " dispatch_at = clock_timestamp(),"
             " queue_deadline = clock_timestamp() + make_interval(secs => :deadline)"
-            " WHERE id = :id",
+            f" WHERE id = :id AND status IN {before(Status.SENDING)}",
             id=self.id,
             deadline=queue_deadline,
         )
@@ -149,7 +150,7 @@ def expire(db: Database) -> list[uuid.UUID]:
     with db.transaction() as connection:
         rows = run(
             connection,
-            f"SELECT id FROM messages WHERE status = 'SENDING' AND {_WAITED}"
+            f"SELECT id FROM messages WHERE status = '{Status.SENDING}' AND {_WAITED}"
             " ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED",
         ).all()
         for row in rows:
@@ -161,7 +162,7 @@ def undispatched(db: Database) -> list[uuid.UUID]:
     """Questions due to be handed to the queue again; due once more after DISPATCH_AGAIN."""
     rows = db.rows(
         "UPDATE messages SET dispatch_at = clock_timestamp() + make_interval(secs => :again)"
-        " WHERE id IN (SELECT id FROM messages WHERE status = 'SENDING'"
+        f" WHERE id IN (SELECT id FROM messages WHERE status = '{Status.SENDING}'"
         " AND dispatch_at < clock_timestamp() ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED)"
         " RETURNING id",
         again=DISPATCH_AGAIN,
@@ -174,10 +175,9 @@ def purge(db: Database) -> int:
     rows = db.rows(
         "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations c"
         f" WHERE {GONE} AND NOT EXISTS (SELECT 1 FROM messages m"
-        " WHERE m.conversation_id = c.id AND m.status = ANY(:open))"
+        f" WHERE m.conversation_id = c.id AND m.status IN {OPEN_STATUSES})"
         " LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING id",
         undo=UNDO_SECONDS,
         most=PURGED_AT_ONCE,
-        open=sorted(OPEN),
     )
     return len(rows)

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from shared.errors import NotFound
 from shared.lifecycle import Status
+from shared.store.access import may_write
 from shared.store.database import Database, run
 from shared.store.ending import Ending, end_locked
 
@@ -17,8 +18,8 @@ def stop(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -> Status:
         row = run(
             connection,
             "SELECT m.id, m.status FROM messages m JOIN conversations c"
-            " ON c.id = m.conversation_id WHERE m.id = :id AND m.user_id = :user"
-            " AND c.deleted_at IS NULL FOR UPDATE OF m",
+            " ON c.id = m.conversation_id WHERE m.id = :id"
+            f" AND {may_write('m')} AND c.deleted_at IS NULL FOR UPDATE OF m",
             id=message_id,
             user=user_id,
         ).one_or_none()

@@ -22,13 +22,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shared.lifecycle import Status
+from shared.store.status_sql import OPEN_STATUSES
+
 #: The one user of `OUTLIVE_AUTH=local`; the first migration makes it.
 LOCAL_USER: Final = uuid.UUID("00000000-0000-4000-8000-000000000001")
 
 metadata = MetaData()
 
 _NOW = text("clock_timestamp()")
-_OPEN = text("status IN ('SENDING', 'STREAMING')")
+_OPEN = text(f"status IN {OPEN_STATUSES}")
 _ENDED = text("role = 'assistant' AND ended_at IS NOT NULL")
 
 
@@ -120,7 +123,7 @@ messages = Table(
     Index("messages_parent", "parent_id"),
     Index("messages_open", "user_id", postgresql_where=_OPEN),
     Index("messages_ended", "conversation_id", "ended_at", postgresql_where=_ENDED),
-    Index("messages_failed", "ended_at", postgresql_where=text("status = 'ERROR'")),
+    Index("messages_failed", "ended_at", postgresql_where=text(f"status = '{Status.ERROR}'")),
     Index(
         "messages_continued",
         "continues_id",

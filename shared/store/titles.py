@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from shared.lifecycle import Status
 from shared.store.database import Database
 from shared.store.part_sql import joined_text
 
@@ -31,8 +32,8 @@ _UNTITLED = f"""
 SELECT m.model, {_beginning("q.body")} AS question, {_beginning("m.body")} AS answer
 FROM messages m JOIN messages q ON q.id = m.parent_id
 JOIN conversations c ON c.id = m.conversation_id
-WHERE m.id = :id AND m.status = 'DONE' AND c.title_by = 'question' AND c.title_usage IS NULL
-    AND c.deleted_at IS NULL
+WHERE m.id = :id AND m.status = '{Status.DONE}' AND c.title_by = 'question'
+    AND c.title_usage IS NULL AND c.deleted_at IS NULL
 """
 
 

@@ -1,4 +1,4 @@
-"""One enum, one table, one set of ends; and a page for people that cannot lie about them."""
+"""One enum, one table, one set of ends, and a document that is made from them."""
 
 import re
 from collections.abc import Set as AbstractSet
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.lifecycle import OPEN, TERMINAL, TRANSITIONS, Status, can_move, diagram
+from shared.lifecycle import OPEN, TERMINAL, TRANSITIONS, Status, diagram, sources
 
 PAGE = Path(__file__).parents[2] / "docs" / "lifecycle.md"
 
@@ -29,19 +29,25 @@ def test_every_status_is_reached_and_every_open_one_can_end() -> None:
     assert all(reachable(status) & TERMINAL for status in OPEN)
 
 
-def test_nothing_leaves_an_end() -> None:
+def test_no_move_leaves_an_end() -> None:
     assert {Status.DONE, Status.CANCELLED, Status.ERROR} == TERMINAL
     assert {Status.SENDING, Status.STREAMING} == OPEN
-    assert not any(can_move(before, after) for before in TERMINAL for after in Status)
+    assert not any(sources(after) & TERMINAL for after in Status)
 
 
-def test_only_a_claimed_answer_can_be_done() -> None:
-    assert [before for before in Status if can_move(before, Status.DONE)] == [Status.STREAMING]
+def test_only_a_claimed_answer_can_become_done() -> None:
+    assert sources(Status.DONE) == {Status.STREAMING}
+
+
+def test_sources_are_the_table_read_backwards() -> None:
+    moves = {(before, after) for after in Status for before in sources(after)}
+
+    assert moves == {(before, after) for before, to in TRANSITIONS.items() for after in to}
 
 
 @pytest.mark.parametrize("status", Status)
 def test_a_status_does_not_move_to_itself(status: Status) -> None:
-    assert not can_move(status, status)
+    assert status not in sources(status)
 
 
 def test_a_status_is_its_name_in_the_database() -> None:
@@ -59,7 +65,7 @@ def test_the_diagram_draws_every_move_with_its_reason_and_nothing_else() -> None
     assert set(re.findall(r"(\w+) --> \[\*\]", diagram())) == TERMINAL
 
 
-def test_the_page_for_people_shows_exactly_this_diagram() -> None:
+def test_the_document_shows_exactly_this_diagram() -> None:
     shown = re.findall(r"```mermaid\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
     assert shown == [diagram()]

@@ -57,12 +57,12 @@ class ReadAccess:
             waiting, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
             asked_at = time.monotonic()
             try:
-                found = messages.readable(self._db, {message_id for message_id, _, _ in waiting})
+                found = messages.readable(self._db, {(one, user) for one, user, _ in waiting})
             except Exception as error:  # noqa: BLE001 - raised again where each of them waits
                 for _, _, result in waiting:
                     result.set_exception(error)
                 continue
             for message_id, user_id, result in waiting:
-                owner, ended_at = found.get(message_id, (None, None))
-                result.set(Granted(ended_at, asked_at) if owner == user_id else None)
+                wanted = message_id, user_id
+                result.set(Granted(found[wanted], asked_at) if wanted in found else None)
         self._asking = False  # safe: no greenlet ran since the list was found empty

@@ -148,7 +148,7 @@ def test_without_a_key_every_request_is_another(store: Store) -> None:
 def test_a_retry_and_a_continuation_have_keys_too(store: Store, again: Any) -> None:
     user = store.user()
     answer = store.ended(user, Ending(Status.DONE, "length"))
-    words = ("Go on.",) if again is asking.ask_to_continue else ()
+    words = (text_body("Go on."),) if again is asking.ask_to_continue else ()
 
     asked, errors = at_once(
         6, lambda _: again(store.db, store.asking(user, key="k"), answer, *words)

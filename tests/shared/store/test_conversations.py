@@ -1,8 +1,10 @@
 """Trees of messages: lists, branches, deleting; and nothing of it is anybody else's."""
 
 import inspect
+import re
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -35,6 +37,7 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     "messages.load_without_body": lambda it, user: messages.load_without_body(
         it.db, it.ended, user
     ),
+    "messages.status": lambda it, user: messages.status(it.db, it.ended, user),
     "stopping.stop": lambda it, user: stopping.stop(it.db, it.open, user),
     "conversations.load": lambda it, user: conversations.load(it.db, user, it.conversation),
     "conversations.change": lambda it, user: conversations.change(
@@ -47,9 +50,6 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     ),
     "conversations.turns": lambda it, user: conversations.turns(
         it.db, user, it.conversation, before=it.ended
-    ),
-    "conversations.branch": lambda it, user: conversations.branch(
-        it.db, user, it.conversation, it.ended
     ),
     "asking.ask": lambda it, user: asking.ask(
         it.db, it.store.asking(user), it.conversation, text_body("Why?"), None
@@ -88,12 +88,25 @@ def test_and_it_is_there_for_its_owner(store: Store, call: str) -> None:
 def test_no_function_that_takes_a_user_was_forgotten() -> None:
     found = {
         f"{module.__name__.removeprefix('shared.store.')}.{name}"
-        for module in (messages, conversations, asking, reaping, search, sidebar)
+        for module in (messages, stopping, conversations, asking, reaping, search, sidebar)
         for name, function in public_functions(module)
         if {"user_id", "asking"} & set(inspect.signature(function).parameters)
     }
 
     assert found == set(CALLS) | OTHERWISE
+
+
+def test_rights_are_checked_by_the_two_predicates_only() -> None:
+    """Keys and the cap belong to a user whoever may read what is theirs."""
+    by_hand = {
+        file.name: len(re.findall(r"user_id = :user\b", file.read_text()))
+        for file in Path(conversations.__file__).parent.glob("*.py")
+    }
+
+    assert {name: number for name, number in by_hand.items() if number} == {
+        "asking.py": 2,  # the key of a request, and the cap
+        "conversations.py": 1,  # the key of a creation
+    }
 
 
 def public_functions(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]:
@@ -204,7 +217,7 @@ def test_a_branch_is_the_path_to_the_newest_message_with_its_siblings(store: Sto
     stopping.stop(store.db, again, user)
     below = asking.ask(store.db, store.asking(user), place, text_body("And?"), first)
 
-    turns = conversations.branch(store.db, user, place, None)
+    turns = conversations.turns(store.db, user, place).turns
 
     path = [question, first, below.question.id, below.answer.id]
     assert [turn.message.id for turn in turns] == path
@@ -215,7 +228,7 @@ def test_a_branch_is_the_path_to_the_newest_message_with_its_siblings(store: Sto
         [(below.question.id, newest)],
         [(newest, newest)],
     ]
-    other = conversations.branch(store.db, user, place, again)
+    other = conversations.turns(store.db, user, place, again).turns
     assert [turn.message.id for turn in other] == [question, again]
     assert other[1].siblings == turns[1].siblings
 
@@ -227,7 +240,7 @@ def test_roots_are_siblings_too(store: Store) -> None:
         asking.ask(store.db, store.asking(user), place, text_body("?"), None) for _ in range(2)
     ]
 
-    [question, _] = conversations.branch(store.db, user, place, None)
+    [question, _] = conversations.turns(store.db, user, place).turns
 
     assert [one for one, _ in question.siblings] == [root.question.id for root in roots]
 
@@ -236,9 +249,9 @@ def test_an_empty_conversation_has_an_empty_branch(store: Store) -> None:
     user = store.user()
     place = store.conversation(user)
 
-    assert conversations.branch(store.db, user, place, None) == []
+    assert conversations.turns(store.db, user, place).turns == []
     with pytest.raises(NotFound):
-        conversations.branch(store.db, user, place, uuid.uuid4())
+        conversations.turns(store.db, user, place, uuid.uuid4())
 
 
 def test_an_open_answer_on_a_branch_has_what_is_saved(store: Store) -> None:
@@ -246,7 +259,7 @@ def test_an_open_answer_on_a_branch_has_what_is_saved(store: Store) -> None:
     claim = store.streaming(user)
     store.save(claim, body_of("Be"))
 
-    turns = conversations.branch(store.db, user, store.row(claim.id).conversation_id, None)
+    turns = conversations.turns(store.db, user, store.row(claim.id).conversation_id).turns
 
     assert turns[-1].message.body.text == "Be"
 
@@ -258,7 +271,7 @@ def test_a_long_talk_is_one_branch(store: Store) -> None:
         asked = asking.ask(store.db, store.asking(user), place, text_body(str(number)), NEWEST)
         stopping.stop(store.db, asked.answer.id, user)
 
-    turns = conversations.branch(store.db, user, place, None)
+    turns = conversations.turns(store.db, user, place).turns
 
     assert [turn.message.body.text for turn in turns[::2]] == [str(n) for n in range(30)]
 
