@@ -1,4 +1,4 @@
-"""A rig for stories that hurt the servers: nobody else shares it while they are down."""
+"""Fixtures of the end-to-end tests: browsers, and a rig for tests that break its servers."""
 
 import signal
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def tab(meet: Meet, web: Web) -> Tab:
 
 @dataclass(frozen=True)
 class Fragile:
-    """A whole service of its own, and a client of it."""
+    """A service of its own, and a client of it."""
 
     rig: Rig
     web: Web
@@ -66,7 +66,7 @@ def fragile_service() -> Iterator[Fragile]:
 
 @pytest.fixture
 def fragile(fragile_service: Fragile) -> Iterator[Fragile]:
-    """Everything runs when a story begins, whatever the last one broke."""
+    """A service on which everything runs, whatever the last test broke."""
     yield fragile_service
     service, rig = fragile_service, fragile_service.rig
     for server in (rig.postgres, rig.redis, service.web, service.worker):

@@ -1,4 +1,4 @@
-"""Bad entries in the queue, and between Celery's processes, delay nobody and end nothing."""
+"""Bad entries in the queue and on Celery's channels delay no question and end no worker."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from tests.rig import Rig, eventually
 
 
 def _bad(rig: Rig, secret: str) -> list[bytes]:
-    """Entries of many kinds; those that have room for it hold the secret."""
+    """Entries of many kinds; those with room for it contain the secret."""
     settings = Settings.model_validate({"REDIS_URL": rig.redis.url})
     whole = json.loads(Queue(make_app(settings))._template(TASK).render(secret, secret))
     lost = [{name: value for name, value in whole.items() if name != gone} for gone in whole]
@@ -60,7 +60,7 @@ def test_bad_queue_entries_are_dropped_and_counted_and_delay_no_question(
                 server.publish(topic, entry)
     answer = client.ask(script(say("all is well"), finish(), done()))
 
-    # A worker that had been told to go would take no question while it writes the other one.
+    # A worker that was shutting down would take no question while it writes the other one.
     assert client.ended(answer)["status"] == "DONE"
     rig.scripted.release(name)
     assert client.ended(running)["text"] == "so far and on"
@@ -69,7 +69,7 @@ def test_bad_queue_entries_are_dropped_and_counted_and_delay_no_question(
     log = (rig.home / "log" / "worker.log").read_text()
     assert "bad entry dropped: too large, 20971532 bytes" in log
     assert secret not in log
-    # It can still be told to do something.
+    # It still obeys remote control.
     settings = Settings.model_validate({"REDIS_URL": rig.redis.url})
     eventually(lambda: make_app(settings).control.inspect(timeout=1).ping())
 

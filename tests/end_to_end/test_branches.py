@@ -1,4 +1,4 @@
-"""Retry, Edit and Continue: new messages beside the old ones, which stay where they are."""
+"""Retry, Edit and Continue make siblings of old messages, which do not change."""
 
 from typing import Any
 
@@ -164,7 +164,7 @@ def test_edit_makes_a_sibling_of_the_old_question(rig: Rig, client: Client, work
     first_question, first = _said(client, "First.", place)
     _, second = _said(client, "Second.", place)
 
-    # when: the second question is asked in other words, then the first one
+    # when: the second question is edited, then the first one
     edited, other = _said(client, "Edited.", place, parent_id=first["id"])
     restarted, root = _said(client, "Started over.", place, parent_id=None)
 

@@ -1,4 +1,4 @@
-"""The clock of Postgres is set while answers are written: the whole service, with real workers."""
+"""The clock of Postgres is set while answers are written by real workers."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Every process has another time of day, and nobody notices: only Postgres' clock decides."""
+"""Every process has another time of day, which changes nothing: only Postgres' clock counts."""
 
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ QUICK = {
     "OUTLIVE_HEARTBEAT_SECONDS": "0.5",
     "OUTLIVE_SWEEP_SECONDS": "0.5",
 }
-#: Answers that there are, at least.
+#: Answers at least.
 ANSWERS = 6
 
 
@@ -32,7 +32,7 @@ def test_process_clocks_that_are_an_hour_wrong_change_nothing(rig: Rig, no_worke
         client, other = (stack.enter_context(Client(web.url)) for web in webs)
         fast.wait()
         slow.wait()
-        assert _clock(client) - _clock(other) > timedelta(seconds=1.9 * HOUR)  # they are wrong
+        assert _clock(client) - _clock(other) > timedelta(seconds=1.9 * HOUR)  # as intended
         question = script(long(50), hold("an hour"), long(300, seed=1), finish(), usage(), done())
         owners: dict[str, str] = {}
         while len(owners) < ANSWERS or len(set(owners.values())) < 2:
@@ -43,7 +43,7 @@ def test_process_clocks_that_are_an_hour_wrong_change_nothing(rig: Rig, no_worke
         stopped, *others = owners
 
         with following(*readings):
-            # then: nobody takes anything from anybody, for as long as it is renewed
+            # then: no answer changes its owner while its lease is renewed
             eventually(lambda: _renewed(rig) >= len(owners))
             assert {answer: _boot(rig, answer) for answer in owners} == owners
 

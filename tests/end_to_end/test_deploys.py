@@ -1,4 +1,4 @@
-"""Deploys under load: the successors are there first, and nobody's answer is cut."""
+"""Deploys under load: successors start before the old programs drain, no answer is cut."""
 
 import signal
 from collections import Counter
@@ -17,12 +17,12 @@ from tests.rig import Rig, eventually, killing
 from tests.stories import NEVER, Load, Stopwatch, following, start_worker, verified_end
 
 DEPLOYS, PEOPLE = 6, 6
-#: Seconds within which a reader who was sent away is back.
+#: Seconds within which a reader is told to come back.
 BACK = 2.0
 
 
 def _went_well(answers: list[dict[str, Any]]) -> None:
-    """Nobody has noticed more than a reconnect."""
+    """Check that clients noticed no more than a reconnect."""
     assert Counter((one["status"], one["code"]) for one in answers).keys() == {("DONE", None)}
     assert all(one["exact"] for one in answers)
     assert [one["refusals"] for one in answers if one["refusals"]] == []
@@ -40,7 +40,7 @@ def test_deploys_of_worker_and_web_under_load_interrupt_no_answer(
         load = staff.enter_context(Load(web.url, PEOPLE))
 
         for _ in range(DEPLOYS):
-            # when: the successors take work, the old ones are told to stop
+            # when: the successors take work, the old programs get SIGTERM
             new_web, new_worker = web.successor().start(), start_worker(rig)
             staff.enter_context(killing(new_web, new_worker))
             new_web.wait()
@@ -50,14 +50,14 @@ def test_deploys_of_worker_and_web_under_load_interrupt_no_answer(
                 before.append(old)
             web, worker = new_web, new_worker
 
-        # then: they finish what they have begun and go by themselves
+        # then: they finish what they have begun and end
         eventually(lambda: not any(old.alive() for old in before))
         assert [old.pid for old in before if old.crashed()] == []
         answers = load.leave()
 
     _went_well(answers)
     assert len(answers) > DEPLOYS * PEOPLE / 3
-    assert sum(one["connections"] > 1 for one in answers) > DEPLOYS  # the deploys were felt
+    assert sum(one["connections"] > 1 for one in answers) > DEPLOYS  # the deploys were noticed
 
 
 @pytest.mark.failure(7)
@@ -80,14 +80,14 @@ def test_a_drain_ends_at_its_limit_and_unshown_answers_go_to_the_successor(
             watch = Stopwatch()
             old.signal(signal.SIGTERM)
 
-            # then: it goes after its limit
+            # then: it ends after its limit
             eventually(lambda: not old.alive(), 5)
             assert watch.seconds >= 1
             assert not old.crashed()
             rig.scripted.wait_requests(2, contains=none)
             rig.scripted.release("drain")
 
-    # and says what became of each
+    # and says how each ended
     assert verified_end(readings[0], client.message(begun)) == ("ERROR", "worker_shutdown")
     assert readings[0].text == "Half of it"
     sentence = "This answer was interrupted by a deploy; what was written is kept."
@@ -133,11 +133,11 @@ def test_draining_web_ends_streams_in_order_with_a_retry(
             while reading.text != "To be":
                 reading.take(next(events))
 
-            # when: there is a successor, and the old one is told to stop
+            # when: there is a successor, and the old master gets SIGTERM
             successor.start().wait()
             old.signal(signal.SIGTERM)
 
-            # then: the stream is closed in order, behind a `retry:`
+            # then: the stream is closed in order, after a `retry:`
             assert list(events) == []
             assert connection.decoder.retry is not None
             assert connection.decoder.retry < 1000 * BACK

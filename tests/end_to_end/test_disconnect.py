@@ -1,4 +1,4 @@
-"""A hundred readers go away in the middle of a frame and never return."""
+"""A hundred readers disconnect in the middle of a frame and never return."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The drill finds nothing in the product, and finds each bug that is planted into a copy of it."""
+"""The drill finds each bug that is planted into a copy of the product."""
 
 import json
 import os
@@ -25,7 +25,7 @@ PARTS = ("shared", "worker", "web", "local", "Procfile", "alembic.ini", "pyproje
 
 
 def drill(root: Path, ledger: Path, *words: str) -> tuple[int, str, dict[str, Any]]:
-    """Run `outlive drill` on the code below `root`: its exit status, words and numbers."""
+    """Run `outlive drill` on the code below `root`: its exit status, output and numbers."""
     done = subprocess.run(
         [sys.executable, "-m", "local", "drill", *words, "--resume", str(ledger)],
         cwd=root,
@@ -42,14 +42,14 @@ def drill(root: Path, ledger: Path, *words: str) -> tuple[int, str, dict[str, An
 
 @dataclass(frozen=True)
 class Bug:
-    """A planted bug: (file, what stands there, what is put there) and what the drill then says."""
+    """A planted bug: edits (file, old, new), a violation to expect, arguments of the drill."""
 
     edits: list[tuple[str, str, str]]
     said: str
     words: str
 
 
-#: A drill draws its people and its faults, and some of these bugs need the right ones.
+#: A drill draws its questions and faults at random, and some bugs need the right ones.
 TRIES = 3
 OURS = "claim = due.claim AND m.owner = :owner AND m."
 READS = """\

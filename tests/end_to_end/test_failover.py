@@ -1,8 +1,8 @@
 """Postgres fails over to a real standby: with the last of its WAL lost, or with nothing lost.
 
-What must hold whatever was lost: text of two claims never stands in one body or under one sha256; a
-reader has exactly the message, or the end's proof says that it has not and reading again gives the
-truth; no answer stays open; writes work again.
+What must hold whatever was lost: text of two claims is never in one body or under one sha256; a
+reader has exactly the message, or the end's proof says that it has not and reading again gives it;
+no answer stays open; writes work again.
 """
 
 from collections.abc import Iterator
@@ -31,13 +31,13 @@ QUICK = {
     "OUTLIVE_SWEEP_SECONDS": "0.5",
 }
 WELL = (finish(), usage(), done())
-#: Claims of a message that a story may cause.
+#: Claims of a message that a test may cause.
 CLAIMS = 3
 
 
 @dataclass(frozen=True)
 class Service:
-    """Web on a Postgres that can fail over. Each story hires its own workers."""
+    """Web on a Postgres that can fail over. Each test starts its own workers."""
 
     rig: ReplicatedRig
     client: Client
@@ -54,7 +54,7 @@ class Service:
         return int(length)
 
     def deliver(self, answer: str) -> None:
-        """Hand the question out now; the sweep would, some seconds later."""
+        """Dispatch the question now; the sweep would do so some seconds later."""
         at = Settings.model_validate({"REDIS_URL": self.rig.redis.url})
         assert Queue(make_app(at)).enqueue(UUID(answer))
 
@@ -74,14 +74,14 @@ def only_service() -> Iterator[Service]:
 
 @pytest.fixture
 def service(only_service: Service) -> Iterator[Service]:
-    """Whatever the last story left behind: writes work, and nothing is open."""
+    """A service on which writes work, whatever the last test left."""
     eventually(lambda: only_service.client.http.get("/readyz").status_code == 200)
     yield only_service
     only_service.cluster.end_demoted()
 
 
 def _truth(client: Client, reading: Reading, question: str) -> dict[str, Any]:
-    """The message, of which its reader has every character, or knows that it has not."""
+    """The message; its reader has every character, or knows that it has not."""
     message = client.ended(reading.message_id)
     text = "".join(part["text"] for part in message["parts"])
     whole = [scripted.expected(question, call).text for call in range(1, CLAIMS + 1)]
@@ -95,7 +95,7 @@ def _truth(client: Client, reading: Reading, question: str) -> dict[str, Any]:
     return message
 
 
-# --- the last of its WAL is lost -----------------------------------------------------------------
+# --- the last WAL is lost -----------------------------------------------------------------
 
 
 @pytest.mark.failure(40)
@@ -143,7 +143,7 @@ def test_text_of_a_claim_lost_by_failover_is_never_joined_to_the_next_claims(
 
 @pytest.mark.failure(40)
 def test_saves_lost_by_failover_are_written_again_by_their_worker(service: Service) -> None:
-    """Attack 4. The worker lives and has the text: nobody misses a character."""
+    """Attack 4. The worker lives and has the text, so no reader misses a character."""
     rig, client, cluster = service.rig, service.client, service.cluster
     tag = new_id()
     questions = [
@@ -205,11 +205,11 @@ def test_an_end_lost_by_failover_ends_again_and_a_lost_question_is_a_404(
         # when
         cluster.fail_over()
 
-        # then: a question that is gone is no message, and its worker lets go of the model
+        # then: a lost question is a 404, and its worker closes the provider's connection
         eventually(lambda: client.http.get(f"/api/messages/{three}").status_code == 404)
         eventually(lambda: client.http.get(f"/api/messages/{three}/stream").status_code == 404)
         assert only_request(rig, gone, ended=True).ended == "client_closed"
-        # and: an end that is gone is told anew
+        # and: a lost end is followed by another one
         for answer, question in ((one, ended), (two, stopped)):
             eventually(lambda answer=answer: client.message(answer)["status"] not in OPEN)  # type: ignore[misc]
             message = _truth(client, client.read(answer).to_end(), question)
@@ -279,7 +279,7 @@ def test_failover_to_a_synchronous_standby_loses_nothing(service: Service) -> No
             # when
             cluster.fail_over()
 
-            # then: what was taken is there
+            # then: what was accepted is there
             eventually(lambda: client.http.get(f"/api/messages/{last}").status_code == 200)
         for question, reading in zip(questions, readings, strict=True):
             assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)

@@ -1,4 +1,4 @@
-"""Flower tells which answers are written and how they ended, and not a word of them."""
+"""Flower shows which answers are written and how they ended, and no text of them."""
 
 import json
 import os
@@ -17,12 +17,12 @@ from tests.rig import Rig, eventually
 
 @pytest.fixture(scope="module")
 def flower(rig: Rig, long_lived_worker: Worker) -> Iterator[Flower]:
-    """By the Procfile's line."""
+    """Flower, started by the Procfile's line."""
     if not long_lived_worker.alive():  # a story before this one has killed it
         long_lived_worker.start().wait()
     flower = rig.flower()
     with httpx2.Client(base_url=flower.url, timeout=10) as window:
-        # It knows only what happens after it has begun to listen.
+        # It knows only what happens after it has subscribed.
         eventually(lambda: window.get("/api/workers", params={"refresh": 1}).json())
     yield flower
     flower.kill()
@@ -121,7 +121,7 @@ def test_flower_shows_no_text_of_a_conversation(
     assert canary not in shown + json.dumps(tasks)
 
 
-# --- nobody from outside -------------------------------------------------------------------------
+# --- refused requests ----------------------------------------------------------------------------
 
 #: What a foreign page can ask for, by method and path; `{}` is a worker, a task or a queue.
 ASKED = (

@@ -1,4 +1,4 @@
-"""What a dead worker cannot report any more, Flower is told by whoever finds out."""
+"""What a dead worker cannot report, the sweep that ends its answers reports to Flower."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +26,7 @@ def window(rig: Rig) -> Iterator[httpx2.Client]:
 
 
 def _listens(window: httpx2.Client, worker: Worker) -> None:
-    """Until Flower has heard of the worker."""
+    """Wait until Flower knows the worker."""
     eventually(lambda: _workers(window).get(_node(worker)))
 
 
@@ -73,7 +73,7 @@ def test_flower_shows_the_task_of_a_killed_worker_as_failed_and_it_as_offline(
     assert task["worker"].startswith(_node(worker))
     assert task["args"] == f"['{answer}']"
     eventually(lambda: _workers(window)[_node(worker)] is False)
-    # Whoever told it is no worker.
+    # The sweep that reported it is not shown as a worker.
     assert set(_workers(window)) == {_node(worker)}
 
 
@@ -125,6 +125,6 @@ def test_flower_shows_a_task_that_is_delivered_twice_once(
 
 
 def _again(rig: Rig, message_id: str) -> None:
-    """Hand a message on once more, as a sweep does that believes it lost."""
+    """Enqueue a message once more, as a sweep does that believes its task lost."""
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": rig.redis.url})))
     assert queue.enqueue(UUID(message_id))

@@ -1,4 +1,4 @@
-"""A worker that stands still beyond its lease and comes back: nobody listens to it any more."""
+"""A worker that sleeps past its lease and wakes: all of its writes are refused."""
 
 import signal
 from uuid import UUID
@@ -35,7 +35,7 @@ def _row(rig: Rig, answer: str) -> dict[str, object]:
 
 
 def _lost(rig: Rig) -> int:
-    """Generations that their worker has given up because they were no longer its own."""
+    """How many answers were given up because their worker no longer owned them."""
     return rig.logs().count('"status": "LOST"')
 
 
@@ -63,7 +63,7 @@ def test_every_write_of_a_worker_that_slept_past_its_lease_is_refused(
     with killing(frozen, other):
         other.wait()
         with following(*readings):
-            # when: it stands still for longer than its lease, while the model talks on
+            # when: it is stopped for longer than its lease, while the model goes on
             frozen.signal(signal.SIGSTOP)
             rig.scripted.release("stiff")
         ended = {answer: client.message(answer) for answer in answers}
@@ -71,7 +71,7 @@ def test_every_write_of_a_worker_that_slept_past_its_lease_is_refused(
         logs = {answer: rig.live_log(answer) for answer in answers}
         frozen.signal(signal.SIGCONT)
 
-        # then: it lets go of the model soon, whether that has come to its end meanwhile or not
+        # then: it closes the provider's connection, whether the reply has ended meanwhile or not
         for question in questions[::2]:
             assert only_request(rig, question, ended=True).ended == "client_closed"
         eventually(lambda: _lost(rig) == lost + len(questions))
@@ -84,11 +84,11 @@ def test_every_write_of_a_worker_that_slept_past_its_lease_is_refused(
             assert rig.live_log(answer) == logs[answer]
         assert _pieces(rig) == 0
 
-        # and each of its doors is shut, whatever it tries
+        # and: each of its writes is refused
         for answer, owner in zip(answers, owners, strict=True):
             _every_write_is_refused(rig, answer, owner, ended[answer]["length"])
 
-        # but it is as good as any other worker for what comes next
+        # and: it takes new questions as any other worker does
         other.kill()
         again = client.ask(script(say("Good as new."), finish(), usage(), done()))
         assert client.ended(again)["text"] == "Good as new."
@@ -135,7 +135,7 @@ def test_an_unshown_answer_of_a_frozen_worker_is_written_once_by_another(
         eventually(lambda: _lost(rig) == lost + ANSWERS)
         rig.scripted.wait_requests(2 * ANSWERS, contains='"tag":"ice"', ended=True)
 
-        # then: one answer, from one of them
+        # then: one answer, from one of the two workers
         for question, reading in zip(questions, readings, strict=True):
             answer = reading.message_id
             assert verified_end(reading, ended[answer]) == ("DONE", None)

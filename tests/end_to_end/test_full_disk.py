@@ -1,7 +1,7 @@
-"""The disk below Postgres is full, or Postgres may not write: what it has can still be read.
+"""Postgres' disk is full, or Postgres is read-only: what it has can still be read.
 
-Its data lies on a file system of its own, small enough to be filled in a moment. Its log does not:
-when that cannot grow Postgres crashes, which is another story.
+Its data is on a small file system of its own, which is quickly filled. Its WAL is elsewhere: if the
+WAL cannot grow Postgres crashes, which is another failure.
 """
 
 import os
@@ -57,7 +57,7 @@ def disk() -> Iterator[Path]:
 
 @contextmanager
 def _full(disk: Path) -> Iterator[None]:
-    """Not a byte is left, until afterwards."""
+    """Fill the disk within the block."""
     filler = disk / "filler"
     try:
         with filler.open("wb", buffering=0) as file, suppress(OSError):
@@ -68,7 +68,7 @@ def _full(disk: Path) -> Iterator[None]:
         filler.unlink()
 
 
-def _keep_its_log_elsewhere(postgres: Postgres, place: Path) -> None:
+def _move_wal(postgres: Postgres, place: Path) -> None:
     postgres.stop()
     wal = postgres.data / "pg_wal"
     subprocess.run(["cp", "--archive", wal, place], check=True)
@@ -81,7 +81,7 @@ def _keep_its_log_elsewhere(postgres: Postgres, place: Path) -> None:
 def test_with_a_full_disk_questions_are_refused_and_no_answer_is_falsely_done(disk: Path) -> None:
     with ExitStack() as stack:
         rig = stack.enter_context(Rig(disk.parent))
-        _keep_its_log_elsewhere(rig.postgres, disk.parent / "wal")
+        _move_wal(rig.postgres, disk.parent / "wal")
         client = stack.enter_context(Client(rig.web(WEB_CONCURRENCY="1").url))
         # given: an answer of a worker that waits two seconds for the disk, and one of a patient one
         impatient = start_worker(rig, PATCHED_CONSTANTS="worker.writer.STORAGE_PATIENCE=2").wait()
@@ -105,7 +105,7 @@ def test_with_a_full_disk_questions_are_refused_and_no_answer_is_falsely_done(di
                 refused = client.post_question(generated(HUGE), conversation, "the same key")
                 rig.scripted.release("space")
 
-                # then: nothing is taken, and nothing ends before its end is written
+                # then: no question is accepted, and no answer ends before its end is written
                 assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
                 assert refused.json()["code"] == "storage_unavailable"
                 assert (
@@ -118,7 +118,7 @@ def test_with_a_full_disk_questions_are_refused_and_no_answer_is_falsely_done(di
                 assert statuses[1] == "STREAMING"
                 assert readings[1].end is None
 
-            # and: with the space everything goes on, but for what was given up
+            # and: once there is space everything goes on, except what was given up
             again = client.read(
                 client.ask(script(say("There is room."), *WELL), conversation, key="the same key")
             )

@@ -1,4 +1,4 @@
-"""An answer that is made to hold a web process, and everybody else who is served by it."""
+"""Answers made to block the loop of a web process, and with it all of its other clients."""
 
 import re
 

@@ -1,6 +1,6 @@
-"""What Redis was to tell and did not: text, an end, the end of a dead worker's answer.
+"""Messages that Redis lost: text, an end, the end of a dead worker's answer.
 
-The stories write into Postgres as an owner does, and tell nobody.
+The tests write into Postgres as an owner does, without publishing.
 """
 
 from collections.abc import Iterator
@@ -27,12 +27,12 @@ from tests.rig import Rig, eventually, killing
 from tests.store_fixtures import save_of
 from tests.stories import NEVER, following, start_worker, sweep, verified_end
 
-ME = "story:a-worker-that-whispers"
+ME = "story:a-worker-without-redis"
 
 
 @contextmanager
 def _readers(client: Client, answer: str, *urls: str) -> Iterator[list[Reading]]:
-    """Somebody at every master."""
+    """A reader at every master."""
     readings = [Reading(answer, [url]) for url in (client.url, *urls)]
     with following(*readings):
         eventually(lambda: all(reading.connections for reading in readings))
@@ -44,25 +44,25 @@ def _readers(client: Client, answer: str, *urls: str) -> Iterator[list[Reading]]
 def test_readers_learn_what_postgres_has_though_redis_never_reported_it(
     rig: Rig, no_workers: None, client: Client, other_web: Web, how: str, nowhere: str
 ) -> None:
-    answer = client.ask(script(hold(NEVER), tag="whispered"))
+    answer = client.ask(script(hold(NEVER), tag="not published"))
     claim = owning.claim(rig.db, UUID(answer), ME, 60, 900)
     assert claim is not None
     body = Body()
-    body.write("text", "Nobody told you.")
+    body.write("text", "Not published.")
     with _readers(client, answer, other_web.url) as readings:
         # text
         assert owning.save(rig.db, ME, 60, [save_of(claim, body)])
-        eventually(lambda: all(reading.text == "Nobody told you." for reading in readings))
+        eventually(lambda: all(reading.text == "Not published." for reading in readings))
 
         # and the end
-        body.write("text", " Not this either.")
+        body.write("text", " Nor is this.")
         if how == "reaped":
             past = "lease_until = clock_timestamp() - interval '1 s'"
             with rig.db.transaction() as connection:
                 connection.exec_driver_sql(f"UPDATE messages SET {past} WHERE id = '{answer}'")
             assert _a_sweep_without_redis(rig, nowhere).run().ended >= 1
         else:
-            last = save_of(claim, body, len("Nobody told you."))
+            last = save_of(claim, body, len("Not published."))
             assert owning.finish(rig.db, ME, last, Ending(Status.DONE, "stop"))
     for reading in readings:
         expected = ("ERROR", "worker_lost") if how == "reaped" else ("DONE", None)
@@ -83,14 +83,14 @@ def test_losing_redis_and_the_worker_costs_200_characters_and_the_proof_tells(
     rig, client = fragile.rig, fragile.client
     fragile.worker.kill()
     sweep(rig, died=fragile.worker.boot)
-    # What a second would save is never saved here: the loss is as large as it can be.
+    # The save after a second never comes here, so that the loss is as large as it can be.
     worker = start_worker(
         rig,
         OUTLIVE_SAVE_SECONDS="100",
         OUTLIVE_HEARTBEAT_SECONDS="100",
         OUTLIVE_LEASE_SECONDS="300",
     )
-    # (And less than half of what a save is due at is not taken along by another's.)
+    # (And another answer's save carries no message that is before half of its deadline.)
     lengths = [1, 50, 99, 201, 350, 777]
     with killing(worker.wait()):
         questions = [script(long(n, chunk=(1, 40)), hold(NEVER), tag=f"both {n}") for n in lengths]
@@ -114,7 +114,7 @@ def test_losing_redis_and_the_worker_costs_200_characters_and_the_proof_tells(
         assert reading.text == scripted.expected(question).text
         assert reading.text.startswith(message["text"])
         lost.append(len(reading.text) - message["length"])
-        assert reading.proven == (lost[-1] == 0)  # who had seen more is told so
+        assert reading.proven == (lost[-1] == 0)  # a reader that had more can tell
         assert client.read(reading.message_id).to_end().proven
     assert max(lost) < 200
     assert lost[:3] == [1, 50, 99]
@@ -129,7 +129,7 @@ def _unsaved(rig: Rig, reading: Reading) -> int:
 def test_a_redis_that_goes_back_while_its_worker_dies_joins_no_two_answers(
     fragile: Fragile, tmp_path: Path
 ) -> None:
-    """Redis knows no text any more, or less of it than was shown; nothing is saved yet."""
+    """Redis has no text, or less than was shown; nothing is saved yet."""
     rig, client = fragile.rig, fragile.client
     fragile.worker.kill()
     sweep(rig, died=fragile.worker.boot)
@@ -166,7 +166,7 @@ def test_a_redis_that_goes_back_while_its_worker_dies_joins_no_two_answers(
             fragile.worker.start().wait()
             sweep(rig, died=worker.boot)
 
-    # then: whoever has seen more, or something else, is told so
+    # then: a reader that has seen more, or something else, can tell
     for question, reading in zip(questions, readings, strict=True):
         message = client.message(reading.message_id)
         whole = [scripted.expected(question, call).text for call in (1, 2)]
@@ -176,7 +176,7 @@ def test_a_redis_that_goes_back_while_its_worker_dies_joins_no_two_answers(
         assert reading.proven == (reading.text == message["text"])
         again = client.read(reading.message_id).to_end()
         assert (again.text, again.proven) == (message["text"], True)
-        # and nobody was shown another answer below the first one's beginning
+        # and no reader was shown another answer after the beginning of the first one
         assert any(one.startswith(reading.text) for one in whole)
 
 

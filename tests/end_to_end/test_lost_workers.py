@@ -1,4 +1,4 @@
-"""`kill -9` of the process that writes: what was shown stays, and the truth is told soon."""
+"""`kill -9` of a worker: what was shown stays, and the answer ends as `worker_lost`."""
 
 import os
 import random
@@ -23,7 +23,7 @@ from tests.stories import NEVER, Stopwatch, following, start_worker, sweep, veri
 #: Kills of real Celery processes (the drill has hundreds more). Two workers live at a time, so
 #: that two can start at a time.
 KILLS, TEAM = 10, 2
-#: A test has so many of them, so that a failure says where to look.
+#: Kills of one test.
 KILLS_A_TEST = 10
 #: Seconds that are left of a default lease at least: it is renewed every 3 s, and lasts 15.
 LEASE_LEFT = 10.0
@@ -32,7 +32,7 @@ ANSWERS = 4
 
 
 def _endless(dice: random.Random) -> str:
-    """An answer that nobody but a kill ends, in pieces of every size."""
+    """An answer that only a kill ends, in pieces of every size."""
     return script(
         long(6000, rate=dice.uniform(400, 2500), chunk=(1, 40), seed=dice.randrange(10**6)),
         hold(NEVER),
@@ -42,7 +42,7 @@ def _endless(dice: random.Random) -> str:
 
 @dataclass
 class Read:
-    """An answer, who writes it, and its readers."""
+    """An answer, its worker's boot, and its readers."""
 
     question: str
     id: str
@@ -81,8 +81,8 @@ def test_everything_shown_is_kept_when_the_worker_is_killed(
     with ExitStack() as staff:
         team = _hired(rig, staff)
         for _ in range(KILLS_A_TEST // TEAM):
-            # given: answers that are being written, and successors who are on their way only
-            # when each answer has its owner
+            # given: answers that are being written; their workers' successors start only when each
+            # answer has its owner
             for worker in team:
                 worker.wait()
             asked = _asked(rig, client, other_web.url, dice)
@@ -90,16 +90,16 @@ def test_everything_shown_is_kept_when_the_worker_is_killed(
 
             with following(*(reading for one in asked for reading in one.readings)):
                 for worker in team:
-                    # when: at a random character the worker dies, and somebody saw it
-                    his = [one for one in asked if one.boot == worker.boot]
-                    _at_a_random_character(his, dice)
+                    # when: the worker dies at a random character, and is named to a sweep
+                    lost = [one for one in asked if one.boot == worker.boot]
+                    _at_a_random_character(lost, dice)
                     worker.kill()
-                    shown = [(one, reading.text) for one in his for reading in one.readings]
+                    shown = [(one, reading.text) for one in lost for reading in one.readings]
                     swept = sweep(rig, died=worker.boot)
 
-                    # then: his readers know, and see all that anybody has seen
-                    eventually(lambda his=his: all(one.known for one in his))  # type: ignore[misc]
-                    assert (swept.ended, swept.restarted) == (len(his), 0)
+                    # then: its readers have the end, and all text that any of them has seen
+                    eventually(lambda lost=lost: all(one.known for one in lost))  # type: ignore[misc]
+                    assert (swept.ended, swept.restarted) == (len(lost), 0)
                     assert all(one.readings[0].text.startswith(text) for one, text in shown)
 
             for one in asked:
@@ -119,7 +119,7 @@ def _at_a_random_character(asked: list[Read], dice: random.Random) -> None:
 
 
 def _worker_lost(client: Client, one: Read) -> None:
-    """What is there is the beginning of the answer, the same for every reader and in the row."""
+    """Check that every reader and the row have the same beginning of the answer."""
     message = client.message(one.id)
     for reading in one.readings:
         assert verified_end(reading, message) == ("ERROR", "worker_lost")
@@ -140,7 +140,7 @@ def test_a_lapsed_lease_alone_ends_answers_of_a_dead_worker(
         asked = _asked(rig, client, other_web.url, dice)
         lost = [one for one in asked if one.boot == team[0].boot]
 
-        # when: one of them is killed and nobody is told
+        # when: one of them is killed and not named to a sweep
         with following(*(reading for one in lost for reading in one.readings)):
             team[0].kill()
             watch = Stopwatch()
@@ -159,7 +159,7 @@ def test_a_lapsed_lease_alone_ends_answers_of_a_dead_worker(
 def test_an_unshown_answer_of_a_dead_worker_begins_again(
     rig: Rig, no_workers: None, client: Client
 ) -> None:
-    # given: a model that thinks, and a reader who waits
+    # given: a model that is silent, and a reader that waits
     question = script(hold("thinking"), say("Here it is."), finish(), usage(), done(), tag="again")
     first = start_worker(rig).wait()
     answer = client.ask(question)
@@ -175,7 +175,7 @@ def test_an_unshown_answer_of_a_dead_worker_begins_again(
         rig.scripted.wait_requests(2, contains=question)
         rig.scripted.release("thinking")
 
-        # then: the reader never knew
+        # then: the reader noticed nothing
         assert (swept.ended, swept.restarted, swept.dispatched) == (0, 1, 1)
         reading.to_end()
         assert verified_end(reading, client.message(answer)) == ("DONE", None)
@@ -251,9 +251,11 @@ def test_under_outlive_up_the_sweep_is_repeated_until_postgres_is_back(up: Up) -
             eventually(lambda: log.exists() and "Error:" in log.read_text())
             os.kill(postgres, signal.SIGCONT)
 
-        # then: it was not the last one
+        # then: the sweep is repeated
         _worker_lost(client, one)
-        eventually(lambda: "1 ended" in log.read_text())  # it says so once it has told the readers
+        eventually(
+            lambda: "1 ended" in log.read_text()
+        )  # it is logged after the readers were notified
 
 
 @pytest.mark.failure(4)

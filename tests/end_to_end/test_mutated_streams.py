@@ -1,7 +1,7 @@
 """Whatever a provider sends, every answer ends, honestly, with all that was good of it.
 
 The full ten thousand: `python -m tests.mutated 10000`. In a run of all tests they are read as the
-worker reads them (test_mutations.py), and so many of them take the whole road.
+worker reads them (test_mutations.py), and a thousand of them go through the whole service.
 """
 
 import random

@@ -74,7 +74,7 @@ def test_a_stream_is_neither_buffered_nor_compressed_by_the_proxy(
     answer = proxied.ask(question)
     reading = proxied.read(answer)
 
-    # when: the first words arrive while the model says nothing more
+    # when: the first text arrives while the model is silent
     with following(reading):
         eventually(lambda: reading.text == "At once")
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "gzip"}

@@ -1,6 +1,6 @@
-"""A worker that cannot reach Postgres while everybody else can.
+"""A worker that cannot reach Postgres while all other processes can.
 
-What is sent simply does not arrive, and nobody is told: the worst way for a network to fail.
+Packets are dropped without an error, which is the worst way for a network to fail.
 """
 
 import pytest
@@ -18,7 +18,7 @@ QUICK = {
     "OUTLIVE_HEARTBEAT_SECONDS": "0.5",
     "OUTLIVE_SWEEP_SECONDS": "0.5",
 }
-#: What a worker waits for, shortened: an answer of Postgres, and its being there at all.
+#: Shorter limits for a response of Postgres, and for an outage of it.
 IMPATIENT = "shared.store.engine.ANSWER_SECONDS=2 worker.writer.STORAGE_PATIENCE=5"
 WELL = (finish(), usage(), done())
 
@@ -43,16 +43,16 @@ def test_a_worker_cut_off_from_postgres_gives_up_and_its_late_writes_are_refused
         with killing(cut_off, other):
             other.wait()
             with proxy.blocked():
-                # when: the others see its leases lapse
+                # when: its leases lapse
                 with following(*readings):
                     pass
                 ended = [client.message(answer) for answer in answers]
-                # then: it lets go of the model by itself, though nobody can tell it
+                # then: it closes the provider's connection by itself
                 for question in questions:
                     assert only_request(rig, question, ended=True).ended == "client_closed"
                 logs = [rig.live_log(answer) for answer in answers]
                 lost = rig.logs().count('"status": "LOST"')
-            # and: when the road is free what it had sent arrives, and is refused
+            # and: once the network is back, what it had sent arrives and is refused
             eventually(lambda: rig.logs().count('"status": "LOST"') == lost + len(questions))
 
             for question, reading, message in zip(questions, readings, ended, strict=True):
@@ -61,7 +61,7 @@ def test_a_worker_cut_off_from_postgres_gives_up_and_its_late_writes_are_refused
                 assert client.message(reading.message_id) == message
             assert [rig.live_log(answer) for answer in answers] == logs
 
-            # and: it is as good as any other worker for what comes next
+            # and: it takes new questions as any other worker does
             other.kill()
             again = client.ask(script(say("Good as new."), *WELL))
             assert client.ended(again)["text"] == "Good as new."

@@ -1,6 +1,6 @@
-"""Processes that stand still for longer than anybody's patience, and go on.
+"""Processes that are paused for longer than every time limit, and go on.
 
-A paused container or virtual machine: nothing has failed, though the clocks say that nobody has
+As with a paused container or virtual machine nothing has failed, though by the clock no process has
 answered for a long time.
 """
 
@@ -23,7 +23,7 @@ from tests.client import Client, Reading, new_id
 from tests.rig import Rig, eventually, killing
 from tests.stories import following, only_request, start_worker, verified_end
 
-#: The patience of everybody who judges by a clock, in seconds, and a pause that is longer.
+#: Seconds of every time limit, and of a pause that is longer.
 PATIENCE = 3
 PAUSE = 4.0
 IMPATIENT = {
@@ -39,14 +39,14 @@ WELL = (finish(), usage(), done())
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    """Its own, since everything in it stands still."""
+    """A rig of its own, since everything in it is paused."""
     with data_dirs.temporary() as home, Rig(home / "paused") as rig:
         yield rig
 
 
 @pytest.fixture(scope="module")
 def web(rig: Rig) -> Web:
-    """A web whose master is as impatient as everybody."""
+    """A web master with the same short limits."""
     lease = IMPATIENT["OUTLIVE_LEASE_SECONDS"]
     arguments = f"--timeout={PATIENCE}"
     return rig.web(OUTLIVE_LEASE_SECONDS=lease, GUNICORN_CMD_ARGS=arguments)
@@ -69,20 +69,20 @@ def two_workers(rig: Rig) -> Iterator[list[Worker]]:
 
 @pytest.fixture
 def workers(two_workers: list[Worker]) -> list[Worker]:
-    """Two that are as impatient as everybody, and sweep for one another."""
+    """Two workers with short limits, which sweep for one another."""
     return [worker.wait() for worker in two_workers]
 
 
 @pytest.fixture
 def no_workers(two_workers: list[Worker]) -> None:
-    """None but those that the story hires itself."""
+    """No workers but those that the test starts."""
     for worker in two_workers:
         worker.kill()
 
 
 @contextmanager
 def standing_still(*servers: Server) -> Iterator[None]:
-    """Within, none of their processes runs."""
+    """Stop all of their processes within the block."""
     pids = [pid for server in servers for pid in (server.pid, *children(server.pid))]
 
     def all_of_them(number: signal.Signals) -> None:
@@ -106,7 +106,7 @@ def _pause(*servers: Server, times: int = 1) -> None:
 
 
 def _questions(tag: str) -> list[str]:
-    """One that says nothing yet, one that is silent, one that talks on, one that ends meanwhile."""
+    """Questions with no text yet, a silent model, one that goes on, one that ends meanwhile."""
     return [
         script(hold(tag), long(200, seed=1), *WELL, tag=f"{tag} 1"),
         script(long(200, seed=2), hold(tag), long(200, seed=3), *WELL, tag=f"{tag} 2"),
@@ -195,7 +195,7 @@ def _takes_nothing_new(rig: Rig, worker: Worker) -> None:
 def test_readers_of_a_paused_web_process_keep_their_connections(
     rig: Rig, no_workers: None, web: Web, client: Client
 ) -> None:
-    """Its master's clock says that its processes have not been heard of for too long."""
+    """By its master's clock its processes have not answered for too long."""
     tag = new_id()
     question = script(long(200), hold(tag), long(200, seed=1), *WELL, tag=tag)
     settings = {**IMPATIENT, "OUTLIVE_STALL_SECONDS": "30"}

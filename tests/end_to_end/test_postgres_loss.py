@@ -24,7 +24,7 @@ _tags = itertools.count()
 
 
 def _questions(rate: float, characters: int = 900) -> list[str]:
-    """Answers that last a while, and longer than what is saved at once."""
+    """Answers that take seconds, and are longer than one save."""
     return [
         script(
             long(characters, rate=rate, chunk=(1, 25), seed=n),
@@ -62,7 +62,7 @@ def _truthful(client: Client, readings: list[Reading], questions: list[str]) -> 
 
 
 def _start(postgres: Postgres) -> None:
-    """Again, for as long as it refuses to because the killed one's children have not gone."""
+    """Start it, again while it refuses because children of the killed one still run."""
 
     def ready() -> bool:
         try:
@@ -117,7 +117,7 @@ def test_an_answer_whose_provider_ended_while_postgres_was_away_ends_when_it_is_
         rig.scripted.release("blind")
         [record] = rig.scripted.wait_requests(1, contains=question, ended=True)
         assert record.ended == "whole"
-        assert reading.end is None  # nobody may say DONE before it is written
+        assert reading.end is None  # no reader may have DONE before it is committed
         _start(rig.postgres)
 
     assert verified_end(reading, client.message(answer)) == ("DONE", None)
@@ -193,7 +193,7 @@ def test_a_locked_row_delays_nobody_but_its_own_message(fragile: Fragile) -> Non
     with _begun(client, questions) as readings:
         locked, *others = (reading.message_id for reading in readings)
 
-        # when: somebody holds the lock of one row until all others have ended
+        # when: another transaction locks one row until all others have ended
         with rig.db.transaction() as connection:
             row = "SELECT saved_len FROM messages WHERE id = CAST(:id AS uuid) FOR UPDATE"
             before = run(connection, row, id=locked).scalar_one()
@@ -203,5 +203,5 @@ def test_a_locked_row_delays_nobody_but_its_own_message(fragile: Fragile) -> Non
             assert run(connection, row, id=locked).scalar_one() == before
             assert client.message(locked)["status"] == "STREAMING"
 
-    # then: it ends as soon as the lock is gone
+    # then: it ends once the lock is released
     assert _truthful(client, readings, questions) == ["DONE"] * ANSWERS

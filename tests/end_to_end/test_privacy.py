@@ -46,7 +46,7 @@ LIVE = re.compile(r'"outlive:(live:[0-9a-f-]{36}|log:[0-9a-f-]{36}:[0-9a-f-]{36}
 
 
 class Tap:
-    """Everything that Redis is told while a story lasts, as MONITOR tells it."""
+    """All commands that Redis gets during a test, as MONITOR shows them."""
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
@@ -119,8 +119,8 @@ def window(fragile_service: Fragile) -> Iterator[Flower]:
 
 
 @contextmanager
-def _nothing_is_told(fragile: Fragile) -> Iterator[None]:
-    """Look everywhere when the story is over; the processes have all written by then."""
+def _nothing_leaks(fragile: Fragile) -> Iterator[None]:
+    """Search every log, queue and metric after the test, when all processes have written."""
     with closing(Tap(fragile.rig)) as tap:
         yield
         told = _readable("\n".join(tap.commands()))
@@ -140,7 +140,7 @@ def _ended(client: Client, question: str, conversation: str | None = None) -> di
 
 def test_an_answers_text_is_in_no_log_queue_or_metric(fragile: Fragile, window: Flower) -> None:
     client, rig = fragile.client, fragile.rig
-    with _nothing_is_told(fragile):
+    with _nothing_leaks(fragile):
         question = script(
             reasoning(f"think {CANARY} of it"),
             say(f"say {CANARY} and so on", chunk=1000),
@@ -158,12 +158,12 @@ def test_an_answers_text_is_in_no_log_queue_or_metric(fragile: Fragile, window: 
         )
         assert renamed.status_code == 200
         [record] = rig.scripted.requests(contains=f'"tool-{CANARY}"')[:1]
-        assert record.has_key  # the key is used, and it is this one that nobody may tell
+        assert record.has_key  # this key is used, and must not appear anywhere
 
 
 def test_a_queued_task_contains_only_an_id(fragile: Fragile) -> None:
     client = fragile.client
-    with _nothing_is_told(fragile):
+    with _nothing_leaks(fragile):
         fragile.worker.signal(signal.SIGSTOP)
         try:
             question = script(say(CANARY), finish(), done())
@@ -206,7 +206,7 @@ QUOTING = {
 def test_errors_of_a_provider_are_neither_shown_nor_logged(
     fragile: Fragile, window: Flower, steps: list[dict[str, object]]
 ) -> None:
-    with _nothing_is_told(fragile):
+    with _nothing_leaks(fragile):
         message = _ended(fragile.client, script(*steps, tag=CANARY))
     assert CANARY not in str(message["error"])
     assert API_KEY not in str(message)
@@ -247,7 +247,7 @@ def test_refused_requests_are_not_quoted_or_logged(fragile: Fragile) -> None:
 def test_text_of_a_save_that_failed_is_not_logged(fragile: Fragile, window: Flower) -> None:
     client, rig = fragile.client, fragile.rig
     name = f"private {new_id()}"
-    with _nothing_is_told(fragile):
+    with _nothing_leaks(fragile):
         says = [say(f"{CANARY} {n}. ", chunk=1000) for n in range(60)]
         running = [
             client.ask(script(*says, long(800, rate=400), hold(name), *says, finish(), done()))
@@ -279,7 +279,7 @@ def test_text_of_a_save_that_failed_is_not_logged(fragile: Fragile, window: Flow
 
 
 def test_statements_that_postgres_refuses_are_not_in_its_log(fragile: Fragile) -> None:
-    """The log of the server itself: errors and their statements may quote what was given."""
+    """The server's own log: errors and statements may quote what was sent."""
     log = fragile.rig.home / "log" / "postgres.log"
     before = log.stat().st_size
     with pytest.raises(Exception, match="invalid input"):

@@ -1,7 +1,7 @@
 """What real providers were seen to do, through web, Celery, a worker, Redis and Postgres.
 
-The cases are those of scripted/cases.py. All of them are asked at once, of one worker; then
-each is looked at by itself.
+The cases are those of scripted/cases.py. All of them are asked at once, of one worker; each is then
+checked by itself.
 """
 
 import pytest
@@ -50,7 +50,7 @@ def test_an_answer_ends_rightly_for_a_real_providers(
     assert len(rig.scripted.requests(contains=question(case.name))) == case.requests
 
 
-# --- what goes out --------------------------------------------------------------------------------
+# --- the form of a request ------------------------------------------------------------------------
 
 
 def roles(rig: Rig, asked: str) -> list[list[str]]:
@@ -136,7 +136,7 @@ def test_a_provider_that_refuses_every_form_is_provider_rejected(
     assert message["error"]["code"] == "provider_rejected"
 
 
-# --- patience ------------------------------------------------------------------------------------
+# --- time limits ---------------------------------------------------------------------------------
 
 
 def test_after_a_finish_reason_the_provider_has_one_second_to_end(

@@ -1,6 +1,7 @@
-"""Every way in which a provider can end, and what a person is told about it.
+"""Every way in which a provider can end, and how the answer ends then.
 
-One table. All of it is asked at once, of one worker; then each ending is looked at by itself.
+The file is long because it is one table. All of it is asked at once, of one worker; each ending is
+then checked by itself.
 """
 
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ REPORTED = {
     "source": "reported",
 }
 
-#: The sentences, once more: a person reads them, so none changes unnoticed.
+#: Codes and their sentences, repeated here, because people read them: none changes unnoticed.
 EMPTY = ("provider_empty", "The model gave no answer.")
 CUT = ("provider_cut", "The connection to the model's provider broke before the end.")
 ERROR = ("provider_error", "The model's provider reported an error while answering.")
@@ -87,7 +88,7 @@ def rejected(sentence: str = "The model's provider refused the request.") -> tup
 
 @dataclass(frozen=True)
 class Ending:
-    """What the provider does, and what has to come of it."""
+    """What the provider does, and the answer that has to result."""
 
     name: str
     steps: tuple[Step, ...]
@@ -167,7 +168,7 @@ ENDINGS = [
         "All.",
         usage=REPORTED,
     ),
-    # --- odd, but good
+    # --- unusual, but good
     Ending("CRLF", (say("a\nb"), *WELL), "a\nb", usage=REPORTED, manner={"crlf": True}),
     Ending(
         "no blank after data:",
@@ -399,7 +400,7 @@ def test_a_frame_that_was_cut_adds_no_text_and_no_end(client: Client, worker: Wo
         assert message["text"] == (f"{HALF} and more" if whole_frame else HALF), at
 
 
-# --- patience ------------------------------------------------------------------------------------
+# --- time limits ---------------------------------------------------------------------------------
 
 FIRST, STALL, HARD = 1.0, 1.0, 3.0
 #: Seconds for which a provider is asked again by default.
@@ -433,7 +434,7 @@ LIMITS: dict[str, tuple[tuple[Step, ...], str, tuple[str, str] | None, float]] =
 
 @pytest.fixture(scope="module")
 def impatient(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
-    """What became of everything that a worker without patience was asked: name -> answer."""
+    """Answers of a worker with short limits, ended: name -> answer."""
     long_lived_worker.kill()
     limits = {
         "OUTLIVE_FIRST_TOKEN_SECONDS": str(FIRST),

@@ -1,7 +1,7 @@
-"""Redis forgets everything, dies or freezes in the middle of ten streams.
+"""Redis loses its data, dies or freezes in the middle of ten streams.
 
-Nothing that matters is in Redis: every answer ends DONE, and whoever reads, was reading or comes
-back has all of it.
+Nothing that matters is only in Redis: every answer ends DONE, and every reader has all of it, those
+that come later too.
 """
 
 import signal
@@ -24,7 +24,7 @@ STREAMS = 10
 
 
 class Story:
-    """Ten answers being written, each with a reader who stays and one who comes back."""
+    """Ten answers that are being written, each with a reader that stays and one that comes later."""
 
     def __init__(self, fragile: Fragile, *, rate: float, characters: int) -> None:
         self.client: Client = fragile.client
@@ -39,21 +39,21 @@ class Story:
         self.staying: list[Future[Reading]] = []
 
     def shown(self, characters: int) -> None:
-        """Wait until every answer is so long."""
+        """Wait until every answer has as many characters."""
         list(self.pool.map(lambda one: self.client.shown(one, characters), self.answers))
 
     def read(self) -> None:
         """One more reader for each, from the beginning."""
         self.staying += [self.pool.submit(self.client.read(one).to_end) for one in self.answers]
 
-    def look(self) -> None:
-        """Every message can be looked at, soon."""
+    def fetch_all(self) -> None:
+        """Check that every message can be fetched."""
         for answer in self.answers:
             assert self.client.message(answer)["status"] in ("STREAMING", "DONE")
 
     def all_complete(self) -> None:
         """All are DONE, exact, and complete for every reader."""
-        self.read()  # who comes back afterwards
+        self.read()  # readers that come afterwards
         texts = [scripted.expected(question).text for question in self.questions]
         for place, future in enumerate(self.staying):
             reading = future.result()
@@ -76,12 +76,12 @@ def _flush(rig: Rig) -> None:
 
 
 def _hurt(fragile: Fragile, hurt: Callable[[Rig, Story], None]) -> None:
-    """Something happens to Redis while ten answers are written and read."""
+    """Break Redis while ten answers are written and read."""
     story = Story(fragile, rate=120, characters=600)
     story.read()
     story.shown(100)
     hurt(fragile.rig, story)
-    story.read()  # who comes while Redis has forgotten what was before
+    story.read()  # readers that come while Redis has lost the text before
     story.all_complete()
 
 
@@ -99,7 +99,7 @@ def test_streams_survive_flushall(fragile: Fragile) -> None:
 def test_streams_survive_a_restart_of_redis(fragile: Fragile) -> None:
     def die(rig: Rig, story: Story) -> None:
         rig.redis.kill()
-        story.look()
+        story.fetch_all()
         rig.redis.start().wait()
 
     _hurt(fragile, die)
@@ -109,7 +109,7 @@ def test_streams_survive_a_restart_of_redis(fragile: Fragile) -> None:
 def test_streams_survive_a_restart_of_redis_without_data(fragile: Fragile) -> None:
     def die(rig: Rig, story: Story) -> None:
         rig.redis.kill()
-        story.read()  # who comes while there is no Redis at all
+        story.read()  # readers that come while there is no Redis
         for file in rig.redis.directory.glob("appendonlydir/*"):
             file.unlink()
         rig.redis.start().wait()
@@ -121,7 +121,7 @@ def test_streams_survive_a_restart_of_redis_without_data(fragile: Fragile) -> No
 def test_streams_survive_a_redis_that_goes_back_by_seconds(
     fragile: Fragile, tmp_path: Path
 ) -> None:
-    """The worker lives and has what Redis forgot, the queue's old tasks find nothing to do."""
+    """The worker lives and has what Redis lost; old tasks of the queue find nothing to do."""
 
     def go_back_twice(rig: Rig, story: Story) -> None:
         rig.redis.snapshot(tmp_path / "snapshot")
@@ -141,13 +141,13 @@ def test_streams_and_messages_are_served_while_redis_is_frozen(fragile: Fragile)
             story.read()
             thawed = time.monotonic() + 3
             while time.monotonic() < thawed:
-                story.look()
+                story.fetch_all()
 
     _hurt(fragile, freeze)
 
 
 def test_readers_of_a_silent_answer_lose_nothing_to_flushall(fragile: Fragile) -> None:
-    """All that was published is saved, nothing is under way: and still nobody misses anything."""
+    """All that was published is saved and the model is silent: no reader misses anything."""
     client, rig = fragile.client, fragile.rig
     name = f"quiet {new_id()}"
     question = script(long(300), hold(name), long(300, seed=1), finish(), done())

@@ -1,7 +1,7 @@
 """Readers that are cut at any byte and come back as clients do, rightly and wrongly.
 
-The scripted provider tells what an answer is going to be, so every frame is compared with the
-truth: it must start exactly where its reader stands and carry exactly what is there.
+The text of an answer is known beforehand, so every frame is compared with it: it must start exactly
+at its reader's position and contain exactly the text there.
 """
 
 import json
@@ -33,7 +33,7 @@ AWKWARD = [
 
 
 def awkward(characters: int, dice: random.Random) -> str:
-    """Words with something awkward between them."""
+    """Text with awkward characters between the words."""
     words = scripted.generated(characters, dice.randrange(1000)).split()
     return "".join(word + dice.choice([" ", *AWKWARD]) for word in words)[:characters]
 
@@ -59,7 +59,7 @@ def composed(number: int, rate: float) -> str:
 
 
 class Truth:
-    """An answer as it is going to be: what stands at every position."""
+    """The whole text of an answer, and its parts, known beforehand."""
 
     def __init__(self, message_id: str, question: str) -> None:
         self.id = message_id
@@ -69,7 +69,7 @@ class Truth:
         self.ends = list(accumulate(len(text) for _, text in parts))
 
     def check(self, event: Event, stands: int) -> int:
-        """A delta frame for a reader who stands there; where it stands then."""
+        """Check a delta frame for a reader at a position; the reader's next position."""
         data = json.loads(event.data)
         end = stands + len(data["text"])
         part = next(number for number, at in enumerate(self.ends) if stands < at)
@@ -195,7 +195,7 @@ PUBLISHED = 300
 
 @pytest.fixture
 def held(rig: Rig, client: Client, worker: Worker) -> Iterator[Held]:
-    """An answer that waits for a word behind so many."""
+    """An answer that is held after PUBLISHED characters."""
     rest = (long(50, seed=1), finish(), done())
     with holding(rig, client, long(PUBLISHED), *rest) as held:
         yield held
@@ -233,7 +233,7 @@ def test_a_reader_that_has_all_text_but_no_end_gets_the_end(client: Client, held
 def test_an_empty_answer_ends_as_provider_empty_for_every_reader(
     client: Client, worker: Worker, steps: list[Any]
 ) -> None:
-    """Whoever reads it: while it is written, later, from any position, and as it is shown."""
+    """For readers while it is written and later, from any position, and in every face."""
     reading = client.read(client.ask(script(*steps))).to_end()
     message = client.message(reading.message_id)
 
@@ -294,7 +294,7 @@ def test_the_id_end_in_an_open_answer_means_from_the_beginning(client: Client, h
     assert reading.proven
 
 
-#: What is neither `end` nor a whole number.
+#: Values that are neither `end` nor a whole number.
 GARBAGE = [
     "-1",
     "+1",

@@ -1,8 +1,8 @@
-"""Other people's clients behind a link that cuts them in the middle of frames.
+"""Third-party clients on a link that cuts them in the middle of frames.
 
-Each follows an answer while it is written (somebody presses Stop when all have been cut) and one
-that ended long ago, and is cut five times in each, by a reset and by a close. They are what their
-registries have, unmodified, and are used as their documentation shows; docs/clients.md tells how.
+Each follows an answer while it is written (it is stopped when all have been cut) and one that ended
+long ago, and is cut five times in each, by a reset and by a close. They come unmodified from their
+registries and are used as their documentation shows; docs/clients.md says how.
 What they read must be exact, and end once.
 """
 
@@ -77,7 +77,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Read:
-    """What came of it."""
+    """What the client has read."""
 
     job: Job
     text: str
@@ -108,7 +108,7 @@ def node_modules() -> Path:
 
 @dataclass(frozen=True)
 class Found:
-    """What came of all of them, by client, answer and manner, and the rows of the answers."""
+    """The results by client, answer and manner of the cut, and the answers' messages."""
 
     reads: dict[tuple[str, str, str], Read]
     messages: dict[str, dict[str, Any]]
@@ -201,7 +201,7 @@ def _open(browser: Browser, job: Job) -> Page:
 
 
 def _by_chromium(job: Job, page: Page) -> Read:
-    """It comes back after the end, too, is told 204, and has closed for good."""
+    """Wait until it has come back after the end, got a 204 and closed for good."""
     page.wait_for_function("window.reading.closed", timeout=2000 * PATIENCE)
     found = page.evaluate("window.reading")
     page.close()

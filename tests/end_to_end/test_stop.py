@@ -1,4 +1,4 @@
-"""Stop, from anywhere and at any moment: the right state, the partial kept, no bill that grows."""
+"""Stop, from any device and at any moment: the answer ends, its text is kept, the provider is cut off."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +30,7 @@ PAUSE = 20.0
 
 
 def _pressed(rig: Rig, client: Client, answer: str, question: str) -> Record:
-    """Press Stop; the request of the provider, whose socket was closed soon after."""
+    """Press Stop; the request at the provider, whose connection was closed by it."""
     client.stop(answer)
     record = only_request(rig, question, ended=True)
     assert record.ended == "client_closed"
@@ -124,11 +124,11 @@ def test_stop_ends_a_question_that_no_worker_has_taken(
         # when
         now = client.stop(answer)
 
-    # then: it has ended with the very answer to Stop
+    # then: the response to Stop is the ended message
     assert (now["status"], now["text"], now["length"]) == ("CANCELLED", "", 0)
     assert verified_end(reading, client.message(answer)) == ("CANCELLED", None)
 
-    # and the worker who finds it in the queue leaves it alone
+    # and: the worker that finds it in the queue ignores it
     with killing(start_worker(rig).wait()):
         assert client.ended(client.ask(later))["status"] == "DONE"
     assert rig.scripted.requests(contains=question) == []
@@ -170,7 +170,7 @@ def test_stop_racing_the_end_has_one_outcome_for_all(
     with following(*readings), ThreadPoolExecutor(len(answers)) as pool:
         list(pool.map(press, answers))
 
-    # then: each has one of the two ends, and nobody was told the other one
+    # then: each has one of the two ends, and no reader was told the other one
     ends = set()
     for question, reading in zip(questions, readings, strict=True):
         message = client.message(reading.message_id)

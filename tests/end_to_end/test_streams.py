@@ -1,4 +1,6 @@
-"""Responses that end before their answers do: by time, crash, deploy, or because a client went."""
+"""Streams that end before their answers do: by a limit, crash, deploy or a client that leaves.
+
+The file is long because all of these share the same few helpers."""
 
 import json
 import os
@@ -46,7 +48,7 @@ def _log(rig: Rig) -> str:
 
 @contextmanager
 def _held(rig: Rig, client: Client) -> Iterator[Held]:
-    """An answer that waits for a word behind its first 100 characters."""
+    """An answer that is held after its first 100 characters."""
     rest = (long(100, seed=1), finish(), usage(), done())
     with holding(rig, client, long(100), *rest) as held:
         yield held
@@ -134,7 +136,7 @@ def test_readers_of_a_killed_web_master_lose_nothing(rig: Rig, web: Web, worker:
 
 @pytest.mark.failure(1)
 def test_readers_of_a_killed_web_process_lose_nothing(rig: Rig, worker: Worker) -> None:
-    """Only the process: the master starts another one behind the same address."""
+    """Only the process is killed: the master starts another one at the same address."""
     web = rig.web(WEB_CONCURRENCY="1")
     question = script(long(500, rate=150), finish(), done())
     with killing(web), Client(web.url) as client, ThreadPoolExecutor(1) as pool:
@@ -159,7 +161,7 @@ def test_a_draining_web_process_sends_its_readers_to_another(
     log_before = len(_log(rig))
     old = _living(leaving)
     # After a TERM another master serves. After a HUP it is the same one's new processes, which
-    # gunicorn starts only then: they take their time, and nobody is refused meanwhile.
+    # gunicorn starts only then. They take seconds, and no client is refused meanwhile.
     next_url = web.url if word == signal.SIGTERM else leaving.url
     with killing(leaving), Client(web.url) as client, _held(rig, client) as held:
 
@@ -224,7 +226,7 @@ def test_a_client_that_disconnects_is_logged_once_and_its_memory_freed(
     web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.2")
     log_before = len(_log(rig))
     with killing(web), Client(web.url) as client:
-        eventually(lambda: _gauges(client) == NOTHING)  # of earlier stories, killed ones too
+        eventually(lambda: _gauges(client) == NOTHING)  # of earlier tests, killed ones too
         connections = [client.read(held.id).open(after=place) for place in range(10)]
         for connection in connections:
             next(connection.events())
@@ -265,7 +267,7 @@ def test_a_client_whose_machine_is_off_is_disconnected(rig: Rig, held: Held) -> 
         for connection in connections[:3]:
             switch_off(connection.socket)
 
-        # then: they are gone with all that they held, and who is only quiet is not
+        # then: they are disconnected and their memory is freed; the silent reader is not
         eventually(lambda: _gauges(client)["outlive_readers"] == 1)
         held.go_on()
         for event in connections[3].events():
@@ -345,12 +347,12 @@ def test_readers_that_stop_reading_delay_no_other_reader(
 
 
 def _read_all(reading: Reading, connection: StreamConnection) -> None:
-    connection.decoder = Decoder(limit=1 << 26)  # who is late gets it in one frame
+    connection.decoder = Decoder(limit=1 << 26)  # a late reader gets it in one frame
     for event in connection.events():
         reading.take(event)
 
 
-# --- everybody at once ---------------------------------------------------------------------------
+# --- all readers at once -------------------------------------------------------------------------
 
 STORM = 300
 
@@ -383,13 +385,13 @@ def test_readers_that_all_return_at_once_are_served_from_memory(rig: Rig, held: 
             # when: the network breaks and all of them come (back) at once
             sent, watch = sql.sent + redis.sent, Stopwatch()
             connections = [*first, *pool.map(come, range(len(first), STORM))]
-            # then: there is what looks at a quiet message once in three seconds, and no more
+            # then: there is only the poll for a silent message once in three seconds
             assert sql.sent + redis.sent - sent < STORM / 10 + 5 * watch.seconds
             first = []
             for connection in connections:
                 connection.socket.close()
 
-        # and: all of them are told another moment to come back, cut or sent away
+        # and: each of them is told another moment to come back
         connections = list(pool.map(come, range(STORM)))
         cuts = list(pool.map(_told_to_return, connections))
         reads = [pool.submit(goodbye, *pair) for pair in zip(connections, readings, strict=True)]
@@ -414,13 +416,13 @@ def _told_to_return(connection: StreamConnection) -> int:
 def test_a_reader_in_the_process_that_took_its_question_waits_for_no_read(
     rig: Rig, worker: Worker
 ) -> None:
-    """Whoever took the question knows that there is nothing to be read yet."""
+    """The process that took the question knows that there is nothing to be read yet."""
     web = rig.web(WEB_CONCURRENCY="1")
     question = script(long(500, rate=200), finish(), usage(), done())
     with killing(web), Client(web.url) as client:
         client.read(client.ask(script(long(10), done()))).to_end()  # by now it hears Redis
         with rig.db.transaction() as held_up:
-            held_up.execute(text("LOCK TABLE pieces"))  # who reads an answer reads these, too
+            held_up.execute(text("LOCK TABLE pieces"))  # a read of an answer would wait for this
             reading = client.read(client.ask(question))
             with reading.open() as connection:
                 for event in connection.events():
@@ -443,7 +445,7 @@ def test_without_postgres_a_new_stream_is_only_a_retry(fragile: Fragile) -> None
         with ThreadPoolExecutor(1) as pool:
             read = pool.submit(reading.to_end, 60)
             eventually(lambda: len(reading.text) > 20)
-            # Only this one is in memory: whoever took the other question had expected a reader.
+            # Only this one is in memory: for the other question a reader had been expected.
             eventually(lambda: _gauges(client)["outlive_hub_bodies"] == 1, LINGER + 5)
             rig.postgres.stop()
 
@@ -461,7 +463,7 @@ def test_without_postgres_a_new_stream_is_only_a_retry(fragile: Fragile) -> None
             assert client.http.get("/healthz").status_code == 200
             assert client.http.get("/metrics").status_code == 200
             seen = len(reading.text)
-            eventually(lambda: len(reading.text) > seen)  # who was reading reads on
+            eventually(lambda: len(reading.text) > seen)  # open streams go on
 
             rig.postgres.start().wait()
             assert read.result().text == scripted.expected(question).text

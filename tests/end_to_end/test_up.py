@@ -1,7 +1,4 @@
-"""`outlive up` as a person meets it: real processes, killed for real.
-
-Nothing here sleeps: every wait is for something to become true, with a deadline.
-"""
+"""`outlive up` as a user sees it: real processes, really killed."""
 
 import json
 import os
@@ -64,7 +61,7 @@ class Up:
         return int(self.state()[part]["pid"])
 
     def said(self) -> str:
-        """What a person at the terminal has read."""
+        """What it has printed."""
         return self.output.read_text()
 
     def signal(self, number: signal.Signals) -> None:
@@ -72,7 +69,7 @@ class Up:
         self.process.send_signal(number)
 
     def relatives(self) -> list[int]:
-        """All living processes that descend from this `up`, whoever their parent is now."""
+        """All living processes that this `up` started, whichever parent they have now."""
         return relatives(self.mark)
 
 
@@ -188,7 +185,7 @@ def test_no_process_survives_kill_9_and_the_next_start_works_at_once(
 
     up.process.kill()
     up.process.wait()
-    again = run("--port", port)  # does not wait for the remains to go
+    again = run("--port", port)  # without waiting for the killed processes
 
     eventually(lambda: not up.relatives(), 10)
     after = again.wait().state()

@@ -21,7 +21,7 @@ def answers() -> dict[str, str]:
 
 
 def _ended(client: Client, answers: dict[str, str], piece: str) -> tuple[str, str]:
-    """The id and the text of an answer of so many characters."""
+    """The id and the text of an answer of CHARACTERS characters."""
     text = (piece * CHARACTERS)[:CHARACTERS]
     if piece not in answers:
         answers[piece] = client.ask(script(say(text, chunk=5_000), finish(), done()))

@@ -1,7 +1,7 @@
-"""A Redis that is full, slow, frozen or gone: answers are asked for, written and read without it.
+"""A Redis that is full, slow, frozen or away: answers are asked for, written and read without it.
 
-The worker finds the questions in Postgres, readers see what is saved there, and once Redis is
-itself again everything takes the short road by itself.
+The worker finds the questions in Postgres, and readers see what is saved there. Once Redis is back,
+everything goes through it again.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ STEPS = 4
 
 @contextmanager
 def _full(rig: Rig) -> Iterator[None]:
-    """It is a queue, so it drops nothing: it refuses whatever would need memory."""
+    """Fill Redis: as a queue it evicts nothing and refuses every write that needs memory."""
     with redis.Redis.from_url(rig.redis.url) as server:
         server.config_set("maxmemory", "1")
         try:
@@ -40,7 +40,7 @@ def test_a_full_redis_delays_answers_and_loses_no_text(fragile: Fragile) -> None
     with holding(rig, client, long(300), long(900, rate=300, seed=1), *WELL) as held:
         before = client.read(held.id)
         with following(before), _full(rig):
-            # when: it goes on, and another question is asked, and all have to connect anew
+            # when: it goes on, another question is asked, and all clients have to reconnect
             held.go_on()
             with redis.Redis.from_url(rig.redis.url) as server:
                 server.execute_command("CLIENT KILL", "TYPE", "normal")
@@ -58,7 +58,7 @@ def test_a_full_redis_delays_answers_and_loses_no_text(fragile: Fragile) -> None
             assert verified_end(reading, client.message(reading.message_id)) == ("DONE", None)
             assert reading.text == text
 
-    # and: the short road is back by itself
+    # and: text goes through Redis again
     with holding(rig, client, say("At once."), *WELL) as again:
         eventually(lambda: rig.live_log(again.id))
         again.go_on()

@@ -11,7 +11,7 @@ from local.processes import Command, spawn
 from tests.rig import Rig, eventually, killing
 from tests.stories import start_worker
 
-#: What is wrong -> the environment, and words of the last line of the log.
+#: What is wrong -> the environment, and a part of the last line of the log.
 WRONG = {
     "a proxy of another kind": ({"ALL_PROXY": "ftp://127.0.0.1:9"}, "ALL_PROXY"),
     "a file that is not there": ({"SSL_CERT_FILE": "/nowhere/ca.pem"}, "SSL_CERT_FILE"),
