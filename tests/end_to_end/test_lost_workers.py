@@ -253,9 +253,7 @@ def test_under_outlive_up_the_sweep_is_repeated_until_postgres_is_back(up: Up) -
 
         # then: the sweep is repeated
         _worker_lost(client, one)
-        eventually(
-            lambda: "1 ended" in log.read_text()
-        )  # it is logged after the readers were notified
+        eventually(lambda: "1 ended" in log.read_text())  # logged after the readers were notified
 
 
 @pytest.mark.failure(4)

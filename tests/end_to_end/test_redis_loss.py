@@ -24,7 +24,7 @@ STREAMS = 10
 
 
 class Story:
-    """Ten answers that are being written, each with a reader that stays and one that comes later."""
+    """Ten answers being written, each with a reader that stays and one that comes later."""
 
     def __init__(self, fragile: Fragile, *, rate: float, characters: int) -> None:
         self.client: Client = fragile.client

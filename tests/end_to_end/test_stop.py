@@ -1,4 +1,4 @@
-"""Stop, from any device and at any moment: the answer ends, its text is kept, the provider is cut off."""
+"""Stop, from any device and at any moment: the answer ends and its text is kept."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
