@@ -2,7 +2,7 @@
 drops, in an answer that has 1,000 and one that has 100,000 characters already.
 
 CPU time of the main thread, not the wall's: others use the machine too. Frames do not know that:
-they are dropped as well when somebody else has the processor.
+they are also dropped when other processes have the processor.
 """
 
 import statistics

@@ -4,6 +4,8 @@ The tests assert what happens and in which order, and wait as long as a busy mac
 it happens is measured here, on real processes with the default settings, and by `outlive drill`
 (from a worker's death until its readers know, under every other fault). Run it on a machine that
 has nothing else to do: a promise that a sample missed is marked, and the exit status is 1.
+
+The file is long because it is a list: one function for each promise.
 """
 
 import os
@@ -278,7 +280,7 @@ def _lets_go(service: Service) -> list[float]:
     return [(record.closed_at or 0.0) - woken for record in records]
 
 
-def _untold(service: Service) -> list[float]:
+def _unreported(service: Service) -> list[float]:
     """A save of which Redis says nothing: when its reader has the text."""
     seconds = []
     for number in range(5):
@@ -354,7 +356,7 @@ WITHOUT_A_WORKER: Final[dict[Promise, Measurement]] = {
     Promise("readers know of a dead worker that was named", 5): partial(_known, named=True),
     Promise("readers know of a dead worker by its lease alone", 20): partial(_known, named=False),
     Promise("a worker that slept leaves the model when it wakes", 2): _lets_go,
-    Promise("readers have what Redis never reported", 4): _untold,
+    Promise("readers have what Redis never reported", 4): _unreported,
 }
 
 

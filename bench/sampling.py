@@ -98,7 +98,7 @@ def held_by(pid: int) -> Counter[str]:
     a file's nor shared: what can leak), open descriptors, TCP connections, processes."""
     held, connections = Counter[str](), _tcp_sockets()
     for one in family(pid):
-        with suppress(OSError):  # it ended meanwhile, or is somebody else's
+        with suppress(OSError):  # it ended meanwhile, or belongs to another user
             sizes = memory_of(one)
             files = [_target(file) for file in Path(f"/proc/{one}/fd").iterdir()]
             held["rss"] += sizes["Rss"]

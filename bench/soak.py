@@ -43,7 +43,7 @@ PATIENCE: Final = 60.0
 
 
 class People:
-    """They ask and read until they are told that it is enough."""
+    """A client that asks and reads until it is told to end."""
 
     def __init__(self, url: str, number: int) -> None:
         self._url = url

@@ -1,4 +1,4 @@
-"""Measure several ways in turn, so that a machine's mood hits all of them."""
+"""Measure several ways in turn, so that changes of the machine's load affect all of them."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""The road of a token, beside the roads that people take otherwise, on the same processors."""
+"""The path of a token in Outlive, compared with other ways to stream, on the same processors."""
 
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Run the workloads on every target in turn, as often as asked, and tell what came of it.
 
-Repetitions are interleaved (us, passthrough, follower, us, ...), so that a machine's mood hits all
-of them; what is told is the median.
+Repetitions are interleaved (us, passthrough, follower, us, ...), so that changes of the load affect
+all of them; the median is reported.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python -m bench.road.load        one job a line on stdin (`Job`), one outcome a line on stdout
 
-It is told moments, not durations (monotonic nanoseconds), so that whoever measures the processes
+Its jobs name moments, not durations (monotonic nanoseconds), so that what measures the processes
 meanwhile knows when what happens.
 """
 
@@ -52,7 +52,7 @@ class Road:
 
 @dataclass
 class Ask:
-    """A question: asked at `at`; `follow` says whether whoever asks also reads."""
+    """A question: asked at `at`; `follow` says whether the client that asks also reads."""
 
     at: int
     tag: int
@@ -64,7 +64,7 @@ class Ask:
 
 @dataclass
 class Read:
-    """Readers of a question's answer, beside whoever asked."""
+    """Readers of a question's answer, besides the client that asked."""
 
     at: int
     ask: int
@@ -545,7 +545,7 @@ def _spread(values: Sequence[int]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Jobs, until nobody has any more."""
+    """Run jobs until there are no more."""
     for line in sys.stdin:
         print(json.dumps(Load(Job.parse(line)).run()), flush=True)
 
