@@ -58,7 +58,7 @@ def check_host(host: str) -> None:
         raise UsageError(f"There is no host {host!r}: {error}") from error
     if not address.is_loopback and (os.environ.get("OUTLIVE_AUTH") or "local") == "local":
         raise UsageError(
-            f"Refusing to listen on {host}: with OUTLIVE_AUTH=local everybody who reaches it is"
+            f"Refusing to listen on {host}: with OUTLIVE_AUTH=local everyone who can reach it is"
             " let in.\nSet OUTLIVE_AUTH=required, or leave --host out to serve this machine only."
         )
 

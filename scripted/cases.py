@@ -233,7 +233,7 @@ def _shapes() -> Iterator[Case]:
     both = (("reasoning", THOUGHT), ("text", TEXT))
     for name, line in {"a blank": "data: ", "nothing": "data:", "no colon": "data"}.items():
         steps = (say(HALF), event(line), say(TEXT[len(HALF) :]), event(line), *WELL)
-        yield Case(f"data with {name} behind it", steps, **well)
+        yield Case(f"data with {name} after it", steps, **well)
     ping = (event("event: ping\ndata: {}"), event("data: null"))
     yield Case("pings", (*ping, say(HALF), *ping, say(TEXT[len(HALF) :]), *WELL), **well)
     text = {"type": "text", "text": TEXT}

@@ -190,19 +190,19 @@ def test_a_redis_that_went_back_explains_lost_text_only_with_a_dead_worker() -> 
 
 WRONG: dict[str, Callable[[], Findings]] = {
     "what a reader saw": lambda: judged(replace(SEEN, violations=["a gap"])),
-    "nobody saw it end": lambda: judged(replace(SEEN, status="")),
+    "no reader saw it end": lambda: judged(replace(SEEN, status="")),
     "no death explains it": lambda: judged(
         LOST, replace(ROW, status="ERROR", code="worker_lost"), ()
     ),
     "the death came before it": lambda: judged(
         LOST, replace(ROW, status="ERROR", code="worker_lost"), (kill(99.0),)
     ),
-    "the death came behind it": lambda: judged(
+    "the death came after it": lambda: judged(
         LOST, replace(ROW, status="ERROR", code="worker_lost"), (kill(111.0),)
     ),
     "a false DONE": lambda: judged(row=replace(ROW, text=TEXT[:-1])),
     "two writers": lambda: judged(row=replace(ROW, text=TEXT[:9] + ASKED.answers()[1].body[9:])),
-    "a cancelled one that nobody stopped": lambda: judged(
+    "a cancelled answer that was not stopped": lambda: judged(
         replace(SEEN, status="CANCELLED", finish_reason=None)
     ),
     "a partial that is not a beginning": lambda: judged(
@@ -215,7 +215,7 @@ WRONG: dict[str, Callable[[], Findings]] = {
     "another finish reason": lambda: judged(replace(SEEN, finish_reason="length")),
     "a row that is wrong by itself": lambda: judged(row=replace(ROW, faults=("is wrong",))),
     "no row": lambda: judged(row=None),
-    "a row that nobody asked for": lambda: judged(replace(SEEN, id="another")),
+    "a row that no client asked for": lambda: judged(replace(SEEN, id="another")),
     "more calls than claims": lambda: judged(calls={ASKED.text: 2}),
 }
 
