@@ -8,7 +8,7 @@ Guarantees, as long as the process runs:
 - `received` is called once for each message that Redis sent, in its order, and only for channels
   that are still wanted.
 - `lost` is called once for each connection that was made and is gone. From then until `subscribed`
-  is called for a channel, nothing is heard of it.
+  is called for a channel, its messages are lost.
 
 When Redis fails: a closed connection is noticed at once. A connection that is merely silent (a
 frozen server, a cut network) is asked for a sign of life after REDIS_SILENCE and given up after
@@ -20,8 +20,8 @@ informed as after any loss, and may read whatever the failed callback has missed
 
 One greenlet listens, and callbacks run in it: they must not wait, or everything after them waits.
 Another one checks for silence (a timeout for each read would cost 2.5 us a message). All others
-only change what is wanted. A change is sent by whichever greenlet comes first, and the others leave
-theirs to it, so that two commands never mix on the wire.
+only change which channels are wanted. The first greenlet that has a change sends it, and sends what
+others add meanwhile, so that two commands never mix on the wire.
 """
 
 import time
@@ -124,7 +124,7 @@ class Listener:
         subscribed: Callable[[str], object],
         lost: Callable[[], object],
     ) -> None:
-        """`received` gets a channel and a payload; `subscribed` a channel that is now heard."""
+        """`received` gets a channel and a payload, `subscribed` a channel that is confirmed."""
         self._connect = connect
         self._received = received
         self._subscribed = subscribed
@@ -134,8 +134,8 @@ class Listener:
         self._changes: dict[str, bool] = {}
         self._sending = False
         self._connection: Subscription | None = None
-        #: when Redis was heard last, monotonic
-        self._heard = 0.0
+        #: when Redis sent something last, monotonic
+        self._last_message = 0.0
         self._greenlets: list[gevent.Greenlet[[], None]] = []
         self._reported = False
 
@@ -200,7 +200,7 @@ class Listener:
         """Connect and listen until that connection is gone: always ends with an exception."""
         connection = self._connect()
         self._reported = False
-        self._heard = time.monotonic()
+        self._last_message = time.monotonic()
         self._connection = connection
         self._changes = dict.fromkeys(self._wanted, True)
         try:
@@ -216,7 +216,7 @@ class Listener:
             connection.close()
 
     def _dispatch(self, message: PubSubMessage | None) -> None:
-        self._heard = time.monotonic()
+        self._last_message = time.monotonic()
         if message is None or message.channel not in self._wanted:
             return  # a pong, or a channel that was given up meanwhile
         if message.kind == "message":
@@ -230,7 +230,7 @@ class Listener:
             connection = self._connection
             if connection is None:
                 continue
-            silence = awake.since(self._heard)
+            silence = awake.since(self._last_message)
             if silence > 2 * REDIS_SILENCE:
                 connection.close()  # the listening greenlet notices
             elif silence > REDIS_SILENCE and not self._sending:

@@ -147,7 +147,7 @@ class LiveLog:
             pipeline.execute()
 
     def notify_user(self, user_id: uuid.UUID) -> None:
-        """Have those who show this user's conversations read them. Does not wait for a reply."""
+        """Have web processes that show this user's conversations read them. Awaits no reply."""
         command = pack("PUBLISH", self._name(user_channel(user_id)), WAKE)
         if self._one_way is not None:
             with suppress(RedisDown):

@@ -2,7 +2,7 @@
 
 What was asked for is packed until `flush`, so that one write carries everything that waits. Each
 publication has one result, in the order in which they were asked for; results are read when they
-have come. After RedisDown nobody knows what became of publications without a result: the publisher
+have come. After RedisDown it is unknown what became of publications without a result: the publisher
 sends them again on a new connection, and publish.lua recognises what was stored before. `open` and
 `notify_ended` are not repeated. A log that was not opened only lacks the proof that nothing was
 published (see `livelog`), and readers who miss an end find it by polling.
@@ -133,7 +133,7 @@ class PublishConnection(RawConnection):
         attempt: int,
         user_id: uuid.UUID | None = None,
     ) -> None:
-        """Begin a claim's log, and wake those who show the user's list.
+        """Begin a claim's log, and wake the web processes that show the user's list.
 
         As long as this entry is the newest, and Redis is the same process, nothing was published.
         """

@@ -67,13 +67,14 @@ def test_live_logs_and_channels_of_two_prefixes_are_separate(rig: Rig) -> None:
     with closing(first.subscription()) as mine, closing(second.subscription()) as other:
         for subscription in (mine, other):
             subscription.subscribe(message_channel(message_id))
-            assert subscription.expect(5) == ("subscribe", message_channel(message_id), "1")
+            assert subscription.listen(5) == ("subscribe", message_channel(message_id), "1")
         open_log(second, message_id, claim)
         text = Delta(0, 0, "text", "theirs", None)
 
         publish_all(second, [Publication(message_id, claim, 1, [text], 0)])
 
-        heard = other.expect(5)
+        heard = other.listen(5)
+        assert heard is not None
         assert (heard.kind, heard.channel) == ("message", message_channel(message_id))
         assert mine.listen(0.0) is None
         assert second.read({message_id: claim})[message_id] == [text]

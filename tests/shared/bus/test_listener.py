@@ -99,7 +99,7 @@ def drop_listeners(server: Redis) -> None:
 
 
 def expect_one_of_each(recorder: Recorder, server: Redis, *names: str) -> None:
-    """Each channel is subscribed to once, and hears what is published now, once."""
+    """Each channel is subscribed to once: a message that is published now comes once."""
     payload = uuid.uuid4().hex
     assert [publish(server, name, payload) for name in names] == [1] * len(names)
     eventually(recorder.has(*(("received", name, payload) for name in names)))

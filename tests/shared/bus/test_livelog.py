@@ -1,4 +1,4 @@
-"""The live log is read, fenced and never trusted; wake-ups reach those who read rows."""
+"""The live log is read, fenced and never trusted; wake-ups reach readers and workers."""
 
 import signal
 import time

@@ -63,9 +63,9 @@ def test_a_timeout_returns_none_and_loses_no_message(
     assert [subscription.listen(0.01) for _ in range(3)] == [None] * 3
 
     store.publish_all([publication(opened, 0, "a")])
-    heard = subscription.listen(5)
-    assert heard is not None
-    assert decode(heard.payload) == Payload(CLAIM, [Delta(0, 0, "text", "a")])
+    message = subscription.listen(5)
+    assert message is not None
+    assert decode(message.payload) == Payload(CLAIM, [Delta(0, 0, "text", "a")])
 
 
 def test_a_ping_is_answered_with_and_without_channels(
