@@ -1,14 +1,29 @@
-"""End what a dead owner left, hand out what the queue lost (R5, R6).
+"""Ends what a dead owner left, and enqueues what the queue lost (R5, R6).
 
-Runs in every worker, on a reader's behalf in web, and by hand when somebody saw a worker die
-(`outlive sweep --died BOOT`). Any number of them may run at once.
+Runs in every worker, in web for a message that a reader waits for, and by hand when a worker was
+seen to die (`outlive sweep --died BOOT`). Any number of sweeps may run at once.
 
-A lease that has lapsed is evidence only for a sweep that could have seen it being renewed. If this
-process stood still for a while (`awake`), or Postgres did not answer it, the owners may have been
-in the same place: then no lease counts as lapsed and no question as untaken until they have had a
-lease's time to come back. Postgres knows of its own restarts (see reaping), but not that it was
-paused, or unreachable. Its clock is watched for jumps (`clock`). Who was *seen* to die is dead,
-whoever slept.
+**Guaranteed.** Every open message ends or goes on within its deadlines, whatever died. An answer
+is ended with all text that was published, as far as Redis still has it. It begins again only if it
+is certain that no character was shown.
+
+**How.** For each lapsed row: lock it, put a fence on the live log of its claim (from then on Redis
+refuses the old owner), save the published text that Postgres lacks, then end the row or restart
+it, and commit. The order matters: after the fence no text can be published that is not in the row.
+
+**When a lease counts.** A lapsed lease is evidence only for a sweep that could have seen it
+renewed. If this process stood still (`awake`), or Postgres did not answer it, owners may have been
+in the same place: for one lease's time no lease counts as lapsed and no question as expired.
+Postgres knows of its own restarts, and its clock is checked for jumps (`store/clock.py`). A worker
+that was *seen* to die is dead in any case.
+
+**When something fails.** Without Redis it ends rows with what Postgres has, and never restarts
+one, since nothing proves that no text was shown. Redis may cost one sweep REDIS_BUDGET seconds. A
+sweep that dies half-way leaves a fence and an unchanged row; the next one repeats it. A row that
+cannot be swept is logged and does not hold up the others.
+
+**Invariant.** Whatever is decided here is written under the lock of the row that it is decided
+from.
 """
 
 import math
@@ -33,15 +48,15 @@ from shared.store.database import Database
 from shared.store.ending import Ending
 from shared.store.reaping import LapsedRow
 
-#: Seconds that Redis may cost one sweep over all; behind that it ends with what Postgres has.
+#: Seconds that Redis may cost one sweep; after them it ends rows with what Postgres has.
 REDIS_BUDGET: Final = 10.0
-#: Seconds of grace after a start of Postgres that never pass.
+#: Seconds: a grace that never passes.
 NEVER: Final = 1e9
-#: The share of a lease for which silence, of this process or of Postgres, makes no difference: an
-#: owner renews more often than that. And seconds that a statement may take without being silence.
+#: Silence of this process or of Postgres is harmless for this share of a lease: an owner renews
+#: more often. And seconds that a statement may take without counting as silence.
 UNNOTICED: Final = 0.5
 QUICK: Final = 1.0
-#: Seconds for which a dead worker's last statement may hold its rows, and between looks at them.
+#: Seconds for which a dead worker's last statement may lock its rows, and between two tries.
 LAST_STATEMENT: Final = 2.0
 LOCKED_PAUSE: Final = 0.05
 
@@ -60,7 +75,7 @@ class Swept:
 
 
 class Sweep:
-    """The sweep, over the three doors it needs."""
+    """The sweep of one process."""
 
     def __init__(
         self,
@@ -73,10 +88,11 @@ class Sweep:
         take: Callable[[uuid.UUID], bool] | None = None,
         observe: Callable[[str], None] | None = None,
     ) -> None:
-        """`lease`: seconds for which an owner that cannot renew may be alive, and 0 for none.
+        """`lease`: seconds for which an owner that cannot renew may be alive; 0: none is alive.
 
-        `take` writes a message here and now, if it says so: what a worker can do for questions
-        that Redis does not take. `observe` is told each action by name (for metrics)."""
+        `take` writes a message in this process and returns whether it does: how a worker takes
+        questions that Redis does not. `observe` is called with each action's name (for metrics).
+        """
         self._db = db
         self._livelog = livelog
         self._queue = queue
@@ -88,7 +104,7 @@ class Sweep:
         self._observe = observe
 
     def run(self, died: str | None = None) -> Swept:
-        """One round over everything. `died` is the boot of a worker that somebody saw die."""
+        """Sweep everything once. `died`: the boot of a worker that was seen to die."""
         begun = time.monotonic()
         actions = self._reap_all(died, begun)
         return Swept(
@@ -100,8 +116,11 @@ class Sweep:
         )
 
     def _reap_all(self, died: str | None, begun: float) -> list[str]:
-        """What became of each lapsed row. Who saw a worker die looks until none is locked: there
-        will be no other round that names it, and Postgres still ends what it had begun."""
+        """Reap all lapsed rows; what became of each.
+
+        For a worker named dead, rows that its last statement still locks are tried again: no later
+        sweep will name it.
+        """
         patience = time.monotonic() + (LAST_STATEMENT if died else 0.0)
         actions: list[str] = []
         while True:
@@ -124,12 +143,12 @@ class Sweep:
     # --- whether a lease can have lapsed
 
     def doubt(self) -> None:
-        """Postgres did not answer: leases may have lapsed that nobody could renew."""
+        """Postgres did not answer: leases may have lapsed that no owner could renew."""
         self._doubted = time.monotonic()
 
     def answered(self, asked: float) -> bool:
-        """Postgres has answered what it was asked at `asked`: whether so late that it was silent,
-        and what it says of leases is in doubt."""
+        """Note an answer of Postgres to a statement that was sent at `asked`. False if it came so
+        late that leases are in doubt."""
         if time.monotonic() - asked <= max(QUICK, UNNOTICED * self._lease):
             return True
         self.doubt()
@@ -145,14 +164,16 @@ class Sweep:
         return NEVER if self._in_doubt() else self._lease
 
     def check_clock(self) -> None:
-        """Look at the database's clock, so that a later sweep of this process can tell a jump, and
-        put right what one left. Raises StorageDown."""
+        """Check the database's clock, so that a later sweep of this process can notice a jump.
+
+        Raises StorageDown.
+        """
         self._clock.check(self._db)
 
     # --- one by one
 
     def sweep_message(self, message_id: uuid.UUID) -> None:
-        """The same for a message that a reader waits for."""
+        """Sweep one message that a reader waits for."""
         begun = time.monotonic()
         self._reap(message_id, None, begun)
         self._expire(begun)
@@ -160,24 +181,24 @@ class Sweep:
     def _expire(self, begun: float) -> list[uuid.UUID]:
         expired = [] if self._in_doubt() else reaping.expire(self._db)
         for message_id in expired:
-            self._tell("expired", message_id, code="queue_timeout")
+            self._report("expired", message_id, code="queue_timeout")
             self._wake(message_id, None, begun)
         return expired
 
     def _dispatch(self) -> int:
-        """Hand out what is due. Once Redis has refused one it is not asked about the others, which
-        would cost its patience each: they are written here, or are due again soon."""
+        """Enqueue what is due; the number. After Redis refused one, the others are not tried, which
+        would cost a timeout each: they are written here, or are due again soon."""
         waiting = reaping.undispatched(self._db)
         queued = True
         for done, message_id in enumerate(waiting):
             queued = queued and self._queue.enqueue(message_id)
             if not queued and not (self._take and self._take(message_id)):
                 return done
-            self._tell("dispatched" if queued else "taken", message_id)
+            self._report("dispatched" if queued else "taken", message_id)
         return len(waiting)
 
     def _try_reap(self, message_id: uuid.UUID, died: str | None, begun: float) -> str:
-        """One row must not hold up the others, whatever is wrong with it."""
+        """Reap one row. Whatever is wrong with it, the others are swept."""
         try:
             return self._reap(message_id, died, begun)
         except StorageDown:
@@ -203,9 +224,9 @@ class Sweep:
 
     def _reaped(self, row: LapsedRow, ending: Ending | None, begun: float) -> str:
         if ending is None:
-            self._tell("restarted", row.id)
+            self._report("restarted", row.id)
             return "restarted"
-        self._tell("ended", row.id, status=ending.status, code=ending.error_code)
+        self._report("ended", row.id, status=ending.status, code=ending.error_code)
         if self._wake(row.id, row.claim, begun):
             self._queue.report_lost(row.id, row.owner, ending, offline=not row.overdue)
         return "ended"
@@ -219,27 +240,27 @@ class Sweep:
         return False, []
 
     def _wake(self, message_id: uuid.UUID, claim: uuid.UUID | None, begun: float) -> bool:
-        """Whether Redis took it; if not, followers look at the row by themselves."""
+        """Wake the readers; whether Redis took it. If not, they poll the row."""
         if awake.since(begun) < REDIS_BUDGET:
             with suppress(RedisDown):
                 self._livelog.notify_ended(message_id, claim)
                 return True
         return False
 
-    def _tell(self, action: str, message_id: uuid.UUID, **fields: str | None) -> None:
+    def _report(self, action: str, message_id: uuid.UUID, **fields: str | None) -> None:
         if self._observe:
             self._observe(action)
         log.info("sweep", action=action, message_id=str(message_id), **fields)
 
 
 def _tail(row: LapsedRow, published: list[Delta]) -> list[Delta]:
-    """The published text behind what is saved. Entries may overlap; a gap ends it."""
+    """The published text after what is saved. Entries may overlap; a gap ends it."""
     extend(row.body, published)
     return row.body.since(row.saved)
 
 
 def _ending(row: LapsedRow, *, untouched: bool) -> Ending | None:
-    """How a lapsed answer ends, or None: provably nothing was shown, it may begin again."""
+    """How a lapsed answer ends; None: provably nothing was shown, so it begins again."""
     if row.stop_requested:
         return Ending(Status.CANCELLED)
     if untouched and row.may_restart:

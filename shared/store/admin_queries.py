@@ -1,4 +1,4 @@
-"""What operators ask about all users' messages: numbers, ids and codes, never a word of text."""
+"""What operators and metrics ask about all messages: numbers, ids and codes, never a text."""
 
 import uuid
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from shared.lifecycle import OPEN, Status
 from shared.store.database import Database, QueryBudget
 from shared.store.status_sql import OPEN_STATUSES
 
-#: What operators and metrics ask about all messages waits for itself, and for nobody else.
+#: These queries wait for one another, and hold up no user.
 OPERATORS: Final = QueryBudget(connections=1, patience=2.0, statement=5.0)
 #: Rows that are worth showing.
 MOST: Final = 500
@@ -18,7 +18,7 @@ ERRORS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An open message: whose it is, who writes it, for how long (seconds), how much is saved."""
+    """An open message: its user and owner, its age in seconds, the code points saved."""
 
     id: uuid.UUID
     user_id: uuid.UUID

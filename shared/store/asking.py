@@ -1,8 +1,9 @@
-"""R1: how a message begins. Ask, Retry and Continue commit a SENDING placeholder.
+"""How a message begins (R1): ask, Retry and Continue commit a question and a SENDING placeholder.
 
-One transaction each, one at a time for a user where that matters: the same Idempotency-Key gives
-the same messages again, nothing is asked below an answer that is still open, nobody has more open
-answers than allowed. Only after the commit is anything enqueued.
+One transaction each. Requests of one user wait for each other where a key or a cap must be
+checked; others wait only for requests in the same conversation. The same Idempotency-Key gives the
+same messages again, no question is asked below an answer that is still open, and a user has at
+most `max_open` open answers. Only after the commit is anything enqueued.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from shared.store.database import Database, run
 from shared.store.messages import SELECT, Message, to_message
 from shared.store.status_sql import OPEN_STATUSES
 
-#: Seconds until a question that nobody took is handed to the queue again.
+#: Seconds until a question that no worker took is enqueued again.
 DISPATCH_AFTER: Final = 5.0
 TITLE_CHARS: Final = 60
 
@@ -39,7 +40,7 @@ Parent = uuid.UUID | None | Newest
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Who asks and how: everything of a request but the question itself."""
+    """Everything of a request but the question: who asks, which model, under which limits."""
 
     user_id: uuid.UUID
     model: str
@@ -49,7 +50,7 @@ class Asking:
     request_hash: str | None
     #: open answers this user may have; 0 is no cap
     max_open: int
-    #: seconds after which nobody need take it any more
+    #: seconds after which the question expires
     queue_deadline: float
     #: whether the question may name its conversation
     titles: bool = True
@@ -75,8 +76,8 @@ def ask(
     """A question below `parent` and its answer's placeholder."""
     wanted = _both(asking, conversation_id, question, parent)
     if asking.key is None and not asking.max_open:
-        # It can only meet what is asked in the same conversation, or its deletion; and those wait
-        # for the conversation's row.
+        # Only a request in the same conversation, or its deletion, can interfere. Those wait for
+        # the conversation's row, so no lock on the user is needed.
         return _found(db.planned(_ENTER, _ASK, **wanted))
     with _transaction(db, asking) as (connection, known):
         if known:
@@ -120,7 +121,7 @@ def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, question
 
 @contextmanager
 def _transaction(db: Database, asking: Asking) -> Iterator[tuple[Connection, Asked | None]]:
-    """A transaction, one at a time for a user, and what is known already of this request."""
+    """A transaction that has locked the user, and what an earlier request with this key made."""
     with db.transaction() as connection:
         lock_user(connection, asking.user_id)
         yield connection, _known(connection, asking)
@@ -161,7 +162,7 @@ def _known(connection: Connection, asking: Asking) -> Asked | None:
 
 
 def _touch(connection: Connection, conversation_id: uuid.UUID) -> None:
-    """Something is asked in it: it comes to the top of the list."""
+    """Move a conversation in which something is asked to the top of the list."""
     touch = f"UPDATE conversations AS place SET updated_at = {_ON_TOP} WHERE id = :id"
     run(connection, touch, id=conversation_id)
 
@@ -235,7 +236,7 @@ _GO_ON: Final = (
     f"WITH fits AS (SELECT CAST(:above AS uuid) AS above), asked AS ({_BOTH})"
     " SELECT *, NULL AS pieces FROM asked"
 )
-#: First, by itself: what is asked meanwhile in the same conversation is seen by who comes behind.
+#: First, as a statement of its own: the next one then sees what was asked while it waited.
 _ENTER: Final = (
     f"SELECT id FROM conversations WHERE id = :conversation AND {may_write('conversations')}"
     " AND deleted_at IS NULL FOR NO KEY UPDATE"

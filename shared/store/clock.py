@@ -1,25 +1,32 @@
-"""The database's clock, watched: whether a time that has passed there has really passed.
+"""Checks the database's clock for jumps: whether time that passed there has really passed.
 
-Leases and deadlines are moments of the database's clock. That clock can jump: it is set by hand, by
-a time server, by the host of a virtual machine, or another server takes over. Forward, and every
-lease seems to have lapsed while its owner is alive; back, and the lease of a dead owner does not
-lapse for as long as the jump was. So whoever sweeps watches it.
+**Guaranteed.** After a jump of the database's clock no living owner loses its answer, and a dead
+owner's answer is ended within two leases.
 
-**Noticed** by a look (one statement) before anything is judged. The process compares the database's
-clock with its own monotonic one, since its last look. A process that has not looked before has
-nothing to compare with, and believes the others: the one row of `uptime` holds when the last of
-them looked. If that was long ago, it is as if the clock had jumped. A look that waited for long, as
-the database stood still, is noticed by the same comparison. And a judgement counts only right after
-a look, so a jump between the two is noticed too.
+Leases and deadlines are moments of the database's clock. That clock can jump: it is set by hand,
+by a time server or by the host of a virtual machine, or another server takes over. Forward, and
+every lease seems to have lapsed while its owner is alive. Back, and the lease of a dead owner does
+not lapse for as long as the jump was.
 
-**Then** nobody could have renewed in time, so no lease counts as lapsed for one lease: `since`, as
-after a start of Postgres. What a jump back left in the future is moved to now, and keeps the time
-that it had. A jump that is certain (longer than our look took) is noted as `jumped`: a deadline
-that was set before it counts its whole time anew from there. A living owner ends its answer by its
-own monotonic clock anyway.
+**How a jump is noticed.** Each process that sweeps checks the clock, by one statement, before it
+judges anything. It compares the database's clock with its own monotonic clock since its last
+check. A process that has not checked before has nothing to compare with and uses what the others
+noted: the one row of the table `uptime` has the time of the last check. If that is long ago, the
+process assumes a jump. A check that waited long because the database stood still is noticed by the
+same comparison. A judgement counts only right after a check, so a jump between the two is noticed,
+too.
 
-Clocks run a little differently, and a statement takes its time, so less than `slack` is no jump. A
-lease outlives so small a jump: its owner renews it long before.
+**What happens then.** No owner could have renewed in time, so no lease counts as lapsed for one
+lease: `since`, as after a start of Postgres. What a jump back left in the future is moved to now,
+and keeps the time that it had. A jump that is certain (longer than our check took) is noted as
+`jumped`: a deadline that was set before it counts its whole time anew from there. A living owner
+ends its answer by its own monotonic clock anyway.
+
+**When Postgres fails.** StorageDown is raised, and the caller judges nothing. A crash empties the
+unlogged table `uptime`, which then counts as a jump.
+
+**Invariant.** Clocks run a little differently and a statement takes time, so a difference of less
+than `slack` is no jump. A lease outlives so small a jump: its owner renews it long before.
 """
 
 import time

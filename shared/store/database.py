@@ -1,4 +1,22 @@
-"""The one door to Postgres: statements and transactions, and what their failures mean."""
+"""Runs statements and transactions on Postgres, and says what their failures mean.
+
+**Guaranteed.** A caller sees three kinds of result: rows, StorageDown (or Busy, TooSlow), or the
+driver's error for a statement that is wrong. StorageDown means that Postgres cannot be reached,
+refuses to write or broke off; nothing is known about the outcome of a commit that was under way.
+
+**How.** Most statements stand alone: connections are in autocommit mode, and one statement is one
+round trip. `transaction` is for several; `planned` for what is done at every start, by plans that
+Postgres keeps for each connection, without SQLAlchemy's share of the time. Requests that may be
+expensive have a `QueryBudget`, so that they leave connections for the others.
+
+**When something fails.** A connection that broke is replaced. A plan that a pooler or a migration
+took away fails before anything is done, and the statement runs without it. Serialization failures,
+deadlocks and full disks are StorageDown: callers try again, which their guards make safe. Tables
+of another version are StorageDown with the code not_migrated.
+
+**Invariant.** A connection is returned to the pool only in a known state: idle, with autocommit
+on.
+"""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -255,7 +273,7 @@ class Database:
         return there is not False
 
     def warm(self) -> None:
-        """Have connections before somebody waits for them, if Postgres is there."""
+        """Connect before the first request needs it, if Postgres is there."""
         with suppress(StorageDown), ExitStack() as stack:
             for _ in range(POOL_SIZE):
                 stack.enter_context(self.alone())

@@ -1,4 +1,14 @@
-"""How an answer ends."""
+"""The one UPDATE that ends an answer, whoever ends it.
+
+Four modules end answers: `owning` (its owner), `stopping` (Stop before a worker took it), and for
+the sweep `reaping` (a dead owner's answer, and a question that no worker took). All of them lock
+the row first and then call `end_locked` in the same transaction.
+
+Guaranteed: body, length and sha256 are computed by Postgres from the saved pieces, never taken
+from a process; the pieces go in the same transaction; the status is one that the lifecycle allows
+from the row's present one; and an end is later than everything that was seen, asked or ended
+before it in its conversation, although the database's clock may have jumped back.
+"""
 
 import json
 import uuid

@@ -1,8 +1,10 @@
-"""A message as Postgres has it: its row and body, how any answer ends, and Stop.
+"""Reads messages: rows with their bodies, and the states that readers poll. Writes nothing.
 
-The rules R1 to R7 are told in ARCHITECTURE.md: how a message begins (R1) is in `asking`, what
-its owner writes (R2 to R4) in `owning`, what is done with what was left behind (R5, R6) in
-`reaping`; here are Stop (R7) and the end that they all share. Only the database's clock counts.
+A body comes from the pieces while the answer is open, and from the row once it has ended. Row and
+pieces are read by one statement, so they always belong together.
+
+How a message begins is in `asking` (R1), what its owner writes in `owning` (R2 to R4), what a
+sweep does in `reaping` (R5, R6), Stop in `stopping` (R7), and the end that they share in `ending`.
 """
 
 import uuid
@@ -165,7 +167,7 @@ def readable(
 
 @dataclass(frozen=True, slots=True)
 class MessageState:
-    """As much of a row as tells whether a follower has to look closer."""
+    """As much of a row as tells a follower whether to read it again."""
 
     saved: int
     ended: bool

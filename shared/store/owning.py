@@ -1,12 +1,24 @@
-"""What only the owner of an answer may do: claim it, save and renew, finish it, give it back.
+"""What the owner of an answer writes: claim, save and renew, finish, release (R2 to R4).
 
-R2 to R4 (told in ARCHITECTURE.md). Each is one guarded write that names the claim and the owner
-which it expects; losing the race is an ordinary answer, not an exception. Only the database's
-clock counts.
+**Guaranteed.** At most one worker writes an answer, and what it saved is exactly its text up to
+`saved_len`, without a gap and without a repeat.
+
+**How.** Each rule is one guarded statement. `(claim, owner, STREAMING)` is in the condition of
+every write. A save also names the length that it expects, so a statement that is sent twice writes
+once. A lost race is an ordinary result (None, False, a missing row), not an exception. `attempt`,
+`claim` and `owner` are set by claim, release and the sweep only; an end clears `owner`.
 
 A claim is named by a random token, not by its number. A database that went back (an asynchronous
-standby was promoted, a backup was restored) gives out the same attempt a second time, to the same
-worker even; it cannot give out the same token.
+standby was promoted, a backup was restored) gives out the same attempt again, perhaps to the same
+worker. It cannot give out the same token, and nothing is ever continued from one token to another.
+
+**When something fails.** If the connection breaks at a commit, the outcome is unknown:
+`lease_state` and `has_ended` tell it, because only the owner moves `saved_len` under its claim. If
+a row is locked by another statement, a save skips it and writes the others. If the lease passes, a
+sweep may take the row; a later save finds no row, and the owner stops. If Postgres went back and
+the row has less text than its owner wrote, the owner saves it again from memory.
+
+**Invariant.** Only the database's clock counts here; no argument is a moment of this process.
 """
 
 import json
@@ -24,7 +36,7 @@ from shared.store.ending import Ending, end_locked
 from shared.store.part_sql import joined_text
 from shared.store.status_sql import OPEN_STATUSES, before
 
-#: Code points of history, where no setting limits them: more than Postgres could hold in one text.
+#: Code points of history where no setting limits them: more than one text in Postgres can hold.
 MAX_HISTORY: Final = 1 << 31
 
 # --- R2: claim -----------------------------------------------------------------------------------
@@ -54,10 +66,10 @@ class Claim:
     token: uuid.UUID = field(default_factory=new_token)
 
 
-# One statement from the queue to what the provider is asked. The path's root comes first and the
-# claimed row last; without a claim there is no path. Postgres walks upwards from the question and
-# stops where the next turn would be over the limit: a conversation may hold far more text than a
-# worker's memory, and an answer's reasoning, which is not sent, may be as long.
+# One statement claims the row and reads what the provider is asked. The path's root comes first and
+# the claimed row last; without a claim there is no path. Postgres walks up from the question and
+# stops where the next turn would exceed the limit: a conversation may hold more text than a worker
+# has memory, and an answer's reasoning, which is not sent, may be as long.
 _CLAIM = f"""
 WITH RECURSIVE mine AS (
     UPDATE messages SET status = '{Status.STREAMING}', attempt = attempt + 1, tries = tries + 1,
@@ -95,7 +107,7 @@ def claim(
     token: uuid.UUID | None = None,
     history: int = MAX_HISTORY,
 ) -> Claim | None:
-    """Take a SENDING message, or None: a duplicate delivery, or ended before anybody came.
+    """Take a SENDING message; None if it is taken already or has ended.
 
     `lease`, `hard_deadline`: seconds. `token`: from `new_token`, for a caller who has to know it
     even if the statement's outcome is unknown. The path has the question, and of the turns above
@@ -126,12 +138,12 @@ def claim(
     )
 
 
-# --- R3: save and heartbeat ----------------------------------------------------------------------
+# --- R3: save and renewal ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """What is to be written of one message behind `offset`; without deltas it only renews."""
+    """What to write of one message from `offset` on; without deltas it only renews the lease."""
 
     id: uuid.UUID
     #: the token of the claim under which it is written
@@ -141,20 +153,20 @@ class Save:
 
     @property
     def reaches(self) -> int:
-        """The position behind the save."""
+        """The position after the save."""
         return self.deltas[-1].end if self.deltas else self.offset
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseState:
-    """An open row as Postgres has it, while it is still ours."""
+    """A row that is still ours, as Postgres has it."""
 
     claim: uuid.UUID
     saved: int
     stop_requested: bool
 
 
-# SKIP LOCKED: one row locked by somebody else must not hold up the other hundred.
+# SKIP LOCKED: one row that another statement locks must not hold up the other hundred.
 _SAVE = f"""
 WITH due AS (
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS uuid[]), CAST(:offsets AS int[]),
@@ -185,7 +197,7 @@ def save(db: Database, owner: str, lease: float, saves: Sequence[Save]) -> dict[
     """Write and renew many in one statement: id -> stop_requested, of those that were done.
 
     A row that is missing was locked, saved before (a commit of unknown outcome) or taken away:
-    ask `standing`.
+    ask `lease_state`.
     """
     with db.alone() as connection:
         return _save(connection, owner, lease, saves)
@@ -234,7 +246,7 @@ def lease_state(db: Database, owner: str, ids: Sequence[uuid.UUID]) -> dict[uuid
 def finish(db: Database, owner: str, last: Save, ending: Ending) -> bool:
     """The last pieces, the compaction and the end in one transaction.
 
-    False when the row is not as `last` expects: see `standing` and `has_ended`.
+    False when the row is not as `last` expects: see `lease_state` and `has_ended`.
     """
     with db.transaction() as connection:
         if last.id not in _save(connection, owner, 60.0, [last]):
@@ -248,8 +260,8 @@ def release(
 ) -> bool:
     """Give an answer of which nothing was shown back to the queue, due at once (a drain).
 
-    `deadline`: seconds until nobody need take it any more. False when it is ours no longer, was
-    claimed too often or somebody wants it stopped: then it has to be ended.
+    `deadline`: seconds until the question expires. False when it is no longer ours, was claimed
+    too often or was stopped: then it has to be ended.
     """
     rows = db.rows(
         f"UPDATE messages SET status = '{Status.SENDING}', attempt = attempt + 1, owner = NULL,"
@@ -275,7 +287,7 @@ class StoredState(NamedTuple):
 
 
 def stored_state(db: Database, message_id: uuid.UUID) -> StoredState:
-    """How a message stands, whoever wrote it; one that is gone has ended."""
+    """Whether a message is open, or how it ended. One that is gone has ended."""
     found = db.rows("SELECT status, error_code FROM messages WHERE id = :id", id=message_id)
     return (
         StoredState(found[0].status in OPEN, found[0].error_code)

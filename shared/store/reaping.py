@@ -1,7 +1,8 @@
-"""R5 and R6: what Postgres does about messages that were left behind.
+"""What the sweep writes about messages that nobody else will end (R5 and R6).
 
-An answer whose owner is gone is ended with what was shown, or begun again if provably nothing
-was; a question that nobody took is handed out again or ended. `sweep` decides, this writes.
+An answer whose owner is gone is ended with the text that was shown, or begun again if provably
+none was. A question that no worker took is handed out again, or ended. `shared/sweep.py` decides
+which; this module finds the rows, locks them and writes.
 """
 
 import json
@@ -20,7 +21,7 @@ from shared.store.ending import Ending, end_locked
 from shared.store.messages import SELECT, to_message
 from shared.store.status_sql import OPEN_STATUSES, before
 
-#: Seconds until a question that nobody took is handed to the queue once more.
+#: Seconds until a question that no worker took is enqueued once more.
 DISPATCH_AGAIN: Final = 10.0
 #: Seconds for which a deleted conversation could be brought back.
 UNDO_SECONDS: Final = 3600.0
@@ -30,8 +31,8 @@ GONE: Final = passed("(deleted_at + make_interval(secs => :undo))", "deleted_at"
 PURGED_AT_ONCE: Final = 10
 
 _OVERDUE: Final = passed("hard_deadline", "started_at")
-# Left by its owner: past lease or hard deadline (but not so soon after Postgres was away, or its
-# clock jumped, that no owner could have renewed), or owned by a boot that somebody saw die.
+# Left by its owner: past lease or hard deadline (unless Postgres was away or its clock jumped so
+# recently that no owner could have renewed), or owned by a boot that was seen to die.
 _LAPSED: Final = f"""
 status = '{Status.STREAMING}' AND (
     (CAST(:died AS text) IS NOT NULL AND split_part(owner, ':', 2) = :died)
@@ -117,9 +118,9 @@ def lock_lapsed(
     died: str | None = None,
     clock: DatabaseClock | None = None,
 ) -> Iterator[LapsedRow | None]:
-    """Lock a lapsed row for the sweep; None when somebody else has it or it came back."""
+    """Lock a lapsed row for the sweep; None when it is locked already or its owner renewed it."""
     clock = clock or DatabaseClock(grace)
-    clock.check(db)  # by itself: it must not hold the row that everybody writes
+    clock.check(db)  # in a transaction of its own: every process writes that row
     with db.transaction() as connection:
         row = run(
             connection,
@@ -146,7 +147,7 @@ _WAITED: Final = passed("queue_deadline", "created_at")
 
 
 def expire(db: Database) -> list[uuid.UUID]:
-    """End questions that nobody took in time."""
+    """End questions that no worker took in time."""
     with db.transaction() as connection:
         rows = run(
             connection,
@@ -159,7 +160,7 @@ def expire(db: Database) -> list[uuid.UUID]:
 
 
 def undispatched(db: Database) -> list[uuid.UUID]:
-    """Questions due to be handed to the queue again; due once more after DISPATCH_AGAIN."""
+    """Questions that are due to be enqueued again; each is due once more after DISPATCH_AGAIN."""
     rows = db.rows(
         "UPDATE messages SET dispatch_at = clock_timestamp() + make_interval(secs => :again)"
         f" WHERE id IN (SELECT id FROM messages WHERE status = '{Status.SENDING}'"

@@ -15,12 +15,12 @@ from shared.store.access import may_read
 from shared.store.database import Database, QueryBudget
 from shared.store.part_sql import joined_text
 
-#: Code points of a message that are searched and of a snippet before and behind its first hit.
+#: Code points of a message that are searched, and of a snippet before and after its first hit.
 SEARCHED: Final = 100_000
 AROUND: Final = (40, 120)
 #: Words of a query that count.
 WORDS: Final = 12
-#: Somebody types and everybody shares Postgres, so searches have a small part of it.
+#: A search at each keystroke must not take Postgres from everything else.
 SEARCHES: Final = QueryBudget(connections=2, patience=1.0, statement=3.0)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -125,7 +125,7 @@ class Change:
 
 
 def changes(before: State, now: State) -> Iterator[Change]:
-    """What somebody who has seen `before` has to be told."""
+    """What a client that has seen `before` has to be sent."""
     if now.at < before.at:  # the clock jumped back: what is not known is new
         before = replace(before, at=_EPOCH)
     for entry in now.entries.values():

@@ -1,4 +1,8 @@
-"""R7: Stop."""
+"""R7: Stop. A waiting answer ends at once, a streaming one is flagged for its owner.
+
+The owner learns of the flag from a Stop message through Redis, else with its next save or renewal.
+Stop never takes text away: what was written until then is kept.
+"""
 
 import uuid
 from typing import Any
@@ -30,7 +34,7 @@ def stop(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -> Status:
 
 
 def stop_locked(connection: Connection, row: Any) -> None:
-    """The same for a row that this transaction has locked."""
+    """Stop a row that this transaction has locked."""
     if row.status == Status.SENDING:
         end_locked(connection, row.id, Ending(Status.CANCELLED))
     elif row.status == Status.STREAMING:

@@ -1,5 +1,4 @@
-"""What a conversation is called, where nobody has said it: a model's title takes the place of the
-question's first words, once, and never that of a person's."""
+"""Titles made by a model: one replaces the question's first words, once, and never a person's."""
 
 import json
 import uuid
@@ -55,8 +54,8 @@ SELECT wanted.* FROM wanted, mine
 
 
 def claim(db: Database, message_id: uuid.UUID) -> Exchange | None:
-    """What a title is to be made from, if it is wanted and nobody else is at it: a conversation
-    is named, and that is paid, once."""
+    """What to make a title from, if one is wanted and no other worker makes it: a conversation is
+    named, and that is paid for, once."""
     rows = db.rows(_CLAIM, id=message_id, beginning=BEGINNING)
     return Exchange(*rows[0]) if rows else None
 
