@@ -36,7 +36,7 @@ def test_time_in_which_the_process_ran_counts(time: Time) -> None:
     assert time.clock.since(begun) == pytest.approx(5)
 
 
-def test_time_in_which_it_stood_still_does_not_whoever_asks_first(time: Time) -> None:
+def test_time_in_which_the_process_stood_still_does_not_count(time: Time) -> None:
     begun = time.now
     time.run(2)
     time.stand_still(60)
@@ -71,7 +71,7 @@ def test_a_wait_that_is_only_late_is_no_pause(time: Time) -> None:
     assert time.clock.since(begun) == PAUSE
 
 
-def test_what_is_remembered_is_bounded(time: Time) -> None:
+def test_the_number_of_remembered_pauses_is_bounded(time: Time) -> None:
     begun = time.now
     for _ in range(PAUSES + 10):
         time.stand_still(2 * PAUSE)
@@ -80,7 +80,7 @@ def test_what_is_remembered_is_bounded(time: Time) -> None:
     assert 10 * 2 * PAUSE <= time.clock.since(begun) < 15 * 2 * PAUSE
 
 
-def test_without_looks_all_time_counts() -> None:
+def test_without_ticks_all_time_counts() -> None:
     time = Time()
     begun = time.now
     time.stand_still(60)

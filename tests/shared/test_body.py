@@ -144,14 +144,14 @@ def test_since_a_position_up_to_an_end_is_the_beginning_of_that(
 
 
 @pytest.mark.parametrize("position", [-1, -1000])
-def test_before_the_beginning_is_the_beginning(position: int) -> None:
+def test_since_a_position_before_the_beginning_is_the_whole_body(position: int) -> None:
     body = Body([Delta(0, 0, "text", "abc")])
 
     assert body.since(position) == body.since(0)
 
 
 @pytest.mark.parametrize("position", [3, 4, 1 << 70])
-def test_at_the_end_and_beyond_there_is_nothing(position: int) -> None:
+def test_since_the_end_or_beyond_is_nothing(position: int) -> None:
     body = Body([Delta(0, 0, "text", "abc")])
 
     assert body.since(position) == []
@@ -162,7 +162,7 @@ def test_at_the_end_and_beyond_there_is_nothing(position: int) -> None:
 
 @thorough(300)
 @given(bodies, st.lists(spans, max_size=20))
-def test_whatever_arrives_in_whatever_order_a_body_is_a_prefix_or_a_gap_is_told(
+def test_a_body_stays_a_prefix_whatever_arrives_and_gaps_are_raised(
     writer: Body, arriving: list[tuple[int, int]]
 ) -> None:
     reader = Body()
@@ -211,7 +211,7 @@ def test_deltas_may_be_merged_and_cut_and_overlap_on_the_way(writer: Body, cuts:
 
 
 @given(bodies.filter(lambda body: body.length >= 2), st.data())
-def test_extend_tells_of_every_loss_that_matters(writer: Body, data: st.DataObject) -> None:
+def test_extend_returns_false_for_every_gap(writer: Body, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, writer.length - 2))
     end = data.draw(st.integers(start + 1, writer.length - 1))
     position = data.draw(st.integers(0, start))
@@ -233,7 +233,7 @@ def test_extend_tells_of_every_loss_that_matters(writer: Body, data: st.DataObje
         pytest.param(Delta(1, 2, "text", "xyz"), id="overlapping, and a part is skipped"),
     ],
 )
-def test_a_part_that_cannot_be_is_refused_and_nothing_changes(delta: Delta) -> None:
+def test_an_impossible_part_is_refused_and_nothing_changes(delta: Delta) -> None:
     body = Body([Delta(0, 0, "text", "ab")])
 
     with pytest.raises(Misplaced):

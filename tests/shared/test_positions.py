@@ -7,7 +7,7 @@ from web.requests import BEYOND, END, position
 
 
 @given(st.integers(min_value=0), st.integers(0, 50))
-def test_a_whole_number_is_one_however_long_it_is(number: int, zeros: int) -> None:
+def test_every_whole_number_is_a_position(number: int, zeros: int) -> None:
     found = position("0" * zeros + str(number))
 
     assert found == min(number, BEYOND)
@@ -21,7 +21,7 @@ def test_reading_one_costs_no_more_the_longer_it_is(digits: int) -> None:
 
 
 @given(st.text() | st.from_regex(r"[-+ 0-9a-z._]{1,6}", fullmatch=True))
-def test_everything_else_is_no_position(value: str) -> None:
+def test_anything_else_is_not_a_position(value: str) -> None:
     digits = value != "" and set(value) <= set("0123456789")
 
     found = position(value)

@@ -107,7 +107,7 @@ def test_titles_are_switched_by_the_usual_words(
         "https://api.example.com:99999/v1",
     ],
 )
-def test_an_address_of_the_provider_that_is_none_is_refused(
+def test_an_invalid_provider_address_is_refused(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     told = refusal(monkeypatch, OPENAI_BASE_URL=address)
@@ -141,7 +141,7 @@ def test_a_key_with_something_in_it_that_no_key_has_is_refused(
     assert key not in told
 
 
-def test_every_mistake_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_mistakes_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     told = refusal(monkeypatch, OUTLIVE_SAVE_CHARS="x", PORT="y", DATABASE_URL="mysql://z")
 
     assert told.startswith("The environment cannot be used:\n")

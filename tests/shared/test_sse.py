@@ -83,9 +83,7 @@ def test_a_frame_is_three_ascii_lines_and_a_blank_one_and_its_id_comes_last(text
 
 
 @given(st.text(st.characters(codec=None, categories=None), min_size=1), st.integers(0, 200))
-def test_what_fits_is_as_much_as_there_is_room_for_and_at_least_a_character(
-    text: str, room: int
-) -> None:
+def test_fitting_fills_the_room_and_takes_at_least_one_character(text: str, room: int) -> None:
     def size(count: int) -> int:
         return len(sse.to_json(text[:count])) - 2
 
@@ -232,7 +230,7 @@ def test_an_event_name_is_forgotten_with_its_block() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"-1", b"1.5", b"1e3", b"soon", "٣".encode(), "²".encode()])
-def test_a_retry_that_is_no_number_is_ignored(value: bytes) -> None:
+def test_a_retry_that_is_not_a_number_is_ignored(value: bytes) -> None:
     decoder = Decoder()
 
     list(decoder.feed(b"retry: 10\nretry: " + value + b"\n"))
@@ -256,7 +254,7 @@ def test_only_the_first_byte_order_mark_is_removed() -> None:
     assert data(BOM + b"\ndata: a\n\n") == ["a"]
 
 
-def test_what_stands_behind_the_last_blank_line_is_no_event() -> None:
+def test_bytes_after_the_last_blank_line_are_not_an_event() -> None:
     assert data(b"data: a\n\ndata: b\n") == ["a"]
     assert data(b"data: a\n\ndata: b") == ["a"]
 
@@ -305,7 +303,7 @@ def test_the_limit_is_per_event_not_for_the_stream() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_what_came_whole_before_a_line_that_is_too_long_is_told(size: int) -> None:
+def test_events_before_a_line_that_is_too_long_are_yielded(size: int) -> None:
     stream = b"data: a\n\ndata: b\n\n" + b"x" * 200
     chunks = [stream[start : start + size] for start in range(0, len(stream), size)]
     decoder = Decoder(limit=100)
@@ -329,7 +327,7 @@ def test_invalid_utf8_is_an_error_unless_asked_to_replace(broken: bytes) -> None
     assert set(second.data) == {"\ufffd"}
 
 
-def test_what_came_before_bytes_that_are_no_text_is_told_first() -> None:
+def test_events_before_invalid_bytes_are_yielded_first() -> None:
     decoder = Decoder()
     assert len(list(decoder.feed(b"data: begun\n\n"))) == 1
 

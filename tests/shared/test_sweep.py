@@ -91,7 +91,7 @@ def test_a_trimmed_log_continues_what_is_saved(store: Store) -> None:
     assert end(store, claim) == ("ERROR", "worker_lost", TEXT.content)
 
 
-def test_behind_a_gap_nothing_is_guessed(store: Store) -> None:
+def test_text_after_a_gap_is_not_salvaged(store: Store) -> None:
     claim = store.streaming()
     store.save(claim, up_to(TEXT, 3))
     store.redis.flushdb()
@@ -156,7 +156,7 @@ def test_a_worker_that_was_seen_to_die_is_not_waited_for(store: Store) -> None:
 
 
 @pytest.mark.parametrize("who", ["Postgres", "this process", "a statement"])
-def test_after_a_silence_no_lease_has_lapsed_until_owners_could_come_back(
+def test_after_a_silence_no_lease_counts_as_lapsed_for_one_lease(
     store: Store, monkeypatch: pytest.MonkeyPatch, who: str
 ) -> None:
     lease = 0.2 if who == "a statement" else 50.0
@@ -215,7 +215,7 @@ def test_past_the_hard_deadline_a_living_owner_is_swept_too(store: Store) -> Non
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_if_somebody_pressed_stop_it_is_cancelled(store: Store, shown: bool) -> None:
+def test_a_lapsed_answer_with_stop_requested_is_cancelled(store: Store, shown: bool) -> None:
     user = store.user()
     claim = store.streaming(user)
     if shown:
@@ -269,7 +269,7 @@ def test_many_sweeps_at_once_end_each_row_once(store: Store) -> None:
     assert {end(store, claim) for claim in claims} == {("ERROR", "worker_lost", TEXT.content)}
 
 
-def test_each_action_is_told_by_name(store: Store) -> None:
+def test_each_action_is_observed_by_name(store: Store) -> None:
     told: list[str] = []
     ended, restarted = store.streaming(), store.streaming()
     store.publish(ended, TEXT)
@@ -288,7 +288,7 @@ def test_each_action_is_told_by_name(store: Store) -> None:
 # --- beginning again ------------------------------------------------------------------------------
 
 
-def test_what_was_provably_never_shown_begins_again_at_once(store: Store) -> None:
+def test_an_answer_that_was_provably_never_shown_restarts_at_once(store: Store) -> None:
     claim = store.streaming()
     lapse(store, claim)
 
@@ -335,7 +335,7 @@ def test_past_the_hard_deadline_nothing_begins_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize("story", ["the log is gone", "the log was never opened", "older attempt"])
-def test_a_missing_log_is_no_proof(store: Store, story: str) -> None:
+def test_a_missing_log_does_not_prove_that_nothing_was_shown(store: Store, story: str) -> None:
     if story == "older attempt":
         message_id = store.streaming().id
         store.make_overdue(message_id, "lease_until")
@@ -375,7 +375,7 @@ def test_a_sweep_that_died_between_fence_and_commit_is_repeated(store: Store) ->
     assert store.claim(claim.id).attempt == 3
 
 
-def test_and_with_text_it_salvages_what_the_dead_sweep_had_fenced(store: Store) -> None:
+def test_a_sweep_salvages_the_text_that_a_dead_sweep_had_fenced(store: Store) -> None:
     claim = store.streaming()
     store.publish(claim, TEXT)
     lapse(store, claim)
@@ -435,7 +435,7 @@ def _all_of(store: Store, message_id: uuid.UUID) -> tuple[Any, ...]:
     return row, store.pieces(message_id), log
 
 
-def test_a_zombie_with_the_same_owners_name_is_one_too(store: Store) -> None:
+def test_a_zombie_with_the_same_owner_name_is_refused(store: Store) -> None:
     zombie = store.streaming()
     lapse(store, zombie)
     store.sweep().run()
@@ -509,7 +509,7 @@ def test_a_queue_that_is_away_is_no_error_and_is_asked_again(store: Store) -> No
 # --- the round ------------------------------------------------------------------------------------
 
 
-def test_what_redis_does_not_take_is_written_where_there_is_a_place(store: Store) -> None:
+def test_a_question_that_redis_does_not_take_is_written_by_a_worker_with_room(store: Store) -> None:
     """And Redis, which may be slow to refuse, is asked once a round and not for each message."""
     waiting = [store.sending() for _ in range(5)]
     for message in waiting:

@@ -37,7 +37,7 @@ def test_the_result_can_be_encoded_and_stored(text: str) -> None:
 
 
 @given(wild)
-def test_twice_is_once(text: str) -> None:
+def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalise(text)
 
     assert normalise(once) == once

@@ -68,7 +68,7 @@ def watched(work: Callable[[str], None]) -> tuple[dict[str, float], list[dict[st
     return json.loads(said), [json.loads(line) for line in logged.splitlines() if line[:1] == "{"]
 
 
-def test_what_computes_for_long_is_in_the_metric_and_its_place_in_the_log() -> None:
+def test_a_long_computation_is_in_the_metric_and_its_stack_in_the_log() -> None:
     buckets, lines = watched(catastrophe)
 
     assert buckets["0.1"] < buckets["+Inf"]
@@ -77,7 +77,7 @@ def test_what_computes_for_long_is_in_the_metric_and_its_place_in_the_log() -> N
     assert SECRET not in str(lines)
 
 
-def test_what_waits_without_gevent_is_noticed_too() -> None:
+def test_a_wait_that_blocks_the_loop_is_noticed() -> None:
     buckets, lines = watched(asleep)
 
     assert buckets["0.25"] < buckets["+Inf"]

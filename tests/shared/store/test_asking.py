@@ -126,7 +126,7 @@ def test_a_key_with_another_request_is_refused(store: Store) -> None:
     assert count(store, user) == 1
 
 
-def test_a_key_is_one_users_own(store: Store) -> None:
+def test_two_users_may_use_the_same_key(store: Store) -> None:
     first = store.ask(key="k")
 
     second = store.ask(key="k", request_hash="other")
@@ -162,7 +162,7 @@ def test_a_retry_and_a_continuation_have_keys_too(store: Store, again: Any) -> N
 # --- the cap --------------------------------------------------------------------------------------
 
 
-def test_nobody_has_more_open_answers_than_the_cap(store: Store) -> None:
+def test_a_user_has_at_most_max_open_open_answers(store: Store) -> None:
     user = store.user()
     places = [store.conversation(user) for _ in range(EVERYBODY)]
 
@@ -173,14 +173,14 @@ def test_nobody_has_more_open_answers_than_the_cap(store: Store) -> None:
     assert (count(store, user), count(store, user, "user")) == (3, 3)
 
 
-def test_another_user_is_not_held_up_by_the_cap(store: Store) -> None:
+def test_the_cap_of_one_user_does_not_limit_another(store: Store) -> None:
     store.ask(max_open=1)
 
     assert store.ask(max_open=1).fresh
 
 
 @pytest.mark.parametrize("state", ["sending", "streaming"])
-def test_whatever_is_open_counts_and_what_has_ended_does_not(store: Store, state: str) -> None:
+def test_the_cap_counts_open_answers_only(store: Store, state: str) -> None:
     user = store.user()
     store.ended(user)
     store.ask(user, max_open=1)
@@ -192,7 +192,7 @@ def test_whatever_is_open_counts_and_what_has_ended_does_not(store: Store, state
         store.ask(user, max_open=1)
 
 
-def test_what_cannot_be_asked_at_all_is_told_before_the_cap(store: Store) -> None:
+def test_an_impossible_question_is_refused_before_the_cap_is_checked(store: Store) -> None:
     user = store.user()
     conversation = store.conversation(user)
     ask(store, user, conversation)
@@ -269,7 +269,7 @@ def test_nothing_is_asked_below_an_open_answer(store: Store, named: bool) -> Non
 
 
 @pytest.mark.parametrize("whose", ["another conversation", "another user", "nobody"])
-def test_a_parent_from_elsewhere_is_refused(store: Store, whose: str) -> None:
+def test_a_parent_from_another_conversation_is_refused(store: Store, whose: str) -> None:
     user = store.user()
     conversation = store.conversation(user)
     parent = {
@@ -287,7 +287,7 @@ def test_a_parent_from_elsewhere_is_refused(store: Store, whose: str) -> None:
     )
 
 
-def test_a_question_is_no_parent_of_a_question(store: Store) -> None:
+def test_a_question_cannot_be_the_parent_of_a_question(store: Store) -> None:
     user = store.user()
     conversation = store.conversation(user)
     first = ask(store, user, conversation)
@@ -296,7 +296,7 @@ def test_a_question_is_no_parent_of_a_question(store: Store) -> None:
         ask(store, user, conversation, parent=first.question.id)
 
 
-def test_a_deleted_conversation_is_not_there(store: Store) -> None:
+def test_asking_in_a_deleted_conversation_is_not_found(store: Store) -> None:
     user = store.user()
     answer = store.ended(user)
     conversation = store.row(answer).conversation_id

@@ -111,7 +111,7 @@ def test_a_dead_owner_loses_its_answer_within_two_leases_of_a_jump(
     assert _status(world, claim.id) == "SENDING"
 
 
-def test_a_jump_while_nobody_looked_is_noticed_by_the_first_who_does(
+def test_a_jump_between_checks_is_noticed_by_the_next_process_that_checks(
     world: Store, server: Postgres
 ) -> None:
     """All workers were replaced meanwhile; what they noted of the clock is in the database."""
@@ -124,7 +124,7 @@ def test_a_jump_while_nobody_looked_is_noticed_by_the_first_who_does(
     assert _renew(world, claim)
 
 
-def test_a_jump_between_the_look_and_the_judgement_is_noticed(
+def test_a_jump_between_the_check_and_the_judgement_is_noticed(
     world: Store, server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep, claim = _settled(world), _claimed(world)
@@ -142,7 +142,9 @@ def test_a_jump_between_the_look_and_the_judgement_is_noticed(
 
 
 @pytest.mark.parametrize("jump", [0.4, -0.4])
-def test_what_is_no_jump_is_not_taken_for_one(world: Store, server: Postgres, jump: float) -> None:
+def test_a_small_difference_is_not_taken_for_a_jump(
+    world: Store, server: Postgres, jump: float
+) -> None:
     sweep = _settled(world)
     [before] = world.db.rows("SELECT since, jumped FROM uptime")
 
@@ -152,7 +154,7 @@ def test_what_is_no_jump_is_not_taken_for_one(world: Store, server: Postgres, ju
     assert world.db.rows("SELECT since, jumped FROM uptime") == [before]
 
 
-def test_a_clock_that_jumps_to_and_fro_stops_nobody_for_good(
+def test_a_clock_that_jumps_to_and_fro_does_not_stop_sweeps_for_good(
     world: Store, server: Postgres
 ) -> None:
     sweep, living, dead = _settled(world), _claimed(world), _claimed(world)

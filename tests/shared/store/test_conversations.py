@@ -67,7 +67,7 @@ OTHERWISE = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_what_is_somebody_elses_is_not_there(store: Store, call: str) -> None:
+def test_another_users_rows_are_not_found_and_not_changed(store: Store, call: str) -> None:
     theirs = Theirs(store)
     before = store.row(theirs.open), store.db.rows("SELECT * FROM conversations ORDER BY seq")
 
@@ -79,13 +79,13 @@ def test_what_is_somebody_elses_is_not_there(store: Store, call: str) -> None:
 
 
 @pytest.mark.parametrize("call", sorted(set(CALLS) - {"asking.ask_to_continue"}))
-def test_and_it_is_there_for_its_owner(store: Store, call: str) -> None:
+def test_the_owner_may_make_every_call(store: Store, call: str) -> None:
     theirs = Theirs(store)
 
     CALLS[call](theirs, theirs.owner)
 
 
-def test_no_function_that_takes_a_user_was_forgotten() -> None:
+def test_every_function_that_takes_a_user_is_tested_for_access() -> None:
     found = {
         f"{module.__name__.removeprefix('shared.store.')}.{name}"
         for module in (messages, stopping, conversations, asking, reaping, search, sidebar)
@@ -120,7 +120,7 @@ def public_functions(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]
 # --- what is found --------------------------------------------------------------------------------
 
 
-def test_nobody_finds_or_is_shown_what_is_somebody_elses(store: Store) -> None:
+def test_search_and_sidebar_show_a_users_own_conversations_only(store: Store) -> None:
     theirs = Theirs(store)
 
     def found(user: uuid.UUID) -> tuple[int, int, int]:
@@ -137,7 +137,7 @@ def test_nobody_finds_or_is_shown_what_is_somebody_elses(store: Store) -> None:
 # --- lists ----------------------------------------------------------------------------------------
 
 
-def test_a_list_is_the_users_own_newest_first_in_pages(store: Store) -> None:
+def test_conversations_are_listed_newest_first_in_pages(store: Store) -> None:
     user = store.user()
     store.conversation(store.user())
     made = [store.conversation(user) for _ in range(5)]
@@ -264,7 +264,7 @@ def test_an_open_answer_on_a_branch_has_what_is_saved(store: Store) -> None:
     assert turns[-1].message.body.text == "Be"
 
 
-def test_a_long_talk_is_one_branch(store: Store) -> None:
+def test_a_long_conversation_is_one_branch(store: Store) -> None:
     user = store.user()
     place = store.conversation(user)
     for number in range(30):

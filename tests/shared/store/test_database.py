@@ -51,7 +51,7 @@ def test_several_statements_are_one_transaction(db: Database, store: Store) -> N
     store.db.rows("DELETE FROM users WHERE id = :id RETURNING id", id=user)
 
 
-def test_a_plan_that_a_pooler_or_a_migration_took_away_is_not_missed(db: Database) -> None:
+def test_a_lost_plan_falls_back_to_the_plain_statement(db: Database) -> None:
     with db.transaction() as connection:
         connection.exec_driver_sql("CREATE TABLE changing (one int)")
         connection.exec_driver_sql("INSERT INTO changing VALUES (1)")
@@ -67,7 +67,9 @@ def test_a_plan_that_a_pooler_or_a_migration_took_away_is_not_missed(db: Databas
             connection.exec_driver_sql("DROP TABLE changing")
 
 
-def test_a_plan_that_somebody_else_has_made_is_not_missed(db: Database) -> None:
+def test_a_plan_that_another_client_prepared_falls_back_to_the_plain_statement(
+    db: Database,
+) -> None:
     db.planned(NUMBER, number=1)
     with db.alone() as connection:
         connection.exec_driver_sql("DEALLOCATE ALL")
@@ -117,9 +119,7 @@ def test_an_answer_is_waited_for_once_more_after_this_process_stood_still(
     assert sleeping.get() is not None
 
 
-def test_whoever_is_killed_in_the_middle_leaves_nobody_a_half_read_answer(
-    db: Database, store: Store
-) -> None:
+def test_a_killed_greenlets_connection_is_not_used_again(db: Database, store: Store) -> None:
     cooperate()
     db.planned(NUMBER, number=1)
     sleeping = gevent.spawn(db.planned, SLEEP, seconds=1.0)

@@ -328,7 +328,7 @@ def test_postgres_and_redis_go_back_together_under_a_living_worker(
 
 
 @pytest.mark.parametrize("to", ["asked", "gone", "claimed by the same worker"])
-def test_who_writes_a_claim_that_postgres_has_lost_stops(
+def test_the_writer_of_a_claim_that_postgres_lost_stops(
     store: Store, writer: Writer, to: str
 ) -> None:
     answer = store.sending()

@@ -73,7 +73,7 @@ def test_a_claim_brings_what_is_asked_and_begins_the_lease(store: Store) -> None
     assert row.started_at is not None
 
 
-def test_of_many_workers_one_has_the_message(store: Store) -> None:
+def test_one_of_many_workers_claims_the_message(store: Store) -> None:
     user = store.user()
     waiting = [store.sending(user) for _ in range(100)]
 
@@ -106,7 +106,7 @@ def test_a_second_delivery_finds_nothing_to_do(store: Store) -> None:
     assert store.row(claim.id) == before
 
 
-def test_what_has_ended_or_never_was_cannot_be_claimed(store: Store) -> None:
+def test_ended_and_unknown_messages_cannot_be_claimed(store: Store) -> None:
     for message_id in (store.ended(), store.ask().question.id, uuid.uuid4()):
         assert owning.claim(store.db, message_id, ME, 60, 900) is None
 
@@ -114,7 +114,7 @@ def test_what_has_ended_or_never_was_cannot_be_claimed(store: Store) -> None:
 # --- R3: save and heartbeat -----------------------------------------------------------------------
 
 
-def test_a_batch_writes_exactly_what_it_says(store: Store) -> None:
+def test_a_save_of_many_messages_writes_exactly_its_deltas(store: Store) -> None:
     claims = [store.streaming() for _ in range(3)]
     bodies = [LONG, body_of("only text"), Body()]
 
@@ -165,7 +165,7 @@ def test_saves_follow_one_another(store: Store) -> None:
 @pytest.mark.parametrize(
     ("owner", "claimed", "offset"), [(OTHER, True, 2), (ME, False, 2), (ME, True, 0), (ME, True, 3)]
 )
-def test_a_save_that_expects_something_else_writes_nothing_and_holds_up_nobody(
+def test_a_save_with_a_wrong_offset_writes_nothing_and_the_others_are_written(
     store: Store, owner: str, claimed: bool, offset: int
 ) -> None:
     claim, good = store.streaming(), store.streaming(owner=owner)
@@ -262,7 +262,7 @@ def test_a_commit_of_unknown_outcome_is_recognised(store: Store) -> None:
     assert "".join(piece[3] for piece in store.pieces(claim.id)) == LONG.content
 
 
-def test_a_save_tells_that_somebody_pressed_stop(store: Store) -> None:
+def test_a_save_returns_that_stop_was_pressed(store: Store) -> None:
     user = store.user()
     stopped, other = store.streaming(user), store.streaming(user)
     stopping.stop(store.db, stopped.id, user)
@@ -347,7 +347,7 @@ def test_an_empty_part_is_stored_from_its_first_character_on(tables: Store) -> N
     kept()
 
 
-def test_an_answer_without_a_word_is_whole_too(store: Store) -> None:
+def test_an_answer_without_text_is_complete(store: Store) -> None:
     claim = store.streaming()
 
     assert owning.finish(store.db, ME, save_of(claim, Body()), DONE)
@@ -394,7 +394,7 @@ def test_an_error_has_the_sentence_of_its_code_or_a_better_one(code: str) -> Non
 
 
 @pytest.mark.failure(14)
-def test_a_commit_of_the_end_of_unknown_outcome_is_recognised(store: Store) -> None:
+def test_an_end_whose_commit_outcome_is_unknown_is_recognised(store: Store) -> None:
     claim = store.streaming()
     last = save_of(claim, LONG)
     owning.finish(store.db, ME, last, DONE)
@@ -405,7 +405,7 @@ def test_a_commit_of_the_end_of_unknown_outcome_is_recognised(store: Store) -> N
     assert owning.lease_state(store.db, ME, [claim.id]) == {}
 
 
-def test_the_end_by_somebody_else_is_not_taken_for_ones_own(store: Store) -> None:
+def test_an_end_by_the_sweep_is_not_taken_for_the_owners(store: Store) -> None:
     claim = store.streaming()
     store.make_overdue(claim.id, "lease_until")
     store.sweep().run()
@@ -419,7 +419,7 @@ def test_the_end_by_somebody_else_is_not_taken_for_ones_own(store: Store) -> Non
     assert owning.has_ended(store.db, claim.id, again.token, again.attempt)
 
 
-def test_a_finish_of_a_locked_row_waits_for_nobody(store: Store) -> None:
+def test_a_finish_of_a_locked_row_returns_at_once(store: Store) -> None:
     claim = store.streaming()
 
     with store.locked(claim.id):
@@ -435,7 +435,7 @@ def release(store: Store, claim: Claim, owner: str = ME) -> bool:
     return owning.release(store.db, owner, claim.id, claim.token, 60)
 
 
-def test_an_answer_without_a_word_goes_back_to_the_queue(store: Store) -> None:
+def test_release_returns_an_answer_without_text_to_the_queue(store: Store) -> None:
     claim = store.streaming()
 
     assert release(store, claim)
@@ -535,7 +535,7 @@ def test_stop_and_claim_at_once_lose_nothing(store: Store) -> None:
 # --- looking --------------------------------------------------------------------------------------
 
 
-def test_a_glance_tells_what_a_follower_has_to_know(store: Store) -> None:
+def test_poll_states_returns_what_a_follower_needs(store: Store) -> None:
     fresh, lapsed, overdue = (store.streaming() for _ in range(3))
     waiting, expired, ended = store.sending(), store.sending(), store.ended()
     store.save(fresh, body_of("abc"))
@@ -586,7 +586,7 @@ def test_the_prompt_is_the_path_from_the_root_without_the_answer(store: Store) -
     ]
 
 
-def test_what_is_not_there_is_not_found(store: Store) -> None:
+def test_an_unknown_message_is_not_found(store: Store) -> None:
     with pytest.raises(NotFound):
         messages.load(store.db, uuid.uuid4(), store.user())
 

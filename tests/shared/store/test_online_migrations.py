@@ -69,7 +69,7 @@ VERSIONS = sorted(
         "-- a comment\nDROP TABLE pieces",
     ],
 )
-def test_what_holds_others_up_is_recognised(sql: str) -> None:
+def test_migrations_that_lock_for_long_are_recognised(sql: str) -> None:
     assert dangers([sql])
 
 
@@ -91,7 +91,7 @@ def test_what_holds_others_up_is_recognised(sql: str) -> None:
         "UPDATE alembic_version SET version_num = '0004'",
     ],
 )
-def test_what_holds_nobody_up_is_allowed(sql: str) -> None:
+def test_migrations_that_do_not_lock_for_long_are_allowed(sql: str) -> None:
     assert dangers([sql]) == []
 
 

@@ -22,7 +22,7 @@ LONG_GRACE = 1e6
 # --- which rows -----------------------------------------------------------------------------------
 
 
-def test_a_row_is_left_behind_past_its_lease_or_its_hard_deadline(store: Store) -> None:
+def test_a_row_is_lapsed_after_its_lease_or_its_hard_deadline(store: Store) -> None:
     fresh, lapsed, overdue = (store.streaming().id for _ in range(3))
     store.make_overdue(lapsed, "lease_until")
     store.make_overdue(overdue, "hard_deadline")
@@ -81,7 +81,7 @@ def test_a_new_start_of_postgres_begins_a_new_grace(store: Store) -> None:
     assert reaping.lapsed(store.db, 0) == [one]
 
 
-def test_whoever_was_seen_to_die_is_not_waited_for(store: Store) -> None:
+def test_rows_of_a_worker_that_was_seen_to_die_are_lapsed_at_once(store: Store) -> None:
     dead = store.streaming(owner="host:boot-1").id
     store.streaming(owner="host:boot-10")
     store.streaming(owner="boot-1:boot-2")
@@ -96,7 +96,7 @@ def test_whoever_was_seen_to_die_is_not_waited_for(store: Store) -> None:
 # --- one at a time --------------------------------------------------------------------------------
 
 
-def test_a_row_is_reaped_by_one_sweep_at_a_time_and_nobody_waits(store: Store) -> None:
+def test_a_row_is_locked_by_one_sweep_and_others_skip_it(store: Store) -> None:
     one = store.streaming().id
     store.make_overdue(one, "lease_until")
 
@@ -123,7 +123,7 @@ def test_an_owner_that_comes_back_first_keeps_its_row(store: Store) -> None:
         assert row is None
 
 
-def test_what_is_reaped_is_read_after_the_lock_was_had(store: Store) -> None:
+def test_a_lapsed_row_is_read_after_it_is_locked(store: Store) -> None:
     claim = store.streaming()
     body = body_of(("reasoning", "Hm 😀"), "so")
     store.save(claim, body)
@@ -152,7 +152,7 @@ def test_an_owner_that_saves_while_it_is_reaped_is_refused(store: Store) -> None
 # --- what may be done -----------------------------------------------------------------------------
 
 
-def test_it_may_begin_again_only_without_text_in_time_and_not_for_ever(store: Store) -> None:
+def test_a_restart_needs_no_text_time_left_and_fewer_than_max_tries(store: Store) -> None:
     def may_restart(message_id: uuid.UUID) -> bool:
         store.make_overdue(message_id, "lease_until")
         with reaping.lock_lapsed(store.db, message_id, 0) as row:
@@ -228,7 +228,7 @@ def test_a_sweep_that_dies_half_way_changes_nothing(store: Store) -> None:
 # --- R6: the queue --------------------------------------------------------------------------------
 
 
-def test_a_question_that_nobody_took_in_time_ends(store: Store) -> None:
+def test_a_question_that_no_worker_took_in_time_ends(store: Store) -> None:
     late, early, writing = store.sending(), store.sending(), store.streaming().id
     store.make_overdue(late, "queue_deadline")
 
@@ -258,7 +258,7 @@ def test_a_question_that_the_queue_lost_is_due_again_and_then_not_for_a_while(
     assert store.row(early).status == Status.SENDING
 
 
-def test_many_sweeps_at_once_do_each_thing_once(store: Store) -> None:
+def test_concurrent_sweeps_do_each_thing_once(store: Store) -> None:
     user = store.user()
     due, late = [store.sending(user) for _ in range(20)], [store.sending(user) for _ in range(20)]
     for message_id in due:
@@ -275,7 +275,7 @@ def test_many_sweeps_at_once_do_each_thing_once(store: Store) -> None:
     assert sorted(one for _, ids in handed for one in ids) == sorted(late)
 
 
-def test_a_row_that_somebody_holds_is_left_for_the_next_time(store: Store) -> None:
+def test_a_locked_row_is_left_for_the_next_sweep(store: Store) -> None:
     held, free = store.sending(), store.sending()
     for message_id in (held, free):
         store.make_overdue(message_id, "queue_deadline", "dispatch_at")

@@ -87,20 +87,20 @@ def update(store: Store, message_id: uuid.UUID, **changes: str) -> None:
         ("messages_hashed", "SENDING", {"request_hash": "'h'"}),
     ],
 )
-def test_a_row_that_cannot_be_is_refused(
+def test_impossible_rows_are_refused(
     store: Store, constraint: str, status: str, changes: Columns
 ) -> None:
     with pytest.raises(DatabaseError, match=f'"{constraint}"'):
         insert(store, status, **changes)
 
 
-def test_a_status_that_is_none_is_refused(store: Store) -> None:
+def test_an_unknown_status_is_refused(store: Store) -> None:
     with pytest.raises(DatabaseError, match="violates check constraint"):
         insert(store, "SENDING", **{**_NOTHING, "status": "'PAUSED'"})
 
 
 @pytest.mark.parametrize("status", Status)
-def test_a_row_of_every_status_can_be(store: Store, status: Status) -> None:
+def test_a_row_may_have_every_status(store: Store, status: Status) -> None:
     assert store.row(insert(store, status)).status == status
 
 
@@ -204,7 +204,7 @@ def test_a_row_that_has_ended_never_changes(store: Store, status: Status, change
 
 @pytest.mark.parametrize("status", ["SENDING", "STREAMING"])
 @pytest.mark.parametrize("column", ["attempt", "tries", "saved_len"])
-def test_what_counts_only_grows(store: Store, status: str, column: str) -> None:
+def test_attempt_tries_and_saved_len_only_grow(store: Store, status: str, column: str) -> None:
     message_id = insert(store, status, **{column: "2"})
 
     with pytest.raises(DatabaseError, match="only grow"):
@@ -248,14 +248,14 @@ def test_workers_of_the_version_before_claim_without_a_token(store: Store) -> No
     assert store.row(message_id).claim is None
 
 
-def test_what_was_never_claimed_ends_without_a_claim(store: Store) -> None:
+def test_an_answer_that_was_never_claimed_ends_without_a_claim(store: Store) -> None:
     message_id = insert(store)
 
     with pytest.raises(DatabaseError, match="does not change while it is written"):
         update(store, message_id, **status_columns("ERROR", claim=f"'{uuid.uuid4()}'"))
 
 
-def test_with_saved_text_nothing_begins_again(store: Store) -> None:
+def test_an_answer_with_saved_text_cannot_begin_again(store: Store) -> None:
     message_id = insert(store, "STREAMING", saved_len="1")
 
     with pytest.raises(DatabaseError, match="was shown and cannot begin again"):
@@ -267,7 +267,7 @@ def test_with_saved_text_nothing_begins_again(store: Store) -> None:
 # --- what a write costs ---------------------------------------------------------------------------
 
 
-def test_saves_and_heartbeats_touch_no_index(rig: Rig) -> None:
+def test_saves_and_renewals_touch_no_index(rig: Rig) -> None:
     with new_database(rig, "counted") as url:  # of its own: Postgres counts for all sessions
         migrate(url)
         store = Store(url, rig.redis.url)
