@@ -1,4 +1,4 @@
-"""The response to a request that follows something, in whatever dialect its face writes."""
+"""The response to a request that follows something, in the dialect that its face writes."""
 
 import uuid
 from collections.abc import Callable

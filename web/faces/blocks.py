@@ -99,7 +99,7 @@ def stream(message_id: uuid.UUID) -> Response:
 
 @blueprint.get("/messages/<uuid:message_id>/blocks")
 def blocks(message_id: uuid.UUID) -> Response:
-    """Finished blocks behind a position, as many as one answer should have."""
+    """Finished blocks after a position, as many as one answer should have."""
     row = messages.load_without_body(context().db, message_id, current_user())
     pages = context().render_cache.known(row)
     if pages is None:  # else its text need not be read again for each page
@@ -133,7 +133,9 @@ def turns(conversation_id: uuid.UUID) -> Response:
     )
     items: list[dict[str, Any]] = []
     room = TURNS_BYTES
-    for turn in reversed(page.turns):  # the newest are shown, whatever those above would take
+    for turn in reversed(
+        page.turns
+    ):  # the newest are shown, even if nothing is left for those above
         if items and room <= 0:
             break
         item, size = _turn(turn, min(TURN_BYTES, max(1, room)))

@@ -62,7 +62,7 @@ def _change(change: Change) -> dict[str, Any]:
 
 @blueprint.get("/notices")
 def notices() -> Response:
-    """The list as it is, and then whatever changes in it."""
+    """The list as it is, and then what changes in it."""
     return stream_response(FACE, context().notices.follow)
 
 

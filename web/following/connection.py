@@ -20,8 +20,8 @@ of its buffer is free: a program that reads 5 kB a second has none for 26 second
 **Ends.** A chunked body that ends is followed by the last chunk. A torn one (`Stream.torn`) is not,
 so its client sees an error. Without chunks (HTTP/1.0) the end of the connection is the end of the
 body, and a torn connection is reset instead. No exception is raised for it, so no traceback is
-logged. A client that is gone, a write that timed out and a bug in a face end here, too: whatever
-the reason, the connection is closed, the stream freed and `on_close` called, once.
+logged. A client that is gone, a write that timed out and a bug in a face end here, too: each time
+the connection is closed, the stream freed and `on_close` called, once.
 """
 
 import socket

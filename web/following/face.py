@@ -1,4 +1,4 @@
-"""The Face protocol: what a dialect is, whatever carries it.
+"""The Face protocol: what a dialect is, apart from what carries it.
 
 A *dialect* is a wire format that some client expects: our own events, blocks of HTML, the chunks of
 a chat completion, the parts of a UI message stream. A *face* says how one dialect is written, and

@@ -1,4 +1,4 @@
-"""The hub: keeps true whatever somebody reads in this process, each topic once.
+"""The hub: keeps true all that readers of this process follow, each topic once.
 
 A topic is a message or a user's list of conversations. What a topic holds, how it is read and what
 a payload on its channel means is known by its *keeper* (`MessageKeeper`, `Notices`). The hub knows
@@ -22,7 +22,7 @@ A bug in a keeper is logged, and polling goes on.
 When the process is told to stop (*draining*), all topics are closed: their readers are cut and
 resume in another process.
 
-The invariant to keep in mind: greenlets switch only where something waits. Between a look into
+The invariant to keep in mind: greenlets switch only where something waits. Between reading
 `_topics` and the change that follows from it nothing here waits.
 """
 
@@ -84,7 +84,7 @@ class Keeper(ABC, Generic[AnyTopic]):
 
     @abstractmethod
     def poll(self) -> None:
-        """Read whatever of `topics` has been silent for too long."""
+        """Read those of `topics` that have been silent for too long."""
 
     def count_changed(self) -> None:
         """A topic came or went."""

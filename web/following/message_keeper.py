@@ -1,4 +1,4 @@
-"""Keeps the bodies of messages true: every message that somebody here reads, once.
+"""Keeps the bodies of messages true: every message that has a reader here, once.
 
 A first reader makes the hub subscribe and then read the row with its pieces, the live log, and what
 arrived meanwhile, in this order. Later readers find the body here; all that is asked for them is
@@ -9,12 +9,12 @@ A body is the text of one claim (see `message_topic`). What another claim publis
 channel, and what is no payload of this version, is no part of it, but a reason to read the row.
 
 Redis only wakes. What it loses is found by reading: at once, and every REREAD seconds while
-something is known to be missing; and by polling, every few seconds, whatever is silent. The poll
+something is known to be missing; and by polling, every few seconds, what is silent. The poll
 also finds what has no owner any more and ends it, so that its readers need not wait for a worker's
 sweep. The end is read from the row only.
 
 Without Redis readers see what is saved, about a second late. Without Postgres they see what Redis
-brings, and nobody new may read anything.
+brings, and no new reader is admitted.
 """
 
 import time
@@ -104,7 +104,7 @@ class MessageKeeper(Keeper[MessageTopic]):
                 return topic  # its first read checks the access as well
             granted = self._read_access.check(message_id, user_id)
             if self.topics.get(place) is not topic:
-                continue  # nobody read it, and it was forgotten meanwhile
+                continue  # it had no reader and was forgotten meanwhile
             end = topic.end
             if end and end.ended_at != granted.ended_at and topic.end_read_at < granted.asked_at:
                 self._hub.drop(topic)  # Postgres went back: it is open again, or ended anew

@@ -20,7 +20,7 @@ class Source(Generic[Place]):
     """Something that grows, and wakes its readers when it did.
 
     Its frames are written once for all readers of a face who stand at the same place. That is right
-    because `Face.write` is pure, and because whatever changes a source calls `notify`.
+    because `Face.write` is pure, and because each change of a source calls `notify`.
     """
 
     def __init__(self) -> None:

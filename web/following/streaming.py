@@ -220,7 +220,7 @@ class Stream:
             self.source.changed.listen(wake, min(left, self.heartbeat))
 
     def wake(self, wake: Wake) -> None:
-        """Call a `wake` that sleeps soon, whatever happened."""
+        """Call a `wake` that sleeps, as soon as the loop can."""
         self.source.changed.wake(wake)
 
     def evict(self) -> None:

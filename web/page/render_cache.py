@@ -1,6 +1,6 @@
 """Bodies as blocks of HTML, rendered once for all their readers here.
 
-A followed message is rendered while somebody reads its blocks, an ended one when somebody opens it.
+A followed message is rendered while its blocks have readers, an ended one when it is opened.
 
 **Following.** A BlockSource renders what is new in its message and then wakes its readers, who find
 a frame that was written once for all of them. One greenlet does that, in slices (see `yielding`):
@@ -55,7 +55,7 @@ ENDED_BYTES: Final = 16 << 20
 ENDED_SECONDS: Final = 600.0
 #: Places in a body from which older blocks are rendered again, and those places' next events.
 OLDER_PLACES: Final = 16
-#: Seconds after which a greenlet that renders looks whether it still has readers.
+#: Seconds after which a greenlet that renders checks whether it still has readers.
 IDLE_SECONDS: Final = 5.0
 
 #: How far a reader of blocks is: the position after its last finished block, and the rendering

@@ -1,4 +1,4 @@
-"""Notices: every tab and phone is shown what changes in the list, whatever goes on around it."""
+"""Notices: every tab and phone is shown what changes in the list of conversations."""
 
 import json
 import signal
@@ -31,11 +31,11 @@ from web.page.notices import Notices, SidebarTopic
 
 
 class Watching:
-    """Somebody who watches the list: what they know of it, and what they were told."""
+    """A client that follows the list: the list as it knows it, and the changes that it got."""
 
     def __init__(self, url: str) -> None:
         self.known: dict[str, dict[str, Any]] = {}
-        self.told: list[tuple[str, str]] = []
+        self.changes: list[tuple[str, str]] = []
         self.begun = threading.Event()
         self.over = False
         self.decoder = Decoder()
@@ -69,7 +69,7 @@ class Watching:
                 self.known[changed] = entry
             else:
                 self.known.pop(changed, None)
-            self.told += [(changed, what) for what in change["what"]]
+            self.changes += [(changed, what) for what in change["what"]]
 
     def leave(self) -> None:
         """Close the tab."""
@@ -78,10 +78,10 @@ class Watching:
         self._thread.join(PATIENCE)
 
     def hears(self, conversation: str, *what: str) -> None:
-        """Wait until all of that was told, in this order."""
+        """Wait until these changes came, in this order."""
 
         def heard() -> bool:
-            said = iter([word for one, word in self.told if one == conversation])
+            said = iter([word for one, word in self.changes if one == conversation])
             return all(word in said for word in what)
 
         eventually(heard)
@@ -108,11 +108,11 @@ def every(watchers: list[Watching], conversation: str) -> set[str | None]:
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_life_of_a_conversation_is_told_at_every_web_master(
+def test_every_process_sends_the_changes_of_a_conversations_life(
     rig: Rig, client: Client, web: Web, other_web: Web
 ) -> None:
     with watching(web, web, other_web) as watchers:
-        # what comes and goes between two looks is not told, so each state is held until it is seen
+        # A state that comes and goes between two reads is not sent, so each is held until seen.
         with holding(rig, client, say("Done."), finish(), done()) as held:
             conversation, answer = held.conversation, held.id
             place = f"/api/conversations/{conversation}"
@@ -139,7 +139,7 @@ def test_a_life_of_a_conversation_is_told_at_every_web_master(
 
 
 @pytest.mark.usefixtures("worker")
-def test_who_comes_is_shown_what_is_being_written_and_how_it_went(
+def test_the_list_shows_what_is_being_written_and_how_it_ended(
     rig: Rig, client: Client, web: Web
 ) -> None:
     failing, stopped = client.conversation(), client.conversation()
@@ -160,7 +160,9 @@ def test_who_comes_is_shown_what_is_being_written_and_how_it_went(
 
 
 @pytest.mark.usefixtures("worker")
-def test_who_was_away_has_missed_nothing(client: Client, web: Web, other_web: Web) -> None:
+def test_a_client_that_comes_back_gets_the_list_as_it_is(
+    client: Client, web: Web, other_web: Web
+) -> None:
     kept, gone = client.conversation(), client.conversation()
     with watching(web) as [before]:
         eventually(lambda: {kept, gone} <= set(before.known))
@@ -174,7 +176,7 @@ def test_who_was_away_has_missed_nothing(client: Client, web: Web, other_web: We
 
 
 @pytest.mark.usefixtures("worker")
-def test_without_redis_the_list_is_found_by_looking(rig: Rig, client: Client, web: Web) -> None:
+def test_without_redis_changes_are_found_by_polling(rig: Rig, client: Client, web: Web) -> None:
     conversation = client.conversation(title="Before")
     with watching(web) as [one]:
         eventually(lambda: conversation in one.known)
@@ -186,7 +188,7 @@ def test_without_redis_the_list_is_found_by_looking(rig: Rig, client: Client, we
         assert not one.over
 
 
-def test_a_master_that_goes_sends_its_watchers_away(rig: Rig) -> None:
+def test_a_draining_process_cuts_its_streams_with_a_short_retry(rig: Rig) -> None:
     web = rig.web()
     with killing(web), watching(web) as [one]:
         web.signal(signal.SIGTERM)
@@ -208,48 +210,48 @@ def test_older_conversations_come_in_pages(client: Client) -> None:
     assert found[:5] == made[::-1]
 
 
-def test_who_opens_a_list_that_never_rests_does_not_wait_for_its_rest(store: Store) -> None:
+def test_opening_a_list_that_keeps_changing_takes_one_read(store: Store) -> None:
     user = store.user()
     notices, topic = Notices(Hub(store.livelog.subscription), store.db), SidebarTopic(user)
-    looks: list[State] = []
+    reads: list[State] = []
 
-    def look(db: Database, user_id: uuid.UUID) -> State:
+    def read(db: Database, user_id: uuid.UUID) -> State:
         notices._read(topic)  # it changes while it is looked at
-        looks.append(found := sidebar.state(db, user_id))
-        topic.closed = len(looks) > 5
+        reads.append(found := sidebar.state(db, user_id))
+        topic.closed = len(reads) > 5
         return found
 
-    with patch("web.page.notices.sidebar", wraps=sidebar, state=look), gevent.Timeout(30):
+    with patch("web.page.notices.sidebar", wraps=sidebar, state=read), gevent.Timeout(30):
         notices._read(topic)
-        assert len(looks) == 1
+        assert len(reads) == 1
 
         until(lambda: topic.closed)  # others go on
 
 
-# --- what is told of two states -------------------------------------------------------------------
+# --- the changes between two states ---------------------------------------------------------------
 
 
 def changes(store: Store, user: Any, between: Callable[[], object]) -> dict[Any, list[str]]:
-    """What somebody is told who saw the list before and after."""
+    """The changes that a client gets that saw the list before."""
     before = sidebar.state(store.db, user)
     between()
     return {one.id: one.what for one in sidebar.changes(before, sidebar.state(store.db, user))}
 
 
-def test_nothing_is_told_when_nothing_happened(store: Store) -> None:
+def test_equal_states_have_no_changes(store: Store) -> None:
     user = store.user()
     store.ended(user)
 
     assert changes(store, user, lambda: None) == {}
 
 
-def test_what_went_on_between_two_looks_is_told_as_what_came_of_it(store: Store) -> None:
+def test_what_happened_between_two_reads_is_sent_by_its_outcome(store: Store) -> None:
     user = store.user()
     made: list[Any] = []
 
-    told = changes(store, user, lambda: made.append(store.ended(user)))
+    found = changes(store, user, lambda: made.append(store.ended(user)))
 
-    assert list(told.values()) == [["created", "finished"]]
+    assert list(found.values()) == [["created", "finished"]]
 
 
 def test_a_failure_is_news_until_it_is_seen_and_a_stop_is_none(store: Store) -> None:
@@ -262,19 +264,19 @@ def test_a_failure_is_news_until_it_is_seen_and_a_stop_is_none(store: Store) -> 
     assert sorted(one.status for one in entries) == ["failed", "idle"]
 
 
-def test_what_only_sinks_below_the_top_of_the_list_was_not_deleted(store: Store) -> None:
+def test_a_conversation_that_leaves_the_top_of_the_list_is_not_deleted(store: Store) -> None:
     user = store.user()
     for _ in range(sidebar.STATE):
         store.conversation(user)
 
-    told = changes(store, user, lambda: store.conversation(user))
+    found = changes(store, user, lambda: store.conversation(user))
 
-    assert list(told.values()) == [["created"]]
+    assert list(found.values()) == [["created"]]
     state: State = sidebar.state(store.db, user)
     assert (len(state.entries), state.more is None) == (sidebar.STATE, False)
 
 
-def test_what_was_deleted_at_the_lists_end_is_told_though_others_sink_there(
+def test_a_deletion_at_the_end_of_the_list_is_sent_when_others_sink_there(
     store: Store,
 ) -> None:
     user = store.user()
@@ -285,13 +287,13 @@ def test_what_was_deleted_at_the_lists_end_is_told_though_others_sink_there(
         for _ in range(2):
             store.conversation(user)
 
-    told = changes(store, user, between)
+    found = changes(store, user, between)
 
-    assert told[last] == ["deleted"]
-    assert sorted(what for [what] in told.values()) == ["created", "created", "deleted"]
+    assert found[last] == ["deleted"]
+    assert sorted(what for [what] in found.values()) == ["created", "created", "deleted"]
 
 
-def test_what_is_being_written_is_in_the_state_however_old_it_is(store: Store) -> None:
+def test_a_conversation_that_is_being_written_is_in_the_state_at_any_age(store: Store) -> None:
     user = store.user()
     open_one = store.row(store.sending(user)).conversation_id
     for _ in range(sidebar.STATE + 1):

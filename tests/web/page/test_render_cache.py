@@ -1,4 +1,4 @@
-"""Renderings without a socket: made once for everybody, no oftener than can be seen."""
+"""Renderings without a socket: made once for all readers, no more often than a screen shows."""
 
 import json
 import time
@@ -13,12 +13,13 @@ import pytest
 from shared.body import Body, Delta
 from shared.sse import Decoder
 from shared.store.messages import Message
-from tests.rig import join
+from tests.rig import join, until
 from tests.topics import HandReader, ended, say
 from web.faces import blocks
 from web.following.face import Then
 from web.following.message_topic import MessageTopic
 from web.page import finished_blocks, render_cache, yielding
+from web.page.blocks import Blocks
 from web.page.markdown import markdown_html
 from web.page.render_cache import BlockSource, RenderCache
 
@@ -86,7 +87,7 @@ def blocks_of(cache: RenderCache, message: Message, most: int = 1 << 30) -> list
     return [json.loads(line) for line in lines]
 
 
-def test_a_reader_of_nothing_waits(topic: MessageTopic) -> None:
+def test_a_reader_of_an_empty_message_waits(topic: MessageTopic) -> None:
     reader = reader_of(RenderCache(), topic)
 
     assert reader.advance() == b""
@@ -94,7 +95,7 @@ def test_a_reader_of_nothing_waits(topic: MessageTopic) -> None:
 
 
 @pytest.mark.usefixtures("rushing")
-def test_everybody_is_shown_the_same_and_it_is_made_once(topic: MessageTopic) -> None:
+def test_all_readers_get_the_same_events_rendered_once(topic: MessageTopic) -> None:
     cache = RenderCache()
     readers = [reader_of(cache, topic) for _ in range(50)]
     say(topic, "First.\n\nSecond.\n\nThi")
@@ -114,7 +115,7 @@ def test_everybody_is_shown_the_same_and_it_is_made_once(topic: MessageTopic) ->
 
 @pytest.mark.usefixtures("rushing")
 @pytest.mark.parametrize("paragraphs", [10, 2_000])
-def test_whoever_comes_while_it_is_being_made_gets_all_of_it_at_once(
+def test_a_reader_that_comes_during_a_rendering_gets_all_of_it(
     topic: MessageTopic, paragraphs: int
 ) -> None:
     cache = RenderCache()
@@ -138,7 +139,7 @@ def test_whoever_comes_while_it_is_being_made_gets_all_of_it_at_once(
     assert [found.value == whole for found in reading] == [True] * 3
 
 
-def test_it_is_not_shown_oftener_than_a_screen_can(topic: MessageTopic) -> None:
+def test_a_message_is_rendered_at_most_thirty_times_a_second(topic: MessageTopic) -> None:
     reader = reader_of(RenderCache(), topic)
     say(topic, "a")
     assert reader.advance()
@@ -148,13 +149,15 @@ def test_it_is_not_shown_oftener_than_a_screen_can(topic: MessageTopic) -> None:
             assert reader.advance() == b""
 
 
-def test_what_is_dear_waits_for_itself_alone_and_not_for_long(topic: MessageTopic) -> None:
+def test_an_expensive_message_slows_only_itself_and_by_a_second_at_most(
+    topic: MessageTopic,
+) -> None:
     cache, other = RenderCache(), MessageTopic(uuid.uuid4(), uuid.uuid4())
-    dear, cheap = reader_of(cache, topic), reader_of(cache, other)
-    say(topic, "> A dear one")
+    expensive, cheap = reader_of(cache, topic), reader_of(cache, other)
+    say(topic, "> An expensive one")
     say(other, "A cheap one")
     with patch("web.page.tail.markdown_html", side_effect=busy):
-        assert dear.advance()
+        assert expensive.advance()
     assert cheap.advance()
 
     assert 0.3 < cache.of(topic).pause() <= render_cache.SLOWEST
@@ -169,7 +172,7 @@ def busy(source: str) -> str:
     return source
 
 
-def test_an_end_is_shown_at_once_whatever_the_last_look_took(topic: MessageTopic) -> None:
+def test_an_end_is_shown_at_once_after_an_expensive_rendering(topic: MessageTopic) -> None:
     reader = reader_of(RenderCache(), topic)
     say(topic, "First.")
     with patch("web.page.tail.markdown_html", side_effect=busy):
@@ -181,7 +184,7 @@ def test_an_end_is_shown_at_once_whatever_the_last_look_took(topic: MessageTopic
 
 
 @pytest.mark.usefixtures("rushing")
-def test_who_was_ahead_in_another_process_is_shown_nothing_older(topic: MessageTopic) -> None:
+def test_a_reader_that_is_ahead_gets_no_older_blocks(topic: MessageTopic) -> None:
     say(topic, "First.\n\nSecond")
     reader = reader_of(RenderCache(), topic, position=20)
 
@@ -193,7 +196,7 @@ def test_who_was_ahead_in_another_process_is_shown_nothing_older(topic: MessageT
 
 
 @pytest.mark.usefixtures("rushing")
-def test_an_end_that_is_shorter_than_what_was_shown_ends_it_all_the_same(
+def test_a_body_that_ends_shorter_than_it_was_shown_ends_its_readers(
     topic: MessageTopic,
 ) -> None:
     reader = reader_of(RenderCache(), topic)
@@ -206,7 +209,7 @@ def test_an_end_that_is_shorter_than_what_was_shown_ends_it_all_the_same(
 
 
 @pytest.mark.usefixtures("rushing")
-def test_a_big_body_comes_in_events_of_a_size(topic: MessageTopic) -> None:
+def test_a_long_body_comes_in_events_of_limited_size(topic: MessageTopic) -> None:
     text = "".join(f"Paragraph {number} with some words.\n\n" for number in range(5_000))
     ended(topic, Body([Delta(0, 0, "text", text)]))
     reader = reader_of(RenderCache(), topic)
@@ -233,7 +236,7 @@ def test_ended_messages_are_kept_while_there_is_room() -> None:
         assert made.call_count == 3
 
 
-def test_many_who_open_a_message_at_once_have_it_rendered_once() -> None:
+def test_requests_that_open_a_message_at_once_share_its_rendering() -> None:
     cache, text = RenderCache(), "A paragraph.\n\n" * 500
     message = at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), text)
 
@@ -247,7 +250,7 @@ def test_many_who_open_a_message_at_once_have_it_rendered_once() -> None:
         assert "".join(block["text"] for block in one.value) == text
 
 
-def test_who_needs_the_beginning_has_no_more_rendered() -> None:
+def test_a_first_page_renders_only_its_blocks() -> None:
     message = at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), "A paragraph.\n\n" * 500)
 
     with patch("web.page.tail.markdown_html", wraps=markdown_html) as made:
@@ -255,7 +258,7 @@ def test_who_needs_the_beginning_has_no_more_rendered() -> None:
         assert made.call_count < 20
 
 
-def test_what_is_followed_here_is_not_rendered_again(topic: MessageTopic) -> None:
+def test_a_page_of_a_followed_message_uses_its_rendering(topic: MessageTopic) -> None:
     cache = RenderCache()
     reader = reader_of(cache, topic)
     message = at_its_end(topic, "First.\n\nSecond.")
@@ -267,7 +270,7 @@ def test_what_is_followed_here_is_not_rendered_again(topic: MessageTopic) -> Non
     assert [block["text"] for block in found] == ["First.\n\n", "Second."]
 
 
-def test_nothing_is_kept_for_ever() -> None:
+def test_an_ended_message_is_forgotten_after_some_minutes() -> None:
     cache = RenderCache()
     message = at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), "Said.")
     with patch.object(render_cache, "ENDED_SECONDS", 0.0):
@@ -284,6 +287,54 @@ def at_its_end(topic: MessageTopic, said: str | Body) -> Message:
     ended(topic, Body([Delta(0, 0, "text", said)]) if isinstance(said, str) else said)
     assert topic.end is not None
     return topic.end
+
+
+# --- a source renders by itself -------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("rushing")
+def test_a_source_renders_while_it_has_readers_and_no_longer(topic: MessageTopic) -> None:
+    source = RenderCache().of(topic)
+    say(topic, "Unread.")
+    gevent.sleep(0.02)
+    assert source.rendering == 0
+
+    with source.reading():
+        until(lambda: source.length == len("Unread."))
+        say(topic, " Read.")
+        until(lambda: source.length == len("Unread. Read."))
+    say(topic, " Unread again.")
+    gevent.sleep(0.02)
+
+    assert source.length == len("Unread. Read.")
+
+
+@pytest.mark.usefixtures("rushing")
+def test_a_source_is_closed_with_its_message(topic: MessageTopic) -> None:
+    source = RenderCache().of(topic)
+    with source.reading():
+        gevent.sleep(0)
+        topic.close()
+
+        until(lambda: source.closed)
+
+
+@pytest.mark.usefixtures("rushing")
+def test_a_bug_in_a_rendering_closes_the_source_and_the_next_reader_gets_another(
+    topic: MessageTopic, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = RenderCache()
+    broken = cache.of(topic)
+    with (
+        patch.object(Blocks, "feed", side_effect=RuntimeError("private")),
+        broken.reading(),
+        caplog.at_level(0),
+    ):
+        say(topic, "Some text.")
+        until(lambda: broken.closed)
+
+    assert cache.of(topic) is not broken
+    assert "private" not in caplog.text
 
 
 # --- long ones -----------------------------------------------------------------------------------
@@ -323,7 +374,7 @@ def message_of(body: Body) -> Message:
 
 
 @pytest.mark.usefixtures("forgetful")
-def test_what_is_not_kept_is_rendered_again_and_is_the_same(
+def test_blocks_rendered_again_equal_those_that_were_kept(
     topic: MessageTopic, expected: list[dict[str, Any]]
 ) -> None:
     cache = RenderCache()
@@ -342,7 +393,9 @@ def test_what_is_not_kept_is_rendered_again_and_is_the_same(
 
 
 @pytest.mark.usefixtures("forgetful")
-def test_a_page_from_anywhere_is_what_stands_there(expected: list[dict[str, Any]]) -> None:
+def test_a_page_from_any_position_has_the_blocks_that_are_there(
+    expected: list[dict[str, Any]],
+) -> None:
     pages = RenderCache().pages(message_of(long_body()))
     pages.page(1 << 40, 1)  # all of it was rendered, and forgotten
 
@@ -353,7 +406,7 @@ def test_a_page_from_anywhere_is_what_stands_there(expected: list[dict[str, Any]
         assert following == (block["end"] if number < len(expected) - 1 else None)
 
 
-def test_a_reader_who_is_far_behind_gets_on_with_every_event(topic: MessageTopic) -> None:
+def test_each_event_moves_a_reader_on_that_is_far_behind(topic: MessageTopic) -> None:
     ended(topic, long_body())
     reader = reader_of(RenderCache(), topic)
 
@@ -368,7 +421,7 @@ def test_a_reader_who_is_far_behind_gets_on_with_every_event(topic: MessageTopic
     assert len(positions) > 5
 
 
-def test_memory_of_a_long_answer_is_bounded_by_its_text() -> None:
+def test_memory_of_a_long_answer_is_bounded_by_its_length() -> None:
     text = "```js\n" + "f(1,[2])+{3:4}\n" * 10_000
     finished = (
         RenderCache().pages(at_its_end(MessageTopic(uuid.uuid4(), uuid.uuid4()), text)).finished
