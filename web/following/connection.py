@@ -258,9 +258,7 @@ class StreamConnection:
 
     def _close(self) -> None:
         poller.open.discard(self)
-        if (
-            self._stream.torn and not self._chunked
-        ):  # or the end of the connection looks like an end
+        if self._stream.torn and not self._chunked:  # else its end would be the body's end
             self._reset_on_close()
         with suppress(OSError):
             # A close on what nobody has read is a reset, and that loses what is still on its way.
