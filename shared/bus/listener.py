@@ -102,16 +102,6 @@ class Subscription(RawConnection):
                 return False
         return True
 
-    def expect(self, seconds: float) -> PubSubMessage:
-        """The next message; RedisDown if there is none, not even an answer to a ping."""
-        heard = self.listen(seconds)
-        if heard is None:
-            self.ping()
-            heard = self.listen(seconds)
-        if heard is None:
-            raise RedisDown
-        return heard
-
 
 class Listener:
     """Wanted channels, and the greenlets that listen to them."""
