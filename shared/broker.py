@@ -1,8 +1,8 @@
 """Kombu's Redis transport, without acknowledgements and with a check of every entry.
 
 It replaces Kombu's own under the names "redis" and "rediss" in Kombu's table of transports. That is
-action at a distance. But under a name of its own, Celery and Flower would show that name as part of
-the broker's address, which people compare with REDIS_URL.
+action at a distance, but under another name Celery and Flower would show that name as part of the
+broker's address.
 """
 
 import logging

@@ -1,4 +1,7 @@
-"""A listener keeps its channels through every kind of loss, on a real Redis."""
+"""A listener keeps its channels through every kind of loss, on a real Redis.
+
+More than 300 lines, because all tests share the recorder and the server.
+"""
 
 import signal
 import time
