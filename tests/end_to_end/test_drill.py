@@ -64,7 +64,7 @@ LATE = """\
             topic.subscribed.set()
 """
 WAKES = """\
-        ("PUBLISH", channel(message_id), _WAKE),
+        ("PUBLISH", message_channel(message_id), WAKE),
     ]"""
 TELLS_CUTS = """\
             if not reply.ended:
@@ -88,7 +88,7 @@ BUGS = {
                 ":ids AS uuid[])) AND owner = :owner",
                 ":ids AS uuid[])) AND :owner <> ''",
             ),
-            ("worker/saver.py", "row is None or row.claim != generation.claim", "row is None"),
+            ("worker/saver.py", "row is None or row.claim != state.claim", "row is None"),
             ("shared/bus/publish.lua", "if name == 'fence' then return 'fenced' end", ""),
         ],
         "did not say there|is not what the provider said|are not the answer's|are lost",
@@ -100,7 +100,7 @@ BUGS = {
         "--faults worker-kill --generations 40 --people 40 --workers 2",
     ),
     "calls a plain end DONE": Bug(
-        [("worker/provider/client.py", TELLS_CUTS, "")],
+        [("worker/provider/receiving.py", TELLS_CUTS, "")],
         "ended as DONE stop, and no injected fault explains it",
         "--faults none --generations 40 --people 40 --workers 1",
     ),
@@ -124,7 +124,7 @@ BUGS = {
                 "row is None or row.ended or topic.lagging",
                 "row is None or topic.lagging",
             ),
-            ("shared/bus/livelog.py", WAKES, "    ]"),
+            ("shared/bus/publishing.py", WAKES, "    ]"),
         ],
         "a connected reader was not told",
         "--faults none --generations 20 --people 20 --workers 1",
