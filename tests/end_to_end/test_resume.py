@@ -2,6 +2,8 @@
 
 The text of an answer is known beforehand, so every frame is compared with it: it must start exactly
 at its reader's position and contain exactly the text there.
+
+The file is long because what a position means is a table of many cases for one held answer.
 """
 
 import json
