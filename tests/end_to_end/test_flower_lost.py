@@ -16,9 +16,9 @@ from tests.rig import Rig, eventually, killing
 from tests.stories import start_worker, sweep
 
 
-@pytest.fixture(scope="module")
-def window(rig: Rig) -> Iterator[httpx2.Client]:
-    """Flower, which has listened before anything happens."""
+@pytest.fixture
+def window(rig: Rig, no_workers: None) -> Iterator[httpx2.Client]:
+    """Flower, which has listened before anything happens, and to no worker of an earlier story."""
     flower: Flower = rig.flower()
     with httpx2.Client(base_url=flower.url, timeout=10) as window:
         yield window
@@ -55,7 +55,7 @@ def _becomes(window: httpx2.Client, message_id: str, state: str) -> dict[str, An
 
 @pytest.mark.failure(60)
 def test_flower_shows_the_task_of_a_killed_worker_as_failed_and_it_as_offline(
-    rig: Rig, client: Client, no_workers: None, window: httpx2.Client
+    rig: Rig, client: Client, window: httpx2.Client
 ) -> None:
     worker = start_worker(rig).wait()
     with killing(worker):
@@ -79,7 +79,7 @@ def test_flower_shows_the_task_of_a_killed_worker_as_failed_and_it_as_offline(
 
 @pytest.mark.failure(60)
 def test_flower_shows_an_answer_that_begins_again_as_one_retried_task(
-    rig: Rig, client: Client, no_workers: None, window: httpx2.Client
+    rig: Rig, client: Client, window: httpx2.Client
 ) -> None:
     name = f"flower {new_id()}"
     first = start_worker(rig).wait()
@@ -104,7 +104,7 @@ def test_flower_shows_an_answer_that_begins_again_as_one_retried_task(
 
 
 def test_flower_shows_a_task_that_is_delivered_twice_once(
-    rig: Rig, client: Client, no_workers: None, window: httpx2.Client
+    rig: Rig, client: Client, window: httpx2.Client
 ) -> None:
     name = f"flower {new_id()}"
     worker = start_worker(rig).wait()
