@@ -1,7 +1,7 @@
 """Shows one answer on a terminal or in a pipe, and a progress line while something is awaited.
 
 The answer goes to standard output. On a terminal the reasoning and tool calls are dimmed, and
-control characters are made visible, because a model must not control somebody's terminal. A pipe or
+control characters are made visible, because a model must not control a person's terminal. A pipe or
 a file gets the answer's text alone, byte for byte. The progress line goes to standard error, and
 only if that is a terminal.
 

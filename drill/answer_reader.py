@@ -131,4 +131,4 @@ class AnswerReader:
             return
         self._ended = self._ended or now
         if now - self._ended > END_LATE:
-            raise PromiseBroken("the answer has ended, and a connected reader was not told")
+            raise PromiseBroken("the answer has ended, and a connected reader did not learn of it")

@@ -201,7 +201,7 @@ class DrillClient:
         """Check that a reader has the message, or that its own end says that it has not."""
         end, shown = reading.end or {}, reading.text
         if end != {name: message[name] for name in end}:
-            self.went_back("a reader was told another end than the message has")
+            self.went_back("a reader got another end than the message has")
         if reading.proven and not any(continues(answer, shown) for answer in self.answers):
             self._violation("the proof of an end fits text of two answers")
         if shown != text and shown.startswith(text):

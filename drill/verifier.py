@@ -189,7 +189,7 @@ class _AnswerCheck:
             self._violation(f"its row {fault}")
         agrees = (row.status, row.code) == (self.observation.status, self.observation.code)
         if not agrees and self.observation.status and not self.back:
-            self._violation(f"its row is {row.status} {row.code}, its readers were told otherwise")
+            self._violation(f"its row is {row.status} {row.code}, its readers got another end")
         asked = calls[self.asked.text] if calls is not None else 0
         self._text(row, max(asked, MAX_TRIES))
         # A claim that a failover lost has asked as well.

@@ -1,1 +1,1 @@
-"""The words, and the two servers behind narrow doors."""
+"""What web and worker share: the pure core, and one room for each server."""

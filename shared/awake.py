@@ -1,4 +1,4 @@
-"""Time in which this process ran: elapsed time alone does not prove that somebody else is silent.
+"""Time in which this process ran: elapsed time alone does not prove that another is silent.
 
 A process that stood still (a paused container, a laptop that slept, a machine that swapped, a loop
 that was held) sees a minute pass in which it could neither ask nor be answered. So code that gives

@@ -12,7 +12,7 @@ OutliveError
 │   └── KeyReused       an Idempotency-Key came back with another body
 ├── TooMany             a cap is reached
 ├── Forbidden           the caller may not do this
-├── Unavailable         a server behind us does not answer; try again
+├── Unavailable         a server that we need does not answer; try again
 │   ├── StorageDown     Postgres
 │   │   ├── Busy        has too many requests of an expensive kind
 │   │   └── TooSlow     would take too long for one

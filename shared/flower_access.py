@@ -14,7 +14,7 @@ SIGN_IN = "/sign-in"
 
 
 def new_credential() -> str:
-    """A name and a password that nobody can guess."""
+    """A name and a password that cannot be guessed."""
     return f"operator:{secrets.token_hex(16)}"
 
 

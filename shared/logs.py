@@ -1,8 +1,8 @@
 """Structured logs: one JSON line an event, on standard error.
 
-What may be said: ids, codes, sizes, durations. Never a text, a prompt, a key. Of an exception the
-type and the places are told, not its message: a database quotes the failing row in it. The
-libraries that log requests are quiet, and so is Celery about each task, which says more itself.
+Logged are ids, codes, sizes and durations; never a text, a prompt or a key. Of an exception the
+type and the places are logged, not its message: a database quotes the failing row in it. The
+libraries that log requests are silenced, and so is Celery about each task: the worker logs more.
 """
 
 import json

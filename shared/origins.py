@@ -9,13 +9,13 @@ search is run, a connection is held. Four questions keep it out.
    dot at its end, no other spelling of an address. Its port is compared where one is configured.
    Else any is fine: a tunnel or a forwarded port has its own, and a page cannot choose it.
 2. **Does a browser say that another site's page asks?** `Sec-Fetch-Site` cannot be forged by a page
-   (W3C Fetch Metadata). A link that somebody follows is fine, and nothing else: not a frame, an
-   image or a script.
+   (W3C Fetch Metadata). Only a link that a person follows is allowed: not a frame, an image or a
+   script.
 3. **Is `Origin` another one?** The same for browsers that do not send `Sec-Fetch-Site`.
-4. **Did it come through a proxy?** Where everybody on this machine is let in, a proxy would let in
-   everybody whom it serves.
+4. **Did it come through a proxy?** Where every program on this machine is let in, a proxy would let
+   in all whom it serves.
 
-Who sends none of these headers is no browser, and asks for itself.
+A client that sends none of these headers is no browser, and asks for itself.
 """
 
 import re
@@ -56,7 +56,7 @@ def is_known(host: str | None, known: Collection[str]) -> bool:
 
 
 def is_foreign(method: str, header: Header) -> bool:
-    """Whether another site's page sent this, and it is no link that somebody followed."""
+    """Whether another site's page sent this, other than by a link that a person followed."""
     site = header("Sec-Fetch-Site")
     if site in (None, "same-origin", "none"):
         origin = header("Origin")

@@ -51,7 +51,7 @@ def _prefix(name: str) -> str:
 
 
 #: What comes along when a value is copied from a document or a shell: blanks, line ends, quotes of
-#: every kind, marks that nobody sees.
+#: every kind, invisible marks.
 _AROUND: Final = (
     " \t\r\n\v\f\xa0\u200b\u200c\u200d\u2060\ufeff\"'`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
 )
@@ -60,7 +60,7 @@ OPENAI: Final = "https://api.openai.com/v1"
 
 
 def _address(url: str | None) -> str | None:
-    """A provider's base address as it was meant; ValueError if that cannot be told."""
+    """A provider's base address as it was meant; ValueError if that is not clear."""
     url = (url or "").strip(_AROUND)
     if not url:
         return None
@@ -82,7 +82,7 @@ def _address(url: str | None) -> str | None:
 
 
 def _key(key: str) -> str:
-    """An API key as it was meant; ValueError if that cannot be told."""
+    """An API key as it was meant; ValueError if that is not clear."""
     key = key.strip(_AROUND)
     if key[:7].lower() == "bearer ":
         key = key[7:].strip(_AROUND)

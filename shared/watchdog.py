@@ -64,7 +64,7 @@ class Watchdog:
     """Watches the loop of the thread in which it is started."""
 
     def __init__(self) -> None:
-        #: seconds of the longest turn since somebody asked
+        #: seconds of the longest turn since this was last read
         self.longest = 0.0
         #: turns that have ended
         self._turns = 0
@@ -140,7 +140,7 @@ class Watchdog:
         return time.clock_gettime(self._clock)
 
     def _starved(self) -> float:
-        """Seconds that the loop's thread has waited for a processor; where nobody knows, all."""
+        """Seconds that the loop's thread has waited for a processor; where that is unknown, all."""
         try:
             return int(self._schedule.read_text().split()[1]) / 1e9
         except OSError:

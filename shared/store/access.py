@@ -4,8 +4,8 @@ Every statement that acts for a user has one of them in its condition, so a row 
 not see is a row that is not there: NotFound, without a hint that it exists. Today both rights are
 the owner's alone. Sharing would be a change of these two functions and their indexes.
 
-What belongs to a user whoever may read it (Idempotency-Keys and the cap on open answers) compares
-`user_id` and does not come here.
+What belongs to a user however rights are shared (Idempotency-Keys, the cap on open answers)
+compares `user_id` and does not come here.
 """
 
 

@@ -41,7 +41,7 @@ from shared.store.status_sql import OPEN_STATUSES
 #: Seconds, at least: a difference that is no jump, and the age of a look that still counts.
 LEAST_SLACK: Final = 0.5
 LEAST_AGE: Final = 1.0
-#: Seconds in which nobody looked, after which a process that has nothing to compare with supposes
+#: Seconds without a look by any process, after which one that has nothing to compare with supposes
 #: that the clock has jumped.
 UNWATCHED: Final = 60.0
 
@@ -154,7 +154,7 @@ class DatabaseClock:
         if last is not None and self._jump(last, seen) > self._slack:
             [noted] = db.rows(_JUMPED)
             since = noted.since
-        self._last = seen  # not before the jump is noted, or nobody would
+        self._last = seen  # not before the jump is noted, or it never would be
         doubtful = (row.now - since).total_seconds() < self._lease
         if doubtful:
             self._put_right(db)

@@ -300,7 +300,7 @@ def _siblings(
     parents: Parents,
 ) -> dict[uuid.UUID | None, list[tuple[uuid.UUID, uuid.UUID]]]:
     """parent -> its children, oldest first, each with the newest message below it."""
-    # From the newest: whoever is the first to reach a node from below is the newest below it.
+    # From the newest: the first to reach a node from below is the newest below it.
     leaf: dict[uuid.UUID, uuid.UUID] = {}
     for newest_left in reversed(parents):
         node: uuid.UUID | None = newest_left

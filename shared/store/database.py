@@ -248,7 +248,7 @@ class Database:
                     raise StorageDown from error
                 connection.close()
                 raise
-            except BaseException:  # in the middle of it: nobody knows what comes next
+            except BaseException:  # in the middle of it: what comes next is unknown
                 connection.invalidate()
                 raise
             connection.close()
@@ -293,7 +293,7 @@ def _no_autocommit(connection: Connection) -> Iterator[None]:
     finally:
         try:
             driver.autocommit = True
-        except psycopg2.Error:  # it is broken, and nobody may have it again
+        except psycopg2.Error:  # it is broken, and must not be used again
             connection.invalidate()
 
 

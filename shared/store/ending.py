@@ -1,4 +1,4 @@
-"""The one UPDATE that ends an answer, whoever ends it.
+"""The one UPDATE that ends an answer, for all that end answers.
 
 Four modules end answers: `owning` (its owner), `stopping` (Stop before a worker took it), and for
 the sweep `reaping` (a dead owner's answer, and a question that no worker took). All of them lock

@@ -1,9 +1,9 @@
 """The engine: how this process connects to Postgres, and which connections it leaves.
 
 **Limits.** Every statement, lock and pause inside a transaction has a time limit. A server that we
-reach directly is told once, when a connection begins (libpq's `options`). A pooler that hands each
-transaction to another server connection (PgBouncer in transaction mode) refuses `options`, or drops
-it without a word, and whatever a session sets there meets the next client. So after connecting we
+reach directly gets them once, when a connection begins (libpq's `options`). A pooler that hands
+each transaction to another server connection (PgBouncer in transaction mode) refuses `options`, or
+drops it silently, and whatever a session sets there meets the next client. So after connecting we
 ask whether the limits hold. Where they do not, they go with each transaction, as SET LOCAL does, in
 the same message as its first statement: no round trip is added, and nothing is left on the pooler's
 connection. Nothing is prepared there either, since a plan belongs to one server connection.
@@ -35,7 +35,7 @@ from shared import awake
 #: Connections a process may hold. No connection is held across a wait for the network.
 POOL_SIZE: Final = 8
 #: Seconds that a new connection may take, and for which an answer is waited for: longer than any
-#: statement may run, so then nobody will answer, though something on the way still holds the line.
+#: statement may run, so after that no answer will come, though a machine on the way holds the line.
 CONNECT_SECONDS: Final = 3
 ANSWER_SECONDS: Final = 25
 #: Seconds after which a pooled connection is replaced when it is next taken.
@@ -44,9 +44,9 @@ RECYCLE_SECONDS: Final = 300
 LEAVE_SECONDS: Final = 2.0
 
 #: What holds in every session, in Postgres' own spelling, so that it can be compared.
-#: Between two statements nobody needs longer than Redis may take (two tries of a second): a process
-#: that is stopped there, a sweep in the middle of a row, must not hold it past the five seconds in
-#: which the others have to end it.
+#: Between two statements no code of ours needs longer than Redis may take (two tries of a second).
+#: A process that is stopped there, such as a sweep in the middle of a row, must not hold the row
+#: past the five seconds in which the others have to end it.
 LIMITS: Final = {
     "lock_timeout": "2s",
     "statement_timeout": "20s",
@@ -227,7 +227,7 @@ def _is_about_options(error: psycopg2.Error) -> bool:
 def _check_it_first(engine: Engine, stale: Stale) -> None:
     """Whether a pooled connection may still be used.
 
-    One that nobody uses is silent. Only if it is not is Postgres asked: that is a round trip, and
+    An idle one is silent. Only if something came on it is Postgres asked: that is a round trip, and
     under load as expensive as most statements.
     """
     poll: type[select.poll] = monkey.get_original("select", "poll")

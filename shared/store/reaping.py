@@ -1,4 +1,4 @@
-"""What the sweep writes about messages that nobody else will end (R5 and R6).
+"""What the sweep writes about messages that no owner will end (R5 and R6).
 
 An answer whose owner is gone is ended with the text that was shown, or begun again if provably
 none was. A question that no worker took is handed out again, or ended. `shared/sweep.py` decides

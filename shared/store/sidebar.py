@@ -55,7 +55,7 @@ class State:
 
     at: datetime
     entries: Mapping[uuid.UUID, Entry]
-    #: the place behind which there are more; None when these are all
+    #: the place after which there are more; None when these are all
     more: int | None
     #: what is deleted, and may come back
     deleted: frozenset[uuid.UUID] = frozenset()
@@ -88,7 +88,7 @@ WHERE {may_read("c")} AND c.deleted_at IS NULL ORDER BY c.updated_at DESC
 
 
 def page(db: Database, user_id: uuid.UUID, limit: int, before: int | None) -> list[Entry]:
-    """Up to `limit` entries behind a place, the most recently active first."""
+    """Up to `limit` entries after a place, the most recently active first."""
     moment = None if before is None else _EPOCH + before * _MICROSECOND
     rows = db.rows(_SELECT, user=user_id, limit=limit, before=moment)
     return [Entry(*row) for row in rows]

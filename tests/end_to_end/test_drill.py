@@ -126,7 +126,7 @@ BUGS = {
             ),
             ("shared/bus/publishing.py", WAKES, "    ]"),
         ],
-        "a connected reader was not told",
+        "a connected reader did not learn of it",
         "--faults none --generations 20 --people 20 --workers 1",
     ),
 }

@@ -261,7 +261,7 @@ class StreamConnection:
         if self._stream.torn and not self._chunked:  # else its end would be the body's end
             self._reset_on_close()
         with suppress(OSError):
-            # A close on what nobody has read is a reset, and that loses what is still on its way.
+            # A close with unread input is a reset, and that loses what is still on its way.
             self._socket.recv(UNREAD)
         if sys.platform == "linux":  # the kernel goes on sending as it does for others
             self._set(TCP_RTO_MAX_MS, RTO_MAX_MS)

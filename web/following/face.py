@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 #: Bytes of text in one frame, as it is written: with what surrounds it a frame has at most 16 KiB,
 #: so that a connection of any length gets a reader on, and a slow one soon shows something.
 FRAME_BYTES: Final = 8 << 10
-#: Bytes of frames after which one `write` is enough. A reader who is far behind costs no second
+#: Bytes of frames after which one `write` is enough. A reader far from the end costs no second
 #: body, and an answer of thousands of parts is encoded in many turns of the loop.
 BURST_BYTES: Final = 64 << 10
 

@@ -1,7 +1,7 @@
 """Streams: what is written to each reader, and when.
 
 A stream is one response: a face, a source, and the place that its reader has reached. It holds no
-greenlet, no queue and no socket. Whoever has its connection (`serving`) asks it for `next` frames,
+greenlet, no queue and no socket. Its connection (`connection`) asks it for `next` frames,
 writes them, and has it `sleep` until there is a reason to ask again.
 
 What it guarantees: a response ends with its face's end, or it is cut as its face cuts, and the

@@ -1,13 +1,13 @@
 """Run the migrations against DATABASE_URL, while others use the database.
 
-**Locks.** While an ALTER TABLE waits for its lock, everybody else waits after it. So no lock is
-waited for longer than LOCK_TIMEOUT; then the migration is rolled back, and tried again when who
-held the table (a dump, a long statement) may have gone. What takes long is done by the steps of
-`online`, which lock nobody out.
+**Locks.** While an ALTER TABLE waits for its lock, all other statements wait after it. So no lock
+is waited for longer than LOCK_TIMEOUT. Then the migration is rolled back and tried again when the
+holder of the table (a dump, a long statement) may have gone. What takes long is done by the steps
+of `online`, which lock no statement out.
 
 **One at a time.** The lock for that is held by a transaction of its own, so that it works through a
-pooler, too. Who waits for it asks now and then: a waiting statement would hold a snapshot, for
-whose end CREATE INDEX CONCURRENTLY would wait in turn.
+pooler, too. A second migration asks for it now and then: a waiting statement would hold a snapshot,
+for whose end CREATE INDEX CONCURRENTLY would wait in turn.
 
 **Killed.** Each migration is one transaction, or consists of repeatable steps: run it again.
 """
@@ -28,9 +28,9 @@ from shared.store.tables import metadata
 
 #: Any constant: a second migrator waits until the first one is done.
 _LOCK: Final = 7_305_216_001
-#: Milliseconds for which a table's lock is waited for: so long everybody else may wait, too.
+#: Milliseconds for which a table's lock is waited for. Other statements may wait as long.
 LOCK_TIMEOUT: Final = 300
-#: Seconds between two tries, and after which it is given up: somebody holds a table for hours.
+#: Seconds between two tries, and after which it is given up: a table may be held for hours.
 PAUSE: Final = 0.5
 PATIENCE: Final = 1800.0
 #: Lock not available, deadlock.
@@ -59,22 +59,22 @@ def run() -> None:
 
 def _limit_locks(connection: Connection) -> None:
     driver: Any = connection.connection.driver_connection
-    if not driver.autocommit:  # else it is `online` that has begun: nobody waits after that
+    if not driver.autocommit:  # else `online` has begun, and no statement waits for it
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
         connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 
 @contextmanager
 def _alone(engine: Engine) -> Iterator[None]:
-    """Within, nobody else migrates."""
-    told = False
+    """Within, no other process migrates."""
+    reported = False
     with engine.connect() as connection:
         lock = text("SELECT pg_try_advisory_xact_lock(:key)")
         while not connection.execute(lock, {"key": _LOCK}).scalar_one():
             connection.rollback()
-            if not told:
-                _say("Somebody else is migrating; waiting.")
-                told = True
+            if not reported:
+                _report("Another process is migrating; waiting for it.")
+                reported = True
             time.sleep(PAUSE)
         yield
 
@@ -91,12 +91,12 @@ def _tried(engine: Engine, *, last: bool) -> bool:
     except OperationalError as error:
         if last or getattr(error.orig, "pgcode", None) not in _BUSY:
             raise
-        _say("A table is in use; trying again.")
+        _report("A table is in use; trying again.")
         return False
     return True
 
 
-def _say(words: str) -> None:
+def _report(words: str) -> None:
     print(words, file=sys.stderr, flush=True)  # noqa: T201 - an operator's terminal
 
 

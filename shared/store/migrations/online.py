@@ -1,4 +1,4 @@
-"""Steps of a migration that may take long, and hold up nobody meanwhile.
+"""Steps of a migration that may take long without holding up other statements.
 
 Each commits what was done before it, so a migration that uses one must be repeatable from its
 beginning: it may be killed after any step and is then run again. Write `IF NOT EXISTS`; the steps
@@ -11,7 +11,7 @@ from typing import Final
 from alembic import op
 from sqlalchemy import text
 
-#: Seconds between two looks whether somebody else still builds an index.
+#: Seconds between two polls whether another session still builds an index.
 _PAUSE: Final = 0.5
 
 _INVALID = """
