@@ -47,7 +47,7 @@ _ON: Final = re.compile(
 def dangers(statements: Iterable[str]) -> list[str]:
     """What is wrong with the statements of one migration, in words.
 
-    A table that it makes itself is empty and nobody's, and Alembic's own has one row.
+    A table that it makes itself is empty and unused, and Alembic's own has one row.
     """
     own = {"ALEMBIC_VERSION"}
     found = []

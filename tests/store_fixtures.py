@@ -146,7 +146,7 @@ class Store:
         self.queue = FakeQueue()
 
     def clear(self) -> None:
-        """As if nobody had been here."""
+        """Empty all tables."""
         with self.db.transaction() as connection:
             connection.execute(text("DELETE FROM conversations"))
             known = (
@@ -183,7 +183,7 @@ class Store:
         return asking.ask(self.db, asked, self.conversation(user), text_body("Why?"))
 
     def sending(self, user: uuid.UUID | None = None) -> uuid.UUID:
-        """The id of an answer that nobody has claimed."""
+        """The id of an answer that no worker has claimed."""
         return self.ask(user).answer.id
 
     def streaming(self, user: uuid.UUID | None = None, owner: str = ME) -> Claim:
@@ -206,7 +206,7 @@ class Store:
         return claim.id
 
     def publish(self, claim: Claim, body: Body, start: int = 0, trim: int = 0) -> str:
-        """Publish what stands behind `start`; the outcome."""
+        """Publish the text after `start`; the outcome."""
         item = Publication(claim.id, claim.token, claim.attempt, body.since(start), trim)
         return self.publish_all([item])[0]
 
@@ -219,7 +219,7 @@ class Store:
         return publish_all(self.livelog, batch)
 
     def save(self, claim: Claim, body: Body, start: int = 0, owner: str = ME) -> bool:
-        """Save what stands behind `start`; whether that was done."""
+        """Save the text after `start`; whether that was done."""
         done = owning.save(self.db, owner, 60, [save_of(claim, body, start)])
         return claim.id in done
 
@@ -315,7 +315,7 @@ class Store:
 
     @contextmanager
     def locked(self, message_id: uuid.UUID) -> Iterator[None]:
-        """Somebody else holds the row."""
+        """Another session holds the row."""
         with self.db.transaction() as connection:
             lock = "SELECT 1 FROM messages WHERE id = :id FOR UPDATE"
             assert connection.execute(text(lock), {"id": message_id}).all()
@@ -323,7 +323,7 @@ class Store:
 
 
 def save_of(claim: Claim, body: Body, start: int = 0) -> Save:
-    """What stands behind `start`, to be saved under the claim."""
+    """The text after `start`, to be saved under the claim."""
     return Save(claim.id, claim.token, start, body.since(start))
 
 

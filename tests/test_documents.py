@@ -130,7 +130,7 @@ def test_architecture_names_files_that_exist() -> None:
 # --- reliability.md ------------------------------------------------------------------------------
 
 
-def test_every_failure_has_a_proof_and_every_proof_is_told() -> None:
+def test_every_failure_has_a_proof_and_every_proof_is_listed() -> None:
     told = {
         int(row): set(re.findall(r"`?([^`,]+)`?", proofs.replace(" ", "")))
         for row, *_, proofs in _table("reliability.md", "row")

@@ -1,1 +1,1 @@
-"""Fuzzers: they make what nobody would write by hand, and keep what costs most."""
+"""Fuzzers: they make texts that no person would write, and keep the most expensive."""

@@ -14,7 +14,7 @@ def cpu(pid: int) -> float:
     """Seconds of the processor that a process and its descendants have used, ended ones too."""
     ticks = 0
     for one in family(pid):
-        with suppress(OSError):  # it ended meanwhile; whoever reaps it counts it
+        with suppress(OSError):  # it ended meanwhile; its parent counts it
             # Behind the name, which may hold anything: fields 3 and up (proc_pid_stat(5)).
             words = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
             ticks += sum(map(int, words[11:15]))  # utime, stime, and those of reaped children

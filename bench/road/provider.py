@@ -95,7 +95,7 @@ class Answer:
         self.due = self._end = now
 
     def events(self, now: int, *, late: bool) -> bytes:
-        """What is due now, as bytes of a chunked body. `late`: nobody read for a while."""
+        """What is due now, as bytes of a chunked body. `late`: it was not read for a while."""
         made: list[bytes] = []
         while self.due <= now and not self.ended:
             beat = 0 if self._burst else self._beat()
@@ -213,7 +213,7 @@ class Provider:
         self._later(connection, connection.answer)
 
     def _end_all(self) -> None:
-        """Nobody wants to know any more: every answer ends with what is said next."""
+        """The measurement is over: every answer ends with its next piece."""
         now = time.monotonic_ns()
         for connection in list(self._connections.values()):
             if connection.answer is not None:

@@ -91,7 +91,7 @@ class Bench:
             time.sleep(max(0.0, (moment - time.monotonic_ns()) / SECOND))
             look()
         found = self.load.outcome()
-        # Whoever was left in the middle is not a reader any more, but goes on being answered.
+        # An answer without a reader goes on being written.
         with urllib.request.urlopen(f"{self.target.provider_root}/end") as answer:
             answer.read()
         self.settle()
@@ -243,7 +243,7 @@ def idle(bench: Bench) -> Numbers:
 
 
 def storm(bench: Bench) -> Numbers:
-    """500 readers come at once to 50 answers of which nobody here has read a character."""
+    """500 readers come at once to 50 answers that no reader of this process has read."""
     first = begin(STORM_ANSWERS)
     returns = after(first, 4.0)
     stop = after(returns, 8.0)
@@ -326,11 +326,11 @@ def stalled(bench: Bench) -> Numbers:
     seconds = bench.stall_seconds
     without = _megabytes(bench, seconds, stalls=False)
     bench.renew()  # or it would live in the memory that the first one left
-    behind = _megabytes(bench, seconds, stalls=True)
-    numbers = {f"with_{name}": value for name, value in behind.items()}
+    slow = _megabytes(bench, seconds, stalls=True)
+    numbers = {f"with_{name}": value for name, value in slow.items()}
     numbers |= {f"without_{name}": value for name, value in without.items()}
-    numbers["ratio"] = behind["p99"] / without["p99"]
-    numbers["growth"] = behind["growth"] - without["growth"]
+    numbers["ratio"] = slow["p99"] / without["p99"]
+    numbers["growth"] = slow["growth"] - without["growth"]
     for name in ("wrong", "wrong_faults", "unfinished"):
         numbers[name] = numbers.pop(f"with_{name}") + numbers.pop(f"without_{name}")
     return numbers
@@ -469,7 +469,7 @@ WORKLOADS: Final[Mapping[str, Workload]] = {
     "storm": Workload(
         storm,
         (
-            Row("500 readers return, 50 KB behind", "seconds", "s",
+            Row("500 readers return and miss 50 KB", "seconds", "s",
                 least=(Goal(0.3, "follower"),), aim=(Goal(0.2, "follower"),)),
         ),
         BOTH,

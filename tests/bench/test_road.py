@@ -40,7 +40,7 @@ def test_a_whole_answer_is_exact_however_it_is_cut(size: int) -> None:
         ((0, 2, 3), 3),  # a gap
         ((0, 1, 1, 2), 2),  # a repeat
         ((0, 2, 1), 1),  # another order
-        ((0, 1, 2, 3), 2),  # more behind the end
+        ((0, 1, 2, 3), 2),  # more after the end
         ((0, 1, 2), None),  # no end
     ],
 )

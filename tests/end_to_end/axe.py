@@ -17,7 +17,7 @@ from local.venv import VENV
 
 PACKAGE = "axe-core@4.14.1"
 SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
-#: What nobody may be hindered by.
+#: Impacts that no page may have.
 SERIOUS = ("serious", "critical")
 
 

@@ -161,8 +161,8 @@ def test_saves_lost_by_failover_are_written_again_by_their_worker(service: Servi
             eventually(lambda: all(service.saved(one.message_id) == 1445 for one in readings))
 
             assert cluster.standby is not None
-            behind = cluster.standby.url
-            assert all(service.saved(one.message_id, behind) < 1445 for one in readings)
+            lagging = cluster.standby.url
+            assert all(service.saved(one.message_id, lagging) < 1445 for one in readings)
 
             # when
             cluster.fail_over()

@@ -114,7 +114,7 @@ def test_flower_shows_a_task_that_is_delivered_twice_once(
         client.shown(answer, 6)
         _becomes(window, answer, "STARTED")
         _again(rig, answer)
-        other = client.ask(script(say("behind it"), finish(), done()))
+        other = client.ask(script(say("after it"), finish(), done()))
         client.ended(other)
         _becomes(window, other, "SUCCESS")
 

@@ -187,7 +187,7 @@ def test_terminated_connections_to_postgres_lose_no_text(fragile: Fragile) -> No
 
 
 @pytest.mark.failure(15)
-def test_a_locked_row_delays_nobody_but_its_own_message(fragile: Fragile) -> None:
+def test_a_locked_row_delays_only_its_own_message(fragile: Fragile) -> None:
     rig, client = fragile.rig, fragile.client
     questions = _questions(rate=600)
     with _begun(client, questions) as readings:

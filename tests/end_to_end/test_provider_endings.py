@@ -260,8 +260,8 @@ ENDINGS = [
     bad("an error as a string", error_object("overloaded"), error=ERROR),
     bad("a nested error object", error_object({"error": {"message": "deep"}}), error=ERROR),
     bad("event: error", raw(b'event: error\ndata: {"message": "overloaded"}\n\n'), error=ERROR),
-    Ending("nonsense behind [DONE]", (say("All."), done(), half_utf8()), "All."),
-    bad("nonsense behind the reason", finish(), malformed(), error=MALFORMED),
+    Ending("nonsense after [DONE]", (say("All."), done(), half_utf8()), "All."),
+    bad("nonsense after the reason", finish(), malformed(), error=MALFORMED),
     bad("an error instead of an end", error_object(), *WELL, error=ERROR),
     Ending("a cut before any text", (cut(at=0),), "", CUT, None),
     Ending(

@@ -1,4 +1,4 @@
-"""The arithmetic of positions: a reader is equal to the writer, or knows that it is behind."""
+"""The arithmetic of positions: a reader is equal to the writer, or knows that text is missing."""
 
 import math
 import uuid
@@ -424,7 +424,7 @@ class Following(RuleBasedStateMachine):
     @rule()
     def publish(self) -> None:
         top = self.log[-1][-1].end if self.log else 0
-        if top < self.published:  # the log was emptied: begin again behind the last save
+        if top < self.published:  # the log was emptied: begin again after the last save
             self.published = self.saved
         deltas = self.writer.since(self.published)
         if not deltas:

@@ -1,4 +1,4 @@
-"""What each kind of part means, and that a kind which nobody knows is kept."""
+"""What each kind of part means, and that an unknown kind is kept."""
 
 import pytest
 

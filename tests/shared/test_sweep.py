@@ -184,7 +184,7 @@ def test_after_a_silence_no_lease_counts_as_lapsed_for_one_lease(
     round_of_sweep.sweep_message(claim.id)
     assert store.row(claim.id).status == "STREAMING"
     assert store.row(waiting).status == "SENDING"
-    # but whoever was seen to die is dead, whoever slept
+    # but a worker that was seen to die is dead, even for a sweep that slept
     assert round_of_sweep.run(died=OTHER.partition(":")[2]).ended == 1
     assert end(store, seen_dead)[:2] == ("ERROR", "worker_lost")
 
@@ -552,7 +552,7 @@ def test_a_row_that_cannot_be_swept_does_not_hold_up_the_others(store: Store) ->
     for claim in (bad, good):
         store.save(claim, TEXT)
         lapse(store, claim)
-    store.run("DELETE FROM pieces WHERE message_id = :id", id=bad.id)  # nobody does that
+    store.run("DELETE FROM pieces WHERE message_id = :id", id=bad.id)  # the product never does
 
     with capture_logs() as logged:
         swept = store.sweep().run()

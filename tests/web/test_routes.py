@@ -16,7 +16,7 @@ from web.auth import Principal, Right
 from web.routes import RIGHTS
 
 SETTINGS = Settings.model_construct(database_url="postgresql+psycopg2://localhost/none")
-#: One address of each right, without servers behind it; PUBLIC and USE are `health.alive` and `/`.
+#: One address of each right, without servers; PUBLIC and USE are `health.alive` and `/`.
 ADDRESSES = {
     Right.READ_OWN: ("GET", f"/api/messages/{new_id()}"),
     Right.WRITE_OWN: ("POST", f"/api/messages/{new_id()}/stop"),

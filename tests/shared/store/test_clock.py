@@ -40,7 +40,7 @@ def server() -> Iterator[Postgres]:
 
 @pytest.fixture
 def world(server: Postgres, rig: Rig) -> Iterator[Store]:
-    """An empty database, and a right clock that nobody doubts."""
+    """An empty database, and a right clock that no process doubts."""
     server.set_clock(0.0)
     world = Store(with_driver(server.url), rig.redis.url)
     world.clear()

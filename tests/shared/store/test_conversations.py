@@ -21,7 +21,7 @@ from tests.store_fixtures import Store, body_of
 
 
 class Theirs:
-    """Somebody's conversation with an ended and an open answer, and a stranger."""
+    """A user's conversation with an ended and an open answer, and a stranger."""
 
     def __init__(self, store: Store) -> None:
         self.db, self.store = store.db, store
@@ -97,7 +97,7 @@ def test_every_function_that_takes_a_user_is_tested_for_access() -> None:
 
 
 def test_rights_are_checked_by_the_two_predicates_only() -> None:
-    """Keys and the cap belong to a user whoever may read what is theirs."""
+    """Keys and the cap belong to a user, however rights to read are shared."""
     by_hand = {
         file.name: len(re.findall(r"user_id = :user\b", file.read_text()))
         for file in Path(conversations.__file__).parent.glob("*.py")

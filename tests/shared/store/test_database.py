@@ -86,7 +86,7 @@ def test_a_connection_that_was_closed_meanwhile_is_replaced(db: Database, store:
     assert (after.number, after.backend != before.backend) == (2, True)
 
 
-def test_a_connection_that_breaks_in_the_middle_is_told_and_replaced(
+def test_a_connection_that_breaks_in_a_statement_is_reported_and_replaced(
     db: Database, store: Store
 ) -> None:
     [before] = db.planned(NUMBER, number=1)

@@ -205,7 +205,7 @@ def test_a_text_that_is_heard_while_the_row_is_read_is_of_the_rows_claim_only(
     assert follower.body.text == THEIRS
 
 
-# --- a row behind its owner -----------------------------------------------------------------------
+# --- a row with less text than its owner ----------------------------------------------------------
 
 
 @pytest.fixture
@@ -234,7 +234,9 @@ def published(writer: Writer, generation: Generation) -> None:
     until(all_of_it)
 
 
-def test_a_row_behind_its_owner_is_written_forward_at_once(store: Store, writer: Writer) -> None:
+def test_a_row_with_less_text_than_its_owner_is_written_forward_at_once(
+    store: Store, writer: Writer
+) -> None:
     # given: 26 of 52 characters are lost, and the log was freed of them
     generation = begin(store, writer)
     said = ""

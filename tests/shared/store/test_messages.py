@@ -472,7 +472,7 @@ def test_an_answer_goes_back_only_so_often(store: Store) -> None:
 # --- R7: stop -------------------------------------------------------------------------------------
 
 
-def test_stop_ends_what_nobody_has_begun(store: Store) -> None:
+def test_stop_ends_an_unclaimed_answer(store: Store) -> None:
     user = store.user()
     answer = store.sending(user)
 
@@ -483,7 +483,7 @@ def test_stop_ends_what_nobody_has_begun(store: Store) -> None:
     assert owning.claim(store.db, answer, ME, 60, 900) is None
 
 
-def test_stop_asks_the_owner_who_keeps_the_partial(store: Store) -> None:
+def test_stop_flags_a_claimed_answer_and_its_owner_keeps_the_partial(store: Store) -> None:
     user = store.user()
     claim = store.streaming(user)
     store.save(claim, body_of("par"))

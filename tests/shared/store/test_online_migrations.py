@@ -1,4 +1,4 @@
-"""Migrations while others use the tables: nobody waits for long, and a killed one is run again."""
+"""Migrations under load: no statement waits for long, and a killed migration is run again."""
 
 import os
 import subprocess
@@ -232,7 +232,7 @@ def _release(rig: Rig, url: str) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.failure(44)
-def test_a_migration_of_many_answers_holds_nobody_up_and_can_be_killed(rig: Rig) -> None:
+def test_a_migration_of_many_answers_delays_no_statement_and_can_be_killed(rig: Rig) -> None:
     with new_database(rig, "migrated_online") as url:
         # given: a database of the version before, full of answers
         migrate(url, FIRST_IN_USE)
@@ -266,7 +266,7 @@ def test_a_migration_of_many_answers_holds_nobody_up_and_can_be_killed(rig: Rig)
 
 
 @pytest.mark.failure(44)
-def test_who_holds_a_table_holds_up_the_migration_and_nobody_else(rig: Rig) -> None:
+def test_a_held_table_delays_the_migration_and_no_other_statement(rig: Rig) -> None:
     """A dump, for instance: the migration waits for it, and others must not wait after that."""
     with new_database(rig, "dumped") as url:
         migrate(url, FIRST_IN_USE)

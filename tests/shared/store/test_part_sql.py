@@ -8,7 +8,7 @@ from shared.parts import PartKind, Traits, traits
 from shared.store.part_sql import joined_text
 from tests.store_fixtures import Store
 
-KINDS = [*PartKind, "a kind that nobody knows"]
+KINDS = [*PartKind, "an unknown kind"]
 BODY = json.dumps([{"kind": kind, "text": f"{place} ", "meta": None}
                    for place, kind in enumerate(KINDS)])  # fmt: skip
 

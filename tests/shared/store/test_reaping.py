@@ -34,7 +34,7 @@ def test_a_row_is_lapsed_after_its_lease_or_its_hard_deadline(store: Store) -> N
 
 
 @pytest.mark.failure(13)
-def test_soon_after_a_start_of_postgres_nobody_could_have_renewed(store: Store) -> None:
+def test_no_lease_lapses_soon_after_a_start_of_postgres(store: Store) -> None:
     one = store.streaming().id
     store.make_overdue(one, "lease_until", "hard_deadline")
 
@@ -61,7 +61,7 @@ def test_a_recovery_that_took_longer_than_a_lease_costs_no_answer(store: Store) 
     store.make_overdue(one, "lease_until")
     store.run("DELETE FROM uptime")
 
-    # then: nobody has it for lapsed, neither by a look nor by a reader's sweep
+    # then: neither a poll nor a reader's sweep takes it for lapsed
     assert reaping.lapsed(store.db, 1) == []
     with reaping.lock_lapsed(store.db, one, 1) as row:
         assert row is None

@@ -220,7 +220,7 @@ def test_only_a_claim_sets_a_claim_and_nothing_changes_it(store: Store) -> None:
     message_id = insert(store)
 
     update(store, message_id, claim=f"'{one}'")
-    assert store.row(message_id).claim is None  # nobody has claimed it
+    assert store.row(message_id).claim is None  # no worker has claimed it
 
     update(store, message_id, **status_columns("STREAMING", claim=f"'{one}'"))
     update(store, message_id, saved_len="0")

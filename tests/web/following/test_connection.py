@@ -170,7 +170,7 @@ def test_bytes_sent_after_the_request_do_not_reset_the_connection(
     topic: MessageTopic, opened: Open, ended: list[int]
 ) -> None:
     _, client = opened(pair=_over_tcp())
-    client.end.sendall(b"a body that nobody reads")
+    client.end.sendall(b"a body that is never read")
     text = "x" * 500_000  # the system keeps it until the client takes it
     say(topic, text)
     gevent.sleep(0.01)

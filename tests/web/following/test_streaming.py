@@ -131,7 +131,7 @@ def test_a_large_meta_is_not_repeated_for_every_few_characters() -> None:
 
 
 @pytest.mark.failure(54)
-def test_an_answer_of_thousands_of_parts_holds_up_nobody() -> None:
+def test_an_answer_of_thousands_of_parts_does_not_hold_the_loop() -> None:
     """Of 6,000 parts of a character each: one turn is a few milliseconds' work, wherever readers
     stand, and the end is made once for all of them in each dialect."""
     topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
@@ -157,7 +157,7 @@ def test_an_answer_of_thousands_of_parts_holds_up_nobody() -> None:
     assert made.call_count == 1
 
 
-def test_who_is_far_behind_is_given_a_part_at_a_time_and_all_of_it() -> None:
+def test_a_reader_far_from_the_end_gets_all_of_it_in_bursts() -> None:
     topic = MessageTopic(uuid.uuid4(), uuid.uuid4())
     text = "".join(map(str, range(50_000)))
     topic.receive([Delta(0, 0, "reasoning", text), Delta(len(text), 1, "text", text)])

@@ -406,7 +406,7 @@ def test_a_page_from_any_position_has_the_blocks_that_are_there(
         assert following == (block["end"] if number < len(expected) - 1 else None)
 
 
-def test_each_event_moves_a_reader_on_that_is_far_behind(topic: MessageTopic) -> None:
+def test_each_event_advances_a_reader_far_from_the_end(topic: MessageTopic) -> None:
     ended(topic, long_body())
     reader = reader_of(RenderCache(), topic)
 
