@@ -19,7 +19,8 @@ from pydantic_core import PydanticCustomError
 
 from shared.body import Body
 from shared.parts import is_text
-from shared.store.conversations import Conversation, Turn
+from shared.store.branches import Turn
+from shared.store.conversations import Conversation
 from shared.store.messages import Message
 from shared.store.search import Hit
 from shared.text import normalise

@@ -98,6 +98,8 @@ def growing(pieces: Sequence[str]) -> Shown:
     while then is not Then.ENDED:
         frames, place, then = _written(source, place)
         data += frames
+        if not frames:  # blocks that are not kept are rendered again by a greenlet of their own
+            gevent.sleep(0)
     events = [event for event in Decoder(limit=1 << 24).feed(data) if event.event == "blocks"]
     found = [block for event in events for block in json.loads(event.data)["blocks"]]
     return [(block["text"], block["html"]) for block in found]

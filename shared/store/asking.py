@@ -4,6 +4,8 @@ One transaction each. Requests of one user wait for each other where a key or a 
 checked; others wait only for requests in the same conversation. The same Idempotency-Key gives the
 same messages again, no question is asked below an answer that is still open, and a user has at
 most `max_open` open answers. Only after the commit is anything enqueued.
+
+The file is long because ask, Retry and Continue are put together from the same pieces of SQL.
 """
 
 import hashlib

@@ -1,23 +1,19 @@
-"""A person's conversations: trees of messages, and the branch one is looking at."""
+"""A user's conversations: made, listed, changed, seen, deleted and brought back."""
 
 import uuid
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from shared.errors import KeyReused, NotFound
 from shared.store.access import may_read, may_write
 from shared.store.asking import lock_user
-from shared.store.database import Database, QueryBudget, run
-from shared.store.messages import SELECT, Message, to_message
+from shared.store.database import Database, run
+from shared.store.messages import PAGE_CHARS
 from shared.store.reaping import GONE, UNDO_SECONDS
 from shared.store.status_sql import OPEN_STATUSES
 from shared.store.stopping import stop_locked
-
-#: A conversation is a tree of any size, and its turns are of any length.
-TREES: Final = QueryBudget(connections=4, patience=5.0, statement=10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +30,7 @@ class Conversation:
     updated_at: datetime
 
 
-#: Code points of text in a page of messages or conversations, however many there are.
-PAGE_CHARS: Final = 1 << 20
-#: What a message counts for besides its text, and each of its siblings: two ids.
-MESSAGE_CHARS: Final = 500
-SIBLING_CHARS: Final = 100
-
 _COLUMNS = "id, seq, title, title_by, system, created_at, updated_at"
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A message on a branch, and the messages it could be exchanged for."""
-
-    message: Message
-    #: (sibling, newest leaf below it), oldest first, itself included
-    siblings: list[tuple[uuid.UUID, uuid.UUID]]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some turns of a branch, root first; `above`: whether there are more before them."""
-
-    turns: list[Turn]
-    above: bool
 
 
 def create(
@@ -234,80 +207,3 @@ def delete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> list
         for row in rows:
             stop_locked(connection, row)
         return [row.id for row in rows]
-
-
-def turns(
-    db: Database,
-    user_id: uuid.UUID,
-    conversation_id: uuid.UUID,
-    leaf: uuid.UUID | None = None,
-    *,
-    before: uuid.UUID | None = None,
-    limit: int | None = None,
-    most: int = PAGE_CHARS,
-) -> Page:
-    """The last `limit` turns of a branch, those above `before` if that is given. NotFound.
-
-    As many as have `most` code points of text; the last one always. Others are not even loaded.
-    """
-    tree = db.rows_within(
-        TREES,
-        "SELECT id, parent_id, coalesce(length, saved_len) AS chars FROM messages"
-        f" WHERE conversation_id = :id AND {may_read('messages')} ORDER BY seq",
-        id=conversation_id,
-        user=user_id,
-    )
-    if not tree and leaf is None and before is None:
-        return Page([], above=False)
-    parents = {row.id: row.parent_id for row in tree}
-    end = before or leaf or tree[-1].id
-    if end not in parents:
-        raise NotFound("There is no such message in this conversation.")
-    path = _path(parents, end)[: -1 if before else None]
-    siblings = _siblings(parents)
-    chars = {row.id: row.chars for row in tree}
-    shown: list[uuid.UUID] = []
-    for node in reversed(path[-limit:] if limit else path):
-        most -= chars[node] + MESSAGE_CHARS + SIBLING_CHARS * len(siblings[parents[node]])
-        if shown and most < 0:
-            break
-        shown.insert(0, node)
-    rows = db.rows_within(
-        TREES,
-        f"{SELECT} WHERE m.id = ANY(CAST(:ids AS uuid[])) AND {may_read('m')}",
-        ids=[str(message_id) for message_id in shown],
-        user=user_id,
-    )
-    found = {row.id: to_message(row) for row in rows}
-    there = [Turn(found[node], siblings[parents[node]]) for node in shown if node in found]
-    return Page(there, above=len(shown) < len(path))
-
-
-Parents = dict[uuid.UUID, uuid.UUID | None]
-
-
-def _path(parents: Parents, leaf: uuid.UUID) -> list[uuid.UUID]:
-    path, node = [], leaf
-    while True:
-        path.append(node)
-        above = parents[node]
-        if above is None:
-            return path[::-1]
-        node = above
-
-
-def _siblings(
-    parents: Parents,
-) -> dict[uuid.UUID | None, list[tuple[uuid.UUID, uuid.UUID]]]:
-    """parent -> its children, oldest first, each with the newest message below it."""
-    # From the newest: the first to reach a node from below is the newest below it.
-    leaf: dict[uuid.UUID, uuid.UUID] = {}
-    for newest_left in reversed(parents):
-        node: uuid.UUID | None = newest_left
-        while node is not None and node not in leaf:
-            leaf[node] = newest_left
-            node = parents[node]
-    children: dict[uuid.UUID | None, list[tuple[uuid.UUID, uuid.UUID]]] = defaultdict(list)
-    for child, above in parents.items():
-        children[above].append((child, leaf[child]))
-    return children

@@ -16,6 +16,8 @@ of another version are StorageDown with the code not_migrated.
 
 **Invariant.** A connection is returned to the pool only in a known state: idle, with autocommit
 on.
+
+The file is long because whatever runs a statement has to know of failures, plans and budgets.
 """
 
 import hashlib

@@ -21,6 +21,9 @@ from shared.store.access import may_read
 from shared.store.database import Database
 from shared.store.status_sql import OPEN_STATUSES
 
+#: Code points of text in a page of messages or conversations, however many there are.
+PAGE_CHARS: Final = 1 << 20
+
 SELECT: Final = """
 SELECT m.*, (
     SELECT json_agg(json_build_array(p.start, p.part, p.kind, p.text, p.meta) ORDER BY p.start)

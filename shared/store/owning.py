@@ -19,6 +19,8 @@ sweep may take the row; a later save finds no row, and the owner stops. If Postg
 the row has less text than its owner wrote, the owner saves it again from memory.
 
 **Invariant.** Only the database's clock counts here; no argument is a moment of this process.
+
+The file is long because all that an owner may write stands in one place, under one guard.
 """
 
 import json

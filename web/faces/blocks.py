@@ -10,8 +10,8 @@ from flask import Blueprint, Request, Response
 
 from shared.errors import MESSAGE_ERRORS
 from shared.lifecycle import Status
-from shared.store import conversations, messages
-from shared.store.conversations import Turn
+from shared.store import branches, conversations, messages
+from shared.store.branches import Turn
 from shared.store.messages import Message
 from web import event_source, paging, requests, responses, schemas
 from web.auth import current_user
@@ -128,7 +128,7 @@ def turns(conversation_id: uuid.UUID) -> Response:
     limit = paging.limit(TURNS, TURNS_MAX)
     found = conversations.load(db, user, conversation_id)
     leaf, before = requests.identifier("leaf"), requests.identifier("before")
-    page = conversations.turns(
+    page = branches.turns(
         db, user, conversation_id, leaf, before=before, limit=limit, most=TURNS_CHARS
     )
     items: list[dict[str, Any]] = []
@@ -173,7 +173,7 @@ def _turn(turn: Turn, most: int) -> tuple[dict[str, Any], int]:
         "next": following,
         "error": _error(message),
     }
-    siblings = conversations.SIBLING_CHARS * len(turn.siblings)
+    siblings = branches.SIBLING_CHARS * len(turn.siblings)
     return item, len((text or "").encode()) + sum(map(len, shown or ())) + siblings
 
 

@@ -9,9 +9,9 @@ from flask import Blueprint, Request, Response, jsonify, request
 
 from shared import sse
 from shared.body import Body, Delta
-from shared.store import conversations, search, stopping
+from shared.store import branches, conversations, search, stopping
 from shared.store.asking import NEWEST
-from shared.store.messages import Message
+from shared.store.messages import PAGE_CHARS, Message
 from shared.text import normalise
 from web import event_source, paging, requests, responses, schemas
 from web.asking import Continue, NewQuestion, Retry, Wanted
@@ -69,9 +69,9 @@ def show_conversation(conversation_id: uuid.UUID) -> Response:
     limit = paging.limit(PAGE_MAX, PAGE_MAX) if "limit" in request.args else None
     found = conversations.load(db, user, conversation_id)
     leaf, before = requests.identifier("leaf"), requests.identifier("before")
-    page = conversations.turns(db, user, conversation_id, leaf, before=before, limit=limit)
+    page = branches.turns(db, user, conversation_id, leaf, before=before, limit=limit)
     shape = schemas.ConversationShape.of(found).model_dump(mode="json")
-    turns = [schemas.turn_json(turn, conversations.PAGE_CHARS) for turn in page.turns]
+    turns = [schemas.turn_json(turn, PAGE_CHARS) for turn in page.turns]
     detail = {**shape, "messages": turns}
     if page.above or limit is not None or before is not None:
         detail["earlier"] = turns[0]["id"] if page.above else None

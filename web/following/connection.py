@@ -43,8 +43,8 @@ from web.following.streaming import Stream
 #: Heartbeats after which a reader that has taken nothing is cut; it resumes when it can read.
 #: A receiver with Linux' usual buffer that reads 1 kB a second takes nothing for 131 seconds.
 WRITE_TIMEOUT: Final = 12.0
-#: Polls of a connection in a heartbeat, and polls in a row without an answer after which its
-#: machine is gone. Seconds are not counted: time in which this process did not run is no evidence.
+#: Polls of a connection in a heartbeat, and unanswered ones in a row after which its machine is
+#: gone. Seconds are not counted: time in which this process did not run is no evidence.
 POLLS: Final = 5
 UNANSWERED: Final = 4
 #: Seconds between two polls at least.
@@ -68,7 +68,6 @@ _NOTHING: Final = bytes(2)
 #: Bytes of an HTTP chunk: some clients read nothing of one that is not whole. The largest frame and
 #: what a response begins with fit into it.
 CHUNK_BYTES: Final = 9 << 10
-
 #: Bytes that a client may have sent after its request.
 UNREAD: Final = 1 << 16
 

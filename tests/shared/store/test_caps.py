@@ -10,9 +10,9 @@ from shared.body import Body, text_body
 from shared.lifecycle import Status
 from shared.store import asking, owning
 from shared.store.asking import NEWEST, Asking
-from shared.store.conversations import PAGE_CHARS
 from shared.store.database import Database
 from shared.store.ending import Ending
+from shared.store.messages import PAGE_CHARS
 from shared.store.tables import LOCAL_USER
 from tests.client import Client
 from tests.rig import Rig

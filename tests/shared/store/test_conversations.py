@@ -13,7 +13,16 @@ import pytest
 from shared.body import text_body
 from shared.errors import NotFound
 from shared.lifecycle import Status
-from shared.store import asking, conversations, messages, reaping, search, sidebar, stopping
+from shared.store import (
+    asking,
+    branches,
+    conversations,
+    messages,
+    reaping,
+    search,
+    sidebar,
+    stopping,
+)
 from shared.store.asking import NEWEST
 from tests.store_fixtures import Store, body_of
 
@@ -48,7 +57,7 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     "conversations.mark_seen": lambda it, user: conversations.mark_seen(
         it.db, user, it.conversation, None
     ),
-    "conversations.turns": lambda it, user: conversations.turns(
+    "branches.turns": lambda it, user: branches.turns(
         it.db, user, it.conversation, before=it.ended
     ),
     "asking.ask": lambda it, user: asking.ask(
@@ -85,10 +94,22 @@ def test_the_owner_may_make_every_call(store: Store, call: str) -> None:
     CALLS[call](theirs, theirs.owner)
 
 
+MODULES = (messages, stopping, branches, conversations, asking, reaping, search, sidebar)
+
+
 def test_every_function_that_takes_a_user_is_tested_for_access() -> None:
     found = {
         f"{module.__name__.removeprefix('shared.store.')}.{name}"
-        for module in (messages, stopping, conversations, asking, reaping, search, sidebar)
+        for module in (
+            messages,
+            stopping,
+            branches,
+            conversations,
+            asking,
+            reaping,
+            search,
+            sidebar,
+        )
         for name, function in public_functions(module)
         if {"user_id", "asking"} & set(inspect.signature(function).parameters)
     }
@@ -217,7 +238,7 @@ def test_a_branch_is_the_path_to_the_newest_message_with_its_siblings(store: Sto
     stopping.stop(store.db, again, user)
     below = asking.ask(store.db, store.asking(user), place, text_body("And?"), first)
 
-    turns = conversations.turns(store.db, user, place).turns
+    turns = branches.turns(store.db, user, place).turns
 
     path = [question, first, below.question.id, below.answer.id]
     assert [turn.message.id for turn in turns] == path
@@ -228,7 +249,7 @@ def test_a_branch_is_the_path_to_the_newest_message_with_its_siblings(store: Sto
         [(below.question.id, newest)],
         [(newest, newest)],
     ]
-    other = conversations.turns(store.db, user, place, again).turns
+    other = branches.turns(store.db, user, place, again).turns
     assert [turn.message.id for turn in other] == [question, again]
     assert other[1].siblings == turns[1].siblings
 
@@ -240,7 +261,7 @@ def test_roots_are_siblings_too(store: Store) -> None:
         asking.ask(store.db, store.asking(user), place, text_body("?"), None) for _ in range(2)
     ]
 
-    [question, _] = conversations.turns(store.db, user, place).turns
+    [question, _] = branches.turns(store.db, user, place).turns
 
     assert [one for one, _ in question.siblings] == [root.question.id for root in roots]
 
@@ -249,9 +270,9 @@ def test_an_empty_conversation_has_an_empty_branch(store: Store) -> None:
     user = store.user()
     place = store.conversation(user)
 
-    assert conversations.turns(store.db, user, place).turns == []
+    assert branches.turns(store.db, user, place).turns == []
     with pytest.raises(NotFound):
-        conversations.turns(store.db, user, place, uuid.uuid4())
+        branches.turns(store.db, user, place, uuid.uuid4())
 
 
 def test_an_open_answer_on_a_branch_has_what_is_saved(store: Store) -> None:
@@ -259,7 +280,7 @@ def test_an_open_answer_on_a_branch_has_what_is_saved(store: Store) -> None:
     claim = store.streaming(user)
     store.save(claim, body_of("Be"))
 
-    turns = conversations.turns(store.db, user, store.row(claim.id).conversation_id).turns
+    turns = branches.turns(store.db, user, store.row(claim.id).conversation_id).turns
 
     assert turns[-1].message.body.text == "Be"
 
@@ -271,7 +292,7 @@ def test_a_long_conversation_is_one_branch(store: Store) -> None:
         asked = asking.ask(store.db, store.asking(user), place, text_body(str(number)), NEWEST)
         stopping.stop(store.db, asked.answer.id, user)
 
-    turns = conversations.turns(store.db, user, place).turns
+    turns = branches.turns(store.db, user, place).turns
 
     assert [turn.message.body.text for turn in turns[::2]] == [str(n) for n in range(30)]
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from shared.errors import Busy, TooSlow
-from shared.store import admin_queries, conversations, search
+from shared.store import admin_queries, branches, search
 from shared.store.database import Database, QueryBudget
 from shared.store.engine import POOL_SIZE
 from shared.store.tables import LOCAL_USER
@@ -24,7 +24,7 @@ QUESTIONS = 12
 KINDS = {
     "searches": search.SEARCHES,
     "operators": admin_queries.OPERATORS,
-    "trees": conversations.TREES,
+    "trees": branches.TREES,
 }
 
 
