@@ -22,7 +22,7 @@ from uuid import UUID
 
 import structlog
 
-from drill.report import percentiles
+from drill.percentiles import percentiles
 from local import data_dirs
 from local.processes import children
 from local.programs import Web

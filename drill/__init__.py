@@ -8,5 +8,5 @@
 | `fleet` | servers, web masters and workers, started again when they end |
 | `scheduler` | injects `faults`, in the order of `fault_sequence`, and polls the `database_probe` |
 | `verifier` | compares what was seen, what Postgres has and what the provider said |
-| `report` | counts and prints |
+| `report`, `percentiles` | count and print |
 """

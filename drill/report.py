@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from drill.percentiles import percentiles
 from drill.plan import Observation
 from drill.verifier import Findings, InjectedFault
 from local.processes import ROOT
@@ -135,15 +136,6 @@ def _listed(statuses: dict[str, int]) -> str:
 
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "none"
-
-
-def percentiles(values: Sequence[float] | None = None) -> str:
-    """Count, median, 95th and 99th percentile, maximum, in columns; their heads without values."""
-    if values is None:
-        return f"{'count':>6} {'p50':>6} {'p95':>6} {'p99':>6} {'max':>6}"
-    found = sorted(values)
-    ranks = [found[min(len(found) - 1, int(len(found) * share))] for share in (0.5, 0.95, 0.99)]
-    return f"{len(found):>6,} " + " ".join(f"{value:6.2f}" for value in (*ranks, found[-1]))
 
 
 # --- the ledger ----------------------------------------------------------------------------------

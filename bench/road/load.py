@@ -20,7 +20,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from bench.road.wire import BLOCK, SECOND, Checker, percentile, receive
+from bench.road.wire import BLOCK, SECOND, Checker, receive
+from drill.percentiles import percentile
 
 MARK: Final = b'"text":"'
 #: How every target tells that an answer has ended.

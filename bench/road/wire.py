@@ -9,7 +9,6 @@ block that JSON would escape, so a reader may look for its text without parsing.
 
 import socket
 from array import array
-from collections.abc import Sequence
 from typing import Final
 
 #: Characters of a block, and the columns of its parts.
@@ -82,8 +81,3 @@ class Checker:
         if self.ended or found[:10] != b"z%08dt" % number or found[27:] != self._tag:
             self.wrong = True
         self.ended = True
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which so large a share of sorted values lies; 0 of none."""
-    return values[min(len(values) - 1, int(share * len(values)))] if values else 0.0
