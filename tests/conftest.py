@@ -14,10 +14,13 @@ from local import data_dirs
 from local.processes import ROOT
 from local.programs import Web, Worker
 from shared import awake
+from shared.bus.livelog import LiveLog
 from tests.client import Client
 from tests.rig import Rig
 from tests.store_fixtures import Store, migrate, new_database
 from tests.stories import sweep
+from web.following.hub import Hub
+from web.following.message_keeper import MessageKeeper
 
 for name in list(os.environ):
     # The user's own settings are not the tests'.
@@ -152,3 +155,15 @@ def store(tables: Store) -> Store:
     """The same, empty."""
     tables.clear()
     return tables
+
+
+@pytest.fixture
+def keeper(store: Store, nowhere: str) -> Iterator[MessageKeeper]:
+    """The messages of a web process without Redis: a listener would wait and stop this process."""
+    stops: list[bool] = []
+    livelog = LiveLog(f"redis://{nowhere}", ttl=60)
+    hub = Hub(livelog.subscription)
+    keeper = MessageKeeper(hub, store.db, livelog, store.sweep())
+    hub.serving_while(lambda: not stops)
+    yield keeper
+    stops.append(True)

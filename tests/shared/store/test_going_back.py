@@ -28,7 +28,6 @@ from shared.store.owning import Claim, new_token
 from shared.sweep import Swept
 from tests.rig import until
 from tests.store_fixtures import ME, OTHER, RowSnapshot, Store, body_of, open_log, save_of
-from web.following.hub import Hub
 from web.following.message_keeper import MessageKeeper
 from web.following.message_topic import MessageTopic, read, snapshot
 from worker.generation import LOST, Generation, Result
@@ -365,18 +364,6 @@ def test_an_end_that_postgres_has_lost_ends_again_when_the_lease_is_over(store: 
     assert store.sweep().run() == Swept(ended=1)
 
     assert end(store, claim.id) == ("ERROR", "worker_lost", MINE[:10])
-
-
-@pytest.fixture
-def keeper(store: Store, nowhere: str) -> Iterator[MessageKeeper]:
-    """One without Redis, as its listener would wait for that and stop this process."""
-    stops: list[bool] = []
-    livelog = LiveLog(f"redis://{nowhere}", ttl=60)
-    hub = Hub(livelog.subscription)
-    keeper = MessageKeeper(hub, store.db, livelog, store.sweep())
-    hub.serving_while(lambda: not stops)
-    yield keeper
-    stops.append(True)
 
 
 def test_an_end_in_memory_is_no_answer_when_the_row_is_open_again(

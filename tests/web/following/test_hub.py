@@ -21,18 +21,6 @@ from web.following.message_topic import MessageTopic, read
 MANY = 3 * MessageKeeper.open_batch
 
 
-@pytest.fixture
-def keeper(store: Store, nowhere: str) -> Iterator[MessageKeeper]:
-    """One without Redis, as its listener would wait for that and stop this process."""
-    stops: list[bool] = []
-    livelog = LiveLog(f"redis://{nowhere}", ttl=60)
-    hub = Hub(livelog.subscription)
-    keeper = MessageKeeper(hub, store.db, livelog, store.sweep())
-    hub.serving_while(lambda: not stops)
-    yield keeper
-    stops.append(True)
-
-
 def _written(store: Store, user: uuid.UUID, number: int) -> tuple[uuid.UUID, str]:
     """An answer that has begun, half of it saved, all of it in its log; its id and what is saved.
 
