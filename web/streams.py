@@ -24,7 +24,6 @@ log = structlog.get_logger("http")
 
 Place = TypeVar("Place")
 SourceT = TypeVar("SourceT", bound=Source[Any])
-MessageSource = TypeVar("MessageSource", bound=Source[Any])
 
 #: What a user follows: opened for as long as there is a reader.
 Follow = Callable[[uuid.UUID], AbstractContextManager[SourceT]]

@@ -55,7 +55,7 @@ log = structlog.get_logger("hub")
 class Keeper(ABC, Generic[AnyTopic]):
     """What is particular to one sort of topic."""
 
-    #: Topics that are opened by one call.
+    #: Topics that are opened by one call: few, since the body of each may be long.
     open_batch: ClassVar[int] = 20
 
     def __init__(self, hub: "Hub") -> None:

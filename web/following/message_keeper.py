@@ -53,9 +53,6 @@ log = structlog.get_logger("hub")
 class MessageKeeper(Keeper[MessageTopic]):
     """The messages that are read in this process."""
 
-    #: Their bodies may be long.
-    open_batch = 20
-
     def __init__(self, hub: Hub, db: Database, livelog: LiveLog, sweep: Sweep) -> None:
         super().__init__(hub)
         self._db = db

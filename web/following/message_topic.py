@@ -122,8 +122,8 @@ class MessageTopic(Topic[Any]):
             self.finish(message)
             return True
         whole = self._grow([*message.body.since(self.body.length), *logged])
-        for said in arrived:
-            whole = self._take(said.deltas, said.claim) and whole
+        for payload in arrived:
+            whole = self._take(payload.deltas, payload.claim) and whole
         return whole
 
     def finish(self, message: Message) -> None:

@@ -81,7 +81,7 @@ class FinishedBlocks:
 
 
 class OlderBlocks:
-    """Blocks that are rendered once more, for readers who are far behind."""
+    """Blocks that are rendered once more, for readers far from the end."""
 
     def __init__(self, finished: FinishedBlocks, made: Blocks, position: int) -> None:
         self.finished = finished

@@ -9,7 +9,7 @@ message's part of a share of this process' time. Then each frame brings more. So
 message slows only itself. The end is rendered as soon as that pause is over.
 
 **Older blocks.** Of a long body only the newest blocks are kept (`finished_blocks`). Older ones are
-rendered again for readers who are far behind, by a greenlet of their own. Readers that stand at the
+rendered again for readers far from the end, by a greenlet of their own. Readers that stand at the
 same position share the work, and a few such places are remembered, as a reader soon asks for what
 follows.
 
