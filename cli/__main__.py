@@ -26,6 +26,8 @@ LOCAL = {
     "up": "Run everything on this machine, until Ctrl-C.",
     "test": "Run all tests, on real servers.",
     "check": "Run linter, types and import rules.",
+    "drill": "Break everything while answers are written, and check every character.",
+    "bench": "Measure, side by side with other servers.",
 }
 
 

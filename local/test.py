@@ -1,4 +1,6 @@
-"""`outlive test [pytest's arguments]`: all tests, on real servers, with a real browser.
+"""`outlive test [pytest's arguments]`: runs pytest on all tests, or on those that are named.
+
+The servers and the browser are started by the fixtures (tests/rig.py).
 
 With `--record-durations` alone it runs all of them, too, and notes how long each file took
 (tests/durations.json), so that the next runs begin with the longest.

@@ -1,4 +1,4 @@
-"""Every environment variable, parsed once, strictly. Seconds may be decimals.
+"""The settings: environment variables, parsed once, strictly. Seconds may be decimals.
 
 Names without prefix are the ones other software knows too; ours begin with OUTLIVE_.
 """

@@ -3,11 +3,11 @@
 A *dialect* is a wire format that some client expects: our own events, blocks of HTML, the chunks of
 a chat completion, the parts of a UI message stream. A *face* says how one dialect is written, and
 nothing else. Sources, streams and connections know no dialect; a face knows no socket, no greenlet
-and no other reader. A new dialect is one file in `web/faces`, its registration in `web/app.py` and
-its tests.
+and no other reader. A new dialect is one file in `web/faces`, its rows in `web/routes.py` and its
+tests.
 
 A reader is a **place**: a value that says what was written to it so far. Only its face knows what a
-place means. It is hashable, and it is the whole state of a reader:
+place means. It is hashable, and it is the whole state of a reader (two are still to come):
 
     our own events      the code points that were written
     numbered events     the number of the last event (offset + 8 * part + slot)
