@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import gevent
 import structlog
+from gevent.event import Event
 
 from shared.bus.keys import user_channel
 from shared.errors import StorageDown
@@ -57,15 +58,17 @@ class SidebarTopic(Topic[Version]):
         super().__init__(user_channel(user_id))
         self.user_id = user_id
         self.current = Version(None)
-        #: when it was read last
+        #: when the read began that `current` is from; when it failed, if the last one did
         self.read_at = 0.0
-        self.reading = False
+        #: set while no greenlet reads it
+        self.idle = Event()
+        self.idle.set()
         #: it changed, or may have, since the last read began
         self.stale = False
 
-    def take(self, state: State) -> None:
-        """Take what was read, and notify the readers if it is news."""
-        self.read_at = time.monotonic()
+    def take(self, state: State, read_at: float) -> None:
+        """Take what a read found that began at `read_at`; notify the readers if it is news."""
+        self.read_at = read_at
         known = self.current.state
         if known is None or (known.entries, known.more) != (state.entries, state.more):
             self.current = Version(state)
@@ -86,14 +89,14 @@ class Notices(Keeper[SidebarTopic]):
     @contextmanager
     def follow(self, user_id: uuid.UUID) -> Iterator[SidebarTopic]:
         """A user's list for as long as a reader stays, recently read. Raises StorageDown."""
+        oldest = time.monotonic() - FRESH
         topic = self.topics.get(user_channel(user_id))
         if topic is None:
             topic = SidebarTopic(user_id)
             self._hub.enter(topic, self)
             self._hub.open_soon(topic)
         with self._hub.reading(topic):
-            if time.monotonic() - topic.read_at > FRESH:
-                self._read(topic)
+            self._read_since(topic, oldest)
             if topic.current.state is None:
                 raise StorageDown
             yield topic
@@ -119,21 +122,34 @@ class Notices(Keeper[SidebarTopic]):
             if topic.opened.is_set() and now - topic.read_at > quiet:
                 self._read_safely(topic)
 
+    def _read_since(self, topic: SidebarTopic, oldest: float) -> None:
+        """Return once it was read by a read that began at `oldest` or later.
+
+        A read that is under way may have begun earlier, and may miss what the reader already knows
+        of: wait for its end, then read again.
+        """
+        while topic.read_at < oldest:
+            if topic.idle.is_set():
+                self._read(topic)
+            else:
+                topic.idle.wait()
+
     def _read(self, topic: SidebarTopic) -> None:
         """Read the list, and have it read again if it changed meanwhile; one greenlet at a time."""
         topic.stale = True
-        if topic.reading:
+        if not topic.idle.is_set():
             return
-        topic.reading = True
+        topic.idle.clear()
         topic.stale = False
+        begun = time.monotonic()
         try:
-            topic.take(sidebar.state(self._db, topic.user_id))
+            topic.take(sidebar.state(self._db, topic.user_id), begun)
             gevent.sleep(GATHER if topic.opened.is_set() else 0)
         except StorageDown:
             topic.read_at = time.monotonic()
             topic.stale = False
         finally:
-            topic.reading = False
+            topic.idle.set()
         if topic.stale and not topic.closed:  # by another greenlet: a stream's opening waits for us
             gevent.spawn(self._read_safely, topic)
 

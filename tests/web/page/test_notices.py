@@ -13,6 +13,7 @@ from unittest.mock import patch
 import gevent
 import httpx2
 import pytest
+from gevent.event import Event
 
 from local.programs import Web
 from scripted import done, finish, hold, say, script
@@ -27,7 +28,7 @@ from tests.rig import PATIENCE, Rig, eventually, frozen, killing, until
 from tests.store_fixtures import Store
 from tests.stories import holding
 from web.following.hub import Hub
-from web.page.notices import Notices, SidebarTopic
+from web.page.notices import FRESH, Notices, SidebarTopic
 
 
 class Watching:
@@ -226,6 +227,37 @@ def test_opening_a_list_that_keeps_changing_takes_one_read(store: Store) -> None
         assert len(reads) == 1
 
         until(lambda: topic.closed)  # others go on
+
+
+def test_a_stream_that_opens_during_a_read_does_not_begin_with_an_older_list(store: Store) -> None:
+    user = store.user()
+    notices, topic = Notices(Hub(store.livelog.subscription), store.db), SidebarTopic(user)
+    notices.topics[topic.channel] = topic
+    topic.opened.set()
+    topic.take(sidebar.state(store.db, user), read_at=0.0)
+    begun, go_on = Event(), Event()
+
+    def read(db: Database, user_id: uuid.UUID) -> State:
+        found = sidebar.state(db, user_id)
+        begun.set()
+        go_on.wait()
+        return found
+
+    def first_list() -> set[uuid.UUID]:
+        with notices.follow(user) as followed:
+            state = followed.current.state
+        return set(state.entries) if state else set()
+
+    with patch("web.page.notices.sidebar", wraps=sidebar, state=read), gevent.Timeout(PATIENCE):
+        under_way = gevent.spawn(notices._read, topic)
+        begun.wait()
+        made = store.conversation(user)
+        gevent.sleep(2 * FRESH)
+        opening = gevent.spawn(first_list)
+        gevent.sleep(0)
+        go_on.set()
+        assert made in opening.get()
+        under_way.join()
 
 
 # --- the changes between two states ---------------------------------------------------------------
