@@ -1,27 +1,27 @@
-"""When Python looks for garbage that points at itself.
+"""When Python collects cyclic garbage.
 
-It looks through everything that a process has loaded, again and again while readers or answers
+It scans everything that a process has loaded, again and again while readers or answers
 come: a tenth of a second each time, in which nothing moves.
 """
 
 import gc
 from typing import Final
 
-#: New objects until the young ones are looked through, and how often that makes it the older ones.
+#: New objects until the young ones are scanned, and scans of those until the older ones are.
 THRESHOLDS: Final = (10_000, 20, 20)
 
 
 def freeze() -> None:
-    """What is there now stays, and need not be looked through any more. Called once it serves."""
+    """Exempt what is there now from collection. Called once the process serves."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
 
 
 def unfreeze() -> None:
-    """At the end everything is looked through once more, while the libraries are still whole.
+    """At the end have everything collected once more, while the libraries are still whole.
 
-    What stays until the interpreter takes itself apart may find its own library gone, and says so
-    on standard error.
+    What stays until the interpreter takes itself apart may find its own library gone, and write
+    an error to standard error.
     """
     gc.unfreeze()

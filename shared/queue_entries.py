@@ -58,7 +58,7 @@ class Entry(NamedTuple):
 
 
 class BadEntry(ValueError):
-    """An entry is not a task of ours. Its text says why in two words, without the content."""
+    """An entry is not a task of ours. Its text is a short reason, without the content."""
 
 
 def read_entry(data: bytes) -> Entry:

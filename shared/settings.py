@@ -66,7 +66,7 @@ def _address(url: str | None) -> str | None:
         return None
     try:
         scheme, netloc, path, query, _ = urlsplit(url)
-    except ValueError:  # whose words quote the address
+    except ValueError:  # whose text quotes the address
         raise ValueError("OPENAI_BASE_URL is no address") from None
     if scheme.lower() not in ("http", "https") or not netloc:
         raise ValueError("OPENAI_BASE_URL must begin with https:// or http:// and name a host")
@@ -74,7 +74,7 @@ def _address(url: str | None) -> str | None:
         raise ValueError("OPENAI_BASE_URL must not have blanks or line ends in it")
     port = netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
     if port and not (port.isdecimal() and int(port) < 1 << 16):
-        raise ValueError("OPENAI_BASE_URL has a port that is none")
+        raise ValueError("OPENAI_BASE_URL has an invalid port")
     path = path.rstrip("/")
     for call in ("/chat/completions", "/completions", "/responses", "/models"):
         path = path.removesuffix(call)
@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     #: Whether a conversation without a title gets one: in web its first question's words, in a
     #: worker the model's.
     titles: bool = True
-    #: Whether operators may look at what runs, and where Flower is.
+    #: Whether operators may see what runs, and where Flower is.
     live: bool = True
     flower_url: str | None = None
     #: Where a worker serves its metrics, if web (on another machine) cannot; 0 is nowhere.

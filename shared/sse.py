@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 HEARTBEAT = b":\n"
 #: Bytes of one code point in JSON of ASCII, at most.
 WIDEST: Final = 12
-#: Longer ones are no time that anybody waits, and Python refuses to read very long ones.
+#: Longer ones are no real delay, and Python refuses to parse very long ones.
 _MILLISECONDS: Final = re.compile("[0-9]{1,18}")
 #: Bytes up to which pieces are joined as they come: each object of its own takes 33 bytes more.
 _SMALL: Final = 1 << 12

@@ -1,7 +1,7 @@
 """Text as every server and reader can hold it. Pure.
 
 Postgres refuses U+0000 and lone surrogates, JSON brings both. What is shown must be what is
-saved, so text is normalised once, before anybody sees it: NUL and lone surrogates become
+saved, so text is normalised once, before any reader sees it: NUL and lone surrogates become
 U+FFFD; a surrogate pair that was split over two chunks is joined.
 """
 

@@ -9,7 +9,7 @@ import httpx2
 
 #: Variables that name a file (or folder) of authorities; other software knows them, too.
 BUNDLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-#: OpenSSL's words for a server that speaks something else.
+#: OpenSSL's reason for a server that speaks something else.
 NOT_SPOKEN: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
 #: Why a process ends at its start.
 PROXY: Final = (

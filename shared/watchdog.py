@@ -1,20 +1,20 @@
-"""Measures how long one turn of gevent's loop takes, and says what held it for too long.
+"""Measures how long one turn of gevent's loop takes, and logs what held it for too long.
 
 All streams of a process take turns in one loop: what computes for a second, or waits in a way that
 gevent does not know, stops every one of them for that second.
 
 Two observers. In the loop, at the end of each turn, the CPU time of this thread is compared with
 that of the turn before; once a second the longest turn goes into `outlive_loop_lag_seconds`. Beside
-it, a thread of the system looks every TICK whether the loop is still in the same turn, and writes
-down what is on the stack: functions and lines, never values.
+it, a thread of the system checks every TICK whether the loop is still in the same turn, and notes
+its stack: functions and lines, never values.
 
 Elapsed time is no evidence by itself: a process that was stopped (SIGSTOP, a paused VM) or got no
 processor did not hold its loop. So CPU time counts. A turn that waits uses none; so elapsed time
 counts too where the kernel can say how much of it was spent waiting for a processor (Linux), and
 where the thread itself was on time, which it is not in a process that stands still.
 
-What it costs: 0.1 us a turn, 1.5 us every 2 ms, and 4 looks a second. For each look the loop has to
-hand over the interpreter, and waits until the thread has a processor: with 20 looks a second, 500
+What it costs: 0.1 us a turn, 1.5 us every 2 ms, and 4 checks a second. For each check the loop
+has to hand over the interpreter, and waits until the thread has a processor: with 20 of them, 500
 readers that returned took 0.34 s instead of 0.26 on two busy cores. So the thread sees every turn
 of half a second, and of shorter ones those that begin after a rest; the metric has all of them.
 """
@@ -32,12 +32,12 @@ from gevent.hub import Hub
 from gevent.monkey import get_original
 from prometheus_client import Histogram
 
-#: Seconds between two looks of the thread; one that comes later than twice that was not on time.
+#: Seconds between two checks by the thread; one that comes later than twice that was not on time.
 TICK: Final = 0.25
-#: Seconds of a turn, from which on what held it is logged: at its end, or when it is STUCK; and
-#: between two such lines.
+#: Seconds of a turn from which on its stack is logged: of one that ended, and of one that has not.
 TOO_LONG: Final = 0.2
-STUCK: Final = 5.0
+HUNG: Final = 5.0
+#: Seconds between two such lines.
 QUIET: Final = 10.0
 #: Seconds between two samples of the CPU time; as much may a turn's length be overestimated.
 SAMPLE: Final = 0.002
@@ -123,12 +123,12 @@ class Watchdog:
             goes_on = self._turns == turns and frame is not None and frame.f_code is not _IDLE
             if goes_on:
                 waited, starved = starved, self._starved()
-                if seen and elapsed < 2 * TICK:  # held at the last look, too, and not asleep
+                if seen and elapsed < 2 * TICK:  # held at the last check, too, and not asleep
                     computed = max(computed, elapsed - (starved - waited))
                 held += computed
                 self.longest = max(self.longest, held)
                 stack = stack or _places(frame)
-            if held >= (STUCK if goes_on else TOO_LONG) and now - reported >= QUIET:
+            if held >= (HUNG if goes_on else TOO_LONG) and now - reported >= QUIET:
                 log.warning("loop.held", seconds=round(held, 2), stack=stack)
                 reported = now
             if not goes_on:

@@ -72,7 +72,7 @@ def failed(db: Database) -> list[Failed]:
 
 
 def totals(db: Database, seconds: float) -> Totals:
-    """Numbers over all; `failed`: in the last so many seconds."""
+    """Numbers over all; `failed`: in the last `seconds`."""
     [row] = db.rows_within(
         OPERATORS,
         f"SELECT count(*) FILTER (WHERE status = '{Status.STREAMING}') AS running,"

@@ -38,17 +38,17 @@ from shared.lifecycle import Status
 from shared.store.database import Database
 from shared.store.status_sql import OPEN_STATUSES
 
-#: Seconds, at least: a difference that is no jump, and the age of a look that still counts.
+#: Seconds, at least: a difference that is no jump, and the age of a check that still counts.
 LEAST_SLACK: Final = 0.5
 LEAST_AGE: Final = 1.0
-#: Seconds without a look by any process, after which one that has nothing to compare with supposes
+#: Seconds without a check by any process, after which one that has nothing to compare with assumes
 #: that the clock has jumped.
 UNWATCHED: Final = 60.0
 
 # `since` stays only if it is of this start of Postgres and nothing speaks against the clock. (The
 # start is compared for equality: after a jump back it lies in the future.) Where there is no row,
 # what it knew of jumps is lost.
-_LOOK: Final = """
+_CHECK: Final = """
 WITH clock AS (SELECT clock_timestamp() AS now, pg_postmaster_start_time() AS started)
 INSERT INTO uptime AS up (since, looked, started, jumped) SELECT now, now, started, now FROM clock
 ON CONFLICT (one) DO UPDATE SET looked = excluded.looked, started = excluded.started,
@@ -91,8 +91,8 @@ UPDATE messages m SET
 FROM found WHERE m.id = found.id RETURNING m.id
 """
 
-#: In a condition on messages: the clock was looked at just now, and has been believed for `grace`.
-#: Wants `grace`, in seconds, and what `DatabaseClock.given` says.
+#: In a condition on messages: the clock was checked just now, and has been believed for `grace`.
+#: Wants `grace`, in seconds, and `DatabaseClock.parameters`.
 BELIEVED: Final = """
 EXISTS (SELECT FROM uptime WHERE started = pg_postmaster_start_time()
     AND clock_timestamp() > since + make_interval(secs => :grace)
@@ -110,7 +110,7 @@ def passed(deadline: str, begun: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Reading:
     """The database's clock, and between which monotonic seconds of ours it was read."""
 
     at: datetime
@@ -128,7 +128,7 @@ class DatabaseClock:
         self._dispatch = dispatch
         self._slack = max(LEAST_SLACK, lease / 3)
         self._age = max(LEAST_AGE, lease / 2)
-        self._last: _Look | None = None
+        self._last: _Reading | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -136,20 +136,20 @@ class DatabaseClock:
         return {"age": self._age}
 
     def check(self, db: Database) -> bool:
-        """Look at the clock, and put right what a jump left; whether it is believed without doubt.
+        """Check the clock, and put right what a jump left; whether it is believed without doubt.
 
         Raises StorageDown.
         """
         last, earliest = self._last, time.monotonic()
         [row] = db.rows(
-            _LOOK,
+            _CHECK,
             slack=self._slack,
             age=self._age,
             unwatched=UNWATCHED,
             before=last.at if last else None,
             elapsed=earliest - last.latest if last else 0.0,
         )
-        seen = _Look(row.now, earliest, time.monotonic())
+        seen = _Reading(row.now, earliest, time.monotonic())
         since = row.since
         if last is not None and self._jump(last, seen) > self._slack:
             [noted] = db.rows(_JUMPED)
@@ -161,7 +161,7 @@ class DatabaseClock:
         return not doubtful
 
     @staticmethod
-    def _jump(before: _Look, now: _Look) -> float:
+    def _jump(before: _Reading, now: _Reading) -> float:
         """Seconds by which the clock jumped, either way, at least."""
         moved = (now.at - before.at).total_seconds()
         shortest, longest = now.earliest - before.latest, now.latest - before.earliest

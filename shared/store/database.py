@@ -142,7 +142,7 @@ def schema_head() -> str:
 
 def has_run(head: str, known: frozenset[str], found: Sequence[str]) -> bool | None:
     """Whether the migration `head` has run where Alembic notes these versions; None: the notes
-    are those of newer code, and do not tell.
+    are those of newer code, and do not show it.
 
     Alembic notes the last migration of each branch. One that we know, but that is not our last, is
     there only as long as ours has not run after it. What we do not know was made after our time.

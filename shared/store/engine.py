@@ -104,7 +104,7 @@ def _wait(connection: Any) -> None:
 def is_read_only(error: BaseException | None) -> bool:
     """Whether the server refused because it can only be read: it may not be the primary any more.
 
-    Mostly 25006. A standby refuses our unlogged table as an unsupported feature, in words only.
+    Mostly 25006. A standby refuses our unlogged table as an unsupported feature, by its text only.
     """
     state = getattr(error, "pgcode", None)
     return bool(state == "25006" or (state == "0A000" and "recovery" in str(error)))
@@ -148,7 +148,7 @@ def _is_read_only(connection: Any) -> bool:
 
 def _to_leave(info: dict[str, Any]) -> bool:
     """Whether a connection to a read-only server is to be replaced: the server was writable when it
-    was made, or that is so long ago that the address may lead to another server by now."""
+    was made, or `LEAVE_SECONDS` ago, so the address may lead to another server by now."""
     made: float = info[_MADE]
     return not info[_READ_ONLY] or time.monotonic() - made > LEAVE_SECONDS
 
@@ -205,23 +205,23 @@ def without_refused_options(engine: Engine) -> None:
     refused = False
 
     @event.listens_for(engine, "do_connect")
-    def connect(_: Any, __: Any, words: Any, settings: dict[str, Any]) -> Any:
+    def connect(_: Any, __: Any, arguments: Any, settings: dict[str, Any]) -> Any:
         nonlocal refused
         if not refused:
             try:
-                return psycopg2.connect(*words, **settings)
+                return psycopg2.connect(*arguments, **settings)
             except psycopg2.OperationalError as error:
                 if not _is_about_options(error):
                     raise
-        connection = psycopg2.connect(*words, **{**settings, "options": ""})
+        connection = psycopg2.connect(*arguments, **{**settings, "options": ""})
         refused = True
         return connection
 
 
 def _is_about_options(error: psycopg2.Error) -> bool:
-    """Whether a pooler did not take our startup parameter; each says it in words of its own."""
-    words = str(error).lower()
-    return "startup parameter" in words or "option" in words
+    """Whether a pooler did not take our startup parameter; each reports it in a text of its own."""
+    reason = str(error).lower()
+    return "startup parameter" in reason or "option" in reason
 
 
 def _check_it_first(engine: Engine, stale: Stale) -> None:

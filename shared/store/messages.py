@@ -173,7 +173,7 @@ def readable(
 
 @dataclass(frozen=True, slots=True)
 class MessageState:
-    """As much of a row as tells a follower whether to read it again."""
+    """The part of a row by which a follower decides whether to read it again."""
 
     saved: int
     ended: bool

@@ -13,7 +13,7 @@ standby was promoted, a backup was restored) gives out the same attempt again, p
 worker. It cannot give out the same token, and nothing is ever continued from one token to another.
 
 **When something fails.** If the connection breaks at a commit, the outcome is unknown:
-`lease_state` and `has_ended` tell it, because only the owner moves `saved_len` under its claim. If
+`lease_state` and `has_ended` read it, because only the owner moves `saved_len` under its claim. If
 a row is locked by another statement, a save skips it and writes the others. If the lease passes, a
 sweep may take the row; a later save finds no row, and the owner stops. If Postgres went back and
 the row has less text than its owner wrote, the owner saves it again from memory.
@@ -83,17 +83,17 @@ WITH RECURSIVE mine AS (
     RETURNING id, parent_id, conversation_id, attempt, claim, model, options, user_id,
         CAST(greatest(extract(epoch FROM clock_timestamp() - created_at), 0) AS float8) AS waited
 ), path AS (
-    SELECT id, parent_id, 0 AS depth, CAST(NULL AS text) AS role, CAST('' AS text) AS said,
+    SELECT id, parent_id, 0 AS depth, CAST(NULL AS text) AS role, CAST('' AS text) AS content,
         CAST(:history AS bigint) AS room, false AS begun
     FROM mine
     UNION ALL
-    SELECT m.id, m.parent_id, depth + 1, m.role, turn.said,
-        path.room - char_length(turn.said), path.begun OR turn.said <> ''
+    SELECT m.id, m.parent_id, depth + 1, m.role, turn.content,
+        path.room - char_length(turn.content), path.begun OR turn.content <> ''
     FROM path JOIN messages m ON m.id = path.parent_id CROSS JOIN LATERAL
-        {joined_text("m.body", lambda its: its.in_prompt)} AS turn (said)
-    WHERE NOT path.begun OR char_length(turn.said) <= path.room
+        {joined_text("m.body", lambda its: its.in_prompt)} AS turn (content)
+    WHERE NOT path.begun OR char_length(turn.content) <= path.room
 )
-SELECT path.role, path.said, mine.*, c.system FROM path
+SELECT path.role, path.content, mine.*, c.system FROM path
 LEFT JOIN mine ON mine.id = path.id LEFT JOIN conversations c ON c.id = mine.conversation_id
 ORDER BY depth DESC
 """
@@ -135,7 +135,7 @@ def claim(
         row.waited,
         row.user_id,
         row.system,
-        [(turn.role, text_body(turn.said)) for turn in path],
+        [(turn.role, text_body(turn.content)) for turn in path],
         row.claim,
     )
 
@@ -302,8 +302,8 @@ def has_ended(db: Database, message_id: uuid.UUID, claim: uuid.UUID, attempt: in
     """Whether the owner ended the row under this claim: how a commit of unknown outcome is
     recognised.
 
-    `attempt` tells it from the sweep, which leaves the claim (the text is that claim's) and raises
-    the attempt before it ends a row.
+    `attempt` distinguishes it from the sweep, which leaves the claim (the text is that claim's)
+    and raises the attempt before it ends a row.
     """
     found = db.rows(
         "SELECT 1 FROM messages WHERE id = :id AND claim = :claim AND attempt = :attempt"

@@ -1,7 +1,7 @@
-"""Search in a person's conversations: titles and what was said, in any language.
+"""Search in a person's conversations: titles and texts, in any language.
 
 Words are looked up by their beginnings (`message_words`, the third migration). Scripts that put
-no blanks between words are one long word to Postgres, so text in them is looked for as it stands.
+no blanks between words are one long word to Postgres, so text in them is searched for as it stands.
 """
 
 import re
@@ -41,7 +41,7 @@ class Hit:
     message_id: uuid.UUID | None
     #: the newest message below it
     leaf: uuid.UUID | None
-    #: (text, whether it was looked for)
+    #: (text, whether it is a hit)
     snippet: list[tuple[str, bool]]
 
     @property
@@ -53,16 +53,16 @@ class Hit:
 _TEXT = f"left({joined_text('m.body', lambda its: its.searched)}, :searched)"
 
 _SEARCH = f"""
-WITH said AS (
+WITH hits AS (
     SELECT DISTINCT ON (m.conversation_id) m.conversation_id, m.id FROM messages m
     WHERE {may_read("m")} AND m.body IS NOT NULL AND {{fits}}
     ORDER BY m.conversation_id, m.seq DESC
 )
 SELECT c.id, c.title, c.created_at, c.updated_at, m.id AS message_id, {_TEXT} AS text
-FROM conversations c LEFT JOIN said ON said.conversation_id = c.id
-LEFT JOIN messages m ON m.id = said.id
+FROM conversations c LEFT JOIN hits ON hits.conversation_id = c.id
+LEFT JOIN messages m ON m.id = hits.id
 WHERE {may_read("c")} AND c.deleted_at IS NULL
-    AND (said.id IS NOT NULL OR lower(c.title) LIKE ALL(CAST(:patterns AS text[])))
+    AND (hits.id IS NOT NULL OR lower(c.title) LIKE ALL(CAST(:patterns AS text[])))
     AND (CAST(:before AS timestamptz) IS NULL OR c.updated_at < :before)
 ORDER BY c.updated_at DESC LIMIT :limit
 """
@@ -78,7 +78,7 @@ SELECT DISTINCT ON (hit) hit, id FROM below ORDER BY hit, seq DESC
 
 
 def words_of(query: str) -> list[str]:
-    """The words that are looked for."""
+    """The words that are searched for."""
     return [word.lower() for word in re.findall(r"\w+", query)][:WORDS]
 
 
@@ -127,16 +127,16 @@ def _leaves(db: Database, user_id: uuid.UUID, rows: Sequence[Any]) -> dict[uuid.
 
 
 def snippet(text: str, words: Sequence[str]) -> list[tuple[str, bool]]:
-    """The text around the first hit, in pieces that were looked for and pieces that were not."""
-    looked_for = re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
-    first = looked_for.search(text)
+    """The text around the first hit, in pieces that are hits and pieces that are not."""
+    pattern = re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
+    first = pattern.search(text)
     begin = max(0, (first.start() if first else 0) - AROUND[0])
     end = min(len(text), (first.end() if first else 0) + AROUND[1])
     shown = " ".join(text[begin:end].split())
     shown = f"{'…' if begin else ''}{shown}{'…' if end < len(text) else ''}"
     pieces: list[tuple[str, bool]] = []
     at = 0
-    for found in looked_for.finditer(shown):
+    for found in pattern.finditer(shown):
         pieces += [(shown[at : found.start()], False), (found.group(), True)]
         at = found.end()
     return [piece for piece in [*pieces, (shown[at:], False)] if piece[0]]

@@ -139,7 +139,7 @@ def changes(before: State, now: State) -> Iterator[Change]:
 
 
 def _below(now: State, entry: Entry) -> bool:
-    """Whether it only went below the part of the list that is looked at."""
+    """Whether it only went below the part of the list that is read."""
     return now.more is not None and entry.place < now.more
 
 

@@ -143,7 +143,8 @@ uptime = Table(
     metadata,
     Column("one", Boolean, primary_key=True, server_default=text("true")),
     _moment("since", required=True),
-    # of the processes that watch the clock: their last look, the start that it was of, a jump
+    # of the processes that watch the clock: when one checked it last, the start of Postgres that
+    # it found, and a jump
     _moment("looked"),
     _moment("started"),
     _moment("jumped"),

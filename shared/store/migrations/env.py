@@ -96,8 +96,8 @@ def _tried(engine: Engine, *, last: bool) -> bool:
     return True
 
 
-def _report(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)  # noqa: T201 - an operator's terminal
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - an operator's terminal
 
 
 run()

@@ -90,7 +90,7 @@ FROM conversations
 """
 _SEARCHING = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = 'searched' AND state = 'active'
-    AND query LIKE '%WITH said AS%' AND pid <> pg_backend_pid()
+    AND query LIKE '%WITH hits AS%' AND pid <> pg_backend_pid()
 """
 
 

@@ -1,4 +1,4 @@
-"""What the page asks for: what was seen, whose a title is, search, when the first word came."""
+"""What the page asks for: what was seen, whose a title is, search, when the first text came."""
 
 from alembic import op
 

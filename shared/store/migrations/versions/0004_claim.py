@@ -7,9 +7,9 @@ down_revision = "0003"
 
 _COLUMN = "ALTER TABLE messages ADD COLUMN claim uuid"
 
-# As in 0001, and: a row that waits for a worker has no claim (whoever gives it back need not say
-# so, and the version before this one does not), and nothing but a claim sets one. There is no CHECK
-# that a row being written has one: workers of the version before this one claim without.
+# As in 0001, and: a row that waits for a worker has no claim (a worker that gives it back need not
+# clear it, and the version before this one does not), and nothing but a claim sets one. There is
+# no CHECK that a row being written has one: workers of the version before this one claim without.
 _GUARD = """
 CREATE OR REPLACE FUNCTION messages_guard() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

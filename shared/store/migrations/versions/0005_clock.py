@@ -1,4 +1,4 @@
-"""Who watches the database's clock notes when they looked, and when it jumped (store/clock.py)."""
+"""When a process last checked the database's clock, and when it jumped (store/clock.py)."""
 
 from alembic import op
 
