@@ -7,6 +7,6 @@
 | `clients` | a process that asks (`client`) and reads (`answer_reader`, `reading`, `rendezvous`) |
 | `fleet` | servers, web masters and workers, started again when they end |
 | `scheduler` | injects `faults`, in the order of `fault_sequence`, and polls the `database_probe` |
-| `verifier` | compares what was seen, what Postgres has and what the provider said |
+| `verifier` | compares what was seen, what Postgres has and what the provider sent |
 | `report`, `percentiles` | count and print |
 """

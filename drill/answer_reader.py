@@ -24,7 +24,7 @@ CUT_SHARE, CUT_BYTES = 0.8, 5000
 
 
 class NotFound(Exception):
-    """The server said 404 for something that was there before. The message says for what."""
+    """The server said 404 for something that was there before. The message names it."""
 
 
 class AnswerReader:
@@ -41,7 +41,7 @@ class AnswerReader:
         fetch: Callable[[], dict[str, Any] | None],
         stop: Callable[[], None],
     ) -> None:
-        """`answers`: what the provider may say; `fetch`: the message as it is now, if it can be
+        """`answers`: what the provider may send; `fetch`: the message as it is now, if it can be
         had; `stop`: press Stop."""
         self.question = question
         self.observation = observation
@@ -117,7 +117,7 @@ class AnswerReader:
         fitting = [answer for answer in self._candidates if continues(answer, new, before)]
         if not fitting and not self._strayed:
             self._strayed = True
-            what = f"at {before}: text that the provider did not say there"
+            what = f"at {before}: text that the provider did not send there"
             self.observation.went_back.append(what)
         self._candidates = fitting or self._candidates
         stop_at = self.question.stop_at

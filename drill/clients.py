@@ -1,7 +1,7 @@
 """All clients of a drill: `python -m drill.clients PLAN`, a process of its own.
 
 The drill can start other processes meanwhile (a fork beside threads may hang). `ClientProcess` is
-the drill's side of it; see `plan` for what they tell each other.
+the drill's side of it; see `plan` for what they send each other.
 """
 
 import json

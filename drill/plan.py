@@ -1,4 +1,4 @@
-"""What the drill and its clients, which run in a process of their own, tell each other: JSON lines.
+"""What the drill and its clients, which run in a process of their own, send each other: JSON lines.
 
 The drill passes a `Plan` as the argument. The clients print one `Observation` for each question,
 and RENDEZVOUS_OVER once the rendezvous are over, before which nothing is broken.

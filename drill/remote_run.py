@@ -31,7 +31,8 @@ PACE = (2.0, 6.0)
 STOPPED = (0.5, 5.0)
 #: After this share of the questions the named processes are killed.
 KILL_AT = 0.6
-TURN = 0.1
+#: Seconds between two polls of the clients.
+POLL_EVERY = 0.1
 
 
 class NotScripted(Exception):
@@ -90,7 +91,7 @@ def _watch(
     shown = begun
     try:
         while not clients.ended:
-            time.sleep(TURN)
+            time.sleep(POLL_EVERY)
             clients.read_output()
             now = time.monotonic()
             for pid in [pid for pid, until in stopped.items() if now >= until]:

@@ -1,4 +1,4 @@
-"""A reader that arrives in the very moment when the last text does, after which nothing is said.
+"""A reader that arrives in the very moment when the last text does, after which nothing is sent.
 
 A process that reads first and subscribes afterwards misses this text and never notices. The moment
 is aimed at: text that came too early is in the reader's first frame, text that came too late in a

@@ -22,7 +22,7 @@ from drill.verifier import InjectedFault, has_violations
 from local.terminal import echo
 
 #: Seconds between two turns of the loop, two polls of Postgres, two polls of its deadlines.
-TURN: Final = 0.05
+POLL_EVERY: Final = 0.05
 POLL: Final = 0.25
 POLL_DEADLINES: Final = 1.0
 #: Seconds in which saves catch up after Redis lost something, and between two faults of Postgres.
@@ -83,7 +83,7 @@ class Scheduler:
         """Run until the clients have ended and no fault is active."""
         sequence = fault_sequence(self.rng, self.wanted)
         while not (self.clients.ended and not self._active_faults):
-            time.sleep(TURN)
+            time.sleep(POLL_EVERY)
             self.clients.read_output()
             self.context.fleet.restart_ended()
             self._poll_when_due()

@@ -1,4 +1,4 @@
-"""Compares what readers saw, what Postgres has and what the provider said. Pure.
+"""Compares what readers saw, what Postgres has and what the provider sent. Pure.
 
 A violation is a sentence. Whatever is not explained by a fault that was injected is one.
 """
@@ -17,9 +17,10 @@ from shared.lifecycle import MAX_TRIES
 DEADLY: Final = frozenset(
     {"worker-kill", "worker-freeze", "worker-and-redis-loss", "process-kill", "process-freeze"}
 )
-#: Kinds that may cost their victims text, and the most characters of it: 200, or what the fastest
-#: scripted provider says in a second and during a save.
-TOGETHER: Final = frozenset({"worker-and-redis-loss", "redis-rewind"})
+#: Kinds that take Redis and a worker together. They may cost their victims text.
+REDIS_AND_WORKER: Final = frozenset({"worker-and-redis-loss", "redis-rewind"})
+#: The most characters of it: 200, or what the fastest scripted provider sends in a second and
+#: during a save.
 BOUND: Final = 2400
 #: Characters a second of that provider: a failover may lose as many for each second.
 FASTEST: Final = 2000
@@ -167,7 +168,7 @@ class _AnswerCheck:
         if not observation.lost:
             return
         if observation.lost <= BOUND and any(
-            observation.id in one.victims for one in self._hits(TOGETHER)
+            observation.id in one.victims for one in self._hits(REDIS_AND_WORKER)
         ):
             self.findings.lost_together = max(self.findings.lost_together, observation.lost)
             return
@@ -202,9 +203,9 @@ class _AnswerCheck:
         answers = [answer.body for answer in self.asked.answers(calls)]
         if (row.status, row.code) == self.asked.natural[:2]:
             if text not in answers:
-                self._violation(f"{row.status}, but its text is not what the provider said")
+                self._violation(f"{row.status}, but its text is not what the provider sent")
         elif not any(continues(answer, text) for answer in answers):
-            self._violation("its text is not the beginning of what the provider said")
+            self._violation("its text is not the beginning of what the provider sent")
 
 
 def _window(back: InjectedFault) -> float:

@@ -32,7 +32,7 @@ ROW = Row("id", "DONE", None, TEXT, 1, ())
 ONCE = {ASKED.text: 1}
 
 
-def judged(
+def verified(
     seen: Observation = SEEN,
     row: Row | None = ROW,
     faults: tuple[InjectedFault, ...] = (),
@@ -104,13 +104,13 @@ def test_every_kind_of_fault_has_a_group_and_a_docstring() -> None:
 
 
 def test_a_good_answer_is_no_violation() -> None:
-    assert judged().violations == []
+    assert verified().violations == []
 
 
 def test_a_dead_worker_explains_a_partial_answer_and_is_timed() -> None:
     row = replace(ROW, status="ERROR", code="worker_lost", text=TEXT[:9])
 
-    findings = judged(LOST, row, (kill(),))
+    findings = verified(LOST, row, (kill(),))
 
     assert findings.violations == []
     assert findings.truth == [5.0]
@@ -119,21 +119,21 @@ def test_a_dead_worker_explains_a_partial_answer_and_is_timed() -> None:
 def test_stop_explains_a_partial_answer() -> None:
     stopped = replace(SEEN, status="CANCELLED", finish_reason=None, stopped=True)
 
-    assert judged(stopped, replace(ROW, status="CANCELLED", text=TEXT[:9])).violations == []
+    assert verified(stopped, replace(ROW, status="CANCELLED", text=TEXT[:9])).violations == []
 
 
 def test_the_text_of_a_second_call_is_accepted() -> None:
     second = replace(ROW, text=ASKED.answers()[1].body, tries=2)
 
-    assert judged(row=second, calls={ASKED.text: 2}).violations == []
+    assert verified(row=second, calls={ASKED.text: 2}).violations == []
 
 
 def test_losing_a_worker_and_redis_may_cost_text_up_to_the_bound() -> None:
     row = replace(ROW, status="ERROR", code="worker_lost", text=TEXT[:9])
     together = kill(kind="worker-and-redis-loss")
 
-    assert judged(replace(LOST, lost=150), row, (together,)).lost_together == 150
-    assert judged(replace(LOST, lost=BOUND + 1), row, (together,)).violations != []
+    assert verified(replace(LOST, lost=150), row, (together,)).lost_together == 150
+    assert verified(replace(LOST, lost=BOUND + 1), row, (together,)).violations != []
 
 
 # --- what a database that went back explains ------------------------------------------------------
@@ -144,7 +144,7 @@ def failover(lost_since: float = 104.0, ended: float = 106.0) -> InjectedFault:
 
 
 SYNCHRONOUS = replace(failover(), lost_since=None)
-WENT_BACK = replace(SEEN, taken_at=101.0, went_back=["a reader was told another end"])
+WENT_BACK = replace(SEEN, taken_at=101.0, went_back=["a reader got another end"])
 REOPENED = replace(WENT_BACK, status="ERROR", code="worker_lost", finish_reason=None, lost=500)
 PARTIAL = replace(ROW, status="ERROR", code="worker_lost", text=TEXT[:9])
 
@@ -159,9 +159,9 @@ def test_a_failover_that_lost_wal_explains_changed_answers() -> None:
         (replace(WENT_BACK, taken_at=105.0), None, 1),
     ):
         calls_made = {ASKED.text: calls}
-        assert judged(seen, row, (failover(),), calls_made).violations == []
+        assert verified(seen, row, (failover(),), calls_made).violations == []
         for other in (SYNCHRONOUS, failover(90.0, 92.0), failover(111.0, 112.0)):
-            assert judged(seen, row, (other,), calls_made).violations != []
+            assert verified(seen, row, (other,), calls_made).violations != []
 
 
 def test_no_failover_explains_text_of_two_calls_or_too_much_loss() -> None:
@@ -173,55 +173,57 @@ def test_no_failover_explains_text_of_two_calls_or_too_much_loss() -> None:
         (WENT_BACK, None),  # it was taken before anything was lost
         (replace(WENT_BACK, violations=["the proof of an end fits text of two answers"]), ROW),
     ):
-        assert judged(seen, row, (failover(),)).violations != []
+        assert verified(seen, row, (failover(),)).violations != []
 
 
 def test_a_redis_that_went_back_explains_lost_text_only_with_a_dead_worker() -> None:
     alone = kill(kind="redis-rewind", ended=106.0)
     both = replace(alone, deadly=True)
 
-    assert judged(replace(LOST, lost=150), PARTIAL, (both,)).violations == []
-    assert judged(replace(LOST, lost=BOUND + 1), PARTIAL, (both,)).violations != []
-    assert judged(LOST, PARTIAL, (alone,)).violations != []
-    assert judged(replace(SEEN, went_back=["another end"]), ROW, (both,)).violations != []
+    assert verified(replace(LOST, lost=150), PARTIAL, (both,)).violations == []
+    assert verified(replace(LOST, lost=BOUND + 1), PARTIAL, (both,)).violations != []
+    assert verified(LOST, PARTIAL, (alone,)).violations != []
+    assert verified(replace(SEEN, went_back=["another end"]), ROW, (both,)).violations != []
 
 
 # --- what is not ----------------------------------------------------------------------------------
 
 WRONG: dict[str, Callable[[], Findings]] = {
-    "what a reader saw": lambda: judged(replace(SEEN, violations=["a gap"])),
-    "no reader saw it end": lambda: judged(replace(SEEN, status="")),
-    "no death explains it": lambda: judged(
+    "what a reader saw": lambda: verified(replace(SEEN, violations=["a gap"])),
+    "no reader saw it end": lambda: verified(replace(SEEN, status="")),
+    "no death explains it": lambda: verified(
         LOST, replace(ROW, status="ERROR", code="worker_lost"), ()
     ),
-    "the death came before it": lambda: judged(
+    "the death came before it": lambda: verified(
         LOST, replace(ROW, status="ERROR", code="worker_lost"), (kill(99.0),)
     ),
-    "the death came after it": lambda: judged(
+    "the death came after it": lambda: verified(
         LOST, replace(ROW, status="ERROR", code="worker_lost"), (kill(111.0),)
     ),
-    "a false DONE": lambda: judged(row=replace(ROW, text=TEXT[:-1])),
-    "two writers": lambda: judged(row=replace(ROW, text=TEXT[:9] + ASKED.answers()[1].body[9:])),
-    "a cancelled answer that was not stopped": lambda: judged(
+    "a false DONE": lambda: verified(row=replace(ROW, text=TEXT[:-1])),
+    "two writers": lambda: verified(row=replace(ROW, text=TEXT[:9] + ASKED.answers()[1].body[9:])),
+    "a cancelled answer that was not stopped": lambda: verified(
         replace(SEEN, status="CANCELLED", finish_reason=None)
     ),
-    "a partial that is not a beginning": lambda: judged(
+    "a partial that is not a beginning": lambda: verified(
         LOST, replace(ROW, status="ERROR", code="worker_lost", text="x" + TEXT), (kill(),)
     ),
-    "lost text": lambda: judged(
+    "lost text": lambda: verified(
         replace(LOST, lost=1), replace(ROW, status="ERROR", code="worker_lost"), (kill(),)
     ),
-    "another end than the row's": lambda: judged(row=replace(ROW, status="ERROR", code="storage")),
-    "another finish reason": lambda: judged(replace(SEEN, finish_reason="length")),
-    "a row that is wrong by itself": lambda: judged(row=replace(ROW, faults=("is wrong",))),
-    "no row": lambda: judged(row=None),
-    "a row that no client asked for": lambda: judged(replace(SEEN, id="another")),
-    "more calls than claims": lambda: judged(calls={ASKED.text: 2}),
+    "another end than the row's": lambda: verified(
+        row=replace(ROW, status="ERROR", code="storage")
+    ),
+    "another finish reason": lambda: verified(replace(SEEN, finish_reason="length")),
+    "a row that is wrong by itself": lambda: verified(row=replace(ROW, faults=("is wrong",))),
+    "no row": lambda: verified(row=None),
+    "a row that no client asked for": lambda: verified(replace(SEEN, id="another")),
+    "more calls than claims": lambda: verified(calls={ASKED.text: 2}),
 }
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_violation_is(what: str) -> None:
+def test_each_contradiction_is_a_violation(what: str) -> None:
     assert WRONG[what]().violations != []
 
 
@@ -245,15 +247,15 @@ def test_a_ledger_adds_up_the_runs_of_one_commit(tmp_path: Path) -> None:
     assert (whole.seed, whole.timings) == (2, "default + short")
 
 
-def test_a_table_says_everything_that_was_counted() -> None:
+def test_the_table_has_everything_that_was_counted() -> None:
     faults = {"worker-and-redis-loss": 2}
     run = Run(1, "abc", "short", 60.0, {"DONE": 3, "ERROR": 1}, cuts=5, cuts_running=4,
               faults=faults, faults_running=1, polls=9, truth=[1, 3], lost_together=17)  # fmt: skip
 
     text = "\n".join(report.table(run, "short: lease 4 s"))
 
-    said = ("4: 3 DONE, 1 ERROR", "5, 4 while", "2, 50 % while", "2   3.00   3.00   3.00   3.00")
-    for words in (*said, "0 in 9 polls", "17 at most", "lease 4 s", "1, abc"):
+    lines = ("4: 3 DONE, 1 ERROR", "5, 4 while", "2, 50 % while", "2   3.00   3.00   3.00   3.00")
+    for words in (*lines, "0 in 9 polls", "17 at most", "lease 4 s", "1, abc"):
         assert words in text
 
 

@@ -45,7 +45,7 @@ class Bug:
     """A planted bug: edits (file, old, new), a violation to expect, arguments of the drill."""
 
     edits: list[tuple[str, str, str]]
-    said: str
+    violation: str
     words: str
 
 
@@ -66,7 +66,7 @@ LATE = """\
 WAKES = """\
         ("PUBLISH", message_channel(message_id), WAKE),
     ]"""
-TELLS_CUTS = """\
+CUT_IS_AN_ERROR = """\
             if not reply.ended:
                 raise GenerationFailed("provider_cut")
 """
@@ -91,7 +91,7 @@ BUGS = {
             ("worker/saver.py", "row is None or row.claim != state.claim", "row is None"),
             ("shared/bus/publish.lua", "if name == 'fence' then return 'fenced' end", ""),
         ],
-        "did not say there|is not what the provider said|are not the answer's|are lost",
+        "did not send there|is not what the provider sent|are not the answer's|are lost",
         "--faults worker-freeze --generations 120 --people 30",
     ),
     "publishes without storing": Bug(
@@ -100,7 +100,7 @@ BUGS = {
         "--faults worker-kill --generations 40 --people 40 --workers 2",
     ),
     "calls a plain end DONE": Bug(
-        [("worker/provider/receiving.py", TELLS_CUTS, "")],
+        [("worker/provider/receiving.py", CUT_IS_AN_ERROR, "")],
         "ended as DONE stop, and no injected fault explains it",
         "--faults none --generations 40 --people 40 --workers 1",
     ),
@@ -133,7 +133,7 @@ BUGS = {
 
 
 @pytest.mark.parametrize("name", BUGS)
-def test_the_drill_finds_a_product_that(name: str, tmp_path: Path) -> None:
+def test_the_drill_finds_each_planted_bug(name: str, tmp_path: Path) -> None:
     bug = BUGS[name]
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
@@ -144,27 +144,27 @@ def test_the_drill_finds_a_product_that(name: str, tmp_path: Path) -> None:
         (tmp_path / file).write_text(source.replace(good, bad))
 
     for _ in range(TRIES):
-        status, said, run = drill(
+        status, output, run = drill(
             tmp_path, tmp_path / "drill.json", "--local", "--first", *bug.words.split()
         )
         if status:
             break
 
-    assert status == 1, said
-    assert any(re.search(bug.said, violation) for violation in run["violations"]), said
+    assert status == 1, output
+    assert any(re.search(bug.violation, found) for found in run["violations"]), output
 
 
 def test_an_interrupted_drill_leaves_no_process(tmp_path: Path) -> None:
     mark = new_id()
     words = ["-m", "local", "drill", "--local", "--generations", "40", "--rendezvous", "0"]
-    said = tmp_path / "drill.txt"
-    drill = spawn(Command([sys.executable, *words], said, env={"OUTLIVE_TEST_MARK": mark}))
-    eventually(lambda: " worker-" in said.read_text() or drill.poll() is not None)
+    output = tmp_path / "drill.txt"
+    drill = spawn(Command([sys.executable, *words], output, env={"OUTLIVE_TEST_MARK": mark}))
+    eventually(lambda: " worker-" in output.read_text() or drill.poll() is not None)
 
     drill.send_signal(signal.SIGTERM)
 
-    assert drill.wait(30) == 130, said.read_text()
-    assert "nothing is left behind" in said.read_text()
+    assert drill.wait(30) == 130, output.read_text()
+    assert "nothing is left behind" in output.read_text()
     assert relatives(mark) == []
 
 
@@ -175,12 +175,12 @@ def test_a_running_deployment_can_be_drilled(rig: Rig, no_workers: None, tmp_pat
     short = {"OUTLIVE_LEASE_SECONDS": "4", "OUTLIVE_HEARTBEAT_SECONDS": "0.8"}
     web, worker, spare = rig.web(**short), start_worker(rig, **short), start_worker(rig, **short)
     with killing(web), killing(worker.wait(), spare.wait()):
-        status, said, run = drill(
+        status, output, run = drill(
             ROOT, tmp_path / "drill.json", "--against", web.url, "--pid", str(worker.pid),
             "--generations", "40", "--people", "20", "--seed", "4",
         )  # fmt: skip
 
-        assert status == 0, said
+        assert status == 0, output
         assert run["violations"] == []
         assert sum(run["statuses"].values()) == 40
         assert run["faults"]["process-kill"] == 1
