@@ -10,7 +10,7 @@ NAMES = ("reading", "saving", "following", "page", "road", "promises")
 
 def main() -> None:
     """Run each and print what it measured."""
-    if sys.argv[1:2] == ["road"]:  # it has words of its own
+    if sys.argv[1:2] == ["road"]:  # it has arguments of its own
         sys.exit(compare(sys.argv[2:]))
     wanted = sys.argv[1:] or NAMES
     unknown = [name for name in wanted if name not in NAMES]

@@ -20,7 +20,7 @@ from tests.rig import Rig
 
 #: Characters that are there already.
 SIZES = (1_000, 10_000, 100_000)
-#: Then so many tokens, at so many a second, of so many characters each.
+#: Tokens that come then, how many of them a second, and the characters of each.
 TOKENS, RATE, TOKEN = 1_000, 200, 5
 #: Milliseconds: a frame that is later than this was dropped.
 FRAME = 1000 / 60 * 1.5
@@ -33,8 +33,8 @@ FRAMES = """() => { window.frames_ = []; const tick = (at) => {
 #: than what is measured.
 ENDED = """() => new Promise(done => {
   const answer = [...document.querySelectorAll(".assistant")].at(-1);
-  const look = () => answer.dataset.proof === "ok" && done();
-  new MutationObserver(look).observe(answer, {attributes: true}); look(); })"""
+  const check = () => answer.dataset.proof === "ok" && done();
+  new MutationObserver(check).observe(answer, {attributes: true}); check(); })"""
 #: A growing document as models write them: prose, lists, a table, code.
 CHAPTER = (
     "## Chapter {0}\n\nThe harbour of *{0}* is quiet in the morning, and **nobody** hurries. "
@@ -47,7 +47,7 @@ CHAPTER = (
 
 @dataclass
 class Measured:
-    """What it took while so many tokens came."""
+    """What the page took while TOKENS tokens came."""
 
     main_thread: float
     script: float
@@ -114,9 +114,9 @@ def _measured(rig: Rig, tab: Tab, size: int) -> Measured:
 
 
 def _numbers(chrome: object) -> dict[str, float]:
-    told = chrome.send("Performance.getMetrics")["metrics"]  # type: ignore[attr-defined]
+    metrics = chrome.send("Performance.getMetrics")["metrics"]  # type: ignore[attr-defined]
     wanted = ("TaskDuration", "ScriptDuration", "RecalcStyleDuration", "LayoutDuration")
-    return {one["name"]: one["value"] for one in told if one["name"] in wanted}
+    return {one["name"]: one["value"] for one in metrics if one["name"] in wanted}
 
 
 def _intervals(page: Page) -> list[float]:

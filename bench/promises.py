@@ -149,7 +149,7 @@ def _first_text_on_a_slow_link(service: Service) -> list[float]:
 def _follow(reading: Reading, at_once: bool) -> float:
     """Read to the end; the longest time without a connection.
 
-    It waits as long as it was told to, as EventSource does, or with `at_once` as little as it can.
+    It waits as long as `retry:` asks, as EventSource does, or with `at_once` as little as it can.
     """
     longest, gone, retry = 0.0, 0.0, 3000
     while reading.end is None:
@@ -188,7 +188,7 @@ def _away(service: Service, leave: Callable[[Web], None], *, at_once: bool) -> l
 def _back_after_a_crash(service: Service) -> list[float]:
     """One of the two processes of a master is killed: how soon its readers get in at the other one.
 
-    After a crash readers are told to spread their return over five seconds; these try at once.
+    After a crash `retry:` spreads the return of readers over five seconds; these try at once.
     """
 
     def crash(web: Web) -> None:
@@ -282,7 +282,7 @@ def _lets_go(service: Service) -> list[float]:
 
 
 def _unreported(service: Service) -> list[float]:
-    """A save of which Redis says nothing: when its reader has the text."""
+    """A save that Redis does not announce: when its reader has the text."""
     seconds = []
     for number in range(5):
         owner = f"bench:{number}"

@@ -70,7 +70,7 @@ class Sampler:
         self._db.dispose()
 
     def sample(self) -> dict[str, float]:
-        """One look: "web.anon" and the like in bytes or numbers; what is not there is missing."""
+        """One sample: "web.anon" and the like in bytes or numbers; what is not there is missing."""
         found = {"at": round(time.monotonic() - self._begun, 1), **self._more()}
         for name, pid in self._processes.items():
             now = pid()

@@ -43,7 +43,7 @@ PATIENCE: Final = 60.0
 
 
 class People:
-    """A client that asks and reads until it is told to end."""
+    """Clients that ask and read until `use` ends them."""
 
     def __init__(self, url: str, number: int) -> None:
         self._url = url
@@ -61,12 +61,12 @@ class People:
             return {"answers": 0, "wrong": 0, "returns": 0, **self._counted, **first}
 
     def use(self, seconds: float) -> dict[str, float]:
-        """So long, and until the last answer is read; what they saw."""
+        """Ask for `seconds`, then read the last answers; what they saw."""
         with ThreadPoolExecutor(self._number) as pool:
-            crowd = [pool.submit(self._person) for _ in range(self._number)]
+            running = [pool.submit(self._person) for _ in range(self._number)]
             time.sleep(seconds)
             self._enough.set()
-            for person in crowd:
+            for person in running:
                 person.result()
         return self.numbers()
 
@@ -119,7 +119,7 @@ class People:
 
 
 def soak(seconds: float, out: Path, every: float) -> dict[str, float]:
-    """Start everything, use it so long, sample meanwhile; what the people saw."""
+    """Start everything, use it for `seconds`, sample meanwhile; what the clients saw."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
     with data_dirs.temporary() as home, Rig(home / "soak", durable=True) as rig:
@@ -160,14 +160,14 @@ def _title(series: dict[str, list[tuple[float, float]]]) -> str:
     )
 
 
-def main(words: Sequence[str]) -> int:
-    """Run or draw, as the words say."""
+def main(arguments: Sequence[str]) -> int:
+    """Run or draw, as the arguments ask."""
     parser = argparse.ArgumentParser("soak", description="Steady use, watched.")
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--every", type=float, default=EVERY, help="seconds between samples")
     parser.add_argument("--out", type=Path, default=Path("soak.jsonl"))
     parser.add_argument("--plot", type=Path, nargs=2, metavar=("FILE", "OUT.svg"))
-    asked = parser.parse_args(words)
+    asked = parser.parse_args(arguments)
     if asked.plot:
         plot(*asked.plot)
         return 0

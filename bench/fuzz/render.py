@@ -5,7 +5,7 @@
 Each text (`render_texts`) goes through the real code twice: as an answer that grows in pieces
 while a reader follows it, and as one that has ended and is opened as a whole. What must hold:
 
-* No turn of the loop takes more than TURN seconds of CPU time.
+* No turn of the loop takes more than MAX_TURN seconds of CPU time.
 * The blocks are the same both ways, and their texts joined are the text.
 * The memory that stays, besides the text itself, is at most 4 x the text and 1 MiB.
 
@@ -43,7 +43,7 @@ from web.page import markdown
 from web.page.render_cache import BlockPlace, BlockSource, RenderCache
 
 #: Seconds of CPU time that one turn of the loop may take.
-TURN: Final = 0.050
+MAX_TURN: Final = 0.050
 #: Bytes that may stay of an answer: for each byte of its text, and besides.
 BYTES_PER_BYTE: Final = 4
 BYTES_BESIDES: Final = 1 << 20
@@ -52,7 +52,7 @@ RETRIES: Final = 2
 #: How many of the slowest texts are kept; and the share of texts that are new instead of changed.
 SLOWEST: Final = 40
 FRESH: Final = 0.5
-#: Memory is measured of one text in so many: tracemalloc makes everything several times as slow.
+#: Memory is measured of one text in MEASURED: tracemalloc makes everything several times as slow.
 MEASURED: Final = 25
 #: Snippets of code that are tried before the first text, and before each other text.
 SEARCH_FIRST, SEARCH = 8_000, 200
@@ -208,11 +208,11 @@ class Fuzzer:
         pieces = self._grammar.cuts(text)
         judged = self._rendered(text, pieces)
         for _ in range(RETRIES):
-            if judged.turn <= TURN:
+            if judged.turn <= MAX_TURN:
                 break
             again = self._rendered(text, pieces)
             judged = replace(judged, turn=min(judged.turn, again.turn))
-        if judged.fault is None and judged.turn > TURN:
+        if judged.fault is None and judged.turn > MAX_TURN:
             what = f"a turn of {judged.turn * 1000:.0f} ms"
             judged = replace(judged, fault=Fault(what, text))
         if judged.fault is None and measure_memory:

@@ -3,8 +3,8 @@
 //   node follower.cjs producer PORT    POST /ask {"prompt"}: has an answer written; names it
 //   node follower.cjs reader PORT      GET /follow/ID: resumes it, from the beginning
 //
-// Two processes, because a reader of a resumable stream is in general somewhere else. The asker
-// is told the name and reads like everybody; in the producer the stream is read on by itself.
+// Two processes, because a reader of a resumable stream is in general somewhere else. The client
+// that asks gets the name and reads as others do; the producer reads the stream to its end anyway.
 "use strict";
 const http = require("node:http");
 const { randomUUID } = require("node:crypto");

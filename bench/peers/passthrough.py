@@ -1,4 +1,4 @@
-"""The peer "passthrough": what everybody writes first. Nothing outlives the request.
+"""The peer "passthrough": what is usually written first. Nothing outlives the request.
 
 gunicorn --worker-class gevent --workers 1 bench.peers.passthrough:app
 """

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Sequence
 
 
-def compare(words: Sequence[str]) -> int:
-    """Run what the words say; the exit status is 1 when a reader got something wrong."""
+def compare(arguments: Sequence[str]) -> int:
+    """Run what the arguments ask for; the exit status is 1 when a reader got something wrong."""
     # Provider and load client are modules of this package, and need none of this.
     from bench.road import comparison  # noqa: PLC0415
 
-    return comparison.run(words)
+    return comparison.run(arguments)
 
 
 def main() -> None:

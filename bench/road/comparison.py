@@ -1,4 +1,4 @@
-"""Run the workloads on every target in turn, as often as asked, and tell what came of it.
+"""Run the workloads on every target in turn, as often as asked, and report what they measured.
 
 Repetitions are interleaved (us, passthrough, follower, us, ...), so that changes of the load affect
 all of them; the median is reported.
@@ -78,9 +78,9 @@ class Field:
         return self._running[name][0]
 
 
-def run(words: Sequence[str]) -> int:
-    """As the words say."""
-    asked = _asked(words)
+def run(arguments: Sequence[str]) -> int:
+    """Run what the arguments ask for; the exit status."""
+    asked = _asked(arguments)
     peers = [name for name in asked.peers.split(",") if name]
     if unknown := [name for name in peers if name not in TARGETS]:
         print(f"There is no peer {', '.join(unknown)}; there are: {', '.join(TARGETS)}.")
@@ -92,7 +92,7 @@ def run(words: Sequence[str]) -> int:
         peers.insert(peers.index("us") + 1 if "us" in peers else 0, "before")
     targets.allow_files()
     results = _measured(asked, peers)
-    _tell(results, asked.workloads, peers)
+    _print_table(results, asked.workloads, peers)
     asked.out.mkdir(parents=True, exist_ok=True)
     file = asked.out / "road.json"
     file.write_text(json.dumps({"machine": _machine(), "numbers": results.numbers}, indent=1))
@@ -105,7 +105,7 @@ def run(words: Sequence[str]) -> int:
     return 1 if any(line.startswith("us,") for line in results.wrong()) else 0
 
 
-def _asked(words: Sequence[str]) -> argparse.Namespace:
+def _asked(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("outlive bench road", description=__doc__)
     known = ", ".join(WORKLOADS)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {known}")
@@ -116,7 +116,7 @@ def _asked(words: Sequence[str]) -> argparse.Namespace:
         "--before", type=Path, help="another checkout, set up, that runs beside this one"
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="a folder for the results")
-    asked = parser.parse_args(words)
+    asked = parser.parse_args(arguments)
     if unknown := [name for name in asked.workloads if name not in WORKLOADS]:
         parser.error(f"no workload {', '.join(unknown)}; there are: {known}")
     asked.workloads = asked.workloads or list(WORKLOADS)
@@ -153,13 +153,13 @@ def _measured(asked: argparse.Namespace, peers: Sequence[str]) -> Results:
 
 
 def _progress(peer: str, workload: Workload, found: Numbers, seconds: float) -> None:
-    told = [f"{row.key} {_shown(found[row.key] / row.of)} {row.unit}" for row in workload.rows]
+    shown = [f"{row.key} {_shown(found[row.key] / row.of)} {row.unit}" for row in workload.rows]
     if found.get("unfinished"):
-        told.append(f"{found['unfinished']:g} unfinished")
-    print(f"    {peer:<12} {', '.join(told)}   ({seconds:.0f} s)", flush=True)
+        shown.append(f"{found['unfinished']:g} unfinished")
+    print(f"    {peer:<12} {', '.join(shown)}   ({seconds:.0f} s)", flush=True)
 
 
-def _tell(results: Results, workloads: Sequence[str], peers: Sequence[str]) -> None:
+def _print_table(results: Results, workloads: Sequence[str], peers: Sequence[str]) -> None:
     """The table: values, ratios, and whether they are what they have to be."""
     print(f"\n  {'':<42}{''.join(f'{peer:>14}' for peer in peers)}   goals", flush=True)
     for name in workloads:
@@ -180,7 +180,7 @@ def verdicts(row: Row, values: Mapping[str, float | None]) -> list[str]:
     if ours is None:
         return []
     known = {peer: value / row.of for peer, value in values.items() if value is not None}
-    told = [f"{known['us'] / known['before']:.2f} × before"] if known.get("before") else []
+    found = [f"{known['us'] / known['before']:.2f} × before"] if known.get("before") else []
     for kind, goals in (("", row.least), ("aim ", row.aim)):
         for goal in goals:
             bound = goal.bound(known)
@@ -188,8 +188,8 @@ def verdicts(row: Row, values: Mapping[str, float | None]) -> list[str]:
                 continue
             reached = f"{known['us'] / known[goal.peer]:.2f} ×" if goal.peer else ""
             met = "met" if goal.met(known["us"], bound) else "MISSED"
-            told.append(f"{kind}{goal}: {reached or _shown(known['us'])} {met}")
-    return told
+            found.append(f"{kind}{goal}: {reached or _shown(known['us'])} {met}")
+    return found
 
 
 def _markdown(results: Results, workloads: Sequence[str], peers: Sequence[str]) -> str:

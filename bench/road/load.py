@@ -24,14 +24,14 @@ from bench.road.wire import BLOCK, SECOND, Checker, receive
 from drill.percentiles import percentile
 
 MARK: Final = b'"text":"'
-#: How every target tells that an answer has ended.
+#: How every target reports that an answer has ended.
 ENDS: Final = (b"event: end\n", b"data: [DONE]\n")
 LENGTH: Final = re.compile(rb'"status":"(\w+)".*?"length":(\d+)')
 SIZE: Final = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 STATUS: Final = re.compile(rb"HTTP/1\.1 (\d+)")
 #: Bytes that a reader who does not read may leave in its own machine.
 LITTLE: Final = 65_536
-#: Connections leave from so many addresses in turn.
+#: Addresses from which connections leave in turn.
 ADDRESSES: Final = 4
 #: Windows that miss one after the other and end a job: one may be the machine's fault.
 MISSES: Final = 2
@@ -73,7 +73,7 @@ class Read:
     number: int = 1
     #: nanoseconds between one and the next
     apart: int = 0
-    #: compare when all is over; with so many blocks a reader is `done`
+    #: compare when all has ended; with this number of blocks a reader is `done`
     blocks: int = 0
     #: reads nothing between these moments
     stalls: tuple[int, int] | None = None
@@ -81,26 +81,27 @@ class Read:
 
 @dataclass
 class Job:
-    """What to do; everything is over at `until` at the latest."""
+    """What to do; everything has ended at `until`."""
 
     road: Road
     asks: list[Ask]
     until: int
     reads: list[Read] = field(default_factory=list)
-    #: spans that are looked at by themselves
+    #: spans that are reported separately
     windows: list[tuple[int, int]] = field(default_factory=list)
-    #: over when a window's 99th percentile is above so many milliseconds, its rate below its floor
+    #: the job ends when a window's 99th percentile is above `limit` milliseconds or its rate below
+    #: its floor
     limit: float = 0.0
     floors: list[float] = field(default_factory=list)
 
     @classmethod
     def parse(cls, line: str) -> "Job":
         """From its line."""
-        told = json.loads(line)
-        told["road"] = Road(**told["road"])
-        told["asks"] = [Ask(**one) for one in told["asks"]]
-        told["reads"] = [Read(**one) for one in told["reads"]]
-        return cls(**told)
+        fields = json.loads(line)
+        fields["road"] = Road(**fields["road"])
+        fields["asks"] = [Ask(**one) for one in fields["asks"]]
+        fields["reads"] = [Read(**one) for one in fields["reads"]]
+        return cls(**fields)
 
     def line(self) -> str:
         """As its line."""
@@ -122,7 +123,7 @@ class Times:
     def window(self, begin: int, end: int, start: int = 0) -> dict[str, float]:
         """Percentiles of what was made, and the rate of what came, within.
 
-        Only what stands from `start` on is looked at.
+        Only what stands from `start` on counts.
         """
         came, delays = 0, []
         for stamp, delay in zip(self.stamps[start:], self.delays[start:], strict=True):
@@ -151,17 +152,17 @@ class Follower:
         "at",
         "checker",
         "deferred",
+        "ended",
         "group",
         "id",
         "length",
-        "over",
         "phase",
         "read",
+        "reported",
         "shown",
         "skip",
         "sock",
         "texts",
-        "told",
     )
 
     def __init__(self, ask: int, group: str, checker: Checker, read: Read | None) -> None:
@@ -173,13 +174,13 @@ class Follower:
         self.sock: socket.socket | None = None
         self.id = ""
         self.at = 0
-        self.over = False
+        self.ended = False
         self.texts: list[bytes] = []
         self.length = 0
         self.shown = False
         #: bytes of a response that do not matter
         self.skip = 0
-        self.told: tuple[str, int] | None = None
+        self.reported: tuple[str, int] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -420,7 +421,7 @@ class Load:
         assert named is not None, head
         follower.id = self._ids[follower.ask] = named[1].decode()
         if not self._job.asks[follower.ask].follow:
-            self._over(follower)
+            self._end(follower)
         elif road.ask != road.follow:
             self._close(follower)
             self._connect(follower, road.follow)
@@ -450,8 +451,8 @@ class Load:
         if any(end in whole for end in ENDS):
             found = LENGTH.search(whole)
             if found is not None:
-                follower.told = found[1].decode(), int(found[2])
-            self._over(follower)
+                follower.reported = found[1].decode(), int(found[2])
+            self._end(follower)
 
     def _text(self, follower: Follower, text: bytes, now: int) -> None:
         times = self._times[follower.group]
@@ -473,7 +474,7 @@ class Load:
 
     def _cut(self, follower: Follower) -> None:
         self._close(follower)
-        if follower.over:
+        if follower.ended:
             return
         if follower.id and follower.read is not None and follower.read.stalls is not None:
             self._returns += 1
@@ -482,13 +483,13 @@ class Load:
             return
         self._fault(follower, f"cut in its {follower.phase}")
 
-    def _fault(self, follower: Follower, words: str) -> None:
-        self._faults.append(words)
-        self._over(follower)
+    def _fault(self, follower: Follower, reason: str) -> None:
+        self._faults.append(reason)
+        self._end(follower)
 
-    def _over(self, follower: Follower) -> None:
-        if not follower.over:
-            follower.over = True
+    def _end(self, follower: Follower) -> None:
+        if not follower.ended:
+            follower.ended = True
             self._left -= 1
         self._close(follower)
 
@@ -510,8 +511,8 @@ class Load:
             ask = self._job.asks[follower.ask]
             if follower.read is None and not ask.follow and self._job.road.path:
                 continue
-            told = ("DONE", checker.blocks * BLOCK)
-            wrong += checker.wrong or (follower.told is not None and follower.told != told)
+            end = ("DONE", checker.blocks * BLOCK)
+            wrong += checker.wrong or (follower.reported is not None and follower.reported != end)
             exact += checker.exact
             unfinished += not checker.ended
         return {
@@ -521,11 +522,11 @@ class Load:
             "returns": self._returns,
             "faults": sorted(set(self._faults)),
             "number_of_faults": len(self._faults),
-            "groups": {name: _told(times, self._job) for name, times in self._times.items()},
+            "groups": {name: _summary(times, self._job) for name, times in self._times.items()},
         }
 
 
-def _told(times: Times, job: Job) -> dict[str, Any]:
+def _summary(times: Times, job: Job) -> dict[str, Any]:
     stamps, delays = times.stamps, times.delays
     came = [stamp + delay for stamp, delay in zip(stamps, delays, strict=True)] or [0]
     return {

@@ -15,9 +15,9 @@ def cpu(pid: int) -> float:
     ticks = 0
     for one in family(pid):
         with suppress(OSError):  # it ended meanwhile; its parent counts it
-            # Behind the name, which may hold anything: fields 3 and up (proc_pid_stat(5)).
-            words = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(map(int, words[11:15]))  # utime, stime, and those of reaped children
+            # After the name, which may hold anything: fields 3 and up (proc_pid_stat(5)).
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))  # utime, stime, and those of reaped children
     return ticks / TICK
 
 

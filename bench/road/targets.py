@@ -34,7 +34,7 @@ FILES: Final = 20_000
 
 
 class Process(Server):
-    """A program that answers HTTP at a port which it is told."""
+    """A program that answers HTTP at a port which it is given."""
 
     def __init__(
         self,
@@ -118,8 +118,9 @@ class Target(ABC):
 
     name: str
     road: Road
-    #: parts by name, and what is told by itself because the others have nothing like it
+    #: processes by name
     parts: Mapping[str, Server]
+    #: those that are reported separately, because the other targets have nothing like them
     apart: Sequence[str] = ()
 
     def __init__(self, home: Path, provider_url: str) -> None:
@@ -157,7 +158,7 @@ class Target(ABC):
         return {name: processes.memory(part.pid) for name, part in self.parts.items()}
 
     def redis(self) -> Redis:
-        """A Redis of its own, so that its cost can be told."""
+        """A Redis of its own, so that its cost can be measured."""
         return self._stack.enter_context(
             Redis(self.home / "redis", log=self.home / "log" / "redis.log")
         )
@@ -212,7 +213,7 @@ class Us(Target):
         self._durable()
 
     def _durable(self) -> None:
-        """A comparison in which nothing is kept would be none."""
+        """Check that Postgres is durable: without that the comparison would be worthless."""
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             [row] = self._db.rows(f"SELECT current_setting('{setting}') AS value")
             assert row.value == "on", setting
@@ -255,7 +256,7 @@ class _Peer(Target):
 
 
 class Passthrough(_Peer):
-    """gunicorn, Flask and the openai package: what everybody writes. Nothing outlives a request."""
+    """gunicorn, Flask and the openai package: the usual way. Nothing outlives a request."""
 
     name = "passthrough"
 

@@ -4,7 +4,7 @@
       counter    when it was made    answer
 
 The moment is `time.monotonic_ns()`, which all processes of a machine share. There is nothing in a
-block that JSON would escape, so a reader may look for its text without parsing.
+block that JSON would escape, so a reader may search for its text without parsing.
 """
 
 import socket
@@ -33,7 +33,7 @@ def block(number: int, now: int, tag: int, *, last: bool = False) -> bytes:
 
 
 class Checker:
-    """Text of an answer as a reader gets it, cut anywhere; says whether it is exact.
+    """Text of an answer as a reader gets it, cut anywhere; checks whether it is exact.
 
     Every block's moment of making goes to `stamps`, how long it was under way to `delays` (both
     in nanoseconds).
@@ -66,7 +66,7 @@ class Checker:
         for at in range(0, whole, BLOCK):
             head = b"c%08dt" % number
             if text[at : at + 10] != head or text[at + 27 : at + BLOCK] != tag or self.ended:
-                self._odd(text[at : at + BLOCK], number)
+                self._unexpected(text[at : at + BLOCK], number)
             stamp = int(text[at + 10 : at + 27])
             stamps.append(stamp)
             delays.append(now - stamp)
@@ -76,7 +76,7 @@ class Checker:
         self.blocks = number
         self._rest = text[whole:]
 
-    def _odd(self, found: bytes, number: int) -> None:
+    def _unexpected(self, found: bytes, number: int) -> None:
         """The last block, or one that should not be there."""
         if self.ended or found[:10] != b"z%08dt" % number or found[27:] != self._tag:
             self.wrong = True

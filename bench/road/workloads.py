@@ -1,4 +1,4 @@
-"""The workloads, one function each: what is asked and read, and when what is looked at.
+"""The workloads, one function each: what is asked and read, and when what is measured.
 
 Every function does its work on one target and returns numbers by name. A number that counts
 something wrong has a name that begins with "wrong": nothing may be.
@@ -15,7 +15,7 @@ from bench.road.provider import prompt
 from bench.road.targets import Load, Target, Us
 from bench.road.wire import BLOCK, SECOND
 
-#: Seconds from saying what shall happen until it begins.
+#: Seconds from sending a job until it begins.
 SOON: Final = 0.3
 #: Seconds in which a target that was asked too much may catch up, and until it counts as quiet.
 PATIENCE: Final = 30.0
@@ -23,7 +23,7 @@ QUIET: Final = 60.0
 #: The share of a processor below which a target does nothing.
 IDLE: Final = 0.08
 STREAMS: Final = 200
-#: Seconds in which so many streams begin, and from then until they are looked at.
+#: Seconds in which the streams begin, and from then until they are measured.
 RAMP: Final = 5.0
 SETTLED: Final = 2.0
 #: Chunks a second of a stream while others still begin.
@@ -52,7 +52,7 @@ OTHERS: Final = 20
 OTHERS_RATE: Final = 20.0
 
 Numbers = dict[str, float]
-#: When, what is wanted of the provider, and what else an `Ask` is told.
+#: When, what is wanted of the provider, and what else an `Ask` has.
 Asked = tuple[int, dict[str, Any], dict[str, Any]]
 
 
@@ -77,19 +77,19 @@ class Bench:
         asks: Sequence[Asked],
         until: int,
         *,
-        looks: Sequence[tuple[int, Callable[[], None]]] = (),
+        measurements: Sequence[tuple[int, Callable[[], None]]] = (),
         **job: Any,
     ) -> dict[str, Any]:
-        """Ask all of (when, prompt, more), look at moments; what the load client tells."""
+        """Ask all of (when, prompt, more), measure at moments; what the load client reports."""
         questions = self.target.questions([prompt(**wanted) for _, wanted, _ in asks])
         made = [
             Ask(at, wanted["tag"], path, body, **more)
             for (at, wanted, more), (path, body) in zip(asks, questions, strict=True)
         ]
         self.load.begin(Job(self.target.road, made, until, **job))
-        for moment, look in looks:
+        for moment, measure in measurements:
             time.sleep(max(0.0, (moment - time.monotonic_ns()) / SECOND))
-            look()
+            measure()
         found = self.load.outcome()
         # An answer without a reader goes on being written.
         with urllib.request.urlopen(f"{self.target.provider_root}/end") as answer:
@@ -109,19 +109,19 @@ class Bench:
 
 
 def begin(asks: int = 0) -> int:
-    """The moment at which a workload begins, once so many questions are prepared."""
+    """The moment at which a workload begins, once `asks` questions are prepared."""
     return time.monotonic_ns() + int((SOON + asks * 0.02) * SECOND)
 
 
 def after(moment: int, seconds: float) -> int:
-    """So many seconds later."""
+    """The moment `seconds` later."""
     return moment + int(seconds * SECOND)
 
 
 def _seen(
     measure: Callable[[], dict[str, float]], moments: Sequence[int]
 ) -> tuple[list[tuple[int, Callable[[], None]]], list[dict[str, float]]]:
-    """Looks at these moments, and the list in which what they saw will be."""
+    """Measurements at these moments, and the list that will have what they found."""
     seen: list[dict[str, float]] = []
     return [(moment, lambda: seen.append(measure())) for moment in moments], seen
 
@@ -140,7 +140,7 @@ def _proof(found: dict[str, Any]) -> Numbers:
 def _steady(bench: Bench, streams: int, rate: float, ramp: float, seconds: float) -> Numbers:
     """Streams at a rate each; what their chunks had to wait, and what they cost."""
     first = begin(streams)
-    # A target that starts slowly is told so by `starts`: here all have begun, at a slow rate.
+    # How fast a target starts is measured by `starts`: here all have begun, at a slow rate.
     window = after(first, ramp + SETTLED), after(first, ramp + SETTLED + seconds)
     stop = after(window[1], 0.3)
     stairs = [(after(first, ramp + SETTLED / 2), min(rate, SLOW)), (stop, rate)]
@@ -148,8 +148,8 @@ def _steady(bench: Bench, streams: int, rate: float, ramp: float, seconds: float
         (after(first, ramp * tag / streams), {"tag": tag, "stairs": stairs}, {})
         for tag in range(streams)
     ]
-    looks, spent = _seen(bench.target.cpu, window)
-    found = bench.run(asks, after(stop, PATIENCE), windows=[window], looks=looks)
+    measurements, spent = _seen(bench.target.cpu, window)
+    found = bench.run(asks, after(stop, PATIENCE), windows=[window], measurements=measurements)
     seen = found["groups"]["all"]["windows"][0]
     numbers = {name: seen[name] for name in ("p50", "p95", "p99", "max", "rate")}
     thousand = max(seen["came"], 1) / 1000
@@ -228,12 +228,12 @@ def idle(bench: Bench) -> Numbers:
     apart = 0.004
     readers = after(first, 3.0)
     full = after(readers, IDLE_READERS * apart + 3.0)
-    looks, held = _seen(bench.target.memory, (after(readers, -0.3), full))
+    measurements, held = _seen(bench.target.memory, (after(readers, -0.3), full))
     found = bench.run(
         [(first, {"tag": 1, "stairs": [(after(full, 1.0), 0.5)], "burst": 2}, {})],
         after(full, PATIENCE),
         reads=[Read(readers, 0, number=IDLE_READERS, apart=int(apart * SECOND))],
-        looks=looks,
+        measurements=measurements,
     )
     shown = found["groups"]["readers"]["waits"]["number"]
     parts = {f"bytes_{part}": (held[1][part] - held[0][part]) / IDLE_READERS for part in held[0]}
@@ -273,19 +273,19 @@ def connected(bench: Bench) -> Numbers:
     readers = after(first, 1.0)
     full = after(readers, CONNECTED * apart + 4.0)
     window = full, after(full, 8.0)
-    looks, spent = _seen(bench.target.cpu, window)
+    measurements, spent = _seen(bench.target.cpu, window)
     found = bench.run(
         [(first, {"tag": 1, "stairs": [(after(window[1], 1.0), 1.0)], "burst": 1}, {})],
         after(window[1], PATIENCE),
         reads=[Read(readers, 0, number=CONNECTED, apart=int(apart * SECOND))],
         windows=[window],
-        looks=looks,
+        measurements=measurements,
     )
     seen = found["groups"]["readers"]["windows"][0]
     missing = float(found["exact"] != CONNECTED + 1)
-    told = {name: seen[name] for name in ("p50", "p99", "max")}
+    numbers = {name: seen[name] for name in ("p50", "p99", "max")}
     cost = (spent[1]["web"] - spent[0]["web"]) * 1e6 / max(seen["came"], 1)
-    return {**told, "cpu": cost, "wrong_readers": missing, **_proof(found)}
+    return {**numbers, "cpu": cost, "wrong_readers": missing, **_proof(found)}
 
 
 def long(bench: Bench) -> Numbers:
@@ -305,8 +305,8 @@ def long(bench: Bench) -> Numbers:
             for number in range(answers)
         ]
         moments = after(first, -0.05), after(first, seconds)
-        looks, seen = _seen(lambda: {**target.cpu(), "wal": target.wal()}, moments)
-        found = bench.run(asks, after(first, seconds + PATIENCE), looks=looks)
+        measurements, seen = _seen(lambda: {**target.cpu(), "wal": target.wal()}, moments)
+        found = bench.run(asks, after(first, seconds + PATIENCE), measurements=measurements)
         spent[name] = {part: seen[1][part] - seen[0][part] for part in seen[0]}
         for part, value in spent[name].items():
             numbers[f"{name}_{part}"] = value
@@ -347,18 +347,20 @@ def _megabytes(bench: Bench, seconds: float, *, stalls: bool) -> Numbers:
     ]
     asks: list[Asked] = [(first, wide, {"group": "wide"}), *slow]
     reads = [Read(after(first, 1.0), 0, stalls=window)] if stalls else []
-    looks, held = _seen(bench.target.memory, window)
-    found = bench.run(asks, after(stop, 60.0), reads=reads, windows=[window], looks=looks)
+    measurements, held = _seen(bench.target.memory, window)
+    found = bench.run(
+        asks, after(stop, 60.0), reads=reads, windows=[window], measurements=measurements
+    )
     seen = found["groups"]["all"]["windows"][0]
     grown = {part: held[1][part] - held[0][part] for part in held[0]}
     growth = sum(grown[part] for part in ("web", "redis"))
     parts = {f"grown_{part}": value for part, value in grown.items()}
     made = found["groups"]["wide"]["windows"][0]["made"] * BLOCK
-    told = {"p50": seen["p50"], "p99": seen["p99"], "characters": made, "growth": growth}
-    return {**told, **parts, "returns": found["returns"], **_proof(found)}
+    numbers = {"p50": seen["p50"], "p99": seen["p99"], "characters": made, "growth": growth}
+    return {**numbers, **parts, "returns": found["returns"], **_proof(found)}
 
 
-# --- what is told of them -------------------------------------------------------------------------
+# --- what is reported of them ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -399,7 +401,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Workload:
-    """A function, whom it concerns and what is told of it."""
+    """A function, its targets and the numbers that are reported of it."""
 
     run: Callable[[Bench], Numbers]
     rows: tuple[Row, ...]

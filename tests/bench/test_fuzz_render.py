@@ -44,7 +44,7 @@ def test_fuzzing_finds_a_limit_that_is_given_to_each_fence_anew() -> None:
         patch.object(markdown, "BLOCK_SECONDS", 60.0),
         patch.object(highlighting.Highlighter, "html", highlighted_with_own_limit),
         patch.object(Grammar, "cuts", in_one_piece),
-        patch.multiple(render, TURN=0.2, FRESH=1.0, RETRIES=1),
+        patch.multiple(render, MAX_TURN=0.2, FRESH=1.0, RETRIES=1),
     ):
         _, fault = render.run(5 * SECONDS, seed=3)  # it ends when the fault is found
 

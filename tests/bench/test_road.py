@@ -1,4 +1,4 @@
-"""The bench's own measuring: what it calls exact is exact, and what it counts came."""
+"""What the bench measures itself: text that it calls exact is exact, what it counts arrived."""
 
 import json
 from array import array
@@ -44,7 +44,9 @@ def test_a_whole_answer_is_exact_however_it_is_cut(size: int) -> None:
         ((0, 1, 2), None),  # no end
     ],
 )
-def test_an_answer_with_anything_else_is_not(numbers: tuple[int, ...], last: int | None) -> None:
+def test_an_answer_with_a_gap_or_a_repeat_is_not_exact(
+    numbers: tuple[int, ...], last: int | None
+) -> None:
     assert not _checked(_text(*numbers, last=last)).exact
 
 

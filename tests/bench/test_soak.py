@@ -26,25 +26,25 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def _measured() -> None:
-    """What a process says of itself: alone, with connections, with a child. To stdout."""
-    looks = [held_by(os.getpid())]
+    """What a process measures of itself: alone, with connections, with a child. To stdout."""
+    samples = [held_by(os.getpid())]
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()),
         listening.accept()[0],
     ):
-        looks.append(held_by(os.getpid()))
+        samples.append(held_by(os.getpid()))
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-            looks.append(held_by(os.getpid()))
+            samples.append(held_by(os.getpid()))
             child.communicate(b"\n")
-    print(json.dumps(looks))
+    print(json.dumps(samples))
 
 
 def test_a_process_holds_its_descriptors_its_connections_and_what_its_children_hold() -> None:
     # in a process of its own: in this one other tests' servers open and close theirs
     words = [sys.executable, "-c", f"from {__name__} import _measured; _measured()"]
-    said = subprocess.run(words, capture_output=True, check=True, cwd=ROOT)
-    before, now, with_child = json.loads(said.stdout)
+    measured = subprocess.run(words, capture_output=True, check=True, cwd=ROOT)
+    before, now, with_child = json.loads(measured.stdout)
 
     assert now["descriptors"] == before["descriptors"] + 3
     assert now["tcp"] == before["tcp"] + 2  # both ends; the listening one is no connection
@@ -94,7 +94,7 @@ def test_a_sampler_goes_on_while_the_servers_are_away(tmp_path: Path) -> None:
         tmp_path / "samples.jsonl",
         {"us": os.getpid},
         redis_url=f"redis://{nowhere}/0",
-        database_url=f"postgresql://somebody@{nowhere}/nothing",
+        database_url=f"postgresql://user@{nowhere}/nothing",
     )
 
     sample = sampler.sample()
@@ -129,7 +129,7 @@ def test_too_few_samples_have_no_slope(series: list[tuple[float, float]]) -> Non
 
 
 def samples(file: Path, count: int = 1000) -> Path:
-    """So many samples of a service in which everything stays as it is."""
+    """Samples of a service in which everything stays as it is."""
     flat = dict.fromkeys(plotting.names(), 3_000_000)
     lines = (json.dumps({"at": at * 5.0, **flat, "answers": at, "wrong": 0}) for at in range(count))
     file.write_text("".join(f"{line}\n" for line in lines))
@@ -152,12 +152,12 @@ def test_a_file_becomes_a_picture_with_a_line_for_each_series(
     assert {"web", "worker", "Redis", "Postgres", "0", "83 min"} <= set(shown)
     assert shown[0] == "83 minutes, 999 answers, 0 returns of a reader, 0 wrong"
     assert picture.stat().st_size < 100_000
-    told = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in told] == plotting.names()
-    assert all(line.endswith("+0.0 an hour") for line in told)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == plotting.names()
+    assert all(line.endswith("+0.0 an hour") for line in lines)
 
 
-def test_flat_is_flat_and_every_axis_begins_at_zero(tmp_path: Path) -> None:
+def test_a_flat_series_is_a_flat_line_and_every_axis_begins_at_zero(tmp_path: Path) -> None:
     series = sampling.read(samples(tmp_path / "soak.jsonl", 10))
 
     drawn = plotting.draw({"web.anon": series["web.anon"]}, "flat")
