@@ -9,7 +9,7 @@ from local.processes import BIN, ROOT
 def read(file: Path = ROOT / "Procfile", programs: Path = BIN) -> dict[str, list[str]]:
     """The arguments of every line, by its name. There is no shell, so nothing is expanded.
 
-    `programs`: the folder in which the programs are looked for first.
+    `programs`: the folder in which the programs are searched for first.
     """
     lines = (line.partition(":") for line in file.read_text().splitlines() if line.strip())
     return {name.strip(): _resolve(shlex.split(command), programs) for name, _, command in lines}

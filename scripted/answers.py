@@ -61,12 +61,12 @@ def expected(question: str, call: int = 1) -> Answer:
     Without the text of a `cut` frame, and without what `raw` and `data` contain. `call`: the number
     of the request with this question, from 1, for scripts that vary.
     """
-    said = [
+    pieces = [
         item for step in _readable(script_for_call(question, call).steps) for item in _content(step)
     ]
     parts = tuple(
         (key[0], normalised("".join(text for _, text in run)) or _absent(key[0]))
-        for key, run in groupby(said, key=lambda item: item[0])
+        for key, run in groupby(pieces, key=lambda item: item[0])
     )
     return Answer(_joined(parts, "text"), _joined(parts, "reasoning"), parts)
 

@@ -104,11 +104,11 @@ def start_scripted(port: int = 0) -> Scripted:
         stdout=subprocess.PIPE,
         text=True,
     )
-    said = process.stdout.readline() if process.stdout else ""
-    if not said:
+    line = process.stdout.readline() if process.stdout else ""
+    if not line:
         process.communicate()
         raise RuntimeError(f"the scripted provider did not start (exit {process.returncode})")
-    return Scripted(process, json.loads(said)["url"])
+    return Scripted(process, json.loads(line)["url"])
 
 
 def records(values: list[dict[str, Any]]) -> list[Record]:

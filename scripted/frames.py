@@ -176,11 +176,11 @@ def paced(
 ) -> Pieces:
     """The text in pieces, due so that they arrive at this rate."""
     per_second = rate or float("inf")
-    said = 0
+    sent = 0
     for piece in cut_up(text, chunk, seed):
-        yield Piece(frame(piece), len(piece), said / per_second)
-        said += len(piece)
-    yield Piece(due=said / per_second)
+        yield Piece(frame(piece), len(piece), sent / per_second)
+        sent += len(piece)
+    yield Piece(due=sent / per_second)
 
 
 def cut_up(text: str, chunk: Chunk, seed: int = 0) -> Iterator[str]:

@@ -41,7 +41,7 @@ def script(
 ) -> str:
     """The question whose answer is these steps.
 
-    `tag` tells equal scripts apart; `role` sends the role chunk first; `crlf`, `space` and `event`
+    `tag` distinguishes equal scripts; `role` sends the role chunk first; `crlf`, `space`, `event`
     choose the line ends, the blank after `data:` and an `event:` line; `size` pads the frames.
     With `varies` each request gets another text, as from a real model: see `answers.expected`.
     """

@@ -34,7 +34,7 @@ def dashboard_state() -> Response:
     return jsonify(context().dashboard.state())
 
 
-def _page(template: str, **words: str) -> Response:
-    response = make_response(render_template(template, **words))
+def _page(template: str, **values: str) -> Response:
+    response = make_response(render_template(template, **values))
     response.headers["Content-Security-Policy"] = _POLICY
     return response

@@ -174,7 +174,7 @@ class SignInHandler(RequestHandler):
 
 
 class _Headers(OutputTransform):
-    """Sets the headers that tell browsers what they may do with a response of any handler."""
+    """Sets the headers by which browsers know what they may do with a response of any handler."""
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool

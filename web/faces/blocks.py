@@ -106,7 +106,7 @@ def blocks(message_id: uuid.UUID) -> Response:
         row = snapshot(context().db, context().livelog, message_id, current_user())
         pages = context().render_cache.pages(row)
     position, length = requests.after_in(row), pages.finished.body.length
-    # Who asks for what is beyond the end wants to know only how it stands.
+    # A request for what is beyond the end asks only for the state of the message.
     shown, following = pages.page(position, PAGE_BYTES) if position <= length else ([], None)
     return responses.json_reply(
         {
@@ -186,7 +186,7 @@ def _error(message: Message) -> dict[str, Any] | None:
 
 
 def state_of(message: Message) -> str:
-    """In a word, where a message is, for a person."""
+    """The state of a message, for a person."""
     match message.status:
         case Status.SENDING:
             return "waiting"

@@ -233,7 +233,7 @@ class StreamConnection:
             self._shut_down()
 
     def _evict(self) -> None:
-        """Have its stream say the last word now; a slow write is not waited for."""
+        """Have its stream write its end now; a slow write is not waited for."""
         if self._idle:
             self._stream.wake(self.resume)
         else:

@@ -131,7 +131,7 @@ class Face(ABC, Generic[SourceT, Place]):
         """How a response is cut while the run goes on.
 
         Frames that may name the `milliseconds` after which the client may come back; b"" where the
-        client has no word for it; None to tear the response.
+        dialect has no frame for it; None to tear the response.
         """
 
     def fault(self) -> bytes | None:

@@ -33,7 +33,7 @@ class Granted:
 
 
 class ReadAccess:
-    """Asks for everybody who waits, one statement after the other."""
+    """Asks for all readers that wait, one statement after the other."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

@@ -26,7 +26,7 @@ class Source(Generic[Place]):
     def __init__(self) -> None:
         #: wakes the readers: there may be more to write, it ended, or it was closed
         self.changed: Final = Notifier()
-        #: counts the calls of `notify`: tells a reader who was busy writing that it missed one
+        #: counts the calls of `notify`, so that a reader who was writing sees that it missed one
         self.version = 0
         #: nothing keeps it true any more; its readers are cut and ask anew
         self.closed = False

@@ -15,7 +15,7 @@ from shared.body import Body
 from web.page.blocks import Block, Blocks
 from web.page.yielding import Slices
 
-#: Bytes of encoded blocks that are kept of a body: so many, and so many for each code point.
+#: Bytes of encoded blocks that are kept of a body: at least, and for each code point.
 KEPT_BYTES: Final = 512 << 10
 KEPT_PER_CHAR: Final = 3
 #: Bytes that a kept block takes besides what it holds.

@@ -42,7 +42,7 @@ from web.page.yielding import Slices
 
 #: Frames a second that a screen can show.
 FRAMES: Final = 30.0
-#: Of this process' time, the share that rendering may take: one part in so many.
+#: Rendering may take one part in SHARE of this process' time.
 SHARE: Final = 3.0
 #: Seconds between two frames at most, whatever they cost.
 SLOWEST: Final = 1.0

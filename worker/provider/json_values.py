@@ -22,7 +22,7 @@ COMMAS_MAX: Final = 120_000
 STRUCTURE_FREE: Final = 1 << 14
 #: Unescaped quotes of a document whose structure is counted without its strings.
 QUOTES_MAX: Final = 100_000
-#: Bytes of a document in which a value is looked for first; then eight times as many, and so on.
+#: Bytes of a document in which a value is searched for first; then eight times as many, and so on.
 WINDOW: Final = 1 << 12
 
 #: Stands for [DONE] among values.

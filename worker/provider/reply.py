@@ -6,7 +6,7 @@ Written against what servers send, not only against what they document. What the
 
 * **Ended only when the provider said so.** `ended` is true after `[DONE]`, or after a finish reason
   that nothing followed: some servers put a reason into every chunk, or into the first one. Later
-  text makes it false until there is another end. `answered` tells whether there is anything that a
+  text makes it false until there is another end. `answered`: whether there is anything that a
   person would call an answer. A caller needs both before it calls the reply complete.
 * **Nothing good is lost to something odd.** Content of any shape is taken (content.py). Raw control
   characters, bytes that are not UTF-8 and empty packets are forgiven. Images and other media, for

@@ -18,7 +18,7 @@ class ThinkTags:
     __slots__ = ("_after", "_closing_tag", "held", "passed")
 
     def __init__(self, *, enabled: bool) -> None:
-        #: no tag is looked for any more
+        #: no tag is searched for any more
         self.passed = not enabled
         #: text that may be the beginning of a tag
         self.held = ""

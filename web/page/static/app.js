@@ -210,7 +210,7 @@ function onDeleted() {
   showAddress();
 }
 
-/** The end of the answer is visible: tell the server, which removes the mark in all tabs. */
+/** The end of the answer is visible: report it to the server, which removes the mark in all tabs. */
 function markSeen() {
   const { status, answer } = notices.entries.get(here.id) ?? {};
   if (document.hidden || !here.conversation || !["unseen", "failed"].includes(status)) return;

@@ -49,7 +49,7 @@ export class Tabs {
     // Differs even between tabs that open in the same millisecond.
     this.id = `${Date.now()}-${Math.random()}`;
     this.leads = false;
-    /** The other visible tabs by id: {wants, streams, used, heard}. */
+    /** The other visible tabs by id: {wants, streams, used, seen}. */
     this.others = new Map();
     this.wants = false;
     this.streams = false;
@@ -191,7 +191,7 @@ export class Tabs {
   }
 
   #note({ id, visible, ...tab }) {
-    if (visible) this.others.set(id, { ...tab, id, heard: Date.now() });
+    if (visible) this.others.set(id, { ...tab, id, seen: Date.now() });
     else this.others.delete(id);
     this.on.turn();
   }
@@ -207,7 +207,7 @@ export class Tabs {
   /** The other visible tabs. */
   get visible() {
     const since = Date.now() - 3 * BEAT;
-    return [...this.others.values()].filter(({ heard }) => heard > since);
+    return [...this.others.values()].filter(({ seen }) => seen > since);
   }
 
   /** Whether any tab is visible. */
