@@ -88,7 +88,7 @@ def _ask(client: Client, question: str, place: str, answer: Answer) -> str:
 
 
 def _read(reading: Reading, text: str, answer: Answer) -> None:
-    """Read as EventSource does: wait as long as the server said, then go on after the last id."""
+    """Read as EventSource does: wait as long as the server asks, then go on after the last id."""
     retry, gone = RETRY, time.monotonic()
     while reading.end is None:
         try:

@@ -12,11 +12,11 @@ _VOLATILE: Final = re.compile(
 #: What begins like this, and what is wrong with it. The first that fits counts.
 _STATEMENTS: Final = (
     (r"CREATE (UNIQUE )?INDEX (?!CONCURRENTLY)", "locks out writes: online.create_index"),
-    (r"DROP INDEX (?!CONCURRENTLY)", "locks everybody out: DROP INDEX CONCURRENTLY"),
+    (r"DROP INDEX (?!CONCURRENTLY)", "locks all others out: DROP INDEX CONCURRENTLY"),
     (r"REINDEX (?!.*CONCURRENTLY)", "locks out writes: REINDEX CONCURRENTLY"),
     (r"DROP (TABLE|COLUMN|FUNCTION|TRIGGER|VIEW|TYPE|SCHEMA)", "the old version may use it"),
     (r"(UPDATE|DELETE FROM) (?!.*\bLIMIT\b)(?!.*\bANY ?\()", "all rows at once: in batches"),
-    (r"(LOCK|TRUNCATE|CLUSTER|VACUUM FULL|REFRESH)\b", "locks everybody out"),
+    (r"(LOCK|TRUNCATE|CLUSTER|VACUUM FULL|REFRESH)\b", "locks all others out"),
 )
 #: The same for each action of an ALTER TABLE.
 _ACTIONS: Final = (

@@ -32,9 +32,10 @@ IMPATIENT: Final = {
     "OUTLIVE_FIRST_TOKEN_SECONDS": str(STALL),
     "OUTLIVE_STALL_SECONDS": str(STALL),
 }
-#: Seconds from the provider's last byte to the end of the answer, beyond that patience, after which
-#: it counts as stuck; and after which it is given up. Usually it takes less than one.
-STUCK: Final = 10.0
+#: Seconds, beyond that patience, from the provider's last byte to the end of the answer; one that
+#: takes longer counts as stuck. Usually it takes less than one.
+END_WITHIN: Final = 10.0
+#: Seconds after which an open answer is given up.
 GIVEN_UP: Final = 60.0
 #: Open answers at once (more would wait for one another, not for the provider); threads that ask
 #: and that read; one answer in READ_ONE_IN is read over HTTP.
@@ -168,7 +169,7 @@ class _Run:
             self._reading.append(readers.submit(self._read, answer, seed))
 
     def _read(self, answer: str, seed: int) -> None:
-        """The frames, their proof and a GET say one thing, and none of it is a traceback."""
+        """The frames, their proof and a GET agree, and none of it is a traceback."""
         try:
             with Client(self._url) as client:
                 reading = client.read(answer).to_end(GIVEN_UP)
@@ -223,7 +224,7 @@ class _Run:
             hangs = seed in self._late or mutations.stream(seed).close == "hanging"
             patience = STALL if hangs else 0.0
             self._found.slowest = max(self._found.slowest, took - patience)
-            if took - patience > STUCK:
+            if took - patience > END_WITHIN:
                 self._found.stuck.append(f"seed {seed}: ended {took:.1f} s after the last byte")
 
 

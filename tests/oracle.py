@@ -22,7 +22,7 @@ from scripted.mutations import Close, Stream
 LIMIT: Final = 700_000
 #: Lists in one event, about: more would take the worker too long.
 STRUCTURE: Final = 40_000
-#: How an answer ends whose provider never said that it was done.
+#: How an answer ends whose provider never reported its end.
 CUT: Final[dict[Close, str]] = {
     "whole": "provider_cut",
     "closed": "provider_cut",
@@ -66,8 +66,8 @@ class Bad(Exception):
 
 
 @dataclass
-class Heard:
-    """What was said so far."""
+class Reply:
+    """A reply as far as it was read."""
 
     texts: list[tuple[str, str]] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Heard:
 
     @property
     def ended(self) -> bool:
-        """Whether it was said that this is all."""
+        """Whether the provider ended it explicitly."""
         return self.done or (self.reason is not None and self.last)
 
     @property
@@ -107,60 +107,60 @@ class Heard:
 
 
 def verdict(stream: Stream) -> Verdict:
-    """What has to come of it."""
-    heard, code = Heard(), None
+    """The right result of a stream."""
+    reply, code = Reply(), None
     try:
-        for step in _steps(stream, heard):
+        for step in _steps(stream, reply):
             step()
-            if heard.done:
+            if reply.done:
                 break
     except Bad as bad:
         code = str(bad)
-    if code is None and not heard.ended:
+    if code is None and not reply.ended:
         code = CUT[stream.close]
-    if code is None and not heard.answered:
+    if code is None and not reply.answered:
         code = "provider_empty"
-    return _judged(heard, code)
+    return _judged(reply, code)
 
 
 def interrupted(stream: Stream) -> Iterator[Verdict]:
     """What is right as well where a machine was so busy that the rest came too late: of each
-    event, what has to come of it if nothing follows."""
-    heard = Heard()
-    yield _judged(heard, "provider_stalled")
+    event, the right result if nothing follows."""
+    reply = Reply()
+    yield _judged(reply, "provider_stalled")
     with suppress(Bad):
-        for step in _steps(stream, heard):
+        for step in _steps(stream, reply):
             step()
-            if not heard.ended:
-                yield _judged(heard, "provider_stalled")
+            if not reply.ended:
+                yield _judged(reply, "provider_stalled")
             else:
-                yield _judged(heard, None if heard.answered else "provider_empty")
-            if heard.done:
+                yield _judged(reply, None if reply.answered else "provider_empty")
+            if reply.done:
                 break
 
 
-def _steps(stream: Stream, heard: Heard) -> Iterator[Any]:
+def _steps(stream: Stream, reply: Reply) -> Iterator[Any]:
     """One after another, what is to be understood: events, or the values of one document."""
     begun = stream.data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if begun == b"<":
         raise Bad("provider_malformed")
     if begun in (b"{", b"["):
-        yield from _document(stream, heard)
+        yield from _document(stream, reply)
         return
     for name, data in _events(stream.data):
-        yield lambda name=name, data=data: _take(heard, name, data)
+        yield lambda name=name, data=data: _take(reply, name, data)
 
 
-def _document(stream: Stream, heard: Heard) -> Iterator[Any]:
+def _document(stream: Stream, reply: Reply) -> Iterator[Any]:
     """A body that is JSON is understood when it has ended; of a cut one, what is before the cut."""
     if stream.close == "hanging" and len(stream.data) <= LIMIT:
         return
     text, understood, broken = stream.data.decode("utf-8", "replace").strip(), False, False
 
-    def hear(chunk: Any) -> None:
+    def take(chunk: Any) -> None:
         nonlocal broken
         try:
-            _hear(heard, "message", chunk)
+            _take_chunk(reply, "message", chunk)
         except Bad as bad:
             broken = True
             if whole or str(bad) != "provider_malformed":
@@ -173,7 +173,7 @@ def _document(stream: Stream, heard: Heard) -> Iterator[Any]:
             for chunk in value if isinstance(value, list) else [value]:
                 if isinstance(chunk, dict) and chunk.get("choices"):
                     understood = True
-                yield partial(hear, chunk)
+                yield partial(take, chunk)
                 if broken:
                     return
         _must(understood)
@@ -182,16 +182,16 @@ def _document(stream: Stream, heard: Heard) -> Iterator[Any]:
             raise
 
 
-def _take(heard: Heard, name: str, data: str) -> None:
+def _take(reply: Reply, name: str, data: str) -> None:
     data = data.strip()
     if name == "error":
         raise Bad("provider_error")
     if data.strip('"') == "[DONE]":
-        heard.done = True
+        reply.done = True
     elif data.lower() not in NOTHING and name not in ("ping", "heartbeat"):
         for value in _values(data):
-            _hear(heard, name, value)
-            if heard.done:
+            _take_chunk(reply, name, value)
+            if reply.done:
                 return
 
 
@@ -210,10 +210,10 @@ def _values(data: str) -> Iterator[Any]:
         data = data[end:].lstrip()
 
 
-def _judged(heard: Heard, code: str | None) -> Verdict:
-    parts = heard.parts()
+def _judged(reply: Reply, code: str | None) -> Verdict:
+    parts = reply.parts()
     if code is None:
-        return Verdict("DONE", None, heard.reason or "stop", heard.usage, parts)
+        return Verdict("DONE", None, reply.reason or "stop", reply.usage, parts)
     return Verdict("ERROR", code, None, _estimate(parts), parts)
 
 
@@ -240,30 +240,30 @@ def _events(data: bytes) -> Iterator[tuple[str, str]]:
     _must(len(rest) + sum(len(value) + 1 for value in values) <= LIMIT)
 
 
-def _hear(heard: Heard, name: str, chunk: Any) -> None:
+def _take_chunk(reply: Reply, name: str, chunk: Any) -> None:
     """One chunk of a reply."""
     if chunk is ...:
-        heard.done = True
+        reply.done = True
         return
     _must(isinstance(chunk, dict))
     if name == "error" or _is_fault(chunk):
         raise Bad("provider_error")
     if isinstance(chunk.get("usage"), dict) and chunk["usage"]:
-        heard.usage = _usage(chunk["usage"])
+        reply.usage = _usage(chunk["usage"])
     for choice in _objects(chunk.get("choices")):
         if choice.get("index") is None or choice["index"] == 0:
-            _choose(heard, choice)
+            _choose(reply, choice)
 
 
 def _is_fault(chunk: dict[str, Any]) -> bool:
     """Of the shapes of an error those that the mutations can make."""
-    said = chunk.get("message")
+    message = chunk.get("message")
     bare = "choices" not in chunk and not chunk.get("object")
-    return bool(chunk.get("error") or (bare and isinstance(said, str) and said))
+    return bool(chunk.get("error") or (bare and isinstance(message, str) and message))
 
 
-def _choose(heard: Heard, choice: dict[str, Any]) -> None:
-    before = (len(heard.texts), [_call(call) for call in heard.calls])
+def _choose(reply: Reply, choice: dict[str, Any]) -> None:
+    before = (len(reply.texts), [_call(call) for call in reply.calls])
     delta = choice.get("delta")
     delta = delta if isinstance(delta, dict) else {}
     thoughts = list[str]()
@@ -271,26 +271,26 @@ def _choose(heard: Heard, choice: dict[str, Any]) -> None:
         thought = "".join(text for _, text in _pieces(delta.get(key), "reasoning"))
         if thought and thought not in thoughts:
             thoughts.append(thought)
-            heard.texts.append(("reasoning", thought))
+            reply.texts.append(("reasoning", thought))
     for key in ("content", "refusal"):
         for kind, text in _pieces(delta.get(key), "text"):
-            shown = text if heard.blanks is None else heard.blanks + text
-            heard.blanks = shown if heard.blanks is not None and shown.isspace() else None
-            if heard.blanks is None:
-                heard.texts.append((kind, shown))
+            shown = text if reply.blanks is None else reply.blanks + text
+            reply.blanks = shown if reply.blanks is not None and shown.isspace() else None
+            if reply.blanks is None:
+                reply.texts.append((kind, shown))
     for place, piece in enumerate(_objects(delta.get("tool_calls"))):
-        _grow(heard, piece, place)
-    if (len(heard.texts), [_call(call) for call in heard.calls]) != before:
-        heard.last = False
+        _grow(reply, piece, place)
+    if (len(reply.texts), [_call(call) for call in reply.calls]) != before:
+        reply.last = False
     if choice.get("error"):
         raise Bad("provider_error")
-    said = _word(choice.get("finish_reason"))
-    if said and not (said.isascii() and NONE.fullmatch(said)):
-        spelling = re.sub("[^a-z0-9]+", "_", said.strip().lower()).strip("_")
-        reason = KNOWN.get(spelling) or normalised(said)
-        stays = heard.last and heard.reason in ("length", "content_filter") and reason == "stop"
-        heard.reason = heard.reason if stays else reason
-        heard.last = True
+    given = _text(choice.get("finish_reason"))
+    if given and not (given.isascii() and NONE.fullmatch(given)):
+        spelling = re.sub("[^a-z0-9]+", "_", given.strip().lower()).strip("_")
+        reason = KNOWN.get(spelling) or normalised(given)
+        stays = reply.last and reply.reason in ("length", "content_filter") and reason == "stop"
+        reply.reason = reply.reason if stays else reason
+        reply.last = True
 
 
 def _pieces(value: Any, kind: str) -> list[tuple[str, str]]:
@@ -303,15 +303,15 @@ def _pieces(value: Any, kind: str) -> list[tuple[str, str]]:
     return [(kind, value)] if value else []
 
 
-def _grow(heard: Heard, piece: dict[str, Any], place: int) -> None:
+def _grow(reply: Reply, piece: dict[str, Any], place: int) -> None:
     """A piece of a tool call: another id with a name of its own begins another one."""
     index = piece.get("index")
     index = (place if index is None else index) or 0
     _must(isinstance(index, int))
     function = piece.get("function")
     function = function if isinstance(function, dict) else {}
-    call_id, name = _word(piece.get("id")), _word(function.get("name"))
-    mine = [call for call in heard.calls if call["index"] == index]
+    call_id, name = _text(piece.get("id")), _text(function.get("name"))
+    mine = [call for call in reply.calls if call["index"] == index]
     current = max(mine, key=lambda call: call["used"], default=None)
     same = [call for call in mine if call_id and call["first_id"] == call_id]
     if same:
@@ -320,14 +320,14 @@ def _grow(heard: Heard, piece: dict[str, Any], place: int) -> None:
         current = None
     if current is None:
         current = {"index": index, "id": "", "name": "", "arguments": "", "first_id": call_id}
-        heard.calls.append(current)
-    current["used"] = 1 + max((call.get("used", 0) for call in heard.calls), default=0)
+        reply.calls.append(current)
+    current["used"] = 1 + max((call.get("used", 0) for call in reply.calls), default=0)
     arguments = function.get("arguments")
     if isinstance(arguments, dict | list) and arguments:
         arguments = json.dumps(arguments, ensure_ascii=False)
     current["id"] = call_id or current["id"]
     current["name"] = name or current["name"]
-    current["arguments"] += _word(arguments)
+    current["arguments"] += _text(arguments)
 
 
 def _must(fits: bool) -> None:
@@ -341,7 +341,7 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return list(items)
 
 
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 

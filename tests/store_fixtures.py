@@ -1,4 +1,4 @@
-"""Ground for stories about SQL and Redis alone: tables and keys of our own, and no processes.
+"""Fixtures for stories about SQL and Redis alone: tables and keys of our own, and no processes.
 
 The rig's workers sweep the rig's database; here nothing moves but what a story moves.
 """
@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 def at_once(
     count: int, action: Callable[[int], Result]
 ) -> tuple[list[Result], list[BaseException]]:
-    """So many threads that start together; what they returned, and what they raised."""
+    """Run `action` in `count` threads that start together; what they returned and raised."""
     barrier = Barrier(count)
 
     def one(number: int) -> Result:
@@ -94,7 +94,7 @@ def publish_all(livelog: LiveLog, batch: Sequence[Publication]) -> list[PublishR
 
 
 def publish_on(line: PublishConnection, batch: Sequence[Publication]) -> list[PublishResult]:
-    """Publish these; their outcomes, once everything that was said is answered."""
+    """Publish these; their outcomes, once every command is answered."""
     for item in batch:
         line.publish(item)
     line.flush()
@@ -135,7 +135,7 @@ RedisSnapshot = dict[str, list[tuple[str, dict[str, str]]]]
 
 
 class Store:
-    """The doors, and short ways to say what a story begins with."""
+    """The calls of the store, and short ways to make what a story begins with."""
 
     def __init__(self, url: str, redis_url: str) -> None:
         self.url = url
@@ -164,7 +164,7 @@ class Store:
 
     def user(self) -> uuid.UUID:
         user = uuid.uuid4()
-        self.run("INSERT INTO users (id, name) VALUES (:id, 'somebody')", id=user)
+        self.run("INSERT INTO users (id, name) VALUES (:id, 'user')", id=user)
         return user
 
     def conversation(self, user: uuid.UUID) -> uuid.UUID:
@@ -242,7 +242,7 @@ class Store:
             observe=observe,
         )
 
-    # --- looking and meddling
+    # --- reading and changing rows
 
     def run(self, sql: str, **parameters: Any) -> int:
         """A statement; the number of rows it changed."""
@@ -331,6 +331,6 @@ def body_of(*texts: str | tuple[str, str]) -> Body:
     """A body of texts; a pair is (kind, text)."""
     body = Body()
     for one in texts:
-        kind, said = ("text", one) if isinstance(one, str) else one
-        body.write(kind, said, {"id": "1"} if kind == "tool_call" else None)
+        kind, text = ("text", one) if isinstance(one, str) else one
+        body.write(kind, text, {"id": "1"} if kind == "tool_call" else None)
     return body

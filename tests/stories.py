@@ -141,8 +141,8 @@ class Load:
 
     def leave(self) -> list[dict[str, Any]]:
         """Let every client finish its answer; what each answer was like."""
-        said, _ = self._process.communicate("enough\n", timeout=60)
-        answers: list[dict[str, Any]] = json.loads(said)
+        output, _ = self._process.communicate("enough\n", timeout=60)
+        answers: list[dict[str, Any]] = json.loads(output)
         return answers
 
 

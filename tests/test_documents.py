@@ -43,7 +43,7 @@ def test_every_error_of_an_answer_is_explained_with_its_sentence() -> None:
     assert written == {code: sentence for code, (sentence, _) in MESSAGE_ERRORS.items()}
 
 
-def test_what_cannot_be_retried_says_so() -> None:
+def test_advice_says_where_a_retry_does_not_help() -> None:
     advice = {code: helps for code, _, _, helps in _table("errors.md", "code")}
 
     for code, (_, retryable) in MESSAGE_ERRORS.items():
@@ -131,7 +131,7 @@ def test_architecture_names_files_that_exist() -> None:
 
 
 def test_every_failure_has_a_proof_and_every_proof_is_listed() -> None:
-    told = {
+    listed = {
         int(row): set(re.findall(r"`?([^`,]+)`?", proofs.replace(" ", "")))
         for row, *_, proofs in _table("reliability.md", "row")
     }
@@ -141,10 +141,10 @@ def test_every_failure_has_a_proof_and_every_proof_is_listed() -> None:
 
     rows = [int(row) for row, *_ in _table("reliability.md", "row")]
     assert rows == list(range(1, len(rows) + 1))
-    assert all(told.values())
-    tests = {row: {name for name in names if "drill:" not in name} for row, names in told.items()}
+    assert all(listed.values())
+    tests = {row: {name for name in names if "drill:" not in name} for row, names in listed.items()}
     assert tests == marked
-    faults = {name.removeprefix("drill:") for names in told.values() for name in names} - {
+    faults = {name.removeprefix("drill:") for names in listed.values() for name in names} - {
         name for names in tests.values() for name in names
     }
     assert faults == set(FAULT_KINDS)

@@ -20,7 +20,7 @@ globalThis.window = globalThis;
 globalThis.document = { hidden: false, addEventListener() {}, removeEventListener() {} };
 const { fetchEventSource } = require("@microsoft/fetch-event-source");
 
-/** What one reader knows: the text, where it stands, and how often it was told that this is all. */
+/** What one reader knows: the text, where it stands, and the ends that it got. */
 class Reading {
   text = "";
   position = 0;
@@ -44,13 +44,13 @@ class Reading {
   }
 }
 
-/** Everything that looks like a browser's EventSource. It comes back after the end and is told 204. */
+/** Everything that looks like a browser's EventSource. It comes back after the end and gets a 204. */
 function follow(Kind, url, reading) {
   return new Promise((resolve) => {
     const source = new Kind(url);
     source.addEventListener("delta", ({ data }) => reading.delta(data));
     source.addEventListener("end", ({ data }) => reading.end(data));
-    // Closed for good; some say so only after they have told that something is wrong.
+    // Closed for good; some set readyState only after they have reported the error.
     source.addEventListener("error", () => setImmediate(() => source.readyState === 2 && resolve()));
   });
 }

@@ -34,7 +34,7 @@ CUTS: Final = (httpx.TransportError, requests.RequestException, urllib3.exceptio
 
 
 class Reading:
-    """What one reader knows: the text, the last id, and how often it was told that this is all."""
+    """What one reader knows: the text, the last id, and the ends that it got."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -139,7 +139,7 @@ def by_requests_sse(url: str, reading: Reading) -> None:
 
 
 def by_launchdarkly(url: str, reading: Reading) -> None:
-    """launchdarkly-eventsource: it comes back by itself if it is told to."""
+    """launchdarkly-eventsource: it comes back by itself if it is configured so."""
     client = LaunchDarkly(url, error_strategy=ErrorStrategy.always_continue())
     for event in client.events:
         reading.take(event.event, event.data, event.last_event_id)
@@ -162,7 +162,7 @@ def _follow(job: dict[str, str]) -> dict[str, Any]:
     reading, failure = Reading(), None
     try:
         CLIENTS[job["client"]](job["url"], reading)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the test tells it
+    except Exception as error:  # noqa: BLE001 - whatever it is, the test reports it
         failure = f"{type(error).__name__}: {error}"
     found = {"text": reading.text, "ends": reading.ends, "elsewhere": reading.elsewhere}
     return {**job, **found, "failure": failure}

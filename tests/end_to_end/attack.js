@@ -74,9 +74,9 @@ const opened = (url) =>
   first((learned) => {
     const other = window.open(url);
     if (!other) return learned("");
-    const heard = (event) => event.source === other && learned("a message");
-    addEventListener("message", heard);
-    const look = setInterval(() => {
+    const received = (event) => event.source === other && learned("a message");
+    addEventListener("message", received);
+    const poll = setInterval(() => {
       let text = "";
       try {
         if (other.closed || other.location.href === "about:blank") {
@@ -88,8 +88,8 @@ const opened = (url) =>
         other.postMessage({ please: "answer" }, "*");
         if (other.length) text = "its frames";
       }
-      clearInterval(look);
-      removeEventListener("message", heard);
+      clearInterval(poll);
+      removeEventListener("message", received);
       other.close();
       learned(text);
     }, 20);

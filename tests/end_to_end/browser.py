@@ -112,7 +112,7 @@ class Person:
         context.on("requestfailed", person.ended)
         context.on("page", person.opened)
         context.on("weberror", lambda error: person.mishaps.append(str(error.error)))
-        context.on("console", lambda message: person.heard(message.text))
+        context.on("console", lambda message: person.logged(message.text))
         context.on("dialog", person.was_asked)
         return person
 
@@ -146,7 +146,7 @@ class Person:
         self.mishaps.append(dialog.message)
         dialog.dismiss()
 
-    def heard(self, text: str) -> None:
+    def logged(self, text: str) -> None:
         """A line in the console is a mishap, unless it reports a lost connection."""
         if "Failed to load resource" not in text and "net::ERR" not in text:
             self.mishaps.append(text)

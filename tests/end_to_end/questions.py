@@ -20,6 +20,6 @@ def quick(text: str, tag: str = "") -> str:
     return scripted.script(scripted.say(text), scripted.finish(), scripted.done(), tag=tag)
 
 
-def told(question: str) -> str:
+def answer_text(question: str) -> str:
     """The text of the answer to a question."""
     return scripted.expected(question).text

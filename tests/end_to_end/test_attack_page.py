@@ -287,9 +287,9 @@ def test_rebound_name_reads_and_changes_nothing(
         found = _attack(page, _readable(service, base, base), _writable(service, base, base))
 
         # It reads refusals only.
-        said = json.dumps(found)
-        assert CANARY not in said
-        assert "active_queues" not in said
+        text = json.dumps(found)
+        assert CANARY not in text
+        assert "active_queues" not in text
         fetched = [what for way, _, what in found if way in ("fetch", "POST", "DELETE")]
         assert {what.partition(" ")[0] for what in fetched} <= {"403", "200"}
         assert all("alive" in what for what in fetched if what.startswith("200"))

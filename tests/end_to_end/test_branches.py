@@ -48,7 +48,9 @@ def _seen(rig: Rig, question: str, count: int = 1) -> list[list[tuple[str, str]]
     ]
 
 
-def _said(client: Client, text: str, conversation: str, **more: Any) -> tuple[str, dict[str, Any]]:
+def _answered(
+    client: Client, text: str, conversation: str, **more: Any
+) -> tuple[str, dict[str, Any]]:
     """A question that is answered with `text`, and its ended answer."""
     question = script(say(text), finish(), usage(), done(), tag=new_id())
     return question, client.ended(client.ask(question, conversation, **more))
@@ -57,8 +59,8 @@ def _said(client: Client, text: str, conversation: str, **more: Any) -> tuple[st
 def test_retry_makes_a_sibling_of_the_old_answer(rig: Rig, client: Client, worker: Worker) -> None:
     # given
     place = client.conversation()
-    first_question, first = _said(client, "First.", place)
-    question, old = _said(client, "Second.", place)
+    first_question, first = _answered(client, "First.", place)
+    question, old = _answered(client, "Second.", place)
 
     # when
     user, fresh = _accepted(_post(client, f"{old['id']}/retry"))
@@ -129,7 +131,7 @@ def test_an_answer_that_ended_with_length_can_be_continued(
 
 
 def test_a_complete_answer_cannot_be_continued(client: Client, worker: Worker) -> None:
-    _, answer = _said(client, "All of it.", client.conversation())
+    _, answer = _answered(client, "All of it.", client.conversation())
 
     _refused(_post(client, f"{answer['id']}/continue"), 409, "complete")
 
@@ -151,7 +153,7 @@ def test_an_open_answer_can_be_neither_retried_nor_continued_nor_replied_to(
 
 
 def test_only_existing_answers_can_be_retried_and_continued(client: Client, worker: Worker) -> None:
-    _, answer = _said(client, "All of it.", client.conversation())
+    _, answer = _answered(client, "All of it.", client.conversation())
 
     for verb in ("retry", "continue"):
         _refused(_post(client, f"{answer['parent_id']}/{verb}"), 422, "not_an_answer")
@@ -161,12 +163,12 @@ def test_only_existing_answers_can_be_retried_and_continued(client: Client, work
 def test_edit_makes_a_sibling_of_the_old_question(rig: Rig, client: Client, worker: Worker) -> None:
     # given: two turns
     place = client.conversation(system="Be brief.")
-    first_question, first = _said(client, "First.", place)
-    _, second = _said(client, "Second.", place)
+    first_question, first = _answered(client, "First.", place)
+    _, second = _answered(client, "Second.", place)
 
     # when: the second question is edited, then the first one
-    edited, other = _said(client, "Edited.", place, parent_id=first["id"])
-    restarted, root = _said(client, "Started over.", place, parent_id=None)
+    edited, other = _answered(client, "Edited.", place, parent_id=first["id"])
+    restarted, root = _answered(client, "Started over.", place, parent_id=None)
 
     # then: each has the path that leads to it, and no more
     start = [("system", "Be brief.")]
@@ -186,8 +188,8 @@ def test_the_parent_of_a_question_is_an_answer_of_the_same_conversation(
     client: Client, worker: Worker
 ) -> None:
     place = client.conversation()
-    _, answer = _said(client, "Here.", place)
-    _, elsewhere = _said(client, "There.", client.conversation())
+    _, answer = _answered(client, "Here.", place)
+    _, elsewhere = _answered(client, "There.", client.conversation())
 
     for parent in (answer["parent_id"], elsewhere["id"], new_id()):
         refused = client.post_question("Below?", place, parent_id=parent)
@@ -205,7 +207,7 @@ def test_the_prompt_contains_partial_answers_but_no_empty_ones(
     for question in (partial, empty):
         assert client.ended(client.ask(question, place))["status"] == "ERROR"
 
-    last, _ = _said(client, "Well.", place)
+    last, _ = _answered(client, "Well.", place)
 
     joined = f"{empty}\n\n{last}"  # roles take turns, so both questions are one
     turns = [("user", partial), ("assistant", "Some"), ("user", joined)]

@@ -12,7 +12,7 @@ from local.processes import children
 from local.programs import Web, Worker
 from tests.client import Client
 from tests.end_to_end.browser import Meet, Tab, drawn, held, text_of
-from tests.end_to_end.questions import gated, lengthy, quick, told
+from tests.end_to_end.questions import answer_text, gated, lengthy, quick
 from tests.rig import Rig, killing
 from tests.tcp_proxy import TcpProxy
 
@@ -27,7 +27,7 @@ def test_answer_goes_on_while_the_tab_is_closed(meet: Meet, web: Web) -> None:
 
     tab.ask(question)
     begun = tab.written(50)
-    assert told(question).startswith(begun)
+    assert answer_text(question).startswith(begun)
     expect(tab.answer).to_have_attribute("data-status", "STREAMING")
     assert tab.page.title().startswith("● ")
     place = tab.path
@@ -35,8 +35,8 @@ def test_answer_goes_on_while_the_tab_is_closed(meet: Meet, web: Web) -> None:
     back = person.open(place)
 
     expect(back.answers).to_have_count(1)
-    assert back.finished() == told(question)
-    assert back.copied(back.answer) == told(question)
+    assert back.finished() == answer_text(question)
+    assert back.copied(back.answer) == answer_text(question)
     assert text_of(back.questions) == question
     assert "22 tokens" in back.answer.inner_text()
     assert not back.page.title().startswith("● ")
@@ -52,7 +52,7 @@ def test_answer_that_ended_while_no_tab_was_open_is_complete(
 
     tab = meet(web).open(f"/c/{place}")
 
-    assert tab.finished() == told(question)
+    assert tab.finished() == answer_text(question)
 
 
 def test_stream_cut_every_second_shows_one_whole_message(rig: Rig, meet: Meet) -> None:
@@ -63,7 +63,7 @@ def test_stream_cut_every_second_shows_one_whole_message(rig: Rig, meet: Meet) -
 
         tab.ask(question)
 
-        assert tab.finished() == told(question)
+        assert tab.finished() == answer_text(question)
         assert person.streams >= 6
         expect(tab.answers).to_have_count(1)
         expect(tab.page.locator("#connection")).to_have_attribute("data-state", "good")
@@ -85,7 +85,7 @@ def test_killed_web_worker_and_master_cost_no_character(rig: Rig, meet: Meet) ->
         web.kill()
         web.start().wait()
 
-        assert tab.finished() == told(question)
+        assert tab.finished() == answer_text(question)
         expect(tab.answers).to_have_count(1)
 
 
@@ -105,7 +105,7 @@ def test_page_says_that_the_network_is_broken_and_resumes(rig: Rig, meet: Meet, 
         expect(tab.answer).to_have_attribute("data-status", "STREAMING")
         proxy.mend()
 
-        assert tab.finished() == told(question)
+        assert tab.finished() == answer_text(question)
         expect(connection).to_have_attribute("data-state", "good")
         expect(tab.answers).to_have_count(1)
 
@@ -122,7 +122,7 @@ def test_offline_browser_resumes_when_it_is_online(rig: Rig, meet: Meet, web: We
     rig.scripted.release("flight")
     person.context.set_offline(False)
 
-    assert tab.finished() == told(question)
+    assert tab.finished() == answer_text(question)
     expect(connection).to_have_attribute("data-state", "good")
 
 
@@ -140,11 +140,11 @@ def test_question_asked_while_the_server_is_down_is_asked_once(rig: Rig, meet: M
         web.start().wait()
         back = person.open()
 
-        assert back.finished() == told(question)
+        assert back.finished() == answer_text(question)
         found = client.http.get("/api/conversations").json()["items"]
         assert [one["title"] for one in found].count(question[:59] + "…") == 1
         back.page.reload()
-        assert back.finished() == told(question)
+        assert back.finished() == answer_text(question)
 
 
 def test_draft_survives_a_reload(tab: Tab) -> None:
@@ -171,7 +171,7 @@ def test_two_tabs_and_a_device_show_the_same_conversation(rig: Rig, meet: Meet, 
         assert tab.written() == "Both see this"
     rig.scripted.release("both")
     for tab in (first, second, elsewhere):
-        assert tab.finished() == told(question)
+        assert tab.finished() == answer_text(question)
 
     assert second.answer_to(quick("More.")) == "More."
     for tab in (first, elsewhere):  # the notices say so, without a reload
@@ -194,7 +194,7 @@ def test_stop_keeps_the_text_and_continue_goes_on(rig: Rig, tab: Tab) -> None:
     expect(tab.answer).to_contain_text("about 4 tokens")
     tab.press("Continue", tab.answer)
     expect(tab.answers).to_have_count(2)
-    assert tab.finished() == told("Please continue exactly where you stopped.")
+    assert tab.finished() == answer_text("Please continue exactly where you stopped.")
     assert text_of(tab.answers.first) == "As far as this."
 
 
@@ -209,7 +209,7 @@ def test_retry_makes_another_answer_and_keeps_the_old_one(rig: Rig, tab: Tab) ->
     tab.press("Retry", tab.answer)
 
     expect(tab.answer.locator(".place")).to_have_text("2/2")
-    assert tab.finished() == told(question)
+    assert tab.finished() == answer_text(question)
     expect(tab.answers).to_have_count(1)
     tab.press("Previous version", tab.answer)
     assert tab.finished("CANCELLED") == "The same words"
@@ -217,7 +217,7 @@ def test_retry_makes_another_answer_and_keeps_the_old_one(rig: Rig, tab: Tab) ->
     tab.page.reload()  # the address names the branch
     assert tab.finished("CANCELLED") == "The same words"
     tab.press("Next version", tab.answer)
-    assert tab.finished() == told(question)
+    assert tab.finished() == answer_text(question)
 
 
 def test_edit_makes_a_branch_beside_the_first_question(tab: Tab) -> None:
@@ -327,16 +327,16 @@ AWKWARD = (
 
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_every_character_survives_any_chunking_and_markdown(tab: Tab, chunk: int) -> None:
-    said = scripted.say(AWKWARD * 3, chunk=chunk, escaped=True, split_pairs=True)
-    question = scripted.script(said, scripted.finish(), scripted.done(), tag=str(chunk))
+    step = scripted.say(AWKWARD * 3, chunk=chunk, escaped=True, split_pairs=True)
+    question = scripted.script(step, scripted.finish(), scripted.done(), tag=str(chunk))
 
-    assert tab.answer_to(question) == told(question)
-    assert tab.answer.get_attribute("data-length") == str(len(told(question)))
-    assert tab.copied(tab.answer) == told(question)
+    assert tab.answer_to(question) == answer_text(question)
+    assert tab.answer.get_attribute("data-length") == str(len(answer_text(question)))
+    assert tab.copied(tab.answer) == answer_text(question)
     expect(tab.answer.locator("strong").first).to_be_visible()
     grown = drawn(tab.answer)
     tab.page.reload()
-    assert tab.finished() == told(question)
+    assert tab.finished() == answer_text(question)
     assert drawn(tab.answer) == grown  # the same elements as if it had come at once
 
 

@@ -11,7 +11,7 @@ import scripted
 from local.programs import Web
 from tests.client import Client, proof
 from tests.end_to_end.browser import HIDE, SHOW, Meet, Person, Tab, drawn, held, launch
-from tests.end_to_end.questions import gated, lengthy, quick, told
+from tests.end_to_end.questions import answer_text, gated, lengthy, quick
 from tests.rig import Rig, killing
 from tests.stories import start_worker
 
@@ -56,7 +56,7 @@ def test_twenty_reloads_at_random_moments_lose_nothing(tab: Tab, client: Client)
         tab.page.reload(wait_until="commit")
         assert tab.written(len(before.strip()) // 2 or 1)
 
-    assert same_as_saved(tab, client) == told(question)
+    assert same_as_saved(tab, client) == answer_text(question)
     expect(tab.answers).to_have_count(1)
     grown = drawn(tab.answer)
     tab.page.reload()
@@ -77,7 +77,7 @@ def test_killed_worker_is_reported_and_the_text_is_kept(
         other = start_worker(rig, OUTLIVE_SWEEP_SECONDS="0.5").wait()
         with killing(other):
             text = same_as_saved(tab, client, "ERROR")
-            assert told(question).startswith(text)
+            assert answer_text(question).startswith(text)
             assert text.startswith(before.strip())
             expect(tab.answer.locator(".state")).to_have_text(re.compile("^Interrupted: "))
             rig.scripted.release("killed")
@@ -101,7 +101,7 @@ def test_page_restored_by_back_resumes(
     tab.page.go_back(wait_until="commit")  # no load: the page was kept
 
     assert tab.page.evaluate("window.kept") is True
-    assert same_as_saved(tab, client) == told(question)
+    assert same_as_saved(tab, client) == answer_text(question)
     expect(tab.answers).to_have_count(1)
     tab.page.get_by_role("link", name="New", exact=True).click()  # the notices go on, too
     assert tab.answer_to(gated("Again.", "bfcache", "")) == "Again."
@@ -120,7 +120,7 @@ def test_frozen_page_resumes(rig: Rig, tab: Tab, client: Client) -> None:
     rig.scripted.wait_requests(1, contains=question, ended=True)
     chrome.send("Page.setWebLifecycleState", {"state": "active"})
 
-    assert same_as_saved(tab, client) == told(question)
+    assert same_as_saved(tab, client) == answer_text(question)
 
 
 def test_hidden_tab_gets_notices_again_after_a_freeze(tab: Tab, client: Client) -> None:
@@ -161,7 +161,7 @@ def test_request_without_a_response_is_sent_again(tab: Tab) -> None:
     assert swallowed
     page.unroute("**/api/conversations")
 
-    assert tab.finished() == told(question)
+    assert tab.finished() == answer_text(question)
     expect(page.locator("#connection")).to_have_attribute("data-state", "good")
 
 
@@ -170,14 +170,14 @@ def test_dashboard_does_not_poll_while_a_poll_hangs(rig: Rig, meet: Meet, web: W
     page = person.open("/healthz").page
     page.clock.install()
     page.goto(person.url)
-    tab, looks = Tab(page), held(page, "**/blocks?after=*")
-    tab.ask(gated("", "looks", "Here."))
+    tab, polls = Tab(page), held(page, "**/blocks?after=*")
+    tab.ask(gated("", "polls", "Here."))
     expect(tab.answers).to_have_count(1)
 
     page.clock.run_for(20_000)  # ten polls
 
-    assert len(looks) == 1
-    rig.scripted.release("looks")
+    assert len(polls) == 1
+    rig.scripted.release("polls")
     assert tab.finished() == "Here."
 
 
@@ -186,11 +186,11 @@ def test_answer_of_a_hundred_thousand_characters_is_whole(tab: Tab, client: Clie
     question = scripted.script(*steps, scripted.done(), tag="100k")
     tab.ask(question)
 
-    assert same_as_saved(tab, client) == told(question)
+    assert same_as_saved(tab, client) == answer_text(question)
 
     grown = drawn(tab.answer)
     tab.page.reload()
-    assert same_as_saved(tab, client) == told(question)
+    assert same_as_saved(tab, client) == answer_text(question)
     assert drawn(tab.answer) == grown
 
 
@@ -207,6 +207,6 @@ def test_question_asked_offline_is_sent_once_when_online(
     expect(tab.page.locator(".pending .state")).to_have_text("Waiting for the network")
     person.context.set_offline(False)
 
-    assert same_as_saved(tab, client) == told(question)
+    assert same_as_saved(tab, client) == answer_text(question)
     titles = [one["title"] for one in client.http.get("/api/conversations").json()["items"]]
     assert titles.count(titles[0]) == 1

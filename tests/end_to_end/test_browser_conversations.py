@@ -9,7 +9,7 @@ import scripted
 from local.programs import Web
 from tests.client import Client
 from tests.end_to_end.browser import HIDE, SHOW, Meet, Tab, held
-from tests.end_to_end.questions import gated, quick, told
+from tests.end_to_end.questions import answer_text, gated, quick
 from tests.rig import Rig, eventually
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -67,7 +67,7 @@ def test_many_conversations_are_written_at_once(rig: Rig, tab: Tab) -> None:
         rig.scripted.release(f"many-{number}")
         name = places[number].removeprefix("/c/")
         tab.page.locator(f"[data-conversation='{name}'] a").click()
-        assert tab.finished() == told(questions[number])
+        assert tab.finished() == answer_text(questions[number])
 
 
 def test_failure_and_stop_in_other_conversations_are_shown(
@@ -77,7 +77,7 @@ def test_failure_and_stop_in_other_conversations_are_shown(
     place = client.message(answer)["conversation_id"]
     expect(tab.mark(place)).to_have_attribute("data-mark", "failed")
 
-    held = client.ask(gated("Some of it", "told-stop", " and the rest"))
+    held = client.ask(gated("Some of it", "stop-elsewhere", " and the rest"))
     place = client.message(held)["conversation_id"]
     expect(tab.mark(place)).to_have_attribute("data-mark", "writing")
     tab.page.locator(f"[data-conversation='{place}'] a").click()
@@ -86,7 +86,7 @@ def test_failure_and_stop_in_other_conversations_are_shown(
 
     tab.finished("CANCELLED")
     expect(tab.answer.locator(".state")).to_have_text("Stopped by you")
-    rig.scripted.release("told-stop")
+    rig.scripted.release("stop-elsewhere")
 
 
 def test_renamed_conversation_changes_in_all_tabs(meet: Meet, web: Web, client: Client) -> None:
@@ -152,7 +152,7 @@ def test_search_finds_words_in_messages(meet: Meet, web: Web, client: Client) ->
     expect(second.page.get_by_role("link", name="Meanwhile", exact=True)).to_have_count(1)
     expect(hit.get_by_role("link")).to_be_focused()
     tab.page.keyboard.press("Enter")
-    assert tab.finished() == told(question)
+    assert tab.finished() == answer_text(question)
     tab.page.locator("#search").fill("nobody ever said this")
     expect(tab.page.locator("#nothing")).to_be_visible()
     tab.page.locator("#search").press("Escape")
@@ -287,9 +287,9 @@ def test_hidden_tab_shows_a_desktop_notification_when_the_answer_is_ready(
 ) -> None:
     person = meet(web, permissions=["notifications"])
     person.context.add_init_script(
-        "window.told = []; window.Notification = class { static permission = 'granted';"
+        "window.shown = []; window.Notification = class { static permission = 'granted';"
         " static requestPermission = async () => 'granted';"
-        " constructor(title, {body}) { window.told.push(`${title}: ${body}`); } }"
+        " constructor(title, {body}) { window.shown.push(`${title}: ${body}`); } }"
     )
     tab = person.open()
     tab.press("Notify me")
@@ -298,13 +298,13 @@ def test_hidden_tab_shows_a_desktop_notification_when_the_answer_is_ready(
     )
     tab.ask(gated("Soon. ", "hidden", "Now."))
     tab.written()
-    assert tab.page.evaluate("window.told") == []
+    assert tab.page.evaluate("window.shown") == []
 
     tab.page.evaluate(HIDE)
     rig.scripted.release("hidden")
 
-    tab.page.wait_for_function("() => window.told.length > 0")
-    assert tab.page.evaluate("window.told[0]").endswith(": The answer is ready.")
+    tab.page.wait_for_function("() => window.shown.length > 0")
+    assert tab.page.evaluate("window.shown[0]").endswith(": The answer is ready.")
     tab.page.evaluate(SHOW)
     assert tab.finished() == "Soon. Now."
 

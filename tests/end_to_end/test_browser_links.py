@@ -11,7 +11,7 @@ import scripted
 from local.programs import Web
 from tests.client import Client
 from tests.end_to_end.browser import Meet, held, text_of
-from tests.end_to_end.questions import gated, quick, told
+from tests.end_to_end.questions import answer_text, gated, quick
 from tests.rig import Rig
 from tests.weak_link import WeakLink
 
@@ -26,10 +26,10 @@ AbortSignal.timeout = (milliseconds) => limit(milliseconds / 10);
 """
 #: Records every state of the connection, and every state of a question that is being sent.
 WATCH = """
-window.said = [];
+window.states = [];
 addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
   const {dataset: {state}} = document.getElementById("connection");
-  window.said.push(state, document.querySelector(".pending .state")?.textContent);
+  window.states.push(state, document.querySelector(".pending .state")?.textContent);
 }).observe(document.body, {childList: true, subtree: true, attributes: true, characterData: true}));
 """
 
@@ -61,8 +61,8 @@ def test_long_question_over_a_weak_link_is_sent_once_with_progress(meet: Meet, w
         )
 
         assert tab.finished() == "Here."
-        said = tab.page.evaluate("window.said")
-        assert {one for one in said if one in ("reconnecting", "offline")} == set()
+        states = tab.page.evaluate("window.states")
+        assert {one for one in states if one in ("reconnecting", "offline")} == set()
         sent = [url for url in person.requests if url.endswith("/messages")]
         assert len(sent) == 1
 
@@ -91,7 +91,7 @@ def test_long_conversation_over_a_weak_link_is_loaded_once(
 
         expect(tab.page.locator(".assistant[data-proof='ok']")).to_have_count(4)
         assert [text_of(one) for one in tab.answers.all()] == texts
-        assert "reconnecting" not in tab.page.evaluate("window.said")
+        assert "reconnecting" not in tab.page.evaluate("window.states")
         asked = [url for url in person.requests if re.search(r"/(turns|blocks)\b", url)]
         assert len(asked) == len(set(asked))
 
@@ -115,7 +115,7 @@ def test_stream_over_a_very_weak_link_is_not_opened_again(
         tab.written(1400)
         rig.scripted.release("weak stream")
 
-        assert tab.finished() == told(question)
+        assert tab.finished() == answer_text(question)
         assert person.streams == 1
 
 
@@ -141,7 +141,7 @@ def test_stream_refused_by_a_proxy_resumes_at_its_position(rig: Rig, meet: Meet,
     tab.page.unroute("**/blocks/stream?after=*")
     rig.scripted.release("refused stream")
 
-    assert tab.finished() == told(question)
+    assert tab.finished() == answer_text(question)
     read = [urlsplit(url).query for url in person.requests[before:] if "/blocks?after=" in url]
     assert read
     assert "after=0" not in read  # blocks that are here are not loaded again

@@ -9,7 +9,7 @@ import scripted
 from local.programs import Web
 from tests.end_to_end import axe
 from tests.end_to_end.browser import Meet, Tab, text_of
-from tests.end_to_end.questions import gated, quick, told
+from tests.end_to_end.questions import answer_text, gated, quick
 from tests.rig import Rig
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -82,13 +82,13 @@ def test_first_page_is_small_and_has_a_strict_policy(meet: Meet, web: Web) -> No
 
 @pytest.mark.parametrize("chunk", [1, (2, 11)])
 def test_hostile_answers_are_shown_as_text(tab: Tab, chunk: int | tuple[int, int]) -> None:
-    said = scripted.say("\n\n".join(HOSTILE), chunk=chunk)
-    question = scripted.script(said, scripted.finish(), scripted.done(), tag=str(chunk))
+    step = scripted.say("\n\n".join(HOSTILE), chunk=chunk)
+    question = scripted.script(step, scripted.finish(), scripted.done(), tag=str(chunk))
 
-    assert tab.answer_to(question) == told(question)
+    assert tab.answer_to(question) == answer_text(question)
     _assert_harmless(tab)
     tab.page.reload()
-    assert tab.finished() == told(question)
+    assert tab.finished() == answer_text(question)
     _assert_harmless(tab)
 
 

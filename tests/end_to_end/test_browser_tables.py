@@ -63,8 +63,8 @@ def test_tables_scroll_in_their_frame_and_break_no_word(
     meet: Meet, web: Web, screen: dict[str, object]
 ) -> None:
     tab = meet(web, **screen).open()
-    said = f"{MANY}\n{PROSE}\n{IDEOGRAPHS}\n{NARROW}\n> {NARROW.replace(chr(10), chr(10) + '> ')}"
-    tab.page.locator("#question").fill(quick(said, tag=str(screen)))
+    text = f"{MANY}\n{PROSE}\n{IDEOGRAPHS}\n{NARROW}\n> {NARROW.replace(chr(10), chr(10) + '> ')}"
+    tab.page.locator("#question").fill(quick(text, tag=str(screen)))
     tab.press("Send")
     tab.finished()
 

@@ -15,7 +15,7 @@ import scripted
 from local.programs import Web
 from tests.client import Client
 from tests.end_to_end.browser import HIDE, SHOW, Meet, Person, Tab, launch, text_of
-from tests.end_to_end.questions import gated, quick, told
+from tests.end_to_end.questions import answer_text, gated, quick
 from tests.nginx import nginx
 from tests.rig import Rig, killing
 
@@ -141,7 +141,7 @@ def test_hidden_tabs_hold_no_stream(load: Load) -> None:
     born[0].page.evaluate(SHOW)  # shows what was written, and goes on
     assert born[0].written(10).startswith("The beginning of hidden-1.")
     load.release("hidden-1")
-    assert born[0].finished() == told(held[1][2])
+    assert born[0].finished() == answer_text(held[1][2])
     resting[0].page.evaluate(SHOW)
     assert resting[0].finished() == "Asked on another device."
     born[0].page.evaluate(HIDE)
@@ -150,7 +150,7 @@ def test_hidden_tabs_hold_no_stream(load: Load) -> None:
     for one, (_, _, question) in zip(born[2:], (held[2], held[2], held[3], held[3]), strict=True):
         expect(one.page).not_to_have_title("● ")
         one.page.evaluate(SHOW)
-        assert one.finished() == told(question)
+        assert one.finished() == answer_text(question)
     load.release("hidden-0")
 
 
@@ -242,9 +242,9 @@ def test_desktop_notification_only_while_no_tab_is_visible(load: Load) -> None:
     person = load.person
     person.context.grant_permissions(["notifications"], origin=person.url)
     person.context.add_init_script(
-        "window.told = []; window.Notification = class { static permission = 'granted';"
+        "window.shown = []; window.Notification = class { static permission = 'granted';"
         " static requestPermission = async () => 'granted';"
-        " constructor(title, {body}) { window.told.push(body); } }"
+        " constructor(title, {body}) { window.shown.push(body); } }"
     )
     leader, other = person.open(), person.open()
     loaded(other)
@@ -255,14 +255,14 @@ def test_desktop_notification_only_while_no_tab_is_visible(load: Load) -> None:
 
     load.release("watched")
     expect(leader.mark(place.removeprefix("/c/"))).to_have_attribute("data-mark", "unseen")
-    assert leader.page.evaluate("window.told") == []
+    assert leader.page.evaluate("window.shown") == []
 
     other.page.evaluate(HIDE)
     load.held("unwatched")
     load.release("unwatched")
-    leader.page.wait_for_function("() => window.told.length > 0")
-    assert leader.page.evaluate("window.told") == ["The answer is ready."]
-    assert other.page.evaluate("window.told") == []
+    leader.page.wait_for_function("() => window.shown.length > 0")
+    assert leader.page.evaluate("window.shown") == ["The answer is ready."]
+    assert other.page.evaluate("window.shown") == []
 
 
 @pytest.mark.failure(61)

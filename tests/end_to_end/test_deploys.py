@@ -17,7 +17,7 @@ from tests.rig import Rig, eventually, killing
 from tests.stories import NEVER, Load, Stopwatch, following, start_worker, verified_end
 
 DEPLOYS, PEOPLE = 6, 6
-#: Seconds within which a reader is told to come back.
+#: Seconds within which the goodbye asks a reader to come back.
 BACK = 2.0
 
 

@@ -15,7 +15,7 @@ ANSWERS = 100
 def test_answers_are_written_to_their_end_after_every_reader_has_left(
     rig: Rig, web: Web, other_web: Web, client: Client, worker: Worker
 ) -> None:
-    tag = "nobody returns"
+    tag = "no reader returns"
     questions = [
         script(long(720, rate=180, chunk=(3, 9), seed=n), finish(), usage(), done(), tag=tag)
         for n in range(ANSWERS)

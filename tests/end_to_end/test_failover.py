@@ -167,7 +167,7 @@ def test_saves_lost_by_failover_are_written_again_by_their_worker(service: Servi
             # when
             cluster.fail_over()
 
-            # then: Postgres has all of it again, though nothing new was said
+            # then: Postgres has all of it again, though nothing new was written
             eventually(lambda: all(service.saved(one.message_id) == 1445 for one in readings))
             rig.scripted.release(f"go on {tag}")
 

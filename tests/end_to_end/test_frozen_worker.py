@@ -98,8 +98,8 @@ def _every_write_is_refused(rig: Rig, answer: str, owner: str, length: int) -> N
     message_id, claim = UUID(answer), UUID(str(_row(rig, answer)["claim"]))
     delta = Delta(length, 0, "text", "from the grave")
     for force in (False, True):
-        said = Publication(message_id, claim, 1, [delta], 0, force)
-        assert publish_all(LiveLog(rig.redis.url, 60), [said]) == [PublishResult.FENCED]
+        late = Publication(message_id, claim, 1, [delta], 0, force)
+        assert publish_all(LiveLog(rig.redis.url, 60), [late]) == [PublishResult.FENCED]
     save = Save(message_id, claim, length, (delta,))
     assert owning.save(rig.db, owner, 15, [save]) == {}
     assert not owning.finish(rig.db, owner, save, Ending(Status.DONE, "stop"))

@@ -25,12 +25,12 @@ def service(browser: Browser) -> Iterator[dict[str, Any]]:
     """`outlive up`, nothing configured: what outlive.json says."""
     assert model.installed(), "the model's wheels are not here; ./outlive test brings them"
     with data_dirs.temporary() as home:
-        said, ready = home / "up.txt", home / "outlive.json"
+        output, ready = home / "up.txt", home / "outlive.json"
         words = [sys.executable, "-m", "local", "up", "--data", str(home), "--port", "0"]
-        up = spawn(Command([*words, "--no-flower"], said))
+        up = spawn(Command([*words, "--no-flower"], output))
         try:
             eventually(lambda: ready.exists() or up.poll() is not None, START_SECONDS)
-            assert ready.exists(), said.read_text()
+            assert ready.exists(), output.read_text()
             yield json.loads(ready.read_text())
         finally:
             up.send_signal(signal.SIGTERM)

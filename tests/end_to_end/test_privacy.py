@@ -1,6 +1,6 @@
 """Canaries in everything that is private: none may be found where it does not belong.
 
-Not in any process' log, not in anything that Redis was ever told but the live log itself, not in
+Not in any process' log, not in any command that Redis received but those of the live log, not in
 the body of an error. The stories include those in which things fail, because that is when
 software quotes what it was given.
 """
@@ -53,15 +53,15 @@ class Tap:
         where = urlsplit(rig.redis.url)
         self._socket = socket.create_connection((where.hostname or "", where.port or 0), 30)
         self._socket.sendall(f"AUTH {where.password}\r\nMONITOR\r\n".encode())
-        self._said = self._until(b"+OK\r\n+OK\r\n")
+        self._received = self._until(b"+OK\r\n+OK\r\n")
 
     def _until(self, mark: bytes) -> bytes:
-        said = b""
-        while mark not in said:
+        received = b""
+        while mark not in received:
             more = self._socket.recv(1 << 16)
             assert more, "Redis was restarted under the tap"
-            said += more
-        return said
+            received += more
+        return received
 
     def close(self) -> None:
         """Listen no more."""
@@ -72,8 +72,8 @@ class Tap:
         mark = new_id()
         with redis.Redis.from_url(self.rig.redis.url) as server:
             server.echo(mark)
-        said = self._said + self._until(mark.encode())
-        return [line for line in said.decode().split("\r\n") if not LIVE.search(line)]
+        received = self._received + self._until(mark.encode())
+        return [line for line in received.decode().split("\r\n") if not LIVE.search(line)]
 
 
 def _readable(text: str) -> str:
@@ -123,9 +123,9 @@ def _nothing_leaks(fragile: Fragile) -> Iterator[None]:
     """Search every log, queue and metric after the test, when all processes have written."""
     with closing(Tap(fragile.rig)) as tap:
         yield
-        told = _readable("\n".join(tap.commands()))
-    assert "outlive.generate" in told, "the tap heard no task"
-    for place in (told, _stored(fragile.rig), fragile.rig.logs()):
+        commands = _readable("\n".join(tap.commands()))
+    assert "outlive.generate" in commands, "the tap saw no task"
+    for place in (commands, _stored(fragile.rig), fragile.rig.logs()):
         assert CANARY not in place
         assert API_KEY not in place
 

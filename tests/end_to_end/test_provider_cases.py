@@ -31,7 +31,7 @@ def asked(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
 
 @pytest.mark.failure(18, 48)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_an_answer_ends_rightly_for_a_real_providers(
+def test_real_providers_streams_end_rightly(
     rig: Rig, client: Client, asked: Asked, case: Case
 ) -> None:
     answer = asked[case.name]

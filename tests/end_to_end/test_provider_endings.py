@@ -161,7 +161,7 @@ ENDINGS = [
     Ending(
         "usage first", (usage(always=True), say("All."), finish(), done()), "All.", usage=REPORTED
     ),
-    Ending("done, then nobody closes", (say("All."), done(), hold(NEVER)), "All."),
+    Ending("done, then neither side closes", (say("All."), done(), hold(NEVER)), "All."),
     Ending(
         "text with the reason",
         (say("All"), finish(text="."), usage(), done()),
@@ -186,7 +186,7 @@ ENDINGS = [
         usage=REPORTED,
     ),
     Ending("a frame in two writes", (torn("A frame.", 300), *WELL), "A frame.", usage=REPORTED),
-    Ending("a choice that nobody asked for", (say("All."), noise(), *WELL), "All.", usage=REPORTED),
+    Ending("an unrequested choice", (say("All."), noise(), *WELL), "All.", usage=REPORTED),
     Ending(
         "a refusal",
         (data({"choices": [{"index": 0, "delta": {"refusal": "I will not."}}]}), *WELL),
@@ -285,7 +285,7 @@ ENDINGS = [
         "503, a Retry-After that is no time", status(503, headers={"retry-after": "soon"}, times=1)
     ),
     later("hung up once", refuse(times=1)),
-    refused("429, later than anybody waits", rate_limited(retry_after=61), error=UNAVAILABLE),
+    refused("429, later than we wait", rate_limited(retry_after=61), error=UNAVAILABLE),
     refused(
         "503, as a date in two minutes",
         status(503, retry_after=120, as_date=True),
@@ -336,7 +336,9 @@ def asked(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
 
 @pytest.mark.failure(18, 19, 21, 22, 23, 33, 34, 35)
 @pytest.mark.parametrize("one", ENDINGS, ids=lambda one: one.name)
-def test_a_provider_that(rig: Rig, client: Client, asked: Asked, one: Ending) -> None:
+def test_each_ending_of_a_provider_gives_its_status_text_and_error(
+    rig: Rig, client: Client, asked: Asked, one: Ending
+) -> None:
     answer = asked[one.name]
 
     reading = client.read(answer).to_end()
@@ -345,8 +347,8 @@ def test_a_provider_that(rig: Rig, client: Client, asked: Asked, one: Ending) ->
     code, sentence = one.error or (None, None)
     assert verified_end(reading, message) == ("ERROR" if code else "DONE", code)
     assert (message["error"] or {}).get("message") == sentence
-    said = scripted.expected(one.question)
-    assert message["text"] == (said.text if one.text is None else one.text)
+    expected = scripted.expected(one.question)
+    assert message["text"] == (expected.text if one.text is None else one.text)
     parts = one.parts or ((("text", message["text"]),) if message["text"] else ())
     assert tuple((part["kind"], part["text"]) for part in message["parts"]) == parts
     assert message["finish_reason"] == one.finish_reason

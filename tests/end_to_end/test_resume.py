@@ -242,8 +242,8 @@ def test_an_empty_answer_ends_as_provider_empty_for_every_reader(
     assert (reading.text, reading.proven, message["text"]) == ("", True, "")
     assert message["error"]["code"] == "provider_empty"
     for face in ("stream", "stream?after=0", "stream?after=7", "blocks/stream"):
-        said = client.http.get(f"/api/messages/{reading.message_id}/{face}").content
-        *before, end = Decoder().feed(said)
+        stream = client.http.get(f"/api/messages/{reading.message_id}/{face}").content
+        *before, end = Decoder().feed(stream)
         assert (end.event, json.loads(end.data)) == ("end", reading.end), face
         assert [event.event for event in before] in ([], ["blocks"])
     assert reading.end is not None
@@ -335,7 +335,7 @@ def test_last_event_id_and_after_mean_the_same(client: Client, held: Held) -> No
     manners = ("headers", "params")
     waiting: list[str] = []
 
-    def told(value: str, manner: str) -> str:
+    def read_to_end(value: str, manner: str) -> str:
         """The text that comes for it, up to the end."""
         asked: dict[str, Any] = {
             "headers": {"Last-Event-ID": value} if manner == "headers" else {},
@@ -350,7 +350,7 @@ def test_last_event_id_and_after_mean_the_same(client: Client, held: Held) -> No
 
     both = [(value, manner) for value in [*values, "end"] for manner in manners]
     with ThreadPoolExecutor(len(both)) as pool:
-        reads = [pool.submit(told, *one) for one in both]
+        reads = [pool.submit(read_to_end, *one) for one in both]
         eventually(lambda: len(waiting) == len(both))
         _ended(client, held)
         for (value, manner), read in zip(both, reads, strict=True):
@@ -359,7 +359,7 @@ def test_last_event_id_and_after_mean_the_same(client: Client, held: Held) -> No
     # and: now that it has ended
     for value, position in values.items():
         for manner in manners:
-            assert told(value, manner) == held.text[position:], (value[:20], manner)
+            assert read_to_end(value, manner) == held.text[position:], (value[:20], manner)
     for method in ("GET", "HEAD"):
         for face in STREAMS:
             path = f"/api/messages/{held.id}/{face}"

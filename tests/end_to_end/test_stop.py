@@ -170,7 +170,7 @@ def test_stop_racing_the_end_has_one_outcome_for_all(
     with following(*readings), ThreadPoolExecutor(len(answers)) as pool:
         list(pool.map(press, answers))
 
-    # then: each has one of the two ends, and no reader was told the other one
+    # then: each has one of the two ends, and no reader got the other one
     ends = set()
     for question, reading in zip(questions, readings, strict=True):
         message = client.message(reading.message_id)

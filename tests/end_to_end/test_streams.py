@@ -89,16 +89,16 @@ def test_streams_limited_to_one_second_carry_an_answer_of_ten(rig: Rig, worker: 
 def test_a_silent_stream_carries_comments_that_end_no_event(rig: Rig, held: Held) -> None:
     web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.3")
     with killing(web), Reading(held.id, [web.url]).open(after=100) as connection:
-        begun, said = time.monotonic(), b""
+        begun, received = time.monotonic(), b""
         for data in connection.body():
-            said += data
-            if said.count(b":") == 5:
+            received += data
+            if received.count(b":") == 5:
                 break
         seconds = time.monotonic() - begun
         held.go_on()
         first, *_, last = connection.events()
 
-    assert re.fullmatch(rb"retry: \d+\n(:\n){4}", said)
+    assert re.fullmatch(rb"retry: \d+\n(:\n){4}", received)
     assert seconds > 4 * 0.3 - 0.1
     assert (first.event, json.loads(first.data)["start"]) == ("delta", 100)
     assert last.event == "end"
@@ -153,20 +153,20 @@ def test_readers_of_a_killed_web_process_lose_nothing(rig: Rig, worker: Worker) 
 
 
 @pytest.mark.failure(2)
-@pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
 def test_a_draining_web_process_sends_its_readers_to_another(
-    rig: Rig, web: Web, worker: Worker, word: signal.Signals
+    rig: Rig, web: Web, worker: Worker, sent: signal.Signals
 ) -> None:
     leaving = rig.web()
     log_before = len(_log(rig))
     old = _living(leaving)
     # After a TERM another master serves. After a HUP it is the same one's new processes, which
     # gunicorn starts only then. They take seconds, and no client is refused meanwhile.
-    next_url = web.url if word == signal.SIGTERM else leaving.url
+    next_url = web.url if sent == signal.SIGTERM else leaving.url
     with killing(leaving), Client(web.url) as client, _held(rig, client) as held:
 
         def read(reading: Reading) -> int:
-            """Read as a browser does; the longest time that it was told to wait, in ms."""
+            """Read as a browser does; the longest `retry:` that it got, in ms."""
             longest = 0
             while reading.end is None:
                 with reading.open(url=next_url if longest else leaving.url) as connection:
@@ -175,7 +175,7 @@ def test_a_draining_web_process_sends_its_readers_to_another(
                 if reading.end is None:
                     assert connection.decoder.retry is not None
                     longest = max(longest, connection.decoder.retry)
-                    time.sleep(connection.decoder.retry / 1000)  # as it was told to
+                    time.sleep(connection.decoder.retry / 1000)  # as EventSource does
             return longest
 
         readings = [Reading(held.id, []) for _ in range(20)]
@@ -183,7 +183,7 @@ def test_a_draining_web_process_sends_its_readers_to_another(
             reads = [pool.submit(read, reading) for reading in readings]
             eventually(lambda: all(len(reading.text) == 100 for reading in readings))
             begun = time.monotonic()
-            leaving.signal(word)
+            leaving.signal(sent)
             eventually(lambda: not old & _living(leaving))
             assert time.monotonic() - begun < 8  # gunicorn would cut what is left then
             eventually(lambda: all(reading.connections >= 2 for reading in readings))
@@ -191,9 +191,9 @@ def test_a_draining_web_process_sends_its_readers_to_another(
             assert max(future.result() for future in reads) <= GOODBYE[1]
 
     assert all(_is_exact(reading, held.question) for reading in readings)
-    said = _log(rig)[log_before:]
-    assert "Traceback" not in said
-    assert "TIMEOUT" not in said
+    log = _log(rig)[log_before:]
+    assert "Traceback" not in log
+    assert "TIMEOUT" not in log
 
 
 def _living(web: Web) -> set[int]:
@@ -242,12 +242,12 @@ def test_a_client_that_disconnects_is_logged_once_and_its_memory_freed(
         eventually(lambda: _gauges(client) == NOTHING, LINGER + 5)
         web.stop()
 
-    said = _log(rig)[log_before:]
-    lines = [line for line in said.splitlines() if held.id in line]
+    log = _log(rig)[log_before:]
+    lines = [line for line in log.splitlines() if held.id in line]
     assert len(lines) == 10, lines
     assert all(f'"GET /api/messages/{held.id}/stream" 200' in line for line in lines)
-    assert "Traceback" not in said
-    assert "rror" not in said.replace("gunicorn.error", "")  # the name of its log
+    assert "Traceback" not in log
+    assert "rror" not in log.replace("gunicorn.error", "")  # the name of its log
 
 
 @pytest.mark.failure(28)
@@ -391,23 +391,23 @@ def test_readers_that_all_return_at_once_are_served_from_memory(rig: Rig, held: 
             for connection in connections:
                 connection.socket.close()
 
-        # and: each of them is told another moment to come back
+        # and: each of them is given another `retry:`
         connections = list(pool.map(come, range(STORM)))
-        cuts = list(pool.map(_told_to_return, connections))
+        cuts = list(pool.map(_retry, connections))
         reads = [pool.submit(goodbye, *pair) for pair in zip(connections, readings, strict=True)]
         web.signal(signal.SIGTERM)
         goodbyes = [read.result() for read in reads]
         for connection in connections:
             connection.socket.close()
-        for told, (least, most) in ((cuts, (1000, 5000)), (goodbyes, GOODBYE)):
-            assert all(least <= retry <= most for retry in told)
-            assert len(set(told)) > STORM / 4
-            assert max(told) - min(told) > (most - least) * 0.8
+        for retries, (least, most) in ((cuts, (1000, 5000)), (goodbyes, GOODBYE)):
+            assert all(least <= retry <= most for retry in retries)
+            assert len(set(retries)) > STORM / 4
+            assert max(retries) - min(retries) > (most - least) * 0.8
         assert {reading.text for reading in readings} == {held.text[:100]}
 
 
-def _told_to_return(connection: StreamConnection) -> int:
-    """What the response began with: when to come back if it is cut."""
+def _retry(connection: StreamConnection) -> int:
+    """The `retry:` that a response begins with, in ms: when to come back if it is cut."""
     while connection.decoder.retry is None:
         list(connection.decoder.feed(next(connection.body())))
     return connection.decoder.retry
@@ -420,7 +420,7 @@ def test_a_reader_in_the_process_that_took_its_question_waits_for_no_read(
     web = rig.web(WEB_CONCURRENCY="1")
     question = script(long(500, rate=200), finish(), usage(), done())
     with killing(web), Client(web.url) as client:
-        client.read(client.ask(script(long(10), done()))).to_end()  # by now it hears Redis
+        client.read(client.ask(script(long(10), done()))).to_end()  # by now it listens to Redis
         with rig.db.transaction() as held_up:
             held_up.execute(text("LOCK TABLE pieces"))  # a read of an answer would wait for this
             reading = client.read(client.ask(question))

@@ -479,10 +479,10 @@ def test_closed_pipe_ends_the_command_quietly(worker: Worker, web: Web) -> None:
     with process.stdout as stdout:
         stdout.read(1)
     with process.stderr as stderr:
-        said = stderr.read()
+        errors = stderr.read()
 
     assert process.wait(PATIENCE) == 1
-    assert said == b""
+    assert errors == b""
 
 
 def test_local_commands_are_run_and_listed(outlive: Outlive) -> None:

@@ -73,9 +73,9 @@ def test_live_logs_and_channels_of_two_prefixes_are_separate(rig: Rig) -> None:
 
         publish_all(second, [Publication(message_id, claim, 1, [text], 0)])
 
-        heard = other.listen(5)
-        assert heard is not None
-        assert (heard.kind, heard.channel) == ("message", message_channel(message_id))
+        received = other.listen(5)
+        assert received is not None
+        assert (received.kind, received.channel) == ("message", message_channel(message_id))
         assert mine.listen(0.0) is None
         assert second.read({message_id: claim})[message_id] == [text]
         assert first.read({message_id: claim})[message_id] == []

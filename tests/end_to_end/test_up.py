@@ -60,7 +60,7 @@ class Up:
         """The part's process."""
         return int(self.state()[part]["pid"])
 
-    def said(self) -> str:
+    def printed(self) -> str:
         """What it has printed."""
         return self.output.read_text()
 
@@ -158,7 +158,7 @@ def test_a_killed_part_starts_again_at_the_same_address(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.skipif(not LINUX, reason="looks into /proc")
+@pytest.mark.skipif(not LINUX, reason="reads /proc")
 def test_sigterm_and_sigint_end_every_process(
     run: Callable[..., Up], number: signal.Signals
 ) -> None:
@@ -168,14 +168,14 @@ def test_sigterm_and_sigint_end_every_process(
     up.signal(number)
     eventually(lambda: up.process.poll() is not None)
 
-    assert up.process.returncode == 0, up.said()
+    assert up.process.returncode == 0, up.printed()
     assert up.relatives() == []
     assert not any(serves(url) for url in urls)
     assert not (up.data / "outlive.json").exists()
-    assert "Traceback" not in up.said()
+    assert "Traceback" not in up.printed()
 
 
-@pytest.mark.skipif(not LINUX, reason="looks into /proc")
+@pytest.mark.skipif(not LINUX, reason="reads /proc")
 def test_no_process_survives_kill_9_and_the_next_start_works_at_once(
     run: Callable[..., Up],
 ) -> None:
@@ -231,8 +231,8 @@ def test_a_second_up_on_the_same_data_is_refused(run: Callable[..., Up]) -> None
     second = run("--no-flower", "--port", "0")
 
     assert second.process.wait(20) == 2
-    assert f"already runs on {first.data}" in second.said()
-    assert f"process {first.process.pid}" in second.said()
+    assert f"already runs on {first.data}" in second.printed()
+    assert f"process {first.process.pid}" in second.printed()
 
 
 def test_a_requested_port_that_is_taken_is_an_error(run: Callable[..., Up]) -> None:
@@ -242,14 +242,14 @@ def test_a_requested_port_that_is_taken_is_an_error(run: Callable[..., Up]) -> N
         up = run("--port", str(port))
 
         assert up.process.wait(20) == 2
-        assert f"Port {port} on 127.0.0.1 is taken" in up.said()
+        assert f"Port {port} on 127.0.0.1 is taken" in up.printed()
 
 
 def test_listening_beyond_this_machine_without_a_login_is_refused(run: Callable[..., Up]) -> None:
     up = run("--host", "0.0.0.0")
 
     assert up.process.wait(20) == 2
-    assert "OUTLIVE_AUTH=local" in up.said()
+    assert "OUTLIVE_AUTH=local" in up.printed()
 
 
 def test_a_deploy_starts_successors_before_the_old_programs_end(run: Callable[..., Up]) -> None:
@@ -261,7 +261,7 @@ def test_a_deploy_starts_successors_before_the_old_programs_end(run: Callable[..
         up.signal(signal.SIGHUP)
         while up.pid("web") == old["web"]["pid"]:  # no request fails meanwhile
             assert urllib.request.urlopen(f"{url}/healthz", timeout=10).status == 200
-            assert up.process.poll() is None, up.said()
+            assert up.process.poll() is None, up.printed()
 
         new = up.state()
         assert new["web"]["url"] == url
@@ -269,7 +269,7 @@ def test_a_deploy_starts_successors_before_the_old_programs_end(run: Callable[..
         assert new["postgres"] == old["postgres"]
 
 
-@pytest.mark.skipif(not LINUX, reason="looks into /proc")
+@pytest.mark.skipif(not LINUX, reason="reads /proc")
 def test_a_part_that_cannot_start_is_reported_and_no_process_is_left(
     run: Callable[..., Up], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +278,6 @@ def test_a_part_that_cannot_start_is_reported_and_no_process_is_left(
     up = run()
 
     assert up.process.wait(90) == 1
-    assert "Outlive did not start" in up.said()
-    assert "Traceback" not in up.said().partition("The end of")[0]
+    assert "Outlive did not start" in up.printed()
+    assert "Traceback" not in up.printed().partition("The end of")[0]
     assert up.relatives() == []

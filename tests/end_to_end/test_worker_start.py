@@ -42,18 +42,18 @@ def test_up_does_not_say_ready_for_a_worker_that_cannot_start(rig: Rig) -> None:
     with data_dirs.temporary() as home, socket.create_server(("127.0.0.1", 0)) as taken:
         data = home / "var"
         data.mkdir()
-        said = data / "said.txt"
+        output = data / "output.txt"
         env = {
             "DATABASE_URL": rig.postgres.url,
             "REDIS_URL": rig.redis.url,
             "OUTLIVE_METRICS_PORT": str(taken.getsockname()[1]),
         }
         words = ["up", "--data", str(data), "--no-model", "--no-flower", "--port", "0"]
-        process = spawn(Command([sys.executable, "-m", "local", *words], said, env=env))
+        process = spawn(Command([sys.executable, "-m", "local", *words], output, env=env))
 
         assert process.wait(60) == 1
 
-        text = said.read_text()
+        text = output.read_text()
         assert "worker ended while starting" in text
         assert "The worker cannot start" in text
         assert "Ready" not in text

@@ -14,7 +14,7 @@ def sleeper() -> "subprocess.Popen[bytes]":
 
 
 def guarding(lines: str) -> None:
-    """Run a guard whose parent says these lines and is gone."""
+    """Run a guard whose parent writes these lines and ends."""
     words = [sys.executable, "-m", "local.guard"]
     subprocess.run(words, input=lines, text=True, cwd=ROOT, check=True, timeout=20)
 

@@ -48,10 +48,10 @@ def test_the_small_model_streams_an_answer_under_its_own_name(server: Model) -> 
 def test_questions_do_not_reach_the_models_log(server: Model) -> None:
     chunks(server, "My secret is PURPLE-HIPPO-7.")
 
-    said = server.log.read_text()
+    log = server.log.read_text()
 
-    assert "listens at" in said
-    assert "HIPPO" not in said
+    assert "listens at" in log
+    assert "HIPPO" not in log
 
 
 def test_each_stream_may_use_the_whole_context(server: Model) -> None:

@@ -1,4 +1,4 @@
-"""The small pieces of `outlive up` that can be looked at alone."""
+"""The small pieces of `outlive up` that can be tested alone."""
 
 import shutil
 import stat

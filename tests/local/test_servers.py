@@ -111,7 +111,7 @@ def test_questions_do_not_reach_the_log_of_postgres(home: Path) -> None:
         ):
             subprocess.run([*client, statement], check=False, capture_output=True)
 
-        said = server.log.read_text()
+        log = server.log.read_text()
 
-    assert "ready to accept connections" in said
-    assert "secret" not in said
+    assert "ready to accept connections" in log
+    assert "secret" not in log

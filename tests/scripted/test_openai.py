@@ -167,6 +167,6 @@ def test_only_requests_with_the_option_are_refused(client: openai.OpenAI) -> Non
     assert not any(chunk.usage for chunk in got)
 
 
-def test_an_error_in_the_stream_is_one(client: openai.OpenAI) -> None:
+def test_an_error_in_the_stream_raises_an_api_error(client: openai.OpenAI) -> None:
     with pytest.raises(openai.APIError, match="had an error"):
         read(client, s.say("x"), s.error_object())

@@ -110,7 +110,7 @@ def test_the_parts_of_an_answer_are_in_order_and_joined_runs() -> None:
         (["a\0b"], "a\ufffdb"),
     ],
 )
-def test_what_is_expected_is_normalised(said: list[str], read: str) -> None:
+def test_expected_text_is_normalised(said: list[str], read: str) -> None:
     assert s.expected(s.script(*map(s.say, said))).text == read
 
 
@@ -145,7 +145,7 @@ def test_cutting_up_loses_nothing(text: str, least: int, more: int, seed: int) -
 
 
 @given(st.text())
-def test_utf16_units_say_the_same(text: str) -> None:
+def test_utf16_units_give_the_same_text(text: str) -> None:
     assert s.expected(s.script(s.say(utf16_units(text)))).text == text.replace("\0", "\ufffd")
 
 
@@ -173,7 +173,7 @@ def test_the_options_of_a_script_apply_to_every_frame() -> None:
     assert frame.endswith(b"}\r\n\r\n")
 
 
-def test_pieces_are_due_when_the_rate_says_and_last_as_long() -> None:
+def test_pieces_are_due_at_the_rate() -> None:
     pieces = list(frames().pieces(s.say("abcdefghijkl", chunk=5, rate=10)))
 
     assert [(piece.characters, piece.due) for piece in pieces] == [

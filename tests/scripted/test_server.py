@@ -199,9 +199,9 @@ def test_a_released_hold_stays_open(provider: s.Scripted) -> None:
 
 def test_a_wait_that_times_out_raises(provider: s.Scripted) -> None:
     with pytest.raises(TimeoutError):
-        provider.wait_held("nobody", timeout=0.01)
+        provider.wait_held("unknown", timeout=0.01)
     with pytest.raises(TimeoutError):
-        provider.wait_requests(1, contains="nobody asked this", timeout=0.01)
+        provider.wait_requests(1, contains="never asked", timeout=0.01)
     with pytest.raises(TimeoutError):
         provider.wait_ended(10**9, timeout=0.01)
 

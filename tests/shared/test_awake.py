@@ -13,7 +13,7 @@ class Time:
         self.clock = Clock(now=lambda: self.now)
 
     def run(self, seconds: float) -> None:
-        """The process runs, and looks at the clock all the time."""
+        """The process runs, and reads the clock all the time."""
         for _ in range(round(seconds / TICK)):
             self.now += TICK
             self.clock.tick()
@@ -41,7 +41,7 @@ def test_time_in_which_the_process_stood_still_does_not_count(time: Time) -> Non
     time.run(2)
     time.stand_still(60)
 
-    assert time.clock.since(begun) == pytest.approx(2)  # before the next look
+    assert time.clock.since(begun) == pytest.approx(2)  # before the next tick
     time.run(3)
     assert time.clock.since(begun) == pytest.approx(5, abs=TICK)
 
@@ -64,7 +64,7 @@ def test_several_pauses_add_up(time: Time) -> None:
     assert time.clock.since(begun + 21) == pytest.approx(4, abs=4 * TICK)
 
 
-def test_a_wait_that_is_only_late_is_no_pause(time: Time) -> None:
+def test_a_late_wake_up_is_not_counted_as_a_pause(time: Time) -> None:
     begun = time.now
     time.stand_still(PAUSE)
 

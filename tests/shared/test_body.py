@@ -393,12 +393,12 @@ def test_a_reader_at_the_end_of_a_long_body_is_given_little() -> None:
 class Reader:
     """As a hub follows: subscribed first, then the snapshot, the log, and what arrived meanwhile.
 
-    `heard` is what the channel brought and the reader has not looked at.
+    `inbox` is what the channel brought and the reader has not applied yet.
     """
 
     def __init__(self) -> None:
         self.body = Body()
-        self.heard: list[list[Delta]] = []
+        self.inbox: list[list[Delta]] = []
         self.missing = True
 
     def apply(self, deltas: list[Delta]) -> None:
@@ -406,7 +406,7 @@ class Reader:
 
 
 class Following(RuleBasedStateMachine):
-    """The road of design.md in memory. Only truth moves on it, but much of it gets lost."""
+    """The path of a token in memory: nothing false is sent, but much of it gets lost."""
 
     readers = Bundle("readers")
 
@@ -415,7 +415,7 @@ class Following(RuleBasedStateMachine):
         self.writer = Body()
         self.published = self.saved = self.saved_before = 0
         self.log: list[list[Delta]] = []
-        self.everyone: list[Reader] = []
+        self.all_readers: list[Reader] = []
 
     @rule(call=written)
     def write(self, call: Written) -> None:
@@ -431,8 +431,8 @@ class Following(RuleBasedStateMachine):
             return
         self.log = [entry for entry in self.log if entry[-1].end >= self.saved_before]
         self.log.append(deltas)
-        for reader in self.everyone:
-            reader.heard.append(deltas)
+        for reader in self.all_readers:
+            reader.inbox.append(deltas)
         self.published = self.writer.length
 
     @rule()
@@ -446,7 +446,7 @@ class Following(RuleBasedStateMachine):
     @rule(target=readers)
     def subscribe(self) -> Reader:
         reader = Reader()
-        self.everyone.append(reader)
+        self.all_readers.append(reader)
         return reader
 
     @rule(reader=readers)
@@ -455,42 +455,42 @@ class Following(RuleBasedStateMachine):
         reader.missing = False
         reader.apply(between(self.writer, reader.body.length, self.saved))
         reader.apply([delta for entry in self.log for delta in entry])
-        arrived, reader.heard = reader.heard, []
+        arrived, reader.inbox = reader.inbox, []
         reader.apply([delta for deltas in arrived for delta in deltas])
 
     @rule(reader=readers)
-    def hear(self, reader: Reader) -> None:
-        if reader.heard:
-            reader.apply(reader.heard.pop(0))
+    def receive(self, reader: Reader) -> None:
+        if reader.inbox:
+            reader.apply(reader.inbox.pop(0))
 
     @rule(reader=readers, index=st.integers(0, 3))
     def lose_a_message(self, reader: Reader, index: int) -> None:
-        del reader.heard[index : index + 1]
+        del reader.inbox[index : index + 1]
 
     @rule(reader=readers, index=st.integers(0, 3))
     def repeat_a_message(self, reader: Reader, index: int) -> None:
-        reader.heard.extend(reader.heard[index : index + 1])
+        reader.inbox.extend(reader.inbox[index : index + 1])
 
     @rule(reader=readers, target=readers)
     def come_back(self, reader: Reader) -> Reader:
         """The tab was closed; its successor resumes at its position."""
         again = Reader()
         again.body = Body(reader.body.since(0))
-        self.everyone.append(again)
+        self.all_readers.append(again)
         return again
 
     @invariant()
     def what_is_shown_is_what_was_written(self) -> None:
-        for reader in self.everyone:
+        for reader in self.all_readers:
             shown = reader.body.length
             assert reader.body.since(0) == between(self.writer, 0, shown)
 
     def teardown(self) -> None:
-        """In the end everybody has everything, whatever was lost."""
+        """In the end every reader has everything, whatever was lost."""
         if not hasattr(self, "writer"):
             return
         self.save()
-        for reader in self.everyone:
+        for reader in self.all_readers:
             self.read(reader)
             assert same(reader.body, self.writer)
 

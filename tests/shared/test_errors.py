@@ -82,7 +82,7 @@ def test_a_conflict_has_to_say_why() -> None:
         Conflict()
 
 
-def test_the_tree_at_the_top_of_the_file_is_the_tree() -> None:
+def test_the_documented_tree_of_errors_is_the_real_one() -> None:
     named = re.findall(
         r"^(?:[│ ]*[├└]── )?([A-Z]\w+)\b(?:$|  )", errors.__doc__ or "", re.MULTILINE
     )

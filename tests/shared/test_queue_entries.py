@@ -1,4 +1,4 @@
-"""Entries of the queue have one form; everything else is refused in two words."""
+"""Entries of the queue have one form; everything else is refused with a short reason."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The environment is parsed once and strictly, and a mistake is told without its value."""
+"""The environment is parsed once and strictly, and a mistake is reported without its value."""
 
 import socket
 from pathlib import Path
@@ -110,10 +110,10 @@ def test_titles_are_switched_by_the_usual_words(
 def test_an_invalid_provider_address_is_refused(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    told = refusal(monkeypatch, OPENAI_BASE_URL=address)
+    output = refusal(monkeypatch, OPENAI_BASE_URL=address)
 
-    assert "\n  OPENAI_BASE_URL: " in told
-    assert "example" not in told
+    assert "\n  OPENAI_BASE_URL: " in output
+    assert "example" not in output
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n", '""'])
@@ -135,17 +135,17 @@ def test_a_key_with_something_in_it_that_no_key_has_is_refused(
         with pytest.raises(ValidationError):
             Settings.model_validate({"OPENAI_API_KEY": key})
         return
-    told = refusal(monkeypatch, OPENAI_API_KEY=key)
+    output = refusal(monkeypatch, OPENAI_API_KEY=key)
 
-    assert "\n  OPENAI_API_KEY: " in told
-    assert key not in told
+    assert "\n  OPENAI_API_KEY: " in output
+    assert key not in output
 
 
 def test_all_mistakes_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = refusal(monkeypatch, OUTLIVE_SAVE_CHARS="x", PORT="y", DATABASE_URL="mysql://z")
+    output = refusal(monkeypatch, OUTLIVE_SAVE_CHARS="x", PORT="y", DATABASE_URL="mysql://z")
 
-    assert told.startswith("The environment cannot be used:\n")
-    assert len(told.split("\n")) == 4
+    assert output.startswith("The environment cannot be used:\n")
+    assert len(output.split("\n")) == 4
 
 
 @pytest.mark.parametrize(
@@ -161,11 +161,11 @@ def test_all_mistakes_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_refusal_never_shows_a_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    told = refusal(monkeypatch, **{name: value})
+    output = refusal(monkeypatch, **{name: value})
 
-    assert name in told
-    assert SECRET not in told
-    assert "http" not in told.removeprefix("The environment")
+    assert name in output
+    assert SECRET not in output
+    assert "http" not in output.removeprefix("The environment")
 
 
 def test_not_even_the_error_itself_shows_a_value(monkeypatch: pytest.MonkeyPatch) -> None:

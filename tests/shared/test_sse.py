@@ -1,4 +1,4 @@
-"""Server-Sent Events, both ways, against the standard's words and a second reading of them."""
+"""Server-Sent Events, written and parsed, against the standard's examples and a second parser."""
 
 import json
 import re
@@ -145,7 +145,7 @@ def test_the_standards_optional_space() -> None:
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r", b"\r\n"])
-def test_each_of_the_three_line_ends_is_one(newline: bytes) -> None:
+def test_each_of_the_three_line_ends_ends_a_line(newline: bytes) -> None:
     stream = b"event: e\ndata: a\ndata\ndata: b\n\ndata: c\n\n".replace(b"\n", newline)
     expected = [Event("a\n\nb", "e"), Event("c")]
 
@@ -263,7 +263,7 @@ def test_bytes_after_the_last_blank_line_are_not_an_event() -> None:
 
 
 def line(size: int) -> bytes:
-    """A line of so many bytes."""
+    """A line of that many bytes."""
     return b"data: " + b"x" * (size - 6)
 
 
@@ -307,12 +307,12 @@ def test_events_before_a_line_that_is_too_long_are_yielded(size: int) -> None:
     stream = b"data: a\n\ndata: b\n\n" + b"x" * 200
     chunks = [stream[start : start + size] for start in range(0, len(stream), size)]
     decoder = Decoder(limit=100)
-    told: list[str] = []
+    events: list[str] = []
 
     with pytest.raises(LineTooLong):
-        told.extend(event.data for chunk in chunks for event in decoder.feed(chunk))
+        events.extend(event.data for chunk in chunks for event in decoder.feed(chunk))
 
-    assert told == ["a", "b"]
+    assert events == ["a", "b"]
 
 
 @pytest.mark.parametrize("broken", [b"\xff", b"\xe2\x82", b"\xed\xa0\xbd", b"\xc0\x80", b"\xf5"])

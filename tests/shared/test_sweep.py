@@ -104,7 +104,7 @@ def test_text_after_a_gap_is_not_salvaged(store: Store) -> None:
     assert end(store, claim) == ("ERROR", "worker_lost", TEXT.content[:3])
 
 
-def test_followers_are_woken_and_the_log_goes_soon(store: Store) -> None:
+def test_followers_are_woken_and_the_log_expires_soon(store: Store) -> None:
     claim = store.streaming()
     store.publish(claim, TEXT)
     lapse(store, claim)
@@ -114,10 +114,10 @@ def test_followers_are_woken_and_the_log_goes_soon(store: Store) -> None:
 
     store.sweep().run()
 
-    heard = subscription.listen(5)
+    received = subscription.listen(5)
     subscription.close()
-    assert heard is not None
-    assert (heard.kind, heard.payload) == ("message", "{}")
+    assert received is not None
+    assert (received.kind, received.payload) == ("message", "{}")
     assert end(store, claim)[0] == "ERROR"
 
 
@@ -192,13 +192,13 @@ def test_after_a_silence_no_lease_counts_as_lapsed_for_one_lease(
 def test_a_row_that_its_last_statement_still_holds_is_swept_too(store: Store) -> None:
     # given: Postgres is still at what the dead worker had sent for one of its answers
     held, free = sorted((store.streaming(owner="host:dead") for _ in "12"), key=lambda one: one.id)
-    first_look = Event()
-    sweep = store.sweep(observe=lambda action: first_look.set())
+    one_swept = Event()
+    sweep = store.sweep(observe=lambda action: one_swept.set())
 
     with ThreadPoolExecutor(1) as pool:
         with store.locked(held.id):
             swept = pool.submit(sweep.run, "dead")
-            assert first_look.wait(10)  # the other one was swept, so this one was tried
+            assert one_swept.wait(10)  # the other one was swept, so this one was tried
 
         assert swept.result(10) == Swept(restarted=2, dispatched=2)
     assert store.row(held.id).status == store.row(free.id).status == "SENDING"
@@ -270,7 +270,7 @@ def test_many_sweeps_at_once_end_each_row_once(store: Store) -> None:
 
 
 def test_each_action_is_observed_by_name(store: Store) -> None:
-    told: list[str] = []
+    observed: list[str] = []
     ended, restarted = store.streaming(), store.streaming()
     store.publish(ended, TEXT)
     lapse(store, ended)
@@ -278,11 +278,11 @@ def test_each_action_is_observed_by_name(store: Store) -> None:
     store.make_overdue(store.sending(), "queue_deadline")
 
     swept = sweep.Sweep(
-        store.db, store.livelog, store.queue, lease=0, queue_deadline=60, observe=told.append
+        store.db, store.livelog, store.queue, lease=0, queue_deadline=60, observe=observed.append
     ).run()
 
     assert swept == Swept(ended=1, restarted=1, expired=1, dispatched=1)
-    assert sorted(told) == ["dispatched", "ended", "expired", "restarted"]
+    assert sorted(observed) == ["dispatched", "ended", "expired", "restarted"]
 
 
 # --- beginning again ------------------------------------------------------------------------------
@@ -354,7 +354,7 @@ def test_a_missing_log_does_not_prove_that_nothing_was_shown(store: Store, story
     assert end(store, claim) == ("ERROR", "worker_lost", "")
 
 
-def test_published_and_then_lost_does_not_begin_again(store: Store) -> None:
+def test_an_answer_that_was_published_and_lost_does_not_begin_again(store: Store) -> None:
     claim = store.streaming()
     store.publish(claim, TEXT)
     store.redis.flushdb()
@@ -429,7 +429,7 @@ def test_an_owner_that_was_swept_can_write_nothing_anywhere(store: Store, story:
 
 
 def _all_of(store: Store, message_id: uuid.UUID) -> tuple[Any, ...]:
-    """What any server has of it."""
+    """All that Postgres and Redis have of it."""
     row = store.row(message_id)
     log = store.livelog.read({message_id: row.claim})[message_id]
     return row, store.pieces(message_id), log
@@ -460,7 +460,7 @@ def frozen(tmp_path: Path) -> Iterator[LiveLog]:
         redis.signal(signal.SIGCONT)
 
 
-def test_without_redis_it_ends_with_what_postgres_has(store: Store) -> None:
+def test_without_redis_an_answer_ends_with_the_text_in_postgres(store: Store) -> None:
     claim, untouched = store.streaming(), store.streaming()
     store.publish(claim, TEXT)
     store.save(claim, up_to(TEXT, 7))
@@ -492,7 +492,7 @@ def test_a_redis_that_is_silent_costs_a_sweep_a_bounded_time(
     assert {end(store, claim) for claim in claims} == {("ERROR", "worker_lost", TEXT.content)}
 
 
-def test_a_queue_that_is_away_is_no_error_and_is_asked_again(store: Store) -> None:
+def test_an_absent_queue_is_no_error_and_is_tried_again(store: Store) -> None:
     waiting = store.sending()
     store.make_overdue(waiting, "dispatch_at")
     store.queue.away = True
@@ -510,7 +510,7 @@ def test_a_queue_that_is_away_is_no_error_and_is_asked_again(store: Store) -> No
 
 
 def test_a_question_that_redis_does_not_take_is_written_by_a_worker_with_room(store: Store) -> None:
-    """And Redis, which may be slow to refuse, is asked once a round and not for each message."""
+    """Redis, which may be slow to refuse, is asked once a round and not for each message."""
     waiting = [store.sending() for _ in range(5)]
     for message in waiting:
         store.make_overdue(message, "dispatch_at")
@@ -522,10 +522,10 @@ def test_a_question_that_redis_does_not_take_is_written_by_a_worker_with_room(st
         taken.extend([message_id] * free)
         return free
 
-    told: list[str] = []
-    sweep = store.sweep(take=take, observe=told.append)
+    observed: list[str] = []
+    sweep = store.sweep(take=take, observe=observed.append)
     assert sweep.run().dispatched == 3
-    assert (store.queue.asked, told) == (1, ["taken"] * 3)
+    assert (store.queue.asked, observed) == (1, ["taken"] * 3)
     assert len(taken) == 3
 
     for message in set(waiting) - set(taken):  # those are due again

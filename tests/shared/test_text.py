@@ -17,7 +17,7 @@ chunks = st.lists(wild, max_size=8)
 
 
 def by_utf16(text: str) -> str:
-    """What UTF-16 makes of it: an independent opinion on which halves belong together."""
+    """The text as Python's UTF-16 decoder joins it: an independent check of our joining."""
     units = text.encode("utf-16-le", "surrogatepass")
     return units.decode("utf-16-le", "replace").replace("\x00", "\ufffd")
 
@@ -61,7 +61,7 @@ def test_any_chunking_gives_the_same_text(pieces: list[str]) -> None:
 
 
 @given(chunks)
-def test_what_is_shown_early_can_be_encoded(pieces: list[str]) -> None:
+def test_text_shown_early_can_be_encoded(pieces: list[str]) -> None:
     normaliser = Normaliser()
 
     for piece in pieces:

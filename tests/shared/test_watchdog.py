@@ -37,7 +37,7 @@ def stopped(_: str) -> None:
 
 
 def _watched(name: str) -> None:
-    """What the watchdog makes of one of them. To stdout: the longest turn it measured."""
+    """Run one of these under a watchdog; print the buckets of its metric."""
     logs.configure()
     Watchdog().start("test")
     gevent.sleep(0.2)

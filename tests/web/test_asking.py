@@ -109,7 +109,7 @@ def test_a_repeated_key_gives_the_same_messages_and_enqueues_nothing(
     assert steps.taken == []
 
 
-def test_a_queue_that_is_away_is_not_an_error(store: Store, steps: Steps, asker: Asker) -> None:
+def test_an_absent_queue_is_no_error(store: Store, steps: Steps, asker: Asker) -> None:
     steps.away = True
     user = store.user()
 

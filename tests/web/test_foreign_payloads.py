@@ -63,7 +63,7 @@ def test_any_payload_leaves_the_subscription_working(tables: Store) -> None:
         @given(st.binary(max_size=60))
         @example(b"\xff")
         @example(b"\r\n$5\r\n+OK\r\n")
-        def heard(payload: bytes) -> None:
+        def survives(payload: bytes) -> None:
             raw.publish(message_channel(place), payload)
             item = Publication(place, claim, 1, body_of("still here").since(0), 0, force=True)
             tables.redis.delete(f"outlive:log:{place}:{claim}")
@@ -74,11 +74,11 @@ def test_any_payload_leaves_the_subscription_working(tables: Store) -> None:
             assert foreign is not None
             assert foreign.payload.encode("utf-8", "surrogateescape") == payload
             assert ours is not None
-            said = decode(ours.payload)
-            assert said is not None
-            assert (said.claim, Body(said.deltas).text) == (claim, "still here")
+            decoded = decode(ours.payload)
+            assert decoded is not None
+            assert (decoded.claim, Body(decoded.deltas).text) == (claim, "still here")
 
-        heard()
+        survives()
     raw.close()
 
 

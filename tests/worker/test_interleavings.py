@@ -114,7 +114,7 @@ class SimulatedReader:
     def come_back(self, message_id: uuid.UUID) -> None:
         """Begin again, with nothing in memory."""
         self.topic = MessageTopic(message_id, self.user)
-        self.heard: list[Payload] = []
+        self.inbox: list[Payload] = []
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -136,7 +136,7 @@ class Interleavings(RuleBasedStateMachine):
         self.written: dict[uuid.UUID | None, list[Body]] = {None: [Body()]}
         self.claims: dict[uuid.UUID, list[uuid.UUID]] = {}
         self.letters: dict[Generation, str] = {}
-        self.said_done: set[uuid.UUID] = set()
+        self.ended_explicitly: set[uuid.UUID] = set()
         #: the longest text that any reader was shown; messages of which Redis lost something
         self.shown: dict[uuid.UUID, Body] = {}
         self.lossy: set[uuid.UUID] = set()
@@ -149,7 +149,7 @@ class Interleavings(RuleBasedStateMachine):
             self.ask(None, number, opened=True)
             self.follow(number)
             if what is not None:
-                self.work(number, what, answered=True, heard=True)
+                self.work(number, what, answered=True, received=True)
 
     # --- R1
 
@@ -192,16 +192,16 @@ class Interleavings(RuleBasedStateMachine):
     # --- a worker at work
 
     @precondition(lambda self: self.running())
-    @rule(pick=picks, what=work, answered=mostly, heard=st.booleans())
-    def work(self, pick: int, what: Work, answered: bool, heard: bool) -> None:
+    @rule(pick=picks, what=work, answered=mostly, received=st.booleans())
+    def work(self, pick: int, what: Work, answered: bool, received: bool) -> None:
         """The provider sends something, and the worker's greenlets have their turns.
 
         `answered`: the replies of Redis and Postgres arrive.
         """
         worker, generation = self.one_of_the_running(pick)
         self.turn(worker, generation, what, answered=answered)
-        for number in range(len(self.readers) if heard else 0):
-            self.hear(number, lost=False)
+        for number in range(len(self.readers) if received else 0):
+            self.receive(number, lost=False)
 
     def turn(
         self, worker: SimulatedWorker, generation: Generation, what: Work, *, answered: bool
@@ -243,7 +243,7 @@ class Interleavings(RuleBasedStateMachine):
         worker, generation = self.one_of_the_running(pick)
         if how == "DONE":
             ending = Ending(Status.DONE, "stop")
-            self.said_done.add(generation.claim)
+            self.ended_explicitly.add(generation.claim)
         else:
             ending = Ending.error("provider_cut")
         if not answered:  # the commit's outcome does not come back, so it is tried again
@@ -380,18 +380,18 @@ class Interleavings(RuleBasedStateMachine):
         reader = self.readers[pick % len(self.readers)]
         self.listen()
         if reader.topic.end is None:
-            reader.heard.clear()  # what was announced before is in what is read now
+            reader.inbox.clear()  # what was announced before is in what is read now
             self.read_again(reader)
 
     @rule(pick=picks, lost=seldom)
-    def hear(self, pick: int, lost: bool) -> None:
+    def receive(self, pick: int, lost: bool) -> None:
         self.listen()
         if not self.readers:
             return
         reader = self.readers[pick % len(self.readers)]
-        if reader.heard and reader.topic.end is None:
-            said = reader.heard.pop(0)
-            if not lost and not reader.topic.receive(said.deltas, said.claim):
+        if reader.inbox and reader.topic.end is None:
+            payload = reader.inbox.pop(0)
+            if not lost and not reader.topic.receive(payload.deltas, payload.claim):
                 self.read_again(reader)
             else:
                 self.show(reader)
@@ -408,12 +408,12 @@ class Interleavings(RuleBasedStateMachine):
     def listen(self) -> None:
         """Pass what was published to the readers of its message."""
         self.subscription.ping()
-        while (heard := self.subscription.listen(10)) and heard.kind != "pong":
-            if heard.kind == "message":
+        while (pushed := self.subscription.listen(10)) and pushed.kind != "pong":
+            if pushed.kind == "message":
                 for reader in self.readers:
-                    if message_channel(reader.topic.id) == heard.channel:
-                        reader.heard.append(decode(heard.payload) or WAKE_UP)
-        assert heard is not None
+                    if message_channel(reader.topic.id) == pushed.channel:
+                        reader.inbox.append(decode(pushed.payload) or WAKE_UP)
+        assert pushed is not None
 
     def show(self, reader: SimulatedReader) -> None:
         """Text that was shown only grows, and is the same for every reader."""
@@ -444,8 +444,8 @@ class Interleavings(RuleBasedStateMachine):
     def check_logs(self, logs: RedisSnapshot) -> None:
         """Each log has text of its own claim only."""
         for key, entries in logs.items():
-            said = [decode(fields["d"]) for _, fields in entries if "d" in fields]
-            deltas = [delta for one in said if one for delta in one.deltas]
+            payloads = [decode(fields["d"]) for _, fields in entries if "d" in fields]
+            deltas = [delta for one in payloads if one for delta in one.deltas]
             assert any(
                 all([delta] == between(writer, delta.start, delta.end) for delta in deltas)
                 for writer in self.written[uuid.UUID(key.split(":")[-1])]
@@ -474,7 +474,7 @@ class Interleavings(RuleBasedStateMachine):
     def check_end(self, message: Message, writer: Body) -> None:
         assert message.sha256 == hashlib.sha256(message.body.content.encode()).hexdigest()
         if message.status == Status.DONE:
-            assert message.claim in self.said_done
+            assert message.claim in self.ended_explicitly
             assert message.body.since(0) == writer.since(0)
         if message.id in self.went_back:
             return
@@ -585,7 +585,7 @@ def _salvages_any_log(planted: pytest.MonkeyPatch) -> None:
     planted.setattr(LiveLog, "fence", of_any_claim)
 
 
-def _hears_any_claim(planted: pytest.MonkeyPatch) -> None:
+def _takes_any_claim(planted: pytest.MonkeyPatch) -> None:
     """A topic appends text of any claim that continues its body."""
     planted.setattr(MessageTopic, "_take", lambda topic, deltas, _: topic._grow(deltas))
 
@@ -594,11 +594,11 @@ def _keeps_its_body(planted: pytest.MonkeyPatch) -> None:
     """A topic keeps its body when its row names another claim."""
     end_reading = MessageTopic.end_reading
 
-    def without_looking(self: Any, message: Any, logged: Any) -> bool:
+    def without_checking(self: Any, message: Any, logged: Any) -> bool:
         self.claim = message.claim if message else self.claim
         return end_reading(self, message, logged)
 
-    planted.setattr(MessageTopic, "end_reading", without_looking)
+    planted.setattr(MessageTopic, "end_reading", without_checking)
 
 
 def _open_proves_always(planted: pytest.MonkeyPatch) -> None:
@@ -608,28 +608,28 @@ def _open_proves_always(planted: pytest.MonkeyPatch) -> None:
     )
 
 
-def says(text: str, then: str) -> Work:
+def piece_then(text: str, then: str) -> Work:
     """One piece of text, and what its worker does then."""
     return [("text", text, False)], then
 
 
 def back_and_lapsed(it: Interleavings) -> None:
     """Postgres loses the claim; the next worker saves a little and dies."""
-    it.postgres_goes_back(0, 1, 1, says("b", "publish save"), lapses=True)
+    it.postgres_goes_back(0, 1, 1, piece_then("b", "publish save"), lapses=True)
 
 
 def back_and_on(it: Interleavings) -> None:
     """Postgres loses the claim; the next worker's text grows longer than the first one's."""
-    it.postgres_goes_back(0, 1, 1, says("bbbbbb", "publish"), lapses=False)
+    it.postgres_goes_back(0, 1, 1, piece_then("bbbbbb", "publish"), lapses=False)
     worker, generation = it.running()[-1]
-    it.turn(worker, generation, says("cccccc", "publish"), answered=True)
+    it.turn(worker, generation, piece_then("cccccc", "publish"), answered=True)
     for _ in range(4):
-        it.hear(0, lost=False)
+        it.receive(0, lost=False)
 
 
 def back_and_read(it: Interleavings) -> None:
     """The same, and a reader misses all of it until it reads."""
-    it.postgres_goes_back(0, 1, 1, says("bbbbbbbbbbbb", "save"), lapses=False)
+    it.postgres_goes_back(0, 1, 1, piece_then("bbbbbbbbbbbb", "save"), lapses=False)
     it.read(0)
 
 
@@ -642,7 +642,7 @@ def redis_back_and_lapsed(it: Interleavings) -> None:
 BUGS = [
     (_repeatable_tokens, back_and_read),
     (_salvages_any_log, back_and_lapsed),
-    (_hears_any_claim, back_and_on),
+    (_takes_any_claim, back_and_on),
     (_keeps_its_body, back_and_read),
     (_open_proves_always, redis_back_and_lapsed),
 ]
@@ -657,8 +657,8 @@ def test_the_search_finds_the_planted_bug(
 ) -> None:
     def story() -> None:
         it = Interleavings()
-        it.begin(says("aaaaaa", "publish"), None)
-        it.hear(0, lost=False)
+        it.begin(piece_then("aaaaaa", "publish"), None)
+        it.receive(0, lost=False)
         it.promises_hold()
         moves(it)
         it.promises_hold()

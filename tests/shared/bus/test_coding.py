@@ -1,4 +1,4 @@
-"""Payloads: what `encode` writes is text, and nothing else is."""
+"""Payloads of a channel: what `encode` wrote is decoded, anything else is None."""
 
 import json
 import uuid

@@ -155,7 +155,7 @@ def test_a_closed_connection_is_replaced_and_every_channel_subscribed_again(
         expect_one_of_each(listening, server, A, B)
 
 
-def test_it_is_not_connected_while_redis_is_down_and_loses_a_connection_once(
+def test_the_listener_is_not_connected_while_redis_is_down_and_reports_one_loss(
     listening: Recorder, server: Redis
 ) -> None:
     server.kill()
@@ -171,7 +171,9 @@ def test_it_is_not_connected_while_redis_is_down_and_loses_a_connection_once(
     expect_one_of_each(listening, server, A, B)
 
 
-def test_what_is_wanted_may_change_while_redis_is_down(listening: Recorder, server: Redis) -> None:
+def test_channels_can_be_added_and_given_up_while_redis_is_down(
+    listening: Recorder, server: Redis
+) -> None:
     server.kill()
     eventually(listening.has(("lost",)))
 
@@ -185,7 +187,7 @@ def test_what_is_wanted_may_change_while_redis_is_down(listening: Recorder, serv
     assert ("subscribed", A) not in listening.calls
 
 
-def test_what_is_given_up_between_a_loss_and_its_discovery_stays_given_up(
+def test_a_channel_given_up_before_a_loss_is_noticed_stays_given_up(
     listening: Recorder, server: Redis
 ) -> None:
     drop_listeners(server)
@@ -238,7 +240,7 @@ def test_a_redis_without_messages_is_kept_as_it_answers(
     expect_one_of_each(listening, server, A, B)
 
 
-def test_a_pause_of_this_process_is_no_silence_of_redis(
+def test_a_pause_of_this_process_is_not_taken_for_silence_of_redis(
     impatient: float, listening: Recorder, server: Redis
 ) -> None:
     watch = gevent.spawn(awake.watch)
@@ -297,7 +299,7 @@ def test_starting_twice_listens_once(listening: Recorder, server: Redis) -> None
 
 
 class SlowConnection:
-    """A subscription whose commands take until they are let go; it hears nothing."""
+    """A subscription whose commands block until `may_go` is set; it receives nothing."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, ...]] = []

@@ -75,7 +75,7 @@ def test_reading_returns_text_only(store: Store, opened: uuid.UUID) -> None:
     store.livelog.fence(opened, CLAIM, 1)
 
     assert store.livelog.read({opened: CLAIM})[opened] == [Delta(0, 0, "text", "a")]
-    assert store.livelog.read({(nobodys := uuid.uuid4()): CLAIM}) == {nobodys: []}
+    assert store.livelog.read({(unknown := uuid.uuid4()): CLAIM}) == {unknown: []}
 
 
 def test_a_stop_reaches_workers_and_the_readers_of_the_message(

@@ -1,4 +1,4 @@
-"""R1: how a message begins. Committed as SENDING, once a key, under the cap, below an end."""
+"""R1: a message begins as SENDING, once for each key, under the cap, below an ended answer."""
 
 import hashlib
 import uuid
@@ -242,7 +242,7 @@ def test_without_a_parent_a_question_stands_below_the_newest_answer(store: Store
     assert second.question.parent_id == first.answer.id
 
 
-def test_with_null_for_a_parent_it_is_another_root(store: Store) -> None:
+def test_a_question_with_null_for_a_parent_is_another_root(store: Store) -> None:
     user = store.user()
     conversation = store.conversation(user)
     ask(store, user, conversation)
@@ -268,14 +268,14 @@ def test_nothing_is_asked_below_an_open_answer(store: Store, named: bool) -> Non
     assert count(store, user) == 1
 
 
-@pytest.mark.parametrize("whose", ["another conversation", "another user", "nobody"])
+@pytest.mark.parametrize("whose", ["another conversation", "another user", "unknown"])
 def test_a_parent_from_another_conversation_is_refused(store: Store, whose: str) -> None:
     user = store.user()
     conversation = store.conversation(user)
     parent = {
         "another conversation": lambda: store.ended(user),
         "another user": store.ended,
-        "nobody": uuid.uuid4,
+        "unknown": uuid.uuid4,
     }[whose]()
 
     with pytest.raises(Invalid) as refusal:

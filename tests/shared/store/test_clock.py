@@ -189,7 +189,7 @@ def test_a_restart_with_another_clock_is_a_jump_as_well(world: Store, server: Po
 def test_a_question_waits_for_its_own_time_and_is_handed_out_again(
     world: Store, server: Postgres, jump: float
 ) -> None:
-    """Not an hour less, and not an hour more."""
+    """The jump of an hour makes its wait neither shorter nor longer."""
     sweep = _settled(world)
     waiting = world.ask(queue_deadline=LEASE * 1.5).answer.id
 
@@ -208,7 +208,7 @@ def test_a_question_waits_for_its_own_time_and_is_handed_out_again(
 def test_an_answer_may_take_its_whole_time_whatever_the_clock_does(
     world: Store, server: Postgres
 ) -> None:
-    """Its owner ends it by a clock of its own; the sweep's deadline is for one that does not."""
+    """Its owner ends it by its own monotonic clock; the sweep's deadline is for the others."""
     sweep = _settled(world)
     claim, stuck = _claimed(world, deadline=900), _claimed(world, deadline=LEASE * 2)
     server.set_clock(HOUR)
@@ -228,7 +228,7 @@ def test_an_answer_may_take_its_whole_time_whatever_the_clock_does(
 
 @pytest.mark.failure(46)
 def test_a_jump_is_not_forgotten_in_a_crash_of_postgres(world: Store, server: Postgres) -> None:
-    """Nor in a failover: a standby has nothing of that table either."""
+    """The same after a failover: a standby does not have that unlogged table either."""
     sweep = _settled(world)
     claim, waiting = _claimed(world, deadline=900), world.ask(queue_deadline=900).answer.id
     server.set_clock(HOUR)
@@ -246,7 +246,7 @@ def test_a_jump_is_not_forgotten_in_a_crash_of_postgres(world: Store, server: Po
     assert _status(world, waiting) == "SENDING"
 
 
-def test_what_was_deleted_can_be_brought_back_for_an_hour_though_the_clock_jumps(
+def test_a_deleted_conversation_can_be_restored_for_an_hour_though_the_clock_jumps(
     world: Store, server: Postgres
 ) -> None:
     sweep, user = _settled(world), world.user()
@@ -260,7 +260,9 @@ def test_what_was_deleted_can_be_brought_back_for_an_hour_though_the_clock_jumps
     assert conversations.undelete(world.db, user, place).id == place
 
 
-def test_what_ends_after_a_jump_back_is_new_and_comes_first(world: Store, server: Postgres) -> None:
+def test_an_answer_that_ends_after_a_jump_back_is_unseen_and_listed_first(
+    world: Store, server: Postgres
+) -> None:
     """Lists are sorted by when something happened in them, and know what was seen by its time."""
     user = world.user()
     first, second = world.conversation(user), world.conversation(user)

@@ -1,4 +1,4 @@
-"""Trees of messages: lists, branches, deleting; and nothing of it is anybody else's."""
+"""Trees of messages: lists, branches, deleting; and all of it is its user's alone."""
 
 import inspect
 import re
@@ -68,7 +68,7 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
         it.db, it.store.asking(user), it.ended, text_body("Go on.")
     ),
 }
-#: They name nothing of anybody's: see below.
+#: They name no row of a user: see below.
 OTHERWISE = {
     *("conversations.create", "conversations.newest", "asking.lock_user"),
     *("search.search", "sidebar.page", "sidebar.state"),
@@ -172,7 +172,7 @@ def test_conversations_are_listed_newest_first_in_pages(store: Store) -> None:
     assert [len(page) for page in (first, second, third)] == [2, 2, 1]
 
 
-def test_a_new_one_does_not_move_the_pages(store: Store) -> None:
+def test_a_new_conversation_does_not_move_the_pages(store: Store) -> None:
     user = store.user()
     made = [store.conversation(user) for _ in range(3)]
     first, _ = conversations.newest(store.db, user, 2, None)
@@ -182,7 +182,7 @@ def test_a_new_one_does_not_move_the_pages(store: Store) -> None:
     assert [c.id for c in conversations.newest(store.db, user, 2, first[-1].seq)[0]] == [made[0]]
 
 
-def test_a_deleted_one_is_in_no_list(store: Store) -> None:
+def test_a_deleted_conversation_is_in_no_list(store: Store) -> None:
     user = store.user()
     kept, deleted = store.conversation(user), store.conversation(user)
 
@@ -195,7 +195,7 @@ def test_a_deleted_one_is_in_no_list(store: Store) -> None:
         conversations.delete(store.db, user, deleted)
 
 
-def test_a_key_of_a_deleted_one_finds_nothing_until_it_is_back_and_is_free_once_it_is_purged(
+def test_a_key_of_a_deleted_conversation_is_not_found_until_undo_and_free_after_the_purge(
     store: Store,
 ) -> None:
     user = store.user()
@@ -323,7 +323,7 @@ def test_deleting_stops_what_is_open_and_hides_all_of_it(store: Store) -> None:
         assert messages.load(store.db, message_id, user, deleted=True).id == message_id
 
 
-def test_deleting_one_leaves_the_others(store: Store) -> None:
+def test_deleting_a_conversation_leaves_the_others(store: Store) -> None:
     user = store.user()
     kept = store.sending(user)
     gone = store.sending(user)

@@ -1,6 +1,6 @@
 """A Postgres or a Redis that is again what it was some seconds ago, under a running service.
 
-What a standby lacks, or a backup, is what a story rewrites; `Ground.go_back` makes a row what it
+What a standby lacks, or a backup, is what a story rewrites; `Store.go_back` makes a row what it
 was. Black boxes with a real standby and a real snapshot are in the end-to-end tests.
 """
 
@@ -34,13 +34,13 @@ from worker.generation import LOST, Generation, Result
 from worker.writer import Writer
 
 DONE = Ending(Status.DONE, "stop")
-#: What the one claim says, and the other.
+#: The text of the one claim, and of the other.
 MINE = "The first answer, of which some was shown to readers."
 THEIRS = "Another one, that says something else and at a greater length than the first one did."
 
 
 class Lost:
-    """An answer that one claim has begun, and another one again: Postgres had lost the first."""
+    """An answer with two claims: Postgres lost the first one, and another worker claimed it."""
 
     def __init__(self, store: Store, owner: str) -> None:
         self.user = store.user()
@@ -95,7 +95,7 @@ def owner_of(store: Store, message_id: uuid.UUID) -> str:
     return str(store.row(message_id).owner)
 
 
-def test_the_end_of_the_other_claim_is_not_taken_for_ones_own(store: Store, lost: Lost) -> None:
+def test_has_ended_is_false_for_the_end_of_another_claim(store: Store, lost: Lost) -> None:
     last = save_of(lost.second, body_of(THEIRS))
     assert owning.finish(store.db, owner_of(store, lost.id), last, DONE)
 
@@ -113,9 +113,7 @@ def test_the_sweep_salvages_nothing_of_another_claim(store: Store, lost: Lost) -
     assert end(store, lost.id) == ("ERROR", "worker_lost", THEIRS[:10])
 
 
-def test_that_another_claim_has_published_does_not_keep_this_one_from_beginning_again(
-    store: Store, lost: Lost
-) -> None:
+def test_text_of_another_claim_does_not_prevent_a_restart(store: Store, lost: Lost) -> None:
     store.make_overdue(lost.id, "lease_until")
 
     assert store.sweep().run().restarted == 1
@@ -132,15 +130,15 @@ def test_both_claims_publish_and_their_texts_do_not_meet(store: Store, lost: Los
         both = body_of(MINE, " And more of it.")
         assert store.publish(lost.second, body_of(THEIRS)) == PublishResult.WRITTEN
         assert store.publish(lost.first, both, len(MINE)) == PublishResult.WRITTEN
-        heard = [subscription.listen(5) for _ in range(2)]
-    said = [decode(one.payload) for one in heard if one is not None]
+        received = [subscription.listen(5) for _ in range(2)]
+    payloads = [decode(one.payload) for one in received if one is not None]
 
     logs = [store.livelog.read({lost.id: one.token})[lost.id] for one in (lost.first, lost.second)]
     assert [Body(log).text for log in logs] == [both.text, THEIRS]
-    assert [one.claim for one in said if one] == [lost.second.token, lost.first.token]
+    assert [one.claim for one in payloads if one] == [lost.second.token, lost.first.token]
 
-    # A hub that has the one hears nothing of the other, in whatever order it comes.
-    for order in (said, said[::-1]):
+    # A hub that has the one takes nothing of the other, in whatever order they come.
+    for order in (payloads, payloads[::-1]):
         follower = MessageTopic(lost.id, lost.user)
         read(store.db, store.livelog, [follower])
         for one in order:
@@ -158,7 +156,7 @@ def test_readers_of_the_lost_text_are_sent_away_and_it_is_not_continued(
     store.publish(lost.second, body_of(THEIRS))
     reader = lost.reader
 
-    # A word of the other claim does not fit, so the row is read; which does not know this text.
+    # Text of the other claim does not fit, so the row is read, and the row does not know it.
     assert not reader.receive(body_of(THEIRS).since(len(MINE)), lost.second.token)
     assert read(store.db, store.livelog, [reader]) == {}
 
@@ -169,7 +167,7 @@ def test_readers_of_the_lost_text_are_sent_away_and_it_is_not_continued(
 
 
 @pytest.mark.parametrize("state", ["waiting", "ended", "ended unclaimed", "gone"])
-def test_whatever_the_row_has_become_a_body_of_another_claim_goes_no_further(
+def test_a_body_of_another_claim_is_not_continued_whatever_the_row_became(
     store: Store, lost: Lost, state: str
 ) -> None:
     if state == "gone":
@@ -188,7 +186,7 @@ def test_whatever_the_row_has_become_a_body_of_another_claim_goes_no_further(
     assert lost.reader.body.text == MINE
 
 
-def test_a_text_that_is_heard_while_the_row_is_read_is_of_the_rows_claim_only(
+def test_text_received_while_the_row_is_read_is_kept_of_the_rows_claim_only(
     store: Store, lost: Lost
 ) -> None:
     store.publish(lost.second, body_of(THEIRS[:10]))
@@ -200,7 +198,7 @@ def test_a_text_that_is_heard_while_the_row_is_read_is_of_the_rows_claim_only(
     row = messages.load(store.db, lost.id, lost.user)
     whole = follower.end_reading(row, store.livelog.read({lost.id: row.claim})[lost.id])
 
-    assert not whole  # there was something that does not fit: look again
+    assert not whole  # something did not fit: read again
     assert follower.body.text == THEIRS
 
 
@@ -223,7 +221,7 @@ def begin(store: Store, writer: Writer, answer: uuid.UUID | None = None) -> Gene
 
 
 def published(writer: Writer, generation: Generation) -> None:
-    """Rounds of the publisher until Redis has said that it has everything."""
+    """Rounds of the publisher until Redis has confirmed everything."""
 
     def all_of_it() -> bool:
         writer.publisher.round()
@@ -238,10 +236,10 @@ def test_a_row_with_less_text_than_its_owner_is_written_forward_at_once(
 ) -> None:
     # given: 26 of 52 characters are lost, and the log was freed of them
     generation = begin(store, writer)
-    said = ""
+    text = ""
     for number in range(4):
-        said += f"{number}: 13 letters"[:13]
-        generation.write("text", said[-13:])
+        text += f"{number}: 13 letters"[:13]
+        generation.write("text", text[-13:])
         writer.publisher.round()
         if number == 2:
             memory = store.remember(generation.id)[generation.id]
@@ -253,14 +251,14 @@ def test_a_row_with_less_text_than_its_owner_is_written_forward_at_once(
     store.go_back(memory)
     assert store.row(generation.id).saved_len == 26
 
-    # then: the next round finds it so, is not told to wait for a lock, and the one after writes it
+    # then: the next round finds that, waits for no lock, and the one after writes it
     assert writer.saver._save([generation.save_state])
     assert (state.saved, state.saved_before) == (26, 26)
     assert writer.saver._due_at(state) < float("inf")
     assert writer.saver._save([generation.save_state])
     row = store.row(generation.id)
     assert (row.saved_len, row.status, row.claim) == (52, "STREAMING", generation.claim)
-    assert "".join(piece[3] for piece in store.pieces(generation.id)) == said
+    assert "".join(piece[3] for piece in store.pieces(generation.id)) == text
 
 
 @pytest.mark.failure(40)
@@ -315,7 +313,7 @@ def test_postgres_and_redis_go_back_together_under_a_living_worker(
     store.redis_goes_back(logs)
     generation.write("text", "And then it goes on.")
     writer.publisher.add(generation.outbox)
-    # Nothing of the text is in Redis: the owner confirms its row, and says all of it again.
+    # Nothing of the text is in Redis: the owner confirms its row, and publishes all of it again.
     published(writer, generation)
     for _ in range(2):
         assert writer.saver._save([generation.save_state])
@@ -352,7 +350,7 @@ def test_the_writer_of_a_claim_that_postgres_lost_stops(
 
 
 def test_an_end_that_postgres_has_lost_ends_again_when_the_lease_is_over(store: Store) -> None:
-    """What was shown as DONE is not promised; that it ends, and truly, is."""
+    """A lost end is not promised. That the answer ends again, with a true proof, is."""
     user = store.user()
     claim = store.streaming(user)
     store.save(claim, body_of(MINE[:10]))
@@ -366,7 +364,7 @@ def test_an_end_that_postgres_has_lost_ends_again_when_the_lease_is_over(store: 
     assert end(store, claim.id) == ("ERROR", "worker_lost", MINE[:10])
 
 
-def test_an_end_in_memory_is_no_answer_when_the_row_is_open_again(
+def test_an_end_in_memory_is_dropped_when_the_row_is_open_again(
     store: Store, keeper: MessageKeeper
 ) -> None:
     user = store.user()
@@ -397,7 +395,7 @@ def test_a_hub_gives_up_a_text_that_the_row_does_not_know(
         store.go_back(asked)
         second = store.claim(answer)
         store.save(second, body_of(THEIRS))
-        before.received_at = 0.0  # it has been silent for long, so the row is looked at
+        before.received_at = 0.0  # it has been silent for long, so the row is polled
         until(lambda: before.closed)
 
         with keeper.follow(answer, user) as now:
@@ -431,11 +429,11 @@ def test_open_proves_nothing_of_a_redis_that_was_started_since(server: Redis) ->
     assert log.fence(other, claims[other], 1) == (False, [])
 
 
-def test_where_redis_does_not_say_which_process_it_is_open_proves_as_before(server: Redis) -> None:
+def test_open_proves_as_before_where_info_is_not_allowed(server: Redis) -> None:
     admin: Any = redis.Redis.from_url(server.url)
-    admin.execute_command("ACL", "SETUSER", "app", "on", ">word", "~*", "&*", "+@all", "-info")
+    admin.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-info")
     admin.close()
-    log = LiveLog(server.url.replace(":" + server.address.password, "app:word"), ttl=60)
+    log = LiveLog(server.url.replace(":" + server.address.password, "app:secret"), ttl=60)
     message_id, claim = uuid.uuid4(), new_token()
 
     open_log(log, message_id, claim)
@@ -455,7 +453,7 @@ def test_a_log_that_went_back_to_its_beginning_does_not_let_the_answer_begin_aga
     store.make_overdue(claim.id, "lease_until")
     assert store.sweep().run() == Swept(ended=1)
 
-    # Readers have more; the end's proof tells them.
+    # Readers have more, and see that by the proof of the end.
     assert end(store, claim.id) == ("ERROR", "worker_lost", "")
 
 

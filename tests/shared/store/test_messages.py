@@ -153,9 +153,9 @@ def test_a_save_without_text_renews_the_lease(store: Store) -> None:
 def test_saves_follow_one_another(store: Store) -> None:
     claim = store.streaming()
     body = Body()
-    for said in ("one ", "two ", "😀"):
+    for piece in ("one ", "two ", "😀"):
         start = body.length
-        body.write("text", said)
+        body.write("text", piece)
         assert store.save(claim, body, start)
 
     assert [piece[0] for piece in store.pieces(claim.id)] == [0, 4, 8]
@@ -405,7 +405,7 @@ def test_an_end_whose_commit_outcome_is_unknown_is_recognised(store: Store) -> N
     assert owning.lease_state(store.db, ME, [claim.id]) == {}
 
 
-def test_an_end_by_the_sweep_is_not_taken_for_the_owners(store: Store) -> None:
+def test_has_ended_is_false_for_an_end_by_the_sweep(store: Store) -> None:
     claim = store.streaming()
     store.make_overdue(claim.id, "lease_until")
     store.sweep().run()
@@ -459,7 +459,7 @@ def test_an_answer_that_was_shown_stopped_or_taken_does_not_go_back(store: Store
     assert {store.row(one.id).status for one in (shown, stopped, taken)} == {"STREAMING"}
 
 
-def test_an_answer_goes_back_only_so_often(store: Store) -> None:
+def test_an_answer_is_released_a_limited_number_of_times(store: Store) -> None:
     claim = store.streaming()
     for _ in range(MAX_TRIES - 1):
         assert release(store, claim)
@@ -508,7 +508,7 @@ def test_stop_changes_nothing_of_what_has_ended(store: Store, ending: Ending) ->
     assert store.row(answer) == before
 
 
-def test_a_question_cannot_be_stopped_but_it_is_no_error(store: Store) -> None:
+def test_stopping_a_question_changes_nothing_and_is_no_error(store: Store) -> None:
     user = store.user()
     question = store.ask(user).question.id
 
@@ -532,7 +532,7 @@ def test_stop_and_claim_at_once_lose_nothing(store: Store) -> None:
         assert row.status == "CANCELLED" or (row.status == "STREAMING" and row.stop_requested)
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- polling --------------------------------------------------------------------------------------
 
 
 def test_poll_states_returns_what_a_follower_needs(store: Store) -> None:
@@ -612,7 +612,7 @@ def test_a_connection_cut_in_a_transaction_is_storage_down_and_the_next_one_work
 
 
 def test_a_postgres_that_is_not_there_is_storage_down() -> None:
-    nowhere = Database("postgresql+psycopg2://nobody@127.0.0.1:1/nothing")
+    nowhere = Database("postgresql+psycopg2://user@127.0.0.1:1/nothing")
 
     with pytest.raises(StorageDown):
         admin_queries.count_open(nowhere)
@@ -644,7 +644,7 @@ def test_a_fault_of_the_server_is_storage_down(store: Store, fault: str, code: s
     assert cause.orig.pgcode == code
 
 
-def test_a_fault_of_the_statement_is_not(store: Store) -> None:
+def test_a_fault_of_the_statement_is_not_storage_down(store: Store) -> None:
     with pytest.raises(Exception, match="syntax error") as error:
         store.db.rows("SELEC 1")
 

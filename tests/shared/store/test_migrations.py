@@ -30,7 +30,7 @@ def url(rig: Rig) -> Iterator[str]:
 
 
 def differences(url: str) -> list[object]:
-    """What alembic would change to come from the tables to the models."""
+    """The operations by which alembic would turn the tables into the models."""
     engine = create_engine(url)
     options = {"compare_type": True, "compare_server_default": True}
     with engine.connect() as connection:
@@ -62,7 +62,7 @@ def test_up_down_and_up_again_leaves_what_the_models_say(url: str) -> None:
     assert between == (["alembic_version"], 0)
 
 
-def test_the_models_and_the_tables_can_differ_in_a_way_this_notices(url: str) -> None:
+def test_differences_finds_a_missing_index(url: str) -> None:
     migrate(url)
     db = Database(url)
     db.engine.dispose()

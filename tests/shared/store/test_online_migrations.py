@@ -111,7 +111,7 @@ def _written_down() -> Iterator[list[str]]:
 
 
 def _files(url: str) -> dict[str, int]:
-    """The file of each table: a rewritten one gets another."""
+    """The file of each table; a table that is rewritten gets another one."""
     engine = create_engine(url)
     with engine.connect() as connection:
         rows = connection.execute(
@@ -125,7 +125,7 @@ def _files(url: str) -> dict[str, int]:
 
 
 @pytest.mark.failure(44)
-def test_no_migration_does_what_holds_others_up(rig: Rig) -> None:
+def test_no_migration_blocks_other_statements_for_long(rig: Rig) -> None:
     with new_database(rig, "ruled") as url:
         for version in VERSIONS:
             before = _files(url)
@@ -143,7 +143,7 @@ def test_no_migration_does_what_holds_others_up(rig: Rig) -> None:
 
 
 class Load:
-    """People whose old version asks, saves and ends all the time; the longest that it waited."""
+    """Threads of the old version that ask, save and end all the time; the longest statement."""
 
     def __init__(self, url: str, people: int = 3) -> None:
         self.longest = 0.0
@@ -238,8 +238,8 @@ def test_a_migration_of_many_answers_delays_no_statement_and_can_be_killed(rig: 
         migrate(url, FIRST_IN_USE)
         plain = url.replace("postgresql+psycopg2", "postgresql")
         admin = create_engine(url, isolation_level="AUTOCOMMIT")
-        with admin.connect() as looking, Load(plain) as load:
-            looking.execute(text(_FILL), {"user": USER, "conversations": ANSWERS // 20})
+        with admin.connect() as watching, Load(plain) as load:
+            watching.execute(text(_FILL), {"user": USER, "conversations": ANSWERS // 20})
 
             # when: a migration is killed in the middle of its longest step, and two more follow
             building = text(
@@ -247,7 +247,7 @@ def test_a_migration_of_many_answers_delays_no_statement_and_can_be_killed(rig: 
                 " WHERE index_relid = to_regclass('messages_words')"
             )
             first = _release(rig, url)
-            eventually(lambda: looking.execute(building).first(), 600)
+            eventually(lambda: watching.execute(building).first(), 600)
             first.kill()
             first.wait()
             both = [_release(rig, url) for _ in range(2)]
@@ -260,8 +260,8 @@ def test_a_migration_of_many_answers_delays_no_statement_and_can_be_killed(rig: 
         assert done > 100
         assert longest < LONGEST
         assert differences(url) == []
-        with admin.connect() as looking:
-            assert not looking.execute(text("SELECT 1 FROM pg_index WHERE NOT indisvalid")).all()
+        with admin.connect() as watching:
+            assert not watching.execute(text("SELECT 1 FROM pg_index WHERE NOT indisvalid")).all()
         admin.dispose()
 
 
@@ -271,9 +271,9 @@ def test_a_held_table_delays_the_migration_and_no_other_statement(rig: Rig) -> N
     with new_database(rig, "dumped") as url:
         migrate(url, FIRST_IN_USE)
         plain = url.replace("postgresql+psycopg2", "postgresql")
-        dump, looking = psycopg2.connect(plain), psycopg2.connect(plain)
-        looking.autocommit = True
-        with dump.cursor() as holding, looking.cursor() as cursor:
+        dump, watching = psycopg2.connect(plain), psycopg2.connect(plain)
+        watching.autocommit = True
+        with dump.cursor() as holding, watching.cursor() as cursor:
             holding.execute("LOCK TABLE messages, conversations IN ACCESS SHARE MODE")
             waiting: set[tuple[int, str]] = set()
 
@@ -291,7 +291,7 @@ def test_a_held_table_delays_the_migration_and_no_other_statement(rig: Rig) -> N
                 dump.rollback()
                 assert release.wait(60) == 0
         dump.close()
-        looking.close()
+        watching.close()
 
         assert load.errors == []
         assert load.longest < LONGEST

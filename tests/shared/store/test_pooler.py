@@ -121,7 +121,7 @@ def test_nothing_of_a_session_meets_another_client(pooler: PgBouncer, db: Databa
     _, errors = at_once(SERVER_CONNECTIONS * 2, use)
     assert not errors
 
-    def look(_: int) -> tuple[int, tuple[str, ...], list[int]]:
+    def inspect(_: int) -> tuple[int, tuple[str, ...], list[int]]:
         plain = psycopg2.connect(pooler.url)
         with plain, plain.cursor() as cursor:  # one transaction: one server connection
             cursor.execute("SELECT pg_sleep(0.2), pg_backend_pid()")
@@ -139,7 +139,7 @@ def test_nothing_of_a_session_meets_another_client(pooler: PgBouncer, db: Databa
         return pid, settings, [plans, locks, channels]
 
     # then: on each server connection everything is as its server has it
-    seen, errors = at_once(SERVER_CONNECTIONS, look)
+    seen, errors = at_once(SERVER_CONNECTIONS, inspect)
     assert not errors
     assert len({pid for pid, *_ in seen}) == SERVER_CONNECTIONS
     for _, settings, left in seen:
@@ -153,9 +153,9 @@ def test_one_statement_is_one_message_to_the_pooler(pooler: PgBouncer) -> None:
         db.planned(NUMBER, number=0)
         db.rows("SELECT 1")
         sent = []
-        for ask, words in ((db.planned, {"number": 1}), (db.rows, {"number": 1})):
+        for ask, values in ((db.planned, {"number": 1}), (db.rows, {"number": 1})):
             before = proxy.sent
-            ask(NUMBER, **words)
+            ask(NUMBER, **values)
             sent.append(proxy.sent - before)
         db.dispose()
 

@@ -1,4 +1,4 @@
-"""R5 and R6 in Postgres: which rows are left behind, and what may be done with a locked one."""
+"""R5 and R6 in Postgres: which rows have lapsed, and what may be done with a locked one."""
 
 import time
 import uuid
@@ -15,7 +15,7 @@ from tests.store_fixtures import ME, OTHER, Store, at_once, body_of
 LOST = Ending.error("worker_lost")
 #: Seconds for which Postgres lets a statement wait for a lock.
 LOCK_SECONDS = 2.0
-#: Postgres has not been up for so long.
+#: Seconds; Postgres has been up for less.
 LONG_GRACE = 1e6
 
 
@@ -190,7 +190,7 @@ def test_an_end_keeps_saved_and_salvaged_text_and_fences_the_owner(store: Store)
     assert (row_now.saved_len, row_now.length) == (whole.length, whole.length)
 
 
-def test_beginning_again_gives_it_a_new_place_in_the_queue(store: Store) -> None:
+def test_a_restart_gives_an_answer_a_new_place_in_the_queue(store: Store) -> None:
     claim = store.streaming()
     store.make_overdue(claim.id, "lease_until")
 

@@ -85,6 +85,6 @@ def test_a_move_comes_from_the_statuses_that_the_table_allows(after: Status) -> 
 
 
 @pytest.mark.parametrize("status", sorted(OPEN))
-def test_an_open_status_is_no_ending(status: Status) -> None:
+def test_an_ending_with_an_open_status_is_refused(status: Status) -> None:
     with pytest.raises(AssertionError):
         Ending(status)

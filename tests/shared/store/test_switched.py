@@ -1,4 +1,4 @@
-"""An address that leads to another server, while the old one lives on and may only be read."""
+"""The address leads to another server, while the old one stays up and is read-only."""
 
 import shutil
 import uuid
@@ -39,15 +39,15 @@ class Two:
     proxy: TcpProxy
 
     def demote(self) -> None:
-        """The old one refuses to write from now on; its connections hold."""
+        """Make the old one read-only; its connections stay open."""
         read_only(self.old.url, True)
 
     def promote_back(self) -> None:
-        """The old one writes again."""
+        """Make the old one writable again."""
         read_only(self.old.url, False)
 
     def switch(self) -> None:
-        """The address leads to the new one."""
+        """Let the address lead to the new one."""
         self.proxy.lead_to(self.new.url)
 
 
@@ -63,7 +63,7 @@ def servers() -> Iterator[tuple[Postgres, Postgres]]:
 
 
 def _copy(server: Postgres, directory: Path) -> Postgres:
-    """Another server with this one's data. It is stopped meanwhile, so the copy is whole."""
+    """Another server with this one's data, copied while this one is stopped."""
     server.stop()
     directory.mkdir()
     shutil.copy(server.password_file, directory / "server.json")
@@ -122,8 +122,8 @@ def test_a_server_that_has_become_read_only_is_left(two: Two, db: Database, how:
 
 
 @pytest.mark.failure(40, 45)
-def test_what_only_an_old_primary_knows_of_a_key_decides_nothing(two: Two, db: Database) -> None:
-    """Its standby has never heard of that question, which is asked again elsewhere."""
+def test_a_key_known_to_an_old_primary_only_is_not_trusted(two: Two, db: Database) -> None:
+    """Its standby has never had that question, which is asked again elsewhere."""
     user = uuid.UUID(USER)
     asking = Asking(user, "scripted", {}, uuid.uuid4().hex, "one", 0, 60.0)
     ask(db, asking, conversations.create(db, user, None, None).id, text_body("Hello"))
@@ -139,7 +139,7 @@ def test_what_only_an_old_primary_knows_of_a_key_decides_nothing(two: Two, db: D
 @pytest.mark.failure(45)
 @pytest.mark.parametrize("how", ["alone", "planned"])
 def test_nothing_is_read_from_a_server_that_has_become_read_only(two: Two, how: str) -> None:
-    """Not even once, on a connection that has rested since: what it shows is old."""
+    """Not even once, on a connection that was idle since: what it returns is old."""
     read = {"alone": Database.rows, "planned": Database.planned}[how]
     db = Database(with_driver(two.proxy.url))
     db.warm()

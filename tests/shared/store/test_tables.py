@@ -13,7 +13,7 @@ from tests.store_fixtures import Store, migrate, new_database
 Columns = dict[str, str]
 
 _ENDED: Columns = {"body": "'[]'", "length": "0", "sha256": "''", "ended_at": "now()"}
-#: The columns, as SQL, that say which status a row is in.
+#: The columns, as SQL, that decide which status a row is in.
 COLUMNS: dict[Status, Columns] = {
     Status.SENDING: {"queue_deadline": "now()", "dispatch_at": "now()"},
     Status.STREAMING: {"owner": "'h:b'", "lease_until": "now()", "hard_deadline": "now()"},
@@ -125,13 +125,13 @@ def test_a_key_is_used_once_by_a_user_and_freely_by_others(store: Store) -> None
         )
 
 
-def piece(store: Store, message_id: uuid.UUID, start: int, said: str) -> None:
+def piece(store: Store, message_id: uuid.UUID, start: int, text: str) -> None:
     store.run(
         "INSERT INTO pieces (message_id, start, user_id, part, kind, text)"
-        " SELECT id, :start, user_id, 0, 'text', :said FROM messages WHERE id = :id",
+        " SELECT id, :start, user_id, 0, 'text', :text FROM messages WHERE id = :id",
         id=message_id,
         start=start,
-        said=said,
+        text=text,
     )
 
 

@@ -97,8 +97,8 @@ def test_deleted_answer_is_not_found_at_once_in_every_process_that_holds_it(
 def test_deleted_answer_is_not_found_where_it_was_expected_or_has_ended(
     rig: Rig, client: Client, other_web: Web, worker: Worker, state: str
 ) -> None:
-    """Who takes a question holds its answer before anybody reads it; who has shown an end keeps it
-    for a while."""
+    """The process that takes a question holds its answer before any reader comes; one that has
+    shown an end keeps it for a while."""
     place = client.conversation()
     answer = client.ask(script(say("Short."), finish(), done()), place)
     if state == "ended":

@@ -29,7 +29,7 @@ FACE = PlainFace()
 
 
 class Client:
-    """The other end of a connection. It reads in a thread of its own, once it is told to."""
+    """The other end of a connection. It reads in a thread of its own, once a test asks for it."""
 
     def __init__(self, end: socket.socket) -> None:
         self.end = end
@@ -266,7 +266,7 @@ class FailingFace(PlainFace):
     ("fault", "body"),
     [(None, b"7\r\nopened \r\n"), (b"failed", b"7\r\nopened \r\n6\r\nfailed\r\n0\r\n\r\n")],
 )
-def test_a_bug_in_a_face_is_said_in_its_dialect_or_torn_and_logged_without_text(
+def test_a_bug_in_a_face_ends_the_stream_in_its_dialect_and_logs_no_text(
     topic: MessageTopic, opened: Open, ended: list[int], caplog: pytest.LogCaptureFixture,
     fault: bytes | None, body: bytes,
 ) -> None:  # fmt: skip

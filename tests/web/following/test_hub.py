@@ -36,7 +36,7 @@ def _written(store: Store, user: uuid.UUID, number: int) -> tuple[uuid.UUID, str
 
 
 def _topics(keeper: MessageKeeper, user: uuid.UUID, *ids: uuid.UUID) -> dict[uuid.UUID, str | None]:
-    """What each holds for who begins to follow all of them at the same moment."""
+    """What each topic holds for a reader who begins to follow all of them at the same moment."""
 
     readers = {one: gevent.spawn(_text, keeper, one, user) for one in ids}
     join(list(readers.values()))
@@ -116,17 +116,17 @@ def test_a_batch_refuses_strangers_and_unknown_messages_only(
     user, stranger = store.user(), store.user()
     mine, text = _written(store, user, 1)
     theirs, other = _written(store, stranger, 2)
-    ended, nobodys = store.ended(user), uuid.uuid4()
+    ended, unknown = store.ended(user), uuid.uuid4()
 
-    found = _topics(keeper, user, mine, theirs, ended, nobodys)
+    found = _topics(keeper, user, mine, theirs, ended, unknown)
 
-    assert found == {mine: text, theirs: None, ended: "Because.", nobodys: None}
+    assert found == {mine: text, theirs: None, ended: "Because.", unknown: None}
     # What was refused is not held against its owner.
     assert _topics(keeper, stranger, theirs, mine) == {theirs: other, mine: None}
 
 
-class DeafListener:
-    """Asks Redis for channels and hears nothing, not even that it has them."""
+class SilentListener:
+    """Subscribes, but receives nothing, not even the confirmations."""
 
     connected = True
 
@@ -138,47 +138,47 @@ class DeafListener:
 
 
 @pytest.fixture
-def deaf_keeper(store: Store) -> Iterator[MessageKeeper]:
-    """One whose Redis says nothing."""
+def silent_keeper(store: Store) -> Iterator[MessageKeeper]:
+    """A keeper whose Redis sends nothing."""
     hub = Hub(store.livelog.subscription)
     hub._started = True  # nothing listens and nothing polls
-    listener: Any = DeafListener(store.livelog)
+    listener: Any = SilentListener(store.livelog)
     hub._listener = listener
     yield MessageKeeper(hub, store.db, store.livelog, store.sweep())
     listener.close()
 
 
 def test_an_expected_answer_is_read_if_its_subscription_was_not_confirmed(
-    store: Store, deaf_keeper: MessageKeeper
+    store: Store, silent_keeper: MessageKeeper
 ) -> None:
     user = store.user()
     written, text = _written(store, user, 1)
 
-    deaf_keeper.expect(written, user)
+    silent_keeper.expect(written, user)
 
-    assert _topics(deaf_keeper, user, written) == {written: 2 * text}
+    assert _topics(silent_keeper, user, written) == {written: 2 * text}
 
 
-def test_expect_keeps_an_existing_topic(store: Store, deaf_keeper: MessageKeeper) -> None:
+def test_expect_keeps_an_existing_topic(store: Store, silent_keeper: MessageKeeper) -> None:
     user = store.user()
     answer = store.sending(user)
 
-    with deaf_keeper.follow(answer, user) as found:
-        deaf_keeper.expect(answer, user)
-        with deaf_keeper.follow(answer, user) as expected:
+    with silent_keeper.follow(answer, user) as found:
+        silent_keeper.expect(answer, user)
+        with silent_keeper.follow(answer, user) as expected:
             assert expected is found
 
 
 def test_messages_read_together_each_get_their_own_log(store: Store) -> None:
     user = store.user()
     written = [_written(store, user, number) for number in range(5)]
-    ended, asked, nobodys = store.ended(user), store.sending(user), uuid.uuid4()
-    ids = [nobodys, *(one for one, _ in written), ended, asked]
+    ended, asked, unknown = store.ended(user), store.sending(user), uuid.uuid4()
+    ids = [unknown, *(one for one, _ in written), ended, asked]
     ones = {message_id: MessageTopic(message_id, user) for message_id in ids}
 
     whole = read(store.db, store.livelog, ones.values(), first=True)
 
-    assert whole == {ones[one]: True for one in ids if one != nobodys}
+    assert whole == {ones[one]: True for one in ids if one != unknown}
     for message_id, saved in written:
         assert ones[message_id].body.text == 2 * saved
     assert ones[ended].end is not None

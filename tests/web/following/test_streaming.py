@@ -36,7 +36,7 @@ def topic() -> MessageTopic:
     return MessageTopic(uuid.uuid4(), uuid.uuid4())
 
 
-def test_what_comes_during_a_slow_write_is_not_waited_for(topic: MessageTopic) -> None:
+def test_text_that_came_during_a_slow_write_is_written_at_once(topic: MessageTopic) -> None:
     stream = Stream(native.FACE, topic, 0, heartbeat=100.0, deadline=1e12)
     woken: list[bool] = []
     say(topic, "first ")
@@ -307,19 +307,19 @@ def test_the_cap_counts_the_open_streams_of_each_user(topic: MessageTopic) -> No
 
 def test_a_notifier_wakes_each_waiter_once_and_the_others_after_their_timeout() -> None:
     notifier, other = Notifier(), Notifier()
-    heard: list[tuple[str, bool]] = []
+    woken: list[tuple[str, bool]] = []
 
     def wake(name: str) -> Callable[[bool], None]:
-        return lambda notified: heard.append((name, notified))
+        return lambda notified: woken.append((name, notified))
 
     for name in "ab":
         notifier.listen(wake(name), 100)
     other.listen(wake("c"), 0)
     notifier.notify()
-    assert heard == []  # not before this greenlet waits
+    assert woken == []  # not before this greenlet waits
     notifier.notify()
-    until(lambda: len(heard) == 3)
+    until(lambda: len(woken) == 3)
     other.notify()
     gevent.sleep(0)
 
-    assert heard == [("a", True), ("b", True), ("c", False)]
+    assert woken == [("a", True), ("b", True), ("c", False)]

@@ -38,7 +38,7 @@ class Watching:
         self.known: dict[str, dict[str, Any]] = {}
         self.changes: list[tuple[str, str]] = []
         self.begun = threading.Event()
-        self.over = False
+        self.closed = False
         self.decoder = Decoder()
         self._http = httpx2.Client(base_url=url, timeout=PATIENCE)
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -55,7 +55,7 @@ class Watching:
             for chunk in response.iter_raw():
                 for event in self.decoder.feed(chunk):
                     self._take(event.event, json.loads(event.data))
-        self.over = True
+        self.closed = True
 
     def _take(self, event: str, data: Any) -> None:
         if event == "state":
@@ -78,14 +78,14 @@ class Watching:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(PATIENCE)
 
-    def hears(self, conversation: str, *what: str) -> None:
+    def receives(self, conversation: str, *what: str) -> None:
         """Wait until these changes came, in this order."""
 
-        def heard() -> bool:
-            said = iter([word for one, word in self.changes if one == conversation])
-            return all(word in said for word in what)
+        def received() -> bool:
+            changes = iter([change for one, change in self.changes if one == conversation])
+            return all(change in changes for change in what)
 
-        eventually(heard)
+        eventually(received)
 
     def shows(self, conversation: str) -> str | None:
         entry = self.known.get(conversation)
@@ -94,7 +94,7 @@ class Watching:
 
 @contextmanager
 def watching(*webs: Web) -> Iterator[list[Watching]]:
-    """One who watches at each of them."""
+    """A client that watches at each of these."""
     watchers = [Watching(web.url) for web in webs]
     try:
         yield watchers
@@ -118,24 +118,24 @@ def test_every_process_sends_the_changes_of_a_conversations_life(
             conversation, answer = held.conversation, held.id
             place = f"/api/conversations/{conversation}"
             for one in watchers:
-                one.hears(conversation, "created", "started")
+                one.receives(conversation, "created", "started")
             held.go_on()
             client.ended(answer)
         for one in watchers:
-            one.hears(conversation, "finished")
+            one.receives(conversation, "finished")
         eventually(lambda: every(watchers, conversation) == {"unseen"})
         client.http.patch(place, json={"title": "Renamed"})
         client.http.post(f"{place}/seen", json={"message_id": answer})
         for one in watchers:
-            one.hears(conversation, "renamed")
+            one.receives(conversation, "renamed")
         eventually(lambda: every(watchers, conversation) == {"idle"})
         client.http.delete(place)
         for one in watchers:
-            one.hears(conversation, "deleted")
+            one.receives(conversation, "deleted")
             assert conversation not in one.known
         client.http.post(f"{place}/undelete")
         for one in watchers:
-            one.hears(conversation, "undeleted")
+            one.receives(conversation, "undeleted")
             assert one.known[conversation]["title"] == "Renamed"
 
 
@@ -154,10 +154,10 @@ def test_the_list_shows_what_is_being_written_and_how_it_ended(
             assert one.shows(failing) == "failed"
             assert one.known[failing]["answer"]["error_code"] == "provider_cut"
             client.stop(stoppable)
-            one.hears(stopped, "stopped")
+            one.receives(stopped, "stopped")
             assert one.shows(stopped) == "idle"
             held.go_on()
-            one.hears(held.conversation, "finished")
+            one.receives(held.conversation, "finished")
 
 
 @pytest.mark.usefixtures("worker")
@@ -183,17 +183,17 @@ def test_without_redis_changes_are_found_by_polling(rig: Rig, client: Client, we
         eventually(lambda: conversation in one.known)
         with frozen(rig.redis):
             client.http.patch(f"/api/conversations/{conversation}", json={"title": "While away"})
-            one.hears(conversation, "renamed")
+            one.receives(conversation, "renamed")
         client.http.patch(f"/api/conversations/{conversation}", json={"title": "And back"})
         eventually(lambda: one.known[conversation]["title"] == "And back")
-        assert not one.over
+        assert not one.closed
 
 
 def test_a_draining_process_cuts_its_streams_with_a_short_retry(rig: Rig) -> None:
     web = rig.web()
     with killing(web), watching(web) as [one]:
         web.signal(signal.SIGTERM)
-        eventually(lambda: one.over)
+        eventually(lambda: one.closed)
         assert one.decoder.retry is not None
         assert one.decoder.retry < 2_000
 
@@ -217,7 +217,7 @@ def test_opening_a_list_that_keeps_changing_takes_one_read(store: Store) -> None
     reads: list[State] = []
 
     def read(db: Database, user_id: uuid.UUID) -> State:
-        notices._read(topic)  # it changes while it is looked at
+        notices._read(topic)  # it changes while it is read
         reads.append(found := sidebar.state(db, user_id))
         topic.closed = len(reads) > 5
         return found
@@ -277,7 +277,7 @@ def test_equal_states_have_no_changes(store: Store) -> None:
     assert changes(store, user, lambda: None) == {}
 
 
-def test_what_happened_between_two_reads_is_sent_by_its_outcome(store: Store) -> None:
+def test_changes_between_two_reads_are_sent_as_their_outcome(store: Store) -> None:
     user = store.user()
     made: list[Any] = []
 
@@ -286,7 +286,7 @@ def test_what_happened_between_two_reads_is_sent_by_its_outcome(store: Store) ->
     assert list(found.values()) == [["created", "finished"]]
 
 
-def test_a_failure_is_news_until_it_is_seen_and_a_stop_is_none(store: Store) -> None:
+def test_a_failure_is_marked_until_it_is_seen_and_a_stop_is_not(store: Store) -> None:
     user = store.user()
     store.ended(user, Ending.error("provider_cut"))
     store.ended(user, Ending(Status.CANCELLED))

@@ -120,7 +120,7 @@ def test_a_reader_that_comes_during_a_rendering_gets_all_of_it(
 ) -> None:
     cache = RenderCache()
     text = "A paragraph.\n\n" * paragraphs
-    say(topic, text + "The end")  # and then a pause: nothing else wakes anybody
+    say(topic, text + "The end")  # and then a pause: nothing else wakes the reader
 
     def read() -> str:
         reader = reader_of(cache, topic)
@@ -282,9 +282,9 @@ def test_an_ended_message_is_forgotten_after_some_minutes() -> None:
         assert made.call_count == 1
 
 
-def at_its_end(topic: MessageTopic, said: str | Body) -> Message:
-    """The row, ended so."""
-    ended(topic, Body([Delta(0, 0, "text", said)]) if isinstance(said, str) else said)
+def at_its_end(topic: MessageTopic, text: str | Body) -> Message:
+    """The row of a message that has ended with this text."""
+    ended(topic, Body([Delta(0, 0, "text", text)]) if isinstance(text, str) else text)
     assert topic.end is not None
     return topic.end
 

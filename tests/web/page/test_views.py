@@ -33,7 +33,7 @@ print('rain')
 That is all."""
 
 
-def told(text: str, *before: Any) -> str:
+def question_for(text: str, *before: Any) -> str:
     """A question with this answer."""
     return script(*before, say(text), finish(), usage(3, 4), done(), tag=new_id())
 
@@ -89,7 +89,7 @@ class Blocks(StreamConnection):
 
 
 def test_answer_streams_as_blocks_with_a_proof(client: Client) -> None:
-    answer = client.ask(told(TALK, reasoning("Let me *see*.")))
+    answer = client.ask(question_for(TALK, reasoning("Let me *see*.")))
 
     with Blocks(client, answer) as reader:
         reader.read()
@@ -130,7 +130,7 @@ def test_reader_gets_the_open_block_and_resumes_after_the_finished_ones(
 
 
 def test_reader_with_the_end_gets_204(client: Client) -> None:
-    answer = client.ask(told("Short."))
+    answer = client.ask(question_for("Short."))
     client.ended(answer)
 
     with Blocks(client, answer, "end") as reader:
@@ -138,7 +138,7 @@ def test_reader_with_the_end_gets_204(client: Client) -> None:
 
 
 def test_position_ahead_of_this_process_is_waited_for(client: Client) -> None:
-    answer = client.ask(told("Short."))
+    answer = client.ask(question_for("Short."))
     client.ended(answer)
 
     with Blocks(client, answer, "1000") as reader:
@@ -149,7 +149,7 @@ def test_position_ahead_of_this_process_is_waited_for(client: Client) -> None:
 
 
 def test_history_has_the_streamed_blocks(client: Client, other_web: Web) -> None:
-    answer = client.ask(told(TALK))
+    answer = client.ask(question_for(TALK))
     with Blocks(client, answer) as reader:
         reader.read()
 
@@ -192,7 +192,7 @@ def test_blocks_of_other_users_are_not_found(client: Client) -> None:
 def test_conversation_opens_with_its_last_turns(client: Client) -> None:
     conversation = client.conversation(system="Be brief.")
     for number in range(3):
-        client.ended(client.ask(told(f"Answer *{number}*"), conversation))
+        client.ended(client.ask(question_for(f"Answer *{number}*"), conversation))
 
     last = get(client, f"/api/conversations/{conversation}/turns?limit=4")
     first = get(client, f"/api/conversations/{conversation}/turns?before={last['earlier']}")
@@ -299,7 +299,7 @@ def test_search_finds_words_in_messages_by_prefix(client: Client) -> None:
     word = f"Wunderbaum{new_id()[:6]}"
     conversation = client.conversation()
     answer = client.ask(
-        told(f"In the garden stands a {word}, they say, and it is green."), conversation
+        question_for(f"In the garden stands a {word}, they say, and it is green."), conversation
     )
     client.ended(answer)
 
@@ -317,7 +317,7 @@ def test_search_finds_words_in_messages_by_prefix(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "query"),
+    ("text", "query"),
     [
         ("昨日は猫が庭で寝ていました", "猫が庭"),
         ("ฉันชอบแมวสีดำ", "แมวสี"),
@@ -327,9 +327,9 @@ def test_search_finds_words_in_messages_by_prefix(client: Client) -> None:
         ("a%b_c", "a%b_c"),
     ],
 )
-def test_search_works_in_any_language(client: Client, said: str, query: str) -> None:
+def test_search_works_in_any_language(client: Client, text: str, query: str) -> None:
     conversation = client.conversation()
-    client.ended(client.ask(told(said), conversation))
+    client.ended(client.ask(question_for(text), conversation))
 
     assert conversation in [hit["conversation"]["id"] for hit in found(client, query, limit="50")]
 
@@ -424,8 +424,8 @@ def test_reports_of_dead_processes_are_removed(store: Store) -> None:
     for _ in range(2):
         dashboard._sample()
 
-    [said] = store.livelog.web_stats().values()
-    assert json.loads(said)["streams"] == 0
+    [report] = store.livelog.web_stats().values()
+    assert json.loads(report)["streams"] == 0
 
 
 def test_dashboard_can_be_switched_off(rig: Rig) -> None:

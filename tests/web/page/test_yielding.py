@@ -10,7 +10,7 @@ from web.page.yielding import Slices
 
 
 def work(steps: int) -> float:
-    """Work of so many steps, each 10 ms of CPU time; how much was measured."""
+    """Work of `steps` steps, each 10 ms of CPU time; how much was measured."""
     slices = Slices()
     for _ in range(steps):
         until = time.thread_time() + 0.01

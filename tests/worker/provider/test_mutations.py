@@ -149,7 +149,7 @@ TALK = "".join(f"data: {json.dumps({'choices': [{'delta': one}]})}\n\n" for one 
         (TALK + b'data: {"error": 1}\n\n', "whole", "provider_error"),
     ],
 )
-def test_a_failure_stays_one_when_held_text_exceeds_the_limit(
+def test_a_failure_stays_a_failure_when_held_text_exceeds_the_limit(
     data: bytes, close: mutations.Close, code: str
 ) -> None:
     claim = Claim(uuid.uuid4(), 1, "scripted", {}, 0.0, uuid.uuid4())

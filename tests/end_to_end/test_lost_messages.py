@@ -77,7 +77,7 @@ def _a_sweep_without_redis(rig: Rig, nowhere: str) -> Sweep:
 
 
 @pytest.mark.failure(12)
-def test_losing_redis_and_the_worker_costs_200_characters_and_the_proof_tells(
+def test_losing_redis_and_the_worker_costs_200_characters_and_the_proof_shows_it(
     fragile: Fragile,
 ) -> None:
     rig, client = fragile.rig, fragile.client
@@ -114,7 +114,7 @@ def test_losing_redis_and_the_worker_costs_200_characters_and_the_proof_tells(
         assert reading.text == scripted.expected(question).text
         assert reading.text.startswith(message["text"])
         lost.append(len(reading.text) - message["length"])
-        assert reading.proven == (lost[-1] == 0)  # a reader that had more can tell
+        assert reading.proven == (lost[-1] == 0)  # a reader that had more can see it
         assert client.read(reading.message_id).to_end().proven
     assert max(lost) < 200
     assert lost[:3] == [1, 50, 99]
@@ -166,7 +166,7 @@ def test_a_redis_that_goes_back_while_its_worker_dies_joins_no_two_answers(
             fragile.worker.start().wait()
             sweep(rig, died=worker.boot)
 
-    # then: a reader that has seen more, or something else, can tell
+    # then: a reader that has seen more, or something else, can see it
     for question, reading in zip(questions, readings, strict=True):
         message = client.message(reading.message_id)
         whole = [scripted.expected(question, call).text for call in (1, 2)]
