@@ -151,18 +151,18 @@ def _follow(reading: Reading, at_once: bool) -> float:
 
     It waits as long as `retry:` asks, as EventSource does, or with `at_once` as little as it can.
     """
-    longest, gone, retry = 0.0, 0.0, 3000
+    longest, cut_at, retry = 0.0, 0.0, 3000
     while reading.end is None:
         try:
             with reading.open() as connection:
-                if connection.status == 200 and gone:
-                    longest, gone = max(longest, time.monotonic() - gone), 0.0
+                if connection.status == 200 and cut_at:
+                    longest, cut_at = max(longest, time.monotonic() - cut_at), 0.0
                 for event in connection.events():
                     reading.take(event)
                 retry = connection.decoder.retry or retry
         except (Disconnected, OSError):
             pass
-        gone = gone or time.monotonic()
+        cut_at = cut_at or time.monotonic()
         if reading.end is None:
             time.sleep(0.05 if at_once else retry / 1000)
     return longest

@@ -121,7 +121,7 @@ async def play_while_connected(
     """Play until the reply ends or the client disconnects."""
     play = asyncio.ensure_future(player.play(question))
     try:
-        await asyncio.wait({play, connection.gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({play, connection.closed}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         play.cancel()
         with contextlib.suppress(asyncio.CancelledError, OSError):

@@ -88,7 +88,7 @@ class ClientConnection:
         self._socket: socket.socket = writer.get_extra_info("socket")
         writer.transport.set_write_buffer_limits(high=0)  # so that `drain` waits for all of it
         #: done as soon as the client closes; True: in order
-        self.gone = asyncio.ensure_future(closed_in_order(reader))
+        self.closed = asyncio.ensure_future(closed_in_order(reader))
 
     async def write(self, data: bytes) -> None:
         self._writer.write(data)
@@ -107,8 +107,8 @@ class ClientConnection:
         """Close in order; whether the client has read everything."""
         with contextlib.suppress(OSError):
             self._writer.write_eof()
-        await asyncio.wait({self.gone}, timeout=seconds)
-        reset = self.gone.done() and not self.gone.result()
+        await asyncio.wait({self.closed}, timeout=seconds)
+        reset = self.closed.done() and not self.closed.result()
         return not reset and await self.acknowledged()
 
     def reset(self) -> None:
@@ -119,7 +119,7 @@ class ClientConnection:
         self._writer.transport.abort()
 
     def close(self) -> None:
-        self.gone.cancel()
+        self.closed.cancel()
         self._writer.close()
 
 

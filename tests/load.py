@@ -89,12 +89,12 @@ def _ask(client: Client, question: str, place: str, answer: Answer) -> str:
 
 def _read(reading: Reading, text: str, answer: Answer) -> None:
     """Read as EventSource does: wait as long as the server asks, then go on after the last id."""
-    retry, gone = RETRY, time.monotonic()
+    retry, cut_at = RETRY, time.monotonic()
     while reading.end is None:
         try:
             with reading.open() as connection:
                 if reading.connections > 1:
-                    answer.away = max(answer.away, time.monotonic() - gone)
+                    answer.away = max(answer.away, time.monotonic() - cut_at)
                 for event in connection.events():
                     reading.take(event)
                     if answer.waited < 0:
@@ -102,7 +102,7 @@ def _read(reading: Reading, text: str, answer: Answer) -> None:
                 retry = connection.decoder.retry or retry
         except (Disconnected, OSError):
             pass
-        gone = time.monotonic()
+        cut_at = time.monotonic()
         if reading.end is None:
             time.sleep(retry / 1000)  # as a browser does; it is not a wait for an event
     answer.connections = reading.connections

@@ -82,27 +82,27 @@ def new_database(rig: Rig, name: str) -> Iterator[str]:
 
 def open_log(livelog: LiveLog, message_id: uuid.UUID, claim: uuid.UUID, attempt: int = 1) -> None:
     """Begin a claim's live log."""
-    with closing(livelog.publish_connection()) as line:
-        line.open(message_id, claim, attempt)
-        publish_on(line, [])
+    with closing(livelog.publish_connection()) as connection:
+        connection.open(message_id, claim, attempt)
+        publish_on(connection, [])
 
 
 def publish_all(livelog: LiveLog, batch: Sequence[Publication]) -> list[PublishResult]:
     """Publish these on a connection of their own; their outcomes."""
-    with closing(livelog.publish_connection()) as line:
-        return publish_on(line, batch)
+    with closing(livelog.publish_connection()) as connection:
+        return publish_on(connection, batch)
 
 
-def publish_on(line: PublishConnection, batch: Sequence[Publication]) -> list[PublishResult]:
+def publish_on(connection: PublishConnection, batch: Sequence[Publication]) -> list[PublishResult]:
     """Publish these; their outcomes, once every command is answered."""
     for item in batch:
-        line.publish(item)
-    line.flush()
+        connection.publish(item)
+    connection.flush()
     outcomes: list[PublishResult] = []
-    while line.outstanding:
-        before = line.outstanding
-        outcomes += line.read_results(TIMEOUT)
-        if line.outstanding == before:
+    while connection.outstanding:
+        before = connection.outstanding
+        outcomes += connection.read_results(TIMEOUT)
+        if connection.outstanding == before:
             raise RedisDown
     return outcomes
 

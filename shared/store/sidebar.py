@@ -101,12 +101,12 @@ def state(db: Database, user_id: uuid.UUID) -> State:
     top = entries[:STATE]
     rest = [one for one in entries[STATE:] if one.ended_at is None and one.answer_id]
     more = top[-1].place if len(entries) > STATE else None
-    gone = db.rows(
+    rows = db.rows(
         "SELECT id FROM conversations"
         f" WHERE {may_read('conversations')} AND deleted_at IS NOT NULL",
         user=user_id,
     )
-    deleted = frozenset(row.id for row in gone)  # read last: what the list lacks is in it
+    deleted = frozenset(row.id for row in rows)  # read last: what the list lacks is in it
     return State(now.now, {one.id: one for one in [*top, *rest]}, more, deleted)
 
 

@@ -267,8 +267,8 @@ def test_failed_proof_shows_the_stored_answer(capsys: pytest.CaptureFixture[str]
 
 
 def test_failed_proof_of_a_deleted_message_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    gone = stream(delta(0, "Once"), end("", length=None, sha256=None, status="CANCELLED"))
-    service = Service(gone, problem(404, "not_found"))
+    cut = stream(delta(0, "Once"), end("", length=None, sha256=None, status="CANCELLED"))
+    service = Service(cut, problem(404, "not_found"))
 
     assert show_answer(service.api, MESSAGE, as_json=False, no_reasoning=False) == Exit.UNPROVEN
     assert "(not_found)" in capsys.readouterr().err

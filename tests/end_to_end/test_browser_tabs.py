@@ -203,15 +203,15 @@ def test_another_tab_leads_when_the_leader_is_closed_or_crashes(load: Load) -> N
         return next(tab for tab in tabs if tab.page == page)
 
     for way in ("closes", "freezes", "crashes"):
-        gone = leader()
-        tabs.remove(gone)
+        left = leader()
+        tabs.remove(left)
         if way == "closes":
-            gone.close()
+            left.close()
         elif way == "freezes":
-            gone.page.evaluate("document.dispatchEvent(new Event('freeze'))")
+            left.page.evaluate("document.dispatchEvent(new Event('freeze'))")
         else:
             with pytest.raises(Error):
-                gone.page.goto("chrome://crash")
+                left.page.goto("chrome://crash")
         known(f"It {way}, {load.way}", *tabs)
 
 

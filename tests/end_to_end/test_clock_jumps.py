@@ -63,8 +63,8 @@ def test_running_answers_survive_jumps_of_the_clock_of_postgres(wrong: Rig, web:
         with following(*readings, seconds=120):
             for clock in (60.0, -HOUR, HOUR):
                 wrong.postgres.set_clock(clock)
-                over = _now(wrong) + LEASE + 1
-                eventually(partial(_is_past, wrong, over))
+                past = _now(wrong) + LEASE + 1
+                eventually(partial(_is_past, wrong, past))
             wrong.scripted.release("time")
 
         # then

@@ -184,7 +184,7 @@ def test_an_end_lost_by_failover_ends_again_and_a_lost_question_is_a_404(
     """An end, a Stop and a question that only the old primary had."""
     rig, client, cluster = service.rig, service.client, service.cluster
     tag = new_id()
-    ended, stopped, gone = (
+    ended, stopped, unanswered = (
         script(long(300, seed=n), hold(f"{n} {tag}"), long(700, seed=n + 10), *WELL, tag=tag)
         for n in range(3)
     )
@@ -193,7 +193,7 @@ def test_an_end_lost_by_failover_ends_again_and_a_lost_question_is_a_404(
         eventually(lambda: all(service.saved(answer) == 300 for answer in (one, two)))
         cluster.follow()
         cluster.hold()
-        three = client.ask(gone)
+        three = client.ask(unanswered)
         client.shown(three, 300)
         rig.scripted.release(f"0 {tag}")
         with following(reading := client.read(one)):
@@ -208,7 +208,7 @@ def test_an_end_lost_by_failover_ends_again_and_a_lost_question_is_a_404(
         # then: a lost question is a 404, and its worker closes the provider's connection
         eventually(lambda: client.http.get(f"/api/messages/{three}").status_code == 404)
         eventually(lambda: client.http.get(f"/api/messages/{three}/stream").status_code == 404)
-        assert only_request(rig, gone, ended=True).ended == "client_closed"
+        assert only_request(rig, unanswered, ended=True).ended == "client_closed"
         # and: a lost end is followed by another one
         for answer, question in ((one, ended), (two, stopped)):
             eventually(lambda answer=answer: client.message(answer)["status"] not in OPEN)  # type: ignore[misc]
@@ -217,8 +217,8 @@ def test_an_end_lost_by_failover_ends_again_and_a_lost_question_is_a_404(
             assert message["length"] >= 300
         # and: the same question can be asked again
         rig.scripted.release(f"2 {tag}")
-        again = client.ask(gone)
-        assert client.ended(again)["text"] == scripted.expected(gone).text
+        again = client.ask(unanswered)
+        assert client.ended(again)["text"] == scripted.expected(unanswered).text
 
 
 # --- the old primary lives on --------------------------------------------------------------------

@@ -157,19 +157,19 @@ def test_readers_of_a_killed_web_process_lose_nothing(rig: Rig, worker: Worker) 
 def test_a_draining_web_process_sends_its_readers_to_another(
     rig: Rig, web: Web, worker: Worker, sent: signal.Signals
 ) -> None:
-    leaving = rig.web()
+    draining = rig.web()
     log_before = len(_log(rig))
-    old = _living(leaving)
+    old = _living(draining)
     # After a TERM another master serves. After a HUP it is the same one's new processes, which
     # gunicorn starts only then. They take seconds, and no client is refused meanwhile.
-    next_url = web.url if sent == signal.SIGTERM else leaving.url
-    with killing(leaving), Client(web.url) as client, _held(rig, client) as held:
+    next_url = web.url if sent == signal.SIGTERM else draining.url
+    with killing(draining), Client(web.url) as client, _held(rig, client) as held:
 
         def read(reading: Reading) -> int:
             """Read as a browser does; the longest `retry:` that it got, in ms."""
             longest = 0
             while reading.end is None:
-                with reading.open(url=next_url if longest else leaving.url) as connection:
+                with reading.open(url=next_url if longest else draining.url) as connection:
                     for event in connection.events():  # a proper end, not a cut
                         reading.take(event)
                 if reading.end is None:
@@ -183,8 +183,8 @@ def test_a_draining_web_process_sends_its_readers_to_another(
             reads = [pool.submit(read, reading) for reading in readings]
             eventually(lambda: all(len(reading.text) == 100 for reading in readings))
             begun = time.monotonic()
-            leaving.signal(sent)
-            eventually(lambda: not old & _living(leaving))
+            draining.signal(sent)
+            eventually(lambda: not old & _living(draining))
             assert time.monotonic() - begun < 8  # gunicorn would cut what is left then
             eventually(lambda: all(reading.connections >= 2 for reading in readings))
             held.go_on()

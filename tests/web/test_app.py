@@ -65,14 +65,14 @@ def test_head_answers_like_get(client: Client, worker: Worker) -> None:
     there = [f"/api/conversations/{place}", f"/api/messages/{answer}", f"/c/{place}"]
     faces = ["stream", "stream?after=end", "stream?after=-1", "stream?after=5", "blocks/stream"]
     there += [f"/api/messages/{answer}/{face}" for face in [*faces, "blocks"]]
-    gone = [path.replace(place, STRANGER).replace(answer, STRANGER) for path in there]
+    unknown = [path.replace(place, STRANGER).replace(answer, STRANGER) for path in there]
     others = [
         "/", "/api", "/api/nothing", "/api/conversations", "/api/conversations?limit=0",
         "/api/search?q=a", "/api/sidebar", f"/api/conversations/{place}/turns", "/api/models",
         f"/api/messages/{answer}/stop", "/healthz", "/readyz", "/static/app.js", "/static/none.js",
     ]  # fmt: skip
 
-    for path in [*there, *gone, *others]:
+    for path in [*there, *unknown, *others]:
         get, head = client.http.get(path), client.http.head(path)
         assert (head.status_code, head.content) == (get.status_code, b""), path
         for name in ("content-type", "cache-control", "allow", "x-accel-buffering"):

@@ -295,8 +295,8 @@ class Interleavings(RuleBasedStateMachine):
                 self.retry(self.ids[pick % len(self.ids)])
             case "drain" if self.running():
                 worker, generation = self.one_of_the_running(pick)
-                gone = Result(Ending.error("worker_shutdown"), release=True)
-                self.end(worker, generation, gone)
+                released = Result(Ending.error("worker_shutdown"), release=True)
+                self.end(worker, generation, released)
             case "kill" | "kill, and it was seen":
                 dead, self.workers[number] = self.workers[number], SimulatedWorker(self.store)
                 if what != "kill":

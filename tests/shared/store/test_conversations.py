@@ -303,19 +303,19 @@ def test_a_long_conversation_is_one_branch(store: Store) -> None:
 def test_deleting_stops_what_is_open_and_hides_all_of_it(store: Store) -> None:
     user = store.user()
     place = store.conversation(user)
-    waiting, writing, over = (
+    waiting, writing, ended = (
         asking.ask(store.db, store.asking(user), place, text_body("?"), None).answer.id
         for _ in range(3)
     )
     store.claim(writing)
-    stopping.stop(store.db, over, user)
+    stopping.stop(store.db, ended, user)
 
     stopped = conversations.delete(store.db, user, place)
 
     assert set(stopped) == {waiting, writing}
     assert store.row(waiting).status == Status.CANCELLED
     assert store.row(writing).stop_requested
-    for message_id in (waiting, writing, over):
+    for message_id in (waiting, writing, ended):
         with pytest.raises(NotFound):
             messages.load(store.db, message_id, user)
         with pytest.raises(NotFound):
@@ -326,9 +326,9 @@ def test_deleting_stops_what_is_open_and_hides_all_of_it(store: Store) -> None:
 def test_deleting_a_conversation_leaves_the_others(store: Store) -> None:
     user = store.user()
     kept = store.sending(user)
-    gone = store.sending(user)
+    deleted = store.sending(user)
 
-    conversations.delete(store.db, user, store.row(gone).conversation_id)
+    conversations.delete(store.db, user, store.row(deleted).conversation_id)
 
     assert store.row(kept).status == Status.SENDING
 

@@ -164,16 +164,16 @@ def test_the_list_shows_what_is_being_written_and_how_it_ended(
 def test_a_client_that_comes_back_gets_the_list_as_it_is(
     client: Client, web: Web, other_web: Web
 ) -> None:
-    kept, gone = client.conversation(), client.conversation()
+    kept, deleted = client.conversation(), client.conversation()
     with watching(web) as [before]:
-        eventually(lambda: {kept, gone} <= set(before.known))
+        eventually(lambda: {kept, deleted} <= set(before.known))
     answer = client.ask(script(say("Meanwhile."), finish(), done(), tag=new_id()), kept)
     client.ended(answer)
-    client.http.delete(f"/api/conversations/{gone}")
+    client.http.delete(f"/api/conversations/{deleted}")
 
     with watching(other_web) as [after]:
         eventually(lambda: after.shows(kept) == "unseen")
-        eventually(lambda: gone not in after.known)
+        eventually(lambda: deleted not in after.known)
 
 
 @pytest.mark.usefixtures("worker")

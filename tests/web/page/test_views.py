@@ -336,8 +336,8 @@ def test_search_works_in_any_language(client: Client, text: str, query: str) -> 
 
 def test_search_finds_titles_but_nothing_deleted(client: Client) -> None:
     word = f"title{new_id()[:8]}"
-    named, gone = client.conversation(title=f"A {word}"), client.conversation(title=word)
-    client.http.delete(f"/api/conversations/{gone}")
+    named, deleted = client.conversation(title=f"A {word}"), client.conversation(title=word)
+    client.http.delete(f"/api/conversations/{deleted}")
 
     [hit] = found(client, word)
 
@@ -419,7 +419,7 @@ def test_dashboard_shows_running_answers_but_no_text(
 def test_reports_of_dead_processes_are_removed(store: Store) -> None:
     empty: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
     dashboard = Dashboard(Settings.model_construct(), store.db, store.livelog, empty, empty)
-    store.livelog.store_web_stats("gone", json.dumps({"at": 0, "streams": 7}))
+    store.livelog.store_web_stats("dead", json.dumps({"at": 0, "streams": 7}))
 
     for _ in range(2):
         dashboard._sample()
