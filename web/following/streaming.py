@@ -142,8 +142,9 @@ class Stream:
     """One response: what is written to its reader, in pieces."""
 
     __slots__ = (
-        "_deadline", "_evicted", "_opened", "_place", "_retry", "_then", "_version", "closed",
-        "face", "heartbeat", "on_close", "on_evict", "source", "torn",
+        "_deadline", "_evicted", "_heartbeat_due", "_opened", "_place", "_retry", "_then",
+        "_version", "_wrote", "closed", "face", "heartbeat", "on_close", "on_evict", "source",
+        "torn",
     )  # fmt: skip
 
     def __init__(
@@ -170,6 +171,9 @@ class Stream:
         self.torn = False
         self._place = place
         self._deadline = deadline
+        #: when a heartbeat is due (monotonic), and whether `next` returned something last
+        self._heartbeat_due = time.monotonic() + heartbeat
+        self._wrote = True
         self._retry = retry
         self._opened = False
         self._evicted = False
@@ -177,7 +181,16 @@ class Stream:
         self._version = -1
 
     def next(self, notified: bool) -> bytes:
-        """What is to be written now; after a silence, in which nothing `notified`, a heartbeat."""
+        """What is to be written now; after a silence a heartbeat.
+
+        A source may notify all the time and its face write nothing: a dialect that leaves a part
+        out, a reader beyond the end of the body. That is a silence, too.
+        """
+        frames = self._next(notified)
+        self._wrote = bool(frames)
+        return frames
+
+    def _next(self, notified: bool) -> bytes:
         source = self.source
         opening = b"" if self._opened else self._open()
         self._version = source.version
@@ -188,9 +201,9 @@ class Stream:
             self.closed = True
         elif source.closed or self._evicted:
             return frames + self._cut(self._retry)
-        elif time.monotonic() >= self._deadline:
+        elif (now := time.monotonic()) >= self._deadline:
             return frames + self._cut(RETRY_TIME_UP)
-        elif not frames and not notified:
+        elif not frames and (not notified or now >= self._heartbeat_due):
             return self.face.heartbeat
         return frames
 
@@ -213,11 +226,13 @@ class Stream:
 
     def sleep(self, wake: Wake) -> None:
         """Have the loop call `wake`, once, when there is a reason to ask for what is next."""
+        now = time.monotonic()
+        if self._wrote:
+            self._heartbeat_due = now + self.heartbeat
         if self._then is Then.MORE or self.source.version != self._version or self._evicted:
             gevent.get_hub().loop.run_callback(wake, True)
         else:
-            left = self._deadline - time.monotonic()
-            self.source.changed.listen(wake, min(left, self.heartbeat))
+            self.source.changed.listen(wake, min(self._deadline, self._heartbeat_due) - now)
 
     def wake(self, wake: Wake) -> None:
         """Call a `wake` that sleeps, as soon as the loop can."""

@@ -191,6 +191,28 @@ def test_a_stream_goes_from_its_position_to_the_end(topic: MessageTopic) -> None
     assert events == [("delta", "9"), ("delta", "19"), ("end", "end")]
 
 
+@pytest.mark.parametrize("place", [0, 10**15], ids=["a part is left out", "beyond the body"])
+def test_a_reader_for_whom_nothing_is_written_gets_heartbeats(
+    topic: MessageTopic, place: int
+) -> None:
+    """The message grows all the time, and its reader is woken each time."""
+
+    class TextOnly(PlainFace):
+        def stretch(self, body: Body, delta: Delta) -> bytes:
+            return delta.text.encode() if delta.kind == "text" else b""
+
+    streams = [Stream(TextOnly(), topic, place, heartbeat=due, deadline=1e12) for due in (0.0, 1e6)]
+    for stream in streams:
+        assert stream.next(True) == b"opened "
+        stream.sleep(lambda _: None)
+
+    for _ in range(3):
+        topic.receive([Delta(topic.body.length, 0, "reasoning", "x")])
+        assert [stream.next(True) for stream in streams] == [b"alive", b""]
+        for stream in streams:
+            stream.sleep(lambda _: None)
+
+
 @pytest.mark.parametrize(("cut", "last"), [(b"later", b"later"), (b"", b""), (None, b"")])
 def test_a_stream_whose_time_is_up_is_cut_as_its_face_says(
     topic: MessageTopic, cut: bytes | None, last: bytes
