@@ -207,12 +207,11 @@ class NativeFace(EventSourceFace[MessageTopic, int], MessageFace):
         """One frame; its id is the position after it."""
         # Put together by hand: most of what web writes are frames of one token, and encoding a dict
         # takes four times as long.
+        kind = encode_basestring_ascii(delta.kind)  # another version's may have any character
         text = encode_basestring_ascii(delta.text)
         meta = f',"meta":{sse.to_json(dict(delta.meta))}' if delta.meta else ""
-        data = (
-            f'"start":{delta.start},"part":{delta.part},"kind":"{delta.kind}","text":{text}{meta}'
-        )
-        return sse.frame("delta", f"{{{data}}}", delta.end)
+        data = f'{{"start":{delta.start},"part":{delta.part},"kind":{kind},"text":{text}{meta}}}'
+        return sse.frame("delta", data, delta.end)
 
     def end(self, message: Message) -> bytes:
         """The `end` event."""

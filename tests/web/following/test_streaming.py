@@ -116,6 +116,17 @@ def test_frames_are_not_smaller_than_they_need_to_be(character: str, wide: int) 
     assert all(FRAME_BYTES - wide < size < FRAME_BYTES + 200 for size in sizes)
 
 
+@pytest.mark.parametrize("kind", ["image", "", 'a"b', "a\\b", "a\nb", "größe", "\u2028"])
+def test_kind_of_another_version_is_written_whatever_its_characters(
+    topic: MessageTopic, kind: str
+) -> None:
+    topic.receive([Delta(0, 0, kind, "x")])
+
+    [event] = Decoder().feed(topic.frames(native.FACE, 0)[0])
+
+    assert json.loads(event.data) == {"start": 0, "part": 0, "kind": kind, "text": "x"}
+
+
 @pytest.mark.failure(54)
 def test_a_large_meta_is_not_repeated_for_every_few_characters() -> None:
     """It comes with each frame of its part; then each frame has as much text."""
