@@ -15,6 +15,11 @@ frozen server, a cut network) is asked for a sign of life after REDIS_SILENCE an
 twice that. Only time in which this process ran counts (see `awake`): a process that was paused has
 not been listening, so silence proves nothing. New tries are RECONNECT apart.
 
+Two failures are not noticed here, because Redis answers: a server that a failover left out, to
+which nobody publishes any more, and a SUBSCRIBE that Redis refuses (an ACL without the channel).
+The latter is never confirmed by `subscribed`. So nothing may depend on a message alone: the hub
+polls topics that are silent, and a worker reads a stop request with each save.
+
 When a callback fails: the bug is logged and the connection is made anew. Thereby its caller is
 informed as after any loss, and may read whatever the failed callback has missed.
 
@@ -41,7 +46,7 @@ from shared.errors import RedisDown
 REDIS_SILENCE: Final = 2.0
 #: Seconds between two checks for silence.
 CHECK_EVERY: Final = 0.5
-#: Seconds between two tries to connect.
+#: Seconds between two tries to connect. They need not grow: a process has only one such connection.
 RECONNECT: Final = 0.5
 
 log = structlog.get_logger("listener")
@@ -81,11 +86,16 @@ class Subscription(RawConnection):
         self._send(pack(verb, *[with_prefix(name, self._prefix) for name in channels]))
 
     def listen(self, seconds: float | None = None) -> PubSubMessage | None:
-        """The next message; None if none came within `seconds`. What has come needs no wait."""
+        """The next message; None if none came within `seconds` (None: wait as long as it takes).
+
+        Does not wait if one was received before. Raises RedisDown if the connection is broken or
+        closed, or if what came is no message.
+        """
         if not self._replies and not self._receive_reply(seconds):
             return None
         reply = self._replies.popleft()
         if not isinstance(reply, list):
+            # The answer to a PING before any channel, or an error: both show that Redis is there.
             return PubSubMessage("pong", "", "")
         if len(reply) < 2:
             raise RedisDown
@@ -120,13 +130,15 @@ class Listener:
         self._subscribed = subscribed
         self._lost = lost
         self._wanted: set[str] = set()
-        #: what this connection has not been asked for yet: by channel, whether it is wanted
+        #: what this connection has not been asked for yet: by channel, whether it is wanted. The
+        #: last wish counts; Redis confirms a channel again if it is asked for twice
         self._changes: dict[str, bool] = {}
         self._sending = False
         self._connection: Subscription | None = None
         #: when Redis sent something last, monotonic
         self._last_message = 0.0
         self._greenlets: list[gevent.Greenlet[[], None]] = []
+        #: that Redis is down was logged since the last connection
         self._reported = False
 
     @property
@@ -167,8 +179,13 @@ class Listener:
             while self._changes and self._connection is not None:
                 connection, changes = self._connection, self._changes
                 self._changes = {}
+                unwanted = [channel for channel, wanted in changes.items() if not wanted]
+                added = [channel for channel, wanted in changes.items() if wanted]
                 try:
-                    _send(connection, changes)
+                    if unwanted:
+                        connection.unsubscribe(*unwanted)
+                    if added:
+                        connection.subscribe(*added)
                 except RedisDown:
                     connection.close()  # the listening greenlet notices
         finally:
@@ -197,8 +214,8 @@ class Listener:
             self._send_changes()
             while True:
                 self._dispatch(connection.listen())
-        except Exception:
-            self._connection = None
+        except Exception:  # `close` ends the greenlet with a BaseException, and calls nothing
+            self._connection = None  # before the call, which may ask whether it is `connected`
             self._lost()
             raise
         finally:
@@ -226,10 +243,3 @@ class Listener:
             elif silence > REDIS_SILENCE and not self._sending:
                 with suppress(RedisDown):
                     connection.ping()
-
-
-def _send(connection: Subscription, changes: dict[str, bool]) -> None:
-    for send, wanted in ((connection.unsubscribe, False), (connection.subscribe, True)):
-        channels = [channel for channel, is_wanted in changes.items() if is_wanted is wanted]
-        if channels:
-            send(*channels)

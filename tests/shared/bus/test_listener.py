@@ -25,6 +25,8 @@ from shared.bus.livelog import LiveLog
 from tests.rig import PATIENCE
 
 A, B, C = (message_channel(uuid.uuid4()) for _ in range(3))
+#: Seconds within which what must not happen would have happened.
+LEEWAY = 0.1
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +108,7 @@ def expect_one_of_each(recorder: Recorder, server: Redis, *names: str) -> None:
     payload = uuid.uuid4().hex
     assert [publish(server, name, payload) for name in names] == [1] * len(names)
     eventually(recorder.has(*(("received", name, payload) for name in names)))
-    gevent.sleep(0.05)
+    gevent.sleep(LEEWAY)
     assert [recorder.count("received", name, payload) for name in names] == [1] * len(names)
 
 
@@ -205,7 +207,7 @@ def test_a_redis_that_comes_later_is_found(recorder: Recorder, server: Redis) ->
     server.kill()
     recorder.listener.subscribe(A)
     recorder.listener.start()
-    gevent.sleep(0.1)
+    gevent.sleep(LEEWAY)
     assert not recorder.listener.connected
 
     server.start().wait()
@@ -293,7 +295,7 @@ def test_a_closed_listener_calls_nothing_and_leaves_no_connection(
 def test_starting_twice_listens_once(listening: Recorder, server: Redis) -> None:
     listening.listener.start()
 
-    gevent.sleep(0.1)
+    gevent.sleep(LEEWAY)
 
     expect_one_of_each(listening, server, A, B)
 
