@@ -40,6 +40,8 @@ class Result(NamedTuple):
 
 #: The message belongs to another claim, or has ended without us.
 LOST: Final = Result(None)
+#: This worker stops: another one may take the message if nothing of it was shown.
+SHUTDOWN: Final = Result(Ending.error("worker_shutdown"), release=True)
 
 
 class Interrupted(BaseException):

@@ -48,7 +48,7 @@ from shared.store.ending import Ending
 from shared.store.owning import Claim, StoredState
 from worker import finisher, metrics
 from worker.finisher import STORAGE_PATIENCE, Finisher
-from worker.generation import Generation, Interrupted, Result, TooLong
+from worker.generation import SHUTDOWN, Generation, Interrupted, Result, TooLong
 from worker.provider import prompt
 from worker.provider.client import ChatRequest, Provider
 from worker.publisher import Publisher
@@ -81,7 +81,8 @@ class Writer:
         #: messages being written, or about to be: each takes one of the worker's places
         self._busy = 0
         self._draining = False
-        #: seconds that a drain leaves to running answers
+        #: seconds that a drain leaves to running answers. Not a local variable of `drain`: its
+        #: second call also shortens the first, which still waits
         self._drain_seconds = 0.0
         lease = settings.lease_seconds
         self.publisher = Publisher(db, livelog, self._owner, lease, metrics.published)
@@ -100,15 +101,6 @@ class Writer:
         )
 
     # --- one message
-
-    def stored_state(self, message_id: uuid.UUID) -> StoredState:
-        """The state of a message that another worker writes, or wrote. Raises StorageDown."""
-        return owning.stored_state(self._db, message_id)
-
-    @property
-    def draining(self) -> bool:
-        """Whether it takes nothing new."""
-        return self._draining
 
     def write(self, message_id: uuid.UUID) -> Ending | None:
         """Write a message to its end, and return that; None if it is not ours to write.
@@ -155,10 +147,15 @@ class Writer:
         try:
             return self.finisher.finish(generation, self._generate(claim, generation))
         finally:
+            # Not if this process has claimed the message again: then the newer one runs.
             if self._running.get(claim.id) is generation:
                 del self._running[claim.id]
 
     def _claim(self, message_id: uuid.UUID) -> Claim | None:
+        """Claim a message; None if it is taken already or has ended.
+
+        Raises StorageDown. A claim that landed all the same is given back, see `_disclaim`.
+        """
         lease, deadline = self._settings.lease_seconds, self._settings.hard_deadline_seconds
         token = owning.new_token()
         try:
@@ -198,7 +195,7 @@ class Writer:
         except GenerationFailed as failure:
             return Result(Ending.error(failure.code, failure.message))
         except gevent.GreenletExit:  # Celery terminated the task
-            return Result(Ending.error("worker_shutdown"), release=True)
+            return SHUTDOWN
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a message open
             log.error("generation.bug", message_id=str(claim.id), error=type(error).__name__)
             return Result(Ending.error("worker_lost"))
@@ -207,6 +204,10 @@ class Writer:
     def _request(self, claim: Claim) -> ChatRequest:
         turns = prompt.build(claim.system, claim.path, self._settings.history_chars)
         return ChatRequest(claim.model, turns, claim.options)
+
+    def stored_state(self, message_id: uuid.UUID) -> StoredState:
+        """The state of a message that another worker writes, or wrote. Raises StorageDown."""
+        return owning.stored_state(self._db, message_id)
 
     # --- running answers
 
@@ -229,6 +230,11 @@ class Writer:
         if row is not None and row.claim == generation.claim and row.stop_requested:
             generation.reading.interrupt(Result(Ending(Status.CANCELLED)))
 
+    @property
+    def draining(self) -> bool:
+        """Whether it takes nothing new."""
+        return self._draining
+
     def drain(self, seconds: float) -> None:
         """Take nothing new, and return when nothing is being written any more.
 
@@ -240,8 +246,7 @@ class Writer:
         while self._busy:
             if awake.since(begun) >= self._drain_seconds:
                 for generation in list(self._running.values()):
-                    shutdown = Result(Ending.error("worker_shutdown"), release=True)
-                    generation.reading.interrupt(shutdown)
+                    generation.reading.interrupt(SHUTDOWN)
             gevent.sleep(DRAIN_PAUSE)
 
     def watch(self) -> None:
