@@ -16,7 +16,8 @@ worker. It cannot give out the same token, and nothing is ever continued from on
 `lease_state` and `has_ended` read it, because only the owner moves `saved_len` under its claim. If
 a row is locked by another statement, a save skips it and writes the others. If the lease passes, a
 sweep may take the row; a later save finds no row, and the owner stops. If Postgres went back and
-the row has less text than its owner wrote, the owner saves it again from memory.
+the row has less text than its owner wrote, the owner saves it again from memory. Whatever asks
+Postgres raises StorageDown, as `Database.transaction` does.
 
 **Invariant.** Only the database's clock counts here; no argument is a moment of this process.
 
@@ -40,6 +41,9 @@ from shared.store.status_sql import OPEN_STATUSES, before
 
 #: Code points of history where no setting limits them: more than one text in Postgres can hold.
 MAX_HISTORY: Final = 1 << 31
+#: Seconds of the lease that the last save of an answer writes. Any number is right: the end that
+#: follows in the same transaction clears it.
+_LAST_LEASE: Final = 60.0
 
 # --- R2: claim -----------------------------------------------------------------------------------
 
@@ -128,15 +132,15 @@ def claim(
         return None
     *path, row = rows
     return Claim(
-        row.id,
-        row.attempt,
-        row.model,
-        row.options,
-        row.waited,
-        row.user_id,
-        row.system,
-        [(turn.role, text_body(turn.content)) for turn in path],
-        row.claim,
+        id=row.id,
+        attempt=row.attempt,
+        model=row.model,
+        options=row.options,
+        waited=row.waited,
+        user_id=row.user_id,
+        system=row.system,
+        path=[(turn.role, text_body(turn.content)) for turn in path],
+        token=row.claim,
     )
 
 
@@ -198,8 +202,8 @@ SELECT id, stop_requested FROM kept
 def save(db: Database, owner: str, lease: float, saves: Sequence[Save]) -> dict[uuid.UUID, bool]:
     """Write and renew many in one statement: id -> stop_requested, of those that were done.
 
-    A row that is missing was locked, saved before (a commit of unknown outcome) or taken away:
-    ask `lease_state`.
+    `lease`: seconds. A row that is missing was locked, saved before (a commit of unknown outcome)
+    or taken away: ask `lease_state`.
     """
     with db.alone() as connection:
         return _save(connection, owner, lease, saves)
@@ -251,10 +255,13 @@ def finish(db: Database, owner: str, last: Save, ending: Ending) -> bool:
     False when the row is not as `last` expects: see `lease_state` and `has_ended`.
     """
     with db.transaction() as connection:
-        if last.id not in _save(connection, owner, 60.0, [last]):
+        if last.id not in _save(connection, owner, _LAST_LEASE, [last]):
             return False
         end_locked(connection, last.id, ending)
         return True
+
+
+# --- giving back, in place of an end --------------------------------------------------------------
 
 
 def release(
@@ -279,6 +286,9 @@ def release(
         tries=MAX_TRIES,
     )
     return bool(rows)
+
+
+# --- how a message stands, for a worker that does not own it (any more) ---------------------------
 
 
 class StoredState(NamedTuple):
