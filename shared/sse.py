@@ -11,7 +11,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, Final, NamedTuple
 
 #: A comment without a blank line after it: with one, some clients see an empty event.
-HEARTBEAT = b":\n"
+HEARTBEAT: Final = b":\n"
 #: Bytes of one code point in JSON of ASCII, at most.
 WIDEST: Final = 12
 #: Longer ones are no real delay, and Python refuses to parse very long ones.
@@ -23,7 +23,7 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
 def encode(event: str, data: Any, event_id: str | int | None = None) -> bytes:
-    """One frame. `event` and `event_id` are ours, never a stranger's text."""
+    """One frame with `data` as JSON; for the other two see `frame`."""
     return frame(event, to_json(data), event_id)
 
 
@@ -34,6 +34,9 @@ def to_json(data: Any) -> str:
 
 def frame(event: str, data: str, event_id: str | int | None = None) -> bytes:
     """One frame of what is JSON already.
+
+    Nothing is escaped: a line end in an argument would begin another field. So `event` and
+    `event_id` are ours, never a stranger's text, and `data` is one line of ASCII, as of `to_json`.
 
     `id` is the last field. Some clients adopt an id as soon as its line has arrived (npm's
     eventsource 1 and 2, fetch-event-source); were it the first one, a cut inside `data` would have
@@ -119,20 +122,30 @@ class Decoder:
         errors: str = "strict",
         shorten: Callable[[bytes], bytes] | None = None,
     ) -> None:
+        """`limit`: bytes. `errors`: as of `bytes.decode`."""
+        #: milliseconds after which to come back, as the server said last; None: it did not
         self.retry: int | None = None
+        #: what to send as Last-Event-ID
         self.last_id = ""
         self._limit = limit
         self._errors = errors
         self._shorten = shorten
+        #: a line without its end so far
         self._rest = Gathered()
+        #: the last chunk ended with CR: an LF now belongs to it
         self._after_cr = False
+        #: the first line, which may have a byte order mark, has come
         self._begun = False
         self._event = ""
         #: the data of an event, each line with its end; None: it has none
         self._data: Gathered | None = None
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The events completed by `chunk`."""
+        """The events completed by `chunk`. Take all of them before the next call.
+
+        Raises LineTooLong and UnicodeDecodeError, after the events that are complete before. The
+        decoder is of no more use then.
+        """
         if chunk.startswith(b"data: ") and self._is_plain(chunk):
             for data in chunk[6:-2].split(b"\n\ndata: "):
                 yield Event(data.decode("utf-8", self._errors), "message", self.last_id)
