@@ -104,6 +104,7 @@ class Hub:
         #: by keeper, topics that nothing opens yet
         self._unopened: dict[Keeper[Any], list[Topic[Any]]] = {}
         self._started = False
+        #: false as soon as the process is told to stop
         self._serving: Callable[[], bool] = lambda: True
 
     def add_keeper(self, keeper: Keeper[Any]) -> None:
@@ -194,7 +195,7 @@ class Hub:
     def drop(self, topic: Topic[Any]) -> None:
         """Keep it true no more: readers are cut, and another topic may take its place."""
         if self._topics.get(topic.channel) is not topic:
-            return
+            return  # it was dropped before, and another one may have its place
         del self._topics[topic.channel], topic.keeper.topics[topic.channel]
         topic.keeper.count_changed()
         topic.close()

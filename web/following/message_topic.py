@@ -57,7 +57,7 @@ class MessageTopic(Topic[Any]):
         #: something is missing and has to be read; a greenlet does it
         self.missing = False
         self.rereading = False
-        #: what came during a read
+        #: what came during a read, which Postgres and Redis end within seconds; None: there is none
         self._arrived: list[Payload] | None = None
         self._end_frames: dict[EndsMessage, bytes] = {}
 
