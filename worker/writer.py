@@ -196,8 +196,8 @@ class Writer:
             return Result(Ending.error(failure.code, failure.message))
         except gevent.GreenletExit:  # Celery terminated the task
             return SHUTDOWN
-        except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a message open
-            log.error("generation.bug", message_id=str(claim.id), error=type(error).__name__)
+        except Exception:  # a bug of ours must not leave a message open
+            log.exception("generation.bug", message_id=str(claim.id))
             return Result(Ending.error("worker_lost"))
         return Result(Ending(Status.DONE, reply.finish_reason or "stop", reply.usage))
 
