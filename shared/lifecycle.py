@@ -3,7 +3,9 @@
 Everything that may happen to a message's status is in TRANSITIONS. The rest follows it:
 
 - Every statement takes its statuses from here (`shared/store/status_sql.py`), and one that moves a
-  message names the statuses from which the table allows the move.
+  message names the statuses from which the table allows the move. Four files have such a
+  statement: `store/asking.py` (a message begins), `owning.py` (claim, release), `reaping.py`
+  (restart) and `ending.py` (every end).
 - The database's trigger and CHECKs stand in migrations, which never change. Tests read them from a
   migrated database, and try every pair of statuses there; all must agree with the table.
 - The diagram in docs/lifecycle.md is made by `diagram`, and a test keeps the two equal.
