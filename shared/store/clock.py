@@ -69,7 +69,8 @@ RETURNING looked AS now, since
 _JUMPED: Final = "UPDATE uptime SET since = looked, jumped = looked RETURNING since"
 
 # A row from the future keeps the time that it had. Only within a lease of a doubt, for a process
-# with a longer lease than ours may have renewed it.
+# with a longer lease than ours may have renewed it. A queue deadline before the row's creation was
+# set after the jump, by a sweep that gave the question back.
 _FROM_THE_FUTURE: Final = f"""
 WITH clock AS (SELECT clock_timestamp() AS now), found AS (
     SELECT id, now FROM messages, clock WHERE status IN {OPEN_STATUSES}
@@ -82,7 +83,8 @@ WITH clock AS (SELECT clock_timestamp() AS now), found AS (
 UPDATE messages m SET
     created_at = created_at
         - CASE WHEN status = '{Status.SENDING}' THEN greatest(created_at - now, '0') ELSE '0' END,
-    queue_deadline = queue_deadline - greatest(created_at - now, '0'),
+    queue_deadline = queue_deadline - CASE
+        WHEN queue_deadline >= created_at THEN greatest(created_at - now, '0') ELSE '0' END,
     dispatch_at = dispatch_at
         - greatest(dispatch_at - now - make_interval(secs => :dispatch), '0'),
     started_at = started_at - greatest(started_at - now, '0'),

@@ -205,6 +205,26 @@ def test_a_question_waits_for_its_own_time_and_is_handed_out_again(
 
 
 @pytest.mark.failure(46)
+def test_a_question_that_is_given_back_after_a_jump_keeps_its_new_deadline(
+    world: Store, server: Postgres
+) -> None:
+    """A sweep restarts it before the rows from the future are put right (drill seed 779835)."""
+    sweep = _settled(world)
+    waiting = world.ask(queue_deadline=900).answer.id
+    server.set_clock(-HOUR)
+    # as `restart` leaves it
+    given_back = "clock_timestamp() + interval '900 seconds', dispatch_at = clock_timestamp()"
+    world.run(f"UPDATE messages SET queue_deadline = {given_back} WHERE id = :id", id=waiting)
+
+    swept = sweep.run()
+
+    assert (swept.ended, swept.restarted, swept.expired) == (0, 0, 0)
+    assert _status(world, waiting) == "SENDING"
+    [at] = world.db.rows("SELECT clock_timestamp() AS now")
+    assert 890 < (world.row(waiting).queue_deadline - at.now).total_seconds() <= 900
+
+
+@pytest.mark.failure(46)
 def test_an_answer_may_take_its_whole_time_whatever_the_clock_does(
     world: Store, server: Postgres
 ) -> None:
