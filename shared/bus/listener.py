@@ -16,7 +16,8 @@ twice that. Only time in which this process ran counts (see `awake`): a process 
 not been listening, so silence proves nothing. New tries are RECONNECT apart.
 
 Two failures are not noticed here, because Redis answers: a server that a failover left out, to
-which nobody publishes any more, and a SUBSCRIBE that Redis refuses (an ACL without the channel).
+which nothing is published any more, and a SUBSCRIBE that Redis refuses (an ACL without the
+channel).
 The latter is never confirmed by `subscribed`. So nothing may depend on a message alone: the hub
 polls topics that are silent, and a worker reads a stop request with each save.
 
