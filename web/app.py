@@ -82,7 +82,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         dashboard=dashboard,
     )
     errors.register(app)
-    auth.register(app, routes.RIGHTS)
+    auth.register(app, routes.RIGHTS, auth.credential_kinds(settings))
     compression.register(app)
     for blueprint in routes.BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -4,7 +4,7 @@ Never a stream: events are sent as they come, and long JSON compresses itself (`
 
 Nothing compressed is kept. To compress a file of a page again costs less than a millisecond, and a
 cache needs rules for what it may forget. An answer that mixes strangers' text with a user's own is
-no danger here (BREACH), because no other site can make a browser request one (`web/auth.py`).
+no danger here (BREACH), because no other site can make a browser request one (`web/auth/site.py`).
 """
 
 from typing import Final

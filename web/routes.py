@@ -1,7 +1,7 @@
 """All blueprints, and the right that each of their endpoints asks for.
 
-To change a route's right, change its row. `web/auth.py` checks the row before the route runs. An
-endpoint without a row is answered like an address that does not exist, and
+To change a route's right, change its row. `web/auth/gate.py` checks the row before the route runs.
+An endpoint without a row is answered like an address that does not exist, and
 `test_every_endpoint_has_a_right_and_every_right_an_endpoint` fails.
 """
 

@@ -4,9 +4,11 @@ import uuid
 from typing import Final
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -40,12 +42,65 @@ def _moment(name: str, *, required: bool = False) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=not required, server_default=default)
 
 
+def _user(*, key: bool = False) -> Column[object]:
+    cascade = ForeignKey("users.id", ondelete="CASCADE")
+    return Column("user_id", Uuid, cascade, nullable=False, primary_key=key)
+
+
 users = Table(
     "users",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("name", Text, nullable=False),
     _moment("created_at", required=True),
+    # the host product's or the identity provider's name for them
+    Column("issuer", Text),
+    Column("subject", Text),
+    # an account of this service: lower case, and argon2id's encoded hash
+    Column("login", Text),
+    Column("password_hash", Text),
+    Column("operator", Boolean, nullable=False, server_default=text("false")),
+    _moment("disabled_at"),
+    # budgets of tokens; NULL is the deployment's default
+    Column("daily_tokens", BigInteger),
+    Column("monthly_tokens", BigInteger),
+    UniqueConstraint("issuer", "subject", name="users_subject"),
+    UniqueConstraint("login", name="users_login"),
+)
+
+#: Sign-ins of browsers. A token is random and only its SHA-256 is kept, here and below.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _user(),
+    Column("token_hash", Text, nullable=False),
+    _moment("created_at", required=True),
+    _moment("seen_at", required=True),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    UniqueConstraint("token_hash", name="sessions_token"),
+    Index("sessions_user", "user_id"),
+    Index("sessions_expired", "expires_at"),
+)
+
+service_keys = Table(
+    "service_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _user(),
+    Column("name", Text, nullable=False),
+    # what is shown of the key
+    Column("prefix", Text, nullable=False),
+    Column("token_hash", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("daily_tokens", BigInteger),
+    Column("monthly_tokens", BigInteger),
+    _moment("created_at", required=True),
+    _moment("used_at"),
+    _moment("expires_at"),
+    _moment("revoked_at"),
+    UniqueConstraint("token_hash", name="service_keys_token"),
+    Index("service_keys_user", "user_id"),
 )
 
 conversations = Table(
@@ -88,6 +143,8 @@ messages = Table(
     Column("options", JSONB, nullable=False, server_default=text("'{}'")),
     Column("client_key", Text),
     Column("request_hash", Text),
+    # the service key that asked
+    Column("key_id", Uuid),
     # who writes it, until when
     Column("attempt", Integer, nullable=False, server_default=text("0")),
     Column("tries", Integer, nullable=False, server_default=text("0")),
@@ -161,4 +218,58 @@ pieces = Table(
     Column("kind", Text, nullable=False),
     Column("meta", JSONB),
     Column("text", Text, nullable=False),
+)
+
+#: A conversation that others may read: whoever has the link's token, or one named user.
+shares = Table(
+    "shares",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("conversation_id", Uuid, nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    Column("token_hash", Text),
+    Column("with_user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE")),
+    _moment("created_at", required=True),
+    _moment("expires_at"),
+    _moment("revoked_at"),
+    ForeignKeyConstraint(
+        ["conversation_id", "user_id"],
+        ["conversations.id", "conversations.user_id"],
+        name="shares_conversation",
+        ondelete="CASCADE",
+    ),
+    UniqueConstraint("token_hash", name="shares_token"),
+    Index("shares_of", "conversation_id"),
+    Index("shares_with", "with_user_id", postgresql_where=text("with_user_id IS NOT NULL")),
+)
+
+#: Tokens that a user's answers cost on a day (UTC), by the service key that asked (nil without
+#: one). It outlives the conversations, and is written with the end of each answer.
+token_use = Table(
+    "token_use",
+    metadata,
+    _user(key=True),
+    Column("key_id", Uuid, primary_key=True, server_default=text(f"'{uuid.UUID(int=0)}'")),
+    Column("day", Date, primary_key=True),
+    Column("answers", Integer, nullable=False, server_default=text("0")),
+    Column("input_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("output_tokens", BigInteger, nullable=False, server_default=text("0")),
+    # how many of them the provider did not report
+    Column("estimated_tokens", BigInteger, nullable=False, server_default=text("0")),
+)
+
+#: Who did what, without content. No foreign keys: it outlives what it names.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _moment("at", required=True),
+    Column("action", Text, nullable=False),
+    Column("user_id", Uuid),
+    # the kind of a credential and its id
+    Column("credential", Text),
+    Column("object_id", Text),
+    Column("address", Text),
+    Index("audit_user", "user_id", "id"),
+    Index("audit_at", "at"),
 )

@@ -11,8 +11,8 @@ from shared.settings import Settings
 from shared.store.tables import LOCAL_USER
 from tests.client import new_id
 from web import app as web_app
-from web import auth
 from web.auth import Principal, Right
+from web.auth.local import Local
 from web.routes import RIGHTS
 
 SETTINGS = Settings.model_construct(database_url="postgresql+psycopg2://localhost/none")
@@ -76,7 +76,8 @@ def test_a_principal_without_the_right_does_not_reach_the_route(
     app: Flask, monkeypatch: pytest.MonkeyPatch, right: Right
 ) -> None:
     others = frozenset(Right) - {right}
-    monkeypatch.setattr(auth, "_authenticate", lambda _: Principal(LOCAL_USER, others))
+    weaker = Principal(LOCAL_USER, others)
+    monkeypatch.setattr(Local, "authenticate", lambda *_: weaker)
     refusal = (403, "not_operator") if right is Right.OPERATE else (404, "not_found")
     method, path = ADDRESSES[right]
 

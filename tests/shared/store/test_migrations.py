@@ -116,7 +116,7 @@ def test_an_unknown_version_without_our_columns_is_not_ready(url: str, missing: 
         if column:
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
         else:
-            tables = "pieces, messages, conversations, users" if table == "everything" else table
+            tables = ", ".join(metadata.tables) if table == "everything" else table
             connection.exec_driver_sql(f"DROP TABLE {tables}")
 
     found = db.has_schema()

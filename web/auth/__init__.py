@@ -1,0 +1,15 @@
+"""Who makes a request, and whether they may make it. The gate checks it before every route."""
+
+from web.auth.gate import register
+from web.auth.kinds import credential_kinds
+from web.auth.principal import Credential, Principal, Right, current_user, principal
+
+__all__ = [
+    "Credential",
+    "Principal",
+    "Right",
+    "credential_kinds",
+    "current_user",
+    "principal",
+    "register",
+]
