@@ -18,6 +18,7 @@ COMMANDS = {
     "retry": "cli.answer_commands:retry",
     "continue": "cli.answer_commands:continue_",
     "list": "cli.list_command:list_",
+    "key": "cli.key_commands:key",
     "migrate": "cli.admin_commands:migrate",
     "sweep": "cli.admin_commands:sweep",
 }

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 import uuid
 from dataclasses import asdict
@@ -12,7 +11,7 @@ import click
 from alembic import command
 from alembic.config import Config
 
-from cli import addresses
+from cli import deployment
 from cli.exit_status import Exit, ServerUnreachable
 from shared import logs, store
 from shared.bus.livelog import LiveLog
@@ -21,9 +20,6 @@ from shared.jobs import Queue, make_app
 from shared.settings import Settings
 from shared.store.database import Database, schema_head
 from shared.sweep import Sweep
-
-#: The two servers by the setting's name: its variable, its name in outlive.json.
-_SERVERS = {"database_url": ("DATABASE_URL", "postgres"), "redis_url": ("REDIS_URL", "redis")}
 
 
 @click.command()
@@ -38,7 +34,7 @@ def sweep(died: uuid.UUID | None, *, as_json: bool) -> int:
     # At a terminal the totals are enough; in a log the single steps are wanted.
     logs.configure(logging.WARNING if sys.stderr.isatty() else logging.INFO)
     try:
-        swept = asdict(_sweep(_settings()).run(str(died) if died else None))
+        swept = asdict(_sweep(deployment.settings()).run(str(died) if died else None))
     except StorageDown as error:
         raise ServerUnreachable(error.message) from error
     if as_json:
@@ -61,7 +57,7 @@ def _sweep(settings: Settings) -> Sweep:
 @click.command()
 def migrate() -> int:
     """Bring the database's tables up to date."""
-    settings = _settings()
+    settings = deployment.settings()
     db = Database(settings.database_url)
     try:
         db.ping()  # Alembic would end with the driver's traceback
@@ -75,18 +71,3 @@ def migrate() -> int:
     db.dispose()
     click.echo(f"The database is at {schema_head()}.")
     return Exit.DONE
-
-
-def _settings() -> Settings:
-    """The environment's settings, or those of the running `outlive up` if it names no server.
-
-    Never one server of each: a sweep of one database with another deployment's Redis would miss
-    text that readers have seen.
-    """
-    settings = Settings.from_env()
-    if not settings.model_fields_set & _SERVERS.keys():
-        for variable, part in _SERVERS.values():
-            if url := addresses.running(part):
-                os.environ[variable] = url
-        settings = Settings.from_env()
-    return settings

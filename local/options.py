@@ -59,7 +59,8 @@ def check_host(host: str) -> None:
     if not address.is_loopback and (os.environ.get("OUTLIVE_AUTH") or "local") == "local":
         raise UsageError(
             f"Refusing to listen on {host}: with OUTLIVE_AUTH=local everyone who can reach it is"
-            " let in.\nSet OUTLIVE_AUTH=required, or leave --host out to serve this machine only."
+            " let in.\nSet OUTLIVE_AUTH=required to ask for credentials (docs/sign-in.md), or leave"
+            " --host out to serve this machine only."
         )
 
 

@@ -199,6 +199,8 @@ class Up:
             if part := supervisor.parts.get(name):
                 echo(f"  {name:<7} {part.link if isinstance(part, Flower) else part.url}")
         echo(f"  data    {self.data}  (logs in log/, addresses in outlive.json)\n")
+        if self.env["OUTLIVE_AUTH"] == "required":
+            echo("Every request needs a credential: docs/sign-in.md says how to get one.\n")
         if "model" in supervisor.parts:
             echo(
                 "The answers come from a tiny model on this machine, for trying things out. For a"

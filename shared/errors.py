@@ -34,13 +34,22 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "malformed_json": RequestError(400, "The body of the request is not valid JSON."),
     "malformed_request": RequestError(400, "This is not a valid HTTP request."),
     "unauthenticated": RequestError(
-        401, "Sign-in is required, and this version cannot check credentials yet (OUTLIVE_AUTH)."
+        401, "Sign in first, or send a credential: Authorization: Bearer and a token or a key."
     ),
+    "token_expired": RequestError(401, "This token has expired. Get a new one and try again."),
+    "token_invalid": RequestError(
+        401, "This token cannot be accepted. Get a new one from the service that you use."
+    ),
+    "key_invalid": RequestError(
+        401, "This service key cannot be accepted: it is unknown, revoked or expired."
+    ),
+    "user_disabled": RequestError(401, "This user may not use the service any more."),
     "not_local": RequestError(
         403, "Without sign-in this service answers only on the machine that it runs on."
     ),
     "forwarded": RequestError(403, "Without sign-in no request may come through a proxy."),
     "not_operator": RequestError(403, "Only operators may see what runs here."),
+    "insufficient_scope": RequestError(403, "This credential does not allow this request."),
     "cross_site": RequestError(403, "Other sites may not use this service."),
     "not_found": RequestError(404, "There is no such thing here."),
     "method_not_allowed": RequestError(
@@ -67,6 +76,9 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "idempotency_key_reused": RequestError(
         422, "This Idempotency-Key was used before with another request."
     ),
+    "invalid_user": RequestError(
+        422, "Outlive-User must be the id of a user: 1 to 255 printable characters."
+    ),
     "not_an_answer": RequestError(422, "Only an answer can be retried or continued."),
     "too_many_open": RequestError(429, "Too many answers are being written for you at once."),
     "too_many_streams": RequestError(429, "You have too many streams open at once."),
@@ -78,6 +90,9 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
         "This is a bug in the service; its log says where. Try again, and report it if it stays.",
     ),
     "busy": RequestError(503, "Too many requests of this kind at once; try again in a moment."),
+    "keys_unavailable": RequestError(
+        503, "The keys that tokens are checked with cannot be fetched; try again in a moment."
+    ),
     "not_migrated": RequestError(
         503, "The database is not that of this version yet; `outlive migrate` makes it so."
     ),

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.origins import is_host
@@ -92,6 +92,43 @@ def _key(key: str) -> str:
             " quote or a letter with an accent; copy the key once more"
         )
     return key
+
+
+#: Bytes of a secret for HS256 (RFC 7518, 3.2: not fewer than its hash has).
+_SECRET_BYTES: Final = 32
+
+
+def _secrets(secrets: str) -> str:
+    if any(len(one.encode()) < _SECRET_BYTES for one in secrets.split()):
+        raise ValueError(
+            f"OUTLIVE_JWT_SECRET must be at least {_SECRET_BYTES} random characters (two of them,"
+            " with a blank between, while you change it)"
+        )
+    return secrets
+
+
+def _pem(text: str) -> str:
+    """PEM as it was meant: many tools keep a line end as the characters backslash and n."""
+    text = text.replace("\\n", "\n").strip(_AROUND)
+    if text and not text.startswith("-----BEGIN PUBLIC KEY-----"):
+        raise ValueError("OUTLIVE_JWT_PUBLIC_KEY must begin with -----BEGIN PUBLIC KEY-----")
+    return text
+
+
+def _jwks_url(url: str, info: ValidationInfo) -> str:
+    url = url.strip(_AROUND)
+    where = urlsplit(url)
+    if not url:
+        return ""
+    is_near = where.hostname in ("localhost", "127.0.0.1", "::1")
+    if where.scheme != "https" and not (where.scheme == "http" and is_near):
+        raise ValueError("OUTLIVE_JWT_JWKS_URL must begin with https:// (or be on this machine)")
+    if not info.data.get("jwt_audience"):
+        raise ValueError(
+            "OUTLIVE_JWT_JWKS_URL needs OUTLIVE_JWT_AUDIENCE: whoever serves those keys also signs"
+            " tokens for others, and only the audience says which are for this service"
+        )
+    return url
 
 
 def _variable(location: str) -> str:
@@ -176,8 +213,12 @@ class Settings(BaseSettings):
     #: Where a worker serves its metrics, if web (on another machine) cannot; 0 is nowhere.
     metrics_port: Cap = 0
     auth: Literal["local", "required"] = "local"
-    #: Reserved for sign-in; nothing reads it yet.
-    jwt_secret: str = Field("", repr=False)
+    #: Whose tokens are accepted, and how they are checked: see docs/sign-in.md.
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    jwt_secret: Annotated[str, AfterValidator(_secrets)] = Field("", repr=False)
+    jwt_public_key: Annotated[str, AfterValidator(_pem)] = ""
+    jwt_jwks_url: Annotated[str, AfterValidator(_jwks_url)] = ""
     #: Names this process among all that ever ran (see `owner`).
     boot: str = Field(default_factory=lambda: str(uuid.uuid4()))
     #: A file to create when the process takes work: how a supervisor knows without asking.

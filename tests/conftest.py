@@ -16,6 +16,7 @@ from local.programs import Web, Worker
 from shared import awake
 from shared.bus.livelog import LiveLog
 from tests.client import Client
+from tests.credentials import EC, ED, RSA, KeyServer, serving_keys, sign_in_settings
 from tests.rig import Rig
 from tests.store_fixtures import Store, migrate, new_database
 from tests.stories import sweep
@@ -110,6 +111,19 @@ def web(rig: Rig) -> Web:
 def other_web(rig: Rig) -> Web:
     """A second web master, with two processes more."""
     return rig.web()
+
+
+@pytest.fixture(scope="session")
+def key_server() -> Iterator[KeyServer]:
+    """Where the host product of `required_web` serves its public keys."""
+    with serving_keys(RSA, EC, ED) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def required_web(rig: Rig, key_server: KeyServer) -> Web:
+    """A web master where sign-in is required, with two processes."""
+    return rig.web(**sign_in_settings(key_server))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.settings import Settings
 from shared.store.database import Database, cooperate, schema_head
 from shared.sweep import Sweep
-from web import auth, compression, errors, middleware, routes
+from web import auth, compression, errors, middleware, routes, streams
 from web.asking import Asker
 from web.context import Context
 from web.following.hub import Hub
@@ -55,6 +55,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     sweep = Sweep(db, livelog, queue, lease=lease, queue_deadline=deadline)
     messages = MessageKeeper(hub, db, livelog, sweep)
     sidebar = Notices(hub, db)
+    revocations = auth.Revocations()
     readers = Readers(
         hub.draining,
         heartbeat=settings.sse_heartbeat_seconds,
@@ -82,7 +83,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         dashboard=dashboard,
     )
     errors.register(app)
-    auth.register(app, routes.RIGHTS, auth.credential_kinds(settings))
+    streams.register(app, routes.STREAMS)
+    auth.register(app, routes.RIGHTS, auth.credential_kinds(settings, db, revocations))
     compression.register(app)
     for blueprint in routes.BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from shared.errors import REQUEST_ERRORS, OutliveError
+from shared.errors import REQUEST_ERRORS, OutliveError, Unavailable
 
 log = structlog.get_logger("web")
 
@@ -41,10 +41,52 @@ class NotJson(OutliveError):
     code = "unsupported_media_type"
 
 
-class NoCredential(OutliveError):
-    """Sign-in is required, and this version cannot check credentials yet."""
+class Challenged(OutliveError):
+    """The request needs a credential, or another one. Its response says so in WWW-Authenticate."""
+
+    @property
+    def challenge(self) -> str:
+        """The header's value (RFC 6750, 3)."""
+        return 'Bearer realm="outlive"'
+
+
+class NoCredential(Challenged):
+    """There is no credential."""
 
     code = "unauthenticated"
+
+
+class BadCredential(Challenged):
+    """There is one that is not good. It is raised with a code that says how, and no more."""
+
+    code = "token_invalid"
+
+    @property
+    def challenge(self) -> str:
+        """RFC 6750 has one word for all of them."""
+        return f'{super().challenge}, error="invalid_token", error_description="{self.code}"'
+
+
+class KeysUnavailable(Unavailable):
+    """The keys that tokens are checked with were never fetched."""
+
+    code = "keys_unavailable"
+
+
+class InsufficientScope(Challenged):
+    """The credential is good, but not for this request."""
+
+    code = "insufficient_scope"
+
+    def __init__(self, scope: str, message: str | None = None) -> None:
+        """`scope`: one with which it would be."""
+        super().__init__(message)
+        self._scope = scope
+
+    @property
+    def challenge(self) -> str:
+        """The header's value, which names the scope."""
+        return f'{super().challenge}, error="insufficient_scope", scope="{self._scope}"'
 
 
 def problem(status: int, code: str, detail: str, **more: object) -> Response:
@@ -65,14 +107,18 @@ def problem(status: int, code: str, detail: str, **more: object) -> Response:
 
 def register(app: Flask) -> None:
     """Answer every error of the app with a problem document."""
-    app.register_error_handler(OutliveError, _ours)
+    app.register_error_handler(OutliveError, of_ours)
     app.register_error_handler(ValidationError, _invalid)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _bug)
 
 
-def _ours(error: OutliveError) -> Response:
-    return problem(error.status, error.code, error.message)
+def of_ours(error: OutliveError) -> Response:
+    """One of our errors."""
+    response = problem(error.status, error.code, error.message)
+    if isinstance(error, Challenged):
+        response.headers["WWW-Authenticate"] = error.challenge
+    return response
 
 
 def _invalid(error: ValidationError) -> Response:

@@ -5,24 +5,32 @@ An endpoint without a row is answered like an address that does not exist, and
 `test_every_endpoint_has_a_right_and_every_right_an_endpoint` fails.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from web import health, views
 from web.auth import Right
 from web.faces import blocks, native, notices
+from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(one.blueprint for one in (native, blocks, notices, health, views))
+
+#: The endpoints that answer with a stream, and the face of each.
+STREAMS: Final[dict[str, Face[Any, Any]]] = {
+    "native.stream": native.FACE,
+    "blocks.stream": blocks.FACE,
+    "notices.notices": notices.FACE,
+}
 
 RIGHTS: Final[dict[str, Right]] = {
     # health.py
     "health.alive": Right.PUBLIC,
     "health.ready": Right.PUBLIC,
-    "health.prometheus": Right.USE,
+    "health.prometheus": Right.OPERATE,
     # views.py, and the files of the pages
     "static": Right.USE,
     "pages.page": Right.USE,
-    "pages.dashboard": Right.OPERATE,
-    "pages.dashboard_state": Right.OPERATE,
+    "pages.dashboard": Right.WATCH,
+    "pages.dashboard_state": Right.WATCH,
     # faces/native.py
     "native.create_conversation": Right.WRITE_OWN,
     "native.list_conversations": Right.READ_OWN,

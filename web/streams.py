@@ -1,18 +1,19 @@
 """The response to a request that follows something, in the dialect that its face writes."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from flask import Response, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from shared.errors import OutliveError
+from shared.errors import OutliveError, Unavailable
 from shared.lifecycle import TERMINAL
 from shared.store import messages
+from web import errors
 from web.auth import current_user
 from web.context import context
 from web.following.face import Face
@@ -27,6 +28,19 @@ SourceT = TypeVar("SourceT", bound=Source[Any])
 
 #: What a user follows: opened for as long as there is a reader.
 Follow = Callable[[uuid.UUID], AbstractContextManager[SourceT]]
+
+
+def register(app: Flask, faces: Mapping[str, Face[Any, Any]]) -> None:
+    """Answer a request for a stream in its dialect, too, when its credential cannot be checked.
+
+    `faces`: by endpoint. Anything else that goes wrong before a route runs is no use to repeat.
+    """
+
+    def unavailable(error: Unavailable) -> Response:
+        face = faces.get(request.endpoint or "")
+        return (face and face.refusal(error)) or errors.of_ours(error)
+
+    app.register_error_handler(Unavailable, unavailable)
 
 
 def message_response(message_id: uuid.UUID, face: Face[MessageTopic, Any]) -> Response:

@@ -33,6 +33,10 @@ Channels, which keep nothing:
         published by web
         read by      every worker
 
+    outlive:rights                  users, keys and sessions that are not good any more
+        published by web, the operator's commands
+        read by      every web process, where sign-in is required
+
     outlive.pidbox, outlive.events  Celery's own, among its processes and to Flower
 
 A live log's entries have the ids `<attempt>-<end offset>` and one field: "d" (deltas, see
@@ -51,6 +55,7 @@ from typing import Final
 PREFIX: Final = "outlive"
 
 STOP_CHANNEL: Final = "outlive:stop"
+RIGHTS_CHANNEL: Final = "outlive:rights"
 WEB_STATS: Final = "outlive:web"
 _MESSAGE: Final = "outlive:live:"
 _USER: Final = "outlive:user:"

@@ -38,6 +38,7 @@ from shared.bus.coding import WAKE, decode
 from shared.bus.connection import TIMEOUT, OneWay, pack, pooled, redis_errors
 from shared.bus.keys import (
     PREFIX,
+    RIGHTS_CHANNEL,
     STOP_CHANNEL,
     WEB_STATS,
     log_key,
@@ -155,6 +156,14 @@ class LiveLog:
                 return
         self._one_way = OneWay(self._url)
         self._one_way.send(command)
+
+    def notify_revoked(self, kind: str, revoked: uuid.UUID) -> None:
+        """A "user", a "key" or a "session" is not good any more: have web end its streams.
+
+        Call it after that was committed, since web asks Postgres.
+        """
+        with redis_errors():
+            self._redis.publish(self._name(RIGHTS_CHANNEL), f"{kind} {revoked}")
 
     # --- figures of web processes
 

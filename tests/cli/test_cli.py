@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli import addresses, admin_commands, command_options, screen
+from cli import addresses, command_options, deployment, screen
 from cli.__main__ import COMMANDS, LOCAL, outlive
 from cli.screen import Screen, visible
 from local.server import wait_until
@@ -106,7 +106,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty directory, while no `outlive up` runs in the repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(addresses, "_ROOT", tmp_path / "repository")
-    for _, part in admin_commands._SERVERS.values():
+    for _, part in deployment.SERVERS.values():
         assert addresses.running(part) is None
     return tmp_path
 
@@ -144,7 +144,7 @@ STATE = {
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Restores the servers' variables after the test."""
-    for variable, _ in admin_commands._SERVERS.values():
+    for variable, _ in deployment.SERVERS.values():
         monkeypatch.setenv(variable, "")
     return monkeypatch
 
@@ -152,7 +152,7 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_admin_commands_use_the_running_servers(here: Path, environ: pytest.MonkeyPatch) -> None:
     write_state(here, STATE)
 
-    settings = admin_commands._settings()
+    settings = deployment.settings()
 
     assert settings.database_url == "postgresql+psycopg2://127.0.0.1:1/outlive"
     assert settings.redis_url == "redis://127.0.0.1:2/0"
@@ -164,7 +164,7 @@ def test_one_server_in_the_environment_excludes_both_running_ones(
     write_state(here, STATE)
     environ.setenv("DATABASE_URL", "postgresql://elsewhere/outlive")
 
-    settings = admin_commands._settings()
+    settings = deployment.settings()
 
     assert "elsewhere" in settings.database_url
     assert settings.redis_url == "redis://localhost:6379/0"

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from shared.settings import Settings
 
-SECRET = "hunter2-very-secret"
+SECRET = "hunter2-very-secret-and-long-enough"
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,8 @@ SETTINGS = Settings.model_construct(database_url="postgresql+psycopg2://localhos
 ADDRESSES = {
     Right.READ_OWN: ("GET", f"/api/messages/{new_id()}"),
     Right.WRITE_OWN: ("POST", f"/api/messages/{new_id()}/stop"),
-    Right.OPERATE: ("GET", "/live"),
+    Right.OPERATE: ("GET", "/metrics"),
+    Right.WATCH: ("GET", "/live"),
 }
 
 
@@ -78,7 +79,8 @@ def test_a_principal_without_the_right_does_not_reach_the_route(
     others = frozenset(Right) - {right}
     weaker = Principal(LOCAL_USER, others)
     monkeypatch.setattr(Local, "authenticate", lambda *_: weaker)
-    refusal = (403, "not_operator") if right is Right.OPERATE else (404, "not_found")
+    operators = right in (Right.OPERATE, Right.WATCH)
+    refusal = (403, "not_operator" if operators else "insufficient_scope")
     method, path = ADDRESSES[right]
 
     assert ask(app, method, path) == refusal

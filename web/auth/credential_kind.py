@@ -1,10 +1,14 @@
 """The protocol of a kind of credential: one file in this package each."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from flask import Request
 
 from web.auth.principal import Principal
+from web.errors import BadCredential
+
+#: Characters of a bearer token. gunicorn refuses a line of more than 8,190.
+TOKEN_CHARS: Final = 8_000
 
 
 class CredentialKind(Protocol):
@@ -13,6 +17,17 @@ class CredentialKind(Protocol):
     def authenticate(self, request: Request) -> Principal | None:
         """Who makes this request; None if it has no credential of this kind.
 
-        Raises NoCredential if it has one that is not good, and Unavailable if that cannot be known
+        Raises BadCredential if it has one that is not good, and Unavailable if that cannot be known
         now.
         """
+
+
+def bearer(request: Request) -> str | None:
+    """The token in `Authorization: Bearer`; None without one. Raises BadCredential."""
+    scheme, _, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    token = str(token).strip(" ")
+    if not (0 < len(token) <= TOKEN_CHARS and token.isascii() and token.isprintable()):
+        raise BadCredential
+    return token

@@ -25,8 +25,9 @@ from shared.settings import Settings
 from web.auth.credential_kind import CredentialKind
 from web.auth.place import check_place
 from web.auth.principal import Principal, Right
+from web.auth.scopes import scopes_for
 from web.auth.site import check_site
-from web.errors import NoCredential
+from web.errors import InsufficientScope, NoCredential
 
 
 def register(app: Flask, rights: Mapping[str, Right], kinds: Sequence[CredentialKind]) -> None:
@@ -85,9 +86,8 @@ def _endpoint(here: Request) -> str | None:
 def _check_right(right: Right, who: Principal) -> None:
     if right in who.rights:
         return
-    if right is Right.OPERATE:
-        raise Forbidden(
-            "Only operators may see what runs here. Without sign-in, set OUTLIVE_LIVE=on.",
-            "not_operator",
-        )
-    raise NotFound
+    if right is Right.WATCH and Right.OPERATE in who.rights:
+        raise Forbidden("The dashboard is switched off (OUTLIVE_LIVE).", "not_operator")
+    if right in (Right.OPERATE, Right.WATCH):
+        raise Forbidden(code="not_operator")
+    raise InsufficientScope(scopes_for(right)[0])

@@ -13,18 +13,16 @@ class Right(Enum):
 
     #: Nothing is asked, neither a credential nor one of our names: for a load balancer's probes.
     PUBLIC = "public"
-    #: See what belongs to no user: the pages and their files, the models, the metrics.
+    #: See what belongs to no user: the pages and their files, the models.
     USE = "use"
     #: Read one's own conversations.
     READ_OWN = "read own"
     #: Change one's own conversations, and ask in them.
     WRITE_OWN = "write own"
-    #: See what runs, for all users.
+    #: See the metrics, and administer the service.
     OPERATE = "operate"
-
-
-#: What a user may do with their own conversations.
-OWN_RIGHTS: Final = frozenset({Right.USE, Right.READ_OWN, Right.WRITE_OWN})
+    #: See what runs, for all users: the dashboard, unless OUTLIVE_LIVE is off.
+    WATCH = "watch"
 
 
 @dataclass(frozen=True, slots=True)
