@@ -16,6 +16,7 @@ from web.asking import Asker
 from web.context import Context
 from web.following.hub import Hub
 from web.following.message_keeper import MessageKeeper
+from web.following.rights import Rights
 from web.following.streaming import Readers
 from web.page.dashboard import Dashboard
 from web.page.model_list import ModelList
@@ -61,7 +62,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         heartbeat=settings.sse_heartbeat_seconds,
         max_seconds=settings.stream_max_seconds,
         max_streams=settings.max_streams,
+        revocations=revocations,
     )
+    if settings.auth != "local":
+        Rights(hub, db, readers, revocations)
     app = App(__name__, template_folder="page/templates", static_folder="page/static")
     # werkzeug cuts a chunked body here without an error: `json_body` refuses what has this length.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1

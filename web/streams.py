@@ -14,7 +14,7 @@ from shared.errors import OutliveError, Unavailable
 from shared.lifecycle import TERMINAL
 from shared.store import messages
 from web import errors
-from web.auth import current_user
+from web.auth import current_user, principal
 from web.context import context
 from web.following.face import Face
 from web.following.message_topic import MessageTopic
@@ -85,7 +85,7 @@ def _opened(
         if message_id is not None and _has_ended(message_id):
             return None
         place = face.start  # no reader can have seen the end of an open message
-    return context().readers.open(current_user(), face, place, follow(current_user()))
+    return context().readers.open(principal(), face, place, follow(current_user()))
 
 
 def _has_ended(message_id: uuid.UUID) -> bool:

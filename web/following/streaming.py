@@ -7,7 +7,8 @@ writes them, and has it `sleep` until there is a reason to ask again.
 What it guarantees: a response ends with its face's end, or it is cut as its face cuts, and the
 client comes back. It never ends in another way and is never silent for longer than a heartbeat.
 It is cut when its source is closed (the process drains, or nothing keeps the source true), when its
-time is up, and when its user is evicted.
+time is up (no later than its credential expires), and when it is evicted: its user or its
+credential is not good any more.
 
 No wake-up can be lost. `next` notes the version of the source that it has seen; `sleep` waits only
 if the source still has that version. So what changes while frames are on their way to a slow reader
@@ -30,6 +31,8 @@ import gevent
 
 from shared.errors import TooMany
 from web import metrics
+from web.auth.principal import Principal
+from web.auth.revocations import Revocations, Revoked
 from web.following.face import Face, Then
 from web.following.notifier import Wake
 from web.following.source import Source
@@ -50,7 +53,7 @@ def jittered(span: tuple[int, int]) -> int:
 
 
 class Readers:
-    """Opens the streams of this process, counts them, and closes those of a user."""
+    """Opens the streams of this process, counts them, and closes those that may be read no more."""
 
     def __init__(
         self,
@@ -59,22 +62,25 @@ class Readers:
         heartbeat: float,
         max_seconds: float,
         max_streams: int,
+        revocations: Revocations | None = None,
     ) -> None:
         """`draining`: whether the process stops. `heartbeat` and `max_seconds`, the life of a
-        stream, are seconds; `max_streams` is a user's cap here, 0 for none."""
+        stream, are seconds; `max_streams` is a user's cap here, 0 for none. `revocations`: where
+        credentials can be revoked."""
         self._draining = draining
         self._heartbeat = heartbeat
         self._max_seconds = max_seconds
         self._max_streams = max_streams
-        self._open: dict[Stream, uuid.UUID] = {}
-        #: users whose streams wait for their source
-        self._opening: dict[object, uuid.UUID] = {}
+        self._revocations = revocations
+        self._open: dict[Stream, Principal] = {}
+        #: those whose streams wait for their source
+        self._opening: dict[object, Principal] = {}
         #: open streams by user
         self._count: Counter[uuid.UUID] = Counter()
 
     def open(
         self,
-        user_id: uuid.UUID,
+        principal: Principal,
         face: Face[SourceT, Place],
         place: Place,
         source: AbstractContextManager[SourceT],
@@ -84,10 +90,10 @@ class Readers:
         Raises TooMany, and what opening the source raises (NotFound, StorageDown): so all that can
         go wrong does so before the response begins.
         """
-        if self._max_streams and self._count[user_id] >= self._max_streams:
+        if self._max_streams and self._count[principal.user_id] >= self._max_streams:
             raise TooMany("You have too many streams open at once.", "too_many_streams")
         key = object()
-        self._opening[key] = user_id
+        self._opening[key] = principal
         try:
             with ExitStack() as stack:
                 opened = stack.enter_context(source)
@@ -97,25 +103,35 @@ class Readers:
                     opened,
                     place,
                     heartbeat=self._heartbeat,
-                    deadline=time.monotonic() + self._max_seconds,
+                    deadline=time.monotonic() + self._seconds(principal),
                     retry=RETRY_TIME_UP if draining else RETRY_CLOSED,
                 )
-                if draining or key not in self._opening:
+                if draining or key not in self._opening or self._is_revoked(principal):
                     stream.evict()
-                self._enter(stream, user_id)
+                self._enter(stream, principal)
                 stack.callback(self._leave, stream)
                 stream.on_close = stack.pop_all().close
                 return stream
         finally:
             self._opening.pop(key, None)
 
-    def _enter(self, stream: "Stream", user_id: uuid.UUID) -> None:
-        self._open[stream] = user_id
-        self._count[user_id] += 1
+    def _seconds(self, principal: Principal) -> float:
+        """How long a stream of this principal may take."""
+        if principal.expires_at is None:
+            return self._max_seconds
+        return min(self._max_seconds, principal.expires_at - time.time())
+
+    def _is_revoked(self, principal: Principal) -> bool:
+        """Whether it was revoked after its request was let in."""
+        return self._revocations is not None and self._revocations.has_revoked(principal)
+
+    def _enter(self, stream: "Stream", principal: Principal) -> None:
+        self._open[stream] = principal
+        self._count[principal.user_id] += 1
         metrics.READERS.inc()
 
     def _leave(self, stream: "Stream") -> None:
-        user_id = self._open.pop(stream)
+        user_id = self._open.pop(stream).user_id
         self._count[user_id] -= 1
         if not self._count[user_id]:
             del self._count[user_id]
@@ -125,14 +141,23 @@ class Readers:
         """The streams that are open now."""
         return list(self._open)
 
-    def evict(self, user_id: uuid.UUID) -> int:
-        """Close every stream of a user at once, each as its face cuts; returns how many.
+    def principals(self) -> list[Principal]:
+        """Whose streams are open now. One that was let in by several requests may come often."""
+        return list({id(one): one for one in self._open.values()}.values())
+
+    def evict(self, revoked: Revoked) -> int:
+        """Close every stream of a user or a credential at once, each as its face cuts; returns how
+        many.
 
         For a user who was deleted and a credential that was revoked. Call it after that was
         committed: a client that comes back is then refused.
         """
-        self._opening = {key: user for key, user in self._opening.items() if user != user_id}
-        found = [stream for stream, user in self._open.items() if user == user_id]
+        return self.evict_if(lambda one: revoked in (one.user_id, one.credential))
+
+    def evict_if(self, is_meant: Callable[[Principal], bool]) -> int:
+        """The same for those whose principal is meant."""
+        self._opening = {key: one for key, one in self._opening.items() if not is_meant(one)}
+        found = [stream for stream, one in self._open.items() if is_meant(one)]
         for stream in found:
             stream.evict()
         return len(found)

@@ -18,6 +18,7 @@ from shared.errors import TooMany
 from shared.sse import Decoder
 from tests.rig import until
 from tests.topics import HandReader, PlainFace, ended, say
+from web.auth import Principal
 from web.faces import blocks, native
 from web.following.face import BURST_BYTES, FRAME_BYTES, Then
 from web.following.message_topic import MessageTopic
@@ -272,13 +273,18 @@ def slowly_opened(topic: MessageTopic) -> Iterator[MessageTopic]:
     yield topic
 
 
+def someone() -> Principal:
+    """A user of a request, without any right."""
+    return Principal(uuid.uuid4(), frozenset())
+
+
 def readers_of(max_streams: int = 0, *, draining: bool = False) -> Readers:
     """The readers of a process, of which there are none yet."""
     return Readers(lambda: draining, heartbeat=100.0, max_seconds=1e6, max_streams=max_streams)
 
 
 def test_evict_cuts_every_stream_of_a_user_and_of_no_other(topic: MessageTopic) -> None:
-    readers, user, other = readers_of(), uuid.uuid4(), uuid.uuid4()
+    readers, user, other = readers_of(), someone(), someone()
     faces = [PlainFace(b" later"), PlainFace(b""), PlainFace(None)]
     theirs = [readers.open(user, face, 0, opened(topic)) for face in faces]
     stays = readers.open(other, faces[0], 0, opened(topic))
@@ -288,7 +294,7 @@ def test_evict_cuts_every_stream_of_a_user_and_of_no_other(topic: MessageTopic) 
         stream.sleep(lambda _: None)
         stream.on_evict = partial(woken.append, stream)
 
-    assert readers.evict(user) == 3
+    assert readers.evict(user.user_id) == 3
 
     assert woken == theirs
     assert [stream.next(True) for stream in theirs] == [b" later", b"", b""]
@@ -304,11 +310,11 @@ def test_evict_cuts_every_stream_of_a_user_and_of_no_other(topic: MessageTopic) 
 
 
 def test_evict_reaches_a_stream_that_is_being_opened(topic: MessageTopic) -> None:
-    readers, user = readers_of(), uuid.uuid4()
+    readers, user = readers_of(), someone()
     opening = gevent.spawn(readers.open, user, PlainFace(), 0, slowly_opened(topic))
     gevent.sleep(0)
 
-    readers.evict(user)
+    readers.evict(user.user_id)
 
     stream = opening.get()
     assert stream.next(True) == b"opened  retry"
@@ -317,18 +323,18 @@ def test_evict_reaches_a_stream_that_is_being_opened(topic: MessageTopic) -> Non
 
 def test_a_draining_process_cuts_a_stream_as_soon_as_it_is_opened(topic: MessageTopic) -> None:
     say(topic, "Some text")
-    stream = readers_of(draining=True).open(uuid.uuid4(), PlainFace(), 0, opened(topic))
+    stream = readers_of(draining=True).open(someone(), PlainFace(), 0, opened(topic))
 
     assert stream.next(True) == b"opened Some text retry"
     assert stream.closed
 
 
 def test_the_cap_counts_the_open_streams_of_each_user(topic: MessageTopic) -> None:
-    readers, user = readers_of(max_streams=1), uuid.uuid4()
+    readers, user = readers_of(max_streams=1), someone()
     stream = readers.open(user, PlainFace(), 0, opened(topic))
     with pytest.raises(TooMany):
         readers.open(user, PlainFace(), 0, opened(topic))
-    readers.open(uuid.uuid4(), PlainFace(), 0, opened(topic))
+    readers.open(someone(), PlainFace(), 0, opened(topic))
 
     stream.close()
 
