@@ -19,6 +19,7 @@ from shared.errors import StorageDown
 from shared.jobs import Queue, make_app
 from shared.settings import Settings
 from shared.store.database import Database, schema_head
+from shared.store.turns import Turns
 from shared.sweep import Sweep
 
 
@@ -50,7 +51,8 @@ def _sweep(settings: Settings) -> Sweep:
         LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60, settings.prefix),
         Queue(make_app(settings)),
         lease=settings.lease_seconds,
-        queue_deadline=settings.queue_deadline_seconds,
+        turns=Turns(settings.running, settings.queue_deadline_seconds),
+        retention_days=settings.retention_days,
     )
 
 

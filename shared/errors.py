@@ -11,6 +11,8 @@ OutliveError
 ├── Conflict            it makes sense, but not now
 │   └── KeyReused       an Idempotency-Key came back with another body
 ├── TooMany             a cap is reached
+│   ├── BudgetExhausted  the tokens of a day or a month are used up
+│   └── RateLimited      too many requests in a short time
 ├── Forbidden           the caller may not do this
 ├── Unavailable         a server that we need does not answer; try again
 │   ├── StorageDown     Postgres
@@ -20,6 +22,8 @@ OutliveError
 └── GenerationFailed    an answer ended in ERROR (its code is one of MESSAGE_ERRORS)
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 
@@ -80,6 +84,10 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
         422, "Outlive-User must be the id of a user: 1 to 255 printable characters."
     ),
     "not_an_answer": RequestError(422, "Only an answer can be retried or continued."),
+    "budget_exhausted": RequestError(
+        429, "The tokens of this day or month are used up. Ask again when the budget renews."
+    ),
+    "rate_limited": RequestError(429, "Too many requests. Wait, as Retry-After says."),
     "too_many_open": RequestError(429, "Too many answers are being written for you at once."),
     "too_many_streams": RequestError(429, "You have too many streams open at once."),
     "headers_too_large": RequestError(
@@ -139,6 +147,11 @@ class OutliveError(Exception):
 
     code = "internal"
 
+    #: what else the problem document says
+    fields: Mapping[str, object] = MappingProxyType({})
+    #: seconds after which another try may succeed, where that is known
+    retry_after: float | None = None
+
     def __init__(self, message: str | None = None, code: str | None = None) -> None:
         self.code = code or self.code
         self.status, sentence = _registered(self.code)
@@ -174,6 +187,31 @@ class TooMany(OutliveError):
     """A cap of this user is reached."""
 
     code = "too_many_open"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        code: str | None = None,
+        *,
+        retry_after: float | None = None,
+        **fields: object,
+    ) -> None:
+        """`retry_after`: seconds. `fields` name the limit, for the problem document."""
+        super().__init__(message, code)
+        self.retry_after = retry_after
+        self.fields = fields
+
+
+class BudgetExhausted(TooMany):
+    """The tokens of a day or a month are used up."""
+
+    code = "budget_exhausted"
+
+
+class RateLimited(TooMany):
+    """Too many requests in a short time."""
+
+    code = "rate_limited"
 
 
 class Forbidden(OutliveError):

@@ -204,6 +204,14 @@ class Settings(BaseSettings):
     #: Open generations and open streams a user may have; 0 is no cap.
     max_open: Cap = 0
     max_streams: Cap = 0
+    #: Answers of a user that are with the workers at a time, queued or being written; the others
+    #: wait for their turn. 0 is no limit; see `running`.
+    max_running: Cap | None = None
+    #: Days after which a conversation in which nothing was asked is removed; 0: they are kept.
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    #: Tokens that a user may use in a day and in a month (UTC); 0 is no budget.
+    daily_tokens: Cap = 0
+    monthly_tokens: Cap = 0
     #: Whether a conversation without a title gets one: in web its first question's words, in a
     #: worker the model's.
     titles: bool = True
@@ -261,6 +269,17 @@ class Settings(BaseSettings):
     def drain(self) -> float:
         """Seconds that running answers get when the worker is told to stop."""
         return self.hard_deadline_seconds if self.drain_seconds is None else self.drain_seconds
+
+    @property
+    def running(self) -> int:
+        """Answers of a user that are with the workers at a time; 0 is no limit.
+
+        By default half of what one worker writes at once, so that one user cannot fill it. Without
+        sign-in there is one user, and no limit.
+        """
+        if self.max_running is not None:
+            return self.max_running
+        return 0 if self.auth == "local" else max(1, self.worker_concurrency // 2)
 
     @property
     def bind(self) -> str:

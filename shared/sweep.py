@@ -47,6 +47,7 @@ from shared.store.clock import DatabaseClock
 from shared.store.database import Database
 from shared.store.ending import Ending
 from shared.store.reaping import LapsedRow
+from shared.store.turns import Turns, give
 
 #: Seconds that Redis may cost one sweep; after them it ends rows with what Postgres has.
 REDIS_BUDGET: Final = 10.0
@@ -84,11 +85,14 @@ class Sweep:
         queue: Queue,
         *,
         lease: float,
-        queue_deadline: float,
+        turns: Turns,
+        retention_days: int = 0,
         take: Callable[[uuid.UUID], bool] | None = None,
         observe: Callable[[str], None] | None = None,
     ) -> None:
         """`lease`: seconds for which an owner that cannot renew may be alive; 0: none is alive.
+        `turns`: whose question may go to the workers, and for how long it may wait there.
+        `retention_days`: after which an unused conversation is removed; 0: it is kept.
 
         `take` writes a message in this process and returns whether it does: how a worker takes
         questions that Redis does not. `observe` is called with each action's name (for metrics).
@@ -99,7 +103,10 @@ class Sweep:
         self._lease = lease
         self._doubted = -math.inf
         self._clock = DatabaseClock(lease, reaping.DISPATCH_AGAIN)
-        self._queue_deadline = queue_deadline
+        self._turns = turns
+        self._retention_days = retention_days
+        #: the user up to whom conversations were compared with the retention time
+        self._retired = reaping.FIRST
         self._take = take
         self._observe = observe
 
@@ -112,8 +119,16 @@ class Sweep:
             restarted=actions.count("restarted"),
             expired=len(self._expire(begun)),
             dispatched=self._dispatch(),
-            purged=reaping.purge(self._db),
+            purged=reaping.purge(self._db) + self._retire(),
         )
+
+    def _retire(self) -> int:
+        """Remove some of the conversations that are older than they may be; the number."""
+        if not self._retention_days:
+            return 0
+        retired = reaping.retire(self._db, self._retention_days, self._retired)
+        self._retired = retired.after
+        return retired.removed
 
     def _reap_all(self, died: str | None, begun: float) -> list[str]:
         """Reap all lapsed rows; what became of each.
@@ -188,7 +203,7 @@ class Sweep:
     def _dispatch(self) -> int:
         """Enqueue what is due; the number. After Redis refused one, the others are not tried, which
         would cost a timeout each: they are written here, or are due again soon."""
-        waiting = reaping.undispatched(self._db)
+        waiting = [*reaping.undispatched(self._db), *give(self._db, self._turns)]
         queued = True
         for done, message_id in enumerate(waiting):
             queued = queued and self._queue.enqueue(message_id)
@@ -217,7 +232,7 @@ class Sweep:
             ending = _ending(row, untouched=untouched)
             if ending is None:
                 self._queue.report_lost(row.id, row.owner, None)  # before another worker reports
-                row.restart(self._queue_deadline)
+                row.restart(self._turns.queue_deadline)
             else:
                 row.end(ending)
         return self._reaped(row, ending, begun)

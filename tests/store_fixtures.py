@@ -29,6 +29,7 @@ from shared.store.asking import Asked, Asking
 from shared.store.database import Database, run
 from shared.store.ending import Ending
 from shared.store.owning import Claim, Save
+from shared.store.turns import Turns
 from shared.sweep import Sweep
 from tests.rig import Rig
 
@@ -38,6 +39,9 @@ OTHER = "host:boot-of-another"
 
 #: Redis' databases are numbered; the rig's processes use 0.
 OURS = "/9"
+
+#: Questions go to the workers at once.
+NO_LIMIT = Turns(0, 60)
 
 Result = TypeVar("Result")
 
@@ -229,6 +233,8 @@ class Store:
         livelog: LiveLog | None = None,
         take: Callable[[uuid.UUID], bool] | None = None,
         observe: Callable[[str], None] | None = None,
+        turns: Turns = NO_LIMIT,
+        retention_days: int = 0,
     ) -> Sweep:
         """A sweep; `lease` is the time of grace after a start of Postgres."""
         log = livelog or self.livelog
@@ -237,7 +243,8 @@ class Store:
             log,
             self.queue,
             lease=lease,
-            queue_deadline=60,
+            turns=turns,
+            retention_days=retention_days,
             take=take,
             observe=observe,
         )

@@ -20,6 +20,7 @@ from shared.bus.livelog import LiveLog
 from shared.errors import MESSAGE_ERRORS
 from shared.jobs import Queue, make_app
 from shared.settings import Settings
+from shared.store.turns import Turns
 from shared.sweep import Sweep, Swept
 from tests.client import Client, Reading, new_id, proof
 from tests.rig import PATIENCE, Rig
@@ -39,7 +40,7 @@ def sweep(rig: Rig, died: str | None = None) -> Swept:
     """Sweep once, as `outlive sweep --died BOOT` does."""
     livelog = LiveLog(rig.redis.url, 960)
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": rig.redis.url})))
-    return Sweep(rig.db, livelog, queue, lease=15.0, queue_deadline=120.0).run(died=died)
+    return Sweep(rig.db, livelog, queue, lease=15.0, turns=Turns(0, 120)).run(died=died)
 
 
 @dataclass(frozen=True)

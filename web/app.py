@@ -10,6 +10,7 @@ from shared.bus.livelog import LiveLog
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.settings import Settings
 from shared.store.database import Database, cooperate, schema_head
+from shared.store.turns import Turns
 from shared.sweep import Sweep
 from web import auth, compression, errors, middleware, routes, streams
 from web.asking import Asker
@@ -51,9 +52,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60, settings.prefix)
     queue = Queue(make_app(settings, ENQUEUE_SECONDS))
     lease = settings.lease_seconds
-    deadline = settings.queue_deadline_seconds
+    turns = Turns(settings.running, settings.queue_deadline_seconds)
     hub = Hub(livelog.subscription)
-    sweep = Sweep(db, livelog, queue, lease=lease, queue_deadline=deadline)
+    sweep = Sweep(db, livelog, queue, lease=lease, turns=turns)
     messages = MessageKeeper(hub, db, livelog, sweep)
     sidebar = Notices(hub, db)
     revocations = auth.Revocations()

@@ -11,7 +11,8 @@ In this order, and only this order:
    nothing, so nothing need be read when that client comes. This waits a fifth of a second at most,
    and not at all while Redis is away.
 3. **Enqueue** the id. If Redis does not take it, that is no error: a worker with a free place, or a
-   sweep after a few seconds, finds the row.
+   sweep after a few seconds, finds the row. A question that has to wait for its turn, because many
+   answers of its user are with the workers, is not enqueued here (`store/turns.py`).
 4. **Wake** the pages that show this user's conversations.
 
 An Idempotency-Key that was committed before gives the same messages, as they are now, and steps 2
@@ -19,19 +20,27 @@ to 4 are not repeated: the request that committed did them, or died, and then th
 """
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from shared.body import text_body
 from shared.bus.livelog import LiveLog
+from shared.errors import Busy
 from shared.jobs import Queue
 from shared.settings import Settings
 from shared.store import asking
 from shared.store.asking import NEWEST, Asked, Asking, Parent
 from shared.store.database import Database
+from shared.store.token_use import TokenLimits
 from web.following.message_keeper import MessageKeeper
 from web.wake_ups import wake_sidebars
 
+#: Seconds that a request may wait for the others of its user in this process.
+PATIENCE: Final = 5.0
 #: The question that Continue asks for the user.
 CONTINUE_PROMPT: Final = "Please continue exactly where you stopped."
 
@@ -62,6 +71,11 @@ class Continue:
 Wanted = NewQuestion | Retry | Continue
 
 
+def token_limits(settings: Settings) -> TokenLimits:
+    """The budgets of a user who has no other."""
+    return TokenLimits(settings.daily_tokens, settings.monthly_tokens)
+
+
 class Asker:
     """Takes questions from the faces of one web process."""
 
@@ -78,6 +92,10 @@ class Asker:
         self._messages = messages
         self._queue = queue
         self._livelog = livelog
+        #: None where no user has a budget: then nothing is asked about budgets
+        checked = settings.auth != "local" or settings.daily_tokens or settings.monthly_tokens
+        self._tokens = token_limits(settings) if checked else None
+        self._turns: WeakValueDictionary[uuid.UUID, BoundedSemaphore] = WeakValueDictionary()
 
     def ask(
         self,
@@ -88,12 +106,13 @@ class Asker:
         options: dict[str, Any] | None = None,
         key: str | None = None,
         request_hash: str | None = None,
+        key_id: uuid.UUID | None = None,
     ) -> Asked:
         """The question and the answer's placeholder, committed before anything is enqueued.
 
         `key` is the Idempotency-Key, and `request_hash` identifies the request that it came with:
-        both or neither. Without `model` it is the service's. Raises NotFound, Invalid, Conflict,
-        KeyReused, TooMany and StorageDown.
+        both or neither. Without `model` it is the service's. `key_id` is the service key that asks.
+        Raises NotFound, Invalid, Conflict, KeyReused, TooMany, BudgetExhausted and StorageDown.
         """
         settings = self._settings
         terms = Asking(
@@ -105,13 +124,33 @@ class Asker:
             max_open=settings.max_open,
             queue_deadline=settings.queue_deadline_seconds,
             titles=settings.titles,
+            key_id=key_id,
+            tokens=self._tokens,
+            running=settings.running,
         )
-        asked = self._commit(wanted, terms)
+        with self._one_by_one(terms):
+            asked = self._commit(wanted, terms)
         if asked.fresh:
             self._messages.expect(asked.answer.id, user_id)
-            self._queue.enqueue(asked.answer.id)
+            if not asked.waits:
+                self._queue.enqueue(asked.answer.id)
             wake_sidebars(self._livelog, user_id)
         return asked
+
+    @contextmanager
+    def _one_by_one(self, terms: Asking) -> Iterator[None]:
+        """Let requests that lock their user wait here for each other, where they hold no connection
+        to Postgres: else one user's requests would take all of them. Raises Busy."""
+        if not terms.locks_user:
+            yield
+            return
+        turn = self._turns.setdefault(terms.user_id, BoundedSemaphore())
+        if not turn.acquire(timeout=PATIENCE):
+            raise Busy
+        try:
+            yield
+        finally:
+            turn.release()
 
     def _commit(self, wanted: Wanted, terms: Asking) -> Asked:
         match wanted:

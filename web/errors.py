@@ -4,6 +4,8 @@ Problem documents are those of RFC 9457, with a `code` that programs can rely on
 says to a person what happened and what to do.
 """
 
+import math
+
 import structlog
 from flask import Flask, Response, json, request
 from pydantic import ValidationError
@@ -115,7 +117,9 @@ def register(app: Flask) -> None:
 
 def of_ours(error: OutliveError) -> Response:
     """One of our errors."""
-    response = problem(error.status, error.code, error.message)
+    response = problem(error.status, error.code, error.message, **error.fields)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, Challenged):
         response.headers["WWW-Authenticate"] = error.challenge
     return response

@@ -41,6 +41,7 @@ RIGHTS: Final[dict[str, Right]] = {
     "native.see_conversation": Right.WRITE_OWN,
     "native.search_conversations": Right.READ_OWN,
     "native.list_models": Right.USE,
+    "native.show_usage": Right.READ_OWN,
     "native.ask": Right.WRITE_OWN,
     "native.retry": Right.WRITE_OWN,
     "native.go_on": Right.WRITE_OWN,

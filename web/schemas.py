@@ -2,6 +2,7 @@
 
 import sys
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -23,6 +24,7 @@ from shared.store.branches import Turn
 from shared.store.conversations import Conversation
 from shared.store.messages import Message
 from shared.store.search import Hit
+from shared.store.token_use import Use
 from shared.text import normalise
 
 #: Code points that a question, a title and a system text may have.
@@ -235,6 +237,46 @@ class HitList(BaseModel):
 
     items: list[HitShape]
     next: str | None
+
+
+class UseShape(BaseModel):
+    """What was used in a day or a month (UTC). Without a budget `limit` is null."""
+
+    limit: int | None
+    used: int
+    input_tokens: int
+    output_tokens: int
+    estimated_tokens: int
+    answers: int
+    since: datetime
+    renews_at: datetime
+
+    @classmethod
+    def of(cls, use: Use) -> "UseShape":
+        """From the ledger."""
+        return cls(**_named(use, cls, "limit"), limit=use.limit or None)
+
+
+class PeriodsShape(BaseModel):
+    """What was used today and this month (UTC)."""
+
+    day: UseShape
+    month: UseShape
+
+
+class UsageShape(PeriodsShape):
+    """GET /api/usage: of the user, and of the service key that asks, for whomever it asked."""
+
+    key: PeriodsShape | None
+
+    @classmethod
+    def of(cls, found: Sequence[Use]) -> "UsageShape":
+        """From the ledger."""
+        shapes = {(use.whose, use.period): UseShape.of(use) for use in found}
+        key = None
+        if ("key", "day") in shapes:
+            key = PeriodsShape(day=shapes["key", "day"], month=shapes["key", "month"])
+        return cls(day=shapes["user", "day"], month=shapes["user", "month"], key=key)
 
 
 class EndShape(BaseModel):

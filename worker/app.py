@@ -28,6 +28,7 @@ from shared.errors import StorageDown
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.settings import Settings
 from shared.store.database import Database, cooperate
+from shared.store.turns import Turns
 from shared.sweep import Sweep
 from worker import metrics
 from worker.provider.client import Provider
@@ -76,15 +77,19 @@ class WorkerProcess:
             settings.redis_url, settings.hard_deadline_seconds + 60, settings.prefix
         )
         provider = Provider(settings)
-        self.writer = Writer(settings, db, self._livelog, provider, self._owner)
+        # A queue of its own: a worker's may wait long for Redis, an end and a sweep must not.
+        queue = Queue(make_app(settings, ENQUEUE_SECONDS))
+        self.writer = Writer(
+            settings, db, self._livelog, provider, self._owner, enqueue=queue.enqueue
+        )
         self.titles = Titles(settings, db, self._livelog, provider)
         self._sweep = Sweep(
             db,
             self._livelog,
-            # With a queue of its own: a worker's may wait long for Redis, a sweep must not.
-            Queue(make_app(settings, ENQUEUE_SECONDS)),
+            queue,
             lease=settings.lease_seconds,
-            queue_deadline=settings.queue_deadline_seconds,
+            turns=Turns(settings.running, settings.queue_deadline_seconds),
+            retention_days=settings.retention_days,
             take=self.writer.take,
             observe=metrics.swept,
         )

@@ -15,6 +15,7 @@ If the process dies first, the row is still STREAMING, and the sweep ends it whe
 import re
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -28,6 +29,7 @@ from shared.lifecycle import Status
 from shared.store import owning
 from shared.store.database import Database
 from shared.store.ending import Ending
+from shared.store.turns import Turns
 from worker import metrics
 from worker.generation import Generation, Result
 from worker.publisher import Publisher
@@ -45,12 +47,21 @@ class Finisher:
     """Ends the answers of this process."""
 
     def __init__(
-        self, db: Database, owner: str, queue_deadline: float, publisher: Publisher, saver: Saver
+        self,
+        db: Database,
+        owner: str,
+        turns: Turns,
+        publisher: Publisher,
+        saver: Saver,
+        *,
+        enqueue: Callable[[uuid.UUID], bool],
     ) -> None:
-        """`queue_deadline`: seconds that a released message may wait for another worker."""
+        """`turns.queue_deadline`: also of a released message. `enqueue` takes the questions whose
+        turn comes when an answer ends."""
         self._db = db
         self._owner = owner
-        self._queue_deadline = queue_deadline
+        self._turns = turns
+        self._enqueue = enqueue
         self._publisher = publisher
         self._saver = saver
 
@@ -73,28 +84,36 @@ class Finisher:
                     return None
         if generation.first_text is not None:
             ending = replace(ending, first_text=generation.first_text - generation.claimed)
-        written = self._persist(generation, ending)
+        written, called = self._persist(generation, ending)
         self._publisher.end(generation.outbox)
         _report(generation, written)
+        for question in called:  # if Redis does not take one, a sweep enqueues it
+            self._enqueue(question)
         return written
 
     def release(self, message_id: uuid.UUID, token: uuid.UUID) -> bool:
         """Give a message back to the queue. False if it has to be ended. Raises StorageDown."""
-        return owning.release(self._db, self._owner, message_id, token, self._queue_deadline)
+        return owning.release(self._db, self._owner, message_id, token, self._turns.queue_deadline)
 
-    def _persist(self, generation: Generation, ending: Ending) -> Ending | None:
-        """Try until the end is written, or the row is known to be another's."""
+    def _persist(
+        self, generation: Generation, ending: Ending
+    ) -> tuple[Ending | None, Sequence[uuid.UUID]]:
+        """Try until the end is written, or the row is known to be another's: then it is None.
+
+        And the questions whose turn has come.
+        """
         begun = time.monotonic()
         while True:
             try:
                 last = generation.save_state.to_save()
-                if owning.finish(self._db, self._owner, last, ending):
-                    return ending
+                finished = owning.finish(self._db, self._owner, last, ending, self._turns)
+                if finished:
+                    return ending, finished.called
                 if not self._still_ours(generation):
                     landed = owning.has_ended(
                         self._db, generation.id, generation.claim, generation.attempt
                     )
-                    return ending if landed else None
+                    return ending if landed else None, ()
             except StorageDown:
                 if awake.since(begun) > STORAGE_PATIENCE:
                     ending = Ending.error("storage")

@@ -20,8 +20,7 @@ from shared.text import normalise
 from worker.provider import prompt
 from worker.provider.client import ChatRequest, Provider
 
-#: Tokens and seconds that a title may take, and code points that it may have.
-TOKENS: Final = 32
+#: Seconds that a title may take, and code points that it may have.
 SECONDS: Final = 30.0
 CHARS: Final = 60
 #: Failures that cost nothing, so that another answer may try again.
@@ -76,7 +75,7 @@ class Titles:
         self, message_id: uuid.UUID, talk: titles.Exchange
     ) -> tuple[str, dict[str, Any] | None]:
         try:
-            return self._provider.complete(_request(talk), TOKENS, SECONDS)
+            return self._provider.complete(_request(talk), titles.TOKENS, SECONDS)
         except GenerationFailed as error:
             if error.code in FREE:
                 titles.release(self._db, message_id)

@@ -31,6 +31,7 @@ the saver let go of it. So nothing is appended to an answer whose end is being w
 
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -46,6 +47,7 @@ from shared.store import owning
 from shared.store.database import Database
 from shared.store.ending import Ending
 from shared.store.owning import Claim, StoredState
+from shared.store.turns import Turns
 from worker import finisher, metrics
 from worker.finisher import STORAGE_PATIENCE, Finisher
 from worker.generation import SHUTDOWN, Generation, Interrupted, Result, TooLong
@@ -71,8 +73,11 @@ class Writer:
         livelog: LiveLog,
         provider: Provider,
         owner: str | None = None,
+        *,
+        enqueue: Callable[[uuid.UUID], bool] = lambda _: False,
     ) -> None:
-        """`owner`: the name that holds the leases, if not the settings' one."""
+        """`owner`: the name that holds the leases, if not the settings' one. `enqueue` takes the
+        questions whose turn comes when an answer ends; if it returns False, a sweep does it."""
         self._settings = settings
         self._db = db
         self._provider = provider
@@ -96,8 +101,9 @@ class Writer:
             renewed=self._renewed,
             observe=metrics.saved,
         )
+        turns = Turns(settings.running, settings.queue_deadline_seconds)
         self.finisher = Finisher(
-            db, self._owner, settings.queue_deadline_seconds, self.publisher, self.saver
+            db, self._owner, turns, self.publisher, self.saver, enqueue=enqueue
         )
 
     # --- one message

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import MAXYEAR
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -25,9 +26,9 @@ from shared.store.access import may_write
 from shared.store.database import Database, run
 from shared.store.messages import SELECT, Message, to_message
 from shared.store.status_sql import OPEN_STATUSES
+from shared.store.token_use import TokenLimits, within_budget
+from shared.store.turns import DISPATCH_AFTER, MUST_WAIT
 
-#: Seconds until a question that no worker took is enqueued again.
-DISPATCH_AFTER: Final = 5.0
 TITLE_CHARS: Final = 60
 
 
@@ -56,6 +57,17 @@ class Asking:
     queue_deadline: float
     #: whether the question may name its conversation
     titles: bool = True
+    #: the service key that asks
+    key_id: uuid.UUID | None = None
+    #: budgets of a user who has no other; None: no budgets are checked
+    tokens: TokenLimits | None = None
+    #: answers of a user that are with the workers at a time; 0 is no limit
+    running: int = 0
+
+    @property
+    def locks_user(self) -> bool:
+        """Whether a question waits for the user's other requests: a key or a limit is checked."""
+        return bool(self.key is not None or self.max_open or self.tokens is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,8 @@ class Asked:
     answer: Message
     #: False when an earlier request with the same key made them
     fresh: bool
+    #: the answer is not to be enqueued: its turn comes later
+    waits: bool = False
 
 
 def ask(
@@ -77,7 +91,7 @@ def ask(
 ) -> Asked:
     """A question below `parent` and its answer's placeholder."""
     wanted = _both(asking, conversation_id, question, parent)
-    if asking.key is None and not asking.max_open:
+    if not asking.locks_user:
         # Only a request in the same conversation, or its deletion, can interfere. Those wait for
         # the conversation's row, so no lock on the user is needed.
         return _found(db.planned(_ENTER, _ASK, **wanted))
@@ -86,7 +100,7 @@ def ask(
             return known
         run(connection, _ENTER, **wanted)
         asked = _found(run(connection, _ASK, **wanted).all())
-        _within_cap(connection, asking)
+        _within_limits(connection, asking)
         return asked
 
 
@@ -101,7 +115,7 @@ def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
         fresh_id = uuid.uuid4()
         row = _answer(asking, place, fresh_id, above, continues)
         run(connection, _ANOTHER, **row)
-        _within_cap(connection, asking)
+        _within_limits(connection, asking)
         return _asked(connection, above, fresh_id, fresh=True)
 
 
@@ -117,7 +131,7 @@ def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, question
         _touch(connection, place)
         asked = _answer(asking, place, uuid.uuid4(), uuid.uuid4(), answer_id)
         rows = run(connection, _GO_ON, above=answer_id, **_question(question), **asked)
-        _within_cap(connection, asking)
+        _within_limits(connection, asking)
         return _pair(rows.all())
 
 
@@ -166,7 +180,8 @@ def _known(connection: Connection, asking: Asking) -> Asked | None:
 def _touch(connection: Connection, conversation_id: uuid.UUID) -> None:
     """Move a conversation in which something is asked to the top of the list."""
     touch = f"UPDATE conversations AS place SET updated_at = {_ON_TOP} WHERE id = :id"
-    run(connection, touch, id=conversation_id)
+    if not run(connection, touch, id=conversation_id).rowcount:
+        raise NotFound("There is no such conversation.")  # purged a moment ago
 
 
 def _must_have_ended(status: str) -> None:
@@ -191,14 +206,17 @@ def _ended_answer(connection: Connection, user: uuid.UUID, answer: uuid.UUID) ->
     return row
 
 
-def _within_cap(connection: Connection, asking: Asking) -> None:
-    """Raise TooMany if the one that was just begun is one too many: the transaction undoes it."""
+def _within_limits(connection: Connection, asking: Asking) -> None:
+    """Raise TooMany if the answer that was just begun is one too many, or BudgetExhausted: the
+    transaction undoes it."""
+    if asking.tokens is not None:
+        within_budget(connection, asking.tokens, asking.user_id, asking.key_id)
     if not asking.max_open:
         return
     count = f"SELECT count(*) FROM messages WHERE user_id = :user AND status IN {OPEN_STATUSES}"
     found = run(connection, count, user=asking.user_id).scalar_one()
     if found > asking.max_open:
-        raise TooMany
+        raise TooMany(limit=asking.max_open)
 
 
 #: A time after that of all conversations of the same user, even if the clock jumped back. The
@@ -213,14 +231,15 @@ _ON_TOP: Final = (
 
 _COLUMNS: Final = (
     "id, user_id, conversation_id, parent_id, continues_id, role, status, saved_len, body, length,"
-    " sha256, ended_at, model, options, client_key, request_hash, queue_deadline, dispatch_at"
+    " sha256, ended_at, model, options, client_key, request_hash, key_id, queue_deadline,"
+    " dispatch_at"
 )
 #: A question below fits.above, and an answer below the question.
 _QUESTION: Final = f"""
     SELECT CAST(:question AS uuid), CAST(:user AS uuid), CAST(:conversation AS uuid), fits.above,
         CAST(NULL AS uuid), 'user', '{Status.DONE}', CAST(:length AS int), CAST(:body AS jsonb),
         CAST(:length AS int), CAST(:sha256 AS text), clock_timestamp(), CAST(NULL AS text),
-        CAST('{{}}' AS jsonb), CAST(NULL AS text), CAST(NULL AS text),
+        CAST('{{}}' AS jsonb), CAST(NULL AS text), CAST(NULL AS text), CAST(NULL AS uuid),
         CAST(NULL AS timestamptz), CAST(NULL AS timestamptz)
     FROM fits"""
 _ANSWER: Final = f"""
@@ -228,9 +247,12 @@ _ANSWER: Final = f"""
         CAST(:question AS uuid), CAST(:continues AS uuid), 'assistant', '{Status.SENDING}', 0,
         CAST(NULL AS jsonb), CAST(NULL AS int), CAST(NULL AS text), CAST(NULL AS timestamptz),
         CAST(:model AS text), CAST(:options AS jsonb), CAST(:key AS text), CAST(:hash AS text),
-        clock_timestamp() + make_interval(secs => :deadline),
-        clock_timestamp() + make_interval(secs => :dispatch)
-    FROM fits"""
+        CAST(:key_id AS uuid),
+        CASE WHEN waits THEN 'infinity'
+            ELSE clock_timestamp() + make_interval(secs => :deadline) END,
+        CASE WHEN waits THEN 'infinity'
+            ELSE clock_timestamp() + make_interval(secs => :dispatch) END
+    FROM fits CROSS JOIN (SELECT {MUST_WAIT} AS waits) AS turn"""
 _BOTH: Final = f"INSERT INTO messages ({_COLUMNS}) {_QUESTION} UNION ALL {_ANSWER} RETURNING *"
 
 _ANOTHER: Final = f"WITH fits AS (SELECT) INSERT INTO messages ({_COLUMNS}) {_ANSWER}"
@@ -302,7 +324,12 @@ def _found(rows: Sequence[Any]) -> Asked:
 
 def _pair(rows: Sequence[Any]) -> Asked:
     made = {row.role: to_message(row) for row in rows}
-    return Asked(made["user"], made["assistant"], True)
+    return Asked(made["user"], made["assistant"], True, any(map(_waits, rows)))
+
+
+def _waits(row: Any) -> bool:
+    """Whether the row's turn has not come: psycopg2 has no infinity, and says the last year."""
+    return row.dispatch_at is not None and row.dispatch_at.year == MAXYEAR
 
 
 def _question(question: Body) -> dict[str, Any]:
@@ -334,13 +361,16 @@ def _answer(
         "options": json.dumps(asking.options),
         "key": asking.key,
         "hash": asking.request_hash,
+        "key_id": asking.key_id,
         "deadline": asking.queue_deadline,
         "dispatch": DISPATCH_AFTER,
+        "running": asking.running,
     }
 
 
 def _asked(connection: Connection, question: Any, answer: Any, *, fresh: bool) -> Asked:
     both = f"{SELECT} WHERE m.id IN (:question, :answer)"
-    rows = run(connection, both, question=question, answer=answer)
-    found = {row.id: to_message(row) for row in rows}
-    return Asked(found[question], found[answer], fresh)
+    rows = run(connection, both, question=question, answer=answer).all()
+    found = {row.id: row for row in rows}
+    waits = _waits(found[answer])
+    return Asked(to_message(found[question]), to_message(found[answer]), fresh, waits)

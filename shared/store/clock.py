@@ -68,16 +68,18 @@ RETURNING looked AS now, since
 """
 _JUMPED: Final = "UPDATE uptime SET since = looked, jumped = looked RETURNING since"
 
-# A row from the future keeps the time that it had. Only within a lease of a doubt, for a process
-# with a longer lease than ours may have renewed it. A queue deadline before the row's creation was
-# set after the jump, by a sweep that gave the question back.
+# A row from the future keeps the time that it had, and one that waits for its turn goes on waiting
+# (it is due at infinity). Only within a lease of a doubt, for a process with a longer lease than
+# ours may have renewed it. A queue deadline before the row's creation was set after the jump, by a
+# sweep that gave the question back.
 _FROM_THE_FUTURE: Final = f"""
 WITH clock AS (SELECT clock_timestamp() AS now), found AS (
     SELECT id, now FROM messages, clock WHERE status IN {OPEN_STATUSES}
         AND (lease_until > now + make_interval(secs => :lease)
             OR started_at > now + make_interval(secs => :slack)
             OR status = '{Status.SENDING}' AND created_at > now + make_interval(secs => :slack)
-            OR dispatch_at > now + make_interval(secs => :dispatch + :slack))
+            OR dispatch_at > now + make_interval(secs => :dispatch + :slack)
+                AND dispatch_at < 'infinity')
     ORDER BY id LIMIT 1000 FOR UPDATE OF messages SKIP LOCKED
 )
 UPDATE messages m SET
@@ -85,8 +87,8 @@ UPDATE messages m SET
         - CASE WHEN status = '{Status.SENDING}' THEN greatest(created_at - now, '0') ELSE '0' END,
     queue_deadline = queue_deadline - CASE
         WHEN queue_deadline >= created_at THEN greatest(created_at - now, '0') ELSE '0' END,
-    dispatch_at = dispatch_at
-        - greatest(dispatch_at - now - make_interval(secs => :dispatch), '0'),
+    dispatch_at = CASE WHEN dispatch_at < 'infinity'
+        THEN least(dispatch_at, now + make_interval(secs => :dispatch)) ELSE dispatch_at END,
     started_at = started_at - greatest(started_at - now, '0'),
     hard_deadline = hard_deadline - greatest(started_at - now, '0'),
     lease_until = lease_until - greatest(lease_until - now - make_interval(secs => :lease), '0')

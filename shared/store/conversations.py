@@ -10,6 +10,7 @@ from shared.errors import KeyReused, NotFound
 from shared.store.access import may_read, may_write
 from shared.store.asking import lock_user
 from shared.store.database import Database, run
+from shared.store.ending import ORDER_OF_ENDS
 from shared.store.messages import PAGE_CHARS
 from shared.store.reaping import GONE, UNDO_SECONDS
 from shared.store.status_sql import OPEN_STATUSES
@@ -200,7 +201,7 @@ def delete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> list
             connection,
             "SELECT id, status FROM messages WHERE conversation_id = :id"
             f" AND {may_write('messages')} AND status IN {OPEN_STATUSES}"
-            " ORDER BY id FOR UPDATE",
+            f" ORDER BY {ORDER_OF_ENDS} FOR UPDATE",
             id=conversation_id,
             user=user_id,
         ).all()

@@ -7,20 +7,30 @@ the row first and then call `end_locked` in the same transaction.
 Guaranteed: body, length and sha256 are computed by Postgres from the saved pieces, never taken
 from a process; the pieces go in the same transaction; the status is one that the lifecycle allows
 from the row's present one; and an end is later than everything that was seen, asked or ended
-before it in its conversation, although the database's clock may have jumped back.
+before it in its conversation, although the database's clock may have jumped back. What the answer
+cost is added to the ledger (`token_use`) by the same statement, and the user's next question may
+get its turn (`turns`).
+
+Invariant: who ends several answers in one transaction does so in the order of ORDER_OF_ENDS.
 """
 
 import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from shared.errors import MESSAGE_ERRORS
 from shared.lifecycle import TERMINAL, Status, sources
+from shared.store import token_use
 from shared.store.database import run
+from shared.store.status_sql import OPEN_STATUSES
+from shared.store.turns import DISPATCH_AFTER, NO_TURNS, TURN_COMES, Turns, waits
+
+#: SQL: the order in which a transaction locks rows of the ledger.
+ORDER_OF_ENDS: Final = "user_id, key_id NULLS FIRST, id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ class Ending:
 
 # Length and hash are computed here, from what is really saved, and copied everywhere else.
 # An end comes after everything that was seen, asked or ended before, though the clock jump back.
-_END = """
+_ENDED: Final = f"""
 WITH parts AS (
     SELECT part, min(kind) AS kind, (array_agg(meta ORDER BY start))[1] AS meta,
         string_agg(text, '' ORDER BY start) AS text
@@ -58,37 +68,70 @@ WITH parts AS (
         coalesce(sum(char_length(text)), 0) AS length,
         coalesce(string_agg(text, '' ORDER BY part), '') AS content
     FROM parts
+), ended AS (
+    UPDATE messages SET status = :status, body = whole.body, length = whole.length,
+        sha256 = encode(sha256(convert_to(whole.content, 'UTF8')), 'hex'),
+        finish_reason = :finish_reason, usage = CAST(:usage AS jsonb), error_code = :error_code,
+        error_message = :error_message, owner = NULL,
+        ended_at = greatest(clock_timestamp(), interval '1 microsecond' + greatest((
+            SELECT greatest(c.seen_at, c.updated_at) FROM conversations c
+            WHERE c.id = messages.conversation_id), (
+            SELECT max(b.ended_at) FROM messages b
+                WHERE b.conversation_id = messages.conversation_id AND b.role = 'assistant'
+                AND b.ended_at IS NOT NULL))),
+        first_text_at = started_at + make_interval(secs => CAST(:first_text AS float8)),
+        lease_until = NULL, hard_deadline = NULL, queue_deadline = NULL, dispatch_at = NULL
+    FROM whole WHERE messages.id = :id AND status = ANY(:before) AND saved_len = whole.length
+    RETURNING id, user_id, key_id, tries, messages.length, prompt_chars, ended_at
+), compacted AS (
+    DELETE FROM pieces USING ended WHERE message_id = ended.id
+), cost AS ({token_use.COST}), charged AS ({token_use.ADD})
+"""
+_END: Final = f"{_ENDED} SELECT id, true AS ended FROM ended"
+_END_AND_CALL: Final = f"""{_ENDED}, next AS (
+    SELECT m.id FROM ended JOIN messages m ON m.user_id = ended.user_id
+    WHERE {waits("m")}
+    ORDER BY m.seq LIMIT (
+        SELECT greatest(0, CAST(:running AS int) - count(*)) FROM ended JOIN messages o
+        ON o.user_id = ended.user_id
+        WHERE o.status IN {OPEN_STATUSES} AND o.id <> ended.id AND NOT {waits("o")}
+    ) FOR UPDATE OF m SKIP LOCKED
+), called AS (
+    UPDATE messages SET {TURN_COMES} FROM next WHERE messages.id = next.id RETURNING messages.id
 )
-UPDATE messages SET status = :status, body = whole.body, length = whole.length,
-    sha256 = encode(sha256(convert_to(whole.content, 'UTF8')), 'hex'),
-    finish_reason = :finish_reason, usage = CAST(:usage AS jsonb), error_code = :error_code,
-    error_message = :error_message, owner = NULL,
-    ended_at = greatest(clock_timestamp(), interval '1 microsecond' + greatest((
-        SELECT greatest(c.seen_at, c.updated_at) FROM conversations c
-        WHERE c.id = messages.conversation_id), (
-        SELECT max(b.ended_at) FROM messages b WHERE b.conversation_id = messages.conversation_id
-            AND b.role = 'assistant' AND b.ended_at IS NOT NULL))),
-    first_text_at = started_at + make_interval(secs => CAST(:first_text AS float8)),
-    lease_until = NULL, hard_deadline = NULL, queue_deadline = NULL, dispatch_at = NULL
-FROM whole WHERE messages.id = :id AND status = ANY(:before) AND saved_len = whole.length
+SELECT id, true AS ended FROM ended UNION ALL SELECT id, false FROM called
 """
 
 
-def end_locked(connection: Connection, message_id: uuid.UUID, ending: Ending) -> None:
-    """Compact and end a row that this transaction has locked."""
-    usage = json.dumps(ending.usage) if ending.usage else None
-    ended = run(
+def end_locked(
+    connection: Connection, message_id: uuid.UUID, ending: Ending, turns: Turns = NO_TURNS
+) -> list[uuid.UUID]:
+    """Compact and end a row that this transaction has locked.
+
+    Returns the user's questions whose turn has come: to be enqueued after the commit. (If they are
+    not, a sweep does it.)
+    """
+    tokens = token_use.reported(ending.usage)
+    calls = {
+        "running": turns.running,
+        "dispatch": DISPATCH_AFTER,
+        "deadline": turns.queue_deadline,
+    }
+    rows = run(
         connection,
-        _END,
+        _END_AND_CALL if turns.running else _END,
         id=message_id,
         before=sorted(sources(ending.status)),
         status=ending.status,
         finish_reason=ending.finish_reason,
-        usage=usage,
+        usage=json.dumps(ending.usage) if ending.usage else None,
         error_code=ending.error_code,
         error_message=ending.error_message,
         first_text=ending.first_text,
-    )
-    if ended.rowcount != 1:  # pragma: no cover - the row is ours and locked: a bug, not a race
+        input=tokens.input,
+        output=tokens.output,
+        **(calls if turns.running else {}),
+    ).all()
+    if not any(row.ended for row in rows):  # pragma: no cover - the row is ours and locked: a bug
         raise AssertionError(f"message {message_id} cannot end as {ending.status} with its pieces")
-    run(connection, "DELETE FROM pieces WHERE message_id = :id", id=message_id)
+    return [row.id for row in rows if not row.ended]

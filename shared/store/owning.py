@@ -38,12 +38,15 @@ from shared.store.database import Database, run
 from shared.store.ending import Ending, end_locked
 from shared.store.part_sql import joined_text
 from shared.store.status_sql import OPEN_STATUSES, before
+from shared.store.turns import NO_TURNS, Turns
 
 #: Code points of history where no setting limits them: more than one text in Postgres can hold.
 MAX_HISTORY: Final = 1 << 31
 #: Seconds of the lease that the last save of an answer writes. Any number is right: the end that
 #: follows in the same transaction clears it.
 _LAST_LEASE: Final = 60.0
+#: Code points of a prompt that are counted.
+PROMPT_MOST: Final = (1 << 31) - 1
 
 # --- R2: claim -----------------------------------------------------------------------------------
 
@@ -72,34 +75,37 @@ class Claim:
     token: uuid.UUID = field(default_factory=new_token)
 
 
-# One statement claims the row and reads what the provider is asked. The path's root comes first and
-# the claimed row last; without a claim there is no path. Postgres walks up from the question and
-# stops where the next turn would exceed the limit: a conversation may hold more text than a worker
-# has memory, and an answer's reasoning, which is not sent, may be as long.
+# One statement reads what the provider is asked and claims the row, noting the size of that for the
+# ledger. The path's root comes first and the claimed row last. Postgres walks up from the question
+# and stops where the next turn would exceed the limit: a conversation may hold more text than a
+# worker has memory, and an answer's reasoning, which is not sent, may be as long.
 _CLAIM = f"""
-WITH RECURSIVE mine AS (
-    UPDATE messages SET status = '{Status.STREAMING}', attempt = attempt + 1, tries = tries + 1,
-        owner = :owner, claim = CAST(:token AS uuid), queue_deadline = NULL, dispatch_at = NULL,
-        lease_until = clock_timestamp() + make_interval(secs => :lease),
-        hard_deadline = clock_timestamp() + make_interval(secs => :deadline),
-        started_at = clock_timestamp()
-    WHERE id = :id AND status IN {before(Status.STREAMING)}
-    RETURNING id, parent_id, conversation_id, attempt, claim, model, options, user_id,
-        CAST(greatest(extract(epoch FROM clock_timestamp() - created_at), 0) AS float8) AS waited
-), path AS (
+WITH RECURSIVE path AS (
     SELECT id, parent_id, 0 AS depth, CAST(NULL AS text) AS role, CAST('' AS text) AS content,
         CAST(:history AS bigint) AS room, false AS begun
-    FROM mine
+    FROM messages WHERE id = :id AND status IN {before(Status.STREAMING)}
     UNION ALL
     SELECT m.id, m.parent_id, depth + 1, m.role, turn.content,
         path.room - char_length(turn.content), path.begun OR turn.content <> ''
     FROM path JOIN messages m ON m.id = path.parent_id CROSS JOIN LATERAL
         {joined_text("m.body", lambda its: its.in_prompt)} AS turn (content)
     WHERE NOT path.begun OR char_length(turn.content) <= path.room
+), mine AS (
+    UPDATE messages SET status = '{Status.STREAMING}', attempt = attempt + 1, tries = tries + 1,
+        owner = :owner, claim = CAST(:token AS uuid), queue_deadline = NULL, dispatch_at = NULL,
+        lease_until = clock_timestamp() + make_interval(secs => :lease),
+        hard_deadline = clock_timestamp() + make_interval(secs => :deadline),
+        started_at = clock_timestamp(), prompt_chars = CAST(least((
+            SELECT sum(char_length(content)) FROM path) + coalesce((
+            SELECT char_length(c.system) FROM conversations c WHERE c.id = conversation_id
+            ), 0), {PROMPT_MOST}) AS int)
+    WHERE id = :id AND status IN {before(Status.STREAMING)}
+    RETURNING id, conversation_id, attempt, claim, model, options, user_id,
+        CAST(greatest(extract(epoch FROM clock_timestamp() - created_at), 0) AS float8) AS waited
 )
 SELECT path.role, path.content, mine.*, c.system FROM path
 LEFT JOIN mine ON mine.id = path.id LEFT JOIN conversations c ON c.id = mine.conversation_id
-ORDER BY depth DESC
+WHERE EXISTS (SELECT FROM mine) ORDER BY depth DESC
 """
 
 
@@ -249,16 +255,25 @@ def lease_state(db: Database, owner: str, ids: Sequence[uuid.UUID]) -> dict[uuid
 # --- R4: finish ----------------------------------------------------------------------------------
 
 
-def finish(db: Database, owner: str, last: Save, ending: Ending) -> bool:
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An answer was ended; the user's questions whose turn has come, to be enqueued."""
+
+    called: Sequence[uuid.UUID]
+
+
+def finish(
+    db: Database, owner: str, last: Save, ending: Ending, turns: Turns = NO_TURNS
+) -> Finished | None:
     """The last pieces, the compaction and the end in one transaction.
 
-    False when the row is not as `last` expects: see `lease_state` and `has_ended`.
+    None when the row is not as `last` expects: see `lease_state` and `has_ended`.
     """
     with db.transaction() as connection:
         if last.id not in _save(connection, owner, _LAST_LEASE, [last]):
-            return False
-        end_locked(connection, last.id, ending)
-        return True
+            return None
+        called = end_locked(connection, last.id, ending, turns)
+    return Finished(called)
 
 
 # --- giving back, in place of an end --------------------------------------------------------------

@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -17,7 +18,7 @@ from shared.body import Delta
 from shared.lifecycle import MAX_TRIES, Status
 from shared.store.clock import BELIEVED, DatabaseClock, passed
 from shared.store.database import Database, run
-from shared.store.ending import Ending, end_locked
+from shared.store.ending import ORDER_OF_ENDS, Ending, end_locked
 from shared.store.messages import SELECT, to_message
 from shared.store.status_sql import OPEN_STATUSES, before
 
@@ -29,6 +30,8 @@ UNDO_SECONDS: Final = 3600.0
 GONE: Final = passed("(deleted_at + make_interval(secs => :undo))", "deleted_at")
 #: Conversations that are removed at once: each may be large, and a sweep must be short.
 PURGED_AT_ONCE: Final = 10
+#: Users whose conversations one sweep compares with the retention time: 10 us each.
+USERS_AT_ONCE: Final = 1_000
 
 _OVERDUE: Final = passed("hard_deadline", "started_at")
 # Left by its owner: past lease or hard deadline (unless Postgres was away or its clock jumped so
@@ -152,7 +155,7 @@ def expire(db: Database) -> list[uuid.UUID]:
         rows = run(
             connection,
             f"SELECT id FROM messages WHERE status = '{Status.SENDING}' AND {_WAITED}"
-            " ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED",
+            f" ORDER BY {ORDER_OF_ENDS} LIMIT 500 FOR UPDATE SKIP LOCKED",
         ).all()
         for row in rows:
             end_locked(connection, row.id, Ending.error("queue_timeout"))
@@ -171,14 +174,62 @@ def undispatched(db: Database) -> list[uuid.UUID]:
     return [row.id for row in rows]
 
 
+#: SQL: no answer of the conversation `c` is open.
+_AT_REST: Final = (
+    "NOT EXISTS (SELECT 1 FROM messages m"
+    f" WHERE m.conversation_id = c.id AND m.status IN {OPEN_STATUSES})"
+)
+
+
 def purge(db: Database) -> int:
     """Remove conversations that were deleted long enough ago and are at rest; their number."""
     rows = db.rows(
         "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations c"
-        f" WHERE {GONE} AND NOT EXISTS (SELECT 1 FROM messages m"
-        f" WHERE m.conversation_id = c.id AND m.status IN {OPEN_STATUSES})"
-        " LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING id",
+        f" WHERE {GONE} AND {_AT_REST} LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING id",
         undo=UNDO_SECONDS,
         most=PURGED_AT_ONCE,
     )
     return len(rows)
+
+
+# Through the index (user_id, updated_at): one on the time alone would cost every question, and this
+# costs 10 us for each user. What is asked at the same moment is safe: it locks the conversation and
+# moves its time, and the lock that is taken here compares the time again.
+_RETIRE: Final = f"""
+WITH people AS (
+    SELECT id FROM users WHERE id > :after ORDER BY id LIMIT :users
+), old AS (
+    SELECT found.id FROM people CROSS JOIN LATERAL (
+        SELECT c.id FROM conversations c WHERE c.user_id = people.id
+            AND c.updated_at < clock_timestamp() - make_interval(days => :days) AND {_AT_REST}
+        ORDER BY c.updated_at LIMIT :most FOR UPDATE OF c SKIP LOCKED
+    ) AS found LIMIT :most
+), removed AS (
+    DELETE FROM conversations USING old WHERE conversations.id = old.id RETURNING 1
+)
+SELECT (SELECT count(*) FROM removed) AS removed, (SELECT count(*) FROM people) AS people,
+    (SELECT id FROM people ORDER BY id DESC LIMIT 1) AS last
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """How many conversations were removed, and after which user to go on."""
+
+    removed: int
+    after: uuid.UUID
+
+
+#: Before all users.
+FIRST: Final = uuid.UUID(int=0)
+
+
+def retire(db: Database, days: int, after: uuid.UUID = FIRST) -> Retired:
+    """Remove some conversations in which nothing was asked for so many days and which are at rest.
+
+    Goes through the users in many calls, beginning anew after the last.
+    """
+    [row] = db.rows(_RETIRE, days=days, after=after, users=USERS_AT_ONCE, most=PURGED_AT_ONCE)
+    if row.removed == PURGED_AT_ONCE:  # these users may have more
+        return Retired(row.removed, after)
+    return Retired(row.removed, FIRST if row.people < USERS_AT_ONCE else row.last)

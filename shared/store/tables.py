@@ -145,6 +145,8 @@ messages = Table(
     Column("request_hash", Text),
     # the service key that asked
     Column("key_id", Uuid),
+    # code points of what was sent to the provider, as the last claim read it
+    Column("prompt_chars", Integer),
     # who writes it, until when
     Column("attempt", Integer, nullable=False, server_default=text("0")),
     Column("tries", Integer, nullable=False, server_default=text("0")),
@@ -256,6 +258,12 @@ token_use = Table(
     Column("output_tokens", BigInteger, nullable=False, server_default=text("0")),
     # how many of them the provider did not report
     Column("estimated_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Index(
+        "token_use_key",
+        "key_id",
+        "day",
+        postgresql_where=text(f"key_id <> '{uuid.UUID(int=0)}'"),
+    ),
 )
 
 #: Who did what, without content. No foreign keys: it outlives what it names.

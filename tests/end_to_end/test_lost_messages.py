@@ -20,6 +20,7 @@ from shared.lifecycle import Status
 from shared.settings import Settings
 from shared.store import owning
 from shared.store.ending import Ending
+from shared.store.turns import Turns
 from shared.sweep import Sweep
 from tests.client import Client, Reading, new_id, proof
 from tests.end_to_end.conftest import Fragile
@@ -73,7 +74,7 @@ def test_readers_learn_what_postgres_has_though_redis_never_reported_it(
 def _a_sweep_without_redis(rig: Rig, nowhere: str) -> Sweep:
     away = f"redis://{nowhere}/0"
     queue = Queue(make_app(Settings.model_validate({"REDIS_URL": away})))
-    return Sweep(rig.db, LiveLog(away, 60), queue, lease=0.0, queue_deadline=60)
+    return Sweep(rig.db, LiveLog(away, 60), queue, lease=0.0, turns=Turns(0, 60))
 
 
 @pytest.mark.failure(12)

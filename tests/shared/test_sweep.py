@@ -22,6 +22,7 @@ from shared.lifecycle import MAX_TRIES, Status
 from shared.store import conversations, messages, owning, stopping
 from shared.store.ending import Ending
 from shared.store.owning import Claim
+from shared.store.turns import Turns
 from shared.sweep import Swept
 from tests.store_fixtures import ME, OTHER, Store, at_once, body_of, save_of
 
@@ -278,7 +279,7 @@ def test_each_action_is_observed_by_name(store: Store) -> None:
     store.make_overdue(store.sending(), "queue_deadline")
 
     swept = sweep.Sweep(
-        store.db, store.livelog, store.queue, lease=0, queue_deadline=60, observe=observed.append
+        store.db, store.livelog, store.queue, lease=0, turns=Turns(0, 60), observe=observed.append
     ).run()
 
     assert swept == Swept(ended=1, restarted=1, expired=1, dispatched=1)
@@ -419,7 +420,7 @@ def test_an_owner_that_was_swept_can_write_nothing_anywhere(store: Store, story:
 
     published = store.publish(zombie, TEXT, start=shown.length)
     saved = store.save(zombie, TEXT)
-    finished = owning.finish(store.db, ME, save_of(zombie, TEXT), DONE)
+    finished = bool(owning.finish(store.db, ME, save_of(zombie, TEXT), DONE))
     released = owning.release(store.db, ME, zombie.id, zombie.token, 60)
 
     assert (published, saved, finished, released) == (PublishResult.FENCED, False, False, False)

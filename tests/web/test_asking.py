@@ -52,7 +52,10 @@ def asker(store: Store, steps: Steps) -> Asker:
 
 def _asker(db: Database, store: Store, steps: Any) -> Asker:
     settings = Settings.model_construct(
-        model="ours", max_open=0, queue_deadline_seconds=60.0, titles=True
+        model="ours",
+        max_open=0,
+        queue_deadline_seconds=60.0,
+        titles=True,
     )
     return Asker(settings, db, steps, steps, store.livelog)
 

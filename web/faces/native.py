@@ -9,13 +9,13 @@ from flask import Blueprint, Request, Response, jsonify, request
 
 from shared import sse
 from shared.body import Body, Delta
-from shared.store import branches, conversations, search, stopping
+from shared.store import branches, conversations, search, stopping, token_use
 from shared.store.asking import NEWEST
 from shared.store.messages import PAGE_CHARS, Message
 from shared.text import normalise
 from web import event_source, paging, requests, responses, schemas
-from web.asking import Continue, NewQuestion, Retry, Wanted
-from web.auth import current_user
+from web.asking import Continue, NewQuestion, Retry, Wanted, token_limits
+from web.auth import current_user, principal
 from web.context import context
 from web.event_source import EventSourceFace
 from web.following.face import MessageFace
@@ -129,6 +129,14 @@ def list_models() -> Response:
     return jsonify(context().models.listed())
 
 
+@blueprint.get("/usage")
+def show_usage() -> Response:
+    """The tokens that the user, and the service key that asks, used and may use."""
+    limits = token_limits(context().settings)
+    found = token_use.use_of(context().db, limits, current_user(), principal().key_id)
+    return responses.reply(schemas.UsageShape.of(found))
+
+
 # --- asking --------------------------------------------------------------------------------------
 
 
@@ -161,6 +169,7 @@ def _ask(wanted: Wanted, sent: schemas.AnswerRequest) -> Response:
         options=sent.options.model_dump(exclude_none=True),
         key=key,
         request_hash=requests.request_hash(request.path, sent) if key is not None else None,
+        key_id=principal().key_id,
     )
     shape = schemas.AskedShape(
         user=schemas.MessageShape.of(asked.question),

@@ -12,6 +12,7 @@ from shared.lifecycle import Status
 from shared.store import asking, conversations, messages, stopping
 from shared.store.asking import NEWEST, TITLE_CHARS, Asked
 from shared.store.ending import Ending
+from shared.store.turns import DISPATCH_AFTER
 from tests.store_fixtures import ME, Store, at_once
 
 EVERYBODY = 40
@@ -62,7 +63,7 @@ def test_an_answer_is_due_to_be_taken_and_to_be_handed_out_again(store: Store) -
         id=answer,
     )
     assert 50 < row.taken.total_seconds() <= 60
-    assert 0 < row.again.total_seconds() <= asking.DISPATCH_AFTER
+    assert 0 < row.again.total_seconds() <= DISPATCH_AFTER
 
 
 def test_the_first_question_names_its_conversation(store: Store) -> None:

@@ -127,6 +127,8 @@ def test_rights_are_checked_by_the_two_predicates_only() -> None:
     assert {name: number for name, number in by_hand.items() if number} == {
         "asking.py": 2,  # the key of a request, and the cap
         "conversations.py": 1,  # the key of a creation
+        "token_use.py": 1,  # what the user used
+        "turns.py": 1,  # whose turn it is
     }
 
 

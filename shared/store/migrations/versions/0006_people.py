@@ -72,7 +72,9 @@ CREATE TABLE IF NOT EXISTS token_use (
     output_tokens bigint NOT NULL DEFAULT 0,
     estimated_tokens bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (user_id, key_id, day)
-);
+) WITH (fillfactor = 50);
+CREATE INDEX IF NOT EXISTS token_use_key ON token_use (key_id, day)
+    WHERE key_id <> '00000000-0000-0000-0000-000000000000';
 
 CREATE TABLE IF NOT EXISTS audit (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -87,7 +89,11 @@ CREATE INDEX IF NOT EXISTS audit_user ON audit (user_id, id);
 CREATE INDEX IF NOT EXISTS audit_at ON audit (at);
 """
 
-_MESSAGES = "ALTER TABLE messages ADD COLUMN IF NOT EXISTS key_id uuid"
+_MESSAGES = """
+ALTER TABLE messages
+    ADD COLUMN IF NOT EXISTS key_id uuid,
+    ADD COLUMN IF NOT EXISTS prompt_chars integer
+"""
 
 
 def upgrade() -> None:
@@ -103,7 +109,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("ALTER TABLE messages DROP COLUMN key_id")
+    op.execute("ALTER TABLE messages DROP COLUMN key_id, DROP COLUMN prompt_chars")
     op.execute("DROP TABLE audit, token_use, shares, service_keys, sessions")
     op.execute(
         "ALTER TABLE users DROP COLUMN issuer, DROP COLUMN subject, DROP COLUMN login,"

@@ -1,0 +1,167 @@
+"""Turns: how many of a user's questions go to the workers at a time, and which comes next."""
+
+import uuid
+
+import pytest
+
+from shared.lifecycle import Status
+from shared.store import asking, conversations, owning, reaping, stopping, turns
+from shared.store.ending import Ending
+from shared.store.turns import Turns
+from tests.store_fixtures import ME, Store, at_once, body_of, save_of
+
+TWO = Turns(running=2, queue_deadline=60)
+DONE = Ending(Status.DONE, "stop")
+
+
+def asked(store: Store, user: uuid.UUID, number: int, running: int = 2) -> list[asking.Asked]:
+    return [store.ask(user, running=running) for _ in range(number)]
+
+
+def finish(store: Store, claim: owning.Claim) -> list[uuid.UUID]:
+    done = owning.finish(store.db, ME, save_of(claim, body_of("So.")), DONE, TWO)
+    assert done is not None
+    return list(done.called)
+
+
+def waiting(store: Store) -> list[uuid.UUID]:
+    rows = store.db.rows("SELECT id FROM messages WHERE dispatch_at = 'infinity' ORDER BY seq")
+    return [row.id for row in rows]
+
+
+def test_questions_beyond_the_limit_wait_and_others_are_not_affected(store: Store) -> None:
+    user = store.user()
+
+    found = asked(store, user, 4)
+
+    assert [one.waits for one in found] == [False, False, True, True]
+    assert waiting(store) == [one.answer.id for one in found[2:]]
+    assert {one.answer.status for one in found} == {Status.SENDING}
+    assert not store.ask(running=2).waits
+
+
+def test_without_a_limit_nothing_waits(store: Store) -> None:
+    assert not any(one.waits for one in asked(store, store.user(), 5, running=0))
+
+
+def test_a_waiting_question_is_neither_dispatched_nor_expired(store: Store) -> None:
+    *_, last = asked(store, store.user(), 3)
+    store.run("UPDATE messages SET created_at = now() - interval '1 day' WHERE status = 'SENDING'")
+
+    assert reaping.expire(store.db) == []
+    assert last.answer.id not in reaping.undispatched(store.db)
+    assert turns.give(store.db, TWO) == []
+
+
+def test_who_ends_an_answer_gives_the_next_its_turn_in_order(store: Store) -> None:
+    user = store.user()
+    ids = [one.answer.id for one in asked(store, user, 5)]
+    first, second = store.claim(ids[0]), store.claim(ids[1])
+
+    assert finish(store, first) == [ids[2]]
+    assert finish(store, second) == [ids[3]]
+
+    assert waiting(store) == [ids[4]]
+    [row] = store.db.rows(
+        "SELECT queue_deadline - clock_timestamp() AS taken, dispatch_at - clock_timestamp()"
+        " AS again FROM messages WHERE id = :id",
+        id=ids[2],
+    )
+    assert 50 < row.taken.total_seconds() <= 60  # counted from its turn
+    assert 0 < row.again.total_seconds() <= turns.DISPATCH_AFTER
+    # should the queue lose it
+    store.make_overdue(ids[2], "dispatch_at")
+    assert reaping.undispatched(store.db) == [ids[2]]
+
+
+def test_an_end_calls_nobody_while_as_many_as_allowed_are_with_the_workers(store: Store) -> None:
+    user = store.user()
+    before = asked(store, user, 4, running=0)  # the limit was higher
+    last = store.ask(user, running=2)
+
+    assert finish(store, store.claim(before[0].answer.id)) == []
+    assert finish(store, store.claim(before[1].answer.id)) == []
+    assert finish(store, store.claim(before[2].answer.id)) == [last.answer.id]
+
+
+def test_ends_at_the_same_moment_call_as_many_questions(store: Store) -> None:
+    user, limit = store.user(), 4
+    ids = [one.answer.id for one in asked(store, user, 12, running=limit)]
+    claims = [store.claim(one) for one in ids[:limit]]
+    rule = Turns(limit, 60)
+
+    done, errors = at_once(
+        limit,
+        lambda n: owning.finish(store.db, ME, save_of(claims[n], body_of("So.")), DONE, rule),
+    )
+
+    assert errors == []
+    called = {one for finished in done if finished for one in finished.called}
+    # those that saw each other's row still open called fewer: a sweep makes up for it
+    called |= set(turns.give(store.db, rule))
+    assert called == set(ids[limit : 2 * limit])
+    assert waiting(store) == ids[2 * limit :]
+
+
+@pytest.mark.parametrize("how", ["stopped", "deleted", "expired", "lost"])
+def test_a_sweep_gives_the_turns_that_nobody_gave(store: Store, how: str) -> None:
+    user = store.user()
+    found = asked(store, user, 4)
+    first, *_ = (one.answer for one in found)
+    if how == "stopped":
+        stopping.stop(store.db, first.id, user)
+    elif how == "deleted":
+        conversations.delete(store.db, user, first.conversation_id)
+    elif how == "expired":
+        store.make_overdue(first.id, "queue_deadline")
+    else:
+        claim = store.claim(first.id)
+        store.publish(claim, body_of("So."))
+        store.make_overdue(first.id, "lease_until")
+
+    store.sweep(turns=TWO).run()
+
+    assert store.queue.ids == [found[2].answer.id]
+    assert waiting(store) == [found[3].answer.id]
+
+
+def test_a_sweep_without_a_limit_gives_every_turn(store: Store) -> None:
+    found = asked(store, store.user(), 6)
+
+    store.sweep(turns=Turns(0, 60)).run()
+
+    assert store.queue.ids == [one.answer.id for one in found[2:]]
+    assert waiting(store) == []
+
+
+def test_a_waiting_question_can_be_stopped(store: Store) -> None:
+    user = store.user()
+    *_, last = asked(store, user, 3)
+
+    assert stopping.stop(store.db, last.answer.id, user) == Status.SENDING
+
+    assert store.row(last.answer.id).status == "CANCELLED"
+    assert waiting(store) == []
+
+
+def test_a_retry_and_a_continuation_wait_too(store: Store) -> None:
+    user = store.user()
+    answer = store.ended(user, Ending(Status.DONE, "length"))
+    asked(store, user, 2)
+    terms = store.asking(user, running=2)
+
+    again = asking.ask_again(store.db, terms, answer)
+    more = asking.ask_to_continue(store.db, terms, answer, body_of("Go on."))
+
+    assert (again.waits, more.waits) == (True, True)
+
+
+def test_a_jump_of_the_clock_leaves_a_waiting_question_waiting(store: Store) -> None:
+    found = asked(store, store.user(), 3)
+    store.run("UPDATE messages SET created_at = now() + interval '1 day' WHERE role = 'assistant'")
+    store.run("UPDATE uptime SET since = now()")  # in doubt: what a jump left is put right
+
+    store.sweep(lease=15).check_clock()
+
+    assert waiting(store) == [found[2].answer.id]
+    assert store.db.rows("SELECT 1 FROM messages WHERE created_at > now()") == []
