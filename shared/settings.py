@@ -136,9 +136,20 @@ def _variable(location: str) -> str:
     return location if location.isupper() else f"OUTLIVE_{location.upper()}"
 
 
+def _rate(text: str) -> str:
+    """A rate as Flask-Limiter reads it; 0 is none."""
+    found = " ".join(text.split()).lower()
+    if found in ("0", "off", ""):
+        return ""
+    if not re.fullmatch("[1-9][0-9]{0,8} ?(/|per) ?(second|minute|hour|day)", found, re.ASCII):
+        raise ValueError("must be like 60/minute (second, minute, hour, day), or 0")
+    return found
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Cap = Annotated[int, Field(ge=0)]
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class Settings(BaseSettings):
@@ -212,6 +223,12 @@ class Settings(BaseSettings):
     #: Tokens that a user may use in a day and in a month (UTC); 0 is no budget.
     daily_tokens: Cap = 0
     monthly_tokens: Cap = 0
+    #: Requests that start an answer, and others, per user and per service key; both per address;
+    #: attempts to sign in, per address and per account. See `limits_rates`.
+    ask_rate: Rate = "60/minute"
+    read_rate: Rate = "1200/minute"
+    address_rate: Rate = "6000/minute"
+    sign_in_rate: Rate = "10/minute"
     #: Whether a conversation without a title gets one: in web its first question's words, in a
     #: worker the model's.
     titles: bool = True
@@ -280,6 +297,12 @@ class Settings(BaseSettings):
         if self.max_running is not None:
             return self.max_running
         return 0 if self.auth == "local" else max(1, self.worker_concurrency // 2)
+
+    @property
+    def limits_rates(self) -> bool:
+        """Whether requests are counted: with sign-in, or where a rate was set."""
+        rates = {"ask_rate", "read_rate", "address_rate", "sign_in_rate"}
+        return self.auth != "local" or bool(rates & self.model_fields_set)
 
     @property
     def bind(self) -> str:

@@ -23,6 +23,7 @@ from web.page.dashboard import Dashboard
 from web.page.model_list import ModelList
 from web.page.notices import Notices
 from web.page.render_cache import RenderCache
+from web.rate_limits import RateLimits
 
 #: Bytes that a request's body may have.
 MAX_BODY = 4 << 20
@@ -90,6 +91,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     errors.register(app)
     streams.register(app, routes.STREAMS)
     auth.register(app, routes.RIGHTS, auth.credential_kinds(settings, db, revocations))
+    RateLimits(app, settings, routes.ASKING, routes.UNCOUNTED)
     compression.register(app)
     for blueprint in routes.BLUEPRINTS:
         app.register_blueprint(blueprint)

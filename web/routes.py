@@ -20,6 +20,10 @@ STREAMS: Final[dict[str, Face[Any, Any]]] = {
     "blocks.stream": blocks.FACE,
     "notices.notices": notices.FACE,
 }
+#: Endpoints that start an answer: they have a rate limit of their own (`web/rate_limits.py`).
+ASKING: Final = frozenset({"native.ask", "native.retry", "native.go_on"})
+#: Endpoints without a rate limit: streams, whose number is limited, and files.
+UNCOUNTED: Final = frozenset({"static", *STREAMS})
 
 RIGHTS: Final[dict[str, Right]] = {
     # health.py

@@ -12,6 +12,11 @@ Keys:
         read by      the dashboards of all web processes
         expires      60 s after the last write
 
+    outlive:count:<what>:<whose>    string, requests that a rate limit has counted
+        written by   web
+        read by      web
+        expires      with the limit's minute, hour or day
+
     outlive                         list, Celery's queue
         written by   web, sweeps, workers (titles; answers that they give back)
         read by      workers
@@ -65,6 +70,11 @@ def log_key(message_id: uuid.UUID, claim: uuid.UUID | None) -> str:
     """The key of a claim's live log. (Workers of before claims had tokens wrote without one.)"""
     key = f"outlive:log:{message_id}"
     return key if claim is None else f"{key}:{claim}"
+
+
+def count_key(name: str) -> str:
+    """The key of a count."""
+    return f"outlive:count:{name}"
 
 
 def message_channel(message_id: uuid.UUID) -> str:
