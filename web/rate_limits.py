@@ -16,7 +16,6 @@ registered then, and requests pay nothing.
 
 import hashlib
 import ipaddress
-import math
 import time
 from collections.abc import Callable, Collection
 from functools import lru_cache
@@ -210,4 +209,4 @@ def _refuse(limit: RequestLimit) -> Response | None:
 
 
 def _seconds_left(limit: RequestLimit) -> int:
-    return max(1, math.ceil(limit.reset_at - time.time()))
+    return max(1, int(limit.reset_at - time.time()))  # Flask-Limiter has rounded it up

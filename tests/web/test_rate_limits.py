@@ -1,0 +1,187 @@
+"""Rate limits: per user, key and address, asking apart from reading, and where a request stands."""
+
+import uuid
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flask import Flask, g
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from local.programs import Web
+from scripted import done, finish, say, script
+from shared.errors import RateLimited
+from shared.settings import Settings
+from tests.credentials import client_with, new_key, serving_keys, sign_in_settings, token
+from tests.rig import Rig, killing
+from tests.store_fixtures import Store
+from web import errors
+from web.rate_limits import RateLimits, count_sign_in
+
+HERE = "192.0.2.1"
+
+
+class Asker:
+    """Requests of one user, key and address to an app that has nothing but limits."""
+
+    def __init__(self, app: Flask, address: str = HERE, key: uuid.UUID | None = None) -> None:
+        self._client: FlaskClient = app.test_client()
+        self._address, self.user, self._key = address, uuid.uuid4(), key
+
+    def get(self, path: str) -> TestResponse:
+        principal = SimpleNamespace(user_id=self.user, key_id=self._key)
+        return self._client.get(
+            path, environ_overrides={"REMOTE_ADDR": self._address, "test.principal": principal}
+        )
+
+    def statuses(self, path: str, number: int) -> list[int]:
+        return [self.get(path).status_code for _ in range(number)]
+
+
+def app_with(store: Store, **rates: str) -> Flask:
+    """An app whose routes are named after what they do; rates that are not given are none."""
+    app = Flask(__name__)
+
+    @app.before_request
+    def let_in() -> None:
+        from flask import request  # noqa: PLC0415
+
+        if request.endpoint != "public":
+            g.principal = request.environ["test.principal"]
+
+    none = dict.fromkeys(("ask_rate", "read_rate", "address_rate", "sign_in_rate"), "0")
+    settings = Settings.model_validate({"REDIS_URL": store.redis_url, **none, **rates})
+    for name in ("ask", "read", "stream", "public"):
+        app.add_url_rule(f"/{name}", name, lambda: "x")
+    errors.register(app)
+    RateLimits(app, settings, asking={"ask"}, uncounted={"stream"})
+    return app
+
+
+def test_asking_and_reading_are_counted_apart_and_each_user_alone(store: Store) -> None:
+    app = app_with(store, ask_rate="2/minute", read_rate="3/minute")
+    one, other = Asker(app), Asker(app)
+
+    assert one.statuses("/ask", 3) == [200, 200, 429]
+    assert one.statuses("/read", 4) == [200, 200, 200, 429]
+    assert other.statuses("/ask", 3) == [200, 200, 429]
+    assert one.statuses("/stream", 5) == one.statuses("/public", 5) == [200] * 5
+
+
+def test_a_refusal_says_which_limit_and_when_to_come_back(store: Store) -> None:
+    asker = Asker(app_with(store, ask_rate="2/hour"))
+    first, _, refused = (asker.get("/ask") for _ in range(3))
+
+    assert (first.headers["RateLimit-Limit"], first.headers["RateLimit-Remaining"]) == ("2", "1")
+    assert 3_500 < int(first.headers["RateLimit-Reset"]) <= 3_600
+    assert refused.content_type == "application/problem+json"
+    problem: Any = refused.get_json()
+    assert (problem["status"], problem["code"]) == (429, "rate_limited")
+    assert problem["limit"] == "2 per 1 hour"
+    assert refused.headers["RateLimit-Remaining"] == "0"
+    assert 3_500 < int(refused.headers["Retry-After"]) <= 3_600
+
+
+def test_a_key_is_counted_for_all_whom_it_asks_for(store: Store) -> None:
+    app, key = app_with(store, ask_rate="3/minute"), uuid.uuid4()
+    one, other, without = Asker(app, key=key), Asker(app, key=key), Asker(app)
+
+    assert one.statuses("/ask", 2) == [200, 200]
+    assert other.statuses("/ask", 2) == [200, 429]
+    assert without.statuses("/ask", 3) == [200] * 3
+
+
+@pytest.mark.parametrize(
+    ("same", "another"),
+    [
+        ((HERE, HERE), "192.0.2.2"),
+        (("2001:db8::1", "2001:db8:0:0:ffff::9"), "2001:db8:0:1::1"),
+    ],
+)
+def test_an_address_is_counted_for_all_its_users(
+    store: Store, same: tuple[str, str], another: str
+) -> None:
+    app = app_with(store, address_rate="3/minute")
+    first, second = (Asker(app, address) for address in same)
+
+    assert first.statuses("/ask", 2) == [200, 200]
+    assert second.statuses("/read", 2) == [200, 429]
+    assert Asker(app, another).statuses("/ask", 3) == [200] * 3
+
+
+def test_processes_count_together(store: Store) -> None:
+    one, other = (Asker(app_with(store, ask_rate="3/minute")) for _ in range(2))
+    other.user = one.user
+
+    assert one.statuses("/ask", 2) == [200, 200]
+    assert other.statuses("/ask", 2) == [200, 429]
+
+
+def test_without_redis_a_process_counts_by_itself(store: Store, nowhere: str) -> None:
+    asker = Asker(app_with(store, REDIS_URL=f"redis://{nowhere}/0", ask_rate="2/minute"))
+
+    assert asker.statuses("/ask", 3) == [200, 200, 429]
+
+
+def test_attempts_to_sign_in_are_counted_by_address_and_by_account(store: Store) -> None:
+    app = app_with(store, sign_in_rate="2/minute")
+
+    def attempt(login: str, address: str) -> str:
+        with app.test_request_context(environ_base={"REMOTE_ADDR": address}):
+            try:
+                count_sign_in(login)
+            except RateLimited as refused:
+                return "refused" if refused.retry_after else "refused for ever"
+            return "counted"
+
+    assert [attempt("ada", f"192.0.2.{n}") for n in (1, 2, 3)] == ["counted", "counted", "refused"]
+    assert [attempt(name, "192.0.2.9") for name in "abc"] == ["counted", "counted", "refused"]
+    assert attempt("eve", "192.0.2.10") == "counted"
+    assert not any("ada" in key for key in store.redis.keys("*"))
+
+
+def test_without_sign_in_nothing_is_counted_unless_a_rate_is_set(store: Store) -> None:
+    local = Settings.model_validate({"REDIS_URL": store.redis_url})
+    app = Flask(__name__)
+    before = (dict(app.before_request_funcs), dict(app.after_request_funcs))
+    RateLimits(app, local, asking=(), uncounted=())
+
+    assert (dict(app.before_request_funcs), dict(app.after_request_funcs)) == before
+    with app.test_request_context():
+        count_sign_in("ada")
+
+
+@pytest.fixture(scope="module")
+def limited(rig: Rig) -> Iterator[Web]:
+    """A web master with sign-in and a low limit."""
+    with serving_keys() as key_server:
+        web = rig.web(**sign_in_settings(key_server), OUTLIVE_ASK_RATE="2/hour")
+        with killing(web):
+            yield web
+
+
+def test_questions_of_a_user_are_limited_and_those_of_another_are_not(
+    rig: Rig, limited: Web
+) -> None:
+    question = script(say("So."), finish(), done())
+    key, _ = new_key(rig, "ask")
+    people = [client_with(limited, one) for one in (token("many"), token("few"), key)]
+    many, few, machine = people
+    place = many.conversation()
+
+    answers = [many.post_question(question, place, parent_id=None) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert answers[-1].json()["code"] == "rate_limited"
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    shown = many.http.get(f"/api/conversations/{place}")
+    assert shown.status_code == 200
+    assert int(shown.headers["RateLimit-Limit"]) == 1_200
+    assert few.post_question(question).status_code == 202
+    assert machine.post_question(question).status_code == 202
+    usage = machine.http.get("/api/usage").json()
+    assert usage["key"]["day"]["limit"] is None
+    for person in people:
+        person.http.close()
