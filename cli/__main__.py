@@ -19,6 +19,7 @@ COMMANDS = {
     "continue": "cli.answer_commands:continue_",
     "list": "cli.list_command:list_",
     "key": "cli.key_commands:key",
+    "budget": "cli.budget_command:budget",
     "migrate": "cli.admin_commands:migrate",
     "sweep": "cli.admin_commands:sweep",
 }

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from shared.errors import BudgetExhausted
+from shared.errors import BudgetExhausted, NotFound
 from shared.store.database import Database, run
 
 #: The key of what was asked without a service key.
@@ -192,3 +192,40 @@ def use_of(
     """What this user, and this service key, used today and this month, with their budgets."""
     rows = db.rows(_USE, user=user_id, key=key_id, **limits._asdict(), shown=True)
     return _uses(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What was set for a user or a service key; None is the default."""
+
+    #: "user" or "key"
+    whose: str
+    id: uuid.UUID
+    #: the user, or the key's
+    user_id: uuid.UUID
+    daily: int | None
+    monthly: int | None
+
+
+def set_budget(db: Database, whose: uuid.UUID, **changes: int | None) -> Budget:
+    """Change `daily_tokens` and `monthly_tokens` of the user or service key of this id; what holds
+    then. Raises NotFound."""
+    values = {
+        "daily": changes.get("daily_tokens"),
+        "monthly": changes.get("monthly_tokens"),
+        "set_daily": "daily_tokens" in changes,
+        "set_monthly": "monthly_tokens" in changes,
+    }
+    for table, kind, user in (("users", "user", "id"), ("service_keys", "key", "user_id")):
+        rows = db.rows(
+            f"UPDATE {table} SET"
+            " daily_tokens = CASE WHEN :set_daily THEN CAST(:daily AS bigint)"
+            " ELSE daily_tokens END, monthly_tokens ="
+            " CASE WHEN :set_monthly THEN CAST(:monthly AS bigint) ELSE monthly_tokens END"
+            f" WHERE id = :id RETURNING '{kind}', id, {user}, daily_tokens, monthly_tokens",
+            id=whose,
+            **values,
+        )
+        if rows:
+            return Budget(*rows[0])
+    raise NotFound
