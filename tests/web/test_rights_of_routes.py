@@ -72,6 +72,7 @@ ROWS: Final = (
         404, {"message_id": "{answer}"}),
     Row("native.search_conversations", "GET", "/api/search?q=why", "read", 200),
     Row("native.list_models", "GET", "/api/models", "use", 200),
+    Row("native.show_usage", "GET", "/api/usage", "read", 200),
     Row("native.ask", "POST", "/api/conversations/{conversation}/messages", "write", 202, 404,
         {"content": "Why?"}),
     Row("native.retry", "POST", "/api/messages/{answer}/retry", "write", 202, 404, {}),
