@@ -49,7 +49,15 @@ from shared.store.engine import (
 )
 from shared.store.tables import metadata
 
-__all__ = ["NOT_MIGRATED", "Database", "QueryBudget", "cooperate", "run", "schema_head"]
+__all__ = [
+    "NOT_MIGRATED",
+    "Database",
+    "QueryBudget",
+    "cooperate",
+    "run",
+    "run_planned",
+    "schema_head",
+]
 
 #: Serialization failure, deadlock, lock not available: run the transaction again.
 _RETRYABLE = frozenset({"40001", "40P01", "55P03"})
@@ -117,6 +125,28 @@ def _run_planned(
             except _UNPLANNED:
                 connection.info["planned"] = None
         cursor.execute(limits + "; ".join([plan.plain for plan in plans]), parameters)
+        return list(cursor.fetchall())
+
+
+def run_planned(connection: Connection, sql: str, **parameters: Any) -> list[Any]:
+    """The rows of a statement in the connection's transaction, by a plan that Postgres keeps.
+
+    Not for the first one of a transaction, which carries the limits. Parameters as in `planned`.
+    """
+    pooled = connection.connection
+    known = pooled.info.setdefault("planned", None if pooled.info[SETS_LOCAL] else set())
+    if known is None:
+        return list(run(connection, sql, **parameters).all())
+    plan = _plan(sql)
+    with closing(pooled.cursor(cursor_factory=NamedTupleCursor)) as cursor:
+        try:
+            if plan.name not in known:
+                cursor.execute(plan.prepare)
+                known.add(plan.name)
+            cursor.execute(plan.execute, parameters)
+        except _UNPLANNED as error:
+            pooled.info["planned"] = None  # the next try, in another transaction, goes without
+            raise StorageDown from error
         return list(cursor.fetchall())
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import Connection
 from shared.errors import MESSAGE_ERRORS
 from shared.lifecycle import TERMINAL, Status, sources
 from shared.store import token_use
-from shared.store.database import run
+from shared.store.database import run_planned
 from shared.store.status_sql import OPEN_STATUSES
 from shared.store.turns import DISPATCH_AFTER, NO_TURNS, TURN_COMES, Turns, waits
 
@@ -117,7 +117,7 @@ def end_locked(
         "dispatch": DISPATCH_AFTER,
         "deadline": turns.queue_deadline,
     }
-    rows = run(
+    rows = run_planned(
         connection,
         _END_AND_CALL if turns.running else _END,
         id=message_id,
@@ -131,7 +131,7 @@ def end_locked(
         input=tokens.input,
         output=tokens.output,
         **(calls if turns.running else {}),
-    ).all()
+    )
     if not any(row.ended for row in rows):  # pragma: no cover - the row is ours and locked: a bug
         raise AssertionError(f"message {message_id} cannot end as {ending.status} with its pieces")
     return [row.id for row in rows if not row.ended]
