@@ -10,7 +10,7 @@ from flask import Blueprint, Request, Response, jsonify, request
 from shared import sse
 from shared.body import Body, Delta
 from shared.store import branches, conversations, search, stopping, token_use
-from shared.store.asking import NEWEST
+from shared.store.asking import NEWEST, Asked
 from shared.store.messages import PAGE_CHARS, Message
 from shared.text import normalise
 from web import event_source, paging, requests, responses, schemas
@@ -20,6 +20,7 @@ from web.context import context
 from web.event_source import EventSourceFace
 from web.following.face import MessageFace
 from web.following.message_topic import MessageTopic, snapshot
+from web.following.streaming import RETRY_BROKEN, jittered
 from web.streams import message_response
 from web.wake_ups import wake_message, wake_sidebars
 
@@ -28,6 +29,9 @@ blueprint = Blueprint("native", __name__, url_prefix="/api")
 #: Items of a page, unless the request says how many, and at most: of a list, and of a search.
 PAGE, PAGE_MAX = 50, 200
 HITS, HITS_MAX = 20, 50
+#: How a question may be answered. A client that has no preference gets the first.
+EVENTS = "text/event-stream"
+ACCEPTED = ("application/json", EVENTS)
 
 # --- conversations -------------------------------------------------------------------------------
 
@@ -142,7 +146,7 @@ def show_usage() -> Response:
 
 @blueprint.post("/conversations/<uuid:conversation_id>/messages")
 def ask(conversation_id: uuid.UUID) -> Response:
-    """202 with the question and the answer's placeholder."""
+    """202 with the question and the answer's placeholder; or the stream itself, see `_ask`."""
     question = requests.json_body(schemas.Question)
     parent = question.parent_id if question.names_parent else NEWEST
     return _ask(NewQuestion(conversation_id, question.content, parent), question)
@@ -161,6 +165,10 @@ def go_on(message_id: uuid.UUID) -> Response:
 
 
 def _ask(wanted: Wanted, sent: schemas.AnswerRequest) -> Response:
+    """Ask; to a client that prefers events the answer's stream, else 202 with both messages.
+
+    Whatever refuses the question is a problem document in either case.
+    """
     key = requests.idempotency_key()
     asked = context().asker.ask(
         wanted,
@@ -171,11 +179,14 @@ def _ask(wanted: Wanted, sent: schemas.AnswerRequest) -> Response:
         request_hash=requests.request_hash(request.path, sent) if key is not None else None,
         key_id=principal().key_id,
     )
-    shape = schemas.AskedShape(
-        user=schemas.MessageShape.of(asked.question),
-        assistant=schemas.MessageShape.of(asked.answer),
-    )
-    response = responses.reply(shape, 202)
+    if request.accept_mimetypes.best_match(ACCEPTED) == EVENTS:
+        response = message_response(asked.answer.id, AskedFace(asked))
+    else:
+        shape = schemas.AskedShape(
+            user=schemas.MessageShape.of(asked.question),
+            assistant=schemas.MessageShape.of(asked.answer),
+        )
+        response = responses.reply(shape, 202)
     response.headers["Outlive-Message-Id"] = str(asked.answer.id)
     return response
 
@@ -225,6 +236,48 @@ class NativeFace(EventSourceFace[MessageTopic, int], MessageFace):
     def end(self, message: Message) -> bytes:
         """The `end` event."""
         return event_source.encode_end(message)
+
+    def __eq__(self, other: object) -> bool:
+        """All write the same frames, and share them."""
+        return isinstance(other, NativeFace)
+
+    def __hash__(self) -> int:
+        return hash(NativeFace)
+
+
+class AskedFace(NativeFace):
+    """The same as the response to a question: an `accepted` event with both messages comes first.
+
+    The question is committed by now, so nothing that happens from here on may look as if it were
+    not. A client that is cut, or whose stream cannot begin, resumes on the message's own stream.
+    """
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+
+    def position(self, request: Request) -> int | None:
+        """The beginning. A repeated request may say how far it has read; a new answer cannot have
+        been read, so a header that is left over from another one is ignored."""
+        return self.start if self._asked.fresh else super().position(request)
+
+    def open(self, source: MessageTopic, place: int) -> tuple[bytes, int]:
+        """When to come back, and `accepted`."""
+        opening, place = super().open(source, place)
+        return opening + self._accepted(), place
+
+    def refusal(self, error: Exception) -> Response:  # noqa: ARG002
+        """`accepted` and an end: the message's own stream says what is wrong."""
+        frames = sse.retry(jittered(RETRY_BROKEN)) + self._accepted()
+        return Response(frames, content_type=self.content_type, headers=dict(self.headers))
+
+    def _accepted(self) -> bytes:
+        # Without an id, which would be the position of a client that has read further. Without the
+        # answer's text, which a repeated request gets from the stream, once.
+        data = {
+            "user": schemas.message_json(self._asked.question),
+            "assistant": schemas.message_json(self._asked.answer, most=0),
+        }
+        return sse.encode("accepted", data)
 
 
 FACE = NativeFace()
