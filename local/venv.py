@@ -24,6 +24,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "outlive.json"
 LOCKS = ROOT / "requirements"
+#: Where the packages of this repository are.
+SOURCES = (ROOT, ROOT / "clients" / "python" / "src")
 
 #: What each lock file installs, for the progress line.
 CONTENTS = {
@@ -78,6 +80,7 @@ def prepare(files: Sequence[str]) -> None:
         filled = _filled()
         if filled is None:
             filled = _create()
+        _link()
         missing = {name: digest for name in files if filled.get(name) != (digest := _digest(name))}
         if missing:
             STAMP.unlink(missing_ok=True)
@@ -127,7 +130,7 @@ def _stamp(filled: Mapping[str, str]) -> None:
 
 
 def _create() -> dict[str, str]:
-    """Make an empty environment with pip, and with this repository on its path."""
+    """Make an empty environment with pip."""
     maker = _maker()
     if not os.access(ROOT, os.W_OK):
         sys.exit(f"Outlive keeps its environment in {VENV}, and this user cannot write there.")
@@ -137,9 +140,18 @@ def _create() -> dict[str, str]:
     done = subprocess.run([*maker, VENV], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"{done.stdout}{done.stderr}\nCould not make {VENV}.")
-    (packages,) = VENV.glob("lib/python*/site-packages")
-    (packages / "outlive.pth").write_text(f"{ROOT}\n")
     return {}
+
+
+def _link() -> None:
+    """Put this repository on the environment's path, and the Python client in it.
+
+    The command line uses the client as it is in this tree: no registry has it.
+    """
+    (packages,) = VENV.glob("lib/python*/site-packages")
+    file, wanted = packages / "outlive.pth", "".join(f"{folder}\n" for folder in SOURCES)
+    if not file.exists() or file.read_text() != wanted:
+        file.write_text(wanted)
 
 
 def _maker() -> list[str]:

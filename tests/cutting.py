@@ -1,7 +1,7 @@
 """A proxy to web that cuts streams at chosen bytes, by a reset or a close, and can be slow.
 
-Clients use its `url` instead of web's. Only streams of messages are cut; everything else passes
-unchanged.
+Clients use its `url` instead of web's. Only streams of messages are cut, those that answer a
+question included; everything else passes unchanged.
 """
 
 import re
@@ -17,7 +17,10 @@ from urllib.parse import urlsplit
 
 Manner = Literal["reset", "close"]
 
-_STREAM: Final = re.compile(rb"GET /api/messages/[^ ]*stream[ ?]")
+_STREAM: Final = re.compile(
+    rb"GET /api/messages/[^ ]*stream[ ?]|POST [^\r]*\r\n.*^accept: text/event-stream\r",
+    re.IGNORECASE | re.DOTALL | re.MULTILINE,
+)
 _RETRY: Final = re.compile(rb"\nretry: \d\d(\d+)\n")
 #: Pieces a second on a slow link.
 _STEPS: Final = 20
@@ -129,9 +132,7 @@ class CuttingProxy:
 
     def _pass_on(self, stream: "_Stream", data: bytes, near: socket.socket) -> bool:
         """Pass a piece of a stream on; False if it was cut."""
-        if self._hurry:
-            data = _RETRY.sub(rb"\nretry: 00\1\n", data)
-        data, whole = stream.until_cut(data)
+        data, whole = stream.until_cut(self.changed(data))
         near.sendall(data)
         self.passed += len(data)
         if not whole:
@@ -142,6 +143,10 @@ class CuttingProxy:
         elif self._rate is not None:
             time.sleep(1 / _STEPS)
         return whole
+
+    def changed(self, data: bytes) -> bytes:
+        """What is passed on instead of a piece of a stream; as long."""
+        return _RETRY.sub(rb"\nretry: 00\1\n", data) if self._hurry else data
 
 
 class _Stream:

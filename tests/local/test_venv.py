@@ -52,7 +52,13 @@ class Installer:
         self.log.append("create")
         (self.venv / "bin").mkdir(parents=True, exist_ok=True)
         (self.venv / "bin" / "python").touch(mode=0o755)
+        self.packages.mkdir(parents=True, exist_ok=True)
         return {}
+
+    @property
+    def packages(self) -> Path:
+        """Where pip would put packages."""
+        return self.venv / "lib" / "python3.11" / "site-packages"
 
     def _install(self, name: str, lock: int) -> None:
         if self.interrupt:
@@ -105,6 +111,19 @@ def test_an_environment_without_its_python_is_made_again(installer: Installer) -
     (installer.venv / "bin" / "python").unlink()
 
     assert installer.prepare("run.txt") == ["create", "run.txt"]
+
+
+def test_packages_of_the_tree_are_on_the_path_of_an_older_environment_too(
+    installer: Installer,
+) -> None:
+    installer.prepare("run.txt")
+    path = installer.packages / "outlive.pth"
+    wanted = path.read_text()
+    assert wanted.endswith("clients/python/src\n")
+    path.write_text("/only/this/one\n")
+
+    assert installer.prepare("run.txt") == []
+    assert path.read_text() == wanted
 
 
 def test_a_dotenv_file_adds_but_never_overrides(tmp_path: Path, installer: Installer) -> None:
