@@ -5,20 +5,19 @@ import uuid
 
 import click
 
-from cli.api_client import Api, Json
 from cli.command_options import (
+    Json,
     as_json,
-    generation_fields,
     model,
     no_reasoning,
     option,
-    with_api,
+    with_service,
     write_json,
 )
 from cli.exit_status import Exit
 from cli.show_answer import show_answer
+from outlive_client import Outlive
 from shared.lifecycle import OPEN, Status
-from shared.text import normalise
 
 
 @click.command()
@@ -29,9 +28,9 @@ from shared.text import normalise
 @option
 @as_json
 @no_reasoning
-@with_api
+@with_service
 def ask(
-    api: Api,
+    service: Outlive,
     *,
     question: str | None,
     conversation: uuid.UUID | None,
@@ -49,11 +48,11 @@ def ask(
     content = _question(question)
     if conversation and system is not None:
         raise click.UsageError("--system is for a new conversation; this one exists already.")
-    target = conversation or api.new_conversation(normalise(system) if system else None)
-    answer = api.ask(target, content, generation_fields(model, options))
-    status = show_answer(api, uuid.UUID(answer["id"]), as_json=as_json, no_reasoning=no_reasoning)
+    place = str(conversation) if conversation else service.create_conversation(system=system).id
+    answer = service.ask(content, conversation=place, model=model, options=options)
+    status = show_answer(service, answer, as_json=as_json, no_reasoning=no_reasoning)
     if not (conversation or as_json) and sys.stderr.isatty():
-        click.secho(f"Ask on: outlive ask --conversation {target}", err=True, dim=True)
+        click.secho(f"Ask on: outlive ask --conversation {place}", err=True, dim=True)
     return status
 
 
@@ -65,7 +64,7 @@ def _question(argument: str | None) -> str:
         argument = sys.stdin.buffer.read().decode("utf-8", "replace").rstrip("\n")
     if not argument:
         raise click.UsageError("The question is empty.")
-    return normalise(argument)
+    return argument
 
 
 @click.command()
@@ -74,9 +73,9 @@ def _question(argument: str | None) -> str:
 @option
 @as_json
 @no_reasoning
-@with_api
+@with_service
 def retry(
-    api: Api,
+    service: Outlive,
     *,
     message_id: uuid.UUID,
     model: str | None,
@@ -85,8 +84,8 @@ def retry(
     no_reasoning: bool,
 ) -> int:
     """Have the same question answered again. The old answer stays."""
-    answer = api.retry(message_id, generation_fields(model, options))
-    return show_answer(api, uuid.UUID(answer["id"]), as_json=as_json, no_reasoning=no_reasoning)
+    answer = service.retry(str(message_id), model=model, options=options)
+    return show_answer(service, answer, as_json=as_json, no_reasoning=no_reasoning)
 
 
 @click.command("continue")
@@ -95,9 +94,9 @@ def retry(
 @option
 @as_json
 @no_reasoning
-@with_api
+@with_service
 def continue_(
-    api: Api,
+    service: Outlive,
     *,
     message_id: uuid.UUID,
     model: str | None,
@@ -106,33 +105,34 @@ def continue_(
     no_reasoning: bool,
 ) -> int:
     """Continue an answer that ended too early."""
-    answer = api.continue_(message_id, generation_fields(model, options))
-    return show_answer(api, uuid.UUID(answer["id"]), as_json=as_json, no_reasoning=no_reasoning)
+    answer = service.continue_(str(message_id), model=model, options=options)
+    return show_answer(service, answer, as_json=as_json, no_reasoning=no_reasoning)
 
 
 @click.command()
 @click.argument("message_id", metavar="ID", type=click.UUID)
 @as_json
 @no_reasoning
-@with_api
-def follow(api: Api, *, message_id: uuid.UUID, as_json: bool, no_reasoning: bool) -> int:
+@with_service
+def follow(service: Outlive, *, message_id: uuid.UUID, as_json: bool, no_reasoning: bool) -> int:
     """Show an answer from its beginning until it ends."""
-    return show_answer(api, message_id, as_json=as_json, no_reasoning=no_reasoning)
+    answer = service.follow(str(message_id))
+    return show_answer(service, answer, as_json=as_json, no_reasoning=no_reasoning)
 
 
 @click.command()
 @click.argument("message_id", metavar="ID", type=click.UUID)
 @as_json
-@with_api
-def stop(api: Api, message_id: uuid.UUID, *, as_json: bool) -> int:
+@with_service
+def stop(service: Outlive, message_id: uuid.UUID, *, as_json: bool) -> int:
     """Stop an answer. What was written is kept."""
-    message = api.stop(message_id)
+    message = service.stop(str(message_id))
     if as_json:
-        write_json(message)
-    elif message["status"] in OPEN:
+        write_json(message.raw)
+    elif message.status in OPEN:
         click.echo("It will stop in a moment; what was written is kept.")
-    elif message["status"] == Status.CANCELLED:
+    elif message.status == Status.CANCELLED:
         click.echo("Stopped; what was written is kept.")
     else:
-        click.echo(f"It has already ended: {message['status']}.")
+        click.echo(f"It has already ended: {message.status}.")
     return Exit.DONE

@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
-from shared.body import Delta
+from outlive_client import Delta
 from shared.parts import PartKind, is_text
 
 #: Seconds between two drawings of the progress line; shorter waits are not shown.

@@ -1,74 +1,66 @@
 """Shows one answer until it ends, then says how it ended."""
 
 import sys
-import uuid
 
-from cli.api_client import Api, ApiError, Json, RequestRefused
 from cli.command_options import write_json
 from cli.exit_status import BY_STATUS, Exit
-from cli.resuming_stream import ResumingStream
 from cli.screen import Screen, visible
+from outlive_client import Answer, End, Message, Outlive, OutliveError, ProofMismatch
 from shared.lifecycle import Status
 
 
-def show_answer(api: Api, message_id: uuid.UUID, *, as_json: bool, no_reasoning: bool) -> int:
+def show_answer(service: Outlive, answer: Answer, *, as_json: bool, no_reasoning: bool) -> int:
     """Show an answer until it ends; the command's exit status."""
     screen = Screen(sys.stdout, sys.stderr, silent=as_json, reasoning=not no_reasoning)
-    stream = ResumingStream(api, message_id)
+    answer.on_cut = lambda: screen.wait_for("reconnecting")
+    mismatch: ProofMismatch | None = None
     try:
-        screen.wait_for(lambda: _phase(api, message_id))
-        for delta in stream.deltas(lambda: screen.wait_for("reconnecting")):
+        screen.wait_for(lambda: _phase(service, answer.id))
+        for delta in answer:
             screen.show(delta)
+    except ProofMismatch as error:
+        mismatch = error
     except KeyboardInterrupt:
         screen.close()
-        screen.note(f"The answer goes on without you. Come back: outlive follow {message_id}")
-        screen.note(f"End it: outlive stop {message_id}")
+        screen.note(f"The answer goes on without you. Come back: outlive follow {answer.id}")
+        screen.note(f"End it: outlive stop {answer.id}")
         raise SystemExit(Exit.INTERRUPTED) from None
     finally:
         screen.close()
-    return _report_end(api, stream, screen, as_json=as_json)
+    assert answer.end is not None
+    if mismatch is not None:
+        _show_stored(mismatch.message, screen, as_json=as_json)
+    if as_json:
+        write_json(service.message(answer.id).raw)
+    _note_end(screen, answer.end, answer.id)
+    return Exit.UNPROVEN if mismatch is not None else BY_STATUS[Status(answer.end.status)]
 
 
-def _phase(api: Api, message_id: uuid.UUID) -> str:
+def _phase(service: Outlive, message_id: str) -> str:
     """What the answer waits for before its first character."""
     try:
-        status = api.message(message_id)["status"]
-    except ApiError:
+        status = service.message(message_id).status
+    except OutliveError:
         return "reconnecting"
     return "waiting for a worker" if status == Status.SENDING else "thinking"
 
 
-def _report_end(api: Api, stream: ResumingStream, screen: Screen, *, as_json: bool) -> int:
-    end = stream.end or {}
-    status = BY_STATUS[Status(end["status"])]
-    if not stream.proven:
-        status = Exit.UNPROVEN
-        _show_stored(api, stream.message_id, screen, as_json=as_json)
-    if as_json:
-        write_json(api.message(stream.message_id))
-    _note_end(screen, end, stream.message_id)
-    return status
-
-
-def _show_stored(api: Api, message_id: uuid.UUID, screen: Screen, *, as_json: bool) -> None:
+def _show_stored(stored: Message | None, screen: Screen, *, as_json: bool) -> None:
     screen.note("What arrived does not match the answer's length and sha256.")
-    try:
-        text = api.message(message_id)["text"]
-    except RequestRefused as error:
-        screen.note(str(error))
-        return
-    if not as_json:
+    if stored is None:
+        screen.note("The answer is not there any more.")
+    elif not as_json:
         screen.note("This is the answer as it is stored:")
-        screen.rewrite(text)
+        screen.rewrite(stored.text)
 
 
-def _note_end(screen: Screen, end: Json, message_id: uuid.UUID) -> None:
+def _note_end(screen: Screen, end: End, message_id: str) -> None:
     """Say why the answer is not complete, and what can be done; nothing if it is complete."""
-    if end["error"]:
-        screen.note(visible(f"{end['error']['message']} ({end['error']['code']})"))
-    elif end["status"] == Status.CANCELLED:
+    if end.error is not None:
+        screen.note(visible(f"{end.error.message} ({end.error.code})"))
+    elif end.status == Status.CANCELLED:
         screen.note("Stopped; what was written is kept.")
-    elif end["finish_reason"] == "length":
+    elif end.finish_reason == "length":
         screen.note("The answer reached the length limit.")
     else:
         return

@@ -14,7 +14,7 @@ from cli import addresses, command_options, deployment, screen
 from cli.__main__ import COMMANDS, LOCAL, outlive
 from cli.screen import Screen, visible
 from local.server import wait_until
-from shared.body import Delta
+from outlive_client import Delta
 
 runner = CliRunner()
 
