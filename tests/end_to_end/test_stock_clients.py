@@ -8,7 +8,6 @@ What they read must be exact, and end once.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from scripted import done, finish, hold, say, script, usage
 from tests.client import Client, new_id, proof
 from tests.clients.python import CLIENTS as PYTHON
 from tests.cutting import IN_FRAMES, CuttingProxy, Manner
-from tests.foreign import need, need_node
+from tests.foreign import need, need_node, npm_packages
 from tests.rig import PATIENCE, Rig, eventually
 
 NODE = (
@@ -90,20 +89,7 @@ class Read:
 def node_modules() -> Path:
     """Where the clients from npm are, installed once for each lock file."""
     need_node(20)
-    npm, source = need("npm"), ROOT / "tests" / "clients"
-    place = ROOT / "var" / "clients"
-    place.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", ".npmrc", "clients.mjs"):
-        shutil.copy(source / name, place / name)
-    stamp, wanted = place / "installed", (source / "package-lock.json").read_bytes()
-    if not stamp.exists() or stamp.read_bytes() != wanted:
-        words = [npm, "ci", "--ignore-scripts"]
-        done = subprocess.run(
-            words, cwd=place, capture_output=True, text=True, timeout=180, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        stamp.write_bytes(wanted)
-    return place
+    return npm_packages(ROOT / "tests" / "clients", "clients", "clients.mjs")
 
 
 @dataclass(frozen=True)

@@ -41,21 +41,6 @@ function show() {
   byId("connection").textContent = WORDS[state]();
 }
 
-/** Wait about this long; shorter if the network returns or `signal` aborts. */
-export function pause(milliseconds, signal) {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      removeEventListener("online", end);
-      signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, milliseconds * (0.5 + Math.random()));
-    addEventListener("online", end);
-    signal?.addEventListener("abort", end);
-  });
-}
-
 addEventListener("offline", () => {
   trouble("network", true);
   show();

@@ -5,7 +5,8 @@
  * begins with the whole state, so no change can be missed.
  */
 
-import { pause, trouble } from "./connection.js";
+import { trouble } from "./connection.js";
+import { pause } from "./outlive.js";
 import { Tabs } from "./tabs.js";
 
 export class Notices {

@@ -1,7 +1,7 @@
 /** The list of conversations with their state, newest first; or the results of a search. */
 
 import * as api from "./api.js";
-import { pause } from "./connection.js";
+import { pause } from "./outlive.js";
 import { byId, el, icon } from "./dom.js";
 import { nameOf } from "./words.js";
 

@@ -13,7 +13,8 @@
 
 import { getBlocks, getMessage, pollStatus } from "./api.js";
 import { Body, Gap } from "./body.js";
-import { pause, trouble } from "./connection.js";
+import { trouble } from "./connection.js";
+import { pause } from "./outlive.js";
 
 const OPEN = ["SENDING", "STREAMING"];
 /** Milliseconds between polls for a silent stream, and before any text has come. */
