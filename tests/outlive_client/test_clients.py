@@ -19,6 +19,8 @@ from local.programs import Web, Worker
 from outlive_client import AsyncAnswer, AsyncOutlive, Outlive, ProofMismatch
 from scripted import cut, done, expected, finish, hold, hostile, reasoning, say, script, tool_call
 from tests.client import Client, new_id, proof
+from tests.credentials import new_key, operate
+from tests.credentials import token as signed
 from tests.cutting import IN_FRAMES, CutPoint, CuttingProxy, Manner
 from tests.rig import Rig, eventually
 from tests.stories import NEVER, sweep
@@ -323,6 +325,43 @@ def test_branch_that_comes_in_pages_is_read_whole(web: Web, worker: Worker) -> N
     assert [message.role for message in messages] == ["user", "assistant"] * 2
     assert [message.text[0] for message in messages[::2]] == ["0", "1"]
     assert all(len(message.text) == message.length for message in messages)
+
+
+# --- who asks ------------------------------------------------------------------------------------
+
+
+def test_everybody_reads_their_own(required_web: Web, rig: Rig, worker: Worker, kind: str) -> None:
+    key, _ = new_key(rig, "ask,act_as")
+    with ExitStack() as stack:
+
+        def client(token: Any, user: str | None = None) -> Outlive:
+            return stack.enter_context(client_of(kind, required_web.url, token=token, user=user))
+
+        subject = new_id()
+        alice, person = client(key, new_id()), client(lambda: signed(subject))
+        answers = [one.ask(quick()).read() for one in (alice, person)]
+        assert [answer.text for answer in answers] == ["An answer."] * 2
+
+        for other in (client(key, new_id()), client(key), person):
+            with pytest.raises(outlive_client.NotFound):
+                other.follow(answers[0].id).read()
+        with pytest.raises(outlive_client.Unauthorized) as found:
+            client(key[:-1] + "~").ask("Why?")
+        assert found.value.status == 401
+
+
+def test_revoked_key_ends_the_reading(
+    required_web: Web, rig: Rig, worker: Worker, kind: str
+) -> None:
+    key, key_id = new_key(rig, "ask")
+    with client_of(kind, required_web.url, token=key) as outlive:
+        answer = outlive.ask(quick(say("Once"), hold(NEVER)))
+        assert next(iter(answer)).text == "Once"
+
+        assert operate(rig, "key", "revoke", key_id).exit_code == 0
+
+        with pytest.raises(outlive_client.Unauthorized):
+            answer.read()
 
 
 # --- both ----------------------------------------------------------------------------------------
