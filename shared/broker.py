@@ -26,7 +26,13 @@ logger = logging.getLogger(__name__)
 class Channel(redis.Channel):
     """Kombu's channel, which drops entries that are not ours and acknowledges nothing."""
 
-    from_transport_options: Any = (*redis.Channel.from_transport_options, "task_queue")
+    from_transport_options: Any = (
+        *redis.Channel.from_transport_options,
+        "task_queue",
+        "keyprefix_queue",
+        "keyprefix_binding_permanent",
+        "keyprefix_binding_deadlines",
+    )
     #: The list whose entries are tasks; `make_app` sets it.
     task_queue = ""
 

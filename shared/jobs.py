@@ -56,6 +56,7 @@ def make_app(settings: Settings, timeout: float = 5.0) -> Celery:
         # Messages among Celery's processes, and to Flower: each deployment has its own.
         control_exchange=queue,
         event_exchange=f"{queue}.events",
+        event_queue_prefix=f"{queue}.events",
         # Nothing is acknowledged: under gevent a lost task never comes back anyway, a late
         # acknowledgement makes a healthy long task run twice, an early one costs four commands.
         task_queues=[QueueDeclaration(queue, Exchange(queue), routing_key=queue, no_ack=True)],  # type: ignore[no-untyped-call]
@@ -82,10 +83,17 @@ def make_app(settings: Settings, timeout: float = 5.0) -> Celery:
             "socket_keepalive": True,
             "health_check_interval": 25,
             "task_queue": queue,
+            # Kombu's own names do not begin with the prefix, and a deployment would sweep away the
+            # bindings of another one.
             **{
                 f"{key}_key": f"{queue}.{key}"
                 for key in ("unacked", "unacked_index", "unacked_mutex")
             },
+            "keyprefix_queue": f"{queue}.binding.%s",
+            "keyprefix_binding_permanent": f"{queue}.binding_permanent.%s",
+            "keyprefix_binding_deadlines": f"{queue}.binding_deadlines",
+            # One list is the queue, not one for each of four priorities.
+            "priority_steps": [0],
             "visibility_timeout": 2 * int(settings.hard_deadline_seconds) + 60,
             # Events for Flower: give up at once.
             "max_retries": 1,

@@ -17,12 +17,22 @@ Keys:
         read by      web
         expires      with the limit's minute, hour or day
 
+    outlive:probe:<token>           string, permits one stream to `outlive doctor`
+        written by   the doctor
+        read by      web, which deletes it
+        expires      after 60 s
+
     outlive                         list, Celery's queue
         written by   web, sweeps, workers (titles; answers that they give back)
         read by      workers
         expires      entries never do; a worker takes them
 
-    _kombu.*                        sets, Celery's own bindings: few, and they never expire
+    outlive.*                       sets and lists, Celery's own: bindings, replies to Flower
+        written by   workers, Flower
+        read by      workers, Flower
+        expires      a reply's after seconds; the others never do, and are few
+
+    *.outlive.pidbox                lists, replies of workers to one process that asks them
 
 Channels, which keep nothing:
 
@@ -85,6 +95,11 @@ def message_channel(message_id: uuid.UUID) -> str:
 def user_channel(user_id: uuid.UUID) -> str:
     """The channel that carries a wake-up when something in a user's conversations has changed."""
     return f"{_USER}{user_id}"
+
+
+def probe_key(token: str) -> str:
+    """The key that permits one stream to the doctor who wrote it."""
+    return f"outlive:probe:{token}"
 
 
 def user_of(channel: str) -> uuid.UUID:

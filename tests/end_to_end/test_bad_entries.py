@@ -1,7 +1,10 @@
 """Bad entries in the queue and on Celery's channels delay no question and end no worker."""
 
+import base64
 import json
+import pickle
 import re
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +18,7 @@ from shared.queue_entries import TASK
 from shared.settings import Settings
 from tests.client import Client, new_id
 from tests.rig import Rig, eventually
+from tests.stories import holding, only_request
 
 
 def _bad(rig: Rig, secret: str) -> list[bytes]:
@@ -88,3 +92,58 @@ def test_a_task_for_an_unknown_message_is_ignored(rig: Rig, client: Client, work
     answer = client.ask(script(say("still here"), finish(), done()))
 
     assert client.ended(answer)["text"] == "still here"
+
+
+class _Touches:
+    """What makes a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.file,))
+
+
+_ODD: tuple[Any, ...] = (1, 1.5, None, True, "", [], {})
+
+
+def test_forged_tasks_do_nothing(rig: Rig, client: Client, worker: Worker, tmp_path: Path) -> None:
+    settings = Settings.model_validate({"REDIS_URL": rig.redis.url})
+    template = Queue(make_app(settings))._template(TASK)
+    pickled, marker = pickle.dumps([[_Touches(tmp_path / "ran")], {}, {}]), tmp_path / "ran"
+    ended = client.ask(script(say("as it was"), finish(), done()))
+    before = client.ended(ended)
+
+    def forged(body: Any, **changes: Any) -> str:
+        entry = json.loads(template.render(new_id(), new_id()))
+        entry["body"] = base64.b64encode(
+            body if isinstance(body, bytes) else json.dumps(body).encode()
+        ).decode()
+        return json.dumps(entry | changes)
+
+    python = {"content-type": "application/x-python-serialize", "content-encoding": "binary"}
+    with holding(rig, client, say("so far"), say(" and on"), finish(), done()) as held:
+        genuine = template.render(held.id, held.id)
+        with redis.Redis.from_url(rig.redis.url) as server:
+            for entry in (
+                forged(pickled, **python),
+                forged(pickled),
+                forged([[ended], {}, {}]),  # whose end nothing may change
+                *[forged([[new_id()], {}, {}]) for _ in range(20)],
+                *[forged([[odd], {}, {}]) for odd in _ODD],
+                forged([[[held.id]], {}, {}]),
+                forged([["x" * 1_000_000], {}, {}]),
+                forged([[held.id], {"embed": "x" * 1_000_000}, {}]),
+                *[genuine] * 50,  # of an answer that is being written
+            ):
+                server.lpush("outlive", entry)
+            server.publish("/0.outlive.pidbox", forged(pickled, **python))
+            eventually(lambda: server.llen("outlive") == 0)
+        held.go_on()
+        assert client.ended(held.id)["text"] == "so far and on"
+
+    assert not marker.exists()
+    assert client.message(ended) == before
+    only_request(rig, held.question)
+    pickle.loads(pickled)
+    assert marker.exists()  # so it was a real one

@@ -1,5 +1,6 @@
 """Two deployments on one Redis database never meet: each has its prefix."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from uuid import uuid4
@@ -13,6 +14,8 @@ from shared.body import Delta
 from shared.bus.keys import message_channel
 from shared.bus.livelog import LiveLog
 from shared.bus.publishing import Publication
+from shared.jobs import make_app
+from shared.settings import Settings
 from tests.client import Client, new_id
 from tests.rig import Rig, eventually, killing
 from tests.store_fixtures import migrate, new_database, open_log, publish_all
@@ -56,10 +59,24 @@ def test_each_worker_takes_its_own_questions_and_each_flower_sees_its_own_worker
                 eventually(lambda: window.get("/api/workers", params={"refresh": 1}).json())
                 workers = list(window.get("/api/workers").json())
 
+            # and: a message among the processes of one is none for those of the other
+            apps = [make_app(Settings.model_validate(one)) for one in _settings(rig)]
+            answers = [app.control.inspect(timeout=2).ping() or {} for app in apps]
+            with redis.Redis.from_url(rig.redis.url, decode_responses=True) as server:
+                keys = server.keys()
+
         # then
         rig.scripted.release(name)
         assert other.ended(answer)["text"] == "so far and on"
         assert [worker.partition("@")[0] for worker in workers] == [f"outlive-{theirs.boot[:8]}"]
+        for found, worker in zip(answers, (ours, theirs), strict=True):
+            assert [name.partition("@")[0] for name in found] == [f"outlive-{worker.boot[:8]}"]
+        owned = re.compile(rf"(outlive|{SECOND})([:.].*)?|[^:]+\.reply\.(outlive|{SECOND})\.pidbox")
+        assert [key for key in keys if not owned.fullmatch(key)] == []
+
+
+def _settings(rig: Rig) -> list[dict[str, str]]:
+    return [{"REDIS_URL": rig.redis.url, "prefix": name} for name in ("outlive", SECOND)]
 
 
 def test_live_logs_and_channels_of_two_prefixes_are_separate(rig: Rig) -> None:
