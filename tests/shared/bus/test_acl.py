@@ -1,0 +1,30 @@
+"""The ACL file: what is in it. (What it permits and refuses: end_to_end/test_deployment.py.)"""
+
+import hashlib
+
+import pytest
+
+from shared.bus.acl import ROLES, User, acl_file
+
+
+def test_the_first_line_closes_the_default_user_and_passwords_are_hashed() -> None:
+    text = acl_file("shop", [User("web", "shop-web", "s3cret")])
+
+    first, second = text.splitlines()
+    assert first == "user default reset"
+    assert second.startswith(f"user shop-web reset on #{hashlib.sha256(b's3cret').hexdigest()} ")
+    assert "s3cret" not in text
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_user_has_all_keys_channels_or_a_category_of_commands(role: str) -> None:
+    [_, line] = acl_file("shop", [User(role, "name", "password", 3)]).splitlines()
+    rules = line.split()[5:]
+
+    for rule in rules:
+        assert rule.startswith(("~", "%R~", "&", "+"))
+        assert not rule.startswith(("+@", "~*:"))
+        assert rule not in ("~*", "&*", "allkeys", "allchannels")
+        assert rule.startswith("+") or "shop" in rule
+    assert {"+flushall", "+config", "+keys", "+debug", "+scan", "+eval"}.isdisjoint(rules)
+    assert any(rule.startswith("&/3.shop.") for rule in rules)
