@@ -4,11 +4,13 @@ import os
 import runpy
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from cli.exit_status import EPILOG, Exit
+from local import env_files
 
 #: Commands in the order of `--help`, and where each is defined.
 COMMANDS = {
@@ -22,6 +24,7 @@ COMMANDS = {
     "budget": "cli.budget_command:budget",
     "migrate": "cli.admin_commands:migrate",
     "sweep": "cli.admin_commands:sweep",
+    "export": "cli.export_commands:export",
 }
 #: Commands of the package `local`, which parses their arguments itself.
 LOCAL = {
@@ -73,8 +76,20 @@ def _local_command(name: str) -> click.Command:
 
 
 @click.group(cls=Commands, epilog=EPILOG)
-def outlive() -> None:
+@click.option(
+    "--env",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Use the settings of the deployment in DIR, as systemd does.",
+)
+@click.pass_context
+def outlive(context: click.Context, folder: Path | None) -> None:
     """Ask a model; the answer is written to its end, whether you stay or not."""
+    context.obj = folder
+    if folder is not None and context.invoked_subcommand is not None:
+        line = "release" if context.invoked_subcommand == "migrate" else "web"
+        os.environ.update(env_files.load(folder, line))
 
 
 def main() -> NoReturn:
@@ -88,6 +103,9 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         status = error.exit_code
+    except env_files.Unreadable as error:
+        click.echo(f"Error: {error}", err=True)
+        status = Exit.USAGE
     except BrokenPipeError:
         # The reader of our output is closed; Python's flush at exit must not fail, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -131,6 +131,14 @@ def _jwks_url(url: str, info: ValidationInfo) -> str:
     return url
 
 
+def _boot(name: str) -> str:
+    """A boot's name; an id in one spelling, as `sweep --died` names it."""
+    try:
+        return str(uuid.UUID(name))
+    except ValueError:
+        return name
+
+
 def _variable(location: str) -> str:
     """The environment's name for a field: aliases are upper case already."""
     return location if location.isupper() else f"OUTLIVE_{location.upper()}"
@@ -245,7 +253,7 @@ class Settings(BaseSettings):
     jwt_public_key: Annotated[str, AfterValidator(_pem)] = ""
     jwt_jwks_url: Annotated[str, AfterValidator(_jwks_url)] = ""
     #: Names this process among all that ever ran (see `owner`).
-    boot: str = Field(default_factory=lambda: str(uuid.uuid4()))
+    boot: Annotated[str, AfterValidator(_boot)] = Field(default_factory=lambda: str(uuid.uuid4()))
     #: A file to create when the process takes work: how a supervisor knows without asking.
     ready_file: str | None = None
 
