@@ -24,6 +24,7 @@ COMMANDS = {
     "budget": "cli.budget_command:budget",
     "migrate": "cli.admin_commands:migrate",
     "sweep": "cli.admin_commands:sweep",
+    "doctor": "cli.doctor_command:doctor",
     "export": "cli.export_commands:export",
 }
 #: Commands of the package `local`, which parses their arguments itself.

@@ -34,6 +34,10 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    {servers}
+}}
+"""
+_SERVERS: Final = """\
     server {{
         listen 127.0.0.1:{port};
         {location}
@@ -44,7 +48,6 @@ http {{
         ssl_certificate_key {folder}/key.pem;
         {location}
     }}
-}}
 """
 
 
@@ -80,18 +83,29 @@ class Nginx(Server):
         """Where it speaks HTTP/2 (and 1.1) over TLS, with a certificate of our own."""
         return f"https://127.0.0.1:{self.tls_port}"
 
-    def command(self) -> Command:
-        config = self.folder / "nginx.conf"
-        config.write_text(
-            _CONFIG.format(
+    def config(self) -> str:
+        """Its configuration: both servers have the documented block."""
+        return self.frame(
+            _SERVERS.format(
                 folder=self.folder,
                 port=self.port,
                 tls_port=self.tls_port,
-                # As root it would change to a user that cannot enter the temporary folder.
-                user="user root root;" if os.geteuid() == 0 else "",
                 location=documented_location().replace(DOCUMENTED, self.target),
             )
         )
+
+    def frame(self, servers: str) -> str:
+        """The whole of a configuration file with these servers."""
+        return _CONFIG.format(
+            folder=self.folder,
+            # As root it would change to a user that cannot enter the temporary folder.
+            user="user root root;" if os.geteuid() == 0 else "",
+            servers=servers,
+        )
+
+    def command(self) -> Command:
+        config = self.folder / "nginx.conf"
+        config.write_text(self.config())
         return Command([self.program, "-p", str(self.folder), "-c", str(config)], self.log)
 
     def ready(self) -> bool:
@@ -116,11 +130,11 @@ def nginx(target: str) -> Iterator[Nginx]:
         yield server
 
 
-def _make_certificate(folder: Path) -> None:
+def _make_certificate(folder: Path, days: int = 60) -> None:
     subprocess.run(
         [
             need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
-            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "ec_paramgen_curve:prime256v1", "-nodes", "-days", str(days), "-subj", "/CN=localhost",
             "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
             "-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem"),
         ],

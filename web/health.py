@@ -1,10 +1,25 @@
-"""Probes: /healthz (the process answers), /readyz (so do Postgres and Redis), and /metrics."""
+"""Probes: /healthz (the process answers), /readyz (so do Postgres and Redis), and /metrics.
 
-from flask import Blueprint, Response, jsonify
+`/healthz/stream` is for `outlive doctor`, which times what arrives through the public address. The
+doctor leaves a token in our Redis that is good for one stream; without one the answer is 404.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import NotFound
 
 from shared.errors import RedisDown, StorageDown
 from web import metrics
 from web.context import context
+from web.following.face import Face
+
+#: Frames of a probe, and the seconds between two.
+PROBE_FRAMES: Final = 4
+PROBE_SECONDS: Final = 0.5
 
 blueprint = Blueprint("health", __name__)
 
@@ -22,6 +37,22 @@ def ready() -> tuple[Response, int]:
     is_ready = all(state == "ok" for state in servers.values())
     status = "ready" if is_ready else "not ready"
     return jsonify(status=status, **servers), 200 if is_ready else 503
+
+
+@blueprint.get("/healthz/stream")
+def probe() -> Response:
+    """A short stream like every other one, for the token that a doctor has left; else 404."""
+    token = request.headers.get("Outlive-Probe", "")
+    if not re.fullmatch("[0-9a-f]{64}", token) or not context().livelog.take_probe(token):
+        raise NotFound
+    return Response(_frames(), content_type=Face.content_type, headers=dict(Face.headers))
+
+
+def _frames() -> Iterator[bytes]:
+    for number in range(PROBE_FRAMES):
+        if number:
+            time.sleep(PROBE_SECONDS)
+        yield f": {number}\n\n".encode()
 
 
 @blueprint.get("/metrics")

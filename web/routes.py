@@ -29,6 +29,7 @@ RIGHTS: Final[dict[str, Right]] = {
     # health.py
     "health.alive": Right.PUBLIC,
     "health.ready": Right.PUBLIC,
+    "health.probe": Right.PUBLIC,
     "health.prometheus": Right.OPERATE,
     # views.py, and the files of the pages
     "static": Right.USE,

@@ -43,6 +43,7 @@ from shared.bus.keys import (
     WEB_STATS,
     log_key,
     message_channel,
+    probe_key,
     user_channel,
     with_prefix,
 )
@@ -183,6 +184,11 @@ class LiveLog:
         with redis_errors():
             found: Any = self._redis.hgetall(self._name(WEB_STATS))
             return dict(found)
+
+    def take_probe(self, token: str) -> bool:
+        """Whether a doctor wrote this token; it is used up."""
+        with redis_errors():
+            return bool(self._redis.getdel(self._name(probe_key(token))))
 
     # --- connections
 

@@ -1,0 +1,217 @@
+"""docs/deploy.md, run: the roles, the users, the units' commands, nginx, the doctor, a restore."""
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+
+import httpx2
+import psycopg2
+import pytest
+import redis
+
+from local import data_dirs
+from local.processes import ROOT
+from local.server import wait_until
+from scripted import done, finish, hold, say, script, start_scripted
+from tests.client import Client, new_id
+from tests.deployment import PREFIX, DeployedNginx, Deployment, Unit
+from tests.rig import eventually
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    with (
+        data_dirs.temporary() as home,
+        start_scripted() as provider,
+        Deployment(home, provider) as deployment,
+    ):
+        yield deployment
+
+
+@pytest.fixture(scope="module")
+def proxy(deployment: Deployment) -> Iterator[DeployedNginx]:
+    with deployment.nginx() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def client(proxy: DeployedNginx) -> Iterator[Client]:
+    """A client that comes through nginx, over TLS and HTTP/1.1."""
+    context = ssl.create_default_context(cafile=proxy.folder / "certificate.pem")
+    with Client(proxy.tls_url) as client:
+        client.http.close()
+        client.http = httpx2.Client(base_url=proxy.tls_url, timeout=60, verify=context)
+        yield client
+
+
+def test_everything_works_with_narrow_roles_and_users(
+    deployment: Deployment, client: Client
+) -> None:
+    name = f"held {new_id()}"
+    # given: an answer to its end, one that is stopped, a retry, a list, a search, a deletion
+    conversation = client.conversation(title="Sailing")
+    first = client.ask(script(say("all is well"), finish(), done()), conversation)
+    assert client.ended(first)["text"] == "all is well"
+    assert client.http.post(f"/api/messages/{first}/retry").status_code == 202
+    held = client.ask(script(say("so far"), hold(name), say(" and on"), finish(), done()))
+    client.shown(held, 6)
+    client.stop(held)
+    assert client.ended(held)["status"] == "CANCELLED"
+    for method, path in (
+        ("GET", "/"),
+        ("GET", "/live"),
+        ("GET", "/api/live"),
+        ("GET", "/api/models"),
+        ("GET", "/api/conversations"),
+        ("GET", "/api/search?q=well"),
+        ("GET", f"/api/conversations/{conversation}"),
+        ("DELETE", f"/api/conversations/{conversation}"),
+        ("POST", f"/api/conversations/{conversation}/undelete"),
+    ):
+        assert client.http.request(method, path).status_code < 300, path
+
+    # and: Flower, which asks workers
+    flower = deployment.flower
+    name, _, password = deployment.of("flower")["FLOWER_BASIC_AUTH"].partition(":")
+    address = f"http://127.0.0.1:{deployment.flower_port}"
+    with httpx2.Client(base_url=address, auth=(name, password), timeout=30) as window:
+        eventually(lambda: len(window.get("/api/workers", params={"refresh": 1}).json()) == 2)
+        assert window.get("/broker").status_code == 200
+        assert window.get("/api/queues/length").json()["active_queues"]
+    assert flower.alive()
+
+    # then: nothing was refused
+    assert deployment.acl_log() == []
+
+
+@pytest.mark.parametrize("line", ["web", "worker", "flower"])
+def test_a_user_of_redis_can_do_nothing_else(deployment: Deployment, line: str) -> None:
+    url = deployment.of(line)["REDIS_URL"]
+    with redis.Redis.from_url(url) as server:
+        for command in (
+            "FLUSHALL", "FLUSHDB", "CONFIG GET *", "KEYS *", "SCAN 0", "SHUTDOWN",
+            "ACL LIST", "CLIENT LIST", "MONITOR", "SWAPDB 0 1", f"RENAME {PREFIX} x", "EVAL x 0",
+            f"GET {PREFIX}x:y", "GET outlive:web", "XADD outlive:log:x * d x", "PUBLISH outlive x",
+            "SUBSCRIBE outlive:stop", "PSUBSCRIBE *", f"PUBLISH {PREFIX}x:stop x", "SMEMBERS x",
+            "PUBLISH /0.outlive.pidbox x", "LPUSH outlive x", "BRPOP outlive 1",
+        ):  # fmt: skip
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                server.execute_command(*command.split())
+    for nobody in (url.replace(f"{PREFIX}-{line}", ""), url.replace(f"{PREFIX}-", "default")):
+        with redis.Redis.from_url(nobody) as server, pytest.raises(redis.AuthenticationError):
+            server.ping()
+    deployment.reset_acl_log()
+
+
+def test_the_role_in_use_can_do_no_ddl_and_later_tables_are_granted(deployment: Deployment) -> None:
+    using = psycopg2.connect(deployment.of("web")["DATABASE_URL"])
+    using.autocommit = True
+    with using.cursor() as cursor:
+        for statement in (
+            "CREATE TABLE x (y int)", "CREATE TEMPORARY TABLE x (y int)", "DROP TABLE pieces",
+            "ALTER TABLE messages ADD COLUMN x int", "TRUNCATE pieces", "CREATE SCHEMA x",
+            "CREATE INDEX ON messages (model)", "DROP TRIGGER messages_guard ON messages",
+            "ALTER TABLE messages DISABLE TRIGGER ALL", "CREATE ROLE x", "CREATE EXTENSION hstore",
+            "CREATE FUNCTION x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "SELECT pg_read_file('/etc/passwd')", "COPY pieces TO PROGRAM 'cat'",
+            "SET ROLE shop_migrate", "SET session_replication_role = replica",
+        ):  # fmt: skip
+            with pytest.raises((psycopg2.errors.InsufficientPrivilege,
+                                psycopg2.errors.UndefinedObject)):  # fmt: skip
+                cursor.execute(statement)
+        migrate = deployment.of("release")["DATABASE_URL"]
+        deployment.psql(migrate, "CREATE TABLE later (x int)")
+        cursor.execute("INSERT INTO later VALUES (1); UPDATE later SET x = 2; DELETE FROM later")
+        deployment.psql(migrate, "DROP TABLE later")
+    using.close()
+    # And the SQL may be run again.
+    deployment.psql(deployment.admin_url, deployment.outlive("export", "postgres"))
+
+
+def test_the_doctor_finds_nothing(deployment: Deployment, proxy: DeployedNginx) -> None:
+    done_ = subprocess.run(
+        [sys.executable, "-m", "cli", "--env", deployment.env, "doctor", "--json", proxy.tls_url],
+        env={**os.environ, "SSL_CERT_FILE": str(proxy.folder / "certificate.pem")},
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    document = json.loads(done_.stdout)
+    assert document["findings"] == []
+    assert document["checked"] == ["environment", "postgres", "redis", "provider", "address"]
+    assert (document["healthy"], done_.returncode) == (True, 0)
+    deployment.reset_acl_log()
+
+
+def _has_ended(unit: Unit) -> bool:
+    return not unit.alive()
+
+
+def _held(deployment: Deployment, client: Client, count: int) -> tuple[str, list[str]]:
+    """Answers that have begun; the name by which the provider goes on with them."""
+    name = f"held {new_id()}"
+    question = script(say("so far"), hold(name), say(" and on"), finish(), done())
+    answers = [client.ask(question) for _ in range(count)]
+    for answer in answers:
+        client.shown(answer, 6)
+    return name, answers
+
+
+def test_one_of_each_is_killed_the_others_end_in_time_and_a_dump_is_restored(
+    deployment: Deployment, client: Client
+) -> None:
+    # when: a web process and a worker are killed while answers are written
+    name, answers = _held(deployment, client, 6)
+    deployment.web[0].kill()
+    deployment.workers[0].kill()
+    deployment.workers[0].run_once("ExecStopPost")  # which systemd runs after a death
+    deployment.provider.release(name)
+
+    # then: the dead worker's answers have ended with what was shown, and the others are whole
+    texts = {(one["status"], one["text"]) for one in map(client.ended, answers)}
+    assert texts == {("ERROR", "so far"), ("DONE", "so far and on")}
+
+    # when: the others are stopped
+    name, answers = _held(deployment, client, 2)
+    before = client.ended(client.ask(script(say("kept"), finish(), done())))
+    dump = deployment.home / "outlive.dump"
+    with dump.open("wb") as out:
+        deployment.pg("pg_dump", "--format=custom", deployment.admin_url, stdout=out)
+    rest = (deployment.workers[1], deployment.web[1], deployment.flower)
+    for unit in rest:
+        unit.signal(unit.stop_signal)
+    deployment.provider.release(name)
+
+    # then: they end in the time that systemd gives them, after their answers
+    for unit in rest:
+        assert wait_until(partial(_has_ended, unit), unit.stop_seconds)
+        assert unit.process is not None
+        assert unit.process.returncode == 0
+    db = deployment.database()
+    rows = db.rows(
+        "SELECT length, status FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))", ids=answers
+    )
+    assert [tuple(row) for row in rows] == [(13, "DONE")] * 2
+    db.dispose()
+
+    # when: the dump is restored, as docs/deploy.md says
+    deployment.psql(deployment.postgres.url, f"DROP DATABASE {PREFIX}")
+    deployment.psql(deployment.postgres.url, f"CREATE DATABASE {PREFIX}")
+    deployment.psql(deployment.admin_url, deployment.outlive("export", "postgres"))
+    words = [f"--role={PREFIX}_migrate", "--no-owner", "--no-privileges", "--exit-on-error"]
+    deployment.pg("pg_restore", *words, f"--dbname={deployment.admin_url}", str(dump))
+    deployment.unit("release").run_once()
+    for unit in (deployment.web[0], deployment.workers[0]):
+        unit.start()
+    for unit in (deployment.web[0], deployment.workers[0]):
+        unit.wait()
+
+    # then: what had ended is there, what was open ends, and the next question is answered
+    assert client.message(before["id"]) == before
+    for answer in answers:
+        assert client.ended(answer)["error"]["code"] == "worker_lost"
+    assert client.ended(client.ask(script(say("new"), finish(), done())))["text"] == "new"
+    assert deployment.acl_log() == []
