@@ -32,6 +32,7 @@ PROGRAMS: Final[Mapping[str, Foreign]] = {
     for program in (
         Foreign("nginx", "nginx-light", "the product behind a proxy"),
         Foreign("pgbouncer", "pgbouncer", "the product behind a connection pooler"),
+        Foreign("systemd-analyze", "systemd", "the units of a deployment"),
         Foreign("faketime", "faketime", "jumps of the database's clock"),
         Foreign("openssl", "openssl", "certificates, of the proxy and unknown ones"),
         Foreign("node", "nodejs", "stock clients from npm"),

@@ -1,8 +1,6 @@
 """The units: systemd itself finds nothing wrong with them, and rates them as well confined."""
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 
 from local import procfile, systemd
 from local.processes import BIN, ROOT
+from tests.foreign import need
 
 LINES = ("release", "web", "worker", "flower")
 
@@ -51,17 +50,8 @@ def test_secrets_are_in_files_only(tmp_path: Path, line: str) -> None:
     assert "_URL=" not in text
 
 
-def _systemd_analyze() -> str:
-    found = shutil.which("systemd-analyze")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("systemd-analyze is missing (Debian: apt install systemd)")
-        pytest.skip("systemd-analyze is missing")
-    return found
-
-
 def test_systemd_finds_nothing_wrong_and_rates_them_as_confined(tmp_path: Path) -> None:
-    program = _systemd_analyze()
+    program = need("systemd-analyze")
     for name, text in _units(tmp_path).items():
         (tmp_path / name).write_text(text)
     whole = [name.replace("@.", "@1.") for name in _units(tmp_path)]
