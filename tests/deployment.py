@@ -245,6 +245,8 @@ class Deployment:
             text = text.replace("OPENAI_API_KEY=", "OPENAI_API_KEY=sk-canary-key-of-a-deployment")
             text = text.replace("gpt-4o-mini", "scripted")
             text = text.replace("OUTLIVE_AUTH=required", "OUTLIVE_AUTH=local")
+            if file.stem == env_files.COMMON:
+                text += "OUTLIVE_LEASE_SECONDS=4\n"  # which the end of the restore waits for
             write_private(file, text)
 
     @property

@@ -203,7 +203,6 @@ def test_one_of_each_is_killed_the_others_end_in_time_and_a_dump_is_restored(
     deployment.psql(deployment.admin_url, deployment.outlive("export", "postgres"))
     words = [f"--role={PREFIX}_migrate", "--no-owner", "--no-privileges", "--exit-on-error"]
     deployment.pg("pg_restore", *words, f"--dbname={deployment.admin_url}", str(dump))
-    deployment.unit("release").run_once()
     for unit in (deployment.web[0], deployment.workers[0]):
         unit.start()
     for unit in (deployment.web[0], deployment.workers[0]):
