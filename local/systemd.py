@@ -101,7 +101,7 @@ def units(deployment: Deployment) -> dict[str, str]:
             "Worker %i of Outlive",
             "Type=exec\nLimitNOFILE=65536\n"
             f"{_METRICS.format(name=name)}{_LASTING.format(stop=stop)}"
-            f"ExecStopPost={deployment.programs}/python -m cli sweep --died ${{INVOCATION_ID}}\n",
+            f"ExecStopPost=-{deployment.programs}/python -m cli sweep --died ${{INVOCATION_ID}}\n",
             more=f"--hostname {name}-%i@%%h",
         ),
         f"{name}-flower.service": _service(

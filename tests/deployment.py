@@ -114,7 +114,7 @@ class Unit(Server):
         """A command of the unit, with systemd's replacements."""
         [command] = self.settings[setting]
         found = []
-        for word in shlex.split(command):
+        for word in shlex.split(command.removeprefix("-")):
             text = word.replace("%%", "\0").replace("%i", self.instance).replace("\0", "%")
             text = text.replace("${INVOCATION_ID}", self.invocation).replace("$$", "$")
             found.append(text)
