@@ -11,8 +11,12 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-#: What every client of redis-py sends, and a transaction.
-_ALL: Final = "ping select client|setinfo client|setname multi exec discard"
+#: What every client of redis-py sends, and a transaction. (A client gives its name and version. One
+#: of these subcommands is newer than Redis 7.0, which would refuse a file that names it.)
+_ALL: Final = (
+    "ping select multi exec discard client -client|kill -client|list -client|pause -client|unpause"
+    " -client|unblock -client|no-evict -client|tracking"
+)
 #: Celery's messages among its processes.
 _CELERY: Final = (
     "publish psubscribe punsubscribe brpop lpush llen exists get set del pexpire sadd srem smembers"
@@ -23,7 +27,10 @@ _LIVE: Final = "xrange xadd pexpire del publish subscribe unsubscribe info"
 
 
 class Role(NamedTuple):
-    """What one kind of process may do; `{prefix}` and `{db}` are the deployment's."""
+    """What one kind of process may do; `{prefix}` and `{db}` are the deployment's.
+
+    Of a command with a minus sign before it, it may not use that subcommand.
+    """
 
     commands: str
     keys: tuple[str, ...]
@@ -75,6 +82,7 @@ def acl_file(prefix: str, users: Iterable[User]) -> str:
 def _line(prefix: str, user: User) -> str:
     role = ROLES[user.role]
     rules = [one.format(prefix=prefix, db=user.db) for one in (*role.keys, *role.channels)]
-    commands = [f"+{name}" for name in dict.fromkeys(role.commands.split())]
+    words = dict.fromkeys(role.commands.split())
+    commands = [word if word.startswith("-") else f"+{word}" for word in words]
     password = hashlib.sha256(user.password.encode()).hexdigest()
     return " ".join(["user", user.name, "reset", "on", f"#{password}", *rules, *commands])

@@ -94,7 +94,9 @@ def test_a_user_of_redis_can_do_nothing_else(deployment: Deployment, line: str) 
     with redis.Redis.from_url(url) as server:
         for command in (
             "FLUSHALL", "FLUSHDB", "CONFIG GET *", "KEYS *", "SCAN 0", "SHUTDOWN",
-            "ACL LIST", "CLIENT LIST", "MONITOR", "SWAPDB 0 1", f"RENAME {PREFIX} x", "EVAL x 0",
+            "ACL LIST", "CLIENT LIST",
+            "CLIENT KILL ID 1", "CLIENT PAUSE 1", "CLIENT TRACKING on BCAST",
+            "MONITOR", "SWAPDB 0 1", f"RENAME {PREFIX} x", "EVAL x 0",
             f"GET {PREFIX}x:y", "GET outlive:web", "XADD outlive:log:x * d x", "PUBLISH outlive x",
             "SUBSCRIBE outlive:stop", "PSUBSCRIBE *", f"PUBLISH {PREFIX}x:stop x", "SMEMBERS x",
             "PUBLISH /0.outlive.pidbox x", "LPUSH outlive x", "BRPOP outlive 1",

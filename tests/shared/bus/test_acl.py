@@ -22,9 +22,9 @@ def test_no_user_has_all_keys_channels_or_a_category_of_commands(role: str) -> N
     rules = line.split()[5:]
 
     for rule in rules:
-        assert rule.startswith(("~", "%R~", "&", "+"))
+        assert rule.startswith(("~", "%R~", "&", "+", "-client|"))
         assert not rule.startswith(("+@", "~*:"))
         assert rule not in ("~*", "&*", "allkeys", "allchannels")
-        assert rule.startswith("+") or "shop" in rule
+        assert rule.startswith(("+", "-")) or "shop" in rule
     assert {"+flushall", "+config", "+keys", "+debug", "+scan", "+eval"}.isdisjoint(rules)
     assert any(rule.startswith("&/3.shop.") for rule in rules)
