@@ -62,7 +62,7 @@ def _server(inspection: Inspection) -> Iterator[Finding]:
         yield Finding(
             "redis-open",
             "Redis lets in whoever connects, without a password.",
-            "Put `user default reset` into the ACL file, as `outlive export redis-acl` does.",
+            "Switch the default user off in the ACL file, as `outlive export redis-acl` does.",
         )
     before = time.time()
     clock = inspection.clock()

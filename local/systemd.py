@@ -90,8 +90,8 @@ def units(deployment: Deployment) -> dict[str, str]:
             deployment,
             "web",
             "Web process %i of Outlive",
-            # One process each: an instance is what is restarted.
-            f"Type=exec\nSockets={name}-web.socket\nEnvironment=OUTLIVE_BIND=fd://3\n"
+            # One process each: an instance is what is restarted. (gunicorn finds systemd's socket.)
+            f"Type=exec\nSockets={name}-web.socket\n"
             "Environment=WEB_CONCURRENCY=1\nLimitNOFILE=65536\n"
             f"{_METRICS.format(name=name)}{_LASTING.format(stop=WEB_STOP_SECONDS)}",
         ),

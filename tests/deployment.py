@@ -39,6 +39,10 @@ PREFIX: Final = "shop"
 ADMIN: Final = "admin"
 
 
+#: How systemd passes a socket on: as descriptor 3, with its number and the receiver in variables.
+_LISTEN: Final = 'export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
+
+
 class ConfinedRedis(Redis):
     """Redis with an ACL file; `admin` is the tests' own user."""
 
@@ -129,8 +133,8 @@ class Unit(Server):
     def command(self) -> Command:
         words = self.words("ExecStart")
         fds: tuple[int, ...] = ()
-        if self.listener is not None:  # systemd passes it as descriptor 3
-            words = ["bash", "-c", f'exec "$@" 3<&{self.listener}', "bash", *words]
+        if self.listener is not None:
+            words = ["bash", "-c", f"{_LISTEN} 3<&{self.listener}", "bash", *words]
             fds = (self.listener,)
         folder = Path(self.settings["WorkingDirectory"][0])
         return Command(words, self.log, env=self.env, cwd=folder, fds=fds)

@@ -63,6 +63,11 @@ ROLES: Final = {
 }
 
 
+#: Nobody can be the default user. But it keeps its rights: Redis is that user while it reads
+#: its append-only file, and would leave out transactions that this user may not run.
+_DEFAULT: Final = "user default off resetpass ~* &* +@all"
+
+
 class User(NamedTuple):
     """A user of Redis, and the kind of process that it is for."""
 
@@ -75,7 +80,7 @@ class User(NamedTuple):
 
 def acl_file(prefix: str, users: Iterable[User]) -> str:
     """The lines of an ACL file, with hashed passwords. Nobody else gets in."""
-    lines = ["user default reset", *(_line(prefix, user) for user in users)]
+    lines = [_DEFAULT, *(_line(prefix, user) for user in users)]
     return "".join(f"{line}\n" for line in lines)
 
 
