@@ -38,13 +38,19 @@ def proxy(deployment: Deployment) -> Iterator[DeployedNginx]:
         yield proxy
 
 
-@pytest.fixture
-def client(proxy: DeployedNginx) -> Iterator[Client]:
-    """A client that comes through nginx, over TLS and HTTP/1.1."""
+@pytest.fixture(scope="module")
+def client(deployment: Deployment, proxy: DeployedNginx) -> Iterator[Client]:
+    """A program with a key of an operator, which comes through nginx, over TLS."""
+    key = json.loads(deployment.outlive("key", "add", "tests", "--scope", "ask,admin", "--json"))
     context = ssl.create_default_context(cafile=proxy.folder / "certificate.pem")
     with Client(proxy.tls_url) as client:
         client.http.close()
-        client.http = httpx2.Client(base_url=proxy.tls_url, timeout=60, verify=context)
+        client.http = httpx2.Client(
+            base_url=proxy.tls_url,
+            headers={"Authorization": f"Bearer {key['key']}"},
+            timeout=60,
+            verify=context,
+        )
         yield client
 
 

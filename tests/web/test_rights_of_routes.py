@@ -53,6 +53,7 @@ class Row(NamedTuple):
 ROWS: Final = (
     Row("health.alive", "GET", "/healthz", "public", 200),
     Row("health.ready", "GET", "/readyz", "public", 200),
+    Row("health.probe", "GET", "/healthz/stream", "public", 404),  # without a doctor's token
     Row("health.prometheus", "GET", "/metrics", "operate", 200),
     Row("static", "GET", "/static/app.js", "use", 200),
     Row("pages.page", "GET", "/", "use", 200),
