@@ -202,7 +202,7 @@ def callers(rig: Rig, required_web: Web) -> dict[str, Caller]:
 def expected(row: Row, caller: Caller, method: str) -> tuple[int, str | None]:
     """The status, and the code of a refusal."""
     if row.right == "public":
-        return row.owner, None
+        return (200, None) if method == "OPTIONS" else (row.owner, _code(row.owner))
     if caller.refusal is not None:
         return caller.refusal
     if method == "OPTIONS":
@@ -212,6 +212,10 @@ def expected(row: Row, caller: Caller, method: str) -> tuple[int, str | None]:
     if caller.owns or row.other is None:
         return row.owner, None
     return row.other, "not_found"
+
+
+def _code(status: int) -> str | None:
+    return "not_found" if status == 404 else None
 
 
 def new_things(rig: Rig, undelete: bool) -> dict[str, str]:
