@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from shared.bus.acl import ROLES, User, acl_file
 from tests.deployment import ConfinedRedis
@@ -45,7 +47,7 @@ def test_nobody_is_the_default_user_and_transactions_survive_a_restart(tmp_path:
 
         with redis.Redis.from_url(url) as web:
             assert len(web.xrange("shop:log:1")) == 1
-        nobody = redis.Redis(port=server.address.port)
+        nobody = redis.Redis(port=server.address.port, retry=Retry(NoBackoff(), 0))
         with nobody, pytest.raises(redis.AuthenticationError):
             nobody.ping()
         with redis.Redis.from_url(server.url) as admin:
