@@ -15,7 +15,7 @@ from worker.provider import refusals
 
 Row = list[str]
 
-ROOMS = ("shared", "worker", "web", "cli", "local", "drill", "scripted", "tests")
+ROOMS = ("shared", "worker", "web", "cli", "doctor", "local", "drill", "scripted", "tests")
 
 
 def _table(document: str, first: str) -> list[Row]:
