@@ -30,7 +30,9 @@ from scripted import done, finish, hold, long, say, script, usage
 from shared.body import Delta
 from shared.store import owning
 from tests.client import Client, Disconnected, Reading, new_id
+from tests.credentials import new_key, operate, serving_keys, sign_in_settings
 from tests.cutting import CuttingProxy
+from tests.end_to_end.test_revoked_readers import Reader
 from tests.end_to_end.test_up import OTHERS, PARTS, Up
 from tests.rig import Rig, eventually, frozen, killing
 from tests.stories import NEVER, following, only_request, start_worker, sweep
@@ -321,6 +323,24 @@ def _taken_without_redis(service: Service) -> list[float]:
         return list(pool.map(ask, places))
 
 
+def _revoked(service: Service) -> list[float]:
+    """How soon the streams of a revoked key have ended, in both processes."""
+    rig = service.rig
+    with serving_keys() as keys:
+        web = rig.web(**sign_in_settings(keys))
+        with killing(web):
+            return [took for _ in range(SAMPLES) for took in _revoke(rig, web)]
+
+
+def _revoke(rig: Rig, web: Web) -> list[float]:
+    key, key_id = new_key(rig, "ask")
+    readers = [Reader(f"{web.url}/api/notices", key) for _ in range(4)]
+    operate(rig, "key", "revoke", key_id)
+    revoked = time.monotonic()
+    eventually(lambda: not any(one.open for one in readers))
+    return [max(0.0, one.ended_at - revoked) for one in readers]
+
+
 # --- outlive up -----------------------------------------------------------------------------------
 
 
@@ -358,6 +378,7 @@ WITHOUT_A_WORKER: Final[dict[Promise, Measurement]] = {
     Promise("readers know of a dead worker by its lease alone", 20): partial(_known, named=False),
     Promise("a worker that slept leaves the model when it wakes", 2): _lets_go,
     Promise("readers have what Redis never reported", 4): _unreported,
+    Promise("the streams of a revoked key have ended", 2): _revoked,
 }
 
 

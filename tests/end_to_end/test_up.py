@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx2
 import pytest
+from click.testing import CliRunner
 
+from cli.__main__ import outlive
 from local import data_dirs
 from local.processes import LINUX, LOG_BYTES, Command, spawn
+from tests.credentials import bearer
 from tests.rig import eventually
 
 #: What the environment may carry that would replace a part of ours.
@@ -250,6 +254,23 @@ def test_listening_beyond_this_machine_without_a_login_is_refused(run: Callable[
 
     assert up.process.wait(20) == 2
     assert "OUTLIVE_AUTH=local" in up.printed()
+    assert "docs/sign-in.md" in up.printed()
+
+
+def test_with_sign_in_required_it_listens_anywhere_and_asks_for_a_credential(
+    run: Callable[..., Up], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTLIVE_AUTH", "required")
+    up = run("--host", "0.0.0.0", "--no-flower", "--port", "0").wait()
+    state = up.state()
+    servers = {"DATABASE_URL": state["postgres"]["url"], "REDIS_URL": state["redis"]["url"]}
+
+    key = CliRunner().invoke(outlive, ["key", "add", "x", "--scope", "ask"], env=servers).stdout
+
+    models = f"{state['web']['url']}/api/models"
+    assert httpx2.get(models).status_code == 401
+    assert httpx2.get(models, headers=bearer(key.strip())).status_code == 200
+    assert "docs/sign-in.md" in up.printed()
 
 
 def test_a_deploy_starts_successors_before_the_old_programs_end(run: Callable[..., Up]) -> None:
