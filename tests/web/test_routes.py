@@ -10,10 +10,11 @@ from shared import logs
 from shared.settings import Settings
 from shared.store.tables import LOCAL_USER
 from tests.client import new_id
+from tests.credentials import SECRET, bearer, token
 from web import app as web_app
 from web.auth import Principal, Right
 from web.auth.local import Local
-from web.routes import RIGHTS
+from web.routes import RIGHTS, STREAMS
 
 SETTINGS = Settings.model_construct(database_url="postgresql+psycopg2://localhost/none")
 #: One address of each right, without servers; PUBLIC and USE are `health.alive` and `/`.
@@ -22,6 +23,11 @@ ADDRESSES = {
     Right.WRITE_OWN: ("POST", f"/api/messages/{new_id()}/stop"),
     Right.OPERATE: ("GET", "/metrics"),
     Right.WATCH: ("GET", "/live"),
+}
+ADDRESS_OF_A_STREAM = {
+    "native.stream": f"/api/messages/{new_id()}/stream",
+    "blocks.stream": f"/api/messages/{new_id()}/blocks/stream",
+    "notices.notices": "/api/notices",
 }
 
 
@@ -95,6 +101,25 @@ def test_only_what_is_public_answers_to_a_foreign_name(app: Flask, method: str) 
     assert ask(app, method, "/healthz", host="10.1.2.3") == expected[method]
     for path in ("/", "/metrics", "/nothing"):
         assert ask(app, method, path, host="10.1.2.3") == (403, "not_local")
+
+
+def test_a_stream_whose_credential_cannot_be_checked_now_says_when_to_come_back(
+    nowhere: str,
+) -> None:
+    postgres = f"postgresql+psycopg2://{nowhere}/none"
+    settings = {"auth": "required", "jwt_secret": SECRET, "database_url": postgres}
+    client = web_app.create_app(SETTINGS.model_copy(update=settings)).test_client()
+    headers = bearer(token("someone", iss=None, aud=None))
+
+    for endpoint in STREAMS:
+        path = ADDRESS_OF_A_STREAM[endpoint]
+        answer = client.get(path, headers=headers)
+        assert (answer.status_code, answer.data[:6]) == (200, b"retry:"), endpoint
+        assert answer.content_type.startswith("text/event-stream")
+    answer = client.get("/api/conversations", headers=headers)
+    document: Any = answer.get_json()
+    assert (answer.status_code, document["code"]) == (503, "storage_unavailable")
+    assert client.get(path, headers=bearer("x")).status_code == 401
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS"])

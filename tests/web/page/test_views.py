@@ -432,8 +432,10 @@ def test_dashboard_can_be_switched_off(rig: Rig) -> None:
     web = rig.web(OUTLIVE_LIVE="off")
     with killing(web), Client(web.url) as client:
         refused = client.http.get("/api/live")
+        metrics = client.http.get("/metrics")
 
     assert (refused.status_code, refused.json()["code"]) == (403, "not_operator")
+    assert metrics.status_code == 200
 
 
 # --- static files --------------------------------------------------------------------------------
