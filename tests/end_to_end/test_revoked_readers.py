@@ -43,7 +43,9 @@ class Reader:
         assert self.began.wait(30)
 
     def _read(self) -> None:
-        with httpx2.stream("GET", self._url, headers=self.headers, timeout=60) as response:
+        with httpx2.stream(
+            "GET", self._url, headers=self.headers, timeout=60, verify=False
+        ) as response:
             assert response.status_code == 200
             for piece in response.iter_raw():
                 self.data += piece
@@ -56,7 +58,7 @@ class Reader:
 
     def refusal(self) -> tuple[int, str]:
         """The answer to its next request."""
-        answer = httpx2.get(self._url, headers=self.headers)
+        answer = httpx2.get(self._url, headers=self.headers, verify=False)
         return answer.status_code, answer.json()["code"]
 
 

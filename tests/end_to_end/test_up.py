@@ -268,8 +268,8 @@ def test_with_sign_in_required_it_listens_anywhere_and_asks_for_a_credential(
     key = CliRunner().invoke(outlive, ["key", "add", "x", "--scope", "ask"], env=servers).stdout
 
     models = f"{state['web']['url']}/api/models"
-    assert httpx2.get(models).status_code == 401
-    assert httpx2.get(models, headers=bearer(key.strip())).status_code == 200
+    assert httpx2.get(models, verify=False).status_code == 401
+    assert httpx2.get(models, headers=bearer(key.strip()), verify=False).status_code == 200
     assert "docs/sign-in.md" in up.printed()
 
 

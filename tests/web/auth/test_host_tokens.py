@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 from flask import Request
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder
 
@@ -252,8 +252,8 @@ NOBODY: Any = None
 
 def refuses(header: str) -> bool:
     """Whether this Authorization header is refused in order, before any user is looked for."""
-    settings = Settings.model_construct(jwt_secret=SECRET, jwt_public_key=PEM.pem)
-    tokens = HostTokens(settings, NOBODY, key_sources(settings), Revocations())
+    here = Settings.model_construct(jwt_secret=SECRET, jwt_public_key=PEM.pem)
+    tokens = HostTokens(here, NOBODY, key_sources(here), Revocations())
     builder = EnvironBuilder(headers=[("Authorization", header)])
     request = Request(builder.get_environ())
     try:
@@ -262,6 +262,7 @@ def refuses(header: str) -> bool:
         return True
 
 
+@settings(max_examples=50)
 @given(st.binary(max_size=60), st.binary(max_size=60), st.binary(max_size=40))
 def test_any_three_parts_are_refused_in_order(head: bytes, body: bytes, signature: bytes) -> None:
     parts = [base64.urlsafe_b64encode(one).decode() for one in (head, body, signature)]
@@ -280,6 +281,7 @@ HEADERS = st.dictionaries(
 )
 
 
+@settings(max_examples=50)
 @given(HEADERS, JSON)
 def test_any_header_is_refused_in_order(header: dict[str, Any], claims: Any) -> None:
     assert refuses("Bearer " + unsigned(header, claims) + "c2lnbmF0dXJl")
@@ -287,7 +289,7 @@ def test_any_header_is_refused_in_order(header: dict[str, Any], claims: Any) -> 
 
 @pytest.mark.parametrize("bits", [1024])
 def test_a_short_key_is_refused_at_the_start(bits: int) -> None:
-    settings = Settings.model_construct(jwt_public_key=new_rsa(bits).pem)
+    here = Settings.model_construct(jwt_public_key=new_rsa(bits).pem)
 
     with pytest.raises(SystemExit, match="RSA of 2048 bits or more"):
-        key_sources(settings)
+        key_sources(here)
