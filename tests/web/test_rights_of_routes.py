@@ -27,6 +27,7 @@ from tests.client import new_id
 from tests.credentials import bearer, disable, new_key, operate, token, user_id
 from tests.rig import Rig, eventually
 from web import app as web_app
+from web.routes import STREAMS
 
 OWNER: Final = "owner-of-things"
 OTHER: Final = "another"
@@ -247,7 +248,10 @@ def answered(
         }
     path = row.path.format(**things)
     with http.stream(method, path, headers=caller.headers, json=body) as answer:
-        if "event-stream" not in answer.headers.get("Content-Type", ""):
+        streams = "event-stream" in answer.headers.get("Content-Type", "")
+        if answer.status_code == 200 and method == row.method:
+            assert streams == (row.endpoint in STREAMS)
+        if not streams:
             answer.read()  # and keep the connection
         refused = answer.status_code >= 400 and method != "HEAD"
         return answer.status_code, answer.json()["code"] if refused else None

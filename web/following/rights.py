@@ -97,8 +97,10 @@ class Rights(Keeper[RightsTopic]):
         """Evict those whom Postgres does not know as good any more, and those who expired."""
         self._doubted, self._checked_at = False, time.monotonic()
         held: set[Held] = set()
+        expired = False
         for number, one in enumerate(self._readers.principals()):
             held.add(_held(one))
+            expired = expired or _has_expired(one)
             if number % SLICE == SLICE - 1:
                 gevent.sleep(0)
         try:
@@ -108,8 +110,8 @@ class Rights(Keeper[RightsTopic]):
             raise
         for user_id in {one.user_id for one in gone}:
             self._revocations.note(user_id)
-        now = time.time()
-        self._readers.evict_if(lambda one: _has_expired(one, now) or _held(one) in gone)
+        if gone or expired:
+            self._readers.evict_if(lambda one: _has_expired(one) or _held(one) in gone)
 
 
 def _held(principal: Principal) -> Held:
@@ -117,9 +119,9 @@ def _held(principal: Principal) -> Held:
     return Held(principal.user_id, kind, name if kind in STORED else "")
 
 
-def _has_expired(principal: Principal, now: float) -> bool:
+def _has_expired(principal: Principal) -> bool:
     """A stream ends when its credential expires; this is for clocks that were set."""
-    return principal.expires_at is not None and principal.expires_at <= now
+    return principal.expires_at is not None and principal.expires_at <= time.time()
 
 
 def _parsed(payload: str) -> Revoked | None:
