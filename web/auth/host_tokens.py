@@ -68,10 +68,11 @@ class HostTokens:
         subject = claims["sub"]
         if not is_subject(subject):
             raise BadCredential
+        rights = rights_of(_scopes(claims), live=self._live)
         user = self._users.find(subject)
         return Principal(
             user.user_id,
-            rights_of(_scopes(claims), live=self._live),
+            rights,
             Credential("jwt", str(claims.get("jti", ""))[:ID_CHARS]),
             float(min(int(claims["exp"]), FAR) + LEEWAY),
             user.checked_at,
