@@ -5,7 +5,7 @@ import sys
 
 from bench.road import compare
 
-NAMES = ("reading", "saving", "following", "asking", "page", "road", "promises")
+NAMES = ("reading", "saving", "following", "asking", "page", "road", "promises", "turns")
 
 
 def main() -> None:

@@ -211,15 +211,15 @@ def test_a_budget_is_overrun_by_the_open_answers_at_most_also_when_workers_are_k
 class Person:
     """A user who asks as web does, past HTTP: without sign-in there is only one."""
 
-    def __init__(self, rig: Rig) -> None:
-        self.rig, self.id = rig, uuid.uuid4()
+    def __init__(self, rig: Rig, running: int = RUNNING) -> None:
+        self.rig, self.id, self._running = rig, uuid.uuid4(), running
         with rig.db.transaction() as connection:
             connection.exec_driver_sql(f"INSERT INTO users VALUES ('{self.id}', 'p')")
         settings = Settings.model_validate({"REDIS_URL": rig.redis.url})
         self._queue = Queue(make_app(settings, ENQUEUE_SECONDS))
 
     def ask(self, question: str) -> uuid.UUID:
-        terms = asking.Asking(self.id, "scripted", {}, None, None, 0, 600.0, running=RUNNING)
+        terms = asking.Asking(self.id, "scripted", {}, None, None, 0, 600.0, running=self._running)
         place = conversations.create(self.rig.db, self.id, None, None).id
         asked = asking.ask(self.rig.db, terms, place, text_body(question))
         if not asked.waits:
