@@ -22,8 +22,6 @@ OutliveError
 └── GenerationFailed    an answer ended in ERROR (its code is one of MESSAGE_ERRORS)
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 
@@ -88,6 +86,10 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
         429, "The tokens of this day or month are used up. Ask again when the budget renews."
     ),
     "rate_limited": RequestError(429, "Too many requests. Wait, as Retry-After says."),
+    "question_too_long": RequestError(422, "The question is too long. Ask a shorter one."),
+    "max_tokens_too_large": RequestError(
+        422, "max_tokens is larger than this service allows. Ask for fewer tokens."
+    ),
     "too_many_open": RequestError(429, "Too many answers are being written for you at once."),
     "too_many_streams": RequestError(429, "You have too many streams open at once."),
     "headers_too_large": RequestError(
@@ -147,12 +149,18 @@ class OutliveError(Exception):
 
     code = "internal"
 
-    #: what else the problem document says
-    fields: Mapping[str, object] = MappingProxyType({})
-    #: seconds after which another try may succeed, where that is known
-    retry_after: float | None = None
-
-    def __init__(self, message: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        code: str | None = None,
+        *,
+        retry_after: float | None = None,
+        **fields: object,
+    ) -> None:
+        """`retry_after`: seconds after which another try may succeed. `fields`: what else the
+        problem document says, such as the limit."""
+        self.retry_after = retry_after
+        self.fields = fields
         self.code = code or self.code
         self.status, sentence = _registered(self.code)
         self.message = message or sentence
@@ -187,19 +195,6 @@ class TooMany(OutliveError):
     """A cap of this user is reached."""
 
     code = "too_many_open"
-
-    def __init__(
-        self,
-        message: str | None = None,
-        code: str | None = None,
-        *,
-        retry_after: float | None = None,
-        **fields: object,
-    ) -> None:
-        """`retry_after`: seconds. `fields` name the limit, for the problem document."""
-        super().__init__(message, code)
-        self.retry_after = retry_after
-        self.fields = fields
 
 
 class BudgetExhausted(TooMany):

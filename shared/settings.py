@@ -223,6 +223,11 @@ class Settings(BaseSettings):
     #: Open generations and open streams a user may have; 0 is no cap.
     max_open: Cap = 0
     max_streams: Cap = 0
+    max_address_streams: Cap = 0
+    #: Code points of a question, and tokens of an answer that a question may ask for (max_tokens,
+    #: max_completion_tokens); 0 is no cap.
+    question_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000_000
+    max_tokens: Cap = 0
     #: Answers of a user that are with the workers at a time, queued or being written; the others
     #: wait for their turn. 0 is no limit; see `running`.
     max_running: Cap | None = None

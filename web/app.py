@@ -64,6 +64,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         heartbeat=settings.sse_heartbeat_seconds,
         max_seconds=settings.stream_max_seconds,
         max_streams=settings.max_streams,
+        max_address_streams=settings.max_address_streams,
         revocations=revocations,
     )
     if settings.auth != "local":

@@ -20,7 +20,7 @@ to 4 are not repeated: the request that committed did them, or died, and then th
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import BoundedSemaphore
@@ -29,7 +29,7 @@ from weakref import WeakValueDictionary
 
 from shared.body import text_body
 from shared.bus.livelog import LiveLog
-from shared.errors import Busy
+from shared.errors import Busy, Invalid
 from shared.jobs import Queue
 from shared.settings import Settings
 from shared.store import asking
@@ -76,6 +76,17 @@ def token_limits(settings: Settings) -> TokenLimits:
     return TokenLimits(settings.daily_tokens, settings.monthly_tokens)
 
 
+def _check_size(settings: Settings, wanted: Wanted, options: Mapping[str, Any]) -> None:
+    """Raise Invalid for a question that is longer, or asks for more, than is allowed."""
+    most = settings.question_chars
+    if isinstance(wanted, NewQuestion) and len(wanted.content) > most:
+        raise Invalid(code="question_too_long", limit=most)
+    if settings.max_tokens:
+        for name in ("max_tokens", "max_completion_tokens"):
+            if (options.get(name) or 0) > settings.max_tokens:
+                raise Invalid(code="max_tokens_too_large", limit=settings.max_tokens)
+
+
 class Asker:
     """Takes questions from the faces of one web process."""
 
@@ -95,6 +106,7 @@ class Asker:
         #: None where no user has a budget: then nothing is asked about budgets
         checked = settings.auth != "local" or settings.daily_tokens or settings.monthly_tokens
         self._tokens = token_limits(settings) if checked else None
+        #: of users whose requests wait for each other; two greenlets never meet in a look-up
         self._turns: WeakValueDictionary[uuid.UUID, BoundedSemaphore] = WeakValueDictionary()
 
     def ask(
@@ -115,6 +127,7 @@ class Asker:
         Raises NotFound, Invalid, Conflict, KeyReused, TooMany, BudgetExhausted and StorageDown.
         """
         settings = self._settings
+        _check_size(settings, wanted, options or {})
         terms = Asking(
             user_id=user_id,
             model=model or settings.model,

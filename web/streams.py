@@ -20,6 +20,7 @@ from web.following.face import Face
 from web.following.message_topic import MessageTopic
 from web.following.source import Source
 from web.following.streaming import Stream
+from web.rate_limits import address
 
 log = structlog.get_logger("http")
 
@@ -85,7 +86,7 @@ def _opened(
         if message_id is not None and _has_ended(message_id):
             return None
         place = face.start  # no reader can have seen the end of an open message
-    return context().readers.open(principal(), face, place, follow(current_user()))
+    return context().readers.open(principal(), face, place, follow(current_user()), address())
 
 
 def _has_ended(message_id: uuid.UUID) -> bool:

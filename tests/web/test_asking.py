@@ -1,17 +1,18 @@
 """`Asker.ask`: the order of its steps, a repeated key, and servers that are away."""
 
 import uuid
+from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
 
-from shared.errors import Conflict, StorageDown
+from shared.errors import Conflict, Invalid, StorageDown
 from shared.lifecycle import Status
 from shared.settings import Settings
 from shared.store.asking import Asked
 from shared.store.database import Database
 from shared.store.ending import Ending
-from tests.store_fixtures import Store
+from tests.store_fixtures import Store, at_once
 from web import asking
 from web.asking import CONTINUE_PROMPT, Asker, Continue, NewQuestion, Retry
 
@@ -50,13 +51,8 @@ def asker(store: Store, steps: Steps) -> Asker:
     return _asker(store.db, store, steps)
 
 
-def _asker(db: Database, store: Store, steps: Any) -> Asker:
-    settings = Settings.model_construct(
-        model="ours",
-        max_open=0,
-        queue_deadline_seconds=60.0,
-        titles=True,
-    )
+def _asker(db: Database, store: Store, steps: Any, **more: Any) -> Asker:
+    settings = Settings.model_construct(model="ours", queue_deadline_seconds=60.0, **more)
     return Asker(settings, db, steps, steps, store.livelog)
 
 
@@ -144,3 +140,63 @@ def test_without_postgres_nothing_is_expected_and_nothing_enqueued(
         asker.ask(NewQuestion(uuid.uuid4(), "Why?"), user_id=uuid.uuid4())
 
     assert steps.taken == []
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_a_question_that_has_to_wait_for_its_turn_is_not_enqueued(
+    store: Store, steps: Steps
+) -> None:
+    asker, user = _asker(store.db, store, steps, max_running=1), store.user()
+    first, second = (
+        asker.ask(NewQuestion(store.conversation(user), "Why?"), user_id=user) for _ in range(2)
+    )
+
+    assert [taken[:2] for taken in steps.taken if taken[0] in ("enqueue", "expect")] == [
+        ("expect", first.answer.id),
+        ("enqueue", first.answer.id),
+        ("expect", second.answer.id),
+    ]
+
+
+def test_a_question_that_is_too_large_is_refused_with_its_limit(store: Store, steps: Steps) -> None:
+    asker, user = _asker(store.db, store, steps, question_chars=4, max_tokens=10), store.user()
+    place = store.conversation(user)
+    for content, options, code, limit in (
+        ("Why??", {}, "question_too_long", 4),
+        ("Why?", {"max_tokens": 11}, "max_tokens_too_large", 10),
+        ("Why?", {"max_completion_tokens": 11}, "max_tokens_too_large", 10),
+    ):
+        with pytest.raises(Invalid) as refused:
+            asker.ask(NewQuestion(place, content), user_id=user, options=options)
+        assert (refused.value.code, refused.value.fields) == (code, {"limit": limit})
+
+    assert asker.ask(NewQuestion(place, "Why?"), user_id=user, options={"max_tokens": 10}).fresh
+
+
+def test_many_questions_of_one_user_wait_without_a_connection(
+    store: Store, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asker, user = _asker(store.db, store, steps, max_open=100), store.user()
+    places = [store.conversation(user) for _ in range(30)]
+    # Web's greenlets cannot interrupt the look-up of this; threads could.
+    turn = asker._turns[user] = BoundedSemaphore()
+    busy: list[int] = []
+    commit = asking.Asker._commit
+
+    def counted(*arguments: Any) -> Asked:
+        busy.append(1)
+        try:
+            assert len(busy) == 1
+            return commit(*arguments)
+        finally:
+            busy.pop()
+
+    monkeypatch.setattr(asking.Asker, "_commit", counted)
+
+    asked, errors = at_once(30, lambda n: asker.ask(NewQuestion(places[n], "Why?"), user_id=user))
+
+    assert errors == []
+    assert len({one.answer.id for one in asked}) == 30
+    assert turn.acquire(blocking=False)  # nobody holds it any more

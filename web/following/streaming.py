@@ -62,21 +62,23 @@ class Readers:
         heartbeat: float,
         max_seconds: float,
         max_streams: int,
+        max_address_streams: int = 0,
         revocations: Revocations | None = None,
     ) -> None:
         """`draining`: whether the process stops. `heartbeat` and `max_seconds`, the life of a
-        stream, are seconds; `max_streams` is a user's cap here, 0 for none. `revocations`: where
-        credentials can be revoked."""
+        stream, are seconds; `max_streams` and `max_address_streams` are the caps of a user and of
+        an address in this process, 0 for none. `revocations`: where credentials can be revoked."""
         self._draining = draining
         self._heartbeat = heartbeat
         self._max_seconds = max_seconds
         self._max_streams = max_streams
+        self._max_address_streams = max_address_streams
         self._revocations = revocations
         self._open: dict[Stream, Principal] = {}
         #: those whose streams wait for their source
         self._opening: dict[object, Principal] = {}
-        #: open streams by user
-        self._count: Counter[uuid.UUID] = Counter()
+        #: streams, open or about to be, by user and by address
+        self._count: Counter[uuid.UUID | str] = Counter()
 
     def open(
         self,
@@ -84,18 +86,19 @@ class Readers:
         face: Face[SourceT, Place],
         place: Place,
         source: AbstractContextManager[SourceT],
+        address: str = "",
     ) -> "Stream":
         """A stream from `place` on, which keeps its source open and must be closed.
 
         Raises TooMany, and what opening the source raises (NotFound, StorageDown): so all that can
         go wrong does so before the response begins.
         """
-        if self._max_streams and self._count[principal.user_id] >= self._max_streams:
-            raise TooMany("You have too many streams open at once.", "too_many_streams")
         key = object()
         self._opening[key] = principal
         try:
             with ExitStack() as stack:
+                self._take_place(stack, principal.user_id, self._max_streams)
+                self._take_place(stack, address, self._max_address_streams)
                 opened = stack.enter_context(source)
                 draining = self._draining()
                 stream = Stream(
@@ -115,6 +118,18 @@ class Readers:
         finally:
             self._opening.pop(key, None)
 
+    def _take_place(self, stack: ExitStack, whose: uuid.UUID | str, most: int) -> None:
+        """Count a stream of a user or an address, until `stack` is left."""
+        if most and self._count[whose] >= most:
+            raise TooMany(code="too_many_streams", limit=most)
+        self._count[whose] += 1
+        stack.callback(self._free_place, whose)
+
+    def _free_place(self, whose: uuid.UUID | str) -> None:
+        self._count[whose] -= 1
+        if not self._count[whose]:
+            del self._count[whose]
+
     def _seconds(self, principal: Principal) -> float:
         """How long a stream of this principal may take."""
         if principal.expires_at is None:
@@ -127,14 +142,10 @@ class Readers:
 
     def _enter(self, stream: "Stream", principal: Principal) -> None:
         self._open[stream] = principal
-        self._count[principal.user_id] += 1
         metrics.READERS.inc()
 
     def _leave(self, stream: "Stream") -> None:
-        user_id = self._open.pop(stream).user_id
-        self._count[user_id] -= 1
-        if not self._count[user_id]:
-            del self._count[user_id]
+        del self._open[stream]
         metrics.READERS.dec()
 
     def open_ones(self) -> "list[Stream]":

@@ -278,9 +278,17 @@ def someone() -> Principal:
     return Principal(uuid.uuid4(), frozenset())
 
 
-def readers_of(max_streams: int = 0, *, draining: bool = False) -> Readers:
+def readers_of(
+    max_streams: int = 0, *, max_address_streams: int = 0, draining: bool = False
+) -> Readers:
     """The readers of a process, of which there are none yet."""
-    return Readers(lambda: draining, heartbeat=100.0, max_seconds=1e6, max_streams=max_streams)
+    return Readers(
+        lambda: draining,
+        heartbeat=100.0,
+        max_seconds=1e6,
+        max_streams=max_streams,
+        max_address_streams=max_address_streams,
+    )
 
 
 def test_evict_cuts_every_stream_of_a_user_and_of_no_other(topic: MessageTopic) -> None:
@@ -339,6 +347,32 @@ def test_the_cap_counts_the_open_streams_of_each_user(topic: MessageTopic) -> No
     stream.close()
 
     readers.open(user, PlainFace(), 0, opened(topic))
+
+
+def test_a_stream_that_is_being_opened_counts(topic: MessageTopic) -> None:
+    readers, user = readers_of(max_streams=1), someone()
+    opening = gevent.spawn(readers.open, user, PlainFace(), 0, slowly_opened(topic))
+    gevent.sleep(0)
+
+    with pytest.raises(TooMany) as refused:
+        readers.open(user, PlainFace(), 0, opened(topic))
+
+    assert refused.value.fields == {"limit": 1}
+    opening.get().close()
+    readers.open(user, PlainFace(), 0, opened(topic))
+
+
+def test_an_address_has_a_cap_for_all_its_users(topic: MessageTopic) -> None:
+    readers = readers_of(max_address_streams=2)
+    here, there = "192.0.2.1", "192.0.2.2"
+    first = [readers.open(someone(), PlainFace(), 0, opened(topic), here) for _ in range(2)]
+
+    with pytest.raises(TooMany):
+        readers.open(someone(), PlainFace(), 0, opened(topic), here)
+
+    readers.open(someone(), PlainFace(), 0, opened(topic), there)
+    first[0].close()
+    readers.open(someone(), PlainFace(), 0, opened(topic), here)
 
 
 # --- the notifier ---------------------------------------------------------------------------------
