@@ -8,6 +8,7 @@ from typing import Final
 from shared.lifecycle import OPEN, Status
 from shared.store.database import Database, QueryBudget
 from shared.store.status_sql import OPEN_STATUSES
+from shared.store.turns import waits
 
 #: These queries wait for one another, and hold up no user.
 OPERATORS: Final = QueryBudget(connections=1, patience=2.0, statement=5.0)
@@ -78,7 +79,8 @@ def totals(db: Database, seconds: float) -> Totals:
         f"SELECT count(*) FILTER (WHERE status = '{Status.STREAMING}') AS running,"
         f" count(*) FILTER (WHERE status = '{Status.SENDING}') AS waiting,"
         " CAST(coalesce(extract(epoch FROM clock_timestamp()"
-        f" - min(created_at) FILTER (WHERE status = '{Status.SENDING}')), 0) AS float8) AS oldest,"
+        f" - min(created_at) FILTER (WHERE status = '{Status.SENDING}' AND NOT"
+        f" {waits('messages')})), 0) AS float8) AS oldest,"
         f" (SELECT count(*) FROM messages WHERE status = '{Status.ERROR}'"
         " AND ended_at > clock_timestamp() - make_interval(secs => :seconds)) AS failed"
         f" FROM messages WHERE status IN {OPEN_STATUSES}",
@@ -98,10 +100,10 @@ def count_open(db: Database) -> dict[str, int]:
 
 
 def oldest_waiting(db: Database) -> float:
-    """Seconds since the oldest SENDING message was asked; 0 when none waits."""
+    """Seconds since the oldest SENDING message was asked that is with the workers; 0 without."""
     rows = db.rows_within(
         OPERATORS,
         "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0) AS age"
-        f" FROM messages WHERE status = '{Status.SENDING}'",
+        f" FROM messages WHERE status = '{Status.SENDING}' AND NOT {waits('messages')}",
     )
     return float(rows[0].age)

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from shared.lifecycle import Status
-from shared.store import asking, conversations, owning, reaping, stopping, turns
+from shared.store import admin_queries, asking, conversations, owning, reaping, stopping, turns
 from shared.store.ending import Ending
 from shared.store.turns import Turns
 from tests.store_fixtures import ME, Store, at_once, body_of, save_of
@@ -142,6 +142,16 @@ def test_a_waiting_question_can_be_stopped(store: Store) -> None:
 
     assert store.row(last.answer.id).status == "CANCELLED"
     assert waiting(store) == []
+
+
+def test_the_age_of_the_queue_is_that_of_questions_that_workers_could_take(store: Store) -> None:
+    found = asked(store, store.user(), 3)
+    for one in found[:2]:
+        store.claim(one.answer.id)
+
+    assert admin_queries.oldest_waiting(store.db) == 0
+    assert admin_queries.totals(store.db, 60).oldest_waiting == 0
+    assert admin_queries.totals(store.db, 60).waiting == 1
 
 
 def test_a_retry_and_a_continuation_wait_too(store: Store) -> None:
