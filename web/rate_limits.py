@@ -6,8 +6,9 @@ count for its address. Attempts to sign in are counted by `count_sign_in`. A ref
 -Reset (seconds) of the limit that has the fewest requests left, as in draft-ietf-httpapi-
 ratelimit-headers.
 
-What a process cannot count in Redis it counts itself (`shared.bus.counting`): limits then hold for
-each process. A process forgets the oldest of very many counts.
+Each process counts by itself and brings its counts to Redis ten times a second
+(`shared.bus.counting`), so no request waits for Redis. Within that time, and while Redis is away,
+a limit holds for each process by itself.
 
 Streams are not counted: EventSource gives up for ever after a 429. Their number is limited instead
 (`Readers`). Without sign-in there are no limits, unless a setting asks for one; nothing is
@@ -113,7 +114,8 @@ class RateLimits:
                     exempt_when=lambda: not (self._asks() or self._reads()),
                 )
             )
-        options: Any = {"counters": Counters(settings.redis_url, settings.prefix)}
+        self.counters = Counters(settings.redis_url, settings.prefix)
+        options: Any = {"counters": self.counters}
         self._limiter = Limiter(
             address,
             app=app,

@@ -12,10 +12,10 @@ Keys:
         read by      the dashboards of all web processes
         expires      60 s after the last write
 
-    outlive:count:<what>:<whose>    string, requests that a rate limit has counted
-        written by   web
+    outlive:count:<whose>:<time>    string, requests that a rate limit has counted in a minute ...
+        written by   web, every 0.1 s while there are requests
         read by      web
-        expires      with the limit's minute, hour or day
+        expires      a minute, hour or day after the last of them
 
     outlive:probe:<token>           string, permits one stream to `outlive doctor`
         written by   the doctor

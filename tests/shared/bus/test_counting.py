@@ -1,57 +1,76 @@
-"""Counts: shared by all processes through Redis, and kept by each while it is away."""
+"""Counts: shared by all processes through Redis, which no request waits for."""
 
 import time
 
+import gevent
 import pytest
 
 from local.redis import Redis
 from shared.bus import counting
 from shared.bus.counting import Counters
-from tests.rig import frozen
+from tests.rig import frozen, until
 from tests.store_fixtures import Store
+
+
+@pytest.fixture(autouse=True)
+def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test lies on the turn of a minute."""
+    monkeypatch.setattr(time, "time", lambda: 90.0)
 
 
 def test_processes_count_together_and_deployments_apart(store: Store) -> None:
     one, other = Counters(store.redis_url), Counters(store.redis_url)
     elsewhere = Counters(store.redis_url, "another")
 
-    assert [counter.add("a", 60).number for counter in (one, other, one, elsewhere)] == [1, 2, 3, 1]
-    assert one.add("b", 60, 5).number == 5
-    assert 50 < one.add("a", 60).left <= 60
-    assert sorted(store.redis.keys("*")) == [
-        "another:count:a",
-        "outlive:count:a",
-        "outlive:count:b",
-    ]
+    for counter in (one, one, other, elsewhere):
+        counter.add("a", 60)
+    assert all(counter.flush() for counter in (one, other, elsewhere, one))
+
+    assert other.add("a", 60) == (4, 30.0)
+    assert elsewhere.add("a", 60).number == 2
+    one.add("b", 60, 5)
+    assert one.flush()
+    assert store.redis.mget("outlive:count:a:1", "another:count:a:1", "outlive:count:b:1") == [
+        "3", "1", "5",
+    ]  # fmt: skip
+    assert all(0 < store.redis.ttl(key) <= 60 for key in store.redis.keys("*"))
 
 
-def test_a_count_begins_anew_when_its_time_is_over(store: Store) -> None:
-    counters = Counters(store.redis_url)
-    counters.add("a", 1)
-    store.redis.pexpire("outlive:count:a", 1)
+def test_what_is_new_is_brought_to_redis_by_itself(store: Store) -> None:
+    one, other = Counters(store.redis_url), Counters(store.redis_url)
+    one.add("new", 60)
 
-    time.sleep(0.01)
+    until(lambda: store.redis.get("outlive:count:new:1") == "1")
+    other.add("new", 60)
+    until(lambda: store.redis.get("outlive:count:new:1") == "2")
 
-    assert counters.add("a", 1).number == 1
+    assert other.add("new", 60).number == 3
 
 
-def test_a_silent_redis_holds_up_one_request_and_no_other(
-    server: Redis, monkeypatch: pytest.MonkeyPatch
+def test_a_count_begins_anew_when_its_time_is_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counters = Counters(server.url)
-    assert counters.add("a", 60).number == 1
+    counters, found = Counters(store.redis_url), []
+    for now in (119.0, 119.5, 120.0):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        found.append(counters.add("a", 60))
+
+    assert found == [(1, 1.0), (2, 0.5), (1, 60.0)]
+
+
+def test_a_silent_redis_holds_up_nobody_and_gets_everything_later(server: Redis) -> None:
+    counters, other = Counters(server.url), Counters(server.url)
 
     with frozen(server):
-        begun = time.monotonic()
         numbers = [counters.add("a", 60).number for _ in range(200)]
-        waited = time.monotonic() - begun
+        assert not counters.flush()
+        assert counters.add("a", 60).number == 201
 
-    assert numbers == list(range(1, 201))  # its own, from the beginning
-    assert waited < counting.AWAY_SECONDS
-
-    # It is asked again later, and then all count together again.
-    monkeypatch.setattr(time, "monotonic", lambda: begun + 2 * counting.AWAY_SECONDS)
-    assert counters.add("a", 60).number < 200
+    assert numbers == list(range(1, 201))
+    assert counters.flush()
+    other.add("a", 60)
+    assert other.flush()
+    assert other.add("a", 60).number == 203
 
 
 def test_a_process_keeps_only_so_many_counts(nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +81,19 @@ def test_a_process_keeps_only_so_many_counts(nowhere: str, monkeypatch: pytest.M
         counters.add(name, 60)
     counters.add("d", 60)
 
-    assert len(counters._kept) == 3
+    assert len(counters._kept) == len(counters._changed) == 3
     assert counters.add("b", 60).number == 3
     assert counters.add("c", 60).number == 1  # it was the oldest
+
+
+def test_a_flush_that_waits_loses_nothing_that_comes_meanwhile(server: Redis) -> None:
+    counters = Counters(server.url)
+    counters.add("w", 60)
+    with frozen(server):
+        waiting = gevent.spawn(counters.flush)
+        gevent.sleep(0)
+        counters.add("w", 60)
+    waiting.join()
+
+    assert counters.flush()
+    assert counters.add("w", 60).number == 3
