@@ -298,6 +298,15 @@ def test_question_is_given_up_after_the_patience() -> None:
         read.cut(NOT_READY, 10.0)
 
 
+def test_question_that_came_too_fast_waits_as_long_as_the_service_says() -> None:
+    read = Reading(URL, QUESTION, patience=10.0, stream_patience=60, now=0)
+    too_fast = problem(429, "rate_limited")
+
+    assert read.cut(too_fast, 1.0) == 7.0
+    with pytest.raises(TooMany):
+        read.cut(too_fast, 8.0)
+
+
 # --- refusals ------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ import httpx
 
 from outlive_client import _calls, _export
 from outlive_client._calls import NEWEST, Call, Flow, Parent
-from outlive_client._errors import NotFound, OutliveError, ProofMismatch, Unreachable
+from outlive_client._errors import NotFound, OutliveError, ProofMismatch, TooMany, Unreachable
 from outlive_client._models import (
     Asked,
     Conversation,
@@ -352,7 +352,7 @@ class AsyncOutlive:
         while True:
             try:
                 return await self._call_once(call)
-            except Unreachable as failure:
+            except (Unreachable, TooMany) as failure:
                 pause = retries.pause(failure, time.monotonic())
             except NotFound:
                 if not (call.deletes and retries.begun):

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from outlive_client._calls import Call, message_path
-from outlive_client._errors import ApiError, OutliveError, TooMany, Unreachable
+from outlive_client._errors import OutliveError, TooMany, Unreachable
 from outlive_client._events import Decoder, Event
 from outlive_client._models import Asked, Delta, End, Json, Part
 from outlive_client._responses import EVENTS, JSON, Retries, content_type, jitter, parsed, refusal
@@ -175,10 +175,8 @@ class Reading:
         return pause
 
     def _before_accepted(self, failure: OutliveError | None, now: float) -> float:
-        if isinstance(failure, ApiError):
-            raise failure
         cut = Unreachable(f"The connection to {self._url} broke.", temporary=True)
-        return self._retries.pause(failure if isinstance(failure, Unreachable) else cut, now)
+        return self._retries.pause(failure or cut, now)
 
     def _passes(self, failure: OutliveError) -> bool:
         """Whether a later connection may succeed."""

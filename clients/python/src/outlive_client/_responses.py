@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from typing import Any, cast
 
-from outlive_client._errors import BY_STATUS, ApiError, Unreachable
+from outlive_client._errors import BY_STATUS, ApiError, OutliveError, Unreachable
 from outlive_client._models import Json
 
 #: Seconds between two tries, at first and at most.
@@ -72,6 +72,16 @@ def _seconds(value: str | None) -> float | None:
     return float(given) if given.isascii() and given.isdigit() and len(given) < 10 else None
 
 
+def passes(failure: OutliveError) -> bool:
+    """Whether the same request may succeed in a while: the service is not ready, or we were fast.
+
+    Nobody knows when other limits allow more (an answer has to end, a day), so they are raised.
+    """
+    if isinstance(failure, Unreachable):
+        return failure.temporary
+    return failure.code == "rate_limited"
+
+
 class Retries:
     """The tries of one call: after a temporary failure it is repeated, for `patience` seconds."""
 
@@ -81,10 +91,10 @@ class Retries:
         self.begun = False
         self._pause = PAUSE_FIRST
 
-    def pause(self, failure: Unreachable, now: float) -> float:
+    def pause(self, failure: OutliveError, now: float) -> float:
         """Seconds until the next try. Raises the failure where none follows."""
         pause = max(jitter(self._pause), failure.retry_after or 0.0)
-        if not failure.temporary or now + pause > self._deadline:
+        if not passes(failure) or now + pause > self._deadline:
             raise failure
         self._pause = min(2 * self._pause, PAUSE_MOST)
         self.begun = True
