@@ -75,6 +75,12 @@ def test_everything_works_with_narrow_roles_and_users(
         ("GET", "/api/conversations"),
         ("GET", "/api/search?q=well"),
         ("GET", f"/api/conversations/{conversation}"),
+        ("GET", f"/api/conversations/{conversation}/turns"),
+        ("GET", f"/api/messages/{first}/blocks"),
+        ("GET", f"/api/messages/{first}/stream"),
+        ("POST", f"/api/messages/{held}/continue"),
+        ("GET", "/api/sidebar"),
+        ("GET", "/healthz"),
         ("DELETE", f"/api/conversations/{conversation}"),
         ("POST", f"/api/conversations/{conversation}/undelete"),
     ):
