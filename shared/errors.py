@@ -75,6 +75,7 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "invalid_limit": RequestError(422, "limit must be a whole number."),
     "invalid_parent": RequestError(422, "parent_id must name an answer of this conversation."),
     "invalid_position": RequestError(422, "after must be a position."),
+    "unknown_parameter": RequestError(422, "This call has no such parameter."),
     "idempotency_key_reused": RequestError(
         422, "This Idempotency-Key was used before with another request."
     ),

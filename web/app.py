@@ -12,9 +12,20 @@ from shared.settings import Settings
 from shared.store.database import Database, cooperate, schema_head
 from shared.store.turns import Turns
 from shared.sweep import Sweep
-from web import auth, compression, errors, middleware, routes, streams
+from web import (
+    auth,
+    compression,
+    errors,
+    middleware,
+    operations,
+    reference,
+    requests,
+    routes,
+    streams,
+)
 from web.asking import Asker
 from web.context import Context
+from web.contract import document
 from web.following.hub import Hub
 from web.following.message_keeper import MessageKeeper
 from web.following.rights import Rights
@@ -93,9 +104,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     streams.register(app, routes.STREAMS)
     auth.register(app, routes.RIGHTS, auth.credential_kinds(settings, db, revocations))
     RateLimits(app, settings, routes.ASKING, routes.UNCOUNTED)
+    requests.register(app, operations.OPERATIONS)
     compression.register(app)
     for blueprint in routes.BLUEPRINTS:
         app.register_blueprint(blueprint)
+    reference.register(app, document.build(app, routes.RIGHTS, operations.OPERATIONS))
     wrapped = middleware.with_headers(middleware.with_timed_bodies(app.wsgi_app))
     app.wsgi_app = wrapped  # type: ignore[method-assign, assignment]
     return app

@@ -1,17 +1,20 @@
-"""What a request says: its JSON, its Idempotency-Key, and how far its client has read."""
+"""What a request says: its JSON, its parameters, and how far its client has read."""
 
 import hashlib
 import json
 import uuid
+from collections.abc import Mapping
+from functools import partial
 from typing import Final, TypeVar
 
-from flask import request
+from flask import Flask, request
 from pydantic import BaseModel
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared.errors import Invalid
 from shared.lifecycle import TERMINAL
 from shared.store.messages import Message
+from web.contract.operation import Operation
 from web.errors import Malformed, NotJson
 
 #: Characters of an Idempotency-Key.
@@ -21,7 +24,35 @@ BEYOND: Final = 10**15
 #: Stands for the position `end`, which is no number.
 END: Final = -1
 
+#: Code points of an unknown parameter's name that are echoed.
+NAME_CHARS: Final = 100
+
 Shape = TypeVar("Shape", bound=BaseModel)
+
+
+def register(app: Flask, operations: Mapping[str, Operation | None]) -> None:
+    """Refuse every request with a query parameter that its operation does not have."""
+    known = {
+        endpoint: operation.query
+        for endpoint, operation in operations.items()
+        if operation is not None and not operation.ignores_unknown
+    }
+    app.before_request(partial(_refuse_unknown, known))
+
+
+def _refuse_unknown(known: Mapping[str, frozenset[str]]) -> None:
+    if not request.environ.get("QUERY_STRING"):  # most requests
+        return
+    names = known.get(request.endpoint or "")
+    if names is None:
+        return
+    for name in request.args:
+        if name not in names:
+            has = ", ".join(sorted(names)) or "none"
+            raise Invalid(
+                f"This call has no parameter {name[:NAME_CHARS]!r}; those that it has: {has}.",
+                "unknown_parameter",
+            )
 
 
 def json_body(shape: type[Shape]) -> Shape:
@@ -106,7 +137,8 @@ def seen() -> int:
     """How far the client has read: its Last-Event-ID, else `?after=`.
 
     A Last-Event-ID that is no position is forgiven and means the beginning: EventSource sends what
-    it was given and cannot correct it.
+    it was given and cannot correct it. `?after=` is checked in any case. Raises Invalid.
     """
+    asked = after()
     header = request.headers.get("Last-Event-ID", "").strip()
-    return (position(header) or 0) if header else after()
+    return (position(header) or 0) if header else asked

@@ -7,12 +7,14 @@ An endpoint without a row is answered like an address that does not exist, and
 
 from typing import Any, Final
 
-from web import health, views
+from web import health, reference, views
 from web.auth import Right
 from web.faces import blocks, native, notices
 from web.following.face import Face
 
-BLUEPRINTS: Final = tuple(one.blueprint for one in (native, blocks, notices, health, views))
+BLUEPRINTS: Final = tuple(
+    one.blueprint for one in (native, blocks, notices, health, views, reference)
+)
 
 #: The endpoints that answer with a stream, and the face of each.
 STREAMS: Final[dict[str, Face[Any, Any]]] = {
@@ -36,6 +38,9 @@ RIGHTS: Final[dict[str, Right]] = {
     "pages.page": Right.USE,
     "pages.dashboard": Right.WATCH,
     "pages.dashboard_state": Right.WATCH,
+    # reference.py
+    "reference.openapi": Right.USE,
+    "reference.page": Right.USE,
     # faces/native.py
     "native.create_conversation": Right.WRITE_OWN,
     "native.list_conversations": Right.READ_OWN,

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StrictFloat,
@@ -19,13 +18,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from shared.body import Body
+from shared.lifecycle import Status
 from shared.parts import is_text
 from shared.store.branches import Turn
 from shared.store.conversations import Conversation
 from shared.store.messages import Message
 from shared.store.search import Hit
 from shared.store.token_use import Use
-from shared.text import normalise
+from web.json_types import AnswerErrorCode, Kind, Role, Text
 
 #: Code points that a question, a title and a system text may have.
 CONTENT_CHARS = 1_000_000
@@ -33,14 +33,6 @@ TITLE_CHARS = 200
 SYSTEM_CHARS = 100_000
 
 Number = StrictInt | StrictFloat
-
-
-def _storable(value: Any) -> Any:
-    """Normalise before pydantic validates: it refuses lone surrogates, which JSON may hold."""
-    return normalise(value) if isinstance(value, str) else value
-
-
-Text = Annotated[str, BeforeValidator(_storable)]
 
 
 class RequestBody(BaseModel):
@@ -70,11 +62,10 @@ class NewConversation(RequestBody):
     system: Annotated[Text, Field(max_length=SYSTEM_CHARS)] | None = None
 
 
-class ConversationChange(RequestBody):
+class ConversationChange(NewConversation):
     """PATCH /api/conversations/{id}: fields that are sent are changed; null removes the text."""
 
-    title: Annotated[Text, Field(max_length=TITLE_CHARS)] | None = None
-    system: Annotated[Text, Field(max_length=SYSTEM_CHARS)] | None = None
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     @model_validator(mode="after")
     def _names_something(self) -> Self:
@@ -89,13 +80,10 @@ class SeenUpTo(RequestBody):
     message_id: Annotated[uuid.UUID, Field(strict=False)] | None = None
 
 
-ModelName = Annotated[Text, Field(min_length=1, max_length=200)]
-
-
 class AnswerRequest(RequestBody):
     """POST /api/messages/{id}/retry and /continue"""
 
-    model: ModelName | None = None
+    model: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
     options: Options = Field(default_factory=Options)
 
 
@@ -117,7 +105,7 @@ class Question(AnswerRequest):
 class PartShape(BaseModel):
     """One part of a body."""
 
-    kind: str
+    kind: Kind
     text: str
     meta: dict[str, Any] | None
 
@@ -125,7 +113,7 @@ class PartShape(BaseModel):
 class ErrorShape(BaseModel):
     """Why an answer ended in ERROR."""
 
-    code: str
+    code: AnswerErrorCode
     message: str
 
 
@@ -136,8 +124,8 @@ class MessageShape(BaseModel):
     conversation_id: uuid.UUID
     parent_id: uuid.UUID | None
     continues_id: uuid.UUID | None
-    role: str
-    status: str
+    role: Role
+    status: Status
     text: str
     parts: list[PartShape]
     position: int
@@ -157,8 +145,7 @@ class MessageShape(BaseModel):
         """From a row."""
         body = message.body
         return cls(
-            **_named(message, cls, "status", "text", "parts", "position", "error"),
-            status=message.status.value,
+            **_named(message, cls, "text", "parts", "position", "error"),
             text=body.text,
             parts=[
                 PartShape(kind=one.kind, text=one.text, meta=_meta(one.meta)) for one in body.parts
@@ -282,7 +269,7 @@ class UsageShape(PeriodsShape):
 class EndShape(BaseModel):
     """The data of an `end` frame: how the answer ended, and its length and hash as a proof."""
 
-    status: str
+    status: Status
     finish_reason: str | None
     length: int | None
     sha256: str | None
@@ -292,11 +279,7 @@ class EndShape(BaseModel):
     @classmethod
     def of(cls, message: Message) -> "EndShape":
         """From an ended row."""
-        return cls(
-            **_named(message, cls, "status", "error"),
-            status=message.status.value,
-            error=_error(message),
-        )
+        return cls(**_named(message, cls, "error"), error=_error(message))
 
 
 def _named(row: Any, shape: type[BaseModel], *but: str) -> dict[str, Any]:

@@ -75,6 +75,8 @@ ROWS: Final = (
     Row("native.search_conversations", "GET", "/api/search?q=why", "read", 200),
     Row("native.list_models", "GET", "/api/models", "use", 200),
     Row("native.show_usage", "GET", "/api/usage", "read", 200),
+    Row("reference.openapi", "GET", "/api/openapi.json", "use", 200),
+    Row("reference.page", "GET", "/api/docs", "use", 200),
     Row("native.ask", "POST", "/api/conversations/{conversation}/messages", "write", 202, 404,
         {"content": "Why?"}),
     Row("native.retry", "POST", "/api/messages/{answer}/retry", "write", 202, 404, {}),

@@ -1,0 +1,349 @@
+"""The OpenAPI document, made once when a process starts.
+
+Where each line of it comes from: addresses and methods from the routes, rights from
+`web/routes.py`, the rest of an operation from its row in `web/operations.py` and the docstring of
+its route, bodies from the pydantic models that check or make them, codes and their sentences from
+`shared/errors.py`.
+
+OpenAPI 3.1 has no words for a stream of events. As 3.2 does it, a response of events has the schema
+of one event, in `x-itemSchema`.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from flask import Flask
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from werkzeug.http import HTTP_STATUS_CODES
+from werkzeug.routing import Rule, UUIDConverter
+
+from shared.errors import REQUEST_ERRORS
+from web.auth import Right
+from web.contract.examples import EXAMPLES
+from web.contract.operation import (
+    STORED,
+    Content,
+    Event,
+    Events,
+    Operation,
+    Other,
+    Parameter,
+    Schema,
+)
+from web.contract.prose import INTRODUCTION, SECURITY_SCHEMES, TAGS, VERSION
+from web.contract.shapes import ProblemShape
+
+Json = dict[str, Any]
+
+#: Codes of every operation, of every one that asks for a right, of one's own things, of a body.
+_ALWAYS: Final = ("malformed_request", "cross_site", "headers_too_large", "internal")
+_GUARDED: Final = (
+    *(code for code, error in REQUEST_ERRORS.items() if error.status == 401),
+    "not_local",
+    "forwarded",
+    "insufficient_scope",
+    "invalid_user",
+    "rate_limited",
+    "keys_unavailable",
+)
+_BODY: Final = (
+    "malformed_json",
+    "too_large",
+    "unsupported_media_type",
+    "request_timeout",
+    "invalid",
+)
+#: Statuses that say when to try again.
+_RETRIED: Final = (429, 503)
+_PLACES: Final = {
+    "conversation_id": "The conversation's id.",
+    "message_id": "The message's id.",
+}
+
+
+def build(
+    app: Flask, rights: Mapping[str, Right], operations: Mapping[str, Operation | None]
+) -> Json:
+    """The document of an app's routes. Routes whose operation is None are no part of the API."""
+    paths: dict[str, Json] = {}
+    for rule in sorted(
+        app.url_map.iter_rules(), key=lambda one: list(operations).index(one.endpoint)
+    ):
+        operation = operations[rule.endpoint]
+        if operation is None:
+            continue
+        described = _operation(rule, operation, rights[rule.endpoint], app)
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            paths.setdefault(_path(rule), {})[method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Outlive",
+            "version": VERSION,
+            "summary": "LLM streams that outlive the tab",
+            "description": INTRODUCTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(one for one in operations.values() if one is not None),
+            "examples": {code: _problem_example(code) for code in REQUEST_ERRORS},
+            "securitySchemes": SECURITY_SCHEMES,
+        },
+    }
+
+
+def _path(rule: Rule) -> str:
+    return re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", r"{\1}", rule.rule)
+
+
+def _operation(rule: Rule, operation: Operation, right: Right, app: Flask) -> Json:
+    route = app.view_functions[rule.endpoint]
+    described: Json = {
+        "operationId": operation.name or route.__name__,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": inspect.getdoc(route) or "",
+        "security": _security(right, rule),
+        "parameters": [_in_path(name, rule) for name in sorted(rule.arguments)]
+        + [_parameter(one) for one in operation.parameters],
+        "responses": {
+            **{
+                str(status): _answer(status, content, operation)
+                for status, content in operation.answers.items()
+            },
+            **_problems(_codes(rule, operation, right)),
+        },
+    }
+    if operation.body is not None:
+        described["requestBody"] = {
+            "required": any(one.is_required() for one in operation.body.model_fields.values())
+            or operation.body.model_json_schema().get("minProperties", 0) > 0,
+            "content": {"application/json": {"schema": _ref(operation.body)}},
+        }
+    if operation.ignores_unknown:
+        described["description"] += "\n\nQuery parameters that are not listed are ignored."
+    return described
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+def _security(right: Right, rule: Rule) -> list[Json]:
+    if right is Right.PUBLIC:
+        return []
+    changes = not (rule.methods or set()) <= {"GET", "HEAD", "OPTIONS"}
+    csrf: Json = {"csrf": []} if changes and "csrf" in SECURITY_SCHEMES else {}
+    return [
+        {name: [], **(csrf if scheme.get("in") == "cookie" else {})}
+        for name, scheme in SECURITY_SCHEMES.items()
+        if name != "csrf"
+    ]
+
+
+def _in_path(name: str, rule: Rule) -> Json:
+    schema: Schema = {"type": "string"}
+    if isinstance(rule._converters[name], UUIDConverter):
+        schema["format"] = "uuid"
+    described: Json = {"name": name, "in": "path", "required": True, "schema": schema}
+    return {**described, "description": _PLACES[name]} if name in _PLACES else described
+
+
+def _parameter(parameter: Parameter) -> Json:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+
+
+# --- responses -----------------------------------------------------------------------------------
+
+
+def _answer(status: int, content: Content | tuple[Content, ...], operation: Operation) -> Json:
+    contents = content if isinstance(content, tuple) else (content,)
+    described: Json = {"description": " ".join(_words(one, status) for one in contents)}
+    if operation.headers:
+        described["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}}
+            for name, text in operation.headers.items()
+        }
+    media = {name: shown for one in contents for name, shown in _media(one).items()}
+    return {**described, "content": media} if media else described
+
+
+def _words(content: Content, status: int) -> str:
+    if isinstance(content, Events | Other):
+        return content.description
+    if content is None:
+        return f"{HTTP_STATUS_CODES[status]}."
+    return _description(content)
+
+
+def _media(content: Content) -> Json:
+    match content:
+        case None:
+            return {}
+        case Other():
+            return {content.content_type: {"schema": content.schema}}
+        case Events():
+            return {"text/event-stream": _events(content)}
+        case model:
+            return {"application/json": {"schema": _ref(model)}}
+
+
+def _events(events: Events) -> Json:
+    kinds = [{"$ref": f"#/components/schemas/{_frame_name(one)}"} for one in events.kinds]
+    return {
+        "schema": {"type": "string"},
+        "x-itemSchema": {"oneOf": kinds} if len(kinds) > 1 else kinds[0],
+        "example": events.example,
+    }
+
+
+def _codes(rule: Rule, operation: Operation, right: Right) -> set[str]:
+    codes = {*_ALWAYS, *operation.codes, *(one.code for one in operation.parameters if one.code)}
+    if right is not Right.PUBLIC:
+        codes |= {*_GUARDED}
+    if right in (Right.READ_OWN, Right.WRITE_OWN):
+        codes |= {*STORED}
+    elif right not in (Right.PUBLIC, Right.USE):
+        codes |= {"not_operator"}
+    if rule.arguments:
+        codes |= {"not_found"}
+    if set(operation.answers) <= {200, 204} and isinstance(operation.answers.get(200), Events):
+        codes -= {*STORED, "keys_unavailable", "rate_limited"}  # what will pass is a 200
+    if operation.body is not None:
+        codes |= {*_BODY}
+    if not operation.ignores_unknown:
+        codes |= {"unknown_parameter"}
+    return codes
+
+
+def _problems(codes: set[str]) -> dict[str, Json]:
+    """A response for each status of these codes; its examples are the codes that it may have."""
+    found: dict[str, Json] = {}
+    for code, error in REQUEST_ERRORS.items():  # in the registry's order: by status
+        if code not in codes:
+            continue
+        response = found.setdefault(
+            str(error.status),
+            {
+                "description": HTTP_STATUS_CODES[error.status],
+                "content": {
+                    "application/problem+json": {"schema": _ref(ProblemShape), "examples": {}}
+                },
+            },
+        )
+        examples = response["content"]["application/problem+json"]["examples"]
+        examples[code] = {"$ref": f"#/components/examples/{code}"}
+        if error.status in _RETRIED:
+            response["headers"] = {
+                "Retry-After": {
+                    "description": "Seconds after which to try again.",
+                    "schema": {"type": "integer", "minimum": 0},
+                }
+            }
+    return found
+
+
+def _problem_example(code: str) -> Json:
+    error = REQUEST_ERRORS[code]
+    value = {
+        "type": "about:blank",
+        "title": HTTP_STATUS_CODES[error.status],
+        "status": error.status,
+        "code": code,
+        "detail": error.sentence,
+    }
+    return {"summary": error.sentence, "value": value}
+
+
+# --- schemas -------------------------------------------------------------------------------------
+
+
+def _schemas(operations: Iterable[Operation]) -> Json:
+    """The schema of every model and event that is named, and of those inside them, by name."""
+    bodies: set[type[BaseModel]] = set()
+    shapes: set[type[BaseModel]] = {ProblemShape}
+    events: dict[str, Event] = {}
+    for operation in operations:
+        bodies |= {operation.body} if operation.body else set()
+        for content in operation.answers.values():
+            for one in content if isinstance(content, tuple) else (content,):
+                if isinstance(one, Events):
+                    events |= {_frame_name(event): event for event in one.kinds}
+                elif isinstance(one, type):
+                    shapes.add(one)
+    shapes |= {event.data for event in events.values()}
+    _, found = models_json_schema(
+        [(one, "validation") for one in bodies] + [(one, "serialization") for one in shapes],
+        ref_template="#/components/schemas/{model}",
+    )
+    schemas = {_name(name): _tidied(schema) for name, schema in found["$defs"].items()}
+    for name, example in EXAMPLES.items():
+        if name in schemas:
+            schemas[name]["examples"] = [example]
+    return dict(sorted({**schemas, **{name: _frame(one) for name, one in events.items()}}.items()))
+
+
+def _frame(event: Event) -> Json:
+    """The schema of an event, with its fields as on the wire."""
+    fields: Json = {
+        "event": {"const": event.name},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": _ref(event.data),
+        },
+    }
+    if event.id is not None:
+        fields["id"] = event.id
+    return {
+        "description": event.description,
+        "type": "object",
+        "properties": fields,
+        "required": list(fields),
+    }
+
+
+def _frame_name(event: Event) -> str:
+    return f"{event.name.title()}Frame"
+
+
+def _name(model: str) -> str:
+    return model.removesuffix("Shape")
+
+
+def _ref(model: type[BaseModel]) -> Json:
+    return {"$ref": f"#/components/schemas/{_name(model.__name__)}"}
+
+
+def _description(model: type[BaseModel]) -> str:
+    return (inspect.getdoc(model) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _tidied(schema: Any) -> Any:
+    """A schema of pydantic without what says nothing: titles, defaults that are null."""
+    if isinstance(schema, list):
+        return [_tidied(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tidy = {
+        name: {key: _tidied(one) for key, one in value.items()}
+        if name == "properties"
+        else _tidied(value)
+        for name, value in schema.items()
+        if not (name == "title" and isinstance(value, str)) and (name, value) != ("default", None)
+    }
+    if "$ref" in tidy:
+        tidy["$ref"] = str(tidy["$ref"]).removesuffix("Shape")
+    if "ge" in tidy and "le" in tidy:  # pydantic's bounds of a union of integer and number
+        tidy = {"type": "number", "minimum": tidy["ge"], "maximum": tidy["le"]}
+    return tidy

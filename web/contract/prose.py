@@ -1,0 +1,65 @@
+"""The document's prose: the introduction, the tags, the ways to sign in. Markdown."""
+
+from typing import Any, Final
+
+#: That of the project: a test compares them.
+VERSION: Final = "0.1.0"
+
+INTRODUCTION: Final = """\
+Ask a question; the answer is written whether or not anybody reads it; read it from any position,
+as often as you like.
+
+**Requests.** A body is one JSON object, sent with `Content-Type: application/json`. A field or a
+query parameter that a call does not have is refused, and the answer names it (422 `invalid` or
+`unknown_parameter`). Nothing is guessed or converted: neither `"1"` nor
+`1.0` is the integer `1`. `GET` can be `HEAD`, too.
+
+**Responses.** Later versions may add fields, kinds of events, kinds of parts and codes: ignore
+what you do not know. Lists are `{"items": [...], "next": cursor or null}`.
+
+**Errors.** Every refusal is a problem document (RFC 9457) with a stable `code`; each operation
+lists those that it may answer with. An address that does not exist is a 404 `not_found`, a method
+that an address does not have a 405 `method_not_allowed` with `Allow`. 429 and 503 say in
+`Retry-After` when to try again.
+
+**Limits.** A refusal of 429 names the limit, and `Retry-After` says when to try again. Where
+requests are counted, each response says where they stand: `RateLimit-Limit`, `RateLimit-Remaining`
+and `RateLimit-Reset` (seconds).
+
+**Repeating a request.** Calls that create something take an `Idempotency-Key`. Send the same one
+again if you do not know whether a request arrived.
+
+**Streams** are Server-Sent Events, in UTF-8, with lines that end in LF. A frame is some lines and
+a blank line: `event:` its kind, `data:` one line of JSON, and last `id:` the position after it. A
+line that begins with `:` is a comment, sent when nothing else was for a while. `retry:` says
+after how many milliseconds to come back. A response may end after a `retry:` at any time, also in
+the middle of an answer: request the stream again with `Last-Event-ID`, or `after`, set to the
+last id. Nothing is lost and nothing comes twice. Only an `end` event is the end; its `length` and
+`sha256` prove that nothing is missing. A stream never answers 5xx, since `EventSource` would give
+up for ever: a fault that passes is a 200 with `retry:` and an end.
+
+**A position** counts Unicode code points over all parts of a message. Keep those you are given;
+do not compute one from the length of a string.
+"""
+
+TAGS: Final[dict[str, str]] = {
+    "Conversations": "A conversation is a tree of messages.",
+    "Asking": "Each of these calls makes a message that is going to be written.",
+    "Messages": "Reading a message, while it is written and afterwards.",
+    "Page": "What the page shows: messages as blocks of safe HTML, and the list of conversations"
+    " with what changes in it. Any client may use it.",
+    "Service": "The service itself: probes, numbers, models, this document.",
+}
+
+#: What a request may prove its user with: each alone, but a cookie together with `csrf`, if that is
+#: here and the request changes something.
+SECURITY_SCHEMES: Final[dict[str, Any]] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A JWT that the host product has signed, or a service key (`olk_…`). A key"
+        " with the scope `act_as` acts for the user that `Outlive-User` names. A 401 says in"
+        " `WWW-Authenticate` what is wrong."
+        " Without sign-in (`OUTLIVE_AUTH=local`) no credential is needed, and none is read.",
+    },
+}

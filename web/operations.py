@@ -1,0 +1,234 @@
+"""What the API's document says of each endpoint, and which query parameters each one takes.
+
+One row an endpoint, as in `web/routes.py`. An endpoint without a row fails
+`test_every_endpoint_is_described`; None stands for what is no part of the API. The words are
+explained in `web/contract/operation.py`.
+"""
+
+from typing import Final
+
+from pydantic import BaseModel
+
+from web import schemas
+from web.contract import shapes
+from web.contract.operation import (
+    ACCEPT,
+    AFTER,
+    BEFORE,
+    CURSOR,
+    EXPENSIVE,
+    IDEMPOTENCY_KEY,
+    LAST_EVENT_ID,
+    LAST_EVENT_ID_OF_REPEATED,
+    LEAF,
+    STORED,
+    WORDS,
+    Operation,
+    Other,
+    Schema,
+    limit,
+)
+from web.contract.streams import ASKED, BLOCKS, MESSAGE, NOTICES
+from web.faces import blocks, native, notices
+
+_CONVERSATIONS: Final = "Conversations"
+_MESSAGES: Final = "Messages"
+_PAGE: Final = "Page"
+_SERVICE: Final = "Service"
+
+_ANY_OBJECT: Final[Schema] = {"type": "object"}
+
+
+def _asking(summary: str, body: type[BaseModel], *codes: str, name: str = "") -> Operation:
+    """A call that makes an answer; its response is the answer's stream for a client that wants it.
+
+    What a stream answers with 200 is the same in a repeated request: 204 where the end was seen.
+    """
+    return Operation(
+        tag="Asking",
+        name=name,
+        summary=summary,
+        body=body,
+        parameters=(IDEMPOTENCY_KEY, ACCEPT, LAST_EVENT_ID_OF_REPEATED),
+        answers={202: schemas.AskedShape, 200: ASKED, 204: None},
+        headers={"Outlive-Message-Id": "The answer's id."},
+        codes=(
+            "answer_open",
+            "idempotency_key_reused",
+            "too_many_open",
+            "budget_exhausted",
+            *codes,
+        ),
+    )
+
+
+OPERATIONS: Final[dict[str, Operation | None]] = {
+    # --- faces/native.py: conversations
+    "native.create_conversation": Operation(
+        tag=_CONVERSATIONS,
+        summary="Create a conversation",
+        body=schemas.NewConversation,
+        parameters=(IDEMPOTENCY_KEY,),
+        answers={201: schemas.ConversationShape},
+        codes=("idempotency_key_reused", "not_found"),
+    ),
+    "native.list_conversations": Operation(
+        tag=_CONVERSATIONS,
+        summary="List conversations",
+        parameters=(limit(native.PAGE, native.PAGE_MAX), CURSOR),
+        answers={200: schemas.ConversationList},
+    ),
+    "native.show_conversation": Operation(
+        tag=_CONVERSATIONS,
+        summary="Read a conversation",
+        parameters=(LEAF, BEFORE, limit(None, native.PAGE_MAX)),
+        answers={200: shapes.BranchShape},
+        codes=EXPENSIVE,
+    ),
+    "native.change_conversation": Operation(
+        tag=_CONVERSATIONS,
+        summary="Change a conversation's title or system text",
+        body=schemas.ConversationChange,
+        answers={200: schemas.ConversationShape},
+    ),
+    "native.delete_conversation": Operation(
+        tag=_CONVERSATIONS, summary="Delete a conversation", answers={204: None}
+    ),
+    "native.undelete_conversation": Operation(
+        tag=_CONVERSATIONS,
+        summary="Bring a deleted conversation back",
+        answers={200: schemas.ConversationShape},
+    ),
+    "native.see_conversation": Operation(
+        tag=_CONVERSATIONS,
+        summary="Mark answers as seen",
+        body=schemas.SeenUpTo,
+        answers={204: None},
+    ),
+    "native.search_conversations": Operation(
+        tag=_CONVERSATIONS,
+        summary="Search",
+        parameters=(WORDS, limit(native.HITS, native.HITS_MAX), CURSOR),
+        answers={200: schemas.HitList},
+        codes=EXPENSIVE,
+    ),
+    # --- faces/native.py: asking
+    "native.ask": _asking("Ask a question", schemas.Question, "invalid_parent"),
+    "native.retry": _asking("Ask the same question again", schemas.AnswerRequest, "not_an_answer"),
+    "native.go_on": _asking(
+        "Continue an incomplete answer",
+        schemas.AnswerRequest,
+        "not_an_answer",
+        "complete",
+        name="continue_answer",
+    ),
+    # --- faces/native.py: messages
+    "native.show_message": Operation(
+        tag=_MESSAGES, summary="Read a message", answers={200: schemas.MessageShape}
+    ),
+    "native.stop": Operation(
+        tag=_MESSAGES, summary="Stop an answer", answers={202: schemas.MessageShape}
+    ),
+    "native.stream": Operation(
+        tag=_MESSAGES,
+        name="stream_message",
+        summary="Follow a message",
+        parameters=(AFTER, LAST_EVENT_ID),
+        answers={200: MESSAGE, 204: None},
+        codes=("too_many_streams",),
+        ignores_unknown=True,
+    ),
+    # --- faces/blocks.py and faces/notices.py
+    "blocks.stream": Operation(
+        tag=_PAGE,
+        name="stream_blocks",
+        summary="Follow a message as HTML",
+        parameters=(AFTER, LAST_EVENT_ID),
+        answers={200: BLOCKS, 204: None},
+        codes=("too_many_streams",),
+        ignores_unknown=True,
+    ),
+    "blocks.blocks": Operation(
+        tag=_PAGE,
+        name="list_blocks",
+        summary="Read a message as HTML",
+        parameters=(AFTER,),
+        answers={200: shapes.BlocksShape},
+    ),
+    "blocks.turns": Operation(
+        tag=_PAGE,
+        name="list_turns",
+        summary="Read a conversation as HTML",
+        parameters=(LEAF, BEFORE, limit(blocks.TURNS, blocks.TURNS_MAX)),
+        answers={200: shapes.TurnsShape},
+        codes=EXPENSIVE,
+    ),
+    "notices.notices": Operation(
+        tag=_PAGE,
+        name="stream_notices",
+        summary="Follow the list of conversations",
+        answers={200: NOTICES},
+        codes=("too_many_streams",),
+        ignores_unknown=True,
+    ),
+    "notices.older": Operation(
+        tag=_PAGE,
+        name="list_sidebar",
+        summary="Read the list of conversations in pages",
+        parameters=(limit(notices.PAGE, notices.PAGE_MAX), CURSOR),
+        answers={200: shapes.EntryList},
+    ),
+    # --- the service
+    "native.list_models": Operation(
+        tag=_SERVICE, summary="List models", answers={200: shapes.ModelList}
+    ),
+    "native.show_usage": Operation(
+        tag=_SERVICE,
+        summary="Read what you used and may use",
+        answers={200: schemas.UsageShape},
+    ),
+    "pages.dashboard_state": Operation(
+        tag=_SERVICE,
+        name="read_dashboard",
+        summary="Read the dashboard's numbers",
+        codes=(*STORED, *EXPENSIVE),
+        answers={
+            200: Other(
+                "Numbers, ids and codes. Their names may change with any version.",
+                "application/json",
+                _ANY_OBJECT,
+            )
+        },
+    ),
+    "health.alive": Operation(
+        tag=_SERVICE,
+        summary="Is the process alive?",
+        answers={200: shapes.AliveShape},
+        ignores_unknown=True,
+    ),
+    "health.ready": Operation(
+        tag=_SERVICE,
+        summary="Is the process ready?",
+        answers={200: shapes.ReadyShape, 503: shapes.ReadyShape},
+        ignores_unknown=True,
+    ),
+    "health.prometheus": Operation(
+        tag=_SERVICE,
+        name="read_metrics",
+        summary="Read the metrics",
+        answers={200: Other("Metrics in Prometheus' format.", "text/plain", {"type": "string"})},
+        ignores_unknown=True,
+    ),
+    "reference.openapi": Operation(
+        tag=_SERVICE,
+        name="read_openapi",
+        summary="Read this document",
+        answers={200: Other("An OpenAPI 3.1 document.", "application/json", _ANY_OBJECT)},
+    ),
+    # --- no part of the API: what `outlive doctor` uses, the pages and their files
+    "health.probe": None,
+    "static": None,
+    "pages.page": None,
+    "pages.dashboard": None,
+    "reference.page": None,
+}
