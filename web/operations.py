@@ -57,6 +57,8 @@ def _asking(summary: str, body: type[BaseModel], *codes: str, name: str = "") ->
             "idempotency_key_reused",
             "too_many_open",
             "budget_exhausted",
+            "question_too_long",
+            "max_tokens_too_large",
             *codes,
         ),
     )
