@@ -93,14 +93,14 @@ def units(deployment: Deployment) -> dict[str, str]:
             # One process each: an instance is what is restarted. (gunicorn finds systemd's socket.)
             f"Type=exec\nSockets={name}-web.socket\n"
             "Environment=WEB_CONCURRENCY=1\nLimitNOFILE=65536\n"
-            f"{_METRICS.format(name=name)}{_LASTING.format(stop=WEB_STOP_SECONDS)}",
+            f"{_RUN.format(name=name, line='web')}{_LASTING.format(stop=WEB_STOP_SECONDS)}",
         ),
         f"{name}-worker@.service": _service(
             deployment,
             "worker",
             "Worker %i of Outlive",
             "Type=exec\nLimitNOFILE=65536\n"
-            f"{_METRICS.format(name=name)}{_LASTING.format(stop=stop)}"
+            f"{_RUN.format(name=name, line='worker')}{_LASTING.format(stop=stop)}"
             f"ExecStopPost=-{deployment.programs}/python -m cli sweep --died ${{INVOCATION_ID}}\n",
             more=f"--hostname {name}-%i@%%h",
         ),
@@ -134,11 +134,15 @@ Backlog=2048
 Service={name}-web@1.service
 """
 
-#: Numbers of processes that one /metrics shows; the folder is emptied when the machine starts.
-_METRICS: Final = """\
-RuntimeDirectory={name}/metrics
+#: Numbers of processes that one /metrics shows, in a folder that is empty when the machine starts;
+#: and a file that ends a start when the process takes work: restarts in a row are one by one.
+_RUN: Final = """\
+RuntimeDirectory={name} {name}/metrics
 RuntimeDirectoryPreserve=yes
 Environment=PROMETHEUS_MULTIPROC_DIR=/run/{name}/metrics
+Environment=OUTLIVE_READY_FILE=/run/{name}/{line}-%i.ready
+ExecStartPre=/bin/rm -f /run/{name}/{line}-%i.ready
+ExecStartPost=/bin/sh -c 'until test -e /run/{name}/{line}-%i.ready; do sleep 0.1; done'
 """
 
 #: SIGTERM goes to the main process only: it ends its children in order.

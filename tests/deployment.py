@@ -95,19 +95,15 @@ class Unit(Server):
     @property
     def env(self) -> dict[str, str]:
         """The environment that systemd would give it; folders of /run are below `run`."""
-        env = dict(line.split("=", 1) for line in self.settings["Environment"])
+        lines = (line.replace("%i", self.instance) for line in self.settings["Environment"])
+        env = dict(line.split("=", 1) for line in lines)
         common, own = map(Path, self.settings["EnvironmentFile"])
         assert common.stem == env_files.COMMON
         env |= env_files.load(own.parent, own.stem)
-        if folder := env.get("PROMETHEUS_MULTIPROC_DIR"):
-            env["PROMETHEUS_MULTIPROC_DIR"] = str(self.run) + folder
-        return {**env, **self.more_env, "INVOCATION_ID": self.invocation,
-                "OUTLIVE_READY_FILE": str(self.ready_file)}  # fmt: skip
-
-    @property
-    def ready_file(self) -> Path:
-        """Made by the process when it takes work."""
-        return self.run / f"{self.name}-{self.invocation}.ready"
+        for name in ("PROMETHEUS_MULTIPROC_DIR", "OUTLIVE_READY_FILE"):
+            if name in env:
+                env[name] = f"{self.run}{env[name]}"
+        return {**env, **self.more_env, "INVOCATION_ID": self.invocation}
 
     @property
     def stop_seconds(self) -> float:
@@ -126,8 +122,10 @@ class Unit(Server):
 
     def start(self) -> Self:
         self.invocation = uuid.uuid4().hex
-        for folder in self.settings["RuntimeDirectory"]:
+        for folder in " ".join(self.settings["RuntimeDirectory"]).split():
             (self.run / "run" / folder).mkdir(parents=True, exist_ok=True)
+        if ready := self.env.get("OUTLIVE_READY_FILE"):  # as its ExecStartPre does
+            Path(ready).unlink(missing_ok=True)
         return super().start()
 
     def command(self) -> Command:
@@ -155,7 +153,7 @@ class Unit(Server):
     def ready(self) -> bool:
         if self.name.endswith("flower"):
             return answers_http(f"http://127.0.0.1:{self.more_env['FLOWER_PORT']}", "/healthcheck")
-        return self.ready_file.exists()
+        return Path(self.env["OUTLIVE_READY_FILE"]).exists()
 
     def ended(self) -> None:
         super().ended()
