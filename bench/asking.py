@@ -1,10 +1,9 @@
 """Asking and reading an answer, in one request or in two: CPU of web, and time to text and end."""
 
 import json
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,37 +16,38 @@ from shared.sse import Decoder
 from tests.client import new_id
 from tests.rig import Rig
 
-ANSWERS: Final = 100
-ROUNDS: Final = 5
-TICKS: Final = os.sysconf("SC_CLK_TCK")
+#: Answers of each way, and those before them that warm up.
+ANSWERS: Final = 300
+WARM_UP: Final = 30
 EVENTS: Final = {"Accept": "text/event-stream"}
 
 Asking = Callable[[httpx2.Client, str, str], Iterator[str]]
 
 
 def main() -> None:
-    """Short answers, one after the other; both ways take turns."""
+    """Short answers, one after the other; the ways take turns at each answer."""
     with data_dirs.temporary() as home, Rig(home / "rig") as rig:
         web, _ = rig.web(WEB_CONCURRENCY="1"), rig.worker()
         ways: dict[str, Asking] = {"one request": _one, "two requests": _two}
         found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
         with httpx2.Client(base_url=web.url, timeout=30) as client:
-            for number in range(ROUNDS + 1):
+            for _ in range(WARM_UP + ANSWERS):
                 for name, way in ways.items():
-                    paths = [_new_path(client) for _ in range(ANSWERS)]
+                    path = _new_path(client)
                     before = _cpu(web.pid)
-                    times = [_timed(way, client, path) for path in paths]
-                    cpu = 1000 * (_cpu(web.pid) - before) / ANSWERS
-                    if number:  # the first round warms up
-                        medians = map(statistics.median, zip(*times, strict=True))
-                        found[name].append((cpu, *medians))
-    print(f"  {'':<14} {'web, ms CPU':>22} {'first text, ms':>22} {'end, ms':>22}")
+                    times = _timed(way, client, path)
+                    found[name].append((_cpu(web.pid) - before, *times))
+    print(
+        f"  {'median (10 % to 90 %)':<21} {'web, ms CPU':>22} {'first text, ms':>22} {'end, ms':>22}"
+    )
     for name, rows in found.items():
-        cells = [
-            f"{statistics.median(one):.2f} ({min(one):.2f} to {max(one):.2f})"
-            for one in zip(*rows, strict=True)
-        ]
-        print(f"  {name:<14} " + " ".join(f"{cell:>22}" for cell in cells))
+        cells = [_quantiles(values) for values in zip(*rows[WARM_UP:], strict=True)]
+        print(f"  {name:<21} " + " ".join(f"{cell:>22}" for cell in cells))
+
+
+def _quantiles(values: Sequence[float]) -> str:
+    tenths = statistics.quantiles(values, n=10)
+    return f"{tenths[4]:.2f} ({tenths[0]:.2f} to {tenths[8]:.2f})"
 
 
 def _new_path(client: httpx2.Client) -> str:
@@ -89,9 +89,6 @@ def _names(response: httpx2.Response) -> Iterator[str]:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of CPU of a process and its children."""
-    seconds = 0
-    for one in family(pid):
-        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        seconds += int(fields[11]) + int(fields[12])
-    return seconds / TICKS
+    """Milliseconds of CPU of a process and its children, by the scheduler's own count."""
+    tasks = [task for one in family(pid) for task in Path(f"/proc/{one}/task").glob("*/schedstat")]
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e6
