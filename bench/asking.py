@@ -38,7 +38,8 @@ def main() -> None:
                     times = _timed(way, client, path)
                     found[name].append((_cpu(web.pid) - before, *times))
     print(
-        f"  {'median (10 % to 90 %)':<21} {'web, ms CPU':>22} {'first text, ms':>22} {'end, ms':>22}"
+        f"  {'median (10 % to 90 %)':<21} {'web, ms CPU':>22}"
+        f" {'first text, ms':>22} {'end, ms':>22}"
     )
     for name, rows in found.items():
         cells = [_quantiles(values) for values in zip(*rows[WARM_UP:], strict=True)]
