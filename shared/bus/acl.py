@@ -46,8 +46,7 @@ _EVENTS: Final = "&/{db}.{prefix}.events/*"
 
 ROLES: Final = {
     "web": Role(
-        f"{_ALL} {_LIVE} lpush hset hgetall hdel expire get set getdel incrby pttl time"
-        " pubsub|numsub",
+        f"{_ALL} {_LIVE} lpush hset hgetall hdel expire set getdel incrby time pubsub|numsub",
         (_QUEUE, _OURS),
         ("&{prefix}:*", _EVENTS),
     ),
