@@ -54,7 +54,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 @schemathesis.hook
 def after_call(context: Any, case: Any, response: Any) -> None:
     """Count the answer, and note what it made."""
-    _answers[f"{response.status_code} {case.operation.label}"] += 1
+    method = response.request.method  # schemathesis also tries others than the operation's
+    _answers[f"{response.status_code} {method} {case.operation.path}"] += 1
     if response.status_code == 201:
         _ids["conversation_id"].append(response.json()["id"])
     elif case.operation.method == "delete" and response.status_code == 204:

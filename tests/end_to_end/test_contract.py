@@ -78,7 +78,8 @@ def closed(document: Json) -> Json:
                     if kind == "application/problem+json":
                         codes = {"properties": {"code": {"enum": list(media["examples"])}}}
                         media["schema"] = {"allOf": [media["schema"], codes]}
-    content = script(say("The sky scatters light."), finish(), usage(3, 4), done())
+    # An answer that ends soon, and can be continued.
+    content = script(say("The sky scatters"), finish("length"), usage(3, 4), done())
     found["components"]["schemas"]["Question"]["examples"] = [{"content": content}]
     return dict(found)
 
@@ -148,7 +149,7 @@ def test_the_service_keeps_its_contract(web: Web, tmp_path: Path) -> None:
     assert [answer for answer in counts if answer.startswith("5")] == []
     # Each operation was really reached.
     succeeded = {answer.split(" ", 1)[1] for answer in counts if answer.startswith("2")}
-    assert succeeded == {
+    assert succeeded >= {
         f"{method.upper()} {path}"
         for path, methods in document["paths"].items()
         for method in methods

@@ -11,22 +11,19 @@ of one event, in `x-itemSchema`.
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from flask import Flask
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.routing import Rule, UUIDConverter
 
 from shared.errors import REQUEST_ERRORS
 from web.auth import Right
-from web.contract.examples import EXAMPLES
+from web.contract.components import description, frame_name, ref, schemas
 from web.contract.operation import (
     STORED,
     Content,
-    Event,
     Events,
     Operation,
     Other,
@@ -91,7 +88,7 @@ def build(
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": _schemas(one for one in operations.values() if one is not None),
+            "schemas": schemas(one for one in operations.values() if one is not None),
             "examples": {code: _problem_example(code) for code in REQUEST_ERRORS},
             "securitySchemes": SECURITY_SCHEMES,
         },
@@ -124,7 +121,7 @@ def _operation(rule: Rule, operation: Operation, right: Right, app: Flask) -> Js
         described["requestBody"] = {
             "required": any(one.is_required() for one in operation.body.model_fields.values())
             or operation.body.model_json_schema().get("minProperties", 0) > 0,
-            "content": {"application/json": {"schema": _ref(operation.body)}},
+            "content": {"application/json": {"schema": ref(operation.body)}},
         }
     if operation.ignores_unknown:
         described["description"] += "\n\nQuery parameters that are not listed are ignored."
@@ -183,7 +180,7 @@ def _words(content: Content, status: int) -> str:
         return content.description
     if content is None:
         return f"{HTTP_STATUS_CODES[status]}."
-    return _description(content)
+    return description(content)
 
 
 def _media(content: Content) -> Json:
@@ -195,11 +192,11 @@ def _media(content: Content) -> Json:
         case Events():
             return {"text/event-stream": _events(content)}
         case model:
-            return {"application/json": {"schema": _ref(model)}}
+            return {"application/json": {"schema": ref(model)}}
 
 
 def _events(events: Events) -> Json:
-    kinds = [{"$ref": f"#/components/schemas/{_frame_name(one)}"} for one in events.kinds]
+    kinds = [{"$ref": f"#/components/schemas/{frame_name(one)}"} for one in events.kinds]
     return {
         "schema": {"type": "string"},
         "x-itemSchema": {"oneOf": kinds} if len(kinds) > 1 else kinds[0],
@@ -237,7 +234,7 @@ def _problems(codes: set[str]) -> dict[str, Json]:
             {
                 "description": HTTP_STATUS_CODES[error.status],
                 "content": {
-                    "application/problem+json": {"schema": _ref(ProblemShape), "examples": {}}
+                    "application/problem+json": {"schema": ref(ProblemShape), "examples": {}}
                 },
             },
         )
@@ -263,87 +260,3 @@ def _problem_example(code: str) -> Json:
         "detail": error.sentence,
     }
     return {"summary": error.sentence, "value": value}
-
-
-# --- schemas -------------------------------------------------------------------------------------
-
-
-def _schemas(operations: Iterable[Operation]) -> Json:
-    """The schema of every model and event that is named, and of those inside them, by name."""
-    bodies: set[type[BaseModel]] = set()
-    shapes: set[type[BaseModel]] = {ProblemShape}
-    events: dict[str, Event] = {}
-    for operation in operations:
-        bodies |= {operation.body} if operation.body else set()
-        for content in operation.answers.values():
-            for one in content if isinstance(content, tuple) else (content,):
-                if isinstance(one, Events):
-                    events |= {_frame_name(event): event for event in one.kinds}
-                elif isinstance(one, type):
-                    shapes.add(one)
-    shapes |= {event.data for event in events.values()}
-    _, found = models_json_schema(
-        [(one, "validation") for one in bodies] + [(one, "serialization") for one in shapes],
-        ref_template="#/components/schemas/{model}",
-    )
-    schemas = {_name(name): _tidied(schema) for name, schema in found["$defs"].items()}
-    for name, example in EXAMPLES.items():
-        if name in schemas:
-            schemas[name]["examples"] = [example]
-    return dict(sorted({**schemas, **{name: _frame(one) for name, one in events.items()}}.items()))
-
-
-def _frame(event: Event) -> Json:
-    """The schema of an event, with its fields as on the wire."""
-    fields: Json = {
-        "event": {"const": event.name},
-        "data": {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "contentSchema": _ref(event.data),
-        },
-    }
-    if event.id is not None:
-        fields["id"] = event.id
-    return {
-        "description": event.description,
-        "type": "object",
-        "properties": fields,
-        "required": list(fields),
-    }
-
-
-def _frame_name(event: Event) -> str:
-    return f"{event.name.title()}Frame"
-
-
-def _name(model: str) -> str:
-    return model.removesuffix("Shape")
-
-
-def _ref(model: type[BaseModel]) -> Json:
-    return {"$ref": f"#/components/schemas/{_name(model.__name__)}"}
-
-
-def _description(model: type[BaseModel]) -> str:
-    return (inspect.getdoc(model) or "").split("\n\n")[0].replace("\n", " ")
-
-
-def _tidied(schema: Any) -> Any:
-    """A schema of pydantic without what says nothing: titles, defaults that are null."""
-    if isinstance(schema, list):
-        return [_tidied(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    tidy = {
-        name: {key: _tidied(one) for key, one in value.items()}
-        if name == "properties"
-        else _tidied(value)
-        for name, value in schema.items()
-        if not (name == "title" and isinstance(value, str)) and (name, value) != ("default", None)
-    }
-    if "$ref" in tidy:
-        tidy["$ref"] = str(tidy["$ref"]).removesuffix("Shape")
-    if "ge" in tidy and "le" in tidy:  # pydantic's bounds of a union of integer and number
-        tidy = {"type": "number", "minimum": tidy["ge"], "maximum": tidy["le"]}
-    return tidy
