@@ -102,8 +102,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     errors.register(app)
     streams.register(app, routes.STREAMS)
+    limits = RateLimits(app, settings, routes.ASKING, routes.UNCOUNTED, routes.PUBLIC)
     auth.register(app, routes.RIGHTS, auth.credential_kinds(settings, db, revocations))
-    RateLimits(app, settings, routes.ASKING, routes.UNCOUNTED)
+    limits.count_users()
     requests.register(app, operations.OPERATIONS)
     compression.register(app)
     for blueprint in routes.BLUEPRINTS:

@@ -1,22 +1,25 @@
 """How many requests in a minute: per user, service key and address, by Flask-Limiter.
 
-Each request that starts an answer counts as asking, every other one of a user as reading; both
-count for its address. Attempts to sign in are counted by `count_sign_in`. A refusal is 429
-`rate_limited`, and each counted response says where it stands: RateLimit-Limit, -Remaining and
--Reset (seconds) of the limit that has the fewest requests left, as in draft-ietf-httpapi-
-ratelimit-headers.
+A request counts for its address before its credential is checked, so that guesses are counted, too,
+and those over the limit cost no statement. When it was let in, one that starts an answer counts as
+asking, every other one of a user as reading. Attempts to sign in are counted by `count_sign_in`. A
+refusal is 429 `rate_limited`, and each counted response says where it stands: RateLimit-Limit,
+-Remaining and -Reset (seconds) of the limit that has the fewest requests left, as in draft-ietf-
+httpapi-ratelimit-headers.
 
 Each process counts by itself and brings its counts to Redis ten times a second
 (`shared.bus.counting`), so no request waits for Redis. Within that time, and while Redis is away,
 a limit holds for each process by itself.
 
-Streams are not counted: EventSource gives up for ever after a 429. Their number is limited instead
-(`Readers`). Without sign-in there are no limits, unless a setting asks for one; nothing is
-registered then, and requests pay nothing.
+Streams and files are not counted: EventSource gives up for ever after a 429. The number of streams
+is limited instead (`Readers`), and credentials that are refused there are counted apart, so that
+only an address that guesses loses its streams. Without sign-in there are no limits, unless a
+setting asks for one; nothing is registered then, and requests pay nothing.
 """
 
 import hashlib
 import ipaddress
+import math
 import time
 from collections.abc import Callable, Collection
 from functools import lru_cache
@@ -26,6 +29,7 @@ from flask import Flask, Response, current_app, g, request
 from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 from limits import RateLimitItem, parse
 from limits.storage import Storage
+from limits.strategies import FixedWindowRateLimiter
 
 from shared.bus.counting import Counters
 from shared.errors import RateLimited
@@ -35,6 +39,8 @@ from shared.settings import Settings
 _REMEMBERED: Final = 1_000
 #: Bits of an IPv6 address that name a network; whoever has one address has all of them.
 _NETWORK: Final = 64
+#: What is counted of an address: all its requests, and its credentials that were refused.
+_ADDRESS, _REFUSED = "address", "refused"
 
 
 class CounterStorage(Storage):
@@ -84,7 +90,7 @@ class CounterStorage(Storage):
 
 
 class RateLimits:
-    """The limits of one app."""
+    """The limits of one app: made before the gate is registered, `count_users` after it."""
 
     def __init__(
         self,
@@ -92,40 +98,69 @@ class RateLimits:
         settings: Settings,
         asking: Collection[str],
         uncounted: Collection[str],
+        public: Collection[str],
     ) -> None:
-        """Count requests after they were let in. `asking`: the endpoints that start an answer;
-        `uncounted`: those that are not counted."""
+        """Count the requests of each address. `asking`: the endpoints that start an answer;
+        `uncounted`: those of which only refused credentials count; `public`: those that ask for
+        none."""
+        self._app, self._settings = app, settings
         self._asking, self._uncounted = frozenset(asking), frozenset(uncounted)
+        self._public = frozenset(public)
         self._sign_in: RateLimitItem | None = None
+        self._limiter: Limiter | None = None
         app.extensions["outlive_rate_limits"] = self
         if not settings.limits_rates:
             return
+        self.counters = Counters(settings.redis_url, settings.prefix)
+        self._window = FixedWindowRateLimiter(CounterStorage(counters=self.counters))
         if settings.sign_in_rate:
             self._sign_in = parse(settings.sign_in_rate)
-        limits: list[str | Callable[[], str] | ApplicationLimit] = [
-            *self._limits(settings.ask_rate, self._asks),
-            *self._limits(settings.read_rate, self._reads),
-        ]
         if settings.address_rate:
-            limits.append(
-                ApplicationLimit(
-                    settings.address_rate,
-                    key_function=lambda: f"address:{address()}",
-                    exempt_when=lambda: not (self._asks() or self._reads()),
-                )
-            )
-        self.counters = Counters(settings.redis_url, settings.prefix)
+            self._address = parse(settings.address_rate)
+            app.before_request(self._count_address)
+            app.after_request(self._count_refused)
+        app.after_request(self._headers)
+
+    def count_users(self) -> None:
+        """Count requests that were let in, by their user and their service key."""
+        if not self._settings.limits_rates:
+            return
         options: Any = {"counters": self.counters}
         self._limiter = Limiter(
             address,
-            app=app,
-            application_limits=limits,
+            app=self._app,
+            application_limits=[
+                *self._limits(self._settings.ask_rate, self._asks),
+                *self._limits(self._settings.read_rate, self._reads),
+            ],
             storage_uri="outlive://",
             storage_options=options,
             strategy="fixed-window",
             on_breach=_refuse,
         )
-        app.after_request(self._headers)
+
+    def _count_address(self) -> None:
+        """Refuse an address that is over its limit, before its credential is checked."""
+        if request.endpoint in self._public:
+            return
+        if request.endpoint in self._uncounted:
+            self._hit(self._address, _REFUSED, cost=0)
+        else:
+            g.counted_address = True
+            self._hit(self._address, _ADDRESS)
+
+    def _count_refused(self, response: Response) -> Response:
+        """Count a credential that was refused where nothing else is counted."""
+        if response.status_code == 401 and request.endpoint in self._uncounted:
+            self._window.hit(self._address, _REFUSED, address())
+        return response
+
+    def _hit(self, item: RateLimitItem, kind: str, *, cost: int = 1, whose: str = "") -> None:
+        """Count; raises RateLimited over the limit."""
+        place = (kind, whose or address())
+        if not self._window.hit(item, *place, cost=cost):
+            stats = self._window.get_window_stats(item, *place)
+            raise RateLimited(limit=str(item), retry_after=_seconds_until(stats.reset_time))
 
     def _limits(self, rate: str, applies: Callable[[], bool]) -> list[ApplicationLimit]:
         """One for the user and one for the service key."""
@@ -154,12 +189,18 @@ class RateLimits:
 
     def _headers(self, response: Response) -> Response:
         """Where the request stands."""
-        limits = self._limiter.current_limits
-        if limits:
-            tightest = min(limits, key=lambda limit: limit.remaining)
-            response.headers["RateLimit-Limit"] = str(tightest.limit.amount)
-            response.headers["RateLimit-Remaining"] = str(tightest.remaining)
-            response.headers["RateLimit-Reset"] = str(_seconds_left(tightest))
+        found = [
+            (limit.remaining, limit.limit.amount, _seconds_left(limit))
+            for limit in (self._limiter.current_limits if self._limiter else ())
+        ]
+        if "counted_address" in g:
+            stats = self._window.get_window_stats(self._address, _ADDRESS, address())
+            found.append((stats.remaining, self._address.amount, _seconds_until(stats.reset_time)))
+        if found:
+            remaining, amount, seconds = min(found)
+            response.headers["RateLimit-Limit"] = str(amount)
+            response.headers["RateLimit-Remaining"] = str(remaining)
+            response.headers["RateLimit-Reset"] = str(seconds)
         return response
 
     def count_sign_in(self, login: str) -> None:
@@ -167,13 +208,8 @@ class RateLimits:
         if self._sign_in is None:
             return
         account = hashlib.sha256(login.encode()).hexdigest()[:32]
-        for who in (f"address:{address()}", f"account:{account}"):
-            item, place = self._sign_in, ("sign-in", who)
-            if not self._limiter.limiter.hit(item, *place):
-                stats = self._limiter.limiter.get_window_stats(item, *place)
-                raise RateLimited(
-                    limit=str(item), retry_after=max(0.0, stats.reset_time - time.time())
-                )
+        self._hit(self._sign_in, "sign-in:address")
+        self._hit(self._sign_in, "sign-in:account", whose=account)
 
 
 def count_sign_in(login: str) -> None:
@@ -212,3 +248,7 @@ def _refuse(limit: RequestLimit) -> Response | None:
 
 def _seconds_left(limit: RequestLimit) -> int:
     return max(1, int(limit.reset_at - time.time()))  # Flask-Limiter has rounded it up
+
+
+def _seconds_until(moment: float) -> int:
+    return max(1, math.ceil(moment - time.time()))

@@ -66,3 +66,5 @@ RIGHTS: Final[dict[str, Right]] = {
     "notices.notices": Right.READ_OWN,
     "notices.older": Right.READ_OWN,
 }
+#: Endpoints that ask for no credential.
+PUBLIC: Final = frozenset(name for name, right in RIGHTS.items() if right is Right.PUBLIC)

@@ -6,18 +6,28 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flask import Flask, g
+from flask import Flask, g, request
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from local.programs import Web
 from scripted import done, finish, say, script
+from shared import service_key
 from shared.errors import RateLimited
 from shared.settings import Settings
-from tests.credentials import client_with, new_key, serving_keys, sign_in_settings, token
+from tests.client import Client
+from tests.credentials import (
+    bearer,
+    client_with,
+    new_key,
+    serving_keys,
+    sign_in_settings,
+    token,
+)
 from tests.rig import Rig, killing
 from tests.store_fixtures import Store
 from web import errors
+from web.errors import BadCredential
 from web.rate_limits import RateLimits, count_sign_in
 
 HERE = "192.0.2.1"
@@ -26,12 +36,20 @@ HERE = "192.0.2.1"
 class Asker:
     """Requests of one user, key and address to an app that has nothing but limits."""
 
-    def __init__(self, app: Flask, address: str = HERE, key: uuid.UUID | None = None) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        address: str = HERE,
+        key: uuid.UUID | None = None,
+        *,
+        guesses: bool = False,
+    ) -> None:
         self._client: FlaskClient = app.test_client()
         self._address, self.user, self._key = address, uuid.uuid4(), key
+        self._guesses = guesses
 
     def get(self, path: str) -> TestResponse:
-        principal = SimpleNamespace(user_id=self.user, key_id=self._key)
+        principal = SimpleNamespace(user_id=self.user, key_id=self._key, guessed=self._guesses)
         return self._client.get(
             path, environ_overrides={"REMOTE_ADDR": self._address, "test.principal": principal}
         )
@@ -44,19 +62,21 @@ def app_with(store: Store, **rates: str) -> Flask:
     """An app whose routes are named after what they do; rates that are not given are none."""
     app = Flask(__name__)
 
-    @app.before_request
-    def let_in() -> None:
-        from flask import request  # noqa: PLC0415
-
-        if request.endpoint != "public":
-            g.principal = request.environ["test.principal"]
-
     none = dict.fromkeys(("ask_rate", "read_rate", "address_rate", "sign_in_rate"), "0")
     settings = Settings.model_validate({"REDIS_URL": store.redis_url, **none, **rates})
     for name in ("ask", "read", "stream", "public"):
         app.add_url_rule(f"/{name}", name, lambda: "x")
     errors.register(app)
-    RateLimits(app, settings, asking={"ask"}, uncounted={"stream"})
+    limits = RateLimits(app, settings, asking={"ask"}, uncounted={"stream"}, public={"public"})
+
+    @app.before_request
+    def let_in() -> None:
+        if request.endpoint != "public":
+            g.principal = request.environ["test.principal"]
+        if getattr(g.get("principal"), "guessed", False):
+            raise BadCredential
+
+    limits.count_users()
     return app
 
 
@@ -111,6 +131,21 @@ def test_an_address_is_counted_for_all_its_users(
     assert Asker(app, another).statuses("/ask", 3) == [200] * 3
 
 
+def test_refused_credentials_are_counted_for_their_address(store: Store) -> None:
+    app = app_with(store, address_rate="3/day")
+    guessing, honest = Asker(app, guesses=True), Asker(app)
+
+    assert guessing.statuses("/read", 2) == [401, 401]
+    assert guessing.get("/ask").headers["RateLimit-Remaining"] == "0"
+    assert guessing.statuses("/read", 2) == [429, 429]
+    # A stream of somebody else at the same address goes on, until credentials are guessed there.
+    assert honest.statuses("/stream", 5) == [200] * 5
+    assert guessing.statuses("/stream", 5) == [401] * 4 + [429]
+    assert honest.statuses("/stream", 1) == [429]
+    assert Asker(app, "192.0.2.2", guesses=True).statuses("/read", 1) == [401]
+    assert guessing.statuses("/public", 5) == [200] * 5
+
+
 def test_processes_count_together(store: Store) -> None:
     apps = [app_with(store, ask_rate="4/day") for _ in range(2)]
     one, other = (Asker(app) for app in apps)
@@ -151,7 +186,7 @@ def test_without_sign_in_nothing_is_counted_unless_a_rate_is_set(store: Store) -
     local = Settings.model_validate({"REDIS_URL": store.redis_url})
     app = Flask(__name__)
     before = (dict(app.before_request_funcs), dict(app.after_request_funcs))
-    RateLimits(app, local, asking=(), uncounted=())
+    RateLimits(app, local, asking=(), uncounted=(), public=()).count_users()
 
     assert (dict(app.before_request_funcs), dict(app.after_request_funcs)) == before
     with app.test_request_context():
@@ -165,6 +200,23 @@ def limited(rig: Rig) -> Iterator[Web]:
         web = rig.web(**sign_in_settings(key_server), OUTLIVE_ASK_RATE="2/day")
         with killing(web):
             yield web
+
+
+def test_guessed_keys_are_limited_on_every_kind_of_address(rig: Rig) -> None:
+    settings = {"OUTLIVE_AUTH": "required", "OUTLIVE_ADDRESS_RATE": "5/day"}
+    web = rig.web(**settings, WEB_CONCURRENCY="1")
+    with killing(web), Client(web.url) as guessing:
+
+        def guess(path: str) -> int:
+            headers = bearer(service_key.new_key())
+            return guessing.http.get(path, headers=headers).status_code
+
+        assert [guess("/api/conversations") for _ in range(8)] == [401] * 5 + [429] * 3
+        assert [guess("/static/app.js") for _ in range(8)] == [401] * 6 + [429] * 2
+        assert guess("/api/nothing") == guess("/nothing") == 429
+        key, _ = new_key(rig, "read")  # the right one is not checked either
+        assert guessing.http.get("/api/usage", headers=bearer(key)).status_code == 429
+        assert guessing.http.get("/healthz").status_code == 200
 
 
 def test_questions_of_a_user_are_limited_and_those_of_another_are_not(

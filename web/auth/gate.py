@@ -1,6 +1,6 @@
 """The gate before every route.
 
-In this order:
+In this order, after the request was counted for its address (`web/rate_limits.py`):
 
 1. The **place** that the request comes from (`place`).
 2. The **site** whose page sends it (`site`).
