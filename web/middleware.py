@@ -14,13 +14,17 @@ CHUNK_SECONDS: Final = 15.0
 #: Seconds for a whole body, however large.
 BODY_SECONDS: Final = 600.0
 
-#: On every response. Pages say more (web/views.py).
+#: On every response that does not say otherwise. The policy lets a document do nothing at all;
+#: those of the pages (web/views.py) allow what their scripts need.
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
 }
 
 Environ = dict[str, Any]

@@ -42,7 +42,7 @@ def openapi() -> Response:
 @blueprint.get("/docs")
 def page() -> Response:
     """The same as a page without scripts."""
-    headers = {"Content-Security-Policy": _POLICY}
+    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
     return Response(
         current_app.extensions["reference"]["page"],
         content_type="text/html; charset=utf-8",

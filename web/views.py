@@ -37,4 +37,5 @@ def dashboard_state() -> Response:
 def _page(template: str, **values: str) -> Response:
     response = make_response(render_template(template, **values))
     response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Cache-Control"] = "no-cache"  # `no-store` would keep Back from being instant
     return response
