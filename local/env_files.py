@@ -19,6 +19,8 @@ _FILES: Final = {
 # What every process of this deployment reads. See docs/operations.md for all variables.
 OUTLIVE_AUTH=required
 OUTLIVE_HOSTS={host}
+# Whose X-Forwarded-... headers are believed: nginx, on this machine.
+OUTLIVE_TRUSTED_PROXIES=127.0.0.1
 OUTLIVE_PREFIX={prefix}
 DATABASE_URL=postgresql://{role}:{secret}@127.0.0.1:5432/{role}
 

@@ -46,6 +46,18 @@ def is_host(value: str) -> bool:
     return _HOST.fullmatch(value.lower()) is not None
 
 
+def is_origin(value: str) -> bool:
+    """Whether a browser would write this in `Origin`: a usual port is left out."""
+    scheme, separator, host = value.partition("://")
+    usual = {"http": ":80", "https": ":443"}.get(scheme)
+    return (
+        bool(separator and usual)
+        and host == host.lower()
+        and is_host(host)
+        and (not host.endswith(usual or ""))
+    )
+
+
 def is_known(host: str | None, known: Collection[str]) -> bool:
     """Whether a `Host` header names one of ours.
 
@@ -60,12 +72,13 @@ def is_foreign(method: str, header: Header) -> bool:
     site = header("Sec-Fetch-Site")
     if site in (None, "same-origin", "none"):
         origin = header("Origin")
-        return origin is not None and not _is_own(origin, header("Host") or "")
+        return origin is not None and not is_own(origin, header("Host") or "")
     followed = header("Sec-Fetch-Mode") == "navigate" and header("Sec-Fetch-Dest") == "document"
     return not (followed and method in ("GET", "HEAD"))
 
 
-def _is_own(origin: str, host: str) -> bool:
+def is_own(origin: str, host: str) -> bool:
+    """Whether an `Origin` is that of the host which the request is for."""
     where = urlsplit(origin)
     return where.scheme in ("http", "https") and where.netloc.lower() == host.lower()
 

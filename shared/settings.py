@@ -3,6 +3,7 @@
 Names without prefix are the ones other software knows too; ours begin with OUTLIVE_.
 """
 
+import ipaddress
 import os
 import re
 import socket
@@ -14,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.origins import is_host
+from shared.origins import is_host, is_origin
 
 
 def with_driver(url: str) -> str:
@@ -36,6 +37,37 @@ def _hosts(names: str) -> str:
     if wrong:
         raise ValueError("OUTLIVE_HOSTS must be names like chat.example.org or 10.0.0.7:8080")
     return names
+
+
+#: A network of addresses.
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _proxies(networks: str, info: ValidationInfo) -> str:
+    try:
+        found = [ipaddress.ip_network(one) for one in _split(networks)]
+    except ValueError as error:
+        raise ValueError(
+            f"OUTLIVE_TRUSTED_PROXIES must be addresses and networks like 10.0.0.0/24: {error}"
+        ) from None
+    if any(one.prefixlen == 0 for one in found):
+        raise ValueError("OUTLIVE_TRUSTED_PROXIES must not be everybody: name the proxies")
+    return _with_sign_in(networks, info, "OUTLIVE_TRUSTED_PROXIES")
+
+
+def _origins(names: str, info: ValidationInfo) -> str:
+    if not all(is_origin(name) for name in _split(names)):
+        raise ValueError(
+            "OUTLIVE_CORS_ORIGINS must be origins as browsers write them, like"
+            " https://app.example.org or http://localhost:3000: no path, no usual port, no *"
+        )
+    return _with_sign_in(names, info, "OUTLIVE_CORS_ORIGINS")
+
+
+def _with_sign_in(value: str, info: ValidationInfo, name: str) -> str:
+    if _split(value) and info.data.get("auth") == "local":
+        raise ValueError(f"{name} needs OUTLIVE_AUTH=required")
+    return value
 
 
 def _split(names: str) -> list[str]:
@@ -251,6 +283,10 @@ class Settings(BaseSettings):
     #: Where a worker serves its metrics, if web (on another machine) cannot; 0 is nowhere.
     metrics_port: Cap = 0
     auth: Literal["local", "required"] = "local"
+    #: Addresses and networks of proxies whose forwarded headers are believed, and origins whose
+    #: pages may use the API with a bearer token; comma-separated.
+    trusted_proxies: Annotated[str, AfterValidator(_proxies)] = ""
+    cors_origins: Annotated[str, AfterValidator(_origins)] = ""
     #: Whose tokens are accepted, and how they are checked: see docs/sign-in.md.
     jwt_issuer: str = ""
     jwt_audience: str = ""
@@ -278,6 +314,16 @@ class Settings(BaseSettings):
     def known_hosts(self) -> frozenset[str]:
         """The names of `hosts`; one with a port stands for that port only."""
         return frozenset(_split(self.hosts))
+
+    @cached_property
+    def proxies(self) -> frozenset[Network]:
+        """The networks of `trusted_proxies`."""
+        return frozenset(map(ipaddress.ip_network, _split(self.trusted_proxies)))
+
+    @cached_property
+    def listed_origins(self) -> frozenset[str]:
+        """The origins of `cors_origins`."""
+        return frozenset(_split(self.cors_origins))
 
     @cached_property
     def owner(self) -> str:

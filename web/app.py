@@ -15,9 +15,11 @@ from shared.sweep import Sweep
 from web import (
     auth,
     compression,
+    cors,
     errors,
     middleware,
     operations,
+    proxies,
     reference,
     requests,
     routes,
@@ -110,6 +112,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     for blueprint in routes.BLUEPRINTS:
         app.register_blueprint(blueprint)
     reference.register(app, document.build(app, routes.RIGHTS, operations.OPERATIONS))
-    wrapped = middleware.with_headers(middleware.with_timed_bodies(app.wsgi_app))
+    wrapped = middleware.with_timed_bodies(app.wsgi_app)
+    if settings.listed_origins:
+        wrapped = cors.with_cors(wrapped, settings.listed_origins)
+    wrapped = middleware.with_headers(wrapped)
+    if settings.proxies:
+        wrapped = proxies.with_proxies(wrapped, settings.proxies)
     app.wsgi_app = wrapped  # type: ignore[method-assign, assignment]
     return app

@@ -160,6 +160,31 @@ def test_the_doctor_finds_nothing(deployment: Deployment, proxy: DeployedNginx) 
     deployment.reset_acl_log()
 
 
+def test_behind_nginx_a_client_has_its_own_address_whatever_it_claims(
+    deployment: Deployment, proxy: DeployedNginx, client: Client
+) -> None:
+    context = ssl.create_default_context(cafile=proxy.folder / "certificate.pem")
+    elsewhere = httpx2.HTTPTransport(verify=context, local_address="127.0.0.77")
+    claims = {
+        "X-Forwarded-For": "198.51.100.7",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "gopher",
+        "Forwarded": "for=198.51.100.7",
+        "X-Real-IP": "198.51.100.7",
+    }
+    with httpx2.Client(base_url=proxy.tls_url, transport=elsewhere, headers=claims) as claiming:
+        assert claiming.get("/api/usage").status_code == 401
+        answer = claiming.get("/api/usage", headers=dict(client.http.headers))
+
+    assert answer.status_code == 200  # so the host is the one that nginx knows
+    assert "127.0.0.77" in _access_log(deployment)
+    assert "198.51.100.7" not in _access_log(deployment)
+
+
+def _access_log(deployment: Deployment) -> str:
+    return "".join(unit.log.read_text() for unit in deployment.web)
+
+
 def _has_ended(unit: Unit) -> bool:
     return not unit.alive()
 

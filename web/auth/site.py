@@ -4,16 +4,20 @@ from flask import Request
 
 from shared import origins
 from shared.errors import Forbidden
+from web.cors import LISTED
 
 
 def check_site(here: Request) -> None:
     """No other site's page may write through a user's browser, nor read.
 
     A link from another site may lead to a page, but not to what a page requests: each stream holds
-    one of the few connections that a browser opens to a site.
+    one of the few connections that a browser opens to a site. A page of a listed origin may use the
+    API, and needs a bearer token (`web/cors.py`).
     """
     if "HTTP_SEC_FETCH_SITE" not in here.environ and "HTTP_ORIGIN" not in here.environ:
         return  # no browser sent it
+    if LISTED in here.environ:
+        return
     site = here.headers.get("Sec-Fetch-Site", "none")
     from_elsewhere = site not in ("none", "same-origin")
     if (
