@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from drill.faults import FAULT_KINDS
+from local.check import CHECKS
 from local.processes import ROOT
 from shared.errors import MESSAGE_ERRORS, REQUEST_ERRORS
 from shared.settings import Settings
@@ -148,6 +149,27 @@ def test_every_failure_has_a_proof_and_every_proof_is_listed() -> None:
         name for names in tests.values() for name in names
     }
     assert faults == set(FAULT_KINDS)
+
+
+# --- security.md ---------------------------------------------------------------------------------
+
+
+def test_every_threat_has_a_defence_and_tests_that_exist() -> None:
+    tests = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    checks = {word for check in CHECKS for word in check}
+    rows = _table("security.md", "threat")
+
+    assert len(rows) > 20
+    for threat, defence, proofs in rows:
+        assert defence, threat
+        named = re.findall(r"`?([^`,]+)`?", proofs.replace(" ", ""))
+        assert named, threat
+        for name in named:
+            assert name in tests or name.removeprefix("check:") in checks, (threat, name)
 
 
 def test_every_fault_of_the_drill_is_explained() -> None:

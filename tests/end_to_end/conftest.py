@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests: browsers, and a rig for tests that break its servers."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser
 from local import data_dirs
 from local.programs import Web, Worker
 from tests.client import Client
+from tests.end_to_end.attack_site import Site
 from tests.end_to_end.browser import Meet, Person, Tab, launched
 from tests.rig import Rig, eventually
 from tests.tcp_proxy import TcpProxy
@@ -74,3 +76,12 @@ def fragile(fragile_service: Fragile) -> Iterator[Fragile]:
         if not server.alive():
             server.start().wait()
     eventually(lambda: fragile_service.client.http.get("/readyz").status_code == 200)
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """The site of the attack page."""
+    with Site() as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        yield site
+        site.shutdown()

@@ -5,81 +5,26 @@ attacks an open server (the control), which proves that its ways work.
 """
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext
 
 from local import data_dirs
 from scripted import done, finish, hold, say, script
 from shared.settings import with_driver
 from shared.store.database import Database
 from tests.client import Client, new_id
+from tests.end_to_end.attack_site import CONTROL, Site, attack
 from tests.end_to_end.test_up import OTHERS, Up
 from tests.rig import PATIENCE, Rig, eventually
 
-SCRIPT = Path(__file__).with_name("attack.js").read_text()
 #: The secret that must not be read.
 CANARY = f"canary-{new_id()}"
-#: The control's response to each kind of load.
-CONTROL = {
-    "/image": ("image/svg+xml", "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"),
-    "/script": ("text/javascript", "0"),
-    "/style": ("text/css", "p {}"),
-    "/stream": ("text/event-stream", "data: x\n\n"),
-    "/text": ("text/plain", "x"),
-}
-
-
-class Site(ThreadingHTTPServer):
-    """Serves the attack page under any host name, and the open control below /control."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        #: (method, path) of the requests to the control
-        self.asked: list[tuple[str, str]] = []
-
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Site
-
-    def do_GET(self) -> None:
-        path = self.path.removeprefix("/control")
-        if path == self.path:
-            self._answer("text/html", "<!doctype html><body></body>")
-            return
-        self.server.asked.append((self.command, path))
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self._answer(*CONTROL.get(path, CONTROL["/text"]))
-
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
-
-    def _answer(self, kind: str, text: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(text)))
-        self.send_header("Access-Control-Allow-Origin", self.headers.get("Origin", "*"))
-        self.send_header("Access-Control-Allow-Credentials", "true")
-        self.send_header("Access-Control-Allow-Headers", "content-type")
-        self.send_header("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
 
 
 @dataclass
@@ -127,15 +72,6 @@ class Service:
             worker["stats"]["pid"],
             sorted(self.window.get("/api/tasks").json()),
         )
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    """The site of the attack page."""
-    with Site() as site:
-        threading.Thread(target=site.serve_forever, daemon=True).start()
-        yield site
-        site.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -229,20 +165,13 @@ def _writable(service: Service, web: str, flower: str) -> list[str]:
     ]
 
 
-def _attack(page: Page, readable: list[str], writable: list[str]) -> list[list[str]]:
-    page.add_script_tag(content=SCRIPT)
-    code = "([readable, writable]) => attack(readable, writable)"
-    found: list[list[str]] = page.evaluate(code, [readable, writable])
-    return found
-
-
 def test_attack_page_succeeds_against_an_open_server(browser: Browser, site: Site) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.goto(f"http://evil.localhost:{site.port}/")
     base = f"http://127.0.0.1:{site.port}/control"
 
-    found = _attack(page, [f"{base}{path}" for path in CONTROL], [f"{base}/write"])
+    found = attack(page, [f"{base}{path}" for path in CONTROL], [f"{base}/write"])
 
     context.close()
     ways = {way for way, *_ in found}
@@ -265,7 +194,7 @@ def test_other_site_reads_and_changes_nothing(
         page.goto(f"http://{name}:{site.port}/")
         web, flower = service.web, service.flower
 
-        found = _attack(page, _readable(service, web, flower), _writable(service, web, flower))
+        found = attack(page, _readable(service, web, flower), _writable(service, web, flower))
 
     assert found == []
 
@@ -284,7 +213,7 @@ def test_rebound_name_reads_and_changes_nothing(
         page.goto(f"{base}/")  # the same origin from now on
         assert CANARY not in page.content()
 
-        found = _attack(page, _readable(service, base, base), _writable(service, base, base))
+        found = attack(page, _readable(service, base, base), _writable(service, base, base))
 
         # It reads refusals only.
         text = json.dumps(found)

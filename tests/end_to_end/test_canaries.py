@@ -1,0 +1,184 @@
+"""Canaries in a whole story where sign-in is required: each is found only where it belongs.
+
+`test_privacy` does the same without sign-in, and for all that can fail. Here are credentials: a
+host product's token, a service key, the secret that tokens are signed with, and what strangers and
+operators are shown.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from local.programs import Flower, Web, Worker
+from scripted import done, error_object, finish, reasoning, say, script, status, usage
+from shared import service_key
+from tests.client import Client, new_id
+from tests.credentials import (
+    SECRET,
+    KeyServer,
+    bearer,
+    client_with,
+    new_key,
+    sign_in_settings,
+    token,
+)
+from tests.end_to_end.test_privacy import Tap, _readable, _stored
+from tests.rig import API_KEY, Rig, eventually, killing
+
+PROMPT, OUTPUT, SUBJECT, COOKIE = (f"{what}-canary-{new_id()}" for what in "poesc"[:4])
+QUOTING = {"error": {"message": f"You said {PROMPT} with {API_KEY}", "code": OUTPUT}}
+
+
+@pytest.fixture(scope="module")
+def house(rig: Rig, key_server: KeyServer) -> Iterator[Web]:
+    """A web master of its own, with sign-in."""
+    web = rig.web(**sign_in_settings(key_server), WEB_CONCURRENCY="1")
+    with killing(web):
+        yield web
+
+
+@pytest.fixture(scope="module")
+def window(rig: Rig) -> Iterator[Flower]:
+    """Flower."""
+    flower = rig.flower()
+    yield flower
+    flower.kill()
+
+
+def _asked(user: Client) -> None:
+    """Everything that a user does, also what fails."""
+    conversation = user.conversation(title=f"title {PROMPT}", system=f"system {PROMPT}")
+    steps = [reasoning(f"think {OUTPUT}"), say(f"say {OUTPUT}"), finish(), usage(), done()]
+    answer = user.ask(script(*steps, tag=PROMPT), conversation, key=f"key-{PROMPT}")
+    with user.http.stream("GET", f"/api/messages/{answer}/stream") as stream:
+        assert OUTPUT in "".join(stream.iter_text())
+    for failing in (
+        [status(400, QUOTING)],
+        [say(OUTPUT), error_object(QUOTING["error"])],
+    ):
+        failed = user.ask(script(*failing, tag=PROMPT), user.conversation())
+        assert user.ended(failed)["error"]
+    assert PROMPT in user.http.get(f"/api/conversations/{conversation}").text
+    assert user.http.get("/api/search", params={"q": PROMPT}).status_code == 200
+    streamed = user.http.post(
+        f"/api/conversations/{conversation}/messages",
+        json={"content": script(*steps, tag=PROMPT)},
+        headers={"Accept": "text/event-stream"},
+    )
+    assert OUTPUT in streamed.text
+
+
+def _refused(web: Web, good: str, key: str) -> list[httpx2.Response]:
+    """What is answered to requests whose credential is not good, or in the wrong place."""
+    guessed, expired = service_key.new_key(), token("late", exp=int(time.time()) - 99)
+    forged = good[:-8] + "AAAAAAAA"
+    ways = [
+        {"headers": bearer(guessed)},
+        {"headers": bearer(expired)},
+        {"headers": bearer(forged)},
+        {"headers": bearer(f"{key}x")},
+        {"headers": {"Authorization": f"Basic {key}"}},
+        {"headers": {"Authorization": key}},
+        {"headers": {"Cookie": f"session={COOKIE}; token={good}"}},
+        {"headers": {"X-API-Key": key}},
+        {"params": {"token": good, "access_token": key}},
+    ]
+    with Client(web.url) as client:
+        found = [
+            client.http.request(method, path, **way)
+            for way in ways
+            for method, path in (
+                ("GET", "/"),
+                ("GET", "/api/conversations"),
+                ("POST", "/api/conversations"),
+                ("GET", "/api/nothing"),
+                ("GET", "/metrics"),
+            )
+        ]
+    assert {answer.status_code for answer in found} == {401}
+    for answer in found:
+        shown = answer.text + str(answer.headers)
+        assert not [one for one in (guessed, expired, forged, good, key) if one in shown]
+    return found
+
+
+def _processes() -> Iterator[tuple[str, str]]:
+    """Command line and environment of all processes of this machine, as far as they can be read."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_text(errors="replace")
+            environ = ""
+            with suppress(OSError):
+                environ = (folder / "environ").read_text(errors="replace")
+            yield words, environ
+
+
+def test_no_canary_is_found_where_it_does_not_belong(
+    rig: Rig, house: Web, window: Flower, worker: Worker
+) -> None:
+    good = token(SUBJECT)
+    key, _ = new_key(rig, "ask,act_as")
+    operators, _ = new_key(rig, "admin")
+    with (
+        closing(Tap(rig)) as tap,
+        client_with(house, good) as user,
+        client_with(house, key) as machine,
+        client_with(house, key, **{"Outlive-User": SUBJECT}) as acting,
+        client_with(house, token("stranger")) as stranger,
+        client_with(house, operators) as operator,
+    ):
+        for client in (user, machine, acting):
+            _asked(client)
+        refused = _refused(house, good, key)
+        [message, *_] = user.http.get("/api/conversations").json()["items"]
+        refused += [
+            stranger.http.get(f"/api/conversations/{message['id']}"),
+            stranger.http.get("/api/search", params={"q": PROMPT}),
+            stranger.http.get("/api/conversations"),
+            operator.http.get(f"/api/conversations/{message['id']}"),
+        ]
+        shown = [operator.http.get(path) for path in ("/metrics", "/api/live", "/live")]
+        assert {answer.status_code for answer in shown} == {200}
+        with httpx2.Client(base_url=window.url or "", timeout=30) as flower:
+            eventually(lambda: flower.get("/api/tasks").json())
+            shown += [
+                flower.get(path)
+                for path in (
+                    "/api/tasks",
+                    "/api/workers?refresh=1",
+                    "/tasks",
+                    "/metrics",
+                    "/broker",
+                )
+            ]
+        commands = _readable("\n".join(tap.commands()))
+    assert "outlive.generate" in commands, "the tap saw no task"
+
+    secrets = (good, good.rpartition(".")[2], key, operators, COOKIE, API_KEY, SECRET)
+    private = (PROMPT, OUTPUT)
+    places = {
+        "logs": rig.logs(),
+        "commands of Redis": commands,
+        "values in Redis": _stored(rig),
+        "what operators see": "".join(answer.text for answer in shown),
+        "refusals": "".join(answer.text + str(answer.headers) for answer in refused),
+        "process lists": "".join(words for words, _ in _processes()),
+    }
+    assert [
+        (place, one[:12])
+        for place, text in places.items()
+        for one in (*secrets, *private)
+        if one in text
+    ] == []
+    assert SUBJECT not in places["logs"] + places["values in Redis"] + places["process lists"]
+    # The environment holds what operators put there, and nothing of users.
+    environments = "".join(environ for _, environ in _processes())
+    assert API_KEY in environments, "no environment could be read"
+    assert [one for one in (*private, good, key, operators) if one in environments] == []
+    passwords = [urlsplit(url).password for url in (rig.redis.url, rig.database_url)]
+    assert not [one for one in passwords if one and one in places["process lists"]]
