@@ -23,6 +23,7 @@ _NEW: Final = "Set another one, such as `openssl rand -hex 24` prints"
 def check(patient: Patient) -> Iterator[Finding]:
     """All that the environment says by itself."""
     yield from _sign_in(patient)
+    yield from _proxies(patient)
     for process in patient.processes:
         yield from _secrets(process)
         yield from _debugging(process)
@@ -37,6 +38,19 @@ def _sign_in(patient: Patient) -> Iterator[Finding]:
             "OUTLIVE_AUTH is local: everybody who reaches web is the one local user, and requests"
             " through a proxy are refused.",
             "Set OUTLIVE_AUTH=required (docs/deploy.md).",
+        )
+
+
+def _proxies(patient: Patient) -> Iterator[Finding]:
+    settings = patient.web.settings
+    behind_one = urlsplit(patient.address or "").scheme == "https"  # web itself speaks no TLS
+    if behind_one and settings.auth == "required" and not settings.proxies:
+        yield Finding(
+            "proxies",
+            "Web does not know its proxy: all requests seem to come from that one address, share"
+            " its rate limit, and seem to be unencrypted.",
+            "Set OUTLIVE_TRUSTED_PROXIES to the proxy's address as web sees it, such as 127.0.0.1"
+            " (docs/operations.md, Proxies).",
         )
 
 

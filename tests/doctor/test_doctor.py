@@ -30,7 +30,7 @@ def folder(rig: Rig) -> Iterator[Path]:
         env_files.create(folder, "localhost", "outlive")
         for file in folder.iterdir():
             lines = file.read_text().splitlines()
-            ours = {"OUTLIVE_AUTH": "local", **rig.env()}
+            ours = {"OUTLIVE_AUTH": "local", "OUTLIVE_TRUSTED_PROXIES": "", **rig.env()}
             kept = [line for line in lines if line.partition("=")[0] not in ours]
             names = {line.partition("=")[0] for line in lines} & ours.keys()
             write_private(file, "\n".join([*kept, *(f"{name}={ours[name]}" for name in names)]))
@@ -86,6 +86,12 @@ def test_no_sign_in_beyond_this_machine_is_found(patient: Patient) -> None:
     assert _checks(environment.check(near)) == set()
     far = replace(patient, address="https://chat.example.org")
     assert _checks(environment.check(far)) == {"sign-in"}
+
+
+def test_a_proxy_that_web_does_not_know_is_found(folder: Path, tmp_path: Path) -> None:
+    found = _with(folder, "outlive", tmp_path, OUTLIVE_AUTH="required")
+    far = replace(found, address="https://chat.example.org")
+    assert _checks(environment.check(far)) == {"proxies"}
 
 
 def test_files_that_others_may_read_are_found(folder: Path, tmp_path: Path) -> None:

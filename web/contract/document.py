@@ -215,7 +215,7 @@ def _codes(rule: Rule, operation: Operation, right: Right) -> set[str]:
     if rule.arguments:
         codes |= {"not_found"}
     if set(operation.answers) <= {200, 204} and isinstance(operation.answers.get(200), Events):
-        codes -= {*STORED, "keys_unavailable", "rate_limited"}  # what will pass is a 200
+        codes -= {*STORED, "keys_unavailable"}  # what will pass is a 200
     if operation.body is not None:
         codes |= {*_BODY}
     if not operation.ignores_unknown:
