@@ -14,7 +14,7 @@ run:  ## everything on this machine, until Ctrl-C
 test:  ## all tests, on real servers
 	./outlive test
 
-check:  ## lint, format, types, import rules
+check:  ## lint, format, types, import rules, security
 	./outlive check
 
 drill:  ## break everything, lose nothing

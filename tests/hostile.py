@@ -122,6 +122,10 @@ BODIES: Final = {
     "a long fraction": b'{"options": {"temperature": 0.' + b"1" * 3_000_000 + b"}}",
     "a huge exponent": b'{"content": "x", "options": {"temperature": 1e99999999999}}',
     "many fields": b"{" + b",".join(b'"f%d":0' % n for n in range(250_000)) + b"}",
+    "many options": b'{"content": "x", "options": {'
+    + b",".join(b'"f%d":0' % n for n in range(250_000))
+    + b"}}",
+    "a long name": b'{"' + b"n" * 3_900_000 + b'": 0}',
     "one field often": b"{" + b",".join([b'"content":"x"'] * 250_000) + b"}",
     "many items": b'{"content": [' + b"0," * 1_900_000 + b"0]}",
     "escapes": b'{"title": "' + b"\\ud800" * 600_000 + b'"}',

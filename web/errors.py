@@ -5,6 +5,7 @@ says to a person what happened and what to do.
 """
 
 import math
+from typing import Final
 
 import structlog
 from flask import Flask, Response, json, request
@@ -15,6 +16,9 @@ from werkzeug.http import HTTP_STATUS_CODES
 from shared.errors import REQUEST_ERRORS, OutliveError, Unavailable
 
 log = structlog.get_logger("web")
+
+#: Code points of a field's name that are echoed.
+_NAME_CHARS: Final = 200
 
 #: What werkzeug and gunicorn refuse before a route runs.
 _BEFORE_ROUTES = (
@@ -128,7 +132,7 @@ def of_ours(error: OutliveError) -> Response:
 def _invalid(error: ValidationError) -> Response:
     """Say which field is wrong and why; never what it held."""
     found = [
-        {"field": ".".join(map(str, item["loc"])), "message": item["msg"]}
+        {"field": ".".join(map(str, item["loc"]))[:_NAME_CHARS], "message": item["msg"]}
         for item in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     detail = "; ".join(f"{item['field'] or 'body'}: {item['message']}" for item in found)

@@ -26,6 +26,9 @@ END: Final = -1
 
 #: Code points of an unknown parameter's name that are echoed.
 NAME_CHARS: Final = 100
+#: Fields that an object may have. Each unknown one is an error to pydantic: 250,000 of them, which
+#: fit into a body, would hold the loop for seconds.
+MOST_FIELDS: Final = 100
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -71,7 +74,17 @@ def json_body(shape: type[Shape]) -> Shape:
         found = json.loads(raw)
     except (ValueError, RecursionError):  # a ValueError also for a number of 5,000 digits
         raise Malformed from None
+    if _is_wide(found):
+        raise Invalid(f"An object in the body has more than {MOST_FIELDS} fields.")
     return shape.model_validate(found)
+
+
+def _is_wide(found: object) -> bool:
+    """Whether an object has too many fields: the body, or one in it. Deeper ones are no model's."""
+    if not isinstance(found, dict):
+        return False
+    inner = (value for value in found.values() if isinstance(value, dict))
+    return len(found) > MOST_FIELDS or any(len(one) > MOST_FIELDS for one in inner)
 
 
 def identifier(name: str) -> uuid.UUID | None:
