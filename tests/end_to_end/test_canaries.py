@@ -30,7 +30,9 @@ from tests.credentials import (
 from tests.end_to_end.test_privacy import Tap, _readable, _stored
 from tests.rig import API_KEY, Rig, eventually, killing
 
-PROMPT, OUTPUT, SUBJECT, COOKIE = (f"{what}-canary-{new_id()}" for what in "poesc"[:4])
+PROMPT, OUTPUT, SUBJECT, COOKIE = (
+    f"{what}-canary-{new_id()}" for what in ("prompt", "output", "subject", "cookie")
+)
 QUOTING = {"error": {"message": f"You said {PROMPT} with {API_KEY}", "code": OUTPUT}}
 
 
@@ -54,7 +56,7 @@ def _asked(user: Client) -> None:
     """Everything that a user does, also what fails."""
     conversation = user.conversation(title=f"title {PROMPT}", system=f"system {PROMPT}")
     steps = [reasoning(f"think {OUTPUT}"), say(f"say {OUTPUT}"), finish(), usage(), done()]
-    answer = user.ask(script(*steps, tag=PROMPT), conversation, key=f"key-{PROMPT}")
+    answer = user.ask(script(*steps, tag=PROMPT), conversation, key=f"{PROMPT} {new_id()}")
     with user.http.stream("GET", f"/api/messages/{answer}/stream") as stream:
         assert OUTPUT in "".join(stream.iter_text())
     for failing in (

@@ -11,7 +11,7 @@ import pytest
 
 from local.programs import Web
 from tests.client import Client
-from tests.rig import Rig
+from tests.rig import Rig, killing
 from tests.web.test_gunicorn_worker import BAD_CHUNK
 from tests.web.wire import ROUTES, answer_of, raw
 
@@ -63,7 +63,7 @@ def test_a_head_that_does_not_end_in_time_is_cut_off(rig: Rig) -> None:
     web = rig.web(WEB_CONCURRENCY="1")
     where = urlsplit(web.url)
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with ExitStack() as stack, Client(web.url) as client:
+    with killing(web), ExitStack() as stack, Client(web.url) as client:
         peers = [
             stack.enter_context(socket.create_connection((where.hostname or "", where.port or 0)))
             for _ in range(100)
@@ -82,7 +82,6 @@ def test_a_head_that_does_not_end_in_time_is_cut_off(rig: Rig) -> None:
             assert client.http.get("/healthz").status_code == 200
             time.sleep(0.2)
             waiting = [peer for peer in waiting if not _is_closed(peer)]
-    web.stop()
 
 
 def _is_closed(peer: socket.socket) -> bool:
