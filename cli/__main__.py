@@ -20,6 +20,7 @@ COMMANDS = {
     "retry": "cli.answer_commands:retry",
     "continue": "cli.answer_commands:continue_",
     "list": "cli.list_command:list_",
+    "user": "cli.user_commands:user",
     "key": "cli.key_commands:key",
     "budget": "cli.budget_command:budget",
     "migrate": "cli.admin_commands:migrate",
