@@ -42,6 +42,8 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "token_invalid": RequestError(
         401, "This token cannot be accepted. Get a new one from the service that you use."
     ),
+    "session_ended": RequestError(401, "This session has ended. Sign in again."),
+    "sign_in_failed": RequestError(401, "That is not a login and its password. Try again."),
     "key_invalid": RequestError(
         401, "This service key cannot be accepted: it is unknown, revoked or expired."
     ),
@@ -53,6 +55,9 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "not_operator": RequestError(403, "Only operators may see what runs here."),
     "insufficient_scope": RequestError(403, "This credential does not allow this request."),
     "cross_site": RequestError(403, "Other sites may not use this service."),
+    "csrf_failed": RequestError(
+        403, "The header Outlive-CSRF is missing or not that of this session. Load the page again."
+    ),
     "not_found": RequestError(404, "There is no such thing here."),
     "method_not_allowed": RequestError(
         405,
@@ -82,6 +87,7 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "invalid_user": RequestError(
         422, "Outlive-User must be the id of a user: 1 to 255 printable characters."
     ),
+    "no_session": RequestError(422, "This request has no session, so there is none to end."),
     "not_an_answer": RequestError(422, "Only an answer can be retried or continued."),
     "budget_exhausted": RequestError(
         429, "The tokens of this day or month are used up. Ask again when the budget renews."

@@ -10,7 +10,7 @@ import socket
 import uuid
 from functools import cached_property
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -152,8 +152,7 @@ def _jwks_url(url: str, info: ValidationInfo) -> str:
     where = urlsplit(url)
     if not url:
         return ""
-    is_near = where.hostname in ("localhost", "127.0.0.1", "::1")
-    if where.scheme != "https" and not (where.scheme == "http" and is_near):
+    if not _is_trusted(where):
         raise ValueError("OUTLIVE_JWT_JWKS_URL must begin with https:// (or be on this machine)")
     if not info.data.get("jwt_audience"):
         raise ValueError(
@@ -169,6 +168,36 @@ def _boot(name: str) -> str:
         return str(uuid.UUID(name))
     except ValueError:
         return name
+
+
+def _public_url(url: str) -> str:
+    """An origin, as browsers write it: without a path."""
+    url = url.strip(_AROUND).rstrip("/")
+    where = urlsplit(url)
+    fits = where.scheme in ("http", "https") and is_host(where.netloc) and not where.path
+    if url and not (fits and url == f"{where.scheme}://{where.netloc}"):
+        raise ValueError("OUTLIVE_PUBLIC_URL must be like https://chat.example.org, without a path")
+    return url.lower()
+
+
+def _oidc_issuer(url: str, info: ValidationInfo) -> str:
+    url = url.strip(_AROUND)
+    if not url:
+        return ""
+    where = urlsplit(url)
+    if not _is_trusted(where) or where.query or where.fragment:
+        raise ValueError("OUTLIVE_OIDC_ISSUER must begin with https:// (or be on this machine)")
+    if not info.data.get("public_url"):
+        raise ValueError(
+            "OUTLIVE_OIDC_ISSUER needs OUTLIVE_PUBLIC_URL: the provider sends browsers back there"
+        )
+    return url
+
+
+def _is_trusted(where: SplitResult) -> bool:
+    """Whether what is read from there cannot be changed on the way."""
+    is_near = where.hostname in ("localhost", "127.0.0.1", "::1")
+    return where.scheme == "https" or (where.scheme == "http" and is_near)
 
 
 def _variable(location: str) -> str:
@@ -187,6 +216,7 @@ def _rate(text: str) -> str:
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Days = Annotated[float, Field(gt=0, le=400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Cap = Annotated[int, Field(ge=0)]
 Rate = Annotated[str, AfterValidator(_rate)]
@@ -293,6 +323,15 @@ class Settings(BaseSettings):
     jwt_secret: Annotated[str, AfterValidator(_secrets)] = Field("", repr=False)
     jwt_public_key: Annotated[str, AfterValidator(_pem)] = ""
     jwt_jwks_url: Annotated[str, AfterValidator(_jwks_url)] = ""
+    #: The address that browsers use. With https, cookies are for https only.
+    public_url: Annotated[str, AfterValidator(_public_url)] = ""
+    #: A session ends after this long without use, and in any case.
+    session_idle_days: Days = 7.0
+    session_max_days: Days = 30.0
+    #: The identity provider by which people may sign in (OpenID Connect).
+    oidc_issuer: Annotated[str, AfterValidator(_oidc_issuer)] = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: str = Field("", repr=False)
     #: Names this process among all that ever ran (see `owner`).
     boot: Annotated[str, AfterValidator(_boot)] = Field(default_factory=lambda: str(uuid.uuid4()))
     #: A file to create when the process takes work: how a supervisor knows without asking.
@@ -314,6 +353,11 @@ class Settings(BaseSettings):
     def known_hosts(self) -> frozenset[str]:
         """The names of `hosts`; one with a port stands for that port only."""
         return frozenset(_split(self.hosts))
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers use this service over https."""
+        return self.public_url.startswith("https://")
 
     @cached_property
     def proxies(self) -> frozenset[Network]:

@@ -101,6 +101,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         render_cache=RenderCache(),
         models=models,
         dashboard=dashboard,
+        revocations=revocations,
+        sign_ins=auth.SignIns(settings, db) if settings.auth == "required" else None,
+        session_cookies=auth.cookies_for(settings),
     )
     errors.register(app)
     streams.register(app, routes.STREAMS)

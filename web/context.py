@@ -12,6 +12,7 @@ from shared.jobs import Queue
 from shared.settings import Settings
 from shared.store.database import Database
 from web.asking import Asker
+from web.auth import Revocations, SessionCookies, SignIns
 from web.following.hub import Hub
 from web.following.message_keeper import MessageKeeper
 from web.following.streaming import Readers
@@ -37,6 +38,10 @@ class Context:
     render_cache: RenderCache
     models: ModelList
     dashboard: Dashboard
+    revocations: Revocations
+    #: how browsers sign in; None where nobody has to
+    sign_ins: SignIns | None
+    session_cookies: SessionCookies
 
     def start(self, serving: Callable[[], bool]) -> None:
         """Start the background greenlets of a process that takes requests from now on.

@@ -79,6 +79,18 @@ class KeysUnavailable(Unavailable):
     code = "keys_unavailable"
 
 
+class SignInFailed(Challenged):
+    """There is no such account, or this is not its password. It never says which."""
+
+    code = "sign_in_failed"
+
+
+class TooBusy(Unavailable):
+    """Too many passwords are being checked in this process."""
+
+    code = "busy"
+
+
 class InsufficientScope(Challenged):
     """The credential is good, but not for this request."""
 

@@ -34,6 +34,7 @@ from web.faces import blocks, native, notices
 _CONVERSATIONS: Final = "Conversations"
 _MESSAGES: Final = "Messages"
 _PAGE: Final = "Page"
+_SIGN_IN: Final = "Sign-in"
 _SERVICE: Final = "Service"
 
 _ANY_OBJECT: Final[Schema] = {"type": "object"}
@@ -180,6 +181,21 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         parameters=(limit(notices.PAGE, notices.PAGE_MAX), CURSOR),
         answers={200: shapes.EntryList},
     ),
+    # --- sign_in.py
+    "sign_in.sign_in": Operation(
+        tag=_SIGN_IN,
+        summary="Sign in",
+        body=schemas.SignInBody,
+        answers={204: None},
+        codes=("sign_in_failed", "not_found", "busy", *STORED),
+    ),
+    "sign_in.sign_out": Operation(
+        tag=_SIGN_IN,
+        summary="Sign out",
+        body=schemas.SignOutBody,
+        answers={204: None},
+        codes=("no_session", "not_found", *STORED),
+    ),
     # --- the service
     "native.list_models": Operation(
         tag=_SERVICE, summary="List models", answers={200: shapes.ModelList}
@@ -231,6 +247,7 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "health.probe": None,
     "static": None,
     "pages.page": None,
+    "pages.sign_in": None,
     "pages.dashboard": None,
     "reference.page": None,
 }

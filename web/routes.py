@@ -7,13 +7,13 @@ An endpoint without a row is answered like an address that does not exist, and
 
 from typing import Any, Final
 
-from web import health, reference, views
+from web import health, reference, sign_in, views
 from web.auth import Right
 from web.faces import blocks, native, notices
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
-    one.blueprint for one in (native, blocks, notices, health, views, reference)
+    one.blueprint for one in (native, blocks, notices, health, views, reference, sign_in)
 )
 
 #: The endpoints that answer with a stream, and the face of each.
@@ -34,13 +34,17 @@ RIGHTS: Final[dict[str, Right]] = {
     "health.probe": Right.PUBLIC,
     "health.prometheus": Right.OPERATE,
     # views.py, and the files of the pages
-    "static": Right.USE,
+    "static": Right.OPEN,
+    "pages.sign_in": Right.OPEN,
     "pages.page": Right.USE,
     "pages.dashboard": Right.WATCH,
     "pages.dashboard_state": Right.WATCH,
     # reference.py
     "reference.openapi": Right.USE,
     "reference.page": Right.USE,
+    # sign_in.py
+    "sign_in.sign_in": Right.OPEN,
+    "sign_in.sign_out": Right.USE,
     # faces/native.py
     "native.create_conversation": Right.WRITE_OWN,
     "native.list_conversations": Right.READ_OWN,

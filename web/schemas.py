@@ -155,6 +155,19 @@ class MessageShape(BaseModel):
         )
 
 
+class SignInBody(RequestBody):
+    """A login and its password. Both are limited, so that no refusal depends on the account."""
+
+    login: Annotated[str, Field(max_length=1_000)]
+    password: Annotated[str, Field(max_length=4_000)]
+
+
+class SignOutBody(RequestBody):
+    """`everywhere`: end the sessions of all browsers."""
+
+    everywhere: bool = False
+
+
 class AskedShape(BaseModel):
     """A question and its answer, which is going to be written."""
 

@@ -1,9 +1,15 @@
-"""The pages: a template and a script each, without a build step; and the operators' numbers."""
+"""The pages: a template and a script each, without a build step; and the operators' numbers.
+
+Where sign-in is required a page says who is signed in, so browsers must not keep it.
+"""
 
 import uuid
 
-from flask import Blueprint, Response, jsonify, make_response, render_template
+from flask import Blueprint, Response, jsonify, make_response, render_template, request
+from werkzeug.exceptions import NotFound
 
+from shared.store import accounts
+from web.auth import Right, principal, safe_path
 from web.context import context
 
 blueprint = Blueprint("pages", __name__)
@@ -19,7 +25,23 @@ _POLICY = (
 @blueprint.get("/c/<uuid:conversation_id>")
 def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 - the script reads it
     """The chat. Its script reads the conversation from the address."""
-    return _page("index.html", model=context().settings.model)
+    who = principal()
+    signed_in = who.credential.kind == "session"
+    return _page(
+        "index.html",
+        model=context().settings.model,
+        user=str(who.user_id),
+        name=accounts.name_of(context().db, who.user_id) if signed_in else None,
+        watches=Right.WATCH in who.rights,
+    )
+
+
+@blueprint.get("/sign-in")
+def sign_in() -> Response:
+    """Where people sign in. `?next=` is where they go then."""
+    if context().sign_ins is None:
+        raise NotFound
+    return _page("sign-in.html", next=safe_path(request.args.get("next", "/")))
 
 
 @blueprint.get("/live")
@@ -34,8 +56,10 @@ def dashboard_state() -> Response:
     return jsonify(context().dashboard.state())
 
 
-def _page(template: str, **values: str) -> Response:
+def _page(template: str, **values: str | bool | None) -> Response:
     response = make_response(render_template(template, **values))
     response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["Cache-Control"] = "no-cache"  # `no-store` would keep Back from being instant
+    # `no-store` also keeps Back from being instant, so only where a page may outlive a sign-out.
+    signed_in = context().sign_ins is not None
+    response.headers["Cache-Control"] = "no-store" if signed_in else "no-cache"
     return response

@@ -136,6 +136,8 @@ def run(place: Path, url: str, phases: str) -> Counter[str]:
 
 def test_the_service_keeps_its_contract(web: Web, tmp_path: Path) -> None:
     document = httpx2.get(f"{web.url}/api/openapi.json").json()
+    for path in ("/api/sign-in", "/api/sign-out"):  # there is nothing to sign in to here
+        del document["paths"][path]
     (tmp_path / "openapi.json").write_text(json.dumps(linked(closed(document))))
     # About 900 requests are fixed, and each example more is about 18.
     (tmp_path / "schemathesis.toml").write_text(CONFIG.format(max(1, (REQUESTS - 900) // 22)))

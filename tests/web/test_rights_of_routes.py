@@ -26,6 +26,7 @@ from shared.store.asking import Asking
 from tests.client import new_id
 from tests.credentials import bearer, disable, new_key, operate, token, user_id
 from tests.rig import Rig, eventually
+from tests.signing_in import new_session
 from web import app as web_app
 from web.routes import STREAMS
 
@@ -43,7 +44,7 @@ class Row(NamedTuple):
     method: str
     #: with the ids of things that belong to OWNER
     path: str
-    #: "public", "use", "read", "write", "operate"
+    #: "public", "open", "use", "read", "write", "operate"
     right: str
     owner: int
     #: where it differs from what the owner is answered
@@ -56,7 +57,11 @@ ROWS: Final = (
     Row("health.ready", "GET", "/readyz", "public", 200),
     Row("health.probe", "GET", "/healthz/stream", "public", 404),  # without a doctor's token
     Row("health.prometheus", "GET", "/metrics", "operate", 200),
-    Row("static", "GET", "/static/app.js", "use", 200),
+    Row("static", "GET", "/static/app.js", "open", 200),
+    Row("pages.sign_in", "GET", "/sign-in", "open", 200),
+    # whatever was right would count as an attempt, or end the caller's session
+    Row("sign_in.sign_in", "POST", "/api/sign-in", "open", 422, body={}),
+    Row("sign_in.sign_out", "POST", "/api/sign-out", "use", 422, body={"everywhere": "yes"}),
     Row("pages.page", "GET", "/", "use", 200),
     Row("pages.page", "GET", "/c/{conversation}", "use", 200),
     Row("pages.dashboard", "GET", "/live", "operate", 200),
@@ -91,6 +96,9 @@ ROWS: Final = (
     Row("notices.older", "GET", "/api/sidebar", "read", 200),
 )  # fmt: skip
 
+#: What the owner is refused.
+CODES: Final = {404: "not_found", 422: "invalid"}
+
 # --- those who ask --------------------------------------------------------------------------------
 
 READS: Final = frozenset({"use", "read"})
@@ -110,27 +118,27 @@ class Caller:
     refusal: tuple[int, str] | None = None
 
 
-def nobody(_: Rig) -> Caller:
+def nobody(_: Rig, __: Web) -> Caller:
     return Caller(refusal=(401, "unauthenticated"))
 
 
-def expired(_: Rig) -> Caller:
+def expired(_: Rig, __: Web) -> Caller:
     past = token(OWNER, exp=int(time.time()) - 60)
     return Caller(bearer(past), refusal=(401, "token_expired"))
 
 
-def for_another_service(_: Rig) -> Caller:
+def for_another_service(_: Rig, __: Web) -> Caller:
     return Caller(bearer(token(OWNER, aud="another")), refusal=(401, "token_invalid"))
 
 
-def disabled_user(rig: Rig) -> Caller:
+def disabled_user(rig: Rig, _: Web) -> Caller:
     subject = new_id()
     of_token(rig, subject)
     disable(rig, subject)
     return Caller(bearer(token(subject)), refusal=(401, "user_disabled"))
 
 
-def revoked(rig: Rig) -> Caller:
+def revoked(rig: Rig, _: Web) -> Caller:
     key, key_id = new_key(rig, "read,ask,admin,act_as")
     operate(rig, "key", "revoke", key_id)
     return Caller(bearer(key) | {"Outlive-User": OWNER}, refusal=(401, "key_invalid"))
@@ -142,15 +150,15 @@ def of_key(rig: Rig, scopes: str, rights: frozenset[str]) -> Caller:
     return Caller(bearer(key) | {"Outlive-User": OWNER}, rights, owns=True)
 
 
-def of_its_own(rig: Rig) -> Caller:
+def of_its_own(rig: Rig, _: Web) -> Caller:
     """A key that acts for itself."""
-    key, _ = new_key(rig, "ask")
+    key, __ = new_key(rig, "ask")
     return Caller(bearer(key))
 
 
-def not_for_others(rig: Rig) -> Caller:
+def not_for_others(rig: Rig, _: Web) -> Caller:
     """A key that names a user, and may not."""
-    key, _ = new_key(rig, "read,ask,admin")
+    key, __ = new_key(rig, "read,ask,admin")
     return Caller(bearer(key) | {"Outlive-User": OWNER}, refusal=(403, "insufficient_scope"))
 
 
@@ -165,26 +173,43 @@ def of_token(rig: Rig, subject: str, **claims: Any) -> Caller:
     return Caller(bearer(token(subject, **claims)), owns=subject == OWNER)
 
 
-def operator(rig: Rig) -> Caller:
+def operator(rig: Rig, _: Web) -> Caller:
     scope = "read ask admin"
     return Caller(of_token(rig, OTHER, scope=scope).headers, WRITES | OPERATES)
 
 
-CALLERS: Final[dict[str, Callable[[Rig], Caller]]] = {
+def of_session(rig: Rig, web: Web) -> Caller:
+    return Caller(new_session(rig, web).headers)
+
+
+def of_operators_session(rig: Rig, web: Web) -> Caller:
+    return Caller(new_session(rig, web, operator=True).headers, WRITES | OPERATES)
+
+
+def signed_out(rig: Rig, web: Web) -> Caller:
+    session = new_session(rig, web)
+    assert session.sign_out().status_code == 204
+    return Caller(session.headers, refusal=(401, "session_ended"))
+
+
+CALLERS: Final[dict[str, Callable[[Rig, Web], Caller]]] = {
     "nobody": nobody,
     "expired": expired,
     "wrong audience": for_another_service,
     "disabled": disabled_user,
     "revoked": revoked,
     "key for nobody else": not_for_others,
-    "another user": lambda rig: of_token(rig, OTHER),
+    "another user": lambda rig, _: of_token(rig, OTHER),
     "key of its own": of_its_own,
     "operator": operator,
-    "key: read": lambda rig: of_key(rig, "read", READS),
-    "key: admin": lambda rig: of_key(rig, "admin", OPERATES),
-    "key: act_as": lambda rig: of_key(rig, "act_as", frozenset()),
-    "key: ask": lambda rig: of_key(rig, "ask", WRITES),
-    "owner": lambda rig: of_token(rig, OWNER),
+    "key: read": lambda rig, _: of_key(rig, "read", READS),
+    "key: admin": lambda rig, _: of_key(rig, "admin", OPERATES),
+    "key: act_as": lambda rig, _: of_key(rig, "act_as", frozenset()),
+    "key: ask": lambda rig, _: of_key(rig, "ask", WRITES),
+    "owner": lambda rig, _: of_token(rig, OWNER),
+    "session": of_session,
+    "session of an operator": of_operators_session,
+    "signed out": signed_out,
 }
 
 
@@ -192,7 +217,7 @@ CALLERS: Final[dict[str, Callable[[Rig], Caller]]] = {
 def callers(rig: Rig, required_web: Web) -> dict[str, Caller]:
     """Everybody, and no process that still knows better."""
     of_token(rig, OWNER)
-    found = {name: make(rig) for name, make in CALLERS.items()}
+    found = {name: make(rig, required_web) for name, make in CALLERS.items()}
     headers = found["revoked"].headers
     url = f"{required_web.url}/api/models"
     eventually(
@@ -208,21 +233,17 @@ def callers(rig: Rig, required_web: Web) -> dict[str, Caller]:
 
 def expected(row: Row, caller: Caller, method: str) -> tuple[int, str | None]:
     """The status, and the code of a refusal."""
-    if row.right == "public":
-        return (200, None) if method == "OPTIONS" else (row.owner, _code(row.owner))
+    if method == "OPTIONS" and (row.right in ("public", "open") or caller.refusal is None):
+        return 200, None
+    if row.right in ("public", "open"):
+        return row.owner, CODES.get(row.owner)
     if caller.refusal is not None:
         return caller.refusal
-    if method == "OPTIONS":
-        return 200, None
     if row.right not in caller.rights:
         return 403, "not_operator" if row.right == "operate" else "insufficient_scope"
     if caller.owns or row.other is None:
-        return row.owner, None
-    return row.other, "not_found"
-
-
-def _code(status: int) -> str | None:
-    return "not_found" if status == 404 else None
+        return row.owner, CODES.get(row.owner)
+    return row.other, CODES.get(row.other)
 
 
 def new_things(rig: Rig, row: Row) -> dict[str, str]:

@@ -127,5 +127,18 @@ def test_with_sign_in_required_only_what_is_public_answers(method: str) -> None:
     app = web_app.create_app(SETTINGS.model_copy(update={"auth": "required"}))
 
     assert ask(app, method, "/healthz")[0] in (200, 405)
-    for path in ("/", "/static/app.js", "/metrics", "/api/conversations", "/live", "/nothing"):
+    for path in ("/", "/metrics", "/api/conversations", "/live", "/nothing", "/static"):
         assert ask(app, method, path) == (401, "unauthenticated"), path
+
+
+def test_what_a_person_needs_to_sign_in_asks_for_no_credential() -> None:
+    url = "postgresql+psycopg2://localhost/none"
+    ours = Settings.model_construct(database_url=url, auth="required", hosts="ours")
+    app = web_app.create_app(ours)
+
+    for path in ("/sign-in", "/static/base.css"):
+        with app.test_client().get(path, headers={"Host": "ours"}) as answer:
+            assert answer.status_code == 200
+        assert ask(app, "GET", path, host="another") == (403, "not_local")
+    assert ask(app, "POST", "/api/sign-in", host="ours") == (422, "invalid")
+    assert ask(app, "POST", "/api/sign-out", host="ours") == (401, "unauthenticated")

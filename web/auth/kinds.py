@@ -11,6 +11,8 @@ from web.auth.jwks import Jwks
 from web.auth.local import Local
 from web.auth.revocations import Revocations
 from web.auth.service_keys import ServiceKeys
+from web.auth.session_cookies import SessionCookies
+from web.auth.sessions import Sessions, lifetime
 from web.auth.signing_keys import KeySource, fixed_keys
 
 
@@ -29,7 +31,13 @@ def credential_kinds(
     sources = key_sources(settings)
     if sources:
         kinds.append(HostTokens(settings, users, sources, revocations))
+    kinds.append(Sessions(settings, db, cookies_for(settings), revocations))
     return kinds
+
+
+def cookies_for(settings: Settings) -> SessionCookies:
+    """The cookies of this deployment's sessions."""
+    return SessionCookies(secure=settings.is_https, seconds=lifetime(settings).most)
 
 
 def key_sources(settings: Settings) -> Sequence[KeySource]:

@@ -13,6 +13,8 @@ class Right(Enum):
 
     #: Nothing is asked, neither a credential nor one of our names: for a load balancer's probes.
     PUBLIC = "public"
+    #: No credential is asked for, only the place and the site: for what a person needs to sign in.
+    OPEN = "open"
     #: See what belongs to no user: the pages and their files, the models.
     USE = "use"
     #: Read one's own conversations.

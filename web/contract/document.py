@@ -35,15 +35,18 @@ from web.contract.shapes import ProblemShape
 
 Json = dict[str, Any]
 
-#: Codes of every operation, of every one that asks for a right, of one's own things, of a body.
+#: Codes of every operation, of every one that checks the place, of every one that asks for a
+#: credential, of a body.
 _ALWAYS: Final = ("malformed_request", "cross_site", "headers_too_large", "internal")
+_PLACED: Final = ("not_local", "forwarded", "rate_limited")
 _GUARDED: Final = (
-    *(code for code, error in REQUEST_ERRORS.items() if error.status == 401),
-    "not_local",
-    "forwarded",
+    *(
+        code
+        for code, error in REQUEST_ERRORS.items()
+        if error.status == 401 and code != "sign_in_failed"
+    ),
     "insufficient_scope",
     "invalid_user",
-    "rate_limited",
     "keys_unavailable",
 )
 _BODY: Final = (
@@ -132,15 +135,19 @@ def _operation(rule: Rule, operation: Operation, right: Right, app: Flask) -> Js
 
 
 def _security(right: Right, rule: Rule) -> list[Json]:
-    if right is Right.PUBLIC:
+    if right in (Right.PUBLIC, Right.OPEN):
         return []
-    changes = not (rule.methods or set()) <= {"GET", "HEAD", "OPTIONS"}
-    csrf: Json = {"csrf": []} if changes and "csrf" in SECURITY_SCHEMES else {}
+    csrf: Json = {"csrf": []} if _changes(rule) else {}
     return [
         {name: [], **(csrf if scheme.get("in") == "cookie" else {})}
         for name, scheme in SECURITY_SCHEMES.items()
         if name != "csrf"
     ]
+
+
+def _changes(rule: Rule) -> bool:
+    """Whether a request changes something."""
+    return not (rule.methods or set()) <= {"GET", "HEAD", "OPTIONS"}
 
 
 def _in_path(name: str, rule: Rule) -> Json:
@@ -207,10 +214,12 @@ def _events(events: Events) -> Json:
 def _codes(rule: Rule, operation: Operation, right: Right) -> set[str]:
     codes = {*_ALWAYS, *operation.codes, *(one.code for one in operation.parameters if one.code)}
     if right is not Right.PUBLIC:
-        codes |= {*_GUARDED}
+        codes |= {*_PLACED}
+    if right not in (Right.PUBLIC, Right.OPEN):
+        codes |= {*_GUARDED, *(["csrf_failed"] if _changes(rule) else [])}
     if right in (Right.READ_OWN, Right.WRITE_OWN):
         codes |= {*STORED}
-    elif right not in (Right.PUBLIC, Right.USE):
+    elif right not in (Right.PUBLIC, Right.OPEN, Right.USE):
         codes |= {"not_operator"}
     if rule.arguments:
         codes |= {"not_found"}

@@ -48,6 +48,8 @@ TAGS: Final[dict[str, str]] = {
     "Messages": "Reading a message, while it is written and afterwards.",
     "Page": "What the page shows: messages as blocks of safe HTML, and the list of conversations"
     " with what changes in it. Any client may use it.",
+    "Sign-in": "Sessions of people with an account, for browsers. Without sign-in"
+    " (`OUTLIVE_AUTH=local`) there are none, and both calls are a 404.",
     "Service": "The service itself: probes, numbers, models, this document.",
 }
 
@@ -61,5 +63,19 @@ SECURITY_SCHEMES: Final[dict[str, Any]] = {
         " with the scope `act_as` acts for the user that `Outlive-User` names. A 401 says in"
         " `WWW-Authenticate` what is wrong."
         " Without sign-in (`OUTLIVE_AUTH=local`) no credential is needed, and none is read.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "outlive_session",
+        "description": "A session, for browsers; where the public address is https its name is"
+        " `__Host-outlive_session`. What changes something needs `Outlive-CSRF`, too.",
+    },
+    "csrf": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Outlive-CSRF",
+        "description": "The value of the cookie `outlive_csrf` (over https `__Host-outlive_csrf`),"
+        " which a sign-in sets.",
     },
 }

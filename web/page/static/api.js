@@ -19,9 +19,16 @@ const SLEPT = 2_000;
 /** A position after the end of every body. */
 const BEYOND = 999_999_999_999_999;
 
+/** The CSRF token of the session, if there is one: in a cookie that only our pages can read. */
+const csrfToken = () => document.cookie.match(/(?:^|; )(?:__Host-)?outlive_csrf=([0-9a-f]{64})/)?.[1];
+
+/** The session has ended: sign in, and come back to this page. */
+const signIn = () => location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
+
 /**
  * One request, which is given up after `silence` milliseconds without a byte; `sent(part, whole)` is
- * called with the bytes of the body that have been sent.
+ * called with the bytes of the body that have been sent. Without a session it never ends, as the page
+ * is left for the sign-in page: a question that is being sent stays stored.
  */
 function transport(url, { method, headers, body, signal, sent, silence }) {
   return new Promise((resolve, reject) => {
@@ -44,10 +51,13 @@ function transport(url, { method, headers, body, signal, sent, silence }) {
       clearTimeout(timer);
       signal?.removeEventListener("abort", cancel);
       const { status, responseText } = request;
+      if (status === 401) return void signIn();
       resolve({ status, headers: { get: (name) => request.getResponseHeader(name) }, text: responseText });
     };
     request.open(method, url);
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    const csrf = method === "GET" ? null : csrfToken();
+    if (csrf) request.setRequestHeader("Outlive-CSRF", csrf);
     if (signal?.aborted) return void cancel();
     signal?.addEventListener("abort", cancel);
     restart();
@@ -57,6 +67,9 @@ function transport(url, { method, headers, body, signal, sent, silence }) {
 
 const outlive = new Outlive({ transport, patience: Infinity, onTrouble: trouble });
 const call = (method, path, options) => outlive.call(method, `/api${path}`, options);
+
+/** End this session, or those of all browsers. */
+export const signOut = (everywhere) => call("POST", "/sign-out", { body: { everywhere } });
 
 // Conversations
 export const createConversation = (fields, key) => outlive.createConversation(fields, { key });

@@ -4,6 +4,7 @@
  * One long module, because every function here reads or changes `here` and the parts made below.
  */
 
+import * as account from "./account.js";
 import * as api from "./api.js";
 import { codeBelow } from "./blocks.js";
 import { Composer } from "./composer.js";
@@ -20,6 +21,8 @@ import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
 import { offer } from "./toast.js";
 import { nameOf, sendingText } from "./words.js";
+
+account.begin();
 
 /** Turns to read when a conversation is opened, and when it has changed. */
 const PAGE = 20;

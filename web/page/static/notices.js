@@ -5,6 +5,7 @@
  * begins with the whole state, so no change can be missed.
  */
 
+import { listConversations } from "./api.js";
 import { trouble } from "./connection.js";
 import { pause } from "./outlive.js";
 import { Tabs } from "./tabs.js";
@@ -64,6 +65,7 @@ export class Notices {
       trouble(this, true);
       if (source.readyState !== EventSource.CLOSED) return;
       await pause(2_000);
+      if (this.source === source) await listConversations(1).catch(() => null); // the session may have ended
       if (this.source === source) this.#connect();
     };
   }

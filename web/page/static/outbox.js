@@ -62,6 +62,9 @@ export async function locked(key) {
 export const recall = (name) => store.get(name);
 export const remember = (name, value) => (value ? store.set(name, value) : store.remove(name));
 
+/** Remove everything. */
+export const clear = () => store.names().filter((name) => name.startsWith("outlive.")).forEach(store.remove);
+
 export const draft = (conversation) => store.get(DRAFT + (conversation ?? "new")) ?? "";
 
 /** Store what is being typed. */

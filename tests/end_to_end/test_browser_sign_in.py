@@ -1,0 +1,209 @@
+"""Signing in and out in a real browser, and what another site's page can do about it."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from local.programs import Web
+from tests.client import new_id
+from tests.end_to_end import axe
+from tests.end_to_end.browser import Meet, Person, Tab
+from tests.end_to_end.questions import answer_text, gated, quick
+from tests.rig import Rig, eventually
+from tests.signing_in import PASSWORD, new_account
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+#: Seconds within which a stream of a session that has ended has to end.
+SOON = 2.0
+
+
+def sign_in(page: Page, login: str, password: str = PASSWORD) -> None:
+    """Type login and password on the sign-in page."""
+    page.get_by_label("Login").fill(login)
+    page.get_by_label("Password").fill(password)
+    page.get_by_label("Password").press("Enter")
+
+
+def sign_out(tab: Tab, how: str = "Sign out") -> None:
+    """Press Sign out in the list of conversations, and in the dialog."""
+    tab.press("Sign out", tab.page.locator("#side"))
+    tab.press(how, tab.page.locator("#leave"))
+
+
+def signed_in(person: Person, rig: Rig, path: str = "/", *words: str) -> Tab:
+    """A tab of a new account."""
+    tab = person.open(path)
+    sign_in(tab.page, new_account(rig, *words))
+    expect(tab.page.locator("#sign-out")).to_be_visible()
+    return tab
+
+
+def test_a_person_signs_in_asks_and_signs_out(meet: Meet, required_web: Web, rig: Rig) -> None:
+    person = meet(required_web)
+    tab = person.open("/")
+    assert tab.path == "/sign-in"
+    login = new_account(rig, "--name", "Ann Example")
+
+    sign_in(tab.page, login, "a wrong password")
+    expect(tab.page.get_by_role("alert")).to_have_text(
+        "That is not a login and its password. Try again."
+    )
+    sign_in(tab.page, login)
+
+    expect(tab.page.locator("#who")).to_have_text("Ann Example")
+    assert tab.path == "/"
+    question = quick("Because.")
+    assert tab.answer_to(question) == answer_text(question)
+    conversation = tab.path
+    sign_out(tab)
+    tab.page.wait_for_url("**/sign-in")
+    tab.page.goto(required_web.url + conversation)
+    assert tab.path == f"/sign-in?next={conversation}"
+    assert tab.page.evaluate("Object.keys(localStorage)") == []
+
+    sign_in(tab.page, login)
+    tab.page.wait_for_url(f"**{conversation}")
+    assert tab.finished() == answer_text(question)
+
+
+def test_the_streams_of_all_tabs_end_when_one_signs_out(
+    meet: Meet, required_web: Web, rig: Rig
+) -> None:
+    person = meet(required_web)
+    tab = signed_in(person, rig)
+    tab.ask(gated("Once upon a time", new_id(), "the end"))
+    tab.written()
+    other = person.open(tab.path)
+    other.written()
+    eventually(lambda: len(person.open_streams) >= 2)
+
+    sign_out(tab)
+
+    eventually(lambda: not person.open_streams, SOON)
+    other.page.wait_for_url("**/sign-in?next=**")
+    tab.page.wait_for_url("**/sign-in")
+
+
+def test_a_page_whose_session_ended_elsewhere_asks_to_sign_in_and_loses_nothing(
+    meet: Meet, required_web: Web, rig: Rig
+) -> None:
+    login = new_account(rig)
+    person, elsewhere = meet(required_web), meet(required_web)
+    tab, away = person.open("/"), elsewhere.open("/")
+    sign_in(tab.page, login)
+    sign_in(away.page, login)
+    expect(tab.page.locator("#sign-out")).to_be_visible()
+    expect(away.page.locator("#sign-out")).to_be_visible()
+    tab.page.locator("#question").fill("What I was about to ask")
+
+    sign_out(away, "Sign out everywhere")
+    away.page.wait_for_url("**/sign-in")
+    tab.page.wait_for_url("**/sign-in?next=**")
+    sign_in(tab.page, login)
+
+    expect(tab.page.locator("#question")).to_have_value("What I was about to ask")
+
+
+def test_another_user_of_the_same_browser_finds_nothing_of_the_first(
+    meet: Meet, required_web: Web, rig: Rig
+) -> None:
+    person = meet(required_web)
+    tab = signed_in(person, rig)
+    tab.page.locator("#question").fill("A secret draft")
+    eventually(lambda: "A secret draft" in str(tab.page.evaluate("JSON.stringify(localStorage)")))
+    person.context.clear_cookies()  # the session is gone, but nobody has signed out
+
+    other = signed_in(person, rig)
+
+    expect(other.page.locator("#question")).to_have_value("")
+    assert "A secret draft" not in other.page.evaluate("JSON.stringify(localStorage)")
+
+
+def test_the_sign_in_page_asks_no_other_server_and_is_accessible(
+    meet: Meet, required_web: Web
+) -> None:
+    for options in ({}, {"color_scheme": "dark"}, {"viewport": {"width": 360, "height": 640}}):
+        person = meet(required_web, **options)
+        page = person.open("/sign-in").page
+
+        assert axe.serious(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate("document.activeElement.id") == "login"
+        assert all(url.startswith(required_web.url) for url in person.requests)
+
+
+# --- another site --------------------------------------------------------------------------------
+
+
+@contextmanager
+def other_site(html: str) -> Iterator[str]:
+    """The address of a page on another origin."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = html.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
+
+
+ATTACK = """<!doctype html><title>x</title><form method="post" enctype="text/plain" target="f"></form>
+<iframe name="f"></iframe><script>
+const post = (path, body, options = {}) => fetch(WEB + path, {{method: "POST", credentials: "include",
+  body, ...options}}).then(() => "sent", () => "failed");
+const json = {{headers: {{"Content-Type": "application/json"}}}};
+const BODY = JSON.stringify({{login: "{login}", password: "{password}"}});
+async function attack() {{
+  const form = document.forms[0];
+  const field = form.appendChild(document.createElement("input"));
+  form.action = WEB + "/api/sign-in";
+  field.name = BODY.slice(0, -1) + ', "x": "'; field.value = '"}}';
+  form.submit();
+  await new Promise((resolve) => document.querySelector("iframe").addEventListener("load", resolve, {{once: true}}));
+  for (const path of ["/api/sign-in", "/api/sign-out"])
+    for (const mode of ["cors", "no-cors"])
+      for (const options of [json, {{}}]) await post(path, path === "/api/sign-in" ? BODY : "{{}}", {{...options, mode}});
+  return "done";
+}}
+</script>"""  # noqa: E501
+
+
+def test_another_sites_page_can_neither_sign_a_person_in_nor_out(
+    meet: Meet, required_web: Web, rig: Rig
+) -> None:
+    attacker = new_account(rig)
+    person, stranger = meet(required_web), meet(required_web)
+    tab = signed_in(person, rig, "/", "--name", "The victim")
+    html = ATTACK.format(login=attacker, password=PASSWORD).replace(
+        "WEB +", f'"{required_web.url}" +'
+    )
+    with other_site(html) as url:
+        for one in (person, stranger):
+            one.url = ""  # it asks another server here
+            page = one.context.new_page()
+            page.goto(url)
+            assert page.evaluate("attack()") == "done"
+            one.mishaps.clear()  # what the browser refused to send
+            one.url = required_web.url
+
+    tab.page.reload()
+    expect(tab.page.locator("#who")).to_have_text("The victim")
+    assert stranger.context.cookies(required_web.url) == []
+    assert not rig.rows(
+        "SELECT 1 FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.login = :it", it=attacker
+    )

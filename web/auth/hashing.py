@@ -1,0 +1,55 @@
+"""Checks passwords beside the event loop: in a thread, one at a time, and with a bounded queue.
+
+So any number of sign-ins at once takes the memory of one hash and at most one core, and every other
+request goes on. The answer to an unknown login takes as long as the one to a wrong password.
+"""
+
+from typing import Final, NamedTuple
+
+from gevent.threadpool import ThreadPool
+
+from shared import passwords
+from web.errors import TooBusy
+
+#: Hashes at a time in a process, and requests that may wait for theirs: some seconds' worth.
+THREADS: Final = 1
+WAITING: Final = 200
+
+
+class Verdict(NamedTuple):
+    """Whether the password was right, and the hash to keep instead of one that is outdated."""
+
+    right: bool
+    rehashed: str | None = None
+
+
+class Hashing:
+    """The thread of this process."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPool | None = None
+        self._nobodys = passwords.unmatchable()
+        self._waiting = 0
+
+    def check(self, password: str, encoded: str | None) -> Verdict:
+        """Whether this is the password of `encoded`; None is an account that does not exist.
+
+        Raises TooBusy.
+        """
+        if self._waiting >= WAITING:
+            raise TooBusy
+        if self._pool is None:
+            self._pool = ThreadPool(THREADS)
+        self._waiting += 1
+        try:
+            verdict: Verdict = self._pool.apply(_check, (password, encoded or self._nobodys))
+        finally:
+            self._waiting -= 1
+        return verdict
+
+
+def _check(password: str, encoded: str) -> Verdict:
+    if not passwords.matches(password, encoded):
+        return Verdict(right=False)
+    outdated = passwords.is_outdated(encoded)
+    return Verdict(right=True, rehashed=passwords.hashed(password) if outdated else None)

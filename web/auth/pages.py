@@ -1,0 +1,40 @@
+"""Which requests are for a page, and which page a person may be sent to after signing in."""
+
+import re
+from typing import Final
+from urllib.parse import quote
+
+from flask import Request
+
+SIGN_IN: Final = "/sign-in"
+#: A path on this host, which no browser takes for another host: `//` and `/\\` would be one.
+_PATH: Final = re.compile(
+    r"/(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?)?"
+    r"(?:\?[A-Za-z0-9_.~=&%-]*)?",
+    re.ASCII,
+)
+#: Characters of a path that is gone back to.
+_LONGEST: Final = 500
+
+
+def is_navigation(request: Request) -> bool:
+    """Whether a browser asks for a page, to show it."""
+    return (
+        request.method in ("GET", "HEAD")
+        and "text/html" in request.environ.get("HTTP_ACCEPT", "")
+        and request.environ.get("HTTP_SEC_FETCH_MODE", "navigate") == "navigate"
+        and not request.path.startswith(("/api/", "/static/"))
+    )
+
+
+def safe_path(path: str) -> str:
+    """The path, if it leads to a page of this service; else that of the first page."""
+    fits = len(path) <= _LONGEST and _PATH.fullmatch(path) is not None
+    return path if fits and not path.startswith((SIGN_IN, "/api/")) else "/"
+
+
+def sign_in_path(request: Request) -> str:
+    """Where to sign in, to come back to what the request asks for."""
+    query = request.query_string.decode("ascii", "replace")
+    back = safe_path(f"{request.path}?{query}" if query else request.path)
+    return SIGN_IN if back == "/" else f"{SIGN_IN}?next={quote(back, safe='/')}"

@@ -1,0 +1,90 @@
+"""The cookies of a session, and its CSRF token.
+
+- `outlive_session` is the session's secret: 256 random bits, of which Postgres keeps the SHA-256.
+  No script can read it (HttpOnly).
+- `outlive_csrf` is the session's CSRF token, an HMAC that is keyed with the secret. Our page reads
+  it and sends it in a header with whatever writes. Another site's page can neither read the cookie
+  nor set the header, and a cookie that it managed to plant fits no session.
+
+Both stay on this host and are not sent with requests that other sites' pages make, but for links
+that a person follows (SameSite=Lax). Where the public address is https they are Secure, and their
+names begin with `__Host-`: no other host, and nobody on a network, can plant such a cookie
+(RFC 6265bis, 4.1.3).
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from typing import Final
+
+from flask import Request, Response
+
+#: The header with the CSRF token, as it is in a WSGI environ, and as the page sends it.
+CSRF_ENVIRON: Final = "HTTP_OUTLIVE_CSRF"
+SESSION: Final = "outlive_session"
+CSRF: Final = "outlive_csrf"
+_TOKEN: Final = re.compile("[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+def new_token() -> str:
+    """A session's secret."""
+    return secrets.token_urlsafe(32)
+
+
+def hashed(token: str) -> str:
+    """What Postgres keeps of it. It has 256 random bits, so a fast hash cannot be reversed."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def csrf_token(token: str) -> str:
+    """The CSRF token of a session with this secret."""
+    return hmac.new(token.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+class SessionCookies:
+    """The cookies of one deployment."""
+
+    def __init__(self, *, secure: bool, seconds: float) -> None:
+        """`secure`: the public address is https. `seconds`: how long a browser keeps them."""
+        self._secure = secure
+        self._seconds = int(seconds)
+        self._prefix = "__Host-" if secure else ""
+
+    def token(self, request: Request) -> str | None:
+        """The secret that a request carries, well-formed or not; None without one."""
+        if "HTTP_COOKIE" not in request.environ:
+            return None
+        return request.cookies.get(self._prefix + SESSION)
+
+    def hash(self, request: Request) -> str | None:
+        """What Postgres would keep of it; None for what could be no secret."""
+        token = self.token(request)
+        return hashed(token) if token is not None and _TOKEN.fullmatch(token) else None
+
+    def has_csrf(self, request: Request) -> bool:
+        """Whether the request carries the CSRF token of its session."""
+        sent: str = request.environ.get(CSRF_ENVIRON, "")
+        token = self.token(request) or ""
+        return hmac.compare_digest(sent.encode(), csrf_token(token).encode())
+
+    def set(self, response: Response, token: str) -> None:
+        """Have the browser keep a session."""
+        self._set(response, SESSION, token, self._seconds, hidden=True)
+        self._set(response, CSRF, csrf_token(token), self._seconds, hidden=False)
+
+    def clear(self, response: Response) -> None:
+        """Have the browser forget the session."""
+        self._set(response, SESSION, "", 0, hidden=True)
+        self._set(response, CSRF, "", 0, hidden=False)
+
+    def _set(self, response: Response, name: str, value: str, age: int, *, hidden: bool) -> None:
+        response.set_cookie(
+            self._prefix + name,
+            value,
+            max_age=age,
+            path="/",
+            secure=self._secure,
+            httponly=hidden,
+            samesite="Lax",
+        )

@@ -1,0 +1,93 @@
+"""Signing in and out: a password or an identity provider's word becomes a session.
+
+Nothing in an answer says whether a login exists: an unknown one, a disabled one and a wrong
+password get the same answer after the same work.
+"""
+
+import uuid
+from contextlib import suppress
+from typing import NamedTuple
+
+from shared import logins
+from shared.errors import StorageDown
+from shared.settings import Settings
+from shared.store import accounts, audit, sessions
+from shared.store.accounts import Account
+from shared.store.audit import Action
+from shared.store.database import Database
+from web.auth import session_cookies
+from web.auth.hashing import Hashing
+from web.auth.principal import Credential
+from web.auth.sessions import lifetime
+from web.errors import SignInFailed
+
+
+class SignedIn(NamedTuple):
+    """A new session's secret, and the sessions that ended for it."""
+
+    token: str
+    ended: list[Credential]
+
+
+class SignIns:
+    """The sign-ins of one process."""
+
+    def __init__(self, settings: Settings, db: Database) -> None:
+        self._db = db
+        self._lifetime = lifetime(settings)
+        self._hashing = Hashing()
+
+    def with_password(
+        self, login: str, password: str, *, address: str, replaces: str | None = None
+    ) -> SignedIn:
+        """Sign in to an account.
+
+        `replaces`: the hash of the browser's session before. Raises SignInFailed, TooBusy and
+        StorageDown.
+        """
+        name = logins.normal(login) or ""
+        account = accounts.find(self._db, name) if name else None
+        verdict = self._hashing.check(password, account and account.password_hash)
+        if account is not None and verdict.right:
+            done = self._begin(
+                account.id, "password", address, replaces, password_hash=account.password_hash
+            )
+            if done is not None:
+                if verdict.rehashed is not None:
+                    self._rehash(account, verdict.rehashed)
+                return done
+        audit.record(
+            self._db,
+            Action.SIGN_IN_FAILED,
+            user_id=account and account.id,
+            credential="password",
+            address=address,
+        )
+        raise SignInFailed
+
+    def _begin(
+        self,
+        user_id: uuid.UUID,
+        credential: str,
+        address: str,
+        replaces: str | None,
+        password_hash: str | None = None,
+    ) -> SignedIn | None:
+        token = session_cookies.new_token()
+        begun = sessions.begin(
+            self._db,
+            user_id,
+            token_hash=session_cookies.hashed(token),
+            lifetime=self._lifetime,
+            credential=credential,
+            password_hash=password_hash,
+            replaces=replaces,
+            address=address,
+        )
+        if begun is None:
+            return None
+        return SignedIn(token, [Credential("session", str(one)) for one in begun.ended])
+
+    def _rehash(self, account: Account, encoded: str) -> None:
+        with suppress(StorageDown):  # then at the next sign-in
+            accounts.rehash(self._db, account, encoded)

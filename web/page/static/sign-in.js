@@ -1,0 +1,35 @@
+/** The sign-in page. */
+
+import { byId } from "./dom.js";
+
+const form = byId("sign-in");
+const problem = byId("problem");
+
+/** Sign in; the sentence for what went wrong, or null. */
+async function signIn(login, password) {
+  const body = JSON.stringify({ login, password });
+  const headers = { Accept: "application/json", "Content-Type": "application/json" };
+  try {
+    const response = await fetch("/api/sign-in", { method: "POST", headers, body });
+    if (response.ok) return null;
+    const data = await response.json().catch(() => null);
+    return data?.detail ?? `The server answered ${response.status}.`;
+  } catch {
+    return "The server cannot be reached.";
+  }
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = form.querySelector("button");
+  const password = byId("password");
+  problem.hidden = true;
+  button.disabled = true;
+  const wrong = await signIn(byId("login").value, password.value);
+  if (wrong === null) return void location.replace(form.dataset.next);
+  button.disabled = false;
+  problem.textContent = wrong;
+  problem.hidden = false;
+  password.focus();
+  password.select();
+});
