@@ -1,5 +1,6 @@
 """Signing in and out in a real browser, and what another site's page can do about it."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,12 @@ def sign_in(page: Page, login: str, password: str = PASSWORD) -> None:
     page.get_by_label("Password").press("Enter")
 
 
+def is_in(tab: Tab) -> Tab:
+    """Wait until the page is there, and works."""
+    expect(tab.page.locator("#conversations")).to_have_attribute("aria-busy", "false")
+    return tab
+
+
 def sign_out(tab: Tab, how: str = "Sign out") -> None:
     """Press Sign out in the list of conversations, and in the dialog."""
     tab.press("Sign out", tab.page.locator("#side"))
@@ -39,8 +46,7 @@ def signed_in(person: Person, rig: Rig, path: str = "/", *words: str) -> Tab:
     """A tab of a new account."""
     tab = person.open(path)
     sign_in(tab.page, new_account(rig, *words))
-    expect(tab.page.locator("#sign-out")).to_be_visible()
-    return tab
+    return is_in(tab)
 
 
 def test_a_person_signs_in_asks_and_signs_out(meet: Meet, required_web: Web, rig: Rig) -> None:
@@ -55,7 +61,7 @@ def test_a_person_signs_in_asks_and_signs_out(meet: Meet, required_web: Web, rig
     )
     sign_in(tab.page, login)
 
-    expect(tab.page.locator("#who")).to_have_text("Ann Example")
+    expect(is_in(tab).page.locator("#who")).to_have_text("Ann Example")
     assert tab.path == "/"
     question = quick("Because.")
     assert tab.answer_to(question) == answer_text(question)
@@ -84,7 +90,11 @@ def test_the_streams_of_all_tabs_end_when_one_signs_out(
 
     sign_out(tab)
 
-    eventually(lambda: not person.open_streams, SOON)
+    def all_ended() -> bool:
+        other.page.wait_for_timeout(20)  # only meanwhile Playwright reports
+        return not person.open_streams
+
+    eventually(all_ended, SOON)
     other.page.wait_for_url("**/sign-in?next=**")
     tab.page.wait_for_url("**/sign-in")
 
@@ -97,8 +107,8 @@ def test_a_page_whose_session_ended_elsewhere_asks_to_sign_in_and_loses_nothing(
     tab, away = person.open("/"), elsewhere.open("/")
     sign_in(tab.page, login)
     sign_in(away.page, login)
-    expect(tab.page.locator("#sign-out")).to_be_visible()
-    expect(away.page.locator("#sign-out")).to_be_visible()
+    is_in(tab)
+    is_in(away)
     tab.page.locator("#question").fill("What I was about to ask")
 
     sign_out(away, "Sign out everywhere")
@@ -162,25 +172,28 @@ def other_site(html: str) -> Iterator[str]:
         server.shutdown()
 
 
-ATTACK = """<!doctype html><title>x</title><form method="post" enctype="text/plain" target="f"></form>
-<iframe name="f"></iframe><script>
-const post = (path, body, options = {}) => fetch(WEB + path, {{method: "POST", credentials: "include",
-  body, ...options}}).then(() => "sent", () => "failed");
-const json = {{headers: {{"Content-Type": "application/json"}}}};
-const BODY = JSON.stringify({{login: "{login}", password: "{password}"}});
-async function attack() {{
-  const form = document.forms[0];
-  const field = form.appendChild(document.createElement("input"));
+ATTACK = """<!doctype html><title>x</title>
+<form method="post" enctype="text/plain" target="f"></form><iframe name="f"></iframe>
+<script>
+const json = {headers: {"Content-Type": "application/json"}};
+const post = (path, body, options) =>
+  fetch(WEB + path, {method: "POST", credentials: "include", body, ...options}).catch(() => null);
+async function attack() {
+  const [form] = document.forms, field = form.appendChild(document.createElement("input"));
   form.action = WEB + "/api/sign-in";
-  field.name = BODY.slice(0, -1) + ', "x": "'; field.value = '"}}';
+  [field.name, field.value] = [BODY.slice(0, -1) + ', "x": "', '"}'];
+  const frame = document.querySelector("iframe");
+  const loaded = new Promise((resolve) => frame.addEventListener("load", resolve, {once: true}));
   form.submit();
-  await new Promise((resolve) => document.querySelector("iframe").addEventListener("load", resolve, {{once: true}}));
-  for (const path of ["/api/sign-in", "/api/sign-out"])
-    for (const mode of ["cors", "no-cors"])
-      for (const options of [json, {{}}]) await post(path, path === "/api/sign-in" ? BODY : "{{}}", {{...options, mode}});
+  await loaded;
+  for (const mode of ["cors", "no-cors"])
+    for (const options of [json, {}]) {
+      await post("/api/sign-in", BODY, {...options, mode});
+      await post("/api/sign-out", "{}", {...options, mode});
+    }
   return "done";
-}}
-</script>"""  # noqa: E501
+}
+</script>"""
 
 
 def test_another_sites_page_can_neither_sign_a_person_in_nor_out(
@@ -189,9 +202,8 @@ def test_another_sites_page_can_neither_sign_a_person_in_nor_out(
     attacker = new_account(rig)
     person, stranger = meet(required_web), meet(required_web)
     tab = signed_in(person, rig, "/", "--name", "The victim")
-    html = ATTACK.format(login=attacker, password=PASSWORD).replace(
-        "WEB +", f'"{required_web.url}" +'
-    )
+    body = json.dumps(json.dumps({"login": attacker, "password": PASSWORD}))
+    html = ATTACK.replace("WEB", f'"{required_web.url}"').replace("BODY", body)
     with other_site(html) as url:
         for one in (person, stranger):
             one.url = ""  # it asks another server here
