@@ -1,4 +1,7 @@
-"""Accounts, their sessions, and what is noted of both."""
+"""Accounts, their sessions, and what is noted of both.
+
+The file is long because each of the three ends or begins with the others.
+"""
 
 import time
 import uuid

@@ -1,4 +1,7 @@
-"""Signing in and out over HTTP: cookies, sessions in Postgres, CSRF, and what an answer reveals."""
+"""Signing in and out over HTTP: cookies, sessions in Postgres, CSRF, and what an answer reveals.
+
+The file is long because all of it is about one cookie, and shares its accounts and readers.
+"""
 
 import hashlib
 import json
