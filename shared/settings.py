@@ -10,7 +10,7 @@ import socket
 import uuid
 from functools import cached_property
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -149,10 +149,9 @@ def _pem(text: str) -> str:
 
 def _jwks_url(url: str, info: ValidationInfo) -> str:
     url = url.strip(_AROUND)
-    where = urlsplit(url)
     if not url:
         return ""
-    if not _is_trusted(where):
+    if not is_trusted(url):
         raise ValueError("OUTLIVE_JWT_JWKS_URL must begin with https:// (or be on this machine)")
     if not info.data.get("jwt_audience"):
         raise ValueError(
@@ -184,18 +183,20 @@ def _oidc_issuer(url: str, info: ValidationInfo) -> str:
     url = url.strip(_AROUND)
     if not url:
         return ""
-    where = urlsplit(url)
-    if not _is_trusted(where) or where.query or where.fragment:
+    if not is_trusted(url) or "?" in url or "#" in url:
         raise ValueError("OUTLIVE_OIDC_ISSUER must begin with https:// (or be on this machine)")
     if not info.data.get("public_url"):
         raise ValueError(
             "OUTLIVE_OIDC_ISSUER needs OUTLIVE_PUBLIC_URL: the provider sends browsers back there"
         )
+    if not info.data.get("oidc_client_id"):
+        raise ValueError("OUTLIVE_OIDC_ISSUER needs OUTLIVE_OIDC_CLIENT_ID")
     return url
 
 
-def _is_trusted(where: SplitResult) -> bool:
+def is_trusted(url: str) -> bool:
     """Whether what is read from there cannot be changed on the way."""
+    where = urlsplit(url)
     is_near = where.hostname in ("localhost", "127.0.0.1", "::1")
     return where.scheme == "https" or (where.scheme == "http" and is_near)
 
@@ -329,8 +330,8 @@ class Settings(BaseSettings):
     session_idle_days: Days = 7.0
     session_max_days: Days = 30.0
     #: The identity provider by which people may sign in (OpenID Connect).
-    oidc_issuer: Annotated[str, AfterValidator(_oidc_issuer)] = ""
     oidc_client_id: str = ""
+    oidc_issuer: Annotated[str, AfterValidator(_oidc_issuer)] = ""
     oidc_client_secret: str = Field("", repr=False)
     #: Names this process among all that ever ran (see `owner`).
     boot: Annotated[str, AfterValidator(_boot)] = Field(default_factory=lambda: str(uuid.uuid4()))

@@ -6,6 +6,7 @@ import os
 import socket
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from shared import awake
 from shared.bus.livelog import LiveLog
 from tests.client import Client
 from tests.credentials import EC, ED, RSA, KeyServer, serving_keys, sign_in_settings
+from tests.identity_provider import IdentityProvider, oidc_settings
 from tests.rig import Rig
 from tests.store_fixtures import Store, migrate, new_database
 from tests.stories import sweep
@@ -124,6 +126,23 @@ def key_server() -> Iterator[KeyServer]:
 def required_web(rig: Rig, key_server: KeyServer) -> Web:
     """A web master where sign-in is required, with two processes."""
     return rig.web(**sign_in_settings(key_server))
+
+
+@pytest.fixture(scope="session")
+def oidc_web(rig: Rig) -> Web:
+    """A web master that knows its address, and accepts an identity provider's word; see below."""
+    web = rig.new_web(**oidc_settings(), OUTLIVE_SIGN_IN_RATE="1000/minute")
+    public = {**web.environment.env, "OUTLIVE_PUBLIC_URL": web.url}
+    web.environment = replace(web.environment, env=public)
+    return web.start().wait()
+
+
+@pytest.fixture(scope="session")
+def identity_provider(rig: Rig, oidc_web: Web) -> Iterator[IdentityProvider]:
+    """The identity provider of `oidc_web`."""
+    port = int(oidc_web.environment.env["OUTLIVE_OIDC_ISSUER"].rpartition(":")[2])
+    with IdentityProvider(rig.home / "log", port, oidc_web.url) as provider:
+        yield provider
 
 
 @pytest.fixture

@@ -136,10 +136,14 @@ class Rig:
 
     def web(self, **more: str) -> Web:
         """Start a gunicorn master; return once it serves."""
+        return self.new_web(**more).start().wait()
+
+    def new_web(self, **more: str) -> Web:
+        """A gunicorn master that is not started yet."""
         environment = Environment(self.home, self.env(**more))
         web = Web.on_loopback(self.words("web", more), environment, self._stack)
         self._stack.callback(web.stop)
-        return web.start().wait()
+        return web
 
     def worker(self, **more: str) -> Worker:
         """Start a Celery worker without titles; return once it takes questions."""

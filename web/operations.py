@@ -248,6 +248,8 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "static": None,
     "pages.page": None,
     "pages.sign_in": None,
+    "sign_in.begin_oidc": None,
+    "sign_in.finish_oidc": None,
     "pages.dashboard": None,
     "reference.page": None,
 }

@@ -45,6 +45,8 @@ RIGHTS: Final[dict[str, Right]] = {
     # sign_in.py
     "sign_in.sign_in": Right.OPEN,
     "sign_in.sign_out": Right.USE,
+    "sign_in.begin_oidc": Right.OPEN,
+    "sign_in.finish_oidc": Right.OPEN,
     # faces/native.py
     "native.create_conversation": Right.WRITE_OWN,
     "native.list_conversations": Right.READ_OWN,

@@ -1,27 +1,35 @@
-"""Signing in with an account, and signing out. Both are JSON, which no other site's form can send.
+"""Signing in with an account or at an identity provider, and signing out.
 
-That another site's page can do neither is checked before these routes run: by the site that a
-browser names (`web/auth/site.py`), and for signing out by the session's CSRF token, too.
+With an account both are JSON, which no other site's form can send. That another site's page can do
+neither is checked before these routes run: by the site that a browser names (`web/auth/site.py`),
+and for signing out by the session's CSRF token, too.
+
+At an identity provider a browser is sent there, and comes back with an address that is good for
+this browser only (`web/auth/oidc.py`). What goes wrong there is said on the sign-in page.
 """
 
 import uuid
 from contextlib import suppress
+from typing import cast
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, redirect, request
 from werkzeug.exceptions import NotFound
+from werkzeug.wrappers import Response as BaseResponse
 
 from shared import logins
-from shared.errors import Invalid, RedisDown
+from shared.errors import Invalid, RateLimited, RedisDown
 from shared.store import sessions
 from web import requests, schemas
-from web.auth import Revoked, SignIns, principal
+from web.auth import Revoked, SignedIn, SignIns, principal, safe_path, sign_in_path
+from web.auth.oidc import ATTEMPT_SECONDS, CALLBACK, IdentityProvider, NotSignedIn
 from web.context import context
+from web.errors import SignInFailed
 from web.rate_limits import count_sign_in
 
-blueprint = Blueprint("sign_in", __name__, url_prefix="/api")
+blueprint = Blueprint("sign_in", __name__)
 
 
-@blueprint.post("/sign-in")
+@blueprint.post("/api/sign-in")
 def sign_in() -> Response:
     """204 and the cookies of a new session; the browser's session before ends."""
     sent = requests.json_body(schemas.SignInBody)
@@ -34,14 +42,48 @@ def sign_in() -> Response:
         address=_address(),
         replaces=context().session_cookies.hash(request),
     )
-    for one in done.ended:
-        _revoke(one)
-    response = _nothing()
-    context().session_cookies.set(response, done.token)
+    return _begin(_nothing(), done)
+
+
+@blueprint.get("/sign-in/oidc")
+def begin_oidc() -> Response:
+    """To the identity provider. A link on another site leads to the sign-in page only."""
+    provider = _provider()
+    back = safe_path(request.args.get("next", "/"))
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return _to(sign_in_path(back))
+    try:
+        begun = provider.begin()
+    except NotSignedIn as error:
+        return _to(sign_in_path(back, error.why))
+    response = _to(begun.url)
+    context().session_cookies.set_attempt(response, begun.secret, back, ATTEMPT_SECONDS)
     return response
 
 
-@blueprint.post("/sign-out")
+@blueprint.get(CALLBACK)
+def finish_oidc() -> Response:
+    """From the identity provider, with a session to where the person wanted to go."""
+    provider, cookies = _provider(), context().session_cookies
+    secret, back = cookies.attempt(request)
+    try:
+        count_sign_in(f"{CALLBACK} {_address()}")  # what is counted as a login could be none
+        identity = provider.finish(secret, request.args)
+        done = _sign_ins().with_identity(
+            provider.issuer, identity, address=_address(), replaces=cookies.hash(request)
+        )
+        response = _begin(_to(safe_path(back)), done)
+    except NotSignedIn as error:
+        response = _to(sign_in_path(safe_path(back), error.why))
+    except SignInFailed:
+        response = _to(sign_in_path(safe_path(back), "disabled"))
+    except RateLimited:
+        response = _to(sign_in_path(safe_path(back), "often"))
+    cookies.clear_attempt(response)
+    return response
+
+
+@blueprint.post("/api/sign-out")
 def sign_out() -> Response:
     """204; the session's streams end at once, and with `everywhere` those of all of the user."""
     wanted = requests.json_body(schemas.SignOutBody)
@@ -65,6 +107,21 @@ def _sign_ins() -> SignIns:
     return found
 
 
+def _provider() -> IdentityProvider:
+    found = _sign_ins().provider
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _begin(response: Response, done: SignedIn) -> Response:
+    """Have the browser keep the new session, and end those that it replaces."""
+    for one in done.ended:
+        _revoke(one)
+    context().session_cookies.set(response, done.token)
+    return response
+
+
 def _revoke(one: Revoked) -> None:
     """End the streams of a user or a credential, here and in every other process."""
     here = context()
@@ -76,9 +133,16 @@ def _revoke(one: Revoked) -> None:
 
 
 def _nothing() -> Response:
-    response = Response(status=204)
+    return _not_kept(Response(status=204))
+
+
+def _to(url: str) -> Response:
+    return _not_kept(redirect(url))
+
+
+def _not_kept(response: BaseResponse) -> Response:
     response.headers["Cache-Control"] = "no-store"
-    return response
+    return cast("Response", response)
 
 
 def _address() -> str:

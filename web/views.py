@@ -4,6 +4,7 @@ Where sign-in is required a page says who is signed in, so browsers must not kee
 """
 
 import uuid
+from typing import Final
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 from werkzeug.exceptions import NotFound
@@ -19,6 +20,15 @@ _POLICY = (
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
     " require-trusted-types-for 'script'; trusted-types blocks"
 )
+
+#: What may have gone wrong at an identity provider, by the word in the address.
+_PROBLEMS: Final = {
+    "refused": "You were not signed in there. Try again.",
+    "expired": "That took too long, or began in another browser. Try again.",
+    "failed": "The sign-in service cannot be used at the moment. Try again later.",
+    "often": "There were too many attempts. Wait a minute, and try again.",
+    "disabled": "You may not use this service any more.",
+}
 
 
 @blueprint.get("/")
@@ -39,9 +49,15 @@ def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 
 @blueprint.get("/sign-in")
 def sign_in() -> Response:
     """Where people sign in. `?next=` is where they go then."""
-    if context().sign_ins is None:
+    sign_ins = context().sign_ins
+    if sign_ins is None:
         raise NotFound
-    return _page("sign-in.html", next=safe_path(request.args.get("next", "/")))
+    return _page(
+        "sign-in.html",
+        next=safe_path(request.args.get("next", "/")),
+        provider=sign_ins.provider.name if sign_ins.provider else None,
+        problem=_PROBLEMS.get(request.args.get("problem", "")),
+    )
 
 
 @blueprint.get("/live")

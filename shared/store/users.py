@@ -23,18 +23,21 @@ _FOUND = (
 #: Does nothing where another request made the same user meanwhile.
 _MADE = (
     "INSERT INTO users (id, name, issuer, subject)"
-    " VALUES (CAST(:id AS uuid), CAST(:subject AS text), CAST(:issuer AS text),"
+    " VALUES (CAST(:id AS uuid), CAST(:name AS text), CAST(:issuer AS text),"
     " CAST(:subject AS text)) ON CONFLICT ON CONSTRAINT users_subject DO NOTHING"
 )
 
 
-def by_subject(db: Database, issuer: str, subject: str) -> KnownUser:
-    """The user whom `issuer` calls `subject`. Raises StorageDown."""
+def by_subject(db: Database, issuer: str, subject: str, name: str | None = None) -> KnownUser:
+    """The user whom `issuer` calls `subject`; `name` is what a new one is called.
+
+    Raises StorageDown.
+    """
     names: dict[str, Any] = {"issuer": issuer, "subject": subject}
     found = db.planned(_FOUND, **names)
     if not found:
         with db.transaction() as connection:
-            run(connection, _MADE, id=uuid.uuid4(), **names)
+            run(connection, _MADE, id=uuid.uuid4(), name=name or subject, **names)
         found = db.planned(_FOUND, **names)
     [row] = found
     return KnownUser(row.id, row.disabled)

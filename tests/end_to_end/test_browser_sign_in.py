@@ -14,6 +14,7 @@ from tests.client import new_id
 from tests.end_to_end import axe
 from tests.end_to_end.browser import Meet, Person, Tab
 from tests.end_to_end.questions import answer_text, gated, quick
+from tests.identity_provider import IdentityProvider
 from tests.rig import Rig, eventually
 from tests.signing_in import PASSWORD, new_account
 
@@ -49,8 +50,8 @@ def signed_in(person: Person, rig: Rig, path: str = "/", *words: str) -> Tab:
     return is_in(tab)
 
 
-def test_a_person_signs_in_asks_and_signs_out(meet: Meet, required_web: Web, rig: Rig) -> None:
-    person = meet(required_web)
+def test_a_person_signs_in_asks_and_signs_out(meet: Meet, oidc_web: Web, rig: Rig) -> None:
+    person = meet(oidc_web)
     tab = person.open("/")
     assert tab.path == "/sign-in"
     login = new_account(rig, "--name", "Ann Example")
@@ -68,7 +69,7 @@ def test_a_person_signs_in_asks_and_signs_out(meet: Meet, required_web: Web, rig
     conversation = tab.path
     sign_out(tab)
     tab.page.wait_for_url("**/sign-in")
-    tab.page.goto(required_web.url + conversation)
+    tab.page.goto(oidc_web.url + conversation)
     assert tab.path == f"/sign-in?next={conversation}"
     assert tab.page.evaluate("Object.keys(localStorage)") == []
 
@@ -78,9 +79,9 @@ def test_a_person_signs_in_asks_and_signs_out(meet: Meet, required_web: Web, rig
 
 
 def test_the_streams_of_all_tabs_end_when_one_signs_out(
-    meet: Meet, required_web: Web, rig: Rig
+    meet: Meet, oidc_web: Web, rig: Rig
 ) -> None:
-    person = meet(required_web)
+    person = meet(oidc_web)
     tab = signed_in(person, rig)
     tab.ask(gated("Once upon a time", new_id(), "the end"))
     tab.written()
@@ -100,10 +101,10 @@ def test_the_streams_of_all_tabs_end_when_one_signs_out(
 
 
 def test_a_page_whose_session_ended_elsewhere_asks_to_sign_in_and_loses_nothing(
-    meet: Meet, required_web: Web, rig: Rig
+    meet: Meet, oidc_web: Web, rig: Rig
 ) -> None:
     login = new_account(rig)
-    person, elsewhere = meet(required_web), meet(required_web)
+    person, elsewhere = meet(oidc_web), meet(oidc_web)
     tab, away = person.open("/"), elsewhere.open("/")
     sign_in(tab.page, login)
     sign_in(away.page, login)
@@ -120,9 +121,9 @@ def test_a_page_whose_session_ended_elsewhere_asks_to_sign_in_and_loses_nothing(
 
 
 def test_another_user_of_the_same_browser_finds_nothing_of_the_first(
-    meet: Meet, required_web: Web, rig: Rig
+    meet: Meet, oidc_web: Web, rig: Rig
 ) -> None:
-    person = meet(required_web)
+    person = meet(oidc_web)
     tab = signed_in(person, rig)
     tab.page.locator("#question").fill("A secret draft")
     eventually(lambda: "A secret draft" in str(tab.page.evaluate("JSON.stringify(localStorage)")))
@@ -134,17 +135,34 @@ def test_another_user_of_the_same_browser_finds_nothing_of_the_first(
     assert "A secret draft" not in other.page.evaluate("JSON.stringify(localStorage)")
 
 
-def test_the_sign_in_page_asks_no_other_server_and_is_accessible(
-    meet: Meet, required_web: Web
-) -> None:
+def test_the_sign_in_page_asks_no_other_server_and_is_accessible(meet: Meet, oidc_web: Web) -> None:
     for options in ({}, {"color_scheme": "dark"}, {"viewport": {"width": 360, "height": 640}}):
-        person = meet(required_web, **options)
+        person = meet(oidc_web, **options)
         page = person.open("/sign-in").page
 
         assert axe.serious(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate("document.activeElement.id") == "login"
-        assert all(url.startswith(required_web.url) for url in person.requests)
+        assert all(url.startswith(oidc_web.url) for url in person.requests)
+
+
+def test_a_person_signs_in_at_an_identity_provider(
+    meet: Meet, oidc_web: Web, identity_provider: IdentityProvider
+) -> None:
+    person = meet(oidc_web)
+    page = person.open("/").page
+    person.url = "http://127.0.0.1:"  # the provider is another server
+    page.get_by_role("link", name="Sign in with 127.0.0.1").click()
+    page.wait_for_url(f"{identity_provider.url}/**")
+    page.get_by_label("Subject").fill(new_id())
+    page.get_by_label("Name").fill("Zoë Example")
+
+    page.get_by_role("button", name="Continue").click()
+
+    expect(is_in(Tab(page)).page.locator("#who")).to_have_text("Zoë Example")
+    assert page.url == f"{oidc_web.url}/"
+    sign_out(Tab(page))
+    page.wait_for_url("**/sign-in")
 
 
 # --- another site --------------------------------------------------------------------------------
@@ -197,13 +215,13 @@ async function attack() {
 
 
 def test_another_sites_page_can_neither_sign_a_person_in_nor_out(
-    meet: Meet, required_web: Web, rig: Rig
+    meet: Meet, oidc_web: Web, rig: Rig
 ) -> None:
     attacker = new_account(rig)
-    person, stranger = meet(required_web), meet(required_web)
+    person, stranger = meet(oidc_web), meet(oidc_web)
     tab = signed_in(person, rig, "/", "--name", "The victim")
     body = json.dumps(json.dumps({"login": attacker, "password": PASSWORD}))
-    html = ATTACK.replace("WEB", f'"{required_web.url}"').replace("BODY", body)
+    html = ATTACK.replace("WEB", f'"{oidc_web.url}"').replace("BODY", body)
     with other_site(html) as url:
         for one in (person, stranger):
             one.url = ""  # it asks another server here
@@ -211,11 +229,11 @@ def test_another_sites_page_can_neither_sign_a_person_in_nor_out(
             page.goto(url)
             assert page.evaluate("attack()") == "done"
             one.mishaps.clear()  # what the browser refused to send
-            one.url = required_web.url
+            one.url = oidc_web.url
 
     tab.page.reload()
     expect(tab.page.locator("#who")).to_have_text("The victim")
-    assert stranger.context.cookies(required_web.url) == []
+    assert stranger.context.cookies(oidc_web.url) == []
     assert not rig.rows(
         "SELECT 1 FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.login = :it", it=attacker
     )

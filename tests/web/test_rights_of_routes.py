@@ -61,6 +61,8 @@ ROWS: Final = (
     Row("pages.sign_in", "GET", "/sign-in", "open", 200),
     # whatever was right would count as an attempt, or end the caller's session
     Row("sign_in.sign_in", "POST", "/api/sign-in", "open", 422, body={}),
+    Row("sign_in.begin_oidc", "GET", "/sign-in/oidc", "open", 404),
+    Row("sign_in.finish_oidc", "GET", "/sign-in/oidc/callback", "open", 404),
     Row("sign_in.sign_out", "POST", "/api/sign-out", "use", 422, body={"everywhere": "yes"}),
     Row("pages.page", "GET", "/", "use", 200),
     Row("pages.page", "GET", "/c/{conversation}", "use", 200),

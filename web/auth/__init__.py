@@ -2,11 +2,11 @@
 
 from web.auth.gate import register
 from web.auth.kinds import cookies_for, credential_kinds
-from web.auth.pages import safe_path
+from web.auth.pages import safe_path, sign_in_path
 from web.auth.principal import Credential, Principal, Right, current_user, principal
 from web.auth.revocations import Revocations, Revoked
 from web.auth.session_cookies import SessionCookies
-from web.auth.sign_ins import SignIns
+from web.auth.sign_ins import SignedIn, SignIns
 
 __all__ = [
     "Credential",
@@ -16,10 +16,12 @@ __all__ = [
     "Right",
     "SessionCookies",
     "SignIns",
+    "SignedIn",
     "cookies_for",
     "credential_kinds",
     "current_user",
     "principal",
     "register",
     "safe_path",
+    "sign_in_path",
 ]

@@ -26,7 +26,7 @@ from werkzeug.local import LocalProxy
 from shared.errors import Forbidden
 from shared.settings import Settings
 from web.auth.credential_kind import CredentialKind
-from web.auth.pages import is_navigation, sign_in_path
+from web.auth.pages import asked_path, is_navigation, sign_in_path
 from web.auth.place import check_place
 from web.auth.principal import Principal, Right
 from web.auth.scopes import scopes_for
@@ -96,7 +96,7 @@ def _endpoint(here: Request) -> str | None:
 
 
 def _to_sign_in(here: Request) -> Response:
-    response = redirect(sign_in_path(here))
+    response = redirect(sign_in_path(asked_path(here)))
     response.headers["Cache-Control"] = "no-store"
     return cast("Response", response)
 

@@ -7,7 +7,7 @@
   that was withdrawn is forgotten.
 - When the **URL does not answer**, or answers with something else, the keys of the last good answer
   stay. If there never was one, the answer is 503 and not 401: the token may be good.
-- What is fetched is **bounded**: in seconds, in bytes, in keys, without redirects.
+- What is fetched is **bounded**: in seconds and bytes (`fetching`), in keys, without redirects.
 """
 
 import json
@@ -23,6 +23,7 @@ from gevent.lock import BoundedSemaphore
 from jwt import PyJWKSet, PyJWTError
 
 from shared import tls
+from web.auth.fetching import fetch
 from web.auth.signing_keys import PUBLIC, SigningKey, algorithm_of
 from web.errors import KeysUnavailable
 
@@ -30,9 +31,7 @@ from web.errors import KeysUnavailable
 UNKNOWN_EVERY: Final = 60.0
 REFRESH_EVERY: Final = 300.0
 RETRY_EVERY: Final = 5.0
-#: Seconds for a whole fetch; bytes and keys of a response.
-TIMEOUT: Final = 5.0
-MAX_BYTES: Final = 256 << 10
+#: Keys of a response.
 MAX_KEYS: Final = 100
 
 log = structlog.get_logger("auth")
@@ -80,25 +79,16 @@ class Jwks:
             if self._fetched_at > asked_at:
                 return
             try:
-                with gevent.Timeout(TIMEOUT, httpx2.ReadTimeout("")):
-                    self._keys = _parsed(self._read())
+                self._keys = _parsed(self._read())
             except (httpx2.HTTPError, PyJWTError, ValueError, RecursionError) as error:
                 log.warning("jwks.not_fetched", error=type(error).__name__, kept=len(self._keys))
             self._fetched_at = time.monotonic()
 
     def _read(self) -> bytes:
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        with (
-            httpx2.Client(timeout=TIMEOUT, follow_redirects=False, verify=self._tls) as client,
-            client.stream("GET", self._url, headers=headers) as response,
-        ):
-            response.raise_for_status()
-            data = b""
-            for chunk in response.iter_raw():
-                data += chunk
-                if len(data) > MAX_BYTES:
-                    raise ValueError
-            return data
+        status, content = fetch(self._tls, "GET", self._url)
+        if status != 200:
+            raise ValueError
+        return content
 
 
 def _parsed(data: bytes) -> list[SigningKey]:

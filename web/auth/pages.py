@@ -2,7 +2,7 @@
 
 import re
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from flask import Request
 
@@ -33,8 +33,14 @@ def safe_path(path: str) -> str:
     return path if fits and not path.startswith((SIGN_IN, "/api/")) else "/"
 
 
-def sign_in_path(request: Request) -> str:
-    """Where to sign in, to come back to what the request asks for."""
+def asked_path(request: Request) -> str:
+    """What the request asks for, if it can be gone back to; else the path of the first page."""
     query = request.query_string.decode("ascii", "replace")
-    back = safe_path(f"{request.path}?{query}" if query else request.path)
-    return SIGN_IN if back == "/" else f"{SIGN_IN}?next={quote(back, safe='/')}"
+    return safe_path(f"{request.path}?{query}" if query else request.path)
+
+
+def sign_in_path(back: str, problem: str = "") -> str:
+    """Where to sign in, to go to the path `back` then; `problem`: what went wrong, one word."""
+    given = {"problem": problem, "next": "" if back == "/" else back}
+    query = urlencode({name: value for name, value in given.items() if value}, safe="/")
+    return f"{SIGN_IN}?{query}" if query else SIGN_IN

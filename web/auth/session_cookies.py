@@ -12,6 +12,7 @@ names begin with `__Host-`: no other host, and nobody on a network, can plant su
 (RFC 6265bis, 4.1.3).
 """
 
+import base64
 import hashlib
 import hmac
 import re
@@ -24,6 +25,8 @@ from flask import Request, Response
 CSRF_ENVIRON: Final = "HTTP_OUTLIVE_CSRF"
 SESSION: Final = "outlive_session"
 CSRF: Final = "outlive_csrf"
+#: What a browser keeps while its user signs in at an identity provider: a secret and where to go.
+ATTEMPT: Final = "outlive_oidc"
 _TOKEN: Final = re.compile("[A-Za-z0-9_-]{43}", re.ASCII)
 
 
@@ -77,6 +80,24 @@ class SessionCookies:
         """Have the browser forget the session."""
         self._set(response, SESSION, "", 0, hidden=True)
         self._set(response, CSRF, "", 0, hidden=False)
+
+    def set_attempt(self, response: Response, secret: str, back: str, seconds: int) -> None:
+        """Have the browser keep what it needs when it comes back from an identity provider."""
+        value = f"{secret}.{base64.urlsafe_b64encode(back.encode()).decode().rstrip('=')}"
+        self._set(response, ATTEMPT, value, seconds, hidden=True)
+
+    def attempt(self, request: Request) -> tuple[str, str]:
+        """The secret, and where to go; both empty for what is no such cookie."""
+        secret, _, back = request.cookies.get(self._prefix + ATTEMPT, "").partition(".")
+        try:
+            path = base64.urlsafe_b64decode(back + "=" * (-len(back) % 4)).decode()
+        except ValueError:
+            return "", ""
+        return (secret, path) if _TOKEN.fullmatch(secret) else ("", "")
+
+    def clear_attempt(self, response: Response) -> None:
+        """Have the browser forget it."""
+        self._set(response, ATTEMPT, "", 0, hidden=True)
 
     def _set(self, response: Response, name: str, value: str, age: int, *, hidden: bool) -> None:
         response.set_cookie(

@@ -11,12 +11,13 @@ from typing import NamedTuple
 from shared import logins
 from shared.errors import StorageDown
 from shared.settings import Settings
-from shared.store import accounts, audit, sessions
+from shared.store import accounts, audit, sessions, users
 from shared.store.accounts import Account
 from shared.store.audit import Action
 from shared.store.database import Database
 from web.auth import session_cookies
 from web.auth.hashing import Hashing
+from web.auth.oidc import Identity, IdentityProvider
 from web.auth.principal import Credential
 from web.auth.sessions import lifetime
 from web.errors import SignInFailed
@@ -36,6 +37,8 @@ class SignIns:
         self._db = db
         self._lifetime = lifetime(settings)
         self._hashing = Hashing()
+        #: the identity provider by which people may sign in, too
+        self.provider = IdentityProvider(settings) if settings.oidc_issuer else None
 
     def with_password(
         self, login: str, password: str, *, address: str, replaces: str | None = None
@@ -64,6 +67,26 @@ class SignIns:
             address=address,
         )
         raise SignInFailed
+
+    def with_identity(
+        self, issuer: str, identity: Identity, *, address: str, replaces: str | None = None
+    ) -> SignedIn:
+        """Sign in the user whom an identity provider names; a new one is made.
+
+        Raises SignInFailed for one who is disabled, and StorageDown.
+        """
+        user = users.by_subject(self._db, issuer, identity.subject, identity.name)
+        done = self._begin(user.id, "oidc", address, replaces)
+        if done is None:
+            audit.record(
+                self._db,
+                Action.SIGN_IN_FAILED,
+                user_id=user.id,
+                credential="oidc",
+                address=address,
+            )
+            raise SignInFailed
+        return done
 
     def _begin(
         self,

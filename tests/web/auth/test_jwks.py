@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.credentials import EC, ED, RSA, KeyPair, KeyServer, new_ec, new_rsa, serving_keys
-from web.auth import jwks
+from web.auth import fetching, jwks
 from web.auth.jwks import Jwks
 from web.errors import KeysUnavailable
 
@@ -16,7 +16,7 @@ GARBAGE = {
     "another document": (200, {}, b'{"keys": 7}'),
     "a list": (200, {}, b"[]"),
     "deep": (200, {}, b"[" * 100_000),
-    "too long": (200, {}, b" " * (jwks.MAX_BYTES + 1)),
+    "too long": (200, {}, b" " * (fetching.MAX_BYTES + 1)),
     "too long without saying so": (200, {"Content-Length": "9999999"}, b" " * 300_000),
     "a redirect": (302, {"Location": "http://127.0.0.1:1/"}, b""),
     "nothing": (204, {}, b""),
