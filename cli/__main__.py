@@ -22,6 +22,8 @@ COMMANDS = {
     "list": "cli.list_command:list_",
     "user": "cli.user_commands:user",
     "key": "cli.key_commands:key",
+    "delete-user": "cli.delete_user_command:delete_user",
+    "audit": "cli.audit_command:audit",
     "budget": "cli.budget_command:budget",
     "migrate": "cli.admin_commands:migrate",
     "sweep": "cli.admin_commands:sweep",

@@ -65,6 +65,11 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     ),
     "request_timeout": RequestError(408, "The body of the request came too slowly. Send it again."),
     "answer_open": RequestError(409, "That answer is still being written; stop it or wait."),
+    "needs_sign_in": RequestError(
+        409,
+        "Without sign-in there is one user, who has nobody to share with and cannot be deleted."
+        " OUTLIVE_AUTH=required turns sign-in on.",
+    ),
     "complete": RequestError(409, "This answer is complete; there is nothing to continue."),
     "too_large": RequestError(413, "The request is too large. Send less at once."),
     "unsupported_media_type": RequestError(
@@ -76,6 +81,7 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "invalid_idempotency_key": RequestError(
         422, "Idempotency-Key must be some printable characters."
     ),
+    "invalid_format": RequestError(422, "format must be jsonl or markdown."),
     "invalid_leaf": RequestError(422, "leaf must be the id of a message."),
     "invalid_limit": RequestError(422, "limit must be a whole number."),
     "invalid_parent": RequestError(422, "parent_id must name an answer of this conversation."),
@@ -88,6 +94,9 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
         422, "Outlive-User must be the id of a user: 1 to 255 printable characters."
     ),
     "no_session": RequestError(422, "This request has no session, so there is none to end."),
+    "no_such_user": RequestError(
+        422, "No other user has this name. It is a login, or the host product's id of a user."
+    ),
     "not_an_answer": RequestError(422, "Only an answer can be retried or continued."),
     "budget_exhausted": RequestError(
         429, "The tokens of this day or month are used up. Ask again when the budget renews."
@@ -98,6 +107,10 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
         422, "max_tokens is larger than this service allows. Ask for fewer tokens."
     ),
     "too_many_open": RequestError(429, "Too many answers are being written for you at once."),
+    "too_many_exports": RequestError(429, "Your export is being read already. Wait for its end."),
+    "too_many_shares": RequestError(
+        429, "This conversation has as many shares as it may have. Revoke one first."
+    ),
     "too_many_streams": RequestError(429, "You have too many streams open at once."),
     "headers_too_large": RequestError(
         431, "The headers of the request are too large. Send fewer or shorter ones."

@@ -42,7 +42,7 @@ from shared.bus.livelog import LiveLog, extend
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
-from shared.store import reaping
+from shared.store import audit_trail, deletion, reaping
 from shared.store.clock import DatabaseClock
 from shared.store.database import Database
 from shared.store.ending import Ending
@@ -60,6 +60,10 @@ QUICK: Final = 1.0
 #: Seconds for which a dead worker's last statement may lock its rows, and between two tries.
 LAST_STATEMENT: Final = 2.0
 LOCKED_PAUSE: Final = 0.05
+#: Seconds that purging deleted users may take of one sweep.
+PURGE_SECONDS: Final = 1.0
+#: Seconds between two times that old rows of the audit table and old tombstones are removed.
+TIDY_EVERY: Final = 60.0
 
 log = structlog.get_logger("sweep")
 
@@ -107,6 +111,7 @@ class Sweep:
         self._retention_days = retention_days
         #: the user up to whom conversations were compared with the retention time
         self._retired = reaping.FIRST
+        self._tidied = -math.inf
         self._take = take
         self._observe = observe
 
@@ -119,8 +124,29 @@ class Sweep:
             restarted=actions.count("restarted"),
             expired=len(self._expire(begun)),
             dispatched=self._dispatch(),
-            purged=reaping.purge(self._db) + self._retire(),
+            purged=reaping.purge(self._db) + self._retire() + self._purge_users(begun),
         )
+
+    def _purge_users(self, begun: float) -> int:
+        """Stop and remove some of what is left of deleted users; how many conversations."""
+        purged = 0
+        until = time.monotonic() + PURGE_SECONDS
+        for user_id in deletion.tombstones(self._db):
+            for message_id in deletion.stop_all(self._db, user_id):
+                self._stop(message_id, begun)
+            while time.monotonic() < until and (number := deletion.purge(self._db, user_id)):
+                purged += number
+        if time.monotonic() - self._tidied > TIDY_EVERY:
+            self._tidied = time.monotonic()
+            deletion.remove_tombstones(self._db)
+            audit_trail.forget(self._db)
+        return purged
+
+    def _stop(self, message_id: uuid.UUID, begun: float) -> None:
+        """Tell the owner of an answer that it is to stop, and its readers to read the row."""
+        if awake.since(begun) < REDIS_BUDGET:
+            with suppress(RedisDown):
+                self._livelog.notify_stop(message_id)
 
     def _retire(self) -> int:
         """Remove some of the conversations that are older than they may be; the number."""

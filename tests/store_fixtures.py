@@ -153,6 +153,7 @@ class Store:
         """Empty all tables."""
         with self.db.transaction() as connection:
             connection.execute(text("DELETE FROM conversations"))
+            connection.execute(text("DELETE FROM users WHERE deleted_at IS NOT NULL"))
             known = (
                 "INSERT INTO uptime DEFAULT VALUES ON CONFLICT (one) DO UPDATE SET jumped = NULL"
             )

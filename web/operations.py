@@ -17,6 +17,7 @@ from web.contract.operation import (
     BEFORE,
     CURSOR,
     EXPENSIVE,
+    FORMAT,
     IDEMPOTENCY_KEY,
     LAST_EVENT_ID,
     LAST_EVENT_ID_OF_REPEATED,
@@ -35,6 +36,7 @@ _CONVERSATIONS: Final = "Conversations"
 _MESSAGES: Final = "Messages"
 _PAGE: Final = "Page"
 _SIGN_IN: Final = "Sign-in"
+_SHARING: Final = "Sharing"
 _SERVICE: Final = "Service"
 
 _ANY_OBJECT: Final[Schema] = {"type": "object"}
@@ -196,6 +198,45 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         answers={204: None},
         codes=("no_session", "not_found", *STORED),
     ),
+    # --- sharing.py and account.py
+    "sharing.share": Operation(
+        tag=_SHARING,
+        name="share_conversation",
+        summary="Share a conversation",
+        body=schemas.NewShare,
+        answers={201: schemas.NewShareShape},
+        codes=("needs_sign_in", "no_such_user", "too_many_shares"),
+    ),
+    "sharing.list_shares": Operation(
+        tag=_SHARING,
+        summary="List the shares of a conversation",
+        answers={200: schemas.ShareList},
+    ),
+    "sharing.revoke_share": Operation(tag=_SHARING, summary="Revoke a share", answers={204: None}),
+    "sharing.list_shared": Operation(
+        tag=_SHARING,
+        summary="List what others share with you",
+        answers={200: schemas.SharedList},
+    ),
+    "account.export": Operation(
+        tag=_SERVICE,
+        summary="Export everything of yours",
+        parameters=(FORMAT,),
+        answers={
+            200: (
+                Other("A JSON object a line.", "application/jsonl", {"type": "string"}),
+                Other("All conversations, for people.", "text/markdown", {"type": "string"}),
+            )
+        },
+        codes=("too_many_exports", "not_found", *EXPENSIVE),
+    ),
+    "account.delete_user": Operation(
+        tag=_SERVICE,
+        summary="Delete everything of yours",
+        body=schemas.Deletion,
+        answers={204: None},
+        codes=("needs_sign_in", "not_found"),
+    ),
     # --- the service
     "native.list_models": Operation(
         tag=_SERVICE, summary="List models", answers={200: shapes.ModelList}
@@ -250,6 +291,7 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "pages.sign_in": None,
     "sign_in.begin_oidc": None,
     "sign_in.finish_oidc": None,
+    "pages.shared": None,
     "pages.dashboard": None,
     "reference.page": None,
 }

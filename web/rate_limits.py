@@ -170,7 +170,7 @@ class RateLimits:
         return [
             ApplicationLimit(
                 rate,
-                key_function=lambda: f"{kind}:user:{g.principal.user_id}",
+                key_function=lambda: f"{kind}:user:{_reader()}",
                 exempt_when=lambda: not applies(),
             ),
             ApplicationLimit(
@@ -240,6 +240,14 @@ def _network(found: str) -> str:
 def _key() -> object:
     """The service key of the request's principal, if it has one."""
     return getattr(g.principal, "key_id", None)
+
+
+def _reader() -> str:
+    """The request's user; of those who read by one link, which may be many, the address."""
+    who = g.principal
+    if who.credential.kind == "share":
+        return f"{who.user_id}:{address()}"
+    return str(who.user_id)
 
 
 def _refuse(limit: RequestLimit) -> Response | None:

@@ -34,7 +34,7 @@ def reply(shape: BaseModel, status: int = 200) -> Response:
 
 def json_reply(data: dict[str, Any], status: int = 200) -> Response:
     """Any amount of JSON data, in pieces where it is long."""
-    pieces = _buffered(_pieces(data))
+    pieces = buffered(encoded(data))
     first = next(pieces)
     second = next(pieces, b"")
     if not second:
@@ -49,7 +49,7 @@ def json_reply(data: dict[str, Any], status: int = 200) -> Response:
     return response
 
 
-def _pieces(value: Any) -> Iterator[bytes]:
+def encoded(value: Any) -> Iterator[bytes]:
     """A value's JSON; no piece is much longer than WHOLE code points."""
     match value:
         case EncodedItems():
@@ -61,13 +61,13 @@ def _pieces(value: Any) -> Iterator[bytes]:
             yield b"["
             for number, item in enumerate(value):
                 yield b"," if number else b""
-                yield from _pieces(item)
+                yield from encoded(item)
             yield b"]"
         case dict():
             yield b"{"
             for number, (name, item) in enumerate(value.items()):
                 yield f"{',' if number else ''}{_JSON.encode(name)}:".encode()
-                yield from _pieces(item)
+                yield from encoded(item)
             yield b"}"
         case str() if len(value) > WHOLE:
             yield b'"'
@@ -78,7 +78,7 @@ def _pieces(value: Any) -> Iterator[bytes]:
             yield _JSON.encode(value).encode()
 
 
-def _buffered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def buffered(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Small pieces joined to larger ones."""
     waiting: list[bytes] = []
     size = 0

@@ -7,13 +7,14 @@ An endpoint without a row is answered like an address that does not exist, and
 
 from typing import Any, Final
 
-from web import health, reference, sign_in, views
+from web import account, health, reference, sharing, sign_in, views
 from web.auth import Right
 from web.faces import blocks, native, notices
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
-    one.blueprint for one in (native, blocks, notices, health, views, reference, sign_in)
+    one.blueprint
+    for one in (native, blocks, notices, health, views, reference, sign_in, sharing, account)
 )
 
 #: The endpoints that answer with a stream, and the face of each.
@@ -37,6 +38,7 @@ RIGHTS: Final[dict[str, Right]] = {
     "static": Right.OPEN,
     "pages.sign_in": Right.OPEN,
     "pages.page": Right.USE,
+    "pages.shared": Right.OPEN,
     "pages.dashboard": Right.WATCH,
     "pages.dashboard_state": Right.WATCH,
     # reference.py
@@ -47,10 +49,18 @@ RIGHTS: Final[dict[str, Right]] = {
     "sign_in.sign_out": Right.USE,
     "sign_in.begin_oidc": Right.OPEN,
     "sign_in.finish_oidc": Right.OPEN,
+    # sharing.py
+    "sharing.share": Right.WRITE_OWN,
+    "sharing.list_shares": Right.READ_OWN,
+    "sharing.revoke_share": Right.WRITE_OWN,
+    "sharing.list_shared": Right.READ_SHARED,
+    # account.py
+    "account.export": Right.READ_OWN,
+    "account.delete_user": Right.WRITE_OWN,
     # faces/native.py
     "native.create_conversation": Right.WRITE_OWN,
     "native.list_conversations": Right.READ_OWN,
-    "native.show_conversation": Right.READ_OWN,
+    "native.show_conversation": Right.READ_SHARED,
     "native.change_conversation": Right.WRITE_OWN,
     "native.delete_conversation": Right.WRITE_OWN,
     "native.undelete_conversation": Right.WRITE_OWN,
@@ -61,13 +71,13 @@ RIGHTS: Final[dict[str, Right]] = {
     "native.ask": Right.WRITE_OWN,
     "native.retry": Right.WRITE_OWN,
     "native.go_on": Right.WRITE_OWN,
-    "native.show_message": Right.READ_OWN,
+    "native.show_message": Right.READ_SHARED,
     "native.stop": Right.WRITE_OWN,
-    "native.stream": Right.READ_OWN,
+    "native.stream": Right.READ_SHARED,
     # faces/blocks.py
-    "blocks.stream": Right.READ_OWN,
-    "blocks.blocks": Right.READ_OWN,
-    "blocks.turns": Right.READ_OWN,
+    "blocks.stream": Right.READ_SHARED,
+    "blocks.blocks": Right.READ_SHARED,
+    "blocks.turns": Right.READ_SHARED,
     # faces/notices.py
     "notices.notices": Right.READ_OWN,
     "notices.older": Right.READ_OWN,

@@ -24,6 +24,7 @@ from shared.store.branches import Turn
 from shared.store.conversations import Conversation
 from shared.store.messages import Message
 from shared.store.search import Hit
+from shared.store.shares import Share, SharedConversation
 from shared.store.token_use import Use
 from web.json_types import AnswerErrorCode, Kind, Role, Text
 
@@ -31,6 +32,9 @@ from web.json_types import AnswerErrorCode, Kind, Role, Text
 CONTENT_CHARS = 1_000_000
 TITLE_CHARS = 200
 SYSTEM_CHARS = 100_000
+#: Characters of a user's name, and days for which something may be shared.
+NAME_CHARS = 255
+SHARE_DAYS = 3650
 
 Number = StrictInt | StrictFloat
 
@@ -277,6 +281,78 @@ class UsageShape(PeriodsShape):
         if ("key", "day") in shapes:
             key = PeriodsShape(day=shapes["key", "day"], month=shapes["key", "month"])
         return cls(day=shapes["user", "day"], month=shapes["user", "month"], key=key)
+
+
+class NewShare(RequestBody):
+    """POST /api/conversations/{id}/shares
+
+    Without `user` whoever has the link may read. A user is named by login, or by the host product's
+    id. `days`: for how long; without it until it is revoked.
+    """
+
+    user: Annotated[Text, Field(min_length=1, max_length=NAME_CHARS)] | None = None
+    days: Annotated[int, Field(ge=1, le=SHARE_DAYS)] | None = None
+
+
+class ShareShape(BaseModel):
+    """A share of a conversation. `user`: who may read; null: whoever has the link.
+
+    `readers`: streams that are open by the link now; null for a user's.
+    """
+
+    id: uuid.UUID
+    user: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    readers: int | None
+
+    @classmethod
+    def of(cls, share: Share, readers: int) -> "ShareShape":
+        """From a row."""
+        return cls(**_named(share, cls, "readers"), readers=readers if share.user is None else None)
+
+
+class NewShareShape(ShareShape):
+    """A share that was just made. `token` opens a link; it cannot be read again.
+
+    `path` leads to the page that shows the conversation.
+    """
+
+    token: str | None
+    path: str
+
+
+class ShareList(BaseModel):
+    """The shares of a conversation that are not revoked, the newest first."""
+
+    items: list[ShareShape]
+
+
+class SharedShape(BaseModel):
+    """A conversation that somebody else shares."""
+
+    id: uuid.UUID
+    title: str | None
+    created_at: datetime
+    updated_at: datetime
+    shared_at: datetime
+
+    @classmethod
+    def of(cls, shared: SharedConversation) -> "SharedShape":
+        """From a row."""
+        return cls(**_named(shared, cls))
+
+
+class SharedList(BaseModel):
+    """What others share with the user, the newest share first; by a link its conversation."""
+
+    items: list[SharedShape]
+
+
+class Deletion(RequestBody):
+    """POST /api/user/delete: everything of the user who asks."""
+
+    confirm: Literal["delete everything"]
 
 
 class EndShape(BaseModel):

@@ -35,11 +35,12 @@ _PROBLEMS: Final = {
 @blueprint.get("/c/<uuid:conversation_id>")
 def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 - the script reads it
     """The chat. Its script reads the conversation from the address."""
-    who = principal()
+    settings, who = context().settings, principal()
     signed_in = who.credential.kind == "session"
     return _page(
         "index.html",
-        model=context().settings.model,
+        model=settings.model,
+        shares=settings.auth != "local",
         user=str(who.user_id),
         name=accounts.name_of(context().db, who.user_id) if signed_in else None,
         watches=Right.WATCH in who.rights,
@@ -58,6 +59,14 @@ def sign_in() -> Response:
         provider=sign_ins.provider.name if sign_ins.provider else None,
         problem=_PROBLEMS.get(request.args.get("problem", "")),
     )
+
+
+@blueprint.get("/s")
+@blueprint.get("/s/<uuid:conversation_id>")
+def shared(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 - the script reads it
+    """A conversation that others share. Its script finds a link's secret in the fragment, which
+    never reaches a server; without one it reads as the user who is signed in."""
+    return _page("shared.html")
 
 
 @blueprint.get("/live")

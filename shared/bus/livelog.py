@@ -159,7 +159,7 @@ class LiveLog:
         self._one_way.send(command)
 
     def notify_revoked(self, kind: str, revoked: uuid.UUID) -> None:
-        """A "user", a "key" or a "session" is not good any more: have web end its streams.
+        """A "user", "key", "session" or "share" is not good any more: have web end its streams.
 
         Call it after that was committed, since web asks Postgres.
         """

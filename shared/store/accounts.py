@@ -123,7 +123,12 @@ def disable(db: Database, user_id: uuid.UUID) -> bool:
 def enable(db: Database, user_id: uuid.UUID) -> bool:
     """Let a disabled user in again; whether they were disabled. Raises StorageDown."""
     with db.transaction() as connection:
-        changed = _changed(connection, "disabled_at = NULL", "disabled_at IS NOT NULL", user_id)
+        changed = _changed(
+            connection,
+            "disabled_at = NULL",
+            "disabled_at IS NOT NULL AND deleted_at IS NULL",
+            user_id,
+        )
         if changed:
             _record(connection, Action.USER_ENABLED, user_id)
     return changed
@@ -149,7 +154,8 @@ def listed(db: Database, *, everybody: bool) -> list[ListedUser]:
     rows: list[Any] = db.rows(
         "SELECT u.id, u.login, u.name, u.issuer, u.operator, u.created_at,"
         " (SELECT max(s.seen_at) FROM sessions s WHERE s.user_id = u.id) AS seen_at, u.disabled_at"
-        " FROM users u WHERE u.login IS NOT NULL OR (:everybody AND u.issuer IS NOT NULL)"
+        " FROM users u WHERE u.deleted_at IS NULL"
+        " AND (u.login IS NOT NULL OR (:everybody AND u.issuer IS NOT NULL))"
         " ORDER BY u.created_at DESC, u.id LIMIT :most",
         everybody=everybody,
         most=LISTED,

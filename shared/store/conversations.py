@@ -4,10 +4,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from shared.errors import KeyReused, NotFound
-from shared.store.access import may_read, may_write
+from shared.store.access import may_read_conversation, may_write, owns
 from shared.store.asking import lock_user
 from shared.store.database import Database, run
 from shared.store.ending import ORDER_OF_ENDS
@@ -31,6 +31,7 @@ class Conversation:
     updated_at: datetime
 
 
+NOT_THERE: Final = "There is no such conversation."
 _COLUMNS = "id, seq, title, title_by, system, created_at, updated_at"
 
 
@@ -88,7 +89,7 @@ def newest(
         " SELECT *, count(*) OVER () AS number, coalesce(sum(length(system)) OVER ("
         " ORDER BY seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), 0) AS chars,"
         " row_number() OVER (ORDER BY seq DESC) AS place FROM ("
-        f"  SELECT * FROM conversations WHERE {may_read('conversations')} AND deleted_at IS NULL"
+        f"  SELECT * FROM conversations WHERE {owns('conversations')} AND deleted_at IS NULL"
         "  AND (CAST(:before AS bigint) IS NULL OR seq < :before)"
         "  ORDER BY seq DESC LIMIT :limit + 1) AS page) AS counted"
         " WHERE place = 1 OR (place <= :limit AND chars <= :chars) ORDER BY seq DESC",
@@ -101,15 +102,23 @@ def newest(
 
 
 def load(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Conversation:
-    """One of this user's. Raises NotFound."""
+    """One that this user may read. Its system text is its owner's alone. Raises NotFound."""
+    columns = _COLUMNS.replace("system,", f"CASE WHEN {owns('conversations')} THEN system END,")
     return _one(
         db.rows(
-            f"SELECT {_COLUMNS} FROM conversations"
-            f" WHERE id = :id AND {may_read('conversations')} AND deleted_at IS NULL",
+            f"SELECT {columns} FROM conversations"
+            f" WHERE id = :id AND {may_read_conversation('conversations')} AND deleted_at IS NULL",
             id=conversation_id,
             user=user_id,
         )
     )
+
+
+def must_own(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> None:
+    """Raise NotFound for one that is not this user's."""
+    there = f"SELECT 1 FROM conversations WHERE id = :id AND {owns('conversations')}"
+    if not db.rows(f"{there} AND deleted_at IS NULL", id=conversation_id, user=user_id):
+        raise NotFound(NOT_THERE)
 
 
 def change(
@@ -160,14 +169,14 @@ def mark_seen(
 
     Raises NotFound.
     """
-    load(db, user_id, conversation_id)
+    must_own(db, user_id, conversation_id)
     rows = db.rows(
         "UPDATE conversations SET seen_at = seen.at FROM (SELECT CASE"
         " WHEN CAST(:message AS uuid) IS NULL THEN greatest(clock_timestamp(),"
         " (SELECT max(ended_at) FROM messages WHERE conversation_id = :id AND role = 'assistant'"
         " AND ended_at IS NOT NULL))"
         " ELSE (SELECT ended_at FROM messages WHERE id = :message AND conversation_id = :id"
-        f" AND {may_read('messages')}) END AS at) AS seen"
+        f" AND {owns('messages')}) END AS at) AS seen"
         f" WHERE id = :id AND {may_write('conversations')} AND deleted_at IS NULL"
         " AND seen_at < seen.at"
         " RETURNING 1",
@@ -180,7 +189,7 @@ def mark_seen(
 
 def _one(rows: Sequence[Any]) -> Conversation:
     if not rows:
-        raise NotFound("There is no such conversation.")
+        raise NotFound(NOT_THERE)
     return Conversation(*rows[0])
 
 
@@ -196,7 +205,7 @@ def delete(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> list
             user=user_id,
         )
         if not hidden.rowcount:
-            raise NotFound("There is no such conversation.")
+            raise NotFound(NOT_THERE)
         rows = run(
             connection,
             "SELECT id, status FROM messages WHERE conversation_id = :id"

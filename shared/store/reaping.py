@@ -175,7 +175,7 @@ def undispatched(db: Database) -> list[uuid.UUID]:
 
 
 #: SQL: no answer of the conversation `c` is open.
-_AT_REST: Final = (
+AT_REST: Final = (
     "NOT EXISTS (SELECT 1 FROM messages m"
     f" WHERE m.conversation_id = c.id AND m.status IN {OPEN_STATUSES})"
 )
@@ -185,7 +185,7 @@ def purge(db: Database) -> int:
     """Remove conversations that were deleted long enough ago and are at rest; their number."""
     rows = db.rows(
         "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations c"
-        f" WHERE {GONE} AND {_AT_REST} LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING id",
+        f" WHERE {GONE} AND {AT_REST} LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING id",
         undo=UNDO_SECONDS,
         most=PURGED_AT_ONCE,
     )
@@ -201,7 +201,7 @@ WITH people AS (
 ), old AS (
     SELECT found.id FROM people CROSS JOIN LATERAL (
         SELECT c.id FROM conversations c WHERE c.user_id = people.id
-            AND c.updated_at < clock_timestamp() - make_interval(days => :days) AND {_AT_REST}
+            AND c.updated_at < clock_timestamp() - make_interval(days => :days) AND {AT_REST}
         ORDER BY c.updated_at LIMIT :most FOR UPDATE OF c SKIP LOCKED
     ) AS found LIMIT :most
 ), removed AS (

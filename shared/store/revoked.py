@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Final, NamedTuple
 
+from shared.store.access import GOOD
 from shared.store.database import Database
 
 #: Credentials that one statement asks about.
@@ -15,21 +16,27 @@ class Held(NamedTuple):
     """A user, and the credential by which a stream of theirs was opened."""
 
     user_id: uuid.UUID
-    #: "key" and "session" have rows; of any other kind only the user is checked
+    #: "key", "session" and "share" have rows; of any other kind only the user is checked
     kind: str
     #: the row's id
     id: str
 
 
-#: A key is as good as the user whom it belongs to, also when it acts for another.
-_REVOKED: Final = """
+#: A key is as good as the user whom it belongs to, also when it acts for another; a share as good
+#: as its owner. Who reads by a link is no user.
+_REVOKED: Final = f"""
 SELECT held.user_id, held.kind, held.id
 FROM (
     SELECT CAST(user_id AS uuid) AS user_id, kind, id
     FROM unnest(CAST(:users AS text[]), CAST(:kinds AS text[]), CAST(:ids AS text[]))
         AS given (user_id, kind, id)
 ) AS held
-WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = held.user_id AND u.disabled_at IS NULL)
+WHERE held.kind <> 'share'
+        AND NOT EXISTS (SELECT FROM users u WHERE u.id = held.user_id AND u.disabled_at IS NULL)
+    OR held.kind = 'share' AND NOT EXISTS (
+        SELECT FROM shares s JOIN users o ON o.id = s.user_id
+        WHERE s.id = held.user_id AND {GOOD}
+    )
     OR held.kind = 'key' AND NOT EXISTS (
         SELECT FROM service_keys k JOIN users u ON u.id = k.user_id AND u.disabled_at IS NULL
         WHERE k.id = CAST(CASE held.kind WHEN 'key' THEN held.id END AS uuid)

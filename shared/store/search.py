@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from shared.store.access import may_read
+from shared.store.access import owns
 from shared.store.database import Database, QueryBudget
 from shared.store.part_sql import joined_text
 
@@ -55,13 +55,13 @@ _TEXT = f"left({joined_text('m.body', lambda its: its.searched)}, :searched)"
 _SEARCH = f"""
 WITH hits AS (
     SELECT DISTINCT ON (m.conversation_id) m.conversation_id, m.id FROM messages m
-    WHERE {may_read("m")} AND m.body IS NOT NULL AND {{fits}}
+    WHERE {owns("m")} AND m.body IS NOT NULL AND {{fits}}
     ORDER BY m.conversation_id, m.seq DESC
 )
 SELECT c.id, c.title, c.created_at, c.updated_at, m.id AS message_id, {_TEXT} AS text
 FROM conversations c LEFT JOIN hits ON hits.conversation_id = c.id
 LEFT JOIN messages m ON m.id = hits.id
-WHERE {may_read("c")} AND c.deleted_at IS NULL
+WHERE {owns("c")} AND c.deleted_at IS NULL
     AND (hits.id IS NOT NULL OR lower(c.title) LIKE ALL(CAST(:patterns AS text[])))
     AND (CAST(:before AS timestamptz) IS NULL OR c.updated_at < :before)
 ORDER BY c.updated_at DESC LIMIT :limit
@@ -70,7 +70,7 @@ ORDER BY c.updated_at DESC LIMIT :limit
 _LEAVES = f"""
 WITH RECURSIVE below AS (
     SELECT id AS hit, id, seq FROM messages
-    WHERE id = ANY(CAST(:ids AS uuid[])) AND {may_read("messages")}
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND {owns("messages")}
     UNION ALL SELECT below.hit, m.id, m.seq FROM messages m JOIN below ON m.parent_id = below.id
 )
 SELECT DISTINCT ON (hit) hit, id FROM below ORDER BY hit, seq DESC

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from shared.errors import NotFound
+from shared.store import audit
+from shared.store.audit_trail import Noted
 from shared.store.database import Database, run
 
 
@@ -55,14 +57,23 @@ def valid(db: Database, token_hash: str) -> ValidKey | None:
 
 
 def note_use(db: Database, key_id: uuid.UUID) -> None:
-    """Note that a key was used, at most once a minute. Raises StorageDown."""
+    """Note that a key was used, at most once a minute; the first use of a day also in the audit
+    table. Raises StorageDown."""
     with db.transaction() as connection:
-        run(
+        first = run(
             connection,
-            "UPDATE service_keys SET used_at = clock_timestamp() WHERE id = :id"
-            " AND (used_at IS NULL OR used_at < clock_timestamp() - interval '1 minute')",
+            "UPDATE service_keys AS k SET used_at = clock_timestamp()"
+            " FROM (SELECT id, used_at FROM service_keys WHERE id = :id FOR UPDATE) AS old"
+            " WHERE k.id = old.id AND (old.used_at IS NULL"
+            " OR old.used_at < clock_timestamp() - interval '1 minute')"
+            " RETURNING k.user_id, coalesce(old.used_at < date_trunc('day', clock_timestamp(),"
+            " 'UTC'), true) AS of_day",
             id=key_id,
-        )
+        ).one_or_none()
+        if first is not None and first.of_day:
+            audit.record(
+                connection, Noted.KEY_USED, user_id=first.user_id, credential=f"key {key_id}"
+            )
 
 
 def add(
@@ -104,6 +115,7 @@ def add(
             scopes=sorted(scopes),
             lifetime=lifetime,
         )
+        audit.record(connection, Noted.KEY_ADDED, credential="command", object_id=key_id)
     return key_id
 
 
@@ -120,9 +132,11 @@ def listed(db: Database) -> list[ListedKey]:
 def revoke(db: Database, key_id: uuid.UUID) -> None:
     """Revoke a key for good. Raises StorageDown."""
     with db.transaction() as connection:
-        run(
+        revoked = run(
             connection,
             "UPDATE service_keys SET revoked_at = clock_timestamp()"
             " WHERE id = :id AND revoked_at IS NULL",
             id=key_id,
         )
+        if revoked.rowcount:
+            audit.record(connection, Noted.KEY_REVOKED, credential="command", object_id=key_id)

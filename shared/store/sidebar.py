@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from shared.lifecycle import Status
-from shared.store.access import may_read
+from shared.store.access import owns
 from shared.store.database import Database
 from shared.store.status_sql import OPEN_STATUSES
 
@@ -64,10 +64,10 @@ class State:
 _SELECT = f"""
 WITH open AS (
     SELECT DISTINCT ON (conversation_id) conversation_id, id, status FROM messages
-    WHERE {may_read("messages")} AND status IN {OPEN_STATUSES}
+    WHERE {owns("messages")} AND status IN {OPEN_STATUSES}
     ORDER BY conversation_id, status DESC, seq DESC
 ), chosen AS (
-    (SELECT id FROM conversations WHERE {may_read("conversations")} AND deleted_at IS NULL
+    (SELECT id FROM conversations WHERE {owns("conversations")} AND deleted_at IS NULL
         AND (CAST(:before AS timestamptz) IS NULL OR updated_at < :before)
         ORDER BY updated_at DESC LIMIT :limit)
     UNION SELECT conversation_id FROM open WHERE CAST(:before AS timestamptz) IS NULL
@@ -83,7 +83,7 @@ LEFT JOIN LATERAL (
     WHERE m.conversation_id = c.id AND m.role = 'assistant' AND m.ended_at IS NOT NULL
     ORDER BY m.ended_at DESC LIMIT 1
 ) last ON true
-WHERE {may_read("c")} AND c.deleted_at IS NULL ORDER BY c.updated_at DESC
+WHERE {owns("c")} AND c.deleted_at IS NULL ORDER BY c.updated_at DESC
 """
 
 
@@ -102,8 +102,7 @@ def state(db: Database, user_id: uuid.UUID) -> State:
     rest = [one for one in entries[STATE:] if one.ended_at is None and one.answer_id]
     more = top[-1].place if len(entries) > STATE else None
     rows = db.rows(
-        "SELECT id FROM conversations"
-        f" WHERE {may_read('conversations')} AND deleted_at IS NOT NULL",
+        f"SELECT id FROM conversations WHERE {owns('conversations')} AND deleted_at IS NOT NULL",
         user=user_id,
     )
     deleted = frozenset(row.id for row in rows)  # read last: what the list lacks is in it

@@ -61,11 +61,15 @@ users = Table(
     Column("password_hash", Text),
     Column("operator", Boolean, nullable=False, server_default=text("false")),
     _moment("disabled_at"),
+    # when their deletion began, and when nothing of theirs was left; the row goes a month later
+    _moment("deleted_at"),
+    _moment("purged_at"),
     # budgets of tokens; NULL is the deployment's default
     Column("daily_tokens", BigInteger),
     Column("monthly_tokens", BigInteger),
     UniqueConstraint("issuer", "subject", name="users_subject"),
     UniqueConstraint("login", name="users_login"),
+    Index("users_deleted", "purged_at", postgresql_where=text("deleted_at IS NOT NULL")),
 )
 
 #: Sign-ins of browsers. A token is random and only its SHA-256 is kept, here and below.

@@ -46,6 +46,14 @@ positive_data_acceptance.expected-statuses = ["2xx", "404", "409", "422"]
 """
 
 
+#: What there is only with sign-in, which this deployment has not: a run would delete its own user.
+NEED_SIGN_IN = {
+    "POST /api/conversations/{conversation_id}/shares",
+    "DELETE /api/shares/{share_id}",
+    "POST /api/user/delete",
+}
+
+
 @pytest.fixture
 def web(rig: Rig) -> Iterator[Web]:
     """A deployment of its own, whose streams are cut soon."""
@@ -151,7 +159,7 @@ def test_the_service_keeps_its_contract(web: Web, tmp_path: Path) -> None:
     assert [answer for answer in counts if answer.startswith("5")] == []
     # Each operation was really reached.
     succeeded = {answer.split(" ", 1)[1] for answer in counts if answer.startswith("2")}
-    assert succeeded >= {
+    assert succeeded | NEED_SIGN_IN >= {
         f"{method.upper()} {path}"
         for path, methods in document["paths"].items()
         for method in methods

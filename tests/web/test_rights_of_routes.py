@@ -10,7 +10,7 @@ To add a caller, add an entry to CALLERS.
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import httpx2
@@ -18,13 +18,13 @@ import pytest
 from flask import Flask
 
 from local.programs import Web
-from shared import logs
+from shared import logs, share_token
 from shared.body import text_body
 from shared.settings import Settings
-from shared.store import asking, conversations, stopping
+from shared.store import asking, conversations, shares, stopping
 from shared.store.asking import Asking
 from tests.client import new_id
-from tests.credentials import bearer, disable, new_key, operate, token, user_id
+from tests.credentials import ISSUER, bearer, disable, new_key, operate, token, user_id
 from tests.rig import Rig, eventually
 from tests.signing_in import new_session
 from web import app as web_app
@@ -32,6 +32,7 @@ from web.routes import STREAMS
 
 OWNER: Final = "owner-of-things"
 OTHER: Final = "another"
+READER: Final = "reader-of-things"
 
 
 # --- the routes -----------------------------------------------------------------------------------
@@ -44,7 +45,7 @@ class Row(NamedTuple):
     method: str
     #: with the ids of things that belong to OWNER
     path: str
-    #: "public", "open", "use", "read", "write", "operate"
+    #: "public", "open", "use", "shared", "read", "write", "operate"
     right: str
     owner: int
     #: where it differs from what the owner is answered
@@ -66,11 +67,13 @@ ROWS: Final = (
     Row("sign_in.sign_out", "POST", "/api/sign-out", "use", 422, body={"everywhere": "yes"}),
     Row("pages.page", "GET", "/", "use", 200),
     Row("pages.page", "GET", "/c/{conversation}", "use", 200),
+    Row("pages.shared", "GET", "/s", "open", 200),
+    Row("pages.shared", "GET", "/s/{conversation}", "open", 200),
     Row("pages.dashboard", "GET", "/live", "operate", 200),
     Row("pages.dashboard_state", "GET", "/api/live", "operate", 200),
     Row("native.create_conversation", "POST", "/api/conversations", "write", 201, body={}),
     Row("native.list_conversations", "GET", "/api/conversations", "read", 200),
-    Row("native.show_conversation", "GET", "/api/conversations/{conversation}", "read", 200, 404),
+    Row("native.show_conversation", "GET", "/api/conversations/{conversation}", "shared", 200, 404),
     Row("native.change_conversation", "PATCH", "/api/conversations/{conversation}", "write", 200,
         404, {"title": "x"}),
     Row("native.delete_conversation", "DELETE", "/api/conversations/{conversation}", "write", 204,
@@ -88,14 +91,21 @@ ROWS: Final = (
         {"content": "Why?"}),
     Row("native.retry", "POST", "/api/messages/{answer}/retry", "write", 202, 404, {}),
     Row("native.go_on", "POST", "/api/messages/{answer}/continue", "write", 202, 404, {}),
-    Row("native.show_message", "GET", "/api/messages/{answer}", "read", 200, 404),
+    Row("native.show_message", "GET", "/api/messages/{answer}", "shared", 200, 404),
     Row("native.stop", "POST", "/api/messages/{answer}/stop", "write", 202, 404),
-    Row("native.stream", "GET", "/api/messages/{answer}/stream", "read", 200, 404),
-    Row("blocks.stream", "GET", "/api/messages/{answer}/blocks/stream", "read", 200, 404),
-    Row("blocks.blocks", "GET", "/api/messages/{answer}/blocks", "read", 200, 404),
-    Row("blocks.turns", "GET", "/api/conversations/{conversation}/turns", "read", 200, 404),
+    Row("native.stream", "GET", "/api/messages/{answer}/stream", "shared", 200, 404),
+    Row("blocks.stream", "GET", "/api/messages/{answer}/blocks/stream", "shared", 200, 404),
+    Row("blocks.blocks", "GET", "/api/messages/{answer}/blocks", "shared", 200, 404),
+    Row("blocks.turns", "GET", "/api/conversations/{conversation}/turns", "shared", 200, 404),
     Row("notices.notices", "GET", "/api/notices", "read", 200),
     Row("notices.older", "GET", "/api/sidebar", "read", 200),
+    Row("sharing.share", "POST", "/api/conversations/{conversation}/shares", "write", 201, 404, {}),
+    Row("sharing.list_shares", "GET", "/api/conversations/{conversation}/shares", "read", 200, 404),
+    Row("sharing.revoke_share", "DELETE", "/api/shares/{share}", "write", 204, 404),
+    Row("sharing.list_shared", "GET", "/api/shared", "shared", 200),
+    Row("account.export", "GET", "/api/export", "read", 200),
+    # Everybody here is needed for the next row; that it works is in test_account.py.
+    Row("account.delete_user", "POST", "/api/user/delete", "write", 422),
 )  # fmt: skip
 
 #: What the owner is refused.
@@ -103,19 +113,22 @@ CODES: Final = {404: "not_found", 422: "invalid"}
 
 # --- those who ask --------------------------------------------------------------------------------
 
-READS: Final = frozenset({"use", "read"})
+SHARED: Final = frozenset({"shared"})
+READS: Final = SHARED | {"use", "read"}
 WRITES: Final = READS | {"write"}
 OPERATES: Final = frozenset({"use", "operate"})
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody with a credential."""
+    """Somebody with a credential; a link's is one of the things."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     rights: frozenset[str] = WRITES
     #: whether the things in the addresses are theirs
     owns: bool = False
+    #: whether they are shared with them
+    reads: bool = False
     #: the answer to everything that is not public
     refusal: tuple[int, str] | None = None
 
@@ -194,6 +207,18 @@ def signed_out(rig: Rig, web: Web) -> Caller:
     return Caller(session.headers, refusal=(401, "session_ended"))
 
 
+def reader_by_link(_: Rig, __: Web) -> Caller:
+    return Caller(bearer("{link}"), SHARED, reads=True)
+
+
+def revoked_link(_: Rig, __: Web) -> Caller:
+    return Caller(bearer("{revoked_link}"), refusal=(404, "not_found"))
+
+
+def named_reader(rig: Rig, _: Web) -> Caller:
+    return replace(of_token(rig, READER), reads=True)
+
+
 CALLERS: Final[dict[str, Callable[[Rig, Web], Caller]]] = {
     "nobody": nobody,
     "expired": expired,
@@ -201,6 +226,9 @@ CALLERS: Final[dict[str, Callable[[Rig, Web], Caller]]] = {
     "disabled": disabled_user,
     "revoked": revoked,
     "key for nobody else": not_for_others,
+    "link": reader_by_link,
+    "revoked link": revoked_link,
+    "named reader": named_reader,
     "another user": lambda rig, _: of_token(rig, OTHER),
     "key of its own": of_its_own,
     "operator": operator,
@@ -243,22 +271,30 @@ def expected(row: Row, caller: Caller, method: str) -> tuple[int, str | None]:
         return caller.refusal
     if row.right not in caller.rights:
         return 403, "not_operator" if row.right == "operate" else "insufficient_scope"
-    if caller.owns or row.other is None:
+    if caller.owns or row.other is None or (caller.reads and row.right == "shared"):
         return row.owner, CODES.get(row.owner)
     return row.other, CODES.get(row.other)
 
 
 def new_things(rig: Rig, row: Row) -> dict[str, str]:
-    """A conversation of the owner's with an answer that was stopped."""
+    """A conversation of the owner's with an answer that was stopped, and its shares."""
     owner = user_id(rig, OWNER)
     assert isinstance(owner, uuid.UUID)
     made = conversations.create(rig.db, owner, None, None)
     terms = Asking(owner, "scripted", {}, None, None, max_open=0, queue_deadline=60)
     answer = asking.ask(rig.db, terms, made.id, text_body("Why?")).answer
     stopping.stop(rig.db, answer.id, owner)
+    things = {"conversation": str(made.id), "answer": str(answer.id)}
+    for name in ("link", "revoked_link"):
+        things[name] = share_token.new_token()
+        hashed = share_token.hashed(things[name])
+        share = shares.add(rig.db, owner, made.id, token_hash=hashed)
+        things.setdefault("share", str(share.id))
+    shares.revoke(rig.db, owner, share.id)
+    shares.add(rig.db, owner, made.id, token_hash=None, name=READER, issuer=ISSUER)
     if row.endpoint == "native.undelete_conversation":
         conversations.delete(rig.db, owner, made.id)
-    return {"conversation": str(made.id), "answer": str(answer.id)}
+    return things
 
 
 def answered(
@@ -272,7 +308,8 @@ def answered(
             for name, value in body.items()
         }
     path = row.path.format(**things)
-    with http.stream(method, path, headers=caller.headers, json=body) as answer:
+    headers = {name: value.format(**things) for name, value in caller.headers.items()}
+    with http.stream(method, path, headers=headers, json=body) as answer:
         streams = "event-stream" in answer.headers.get("Content-Type", "")
         if answer.status_code == 200 and method == row.method:
             assert streams == (row.endpoint in STREAMS)
@@ -321,7 +358,7 @@ def test_every_route_has_a_row(app: Flask) -> None:
 
 
 def test_every_row_leads_to_its_route(app: Flask) -> None:
-    things = {"conversation": new_id(), "answer": new_id()}
+    things = {"conversation": new_id(), "answer": new_id(), "share": new_id()}
     adapter = app.url_map.bind("localhost")
 
     for row in ROWS:

@@ -17,9 +17,10 @@ from web.auth.local import Local
 from web.routes import RIGHTS, STREAMS
 
 SETTINGS = Settings.model_construct(database_url="postgresql+psycopg2://localhost/none")
-#: One address of each right, without servers; PUBLIC and USE are `health.alive` and `/`.
+#: One address of each right, without servers; PUBLIC, OPEN and USE are `health.alive`, `/s`, `/`.
 ADDRESSES = {
-    Right.READ_OWN: ("GET", f"/api/messages/{new_id()}"),
+    Right.READ_SHARED: ("GET", f"/api/messages/{new_id()}"),
+    Right.READ_OWN: ("GET", "/api/conversations"),
     Right.WRITE_OWN: ("POST", f"/api/messages/{new_id()}/stop"),
     Right.OPERATE: ("GET", "/metrics"),
     Right.WATCH: ("GET", "/live"),
@@ -91,6 +92,7 @@ def test_a_principal_without_the_right_does_not_reach_the_route(
 
     assert ask(app, method, path) == refusal
     assert ask(app, "GET", "/healthz") == (200, None)
+    assert ask(app, "GET", "/s") == (200, None)
     assert ask(app, "GET", "/") == (200, None)
 
 
@@ -99,7 +101,7 @@ def test_only_what_is_public_answers_to_a_foreign_name(app: Flask, method: str) 
     expected = {"GET": (200, None), "POST": (405, "method_not_allowed"), "OPTIONS": (200, None)}
 
     assert ask(app, method, "/healthz", host="10.1.2.3") == expected[method]
-    for path in ("/", "/metrics", "/nothing"):
+    for path in ("/", "/s", "/metrics", "/nothing"):
         assert ask(app, method, path, host="10.1.2.3") == (403, "not_local")
 
 

@@ -13,6 +13,7 @@ from web.auth.revocations import Revocations
 from web.auth.service_keys import ServiceKeys
 from web.auth.session_cookies import SessionCookies
 from web.auth.sessions import Sessions, lifetime
+from web.auth.share_links import ShareLinks
 from web.auth.signing_keys import KeySource, fixed_keys
 
 
@@ -27,7 +28,10 @@ def credential_kinds(
     if settings.auth == "local":
         return [Local(settings)]
     users = HostUsers(db, settings.jwt_issuer, revocations)
-    kinds: list[CredentialKind] = [ServiceKeys(settings, db, users, revocations)]
+    kinds: list[CredentialKind] = [
+        ShareLinks(db, revocations),
+        ServiceKeys(settings, db, users, revocations),
+    ]
     sources = key_sources(settings)
     if sources:
         kinds.append(HostTokens(settings, users, sources, revocations))

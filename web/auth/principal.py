@@ -17,6 +17,8 @@ class Right(Enum):
     OPEN = "open"
     #: See what belongs to no user: the pages and their files, the models.
     USE = "use"
+    #: Read a conversation that one may read: one's own, or one that others share.
+    READ_SHARED = "read shared"
     #: Read one's own conversations.
     READ_OWN = "read own"
     #: Change one's own conversations, and ask in them.
@@ -31,8 +33,8 @@ class Right(Enum):
 class Credential:
     """What a request proved who it is with."""
 
-    kind: Literal["local", "jwt", "key", "session"]
-    #: the row's id of a key or a session; a token's own `jti`, if it has one
+    kind: Literal["local", "jwt", "key", "session", "share"]
+    #: the row's id of a key, a session or a share; a token's own `jti`, if it has one
     id: str = ""
 
 
@@ -43,6 +45,7 @@ LOCAL: Final = Credential("local")
 class Principal:
     """Who makes a request: a user, what they may do, and the credential that says so."""
 
+    #: who reads by a link is no user: it is the link's id, which owns nothing
     user_id: uuid.UUID
     rights: frozenset[Right]
     credential: Credential = LOCAL

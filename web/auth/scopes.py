@@ -8,8 +8,8 @@ from shared.scopes import Scope
 from web.auth.principal import Right
 
 _RIGHTS: Final = {
-    Scope.READ: frozenset({Right.USE, Right.READ_OWN}),
-    Scope.ASK: frozenset({Right.USE, Right.READ_OWN, Right.WRITE_OWN}),
+    Scope.READ: frozenset({Right.USE, Right.READ_SHARED, Right.READ_OWN}),
+    Scope.ASK: frozenset({Right.USE, Right.READ_SHARED, Right.READ_OWN, Right.WRITE_OWN}),
     Scope.ADMIN: frozenset({Right.USE, Right.OPERATE, Right.WATCH}),
     Scope.ACT_AS: frozenset[Right](),
 }

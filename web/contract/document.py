@@ -61,6 +61,7 @@ _RETRIED: Final = (429, 503)
 _PLACES: Final = {
     "conversation_id": "The conversation's id.",
     "message_id": "The message's id.",
+    "share_id": "The share's id.",
 }
 
 
@@ -217,7 +218,7 @@ def _codes(rule: Rule, operation: Operation, right: Right) -> set[str]:
         codes |= {*_PLACED}
     if right not in (Right.PUBLIC, Right.OPEN):
         codes |= {*_GUARDED, *(["csrf_failed"] if _changes(rule) else [])}
-    if right in (Right.READ_OWN, Right.WRITE_OWN):
+    if right in (Right.READ_SHARED, Right.READ_OWN, Right.WRITE_OWN):
         codes |= {*STORED}
     elif right not in (Right.PUBLIC, Right.OPEN, Right.USE):
         codes |= {"not_operator"}

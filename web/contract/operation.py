@@ -132,6 +132,12 @@ BEFORE: Final = Parameter(
 CURSOR: Final = Parameter(
     "cursor", {"type": "string"}, "The `next` of the page before.", "invalid_cursor"
 )
+FORMAT: Final = Parameter(
+    "format",
+    {"type": "string", "enum": ["jsonl", "markdown"], "default": "jsonl"},
+    "JSON lines, for programs, or Markdown, for people.",
+    "invalid_format",
+)
 WORDS: Final = Parameter("q", {"type": "string", "default": ""}, "The words to look for.")
 IDEMPOTENCY_KEY: Final = Parameter(
     "Idempotency-Key",

@@ -50,6 +50,7 @@ TAGS: Final[dict[str, str]] = {
     " with what changes in it. Any client may use it.",
     "Sign-in": "Sessions of people with an account, for browsers. Without sign-in"
     " (`OUTLIVE_AUTH=local`) there are none, and both calls are a 404.",
+    "Sharing": "A conversation that others may read: by a link, or as a named user.",
     "Service": "The service itself: probes, numbers, models, this document.",
 }
 
@@ -59,9 +60,10 @@ SECURITY_SCHEMES: Final[dict[str, Any]] = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A JWT that the host product has signed, or a service key (`olk_…`). A key"
-        " with the scope `act_as` acts for the user that `Outlive-User` names. A 401 says in"
-        " `WWW-Authenticate` what is wrong."
+        "description": "A JWT that the host product has signed, a service key (`olk_…`), or the"
+        " secret of a link (`ols_…`), which reads one conversation. A key with the scope `act_as`"
+        " acts for the user that `Outlive-User` names. A 401 says in `WWW-Authenticate` what is"
+        " wrong."
         " Without sign-in (`OUTLIVE_AUTH=local`) no credential is needed, and none is read.",
     },
     "session": {

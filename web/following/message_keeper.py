@@ -108,7 +108,10 @@ class MessageKeeper(Keeper[MessageTopic]):
                 continue
             if topic.user_id == user_id:
                 return topic
-            topic.opened.wait()  # a stranger asked for it first, and will be refused
+            topic.opened.wait()
+            if topic.refusal is None:
+                return topic  # it is shared
+            # else a stranger asked for it first, and was refused
 
     def _enter(self, message_id: uuid.UUID, user_id: uuid.UUID) -> MessageTopic:
         topic = MessageTopic(message_id, user_id)

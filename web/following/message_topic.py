@@ -38,6 +38,7 @@ class MessageTopic(Topic[Any]):
     def __init__(self, message_id: uuid.UUID, user_id: uuid.UUID) -> None:
         super().__init__(message_channel(message_id))
         self.id = message_id
+        #: for whom it is read: its owner, as soon as the row is known
         self.user_id = user_id
         self.body = Body()
         #: whose text it is: that of the row, or before that is read, of the first that is received
@@ -65,6 +66,11 @@ class MessageTopic(Topic[Any]):
     def message_id(self) -> uuid.UUID:
         """This message."""
         return self.id
+
+    @property
+    def owner_id(self) -> uuid.UUID:
+        """Whose message it is."""
+        return self.user_id
 
     def receive(self, deltas: Sequence[Delta], claim: uuid.UUID | None = None) -> bool:
         """Take text of a claim from Redis; False if it does not fit and the row has to be read."""
@@ -112,6 +118,7 @@ class MessageTopic(Topic[Any]):
         self.received_at = time.monotonic()
         if message is None:
             return False
+        self.user_id = message.user_id  # who asked first may lose the right, others keep it
         # Text is published after its claim is committed. So a body that has some text was not read
         # too early: it is of a claim that the row does not know any more.
         if message.claim != self.claim and self.body.length:

@@ -3,8 +3,8 @@
 Rights are checked when a stream is opened, and a stream may stay open for half an hour. So where
 sign-in is required each web process also
 
-- **listens** on one channel for users, keys and sessions that were revoked: it forgets what it
-  knows of them and evicts their streams at once;
+- **listens** on one channel for users, keys, sessions and shares that were revoked: it forgets
+  what it knows of them and evicts their streams at once;
 - **asks Postgres** every CHECK_EVERY seconds about all users and credentials that hold streams
   open, in one statement, because notifications may be lost. It asks at once when the subscription
   was confirmed again, since something may have been missed, and for a payload that it cannot read.
@@ -38,7 +38,7 @@ CHECK_AGAIN: Final = 1.0
 #: Principals that are taken in one turn of the loop.
 SLICE: Final = 1_000
 #: Kinds of credentials that have rows.
-STORED: Final = ("key", "session")
+STORED: Final = ("key", "session", "share")
 
 
 class RightsTopic(Topic[None]):
@@ -134,5 +134,5 @@ def _parsed(payload: str) -> Revoked | None:
     if kind == "user":
         return found
     if kind in STORED:
-        return Credential(cast("Literal['key', 'session']", kind), str(found))
+        return Credential(cast("Literal['key', 'session', 'share']", kind), str(found))
     return None

@@ -37,6 +37,11 @@ class Source(Generic[Place]):
         """The message that is read, if it is one."""
         return None
 
+    @property
+    def owner_id(self) -> "uuid.UUID | None":
+        """The user whose message it is."""
+        return None
+
     def frames(self, face: "Face[Any, Place]", place: Place) -> "Written[Place]":
         """`face.write` of this source at `place`; kept until the next `notify`."""
         key = (face, place)

@@ -7,8 +7,8 @@ writes them, and has it `sleep` until there is a reason to ask again.
 What it guarantees: a response ends with its face's end, or it is cut as its face cuts, and the
 client comes back. It never ends in another way and is never silent for longer than a heartbeat.
 It is cut when its source is closed (the process drains, or nothing keeps the source true), when its
-time is up (no later than its credential expires), and when it is evicted: its user or its
-credential is not good any more.
+time is up (no later than its credential expires; after a minute for what another user shares), and
+when it is evicted: its user or its credential is not good any more.
 
 No wake-up can be lost. `next` notes the version of the source that it has seen; `sleep` waits only
 if the source still has that version. So what changes while frames are on their way to a slow reader
@@ -42,6 +42,11 @@ from web.following.source import Source
 RETRY_BROKEN: Final = (1000, 5000)
 RETRY_CLOSED: Final = (200, 1500)
 RETRY_TIME_UP: Final = (50, 250)
+#: Seconds after which a reader of another user's message is cut, and asked again whether it may
+#: still be read: a share may be revoked and no notification come.
+SHARED_SECONDS: Final = 60.0
+#: How many times the streams of one user one link may have: any number of people read by it.
+LINK_STREAMS: Final = 10
 
 Place = TypeVar("Place")
 SourceT = TypeVar("SourceT", bound=Source[Any])
@@ -97,7 +102,7 @@ class Readers:
         self._opening[key] = principal
         try:
             with ExitStack() as stack:
-                self._take_place(stack, principal.user_id, self._max_streams)
+                self._take_place(stack, principal.user_id, self._most(principal))
                 self._take_place(stack, address, self._max_address_streams)
                 opened = stack.enter_context(source)
                 draining = self._draining()
@@ -106,7 +111,7 @@ class Readers:
                     opened,
                     place,
                     heartbeat=self._heartbeat,
-                    deadline=time.monotonic() + self._seconds(principal),
+                    deadline=time.monotonic() + self._seconds(principal, opened),
                     retry=RETRY_TIME_UP if draining else RETRY_CLOSED,
                 )
                 if draining or key not in self._opening or self._is_revoked(principal):
@@ -130,11 +135,19 @@ class Readers:
         if not self._count[whose]:
             del self._count[whose]
 
-    def _seconds(self, principal: Principal) -> float:
+    def _most(self, principal: Principal) -> int:
+        """The cap of this principal's streams."""
+        is_link = principal.credential.kind == "share"
+        return self._max_streams * LINK_STREAMS if is_link else self._max_streams
+
+    def _seconds(self, principal: Principal, source: Source[Any]) -> float:
         """How long a stream of this principal may take."""
+        most = self._max_seconds
+        if source.owner_id not in (None, principal.user_id):
+            most = min(most, SHARED_SECONDS)
         if principal.expires_at is None:
-            return self._max_seconds
-        return min(self._max_seconds, principal.expires_at - time.time())
+            return most
+        return min(most, principal.expires_at - time.time())
 
     def _is_revoked(self, principal: Principal) -> bool:
         """Whether it was revoked after its request was let in."""
@@ -155,6 +168,11 @@ class Readers:
     def principals(self) -> list[Principal]:
         """Whose streams are open now. One that was let in by several requests may come often."""
         return list({id(one): one for one in self._open.values()}.values())
+
+    def by_link(self) -> Counter[str]:
+        """How many streams are open by each link to a shared conversation, by its id."""
+        found = (one.credential for one in self._open.values())
+        return Counter(one.id for one in found if one.kind == "share")
 
     def evict(self, revoked: Revoked) -> int:
         """Close every stream of a user or a credential at once, each as its face cuts; returns how

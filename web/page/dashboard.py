@@ -14,6 +14,7 @@ import socket
 import time
 import uuid
 from collections import deque
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ EVERY: Final = 5.0
 SAMPLES: Final = 120
 #: Seconds after which a process' report no longer counts.
 STALE: Final = 3 * EVERY
-#: Messages whose readers one process reports, at most.
+#: Messages and links whose readers one process reports, at most.
 REPORTED: Final = 200
 #: JavaScript cannot represent every integer from here on.
 _MAX_NUMBER: Final = 2**53
@@ -114,7 +115,17 @@ class Dashboard:
             "readers": readers[:REPORTED],
             "streams": sum(count for _, count, _ in readers),
             "notices": self._notices.count(),
+            "links": self._links(),
         }
+
+    def _links(self) -> dict[str, int]:
+        """How many streams are open by each link."""
+        return dict(self._readers.by_link().most_common(REPORTED))
+
+    def readers_of(self, links: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+        """How many streams are open by these links, in all processes; a few seconds late."""
+        reports = self._reports()
+        return {one: sum(found["links"].get(str(one), 0) for found in reports) for one in links}
 
     def _reports(self) -> list[Json]:
         """The current report of every process, this one included."""
@@ -179,6 +190,10 @@ def _parsed(value: str) -> Json | None:
             ],
             "streams": int(_number(report.get("streams", 0))),
             "notices": int(_number(report.get("notices", 0))),
+            "links": {
+                str(uuid.UUID(link)): int(_number(count))
+                for link, count in [*report.get("links", {}).items()][:REPORTED]
+            },
         }
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None

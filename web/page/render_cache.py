@@ -107,6 +107,11 @@ class BlockSource(Source[BlockPlace]):
         """The message."""
         return self.topic.id
 
+    @property
+    def owner_id(self) -> uuid.UUID:
+        """Whose message it is."""
+        return self.topic.owner_id
+
     def pause(self) -> float:
         """Seconds until it may be rendered again; none before its end is shown."""
         return 0.0 if self.topic.end is not None else max(0.0, self.due - time.monotonic())

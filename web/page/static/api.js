@@ -7,6 +7,7 @@
  */
 
 import { trouble } from "./connection.js";
+import { LinkStream } from "./link-stream.js";
 import { newKey, Outlive, queryOf as query } from "./outlive.js";
 
 export { newKey };
@@ -18,6 +19,9 @@ const SLEPT = 2_000;
 
 /** A position after the end of every body. */
 const BEYOND = 999_999_999_999_999;
+
+/** On the page of a link: its secret, which is the fragment of the address. No browser sends that anywhere. */
+const link = location.pathname === "/s" ? location.hash.slice(1) : "";
 
 /** The CSRF token of the session, if there is one: in a cookie that only our pages can read. */
 const csrfToken = () => document.cookie.match(/(?:^|; )(?:__Host-)?outlive_csrf=([0-9a-f]{64})/)?.[1];
@@ -51,7 +55,7 @@ function transport(url, { method, headers, body, signal, sent, silence }) {
       clearTimeout(timer);
       signal?.removeEventListener("abort", cancel);
       const { status, responseText } = request;
-      if (status === 401) return void signIn();
+      if (status === 401 && !link) return void signIn();
       resolve({ status, headers: { get: (name) => request.getResponseHeader(name) }, text: responseText });
     };
     request.open(method, url);
@@ -65,7 +69,7 @@ function transport(url, { method, headers, body, signal, sent, silence }) {
   });
 }
 
-const outlive = new Outlive({ transport, patience: Infinity, onTrouble: trouble });
+const outlive = new Outlive({ transport, token: link, patience: Infinity, onTrouble: trouble });
 const call = (method, path, options) => outlive.call(method, `/api${path}`, options);
 
 /** End this session, or those of all browsers. */
@@ -93,6 +97,17 @@ export const continueAnswer = (id, wanted) => call("POST", `/messages/${id}/cont
 export const stop = (id) => outlive.stop(id);
 export const getMessage = (id, signal) => outlive.message(id, { signal });
 export const getBlocks = (id, after, signal) => call("GET", `/messages/${id}/blocks${query({ after })}`, { signal });
+/** The stream of a message's blocks. EventSource sends no header, so a link needs another one. */
+export function openBlocks(id, after) {
+  const path = `/api/messages/${id}/blocks/stream?after=${after}`;
+  return link ? new LinkStream((signal) => outlive.open("GET", path, { headers: { Accept: "text/event-stream" }, signal })) : new EventSource(path);
+}
 /** A message's status without blocks: those come by its stream. */
 export const pollStatus = (id, signal) =>
   outlive.callOnce("GET", `/api/messages/${id}/blocks${query({ after: BEYOND })}`, { signal });
+
+// Shares
+export const share = (id, fields) => outlive.callOnce("POST", `/api/conversations/${id}/shares`, { body: fields });
+export const listShares = (id) => call("GET", `/conversations/${id}/shares`);
+export const revokeShare = (id) => call("DELETE", `/shares/${id}`);
+export const listShared = () => call("GET", "/shared");

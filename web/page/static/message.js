@@ -18,7 +18,7 @@ function article({ id, role }, content, below) {
 
 /** A question, shown as it was typed. */
 export class QuestionView {
-  /** `actions`: edit(message, text), edited() after the editor has closed, visit(leaf). */
+  /** `actions`: edit(message, text) where one may, edited() after the editor has closed, visit(leaf). */
   constructor(message, actions) {
     this.message = message;
     this.actions = actions;
@@ -43,7 +43,8 @@ export class QuestionView {
   #show() {
     const bar = el("div", { className: "actions" });
     if (this.message.siblings.length > 1) bar.append(siblings(this.message, this.actions.visit));
-    bar.append(copy(() => this.message.text), button("Edit", () => this.#edit()));
+    bar.append(copy(() => this.message.text));
+    if (this.actions.edit) bar.append(button("Edit", () => this.#edit()));
     this.below.replaceChildren(bar);
   }
 
@@ -67,7 +68,7 @@ export class QuestionView {
 
 /** An answer, ended or being written. */
 export class AnswerView {
-  /** `actions`: retry(message), continueAnswer(message), visit(leaf), changed(), ended(message). */
+  /** `actions`: retry(message) and continueAnswer(message) where one may, visit(leaf), changed(), ended(message). */
   constructor(message, actions) {
     this.message = message;
     this.actions = actions;
@@ -227,8 +228,8 @@ export class AnswerView {
     if (message.siblings.length > 1) this.bar.append(siblings(message, this.actions.visit));
     if (this.open || message.status === "GONE") return;
     if (body.covered) this.bar.append(copy(() => this.body.text));
-    this.bar.append(button("Retry", (event) => this.#act(event.target, this.actions.retry)));
-    if (continuable(message, body.covered)) {
+    if (this.actions.retry) this.bar.append(button("Retry", (event) => this.#act(event.target, this.actions.retry)));
+    if (this.actions.continueAnswer && continuable(message, body.covered)) {
       this.bar.append(button("Continue", (event) => this.#act(event.target, this.actions.continueAnswer)));
     }
     const details = button(tokensText(message.usage) || "Details", () => this.#facts(details), { className: "quiet spent" });

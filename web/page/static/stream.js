@@ -11,7 +11,7 @@
  * may be on its way.
  */
 
-import { getBlocks, getMessage, pollStatus } from "./api.js";
+import { getBlocks, getMessage, openBlocks, pollStatus } from "./api.js";
 import { Body, Gap } from "./body.js";
 import { trouble } from "./connection.js";
 import { pause } from "./outlive.js";
@@ -99,7 +99,7 @@ export class Follower {
     if (this.closed.signal.aborted) return;
     this.#close();
     this.lastFrame = performance.now();
-    const source = new EventSource(`/api/messages/${this.id}/blocks/stream?after=${this.body.position}`);
+    const source = openBlocks(this.id, this.body.position);
     this.source = source;
     source.addEventListener("blocks", (event) => this.#frame(event));
     source.addEventListener("end", (event) => this.#end(event));

@@ -15,6 +15,8 @@ ALTER TABLE users
     ADD COLUMN IF NOT EXISTS password_hash text,
     ADD COLUMN IF NOT EXISTS operator boolean NOT NULL DEFAULT false,
     ADD COLUMN IF NOT EXISTS disabled_at timestamptz,
+    ADD COLUMN IF NOT EXISTS deleted_at timestamptz,
+    ADD COLUMN IF NOT EXISTS purged_at timestamptz,
     ADD COLUMN IF NOT EXISTS daily_tokens bigint,
     ADD COLUMN IF NOT EXISTS monthly_tokens bigint
 """
@@ -106,6 +108,7 @@ def upgrade() -> None:
     online.add_check("users", "users_issued", "(issuer IS NULL) = (subject IS NULL)")
     online.add_unique("users", "users_subject", "issuer, subject")
     online.add_unique("users", "users_login", "login")
+    online.create_index("users_deleted", "users (purged_at) WHERE deleted_at IS NOT NULL")
 
 
 def downgrade() -> None:
@@ -114,5 +117,6 @@ def downgrade() -> None:
     op.execute(
         "ALTER TABLE users DROP COLUMN issuer, DROP COLUMN subject, DROP COLUMN login,"
         " DROP COLUMN password_hash, DROP COLUMN operator, DROP COLUMN disabled_at,"
+        " DROP COLUMN deleted_at, DROP COLUMN purged_at,"
         " DROP COLUMN daily_tokens, DROP COLUMN monthly_tokens"
     )

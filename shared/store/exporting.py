@@ -1,0 +1,114 @@
+"""Reads everything of a user in pages, for an export: memory holds one page, or one long message.
+
+Pages follow one another by sequence numbers, so what is asked meanwhile may or may not be in it,
+and nothing comes twice.
+"""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any, Final
+
+from shared.errors import NotFound
+from shared.store.access import owns
+from shared.store.conversations import Conversation
+from shared.store.database import Database, QueryBudget
+from shared.store.messages import SELECT, Message, to_message
+
+#: What exports may take of one process.
+EXPORTS: Final = QueryBudget(connections=2, patience=10.0, statement=10.0)
+#: Conversations of a page, messages of one, and code points of text in the latter.
+CONVERSATIONS: Final = 100
+MESSAGES: Final = 100
+CHARS: Final = 1 << 18
+
+_CONVERSATIONS: Final = (
+    "SELECT id, seq, title, title_by, system, created_at, updated_at FROM conversations"
+    f" WHERE {owns('conversations')} AND deleted_at IS NULL AND seq > :after"
+    " ORDER BY seq LIMIT :most"
+)
+#: The first one always; then as many as fit.
+_MESSAGES: Final = f"""
+WITH page AS (
+    SELECT id, seq, row_number() OVER (ORDER BY seq) AS place,
+        sum(coalesce(length, saved_len)) OVER (ORDER BY seq) AS chars
+    FROM (
+        SELECT id, seq, length, saved_len FROM messages
+        WHERE conversation_id = :conversation AND {owns("messages")} AND seq > :after
+        ORDER BY seq LIMIT :most
+    ) AS next
+)
+{SELECT.replace("m.*,", "m.*, m.seq AS place,")} JOIN page ON page.id = m.id
+WHERE page.place = 1 OR page.chars <= :chars ORDER BY m.seq
+"""
+_SUMS: Final = [
+    f"CAST(sum({name}) AS bigint) AS {name}"
+    for name in ("answers", "input_tokens", "output_tokens", "estimated_tokens")
+]
+
+
+def profile(db: Database, user_id: uuid.UUID) -> dict[str, Any]:
+    """What is kept of the user besides conversations. Raises NotFound and StorageDown."""
+    rows = db.rows_within(
+        EXPORTS,
+        "SELECT id, name, login, issuer, subject, created_at FROM users WHERE id = :user",
+        user=user_id,
+    )
+    if not rows:
+        raise NotFound
+    return dict(rows[0]._mapping)
+
+
+def usage(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
+    """The user's tokens by day. Raises StorageDown."""
+    rows = db.rows_within(
+        EXPORTS,
+        f"SELECT day, {', '.join(_SUMS)} FROM token_use WHERE user_id = :user"
+        " GROUP BY day ORDER BY day",
+        user=user_id,
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def shares(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
+    """The user's shares, without what would open them. Raises StorageDown."""
+    rows = db.rows_within(
+        EXPORTS,
+        "SELECT id, conversation_id, token_hash IS NOT NULL AS link, created_at, expires_at,"
+        " revoked_at FROM shares WHERE user_id = :user ORDER BY created_at, id",
+        user=user_id,
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def conversations(db: Database, user_id: uuid.UUID) -> Iterator[Conversation]:
+    """All of the user's, oldest first. Raises StorageDown, Busy and TooSlow."""
+    after = 0
+    while True:
+        rows = db.rows_within(
+            EXPORTS, _CONVERSATIONS, user=user_id, after=after, most=CONVERSATIONS
+        )
+        for row in rows:
+            yield Conversation(*row)
+        if len(rows) < CONVERSATIONS:
+            return
+        after = rows[-1].seq
+
+
+def messages(db: Database, user_id: uuid.UUID, conversation: uuid.UUID) -> Iterator[Message]:
+    """All messages of a conversation, oldest first, of all branches. Raises likewise."""
+    after = 0
+    while True:
+        rows = db.rows_within(
+            EXPORTS,
+            _MESSAGES,
+            user=user_id,
+            conversation=conversation,
+            after=after,
+            most=MESSAGES,
+            chars=CHARS,
+        )
+        if not rows:
+            return
+        after = rows[-1].place
+        while rows:
+            yield to_message(rows.pop(0))
