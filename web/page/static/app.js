@@ -17,6 +17,7 @@ import { Notifier } from "./notify.js";
 import * as outbox from "./outbox.js";
 import { watchPresence } from "./presence.js";
 import { Scroll } from "./scroll.js";
+import { Sharing } from "./sharing.js";
 import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
 import { offer } from "./toast.js";
@@ -55,6 +56,7 @@ const composer = new Composer({
   stop: () => thread.writing && change(() => api.stop(thread.writing.message.id), { moves: false }),
 });
 const instructions = new Instructions((text) => here.id && change(() => api.changeConversation(here.id, { system: text || null }), { moves: false }));
+const sharing = new Sharing();
 const scroll = new Scroll(byId("scroll"), byId("thread"), byId("latest"));
 const notices = new Notices({ state: () => onNotices(), change: onNotices, turn: () => updateStreaming() });
 const sidebar = new Sidebar(notices, { open: navigate, remove, rename });
@@ -154,6 +156,7 @@ function update() {
   setActivity(thread.pending ? "sending" : writing ? "writing" : "");
   updateStreaming();
   byId("empty").hidden = !thread.empty || Boolean(here.id && !here.conversation);
+  sharing.show(here.conversation ? here.id : null);
   byId("title").textContent = here.conversation ? nameOf(here.conversation) : "";
   updateTitle();
 }

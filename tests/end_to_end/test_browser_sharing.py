@@ -1,0 +1,106 @@
+"""Sharing in a real browser: by a link, which a clean profile opens, reads live, and loses."""
+
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from local.programs import Web
+from tests.client import new_id
+from tests.credentials import bearer, token
+from tests.end_to_end.browser import Meet, text_of
+from tests.end_to_end.questions import answer_text, gated, quick
+from tests.rig import Rig
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+#: Seconds within which a revoked reader's stream has to end.
+SOON = 2.0
+#: Notes when a fetch of a stream ends.
+WATCH = """
+window.streams = [];
+const plain = window.fetch;
+window.fetch = async (...given) => {
+  const response = await plain(...given);
+  if (!String(given[0]).includes("/stream?")) return response;
+  const [mine, theirs] = response.body.tee();
+  const entry = {ended: null};
+  window.streams.push(entry);
+  (async () => {
+    const reader = mine.getReader();
+    try { while (!(await reader.read()).done); } catch {}
+    entry.ended = performance.timeOrigin + performance.now();
+  })();
+  return new Response(theirs, {status: response.status, headers: response.headers});
+};
+"""
+
+
+def test_a_link_is_made_read_live_and_revoked(meet: Meet, required_web: Web, rig: Rig) -> None:
+    owner = meet(required_web, extra_http_headers=bearer(token(new_id()))).open()
+    first, gate = quick("Because."), f"gate {new_id()}"
+    second = gated("Once upon a time", gate, " the end")
+    assert owner.answer_to(first) == answer_text(first)
+    owner.press("Share")
+    dialog = owner.page.locator("#sharing")
+    owner.press("Share", dialog)
+    owner.press("Copy", dialog)
+    owner.page.wait_for_function("() => window.copied !== null")
+    link = str(owner.page.evaluate("window.copied"))
+    owner.press("Close", dialog)
+
+    reader = meet(required_web)
+    reader.context.add_init_script(WATCH)
+    shown = reader.open(link.removeprefix(required_web.url))
+    assert shown.finished() == answer_text(first)
+    for name in ("Retry", "Edit", "Send"):
+        expect(shown.page.get_by_role("button", name=name, exact=True)).to_have_count(0)
+    owner.ask(second)
+    expect(shown.answers).to_have_count(2)
+    shown.written()
+    assert text_of(shown.answer) == "Once upon a time"
+    secret = link.partition("#")[2]
+    assert secret.startswith("ols_")
+    assert not [url for url in reader.requests if secret in url.partition("#")[0]]
+
+    owner.press("Share")
+    since = time.time()
+    owner.press("Revoke", dialog)
+    expect(shown.page.locator("#notice")).to_have_text("This is not shared, or not any more.")
+    expect(shown.answers).to_have_count(0)
+    ended = [one["ended"] for one in shown.page.evaluate("window.streams")]
+    assert ended
+    assert all(at is not None and at / 1000 - since < SOON for at in ended)
+    shown.page.reload()
+    expect(shown.page.locator("#notice")).to_have_text("This is not shared, or not any more.")
+    rig.scripted.release(gate)
+    owner.press("Close", dialog)
+    assert owner.finished() == answer_text(second)
+    assert secret not in rig.logs()
+
+
+def test_a_named_user_reads_on_a_page_of_its_own(meet: Meet, required_web: Web) -> None:
+    name = new_id()
+    theirs = meet(required_web, extra_http_headers=bearer(token(name)))
+    theirs.open()
+    owner = meet(required_web, extra_http_headers=bearer(token(new_id()))).open()
+    question = quick("Because.")
+    owner.answer_to(question)
+    owner.press("Share")
+    dialog = owner.page.locator("#sharing")
+    owner.page.locator("#share-user").fill(f"not {name}")
+    owner.press("Share", dialog)
+    expect(owner.page.locator("#sharing-notice")).to_contain_text("No other user has this name.")
+    owner.page.locator("#share-user").fill(name)
+    owner.page.locator("#share-user").press("Enter")
+    expect(dialog.locator("li")).to_contain_text(f"With {name}")
+    path = owner.path.replace("/c/", "/s/")
+
+    assert theirs.open(path).finished() == answer_text(question)
+    stranger = meet(required_web, extra_http_headers=bearer(token(new_id()))).open(path)
+    expect(stranger.page.locator("#notice")).to_have_text("This is not shared, or not any more.")
+    nobody = meet(required_web).open(path)
+    nobody.page.wait_for_url(f"**/sign-in?next={path.replace('/', '%2F')}")
+    for broken in ("/s#ols_cut-off", "/s#no-secret"):
+        tab = meet(required_web).open(broken)
+        expect(tab.page.locator("#notice")).to_have_text("This is not shared, or not any more.")
