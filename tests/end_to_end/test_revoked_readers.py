@@ -1,9 +1,10 @@
 """Streams of readers who may not read any more end, in whichever process, and are refused then."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx2
 import pytest
@@ -22,7 +23,7 @@ from tests.credentials import (
     user_id,
 )
 from tests.rig import Rig, eventually
-from tests.stories import Held, holding
+from tests.stories import holding
 
 #: Seconds, much fewer than until Postgres is asked again: it was the notification that ended them.
 #: How soon is measured by `outlive bench promises`.
@@ -30,7 +31,10 @@ SOON = 30.0
 
 
 class Reader:
-    """A reader that notes when its stream began and ended, in a thread of its own."""
+    """A reader that notes when its stream began and ended, in a thread of its own.
+
+    Leave it at the end: the web process is shared, and other tests count its readers.
+    """
 
     def __init__(self, url: str, credential: str, **headers: str) -> None:
         self._url = url
@@ -38,18 +42,33 @@ class Reader:
         self.began = threading.Event()
         self.ended_at = 0.0
         self.data = b""
+        self._left = False
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         assert self.began.wait(30)
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left = True
+        with suppress(OSError):  # it has ended
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(30)
 
     def _read(self) -> None:
         with httpx2.stream(
             "GET", self._url, headers=self.headers, timeout=60, verify=False
         ) as response:
             assert response.status_code == 200
-            for piece in response.iter_raw():
-                self.data += piece
-                self.began.set()
+            self._socket = response.extensions["network_stream"].get_extra_info("socket")
+            try:
+                for piece in response.iter_raw():
+                    self.data += piece
+                    self.began.set()
+            except httpx2.HTTPError:
+                if not self._left:
+                    raise
         self.ended_at = time.monotonic()
 
     @property
@@ -68,14 +87,10 @@ def readers(rig: Rig, web: Web, credential: str, **headers: str) -> Iterator[lis
     with (
         client_with(web, credential, **headers) as client,
         holding(rig, client, say("Once upon a time")) as held,
+        ExitStack() as stack,
     ):
-        yield [*_several(web, held, credential, **headers)]
-
-
-def _several(web: Web, held: Held, credential: str, **headers: str) -> Iterator[Reader]:
-    for _ in range(4):
-        yield Reader(f"{web.url}/api/messages/{held.id}/stream", credential, **headers)
-        yield Reader(f"{web.url}/api/notices", credential, **headers)
+        urls = [f"{web.url}/api/messages/{held.id}/stream", f"{web.url}/api/notices"] * 4
+        yield [stack.enter_context(Reader(url, credential, **headers)) for url in urls]
 
 
 def all_end_within(seconds: float, ones: list[Reader], since: float) -> None:
@@ -105,9 +120,10 @@ def test_a_revoked_keys_streams_end_at_once(required_web: Web, rig: Rig) -> None
 def test_a_keys_streams_for_another_user_end_with_the_key(required_web: Web, rig: Rig) -> None:
     key, key_id = new_key(rig, "ask,act_as")
     subject = new_id()
-    with readers(rig, required_web, key, **{"Outlive-User": subject}) as revoked:
-        own = Reader(f"{required_web.url}/api/notices", token(subject))
-
+    with (
+        readers(rig, required_web, key, **{"Outlive-User": subject}) as revoked,
+        Reader(f"{required_web.url}/api/notices", token(subject)) as own,
+    ):
         operate(rig, "key", "revoke", key_id)
         all_end_within(SOON, revoked, time.monotonic())
 
