@@ -101,7 +101,7 @@ def add(
             "INSERT INTO shares (id, conversation_id, user_id, token_hash, with_user_id,"
             " expires_at) VALUES (:id, :conversation, :owner, :hash, :reader,"
             " clock_timestamp() + CAST(:lifetime AS interval))"
-            " RETURNING id, CAST(:name AS text), created_at, expires_at",
+            " RETURNING id, CAST(:name AS text) AS user, created_at, expires_at",
             id=uuid.uuid4(),
             conversation=conversation_id,
             owner=owner,
@@ -118,7 +118,7 @@ def add(
             object_id=row.id,
             address=address,
         )
-    return Share(*row)
+    return Share(**row._mapping)
 
 
 def _user(connection: Any, name: str, issuer: str) -> uuid.UUID | None:
@@ -170,7 +170,7 @@ def revoke(
             object_id=share_id,
             address=address,
         )
-    return Revoked(*row)
+    return Revoked(**row._mapping)
 
 
 _VALID: Final = (
