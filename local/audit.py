@@ -24,9 +24,8 @@ SECONDS: Final = 60
 def main() -> int:
     """Audit; the exit status is 1 if a version has a vulnerability that is not accepted."""
     found = _audit()
-    if found is None:
-        return _not_audited("PyPI cannot be reached")
-    unknown = [one["name"] for one in found if "skip_reason" in one]
+    if isinstance(found, str):
+        return _not_audited(found)
     known = [one for one in found if "skip_reason" not in one]
     vulnerable = [
         f"{one['name']} {one['version']}: {flaw['id']},"
@@ -34,14 +33,16 @@ def main() -> int:
         for one in known
         for flaw in one["vulns"]
     ]
-    print("\n".join(vulnerable) or f"No known vulnerability in {len(known)} packages")
+    if known:
+        print("\n".join(vulnerable) or f"No known vulnerability in {len(known)} packages")
     if vulnerable:
         return 1
-    return _not_audited(f"PyPI does not know {len(unknown)} packages") if unknown else 0
+    unknown = len(found) - len(known)
+    return _not_audited(f"PyPI does not know {unknown} packages") if unknown else 0
 
 
-def _audit() -> list[dict[str, Any]] | None:
-    """What pip-audit says about each package; None if it could not ask."""
+def _audit() -> list[dict[str, Any]] | str:
+    """What pip-audit says about each package; or why it could not say."""
     words = [f"--requirement={lock}" for lock in LOCKS]
     words += [f"--ignore-vuln={one}" for one in ACCEPTED]
     try:
@@ -52,9 +53,12 @@ def _audit() -> list[dict[str, Any]] | None:
             ],
             cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"PyPI did not answer within {SECONDS} s"
+    try:  # its exit status is the same for an error and for a finding
         return list(json.loads(done.stdout)["dependencies"])
-    except (subprocess.TimeoutExpired, ValueError, KeyError):
-        return None
+    except (ValueError, KeyError):
+        return (done.stderr.strip() or "pip-audit said nothing").splitlines()[-1]
 
 
 def _not_audited(why: str) -> int:

@@ -10,8 +10,8 @@ import subprocess
 import sys
 from typing import Final
 
-from detect_secrets import SecretsCollection
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+from detect_secrets.core.secrets_collection import SecretsCollection
 from detect_secrets.settings import transient_settings
 
 from local.processes import ROOT
@@ -23,9 +23,11 @@ EXPECTED: Final[tuple[tuple[str, str, str], ...]] = (
     ("tests/*", "Secret Keyword", "made up for tests"),
     ("tests/*", "Basic Auth Credentials", "made up for tests"),
     ("bench/*", "Secret Keyword", "made up for measurements"),
-    ("*.md", "Basic Auth Credentials", "placeholders such as user:password"),
     (".env.example", "Basic Auth Credentials", "placeholders such as user:password"),
-    ("local/env_files.py", "Basic Auth Credentials", "a template, {secret} is filled in"),
+    ("drill/fleet.py", "Secret Keyword", "the scripted provider takes any key"),
+    ("local/up.py", "Secret Keyword", "the local model takes any key"),
+    ("local/secret_scan.py", "Secret Keyword", "this list"),
+    ("shared/store/audit.py", "Secret Keyword", "the name of an event"),
 )
 
 
@@ -53,7 +55,8 @@ def main() -> int:
 
 def _scan(files: list[str]) -> list[tuple[str, int, str]]:
     """File, line and kind of each finding; never the secret itself."""
-    names = {one.__name__ for one in get_mapping_from_secret_type_to_class().values()}
+    kinds: dict[str, type] = get_mapping_from_secret_type_to_class()
+    names = {kind.__name__ for kind in kinds.values()}
     plugins = [{"name": name} for name in sorted(names.difference(LEFT_OUT))]
     with transient_settings({"plugins_used": plugins}):
         collection = SecretsCollection(root=str(ROOT))

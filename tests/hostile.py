@@ -206,7 +206,7 @@ class Attack:
                 return
             with suppress(OSError), Line(self.url) as line:
                 line.send(job)
-                found = statuses(line.rest(0.3)) or ["nothing"]
+                found = statuses(line.rest(0.3)) or [0]
                 self.answers[f"corpus {found[0]}"] += 1
 
     def endless(self) -> None:
@@ -217,7 +217,7 @@ class Attack:
                 line.send(head + b'1\r\n"\r\n')
                 for _ in range(100):
                     line.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
-                found = statuses(line.rest(5)) or ["nothing"]
+                found = statuses(line.rest(5)) or [0]
                 self.answers[f"endless {found[0]}"] += 1
 
     def slow(self) -> None:
@@ -243,7 +243,7 @@ class Attack:
                 line = Line(self.url)
                 line.send(request)
                 kept.append(line)
-                found = statuses(line.peer.recv(4096)) or ["nothing"]
+                found = statuses(line.peer.recv(4096)) or [0]
                 self.answers[f"stream {found[0]}"] += 1
             if time.monotonic() > self.end:
                 break

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -79,7 +80,7 @@ def _refused(web: Web, good: str, key: str) -> list[httpx2.Response]:
     """What is answered to requests whose credential is not good, or in the wrong place."""
     guessed, expired = service_key.new_key(), token("late", exp=int(time.time()) - 99)
     forged = good[:-8] + "AAAAAAAA"
-    ways = [
+    ways: list[dict[str, Any]] = [
         {"headers": bearer(guessed)},
         {"headers": bearer(expired)},
         {"headers": bearer(forged)},
