@@ -2,7 +2,7 @@
 
 One row an endpoint, as in `web/routes.py`. An endpoint without a row fails
 `test_every_endpoint_is_described`; None stands for what is no part of the API. The words are
-explained in `web/contract/operation.py`.
+explained in `web/contract/operation.py`. It is long because it is one table.
 """
 
 from typing import Final
@@ -15,6 +15,7 @@ from web.contract.operation import (
     ACCEPT,
     AFTER,
     BEFORE,
+    CODE,
     CURSOR,
     EXPENSIVE,
     FORMAT,
@@ -22,6 +23,8 @@ from web.contract.operation import (
     LAST_EVENT_ID,
     LAST_EVENT_ID_OF_REPEATED,
     LEAF,
+    NEXT,
+    STATE,
     STORED,
     WORDS,
     Operation,
@@ -39,6 +42,8 @@ _SIGN_IN: Final = "Sign-in"
 _SHARING: Final = "Sharing"
 _SERVICE: Final = "Service"
 
+_COOKIES: Final = {"Set-Cookie": "The cookies of the session, set or removed."}
+_REDIRECT: Final = {"Location": "Where the browser goes.", **_COOKIES}
 _ANY_OBJECT: Final[Schema] = {"type": "object"}
 
 
@@ -75,7 +80,7 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         body=schemas.NewConversation,
         parameters=(IDEMPOTENCY_KEY,),
         answers={201: schemas.ConversationShape},
-        codes=("idempotency_key_reused", "not_found"),
+        codes=("idempotency_key_reused",),
     ),
     "native.list_conversations": Operation(
         tag=_CONVERSATIONS,
@@ -189,6 +194,7 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         summary="Sign in",
         body=schemas.SignInBody,
         answers={204: None},
+        headers=_COOKIES,
         codes=("sign_in_failed", "not_found", "busy", *STORED),
     ),
     "sign_in.sign_out": Operation(
@@ -196,7 +202,28 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         summary="Sign out",
         body=schemas.SignOutBody,
         answers={204: None},
-        codes=("no_session", "not_found", *STORED),
+        headers=_COOKIES,
+        codes=("no_session",),
+    ),
+    "sign_in.begin_oidc": Operation(
+        tag=_SIGN_IN,
+        name="sign_in_at_provider",
+        summary="Sign in at an identity provider",
+        parameters=(NEXT,),
+        answers={302: None},
+        headers=_REDIRECT,
+        codes=("not_found",),
+        ignores_unknown=True,
+    ),
+    "sign_in.finish_oidc": Operation(
+        tag=_SIGN_IN,
+        name="come_back_from_provider",
+        summary="Come back from an identity provider",
+        parameters=(CODE, STATE),
+        answers={302: None},
+        headers=_REDIRECT,
+        codes=("not_found", *STORED),
+        ignores_unknown=True,
     ),
     # --- sharing.py and account.py
     "sharing.share": Operation(
@@ -204,7 +231,7 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         name="share_conversation",
         summary="Share a conversation",
         body=schemas.NewShare,
-        answers={201: schemas.NewShareShape},
+        answers={201: schemas.MadeShareShape},
         codes=("needs_sign_in", "no_such_user", "too_many_shares"),
     ),
     "sharing.list_shares": Operation(
@@ -228,14 +255,14 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
                 Other("All conversations, for people.", "text/markdown", {"type": "string"}),
             )
         },
-        codes=("too_many_exports", "not_found", *EXPENSIVE),
+        codes=("too_many_exports", *EXPENSIVE),
     ),
     "account.delete_user": Operation(
         tag=_SERVICE,
         summary="Delete everything of yours",
         body=schemas.Deletion,
         answers={204: None},
-        codes=("needs_sign_in", "not_found"),
+        codes=("needs_sign_in",),
     ),
     # --- the service
     "native.list_models": Operation(
@@ -250,7 +277,7 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         tag=_SERVICE,
         name="read_dashboard",
         summary="Read the dashboard's numbers",
-        codes=(*STORED, *EXPENSIVE),
+        codes=EXPENSIVE,
         answers={
             200: Other(
                 "Numbers, ids and codes. Their names may change with any version.",
@@ -289,8 +316,6 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "static": None,
     "pages.page": None,
     "pages.sign_in": None,
-    "sign_in.begin_oidc": None,
-    "sign_in.finish_oidc": None,
     "pages.shared": None,
     "pages.dashboard": None,
     "reference.page": None,

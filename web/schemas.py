@@ -312,7 +312,7 @@ class ShareShape(BaseModel):
         return cls(**_named(share, cls, "readers"), readers=readers if share.user is None else None)
 
 
-class NewShareShape(ShareShape):
+class MadeShareShape(ShareShape):
     """A share that was just made. `token` opens a link; it cannot be read again.
 
     `path` leads to the page that shows the conversation.

@@ -44,7 +44,7 @@ def share(conversation_id: uuid.UUID) -> Response:
     # The fragment of an address stays in the browser.
     path = f"/s/{conversation_id}" if token is None else f"/s#{token}"
     plain = schemas.ShareShape.of(made, 0).model_dump()
-    return responses.reply(schemas.NewShareShape(**plain, token=token, path=path), 201)
+    return responses.reply(schemas.MadeShareShape(**plain, token=token, path=path), 201)
 
 
 @blueprint.get("/conversations/<uuid:conversation_id>/shares")

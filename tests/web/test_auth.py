@@ -70,7 +70,7 @@ def test_link_from_another_site_opens_pages_only(client: Client) -> None:
         "Sec-Fetch-Mode": "navigate",
         "Sec-Fetch-Dest": "document",
     }
-    for page in ("/", f"/c/{new_id()}", "/live"):
+    for page in ("/", f"/c/{new_id()}", "/live", "/api/docs"):
         answer = client.http.get(page, headers=followed)
         assert answer.status_code == 200
         # The page that opened it has no hold on it.

@@ -7,6 +7,8 @@ from urllib.parse import urlencode
 from flask import Request
 
 SIGN_IN: Final = "/sign-in"
+#: The one page below /api/.
+DOCS: Final = "/api/docs"
 #: A path on this host, which no browser takes for another host: `//` and `/\\` would be one.
 _PATH: Final = re.compile(
     r"/(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?)?"
@@ -23,14 +25,21 @@ def is_navigation(request: Request) -> bool:
         request.method in ("GET", "HEAD")
         and "text/html" in request.environ.get("HTTP_ACCEPT", "")
         and request.environ.get("HTTP_SEC_FETCH_MODE", "navigate") == "navigate"
-        and not request.path.startswith(("/api/", "/static/"))
+        and is_page(request.path)
+        and not request.path.startswith("/static/")
     )
+
+
+def is_page(path: str) -> bool:
+    """Whether a link may lead to this path; it is none of those that pages send requests to."""
+    return path == DOCS or not path.startswith("/api")
 
 
 def safe_path(path: str) -> str:
     """The path, if it leads to a page of this service; else that of the first page."""
     fits = len(path) <= _LONGEST and _PATH.fullmatch(path) is not None
-    return path if fits and not path.startswith((SIGN_IN, "/api/")) else "/"
+    leads_back = is_page(path.partition("?")[0]) and not path.startswith(SIGN_IN)
+    return path if fits and leads_back else "/"
 
 
 def asked_path(request: Request) -> str:

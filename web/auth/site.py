@@ -4,6 +4,7 @@ from flask import Request
 
 from shared import origins
 from shared.errors import Forbidden
+from web.auth.pages import is_page
 from web.cors import LISTED
 
 
@@ -20,10 +21,9 @@ def check_site(here: Request) -> None:
         return
     site = here.headers.get("Sec-Fetch-Site", "none")
     from_elsewhere = site not in ("none", "same-origin")
-    if (
-        origins.is_foreign(here.method, here.headers.get)
-        or (from_elsewhere and here.path.startswith("/api"))
-    ):  # fmt: skip
+    if origins.is_foreign(here.method, here.headers.get) or (
+        from_elsewhere and not is_page(here.path)
+    ):
         raise Forbidden(
             "This request comes from another site, which may not use this service. Open the"
             " service's own page instead.",

@@ -33,6 +33,8 @@ def schemas(operations: Iterable[Operation]) -> Json:
         ref_template="#/components/schemas/{model}",
     )
     schemas = {_name(name): _tidied(schema) for name, schema in found["$defs"].items()}
+    if len(schemas) < len(found["$defs"]):
+        raise ValueError("two models have one name in the document")
     for name, example in EXAMPLES.items():
         if name in schemas:
             schemas[name]["examples"] = [example]

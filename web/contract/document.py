@@ -30,7 +30,7 @@ from web.contract.operation import (
     Parameter,
     Schema,
 )
-from web.contract.prose import INTRODUCTION, SECURITY_SCHEMES, TAGS, VERSION
+from web.contract.prose import COUNTED, HEADERS, INTRODUCTION, SECURITY_SCHEMES, TAGS, VERSION
 from web.contract.shapes import ProblemShape
 
 Json = dict[str, Any]
@@ -46,8 +46,10 @@ _GUARDED: Final = (
         if error.status == 401 and code != "sign_in_failed"
     ),
     "insufficient_scope",
+    "not_found",  # a link that leads to nothing
     "invalid_user",
     "keys_unavailable",
+    *STORED,
 )
 _BODY: Final = (
     "malformed_json",
@@ -58,6 +60,8 @@ _BODY: Final = (
 )
 #: Statuses that say when to try again.
 _RETRIED: Final = (429, 503)
+#: Statuses that may say which credential is needed.
+_CHALLENGED: Final = (401, 403)
 _PLACES: Final = {
     "conversation_id": "The conversation's id.",
     "message_id": "The message's id.",
@@ -94,6 +98,7 @@ def build(
         "components": {
             "schemas": schemas(one for one in operations.values() if one is not None),
             "examples": {code: _problem_example(code) for code in REQUEST_ERRORS},
+            "headers": HEADERS,
             "securitySchemes": SECURITY_SCHEMES,
         },
     }
@@ -105,6 +110,7 @@ def _path(rule: Rule) -> str:
 
 def _operation(rule: Rule, operation: Operation, right: Right, app: Flask) -> Json:
     route = app.view_functions[rule.endpoint]
+    is_counted = right is not Right.PUBLIC and not _is_stream(operation)
     described: Json = {
         "operationId": operation.name or route.__name__,
         "tags": [operation.tag],
@@ -115,10 +121,10 @@ def _operation(rule: Rule, operation: Operation, right: Right, app: Flask) -> Js
         + [_parameter(one) for one in operation.parameters],
         "responses": {
             **{
-                str(status): _answer(status, content, operation)
+                str(status): _answer(status, content, operation, is_counted=is_counted)
                 for status, content in operation.answers.items()
             },
-            **_problems(_codes(rule, operation, right)),
+            **_problems(_codes(rule, operation, right), is_counted=is_counted),
         },
     }
     if operation.body is not None:
@@ -171,16 +177,33 @@ def _parameter(parameter: Parameter) -> Json:
 # --- responses -----------------------------------------------------------------------------------
 
 
-def _answer(status: int, content: Content | tuple[Content, ...], operation: Operation) -> Json:
+def _is_stream(operation: Operation) -> bool:
+    return set(operation.answers) <= {200, 204} and isinstance(operation.answers.get(200), Events)
+
+
+def _answer(
+    status: int,
+    content: Content | tuple[Content, ...],
+    operation: Operation,
+    *,
+    is_counted: bool,
+) -> Json:
     contents = content if isinstance(content, tuple) else (content,)
     described: Json = {"description": " ".join(_words(one, status) for one in contents)}
-    if operation.headers:
-        described["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}}
-            for name, text in operation.headers.items()
-        }
+    headers: Json = {
+        name: {"description": text, "schema": {"type": "string"}}
+        for name, text in operation.headers.items()
+    }
+    if is_counted and status < 300:
+        headers |= _shared(*COUNTED)
+    if headers:
+        described["headers"] = headers
     media = {name: shown for one in contents for name, shown in _media(one).items()}
     return {**described, "content": media} if media else described
+
+
+def _shared(*names: str) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _words(content: Content, status: int) -> str:
@@ -218,13 +241,9 @@ def _codes(rule: Rule, operation: Operation, right: Right) -> set[str]:
         codes |= {*_PLACED}
     if right not in (Right.PUBLIC, Right.OPEN):
         codes |= {*_GUARDED, *(["csrf_failed"] if _changes(rule) else [])}
-    if right in (Right.READ_SHARED, Right.READ_OWN, Right.WRITE_OWN):
-        codes |= {*STORED}
-    elif right not in (Right.PUBLIC, Right.OPEN, Right.USE):
+    if right in (Right.OPERATE, Right.WATCH):
         codes |= {"not_operator"}
-    if rule.arguments:
-        codes |= {"not_found"}
-    if set(operation.answers) <= {200, 204} and isinstance(operation.answers.get(200), Events):
+    if _is_stream(operation):
         codes -= {*STORED, "keys_unavailable"}  # what will pass is a 200
     if operation.body is not None:
         codes |= {*_BODY}
@@ -233,7 +252,7 @@ def _codes(rule: Rule, operation: Operation, right: Right) -> set[str]:
     return codes
 
 
-def _problems(codes: set[str]) -> dict[str, Json]:
+def _problems(codes: set[str], *, is_counted: bool) -> dict[str, Json]:
     """A response for each status of these codes; its examples are the codes that it may have."""
     found: dict[str, Json] = {}
     for code, error in REQUEST_ERRORS.items():  # in the registry's order: by status
@@ -251,12 +270,11 @@ def _problems(codes: set[str]) -> dict[str, Json]:
         examples = response["content"]["application/problem+json"]["examples"]
         examples[code] = {"$ref": f"#/components/examples/{code}"}
         if error.status in _RETRIED:
-            response["headers"] = {
-                "Retry-After": {
-                    "description": "Seconds after which to try again.",
-                    "schema": {"type": "integer", "minimum": 0},
-                }
-            }
+            response["headers"] = _shared("Retry-After")
+        if error.status in _CHALLENGED:
+            response["headers"] = _shared("WWW-Authenticate")
+    if is_counted and "429" in found:
+        found["429"]["headers"] |= _shared(*COUNTED)
     return found
 
 

@@ -138,6 +138,13 @@ FORMAT: Final = Parameter(
     "JSON lines, for programs, or Markdown, for people.",
     "invalid_format",
 )
+NEXT: Final = Parameter(
+    "next",
+    {"type": "string", "default": "/"},
+    "The path of the page to go to after signing in. Any other address stands for `/`.",
+)
+CODE: Final = Parameter("code", {"type": "string"}, "What the identity provider says.")
+STATE: Final = Parameter("state", {"type": "string"}, "Which attempt that belongs to.")
 WORDS: Final = Parameter("q", {"type": "string", "default": ""}, "The words to look for.")
 IDEMPOTENCY_KEY: Final = Parameter(
     "Idempotency-Key",

@@ -23,8 +23,17 @@ that an address does not have a 405 `method_not_allowed` with `Allow`. 429 and 5
 `Retry-After` when to try again.
 
 **Limits.** A refusal of 429 names the limit, and `Retry-After` says when to try again. Where
-requests are counted, each response says where they stand: `RateLimit-Limit`, `RateLimit-Remaining`
-and `RateLimit-Reset` (seconds).
+requests are counted, each response, also a refusal, says where they stand: `RateLimit-Limit`,
+`RateLimit-Remaining` and `RateLimit-Reset` (seconds).
+
+**Credentials.** A call that needs one answers 401 without, and names in `WWW-Authenticate` what it
+expects. A credential that is good, but not for this call, is a 403. What belongs to another user
+is a 404, as is everything for a link that was revoked. In a browser, sign in, and send the value of
+the cookie `outlive_csrf` in `Outlive-CSRF` with every call that changes something.
+
+**Other origins.** Pages of origins in `OUTLIVE_CORS_ORIGINS` may call the API with a bearer token;
+their cookies are not read. Their preflight (`OPTIONS` with `Access-Control-Request-Method`) is
+a 204 with what is allowed. Requests from every other origin's page are a 403 `cross_site`.
 
 **Repeating a request.** Calls that create something take an `Idempotency-Key`. Send the same one
 again if you do not know whether a request arrived.
@@ -48,11 +57,37 @@ TAGS: Final[dict[str, str]] = {
     "Messages": "Reading a message, while it is written and afterwards.",
     "Page": "What the page shows: messages as blocks of safe HTML, and the list of conversations"
     " with what changes in it. Any client may use it.",
-    "Sign-in": "Sessions of people with an account, for browsers. Without sign-in"
-    " (`OUTLIVE_AUTH=local`) there are none, and both calls are a 404.",
+    "Sign-in": "Sessions for browsers: of people with an account, or with an identity provider"
+    " (OpenID Connect). Where there is no such way to sign in, these calls are a 404.",
     "Sharing": "A conversation that others may read: by a link, or as a named user.",
     "Service": "The service itself: probes, numbers, models, this document.",
 }
+
+#: Headers that many responses have, explained once.
+HEADERS: Final[dict[str, Any]] = {
+    "RateLimit-Limit": {
+        "description": "Requests that the limit allows: the limit with the fewest left.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RateLimit-Remaining": {
+        "description": "Requests that are left of it.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RateLimit-Reset": {
+        "description": "Seconds after which it begins anew.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "Retry-After": {
+        "description": "Seconds after which to try again.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "WWW-Authenticate": {
+        "description": "Which credential is needed (RFC 6750).",
+        "schema": {"type": "string"},
+    },
+}
+#: Those of a request that was counted.
+COUNTED: Final = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
 #: What a request may prove its user with: each alone, but a cookie together with `csrf`, if that is
 #: here and the request changes something.

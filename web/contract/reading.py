@@ -140,6 +140,7 @@ def _answer(document: Json, status: str, response: Json) -> Answer:
         [
             Field(name, "header", words(header["schema"]), False, header["description"])
             for name, header in response.get("headers", {}).items()
+            if "$ref" not in header  # the introduction explains it once
         ],
         [] if codes else _media(document, content),
         [Code(code, document["components"]["examples"][code]["summary"]) for code in codes],

@@ -429,6 +429,7 @@ HTML: Final = {"Accept": "text/html,application/xhtml+xml"}
         ("/nowhere", "/sign-in?next=/nowhere"),
         ("//evil.example/", "/sign-in?next=/evil.example/"),  # on this host
         ("/live", "/sign-in?next=/live"),
+        ("/api/docs", "/sign-in?next=/api/docs"),
     ],
 )  # fmt: skip
 def test_a_browser_without_a_session_is_sent_to_the_sign_in_page(
