@@ -2,7 +2,7 @@
 
 A request counts for its address before its credential is checked, so that guesses are counted, too,
 and those over the limit cost no statement. When it was let in, one that starts an answer counts as
-asking, every other one of a user as reading. Attempts to sign in are counted by `count_sign_in`. A
+asking, every other one of a user as reading. `counted_sign_in` counts attempts to sign in. A
 refusal is 429 `rate_limited`, and each counted response says where it stands: RateLimit-Limit,
 -Remaining and -Reset (seconds) of the limit that has the fewest requests left, as in draft-ietf-
 httpapi-ratelimit-headers.
@@ -21,7 +21,8 @@ import hashlib
 import ipaddress
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
@@ -203,22 +204,36 @@ class RateLimits:
             response.headers["RateLimit-Reset"] = str(seconds)
         return response
 
-    def count_sign_in(self, login: str) -> None:
-        """Count an attempt to sign in, by its address and by the account. Raises RateLimited."""
+    @contextmanager
+    def counted_sign_in(self, login: str | None, *, is_known: bool) -> Iterator[None]:
+        """See the function of this name."""
         if self._sign_in is None:
+            yield
             return
-        account = hashlib.sha256(login.encode()).hexdigest()[:32]
+        account = hashlib.sha256((login or "").encode()).hexdigest()[:32]
+        if is_known:
+            self._hit(self._sign_in, "sign-in:known", whose=account)
+            yield
+            return
         self._hit(self._sign_in, "sign-in:address")
-        self._hit(self._sign_in, "sign-in:account", whose=account)
+        if login is not None:
+            self._hit(self._sign_in, "sign-in:account", whose=account)
+        yield
+        self._window.hit(self._sign_in, "sign-in:address", address(), cost=-1)
 
 
-def count_sign_in(login: str) -> None:
-    """Count an attempt to sign in to this account, before the password is checked.
+def counted_sign_in(
+    login: str | None = None, *, is_known: bool = False
+) -> AbstractContextManager[None]:
+    """Count an attempt to sign in before it is made: by its address, and by the account, if any.
 
-    Raises RateLimited (429). Without limits it does nothing.
+    For its address it counts no more if it succeeds, as many people may share one. From a browser
+    that the account knows it counts for the account only, and apart from what others send: they
+    may be guessing. The same for a login that does not exist. Raises RateLimited (429). Without
+    limits it does nothing.
     """
     limits: RateLimits = current_app.extensions["outlive_rate_limits"]
-    limits.count_sign_in(login)
+    return limits.counted_sign_in(login, is_known=is_known)
 
 
 def address() -> str:

@@ -24,7 +24,7 @@ from web.auth import Revoked, SignedIn, SignIns, principal, safe_path, sign_in_p
 from web.auth.oidc import ATTEMPT_SECONDS, CALLBACK, IdentityProvider, NotSignedIn
 from web.context import context
 from web.errors import SignInFailed
-from web.rate_limits import count_sign_in
+from web.rate_limits import counted_sign_in
 
 blueprint = Blueprint("sign_in", __name__)
 
@@ -33,16 +33,15 @@ blueprint = Blueprint("sign_in", __name__)
 def sign_in() -> Response:
     """204 and the cookies of a new session; the browser's session before ends."""
     sent = requests.json_body(schemas.SignInBody)
-    sign_ins = _sign_ins()
-    # before anything is looked up, so that it says nothing about the account
-    count_sign_in(logins.normal(sent.login) or "")
-    done = sign_ins.with_password(
-        sent.login,
-        sent.password,
-        address=_address(),
-        replaces=context().session_cookies.hash(request),
-    )
-    return _begin(_nothing(), done)
+    sign_ins, cookies = _sign_ins(), context().session_cookies
+    login = logins.normal(sent.login) or ""
+    with counted_sign_in(login, is_known=sign_ins.knows(login, cookies.device(request))):
+        done = sign_ins.with_password(
+            login, sent.password, address=_address(), replaces=cookies.hash(request)
+        )
+    response = _begin(_nothing(), done)
+    cookies.set_device(response, done.device)
+    return response
 
 
 @blueprint.get("/sign-in/oidc")
@@ -67,11 +66,11 @@ def finish_oidc() -> Response:
     provider, cookies = _provider(), context().session_cookies
     secret, back = cookies.attempt(request)
     try:
-        count_sign_in(f"{CALLBACK} {_address()}")  # what is counted as a login could be none
-        identity = provider.finish(secret, request.args)
-        done = _sign_ins().with_identity(
-            provider.issuer, identity, address=_address(), replaces=cookies.hash(request)
-        )
+        with counted_sign_in():
+            identity = provider.finish(secret, request.args)
+            done = _sign_ins().with_identity(
+                provider.issuer, identity, address=_address(), replaces=cookies.hash(request)
+            )
         response = _begin(_to(safe_path(back)), done)
     except NotSignedIn as error:
         response = _to(sign_in_path(safe_path(back), error.why))

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,8 +26,9 @@ from tests.credentials import (
 from tests.rig import Rig, killing
 from tests.store_fixtures import Store
 from web import errors
-from web.errors import BadCredential
-from web.rate_limits import RateLimits, count_sign_in
+from web.auth import Credential, Principal
+from web.errors import BadCredential, SignInFailed
+from web.rate_limits import RateLimits, counted_sign_in
 
 HERE = "192.0.2.1"
 
@@ -45,13 +45,14 @@ class Asker:
         guesses: bool = False,
     ) -> None:
         self._client: FlaskClient = app.test_client()
-        self._address, self.user, self._key = address, uuid.uuid4(), key
-        self._guesses = guesses
+        self.user = uuid.uuid4()
+        self._credential = Credential("key", str(key)) if key else Credential("jwt")
+        self._address, self._guesses = address, guesses
 
     def get(self, path: str) -> TestResponse:
-        principal = SimpleNamespace(user_id=self.user, key_id=self._key, guessed=self._guesses)
+        who = None if self._guesses else Principal(self.user, frozenset(), self._credential)
         return self._client.get(
-            path, environ_overrides={"REMOTE_ADDR": self._address, "test.principal": principal}
+            path, environ_overrides={"REMOTE_ADDR": self._address, "test.principal": who}
         )
 
     def statuses(self, path: str, number: int) -> list[int]:
@@ -72,9 +73,10 @@ def app_with(store: Store, **rates: str) -> Flask:
     @app.before_request
     def let_in() -> None:
         if request.endpoint != "public":
-            g.principal = request.environ["test.principal"]
-        if getattr(g.get("principal"), "guessed", False):
-            raise BadCredential
+            who = request.environ["test.principal"]
+            if who is None:
+                raise BadCredential
+            g.principal = who
 
     limits.count_users()
     return app
@@ -168,17 +170,31 @@ def test_without_redis_a_process_counts_by_itself(store: Store, nowhere: str) ->
 def test_attempts_to_sign_in_are_counted_by_address_and_by_account(store: Store) -> None:
     app = app_with(store, sign_in_rate="2/day")
 
-    def attempt(login: str, address: str) -> str:
+    def attempt(
+        login: str | None, address: str, *, right: bool = False, known: bool = False
+    ) -> str:
         with app.test_request_context(environ_base={"REMOTE_ADDR": address}):
             try:
-                count_sign_in(login)
+                with counted_sign_in(login, is_known=known):
+                    if not right:
+                        raise SignInFailed
             except RateLimited as refused:
                 return "refused" if refused.retry_after else "refused for ever"
-            return "counted"
+            except SignInFailed:
+                return "wrong"
+            return "right"
 
-    assert [attempt("ada", f"192.0.2.{n}") for n in (1, 2, 3)] == ["counted", "counted", "refused"]
-    assert [attempt(name, "192.0.2.9") for name in "abc"] == ["counted", "counted", "refused"]
-    assert attempt("eve", "192.0.2.10") == "counted"
+    assert [attempt("ada", f"192.0.2.{n}") for n in (1, 2, 3)] == ["wrong", "wrong", "refused"]
+    assert [attempt(name, "192.0.2.9") for name in "abc"] == ["wrong", "wrong", "refused"]
+    assert attempt(None, "192.0.2.9") == "refused"
+    assert attempt("eve", "192.0.2.10") == "wrong"
+    # many people behind one address sign in; one account does not more often for that
+    office = [attempt(name, "192.0.2.11", right=True) for name in "defghh"]
+    assert office == ["right"] * 6
+    assert attempt("h", "192.0.2.12", right=True) == "refused"
+    # a browser that the account knows, whatever strangers did
+    known = [attempt("ada", "192.0.2.9", right=True, known=True) for _ in range(3)]
+    assert known == ["right", "right", "refused"]
     assert not any("ada" in key for key in store.redis.keys("*"))
 
 
@@ -190,7 +206,9 @@ def test_without_sign_in_nothing_is_counted_unless_a_rate_is_set(store: Store) -
 
     assert (dict(app.before_request_funcs), dict(app.after_request_funcs)) == before
     with app.test_request_context():
-        count_sign_in("ada")
+        for _ in range(2):
+            with counted_sign_in("ada"):
+                pass
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +230,7 @@ def test_guessed_keys_are_limited_on_every_kind_of_address(rig: Rig) -> None:
             return guessing.http.get(path, headers=headers).status_code
 
         assert [guess("/api/conversations") for _ in range(8)] == [401] * 5 + [429] * 3
-        assert [guess("/static/app.js") for _ in range(8)] == [401] * 6 + [429] * 2
+        assert [guess("/api/notices") for _ in range(8)] == [401] * 6 + [429] * 2
         assert guess("/api/nothing") == guess("/nothing") == 429
         key, _ = new_key(rig, "read")  # the right one is not checked either
         assert guessing.http.get("/api/usage", headers=bearer(key)).status_code == 429

@@ -28,7 +28,8 @@ class Hashing:
 
     def __init__(self) -> None:
         self._pool: ThreadPool | None = None
-        self._nobodys = passwords.unmatchable()
+        #: the hash of accounts that do not exist
+        self.nobodys = passwords.unmatchable()
         self._waiting = 0
 
     def check(self, password: str, encoded: str | None) -> Verdict:
@@ -42,7 +43,7 @@ class Hashing:
             self._pool = ThreadPool(THREADS)
         self._waiting += 1
         try:
-            verdict: Verdict = self._pool.apply(_check, (password, encoded or self._nobodys))
+            verdict: Verdict = self._pool.apply(_check, (password, encoded or self.nobodys))
         finally:
             self._waiting -= 1
         return verdict

@@ -27,6 +27,9 @@ SESSION: Final = "outlive_session"
 CSRF: Final = "outlive_csrf"
 #: What a browser keeps while its user signs in at an identity provider: a secret and where to go.
 ATTEMPT: Final = "outlive_oidc"
+#: What it keeps after a sign-in with a password (`known_devices`), and for how many seconds.
+DEVICE: Final = "outlive_device"
+DEVICE_SECONDS: Final = 365 * 86_400
 _TOKEN: Final = re.compile("[A-Za-z0-9_-]{43}", re.ASCII)
 
 
@@ -80,6 +83,14 @@ class SessionCookies:
         """Have the browser forget the session."""
         self._set(response, SESSION, "", 0, hidden=True)
         self._set(response, CSRF, "", 0, hidden=False)
+
+    def device(self, request: Request) -> str:
+        """What a browser sends that has signed in before; empty without it."""
+        return request.cookies.get(self._prefix + DEVICE, "")
+
+    def set_device(self, response: Response, proof: str) -> None:
+        """Have the browser keep that, also after it has signed out."""
+        self._set(response, DEVICE, proof, DEVICE_SECONDS, hidden=True)
 
     def set_attempt(self, response: Response, secret: str, back: str, seconds: int) -> None:
         """Have the browser keep what it needs when it comes back from an identity provider."""

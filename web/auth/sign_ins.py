@@ -8,14 +8,13 @@ import uuid
 from contextlib import suppress
 from typing import NamedTuple
 
-from shared import logins
 from shared.errors import StorageDown
 from shared.settings import Settings
 from shared.store import accounts, audit, sessions, users
 from shared.store.accounts import Account
 from shared.store.audit import Action
 from shared.store.database import Database
-from web.auth import session_cookies
+from web.auth import known_devices, session_cookies
 from web.auth.hashing import Hashing
 from web.auth.oidc import Identity, IdentityProvider
 from web.auth.principal import Credential
@@ -24,10 +23,12 @@ from web.errors import SignInFailed
 
 
 class SignedIn(NamedTuple):
-    """A new session's secret, and the sessions that ended for it."""
+    """A new session's secret, the sessions that ended for it, and what the browser is known by."""
 
     token: str
     ended: list[Credential]
+    #: by which the account knows this browser again; empty without a password
+    device: str = ""
 
 
 class SignIns:
@@ -40,16 +41,26 @@ class SignIns:
         #: the identity provider by which people may sign in, too
         self.provider = IdentityProvider(settings) if settings.oidc_issuer else None
 
+    def knows(self, login: str, device: str) -> bool:
+        """Whether a browser that sends `device` has signed in to the account before.
+
+        Raises StorageDown.
+        """
+        if not (login and device):
+            return False
+        account = accounts.find(self._db, login)
+        encoded = account.password_hash if account else self._hashing.nobodys
+        return known_devices.is_proof(device, encoded)
+
     def with_password(
         self, login: str, password: str, *, address: str, replaces: str | None = None
     ) -> SignedIn:
-        """Sign in to an account.
+        """Sign in to an account; `login` is as `logins.normal` makes it, or empty.
 
         `replaces`: the hash of the browser's session before. Raises SignInFailed, TooBusy and
         StorageDown.
         """
-        name = logins.normal(login) or ""
-        account = accounts.find(self._db, name) if name else None
+        account = accounts.find(self._db, login) if login else None
         verdict = self._hashing.check(password, account and account.password_hash)
         if account is not None and verdict.right:
             done = self._begin(
@@ -58,7 +69,8 @@ class SignIns:
             if done is not None:
                 if verdict.rehashed is not None:
                     self._rehash(account, verdict.rehashed)
-                return done
+                kept = verdict.rehashed or account.password_hash
+                return done._replace(device=known_devices.proof(kept))
         audit.record(
             self._db,
             Action.SIGN_IN_FAILED,
