@@ -22,7 +22,6 @@ COMMANDS = {
     "list": "cli.list_command:list_",
     "user": "cli.user_commands:user",
     "key": "cli.key_commands:key",
-    "delete-user": "cli.delete_user_command:delete_user",
     "audit": "cli.audit_command:audit",
     "budget": "cli.budget_command:budget",
     "migrate": "cli.admin_commands:migrate",

@@ -11,15 +11,17 @@ from cli.command_options import as_json
 from cli.exit_status import Exit, Failure, ServerUnreachable
 from cli.screen import visible
 from shared.errors import NotFound, StorageDown
-from shared.store import audit_trail, deletion
-from shared.store.audit_trail import AuditRow
+from shared.store import audit as audit_table
+from shared.store import users
+from shared.store.audit import Action, Noted
 from shared.store.database import Database
 
 
 @click.command()
 @click.option("--user", "who", metavar="WHO",
               help="Only of this user: a login, an id, or the host product's id.")  # fmt: skip
-@click.option("--action", help="Only this action, like sign_in or shared.")
+@click.option("--action", type=click.Choice([*Action]), metavar="ACTION",
+              help="Only this action, like sign_in or shared.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True,
               help="Rows, the newest first.")  # fmt: skip
 @as_json
@@ -28,7 +30,9 @@ def audit(who: str | None, action: str | None, limit: int, *, as_json: bool) -> 
     db = Database(deployment.settings().database_url)
     try:
         user_id = None if who is None else _user(db, who)
-        found = audit_trail.listed(db, limit, user_id=user_id, action=action)
+        found = audit_table.listed(
+            db, limit, user_id=user_id, action=Action(action) if action else None
+        )
     except StorageDown as error:
         raise ServerUnreachable(error.message) from error
     finally:
@@ -44,12 +48,12 @@ def _user(db: Database, who: str) -> uuid.UUID:
     except ValueError:
         pass
     try:
-        return deletion.find(db, who)
+        return users.find(db, who)
     except NotFound as error:
         raise Failure(error.message) from error
 
 
-def _document(one: AuditRow) -> dict[str, Any]:
+def _document(one: Noted) -> dict[str, Any]:
     return {
         **one._asdict(),
         "at": one.at.isoformat(timespec="seconds"),
@@ -57,7 +61,7 @@ def _document(one: AuditRow) -> dict[str, Any]:
     }
 
 
-def _line(one: AuditRow) -> str:
+def _line(one: Noted) -> str:
     parts = [
         f"{one.at:%Y-%m-%d %H:%M:%S}",
         f"{one.action:<20}",

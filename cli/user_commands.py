@@ -3,7 +3,7 @@
 import json
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -16,11 +16,12 @@ from cli.exit_status import Exit, Failure, ServerUnreachable
 from cli.screen import visible
 from shared import logins, passwords
 from shared.bus.livelog import LiveLog
-from shared.errors import RedisDown, StorageDown
+from shared.errors import NotFound, RedisDown, StorageDown
 from shared.settings import Settings
-from shared.store import accounts
+from shared.store import accounts, deletion, users
 from shared.store.accounts import ListedUser
 from shared.store.database import Database
+from shared.store.deletion import Ended
 
 #: Characters of a name.
 NAME_CHARS = 100
@@ -67,21 +68,23 @@ def _password() -> str:
 
 
 def _user(db: Database, who: str) -> uuid.UUID:
-    """The user with this login, or with this id: those whom others name have no login."""
-    login = logins.normal(who)
-    found = None if login is None else accounts.user_with(db, login)
-    if found is not None:
-        return found
+    """The user with this login, this id, or this name in the host product."""
     try:
-        return uuid.UUID(who)
-    except ValueError:
-        raise Failure("There is no such account. `outlive user list` shows all.") from None
+        return users.find(db, who)
+    except NotFound as error:
+        raise Failure(error.message) from error
 
 
-def _notify(settings: Settings, user_id: uuid.UUID, done: str) -> None:
-    """Have web end what is open of the user."""
+def _notify(
+    settings: Settings, done: str, *ended: Ended, stopped: Sequence[uuid.UUID] = ()
+) -> None:
+    """Have web end what is open of these, and the workers stop what was stopped."""
+    livelog = LiveLog(settings.redis_url, 60, settings.prefix)
     try:
-        LiveLog(settings.redis_url, 60, settings.prefix).notify_revoked("user", user_id)
+        for kind, gone in ended:
+            livelog.notify_revoked(kind, gone)
+        for message_id in stopped:
+            livelog.notify_stop(message_id)
     except RedisDown:
         note = "Redis does not answer, so what is open may stay open for another minute."
         click.echo(f"{done} {note}", err=True)
@@ -91,7 +94,10 @@ def _notify(settings: Settings, user_id: uuid.UUID, done: str) -> None:
 
 @click.group()
 def user() -> None:
-    """Accounts: people who sign in with a login and a password."""
+    """Users: people with an account, and those whom others name.
+
+    WHO is a login, an id, or what the host product calls the user.
+    """
 
 
 @user.command()
@@ -124,32 +130,38 @@ def passwd(login: str) -> int:
         user_id = _user(db, login)
         if not accounts.set_password(db, user_id, encoded):
             raise Failure("This user has no login, so no password either.")
-    _notify(settings, user_id, "Changed.")
+    _notify(settings, "Changed.", Ended("user", user_id))
     return Exit.DONE
 
 
 @user.command()
 @click.argument("who")
 def disable(who: str) -> int:
-    """Let a user in no more, by whatever credential; WHO is a login or an id.
+    """Let a user in no more, by whatever credential.
 
     What is open of them ends at once; without Redis, within a minute. What is theirs stays.
     """
     with _database() as (settings, db):
         user_id = _user(db, who)
         changed = accounts.disable(db, user_id)
-    _notify(settings, user_id, "Disabled." if changed else "There was nothing to disable.")
+    _notify(
+        settings,
+        "Disabled." if changed else "There was nothing to disable.",
+        Ended("user", user_id),
+    )
     return Exit.DONE
 
 
 @user.command()
 @click.argument("who")
 def enable(who: str) -> int:
-    """Let a disabled user in again; WHO is a login or an id."""
+    """Let a disabled user in again."""
     with _database() as (settings, db):
         user_id = _user(db, who)
         changed = accounts.enable(db, user_id)
-    _notify(settings, user_id, "Enabled." if changed else "There was nothing to enable.")
+    _notify(
+        settings, "Enabled." if changed else "There was nothing to enable.", Ended("user", user_id)
+    )
     return Exit.DONE
 
 
@@ -157,11 +169,35 @@ def enable(who: str) -> int:
 @click.argument("who")
 @click.option("--off", is_flag=True, help="Not any more.")
 def operator(who: str, *, off: bool) -> int:
-    """Let a user see the dashboard and the metrics; WHO is a login or an id."""
+    """Let a user see the dashboard and the metrics."""
     with _database() as (settings, db):
         user_id = _user(db, who)
         changed = accounts.set_operator(db, user_id, operator=not off)
-    _notify(settings, user_id, "Changed." if changed else "There was nothing to change.")
+    _notify(
+        settings, "Changed." if changed else "There was nothing to change.", Ended("user", user_id)
+    )
+    return Exit.DONE
+
+
+@user.command()
+@click.argument("who")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(who: str, *, yes: bool) -> int:
+    """Delete a user and everything of theirs.
+
+    Nobody gets in as this user from now on. The rows are removed by the workers, within minutes.
+    Backups hold them for as long as they are kept.
+    """
+    with _database() as (settings, db):
+        user_id = _user(db, who)
+        if not yes:
+            click.confirm(f"Delete {user_id} and everything of theirs?", abort=True)
+        try:
+            ended = deletion.begin(db, user_id, by=None, credential="command")
+        except NotFound as error:
+            raise Failure("The local user cannot be deleted.") from error
+        stopped = deletion.stop_all(db, user_id)
+    _notify(settings, "Deleted.", *ended, stopped=stopped)
     return Exit.DONE
 
 

@@ -42,7 +42,7 @@ from shared.bus.livelog import LiveLog, extend
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
-from shared.store import audit_trail, deletion, reaping
+from shared.store import audit, deletion, reaping
 from shared.store.clock import DatabaseClock
 from shared.store.database import Database
 from shared.store.ending import Ending
@@ -139,7 +139,7 @@ class Sweep:
         if time.monotonic() - self._tidied > TIDY_EVERY:
             self._tidied = time.monotonic()
             deletion.remove_tombstones(self._db)
-            audit_trail.forget(self._db)
+            audit.forget(self._db)
         return purged
 
     def _stop(self, message_id: uuid.UUID, begun: float) -> None:

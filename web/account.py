@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 
 from shared.errors import Conflict, Invalid, TooMany
 from shared.store import audit, deletion, exporting
-from shared.store.audit_trail import Noted
+from shared.store.audit import Action
 from shared.store.conversations import Conversation
 from shared.store.database import Database
 from shared.store.messages import Message
@@ -50,7 +50,11 @@ def export() -> Response:
         exported = _Export(user, write(db, user, profile))
         try:
             audit.record(
-                db, Noted.EXPORTED, user_id=user, credential=sharing.credential(), address=address()
+                db,
+                Action.EXPORTED,
+                user_id=user,
+                credential=sharing.credential(),
+                address=address(),
             )
         except BaseException:
             exported.close()

@@ -17,11 +17,10 @@ Invariant: `purged_at` is set only when nothing is left and no process can still
 import uuid
 from typing import Final, NamedTuple
 
-from shared import logins
 from shared.errors import NotFound
 from shared.store import audit
 from shared.store.asking import lock_user
-from shared.store.audit_trail import Noted
+from shared.store.audit import Action
 from shared.store.database import Database, run
 from shared.store.ending import ORDER_OF_ENDS
 from shared.store.reaping import AT_REST, PURGED_AT_ONCE
@@ -84,7 +83,7 @@ def begin(
         ]
         audit.record(
             connection,
-            Noted.USER_DELETED,
+            Action.USER_DELETED,
             user_id=by,
             credential=credential,
             object_id=user_id,
@@ -151,7 +150,7 @@ def _note_purged(db: Database, user_id: uuid.UUID) -> None:
             seconds=FORGOTTEN_SECONDS,
         )
         if noted.rowcount:
-            audit.record(connection, Noted.USER_PURGED, object_id=user_id)
+            audit.record(connection, Action.USER_PURGED, object_id=user_id)
 
 
 def remove_tombstones(db: Database) -> int:
@@ -164,19 +163,3 @@ def remove_tombstones(db: Database) -> int:
         most=USERS_AT_ONCE,
     )
     return len(rows)
-
-
-def find(db: Database, who: str) -> uuid.UUID:
-    """The user with this login, this id, or this name in the host product. Raises NotFound.
-
-    Also NotFound where several hosts call a user so: then only an id means one.
-    """
-    rows = db.rows(
-        "SELECT id FROM users WHERE login = :login OR subject = :who"
-        " OR CAST(id AS text) = lower(:who) LIMIT 2",
-        login=logins.normal(who),
-        who=who,
-    )
-    if len(rows) != 1:
-        raise NotFound("There is no such user, or there are several; name one by the id.")
-    return uuid.UUID(str(rows[0].id))

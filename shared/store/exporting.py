@@ -10,12 +10,11 @@ from typing import Any, Final
 
 from shared.errors import NotFound
 from shared.store.access import owns
+from shared.store.branches import TREES
 from shared.store.conversations import Conversation
-from shared.store.database import Database, QueryBudget
+from shared.store.database import Database
 from shared.store.messages import SELECT, Message, to_message
 
-#: What exports may take of one process.
-EXPORTS: Final = QueryBudget(connections=2, patience=10.0, statement=10.0)
 #: Conversations of a page, messages of one, and code points of text in the latter.
 CONVERSATIONS: Final = 100
 MESSAGES: Final = 100
@@ -49,7 +48,7 @@ _SUMS: Final = [
 def profile(db: Database, user_id: uuid.UUID) -> dict[str, Any]:
     """What is kept of the user besides conversations. Raises NotFound and StorageDown."""
     rows = db.rows_within(
-        EXPORTS,
+        TREES,
         "SELECT id, name, login, issuer, subject, created_at FROM users WHERE id = :user",
         user=user_id,
     )
@@ -61,7 +60,7 @@ def profile(db: Database, user_id: uuid.UUID) -> dict[str, Any]:
 def usage(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     """The user's tokens by day. Raises StorageDown."""
     rows = db.rows_within(
-        EXPORTS,
+        TREES,
         f"SELECT day, {', '.join(_SUMS)} FROM token_use WHERE user_id = :user"
         " GROUP BY day ORDER BY day",
         user=user_id,
@@ -72,7 +71,7 @@ def usage(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
 def shares(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     """The user's shares, without what would open them. Raises StorageDown."""
     rows = db.rows_within(
-        EXPORTS,
+        TREES,
         "SELECT id, conversation_id, token_hash IS NOT NULL AS link, created_at, expires_at,"
         " revoked_at FROM shares WHERE user_id = :user ORDER BY created_at, id",
         user=user_id,
@@ -84,9 +83,7 @@ def conversations(db: Database, user_id: uuid.UUID) -> Iterator[Conversation]:
     """All of the user's, oldest first. Raises StorageDown, Busy and TooSlow."""
     after = 0
     while True:
-        rows = db.rows_within(
-            EXPORTS, _CONVERSATIONS, user=user_id, after=after, most=CONVERSATIONS
-        )
+        rows = db.rows_within(TREES, _CONVERSATIONS, user=user_id, after=after, most=CONVERSATIONS)
         for row in rows:
             yield Conversation(*row)
         if len(rows) < CONVERSATIONS:
@@ -99,7 +96,7 @@ def messages(db: Database, user_id: uuid.UUID, conversation: uuid.UUID) -> Itera
     after = 0
     while True:
         rows = db.rows_within(
-            EXPORTS,
+            TREES,
             _MESSAGES,
             user=user_id,
             conversation=conversation,

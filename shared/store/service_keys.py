@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from shared.errors import NotFound
 from shared.store import audit
-from shared.store.audit_trail import Noted
+from shared.store.audit import Action
 from shared.store.database import Database, run
 
 
@@ -72,7 +72,7 @@ def note_use(db: Database, key_id: uuid.UUID) -> None:
         ).one_or_none()
         if first is not None and first.of_day:
             audit.record(
-                connection, Noted.KEY_USED, user_id=first.user_id, credential=f"key {key_id}"
+                connection, Action.KEY_USED, user_id=first.user_id, credential=f"key {key_id}"
             )
 
 
@@ -115,7 +115,7 @@ def add(
             scopes=sorted(scopes),
             lifetime=lifetime,
         )
-        audit.record(connection, Noted.KEY_ADDED, credential="command", object_id=key_id)
+        audit.record(connection, Action.KEY_ADDED, credential="command", object_id=key_id)
     return key_id
 
 
@@ -139,4 +139,4 @@ def revoke(db: Database, key_id: uuid.UUID) -> None:
             id=key_id,
         )
         if revoked.rowcount:
-            audit.record(connection, Noted.KEY_REVOKED, credential="command", object_id=key_id)
+            audit.record(connection, Action.KEY_REVOKED, credential="command", object_id=key_id)

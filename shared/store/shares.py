@@ -13,7 +13,7 @@ from shared import logins
 from shared.errors import Invalid, NotFound, TooMany
 from shared.store import audit
 from shared.store.access import GOOD, may_write
-from shared.store.audit_trail import Noted
+from shared.store.audit import Action
 from shared.store.conversations import NOT_THERE
 from shared.store.database import Database, run
 
@@ -112,7 +112,7 @@ def add(
         ).one()
         audit.record(
             connection,
-            Noted.SHARED,
+            Action.SHARED,
             user_id=owner,
             credential=by,
             object_id=row.id,
@@ -164,7 +164,7 @@ def revoke(
             raise NotFound
         audit.record(
             connection,
-            Noted.UNSHARED,
+            Action.UNSHARED,
             user_id=owner,
             credential=by,
             object_id=share_id,

@@ -283,5 +283,7 @@ audit = Table(
     Column("object_id", Text),
     Column("address", Text),
     Index("audit_user", "user_id", "id"),
+    Index("audit_object", "object_id", "id"),
+    Index("audit_action", "action", "id"),
     Index("audit_at", "at"),
 )

@@ -122,11 +122,11 @@ def test_a_user_is_disabled_and_enabled_by_login_or_id(rig: Rig) -> None:
     assert listed(rig, login)["disabled_at"] is None
 
 
-@pytest.mark.parametrize("command", ["passwd", "disable", "enable", "operator"])
+@pytest.mark.parametrize("command", ["passwd", "disable", "enable", "operator", "delete"])
 def test_who_does_not_exist_is_said(rig: Rig, command: str) -> None:
     done = user_command(rig, command, f"nobody-{new_id()}", typed=f"{PASSWORD}\n")
 
-    assert (done.exit_code, "There is no such account" in done.output) == (1, True)
+    assert (done.exit_code, "There is no such user" in done.output) == (1, True)
 
 
 def test_a_list_has_all_accounts_and_nothing_secret(rig: Rig) -> None:

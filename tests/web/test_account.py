@@ -8,6 +8,7 @@ import pytest
 
 from local.programs import Web, Worker
 from scripted import say
+from shared.store.tables import LOCAL_USER
 from tests.client import Client, new_id
 from tests.credentials import client_with, operate, token, user_id
 from tests.end_to_end.questions import quick
@@ -114,10 +115,10 @@ def test_a_deleted_user_is_gone_at_once_and_the_rows_soon(
 def test_an_operator_deletes_a_user(rig: Rig, required_web: Web, subject: str) -> None:
     with client_with(required_web, token(subject)) as client:
         client.conversation()
-        done = operate(rig, "delete-user", subject, "--yes")
+        done = operate(rig, "user", "delete", subject, "--yes")
         assert (done.exit_code, done.output) == (0, "Deleted.\n")
         eventually(lambda: client.http.get("/api/usage").status_code == 401)
-    assert operate(rig, "delete-user", new_id(), "--yes").exit_code == 1
+    assert operate(rig, "user", "delete", str(LOCAL_USER), "--yes").exit_code == 1
     shown = operate(rig, "audit", "--user", str(user_id(rig, subject)), "--json")
     assert [json.loads(line)["action"] for line in shown.stdout.splitlines()] == ["user_deleted"]
 

@@ -290,7 +290,7 @@ def test_a_row_says_who_did_what_with_which_credential_and_from_where(store: Sto
 
     audit.record(
         store.db,
-        "something",
+        Action.SHARED,
         user_id=user,
         credential="key 1",
         object_id=thing,
@@ -299,7 +299,7 @@ def test_a_row_says_who_did_what_with_which_credential_and_from_where(store: Sto
 
     [row] = store.db.rows("SELECT * FROM audit WHERE user_id = :id", id=user)
     assert (row.action, row.credential, row.object_id, row.address) == (
-        "something", "key 1", str(thing), "10.0.0.1",
+        "shared", "key 1", str(thing), "10.0.0.1",
     )  # fmt: skip
     assert row.at is not None
 

@@ -174,16 +174,3 @@ def test_a_deleted_conversation_need_not_wait_for_its_undo(store: Store) -> None
     store.sweep().run()
 
     assert left(store, user) == NOTHING
-
-
-def test_a_user_is_found_by_what_an_operator_knows(store: Store) -> None:
-    subject, login = new_id(), f"ann-{new_id()}"
-    user = users.by_subject(store.db, "host", subject).id
-    store.run("UPDATE users SET login = :login WHERE id = :id", login=login, id=user)
-
-    for who in (subject, login, login.upper(), str(user)):
-        assert deletion.find(store.db, who) == user
-    users.by_subject(store.db, "another host", subject)
-    for who in (subject, new_id()):
-        with pytest.raises(NotFound):
-            deletion.find(store.db, who)

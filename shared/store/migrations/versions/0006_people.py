@@ -88,6 +88,8 @@ CREATE TABLE IF NOT EXISTS audit (
     address text
 );
 CREATE INDEX IF NOT EXISTS audit_user ON audit (user_id, id);
+CREATE INDEX IF NOT EXISTS audit_object ON audit (object_id, id);
+CREATE INDEX IF NOT EXISTS audit_action ON audit (action, id);
 CREATE INDEX IF NOT EXISTS audit_at ON audit (at);
 """
 

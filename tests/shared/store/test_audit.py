@@ -1,7 +1,7 @@
 """The audit table: what is noted of keys, how it is read, and for how long it is kept."""
 
-from shared.store import audit, audit_trail, service_keys
-from shared.store.audit_trail import KEPT_DAYS, Noted
+from shared.store import audit, service_keys
+from shared.store.audit import KEPT_DAYS, Action
 from tests.client import new_id
 from tests.store_fixtures import Store
 
@@ -28,25 +28,25 @@ def test_a_key_is_noted_when_added_first_used_on_a_day_and_revoked(store: Store)
 def test_rows_are_listed_the_newest_first_and_of_one_user(store: Store) -> None:
     user, other = store.user(), store.user()
     for one in (user, other, user):
-        audit.record(store.db, Noted.EXPORTED, user_id=one, address="192.0.2.1")
-    audit.record(store.db, Noted.USER_DELETED, object_id=user)
+        audit.record(store.db, Action.EXPORTED, user_id=one, address="192.0.2.1")
+    audit.record(store.db, Action.USER_DELETED, object_id=user)
 
-    found = audit_trail.listed(store.db, 10, user_id=user)
+    found = audit.listed(store.db, 10, user_id=user)
 
     assert [one.action for one in found] == ["user_deleted", "exported", "exported"]
-    assert audit_trail.listed(store.db, 10, found[0].id, user_id=user) == found[1:]
-    assert audit_trail.listed(store.db, 1, user_id=user) == found[:1]
-    assert audit_trail.listed(store.db, 10, user_id=user, action="exported") == found[1:]
+    assert audit.listed(store.db, 10, found[0].id, user_id=user) == found[1:]
+    assert audit.listed(store.db, 1, user_id=user) == found[:1]
+    assert audit.listed(store.db, 10, user_id=user, action=Action.EXPORTED) == found[1:]
 
 
 def test_old_rows_are_removed_and_others_kept(store: Store) -> None:
     user = store.user()
     for _ in range(2):
-        audit.record(store.db, Noted.EXPORTED, user_id=user)
-    newest, oldest = audit_trail.listed(store.db, 2, user_id=user)
+        audit.record(store.db, Action.EXPORTED, user_id=user)
+    newest, oldest = audit.listed(store.db, 2, user_id=user)
     old = f"UPDATE audit SET at = now() - interval '{KEPT_DAYS} days 1 hour' WHERE id = :id"
     store.run(old, id=oldest.id)
 
     store.sweep().run()
 
-    assert audit_trail.listed(store.db, 10, user_id=user) == [newest]
+    assert audit.listed(store.db, 10, user_id=user) == [newest]
