@@ -15,7 +15,7 @@ _GUESSED: Final = ("changeme", "change-me", "example", "outlive", "passwor", "po
 #: Variables that are off if they have one of these values.
 _OFF: Final = ("", "0", "false", "no", "off")
 #: Variables that hold a secret as a whole.
-_SECRETS: Final = ("OUTLIVE_JWT_SECRET", "OUTLIVE_SECRET")
+_SECRETS: Final = ("OUTLIVE_JWT_SECRET", "OUTLIVE_OIDC_CLIENT_SECRET")
 
 _NEW: Final = "Set another one, such as `openssl rand -hex 24` prints"
 
@@ -24,6 +24,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     """All that the environment says by itself."""
     yield from _sign_in(patient)
     yield from _proxies(patient)
+    yield from _public_url(patient)
     for process in patient.processes:
         yield from _secrets(process)
         yield from _debugging(process)
@@ -54,6 +55,33 @@ def _proxies(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def _public_url(patient: Patient) -> Iterator[Finding]:
+    settings = patient.web.settings
+    if settings.auth != "required":
+        return
+    public = urlsplit(settings.public_url)
+    address = urlsplit(patient.address or settings.public_url)
+    origin = f"{address.scheme}://{address.netloc}".lower()
+    if not settings.is_https and (origin.startswith("https://") or not _is_near(public.hostname)):
+        yield Finding(
+            "cookies",
+            "Web does not know that browsers use https: they would send the cookie of a session"
+            " over http, too, where others on the way read it.",
+            "Set OUTLIVE_PUBLIC_URL to the https:// address that browsers use (docs/accounts.md).",
+        )
+    elif settings.public_url and origin != settings.public_url:
+        yield Finding(
+            "public-url",
+            f"Browsers use {origin}, and OUTLIVE_PUBLIC_URL is {settings.public_url}: who signs in"
+            " does not keep the session, or is sent to the other address.",
+            "Set OUTLIVE_PUBLIC_URL to the address that browsers use.",
+        )
+
+
+def _is_near(host: str | None) -> bool:
+    return host is None or is_loopback(host)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine."""
     try:
@@ -78,7 +106,7 @@ def _found_secrets(process: Process) -> Iterator[tuple[str, str]]:
     for credential in flower.split(",") if flower else ():
         yield "The password in FLOWER_BASIC_AUTH", credential.strip().partition(":")[2]
     for name in _SECRETS:
-        if secret := process.env.get(name, ""):
+        for secret in process.env.get(name, "").split():  # two, while it is changed
             yield name, secret
 
 

@@ -1,5 +1,6 @@
 """The public address: TLS, HTTP/2, and whether a stream arrives while it is written."""
 
+import ipaddress
 import socket
 import ssl
 import time
@@ -14,6 +15,7 @@ from doctor.findings import Finding, Patient
 from shared import tls
 from shared.bus.inspection import Inspection
 from shared.errors import RedisDown
+from shared.settings import Settings
 
 #: Seconds for one request; for which the first frame may take, and the last has to come later.
 TIMEOUT: Final = 10.0
@@ -21,6 +23,9 @@ FIRST_SECONDS: Final = 1.0
 SPREAD_SECONDS: Final = 1.0
 #: Days for which a certificate has to be valid.
 DAYS: Final = 14
+
+#: What the doctor claims to be its address (RFC 5737): no proxy may pass that on as true.
+_CLAIMED: Final = "198.51.100.7"
 
 _BUFFERS: Final = (
     "Switch buffering off for event streams: docs/deploy.md has the lines for nginx. A proxy must"
@@ -112,17 +117,24 @@ def _requests(client: httpx2.Client, address: str, patient: Patient) -> Iterator
     settings = patient.web.settings
     inspection = Inspection(settings.redis_url, settings.prefix)
     try:
-        yield from _stream(client, address, inspection.new_probe())
+        yield from _stream(client, address, inspection.new_probe(), settings)
     except RedisDown:
         return  # a finding of its own
     finally:
         inspection.close()
 
 
-def _stream(client: httpx2.Client, address: str, token: str) -> Iterator[Finding]:
+def _stream(
+    client: httpx2.Client, address: str, token: str, settings: Settings
+) -> Iterator[Finding]:
     """Time the frames of a stream that web sends us through the address."""
     begun = time.monotonic()
-    headers = {"Outlive-Probe": token, "Accept": "text/event-stream", "Accept-Encoding": "gzip"}
+    headers = {
+        "Outlive-Probe": token,
+        "Accept": "text/event-stream",
+        "Accept-Encoding": "gzip",
+        "X-Forwarded-For": _CLAIMED,
+    }
     with client.stream("GET", f"{address}/healthz/stream", headers=headers) as response:
         if response.status_code != 200:
             yield Finding(
@@ -133,6 +145,8 @@ def _stream(client: httpx2.Client, address: str, token: str) -> Iterator[Finding
                 " OUTLIVE_PREFIX.",
             )
             return
+        if settings.proxies:
+            yield from _forwarded(response, address, settings)
         moments = [time.monotonic() for _ in response.iter_raw()]
         encoding = response.headers.get("content-encoding")
     first, last = moments[0] - begun, moments[-1] - moments[0]
@@ -148,4 +162,35 @@ def _stream(client: httpx2.Client, address: str, token: str) -> Iterator[Finding
             "compression",
             f"A proxy compresses streams ({encoding}), which delays text.",
             "Leave text/event-stream out of what the proxy compresses.",
+        )
+
+
+def _forwarded(response: httpx2.Response, address: str, settings: Settings) -> Iterator[Finding]:
+    """What web took from the proxies' headers; it has said so in its own."""
+    seen = urlsplit(response.headers.get("Outlive-Probe-Address", ""))
+    sent = urlsplit(address)
+    trusted = settings.trusted_proxies
+    if seen.scheme != sent.scheme:
+        yield Finding(
+            "proxies",
+            f"Web takes requests to {address} for {seen.scheme}: it does not believe the proxy that"
+            f" sends them (OUTLIVE_TRUSTED_PROXIES is {trusted}), or the proxy does not say so.",
+            "Name the proxy by its address as web sees it, and have it set the three X-Forwarded-…"
+            " headers (docs/deploy.md).",
+        )
+    elif seen.netloc.lower() != sent.netloc.lower():
+        yield Finding(
+            "proxies",
+            f"Web takes requests to {sent.netloc} for ones to {seen.netloc}, and refuses what the"
+            " page sends as another site's.",
+            "Have the proxy pass on the name with its port (`proxy_set_header Host $http_host`).",
+        )
+    stream = response.extensions["network_stream"]
+    ours = ipaddress.ip_address(stream.get_extra_info("client_addr")[0])
+    is_trusted = any(ours in network for network in settings.proxies)  # which may claim anything
+    if response.headers.get("Outlive-Probe-Client") == _CLAIMED and not is_trusted:
+        yield Finding(
+            "proxies",
+            "The proxy passes on what a client claims to be its address, which evades rate limits.",
+            "Have it replace the header (`proxy_set_header X-Forwarded-For $remote_addr`).",
         )

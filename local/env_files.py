@@ -18,7 +18,9 @@ _FILES: Final = {
     COMMON: """\
 # What every process of this deployment reads. See docs/operations.md for all variables.
 OUTLIVE_AUTH=required
-OUTLIVE_HOSTS={host}
+# The address that browsers use, and another name for web: that for Prometheus on this machine.
+OUTLIVE_PUBLIC_URL=https://{host}
+OUTLIVE_HOSTS=127.0.0.1:8000
 # Whose X-Forwarded-... headers are believed: nginx, on this machine.
 OUTLIVE_TRUSTED_PROXIES=127.0.0.1
 OUTLIVE_PREFIX={prefix}
@@ -32,6 +34,15 @@ OUTLIVE_MODEL=gpt-4o-mini
     "web": """\
 # Read after outlive.env, by web only.
 REDIS_URL=redis://{prefix}-web:{secret}@127.0.0.1:6379/0
+
+# Ways in, besides accounts and service keys, which need no setting.
+# A host product signs its users in (docs/sign-in.md):
+#OUTLIVE_JWT_SECRET=
+#OUTLIVE_JWT_AUDIENCE=outlive
+# An identity provider does (docs/accounts.md):
+#OUTLIVE_OIDC_ISSUER=https://login.example.org
+#OUTLIVE_OIDC_CLIENT_ID=outlive
+#OUTLIVE_OIDC_CLIENT_SECRET=
 """,
     "worker": """\
 # Read after outlive.env, by workers only.

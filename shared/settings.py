@@ -254,7 +254,7 @@ class Settings(BaseSettings):
     )
     port: int = Field(8000, validation_alias="PORT")
     web_concurrency: Count = Field(2, validation_alias="WEB_CONCURRENCY")
-    #: Names, comma-separated, that web answers to besides its own address; see `known_hosts`.
+    #: Names, comma-separated, that web answers to besides its own; see `known_hosts`.
     hosts: Annotated[str, AfterValidator(_hosts)] = ""
 
     #: The model asked when a question names none.
@@ -352,8 +352,9 @@ class Settings(BaseSettings):
 
     @cached_property
     def known_hosts(self) -> frozenset[str]:
-        """The names of `hosts`; one with a port stands for that port only."""
-        return frozenset(_split(self.hosts))
+        """The names in `hosts` and `public_url`; one with a port stands for that port only."""
+        public = urlsplit(self.public_url).netloc
+        return frozenset(_split(self.hosts)) | ({public} if public else frozenset())
 
     @property
     def is_https(self) -> bool:

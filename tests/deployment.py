@@ -204,7 +204,7 @@ class Deployment:
         self.listener = ports.listen(0, "127.0.0.1", 128)
         self._stack.callback(self.listener.close)
         self.port = self.listener.getsockname()[1]
-        self.flower_port = ports.choose()
+        self.flower_port, self.tls_port = ports.choose(), ports.choose()
 
     def __enter__(self) -> Self:
         try:
@@ -227,7 +227,8 @@ class Deployment:
     def _servers(self) -> None:
         enter = self._stack.enter_context
         self.redis = ConfinedRedis(self.home / "redis")
-        self.outlive("export", "env", str(self.env), "--host", "localhost", "--prefix", PREFIX)
+        host = f"localhost:{self.tls_port}"
+        self.outlive("export", "env", str(self.env), "--host", host, "--prefix", PREFIX)
         self.postgres = enter(Postgres(self.home / "postgres", durable=False))
         self._edit()
         self.redis.acl = self.outlive("export", "redis-acl")
@@ -258,12 +259,12 @@ class Deployment:
         """The environment of one line of the Procfile."""
         return env_files.load(self.env, line)
 
-    def outlive(self, *words: str) -> str:
+    def outlive(self, *words: str, typed: str = "") -> str:
         """What a command prints; it has to succeed. (In this process: a new one takes a second.)"""
         env = ["--env", str(self.env)] if self.env.exists() else []
         before = dict(os.environ)
         try:
-            done = CliRunner().invoke(outlive, [*env, *words], catch_exceptions=False)
+            done = CliRunner().invoke(outlive, [*env, *words], input=typed, catch_exceptions=False)
         finally:
             os.environ.clear()
             os.environ.update(before)
@@ -301,10 +302,13 @@ class Deployment:
         return unit.start()
 
     def nginx(self, **changed: str) -> DeployedNginx:
-        """nginx in front of it, not yet started."""
+        """nginx in front of it, not yet started; one that is changed has a port of its own."""
         folder = self.home / f"nginx-{uuid.uuid4().hex[:8]}"
         folder.mkdir()
-        return DeployedNginx(folder, f"http://127.0.0.1:{self.port}", changed)
+        proxy = DeployedNginx(folder, f"http://127.0.0.1:{self.port}", changed)
+        if not changed:
+            proxy.tls_port = self.tls_port
+        return proxy
 
     def database(self, line: str = "web") -> Database:
         """The database as the role of one line."""

@@ -41,11 +41,19 @@ def ready() -> tuple[Response, int]:
 
 @blueprint.get("/healthz/stream")
 def probe() -> Response:
-    """A short stream like every other one, for the token that a doctor has left; else 404."""
+    """A short stream like every other one, for the token that a doctor has left; else 404.
+
+    Its headers say for whom web takes the client, and for which address: what proxies made of it.
+    """
     token = request.headers.get("Outlive-Probe", "")
     if not re.fullmatch("[0-9a-f]{64}", token) or not context().livelog.take_probe(token):
         raise NotFound
-    return Response(_frames(), content_type=Face.content_type, headers=dict(Face.headers))
+    headers = {
+        **Face.headers,
+        "Outlive-Probe-Client": request.remote_addr or "",
+        "Outlive-Probe-Address": request.host_url,
+    }
+    return Response(_frames(), content_type=Face.content_type, headers=headers)
 
 
 def _frames() -> Iterator[bytes]:

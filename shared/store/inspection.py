@@ -59,6 +59,19 @@ def role_rights(db: Database) -> RoleRights:
     return RoleRights(*row)
 
 
+_WAY_IN: Final = """
+SELECT EXISTS (SELECT FROM users WHERE password_hash IS NOT NULL AND disabled_at IS NULL)
+    OR EXISTS (SELECT FROM service_keys WHERE revoked_at IS NULL
+        AND (expires_at IS NULL OR expires_at > clock_timestamp()))
+"""
+
+
+def has_way_in(db: Database) -> bool:
+    """Whether there is an account or a service key that is good. Raises StorageDown."""
+    [(found,)] = db.rows(_WAY_IN)
+    return bool(found)
+
+
 def server_state(db: Database, *, migrated: bool) -> ServerState:
     """The server's state; `migrated`: whether our tables are there. Raises StorageDown."""
     [row] = db.rows(_STATE + (_SWEPT if migrated else "CAST(NULL AS float8)"))

@@ -60,7 +60,7 @@ def test_files_that_are_there_stay(folder: Path) -> None:
 
 def test_a_command_has_the_variables_of_web_and_migrations_their_own(folder: Path) -> None:
     web, release = env_files.load(folder, "web"), env_files.load(folder, "release")
-    assert web["OUTLIVE_HOSTS"] == release["OUTLIVE_HOSTS"] == "x.example"
+    assert web["OUTLIVE_PUBLIC_URL"] == release["OUTLIVE_PUBLIC_URL"] == "https://x.example"
     assert web["DATABASE_URL"].startswith("postgresql://shop:")
     assert release["DATABASE_URL"].startswith("postgresql://shop_migrate:")
     assert web["REDIS_URL"].startswith("redis://shop-web:")

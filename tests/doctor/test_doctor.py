@@ -8,15 +8,18 @@ from pathlib import Path
 import httpx2
 import pytest
 import redis
+from click.testing import CliRunner
 
-from doctor import environment, postgres, provider, public, redis_server
+from cli.__main__ import outlive
+from doctor import environment, postgres, provider, public, redis_server, sign_in
 from doctor.findings import Finding, Patient
-from local import data_dirs, env_files
+from local import data_dirs, env_files, ports
 from local.programs import Web
 from local.redis import CONFIG, Redis
 from local.saved_addresses import write_private
 from local.server import answers
 from shared.bus.inspection import Inspection
+from tests.identity_provider import IdentityProvider
 from tests.nginx import Nginx, nginx
 from tests.rig import Rig
 from tests.store_fixtures import migrate, new_database
@@ -69,6 +72,7 @@ def _checks(findings: Iterator[Finding]) -> set[str]:
         ("web", {"REDIS_URL": "redis://u:abababababababababababab@h/0"}, "secrets"),
         ("flower", {"FLOWER_BASIC_AUTH": "operator:operator"}, "secrets"),
         ("web", {"OUTLIVE_JWT_SECRET": "changeme-changeme-changeme-changeme"}, "secrets"),
+        ("web", {"OUTLIVE_OIDC_CLIENT_SECRET": "secret"}, "secrets"),
         ("web", {"FLASK_DEBUG": "1"}, "debug"),
         ("worker", {"OPENAI_LOG": "debug"}, "debug"),
         ("web", {"GUNICORN_CMD_ARGS": "--reload"}, "debug"),
@@ -88,16 +92,76 @@ def test_no_sign_in_beyond_this_machine_is_found(patient: Patient) -> None:
     assert _checks(environment.check(far)) == {"sign-in"}
 
 
-def test_a_proxy_that_web_does_not_know_is_found(folder: Path, tmp_path: Path) -> None:
-    found = _with(folder, "outlive", tmp_path, OUTLIVE_AUTH="required")
-    far = replace(found, address="https://chat.example.org")
-    assert _checks(environment.check(far)) == {"proxies"}
+KNOWN = {"OUTLIVE_TRUSTED_PROXIES": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "address", "checks"),
+    [
+        ({}, "https://localhost", {"proxies"}),
+        (KNOWN, "https://localhost", set()),
+        (KNOWN, "https://chat.example.org", {"public-url"}),
+        (KNOWN, "http://localhost", {"public-url"}),
+        (KNOWN | {"OUTLIVE_PUBLIC_URL": ""}, "https://chat.example.org", {"cookies"}),
+        (KNOWN | {"OUTLIVE_PUBLIC_URL": "http://chat.example.org"}, None, {"cookies"}),
+        (KNOWN | {"OUTLIVE_PUBLIC_URL": ""}, "http://localhost:8000", set()),
+    ],
+)
+def test_an_address_or_a_proxy_that_web_does_not_know_is_found(
+    folder: Path, tmp_path: Path, variables: Mapping[str, str], address: str, checks: set[str]
+) -> None:
+    patient = _with(folder, "outlive", tmp_path, OUTLIVE_AUTH="required", **variables)
+    assert _checks(environment.check(replace(patient, address=address))) == checks
 
 
 def test_files_that_others_may_read_are_found(folder: Path, tmp_path: Path) -> None:
     patient = _with(folder, "web", tmp_path)
     (tmp_path / "etc/web.env").chmod(0o640)
     assert _checks(environment.check(patient)) == {"files"}
+
+
+# --- sign-in -------------------------------------------------------------------------------------
+
+
+def test_an_identity_provider_or_keys_that_do_not_answer_or_are_others_are_found(
+    folder: Path, tmp_path: Path, nowhere: str, web: Web
+) -> None:
+    with IdentityProvider(tmp_path, ports.choose(), "http://localhost") as identity_provider:
+        ours = identity_provider.url
+        for number, (name, url, what) in enumerate([
+            ("OUTLIVE_OIDC_ISSUER", ours, ""),
+            ("OUTLIVE_OIDC_ISSUER", f"http://{nowhere}", "cannot be reached"),
+            ("OUTLIVE_OIDC_ISSUER", web.url, "status 404"),
+            ("OUTLIVE_OIDC_ISSUER", ours.replace("127.0.0.1", "localhost"), "another `issuer`"),
+            ("OUTLIVE_JWT_JWKS_URL", f"{ours}/keys", ""),
+            ("OUTLIVE_JWT_JWKS_URL", f"http://{nowhere}/keys", "cannot be reached"),
+            ("OUTLIVE_JWT_JWKS_URL", f"{web.url}/", "something else than JSON"),
+            ("OUTLIVE_JWT_JWKS_URL", f"{web.url}/healthz", "no `keys`"),
+        ]):  # fmt: skip
+            found = list(_signing_in(folder, tmp_path / str(number), **{name: url}))
+            assert [what in one.what for one in found] == ([True] if what else []), found
+
+
+def test_a_deployment_that_nobody_can_sign_in_to_is_found(
+    rig: Rig, folder: Path, tmp_path: Path
+) -> None:
+    with new_database(rig, "locked") as url:
+        migrate(url)
+        assert _checks(_signing_in(folder, tmp_path, DATABASE_URL=url)) == {"sign-in"}
+        done = CliRunner().invoke(
+            outlive, ["user", "add", "ann"], input="a long password\n", env={"DATABASE_URL": url}
+        )
+        assert done.exit_code == 0, done.output
+        assert _checks(_signing_in(folder, tmp_path / "again", DATABASE_URL=url)) == set()
+
+
+def _signing_in(folder: Path, tmp_path: Path, **variables: str) -> Iterator[Finding]:
+    required = {
+        "OUTLIVE_AUTH": "required",
+        "OUTLIVE_OIDC_CLIENT_ID": "x",
+        "OUTLIVE_JWT_AUDIENCE": "x",
+    }
+    return sign_in.check(_with(folder, "outlive", tmp_path, **required, **variables))
 
 
 # --- Postgres ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import httpx2
@@ -13,6 +14,9 @@ import psycopg2
 import pytest
 import redis
 
+from doctor import public
+from doctor.checks import CHECKS
+from doctor.findings import Patient
 from local import data_dirs
 from local.processes import ROOT
 from local.server import wait_until
@@ -20,6 +24,10 @@ from scripted import done, finish, hold, say, script, start_scripted
 from tests.client import Client, new_id
 from tests.deployment import PREFIX, DeployedNginx, Deployment, Unit
 from tests.rig import eventually
+
+PASSWORD = "correct horse battery staple"
+#: Of the browser of somebody who signs in.
+THEIR_ADDRESS = "127.0.0.55"
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +47,48 @@ def proxy(deployment: Deployment) -> Iterator[DeployedNginx]:
 
 
 @pytest.fixture(scope="module")
-def client(deployment: Deployment, proxy: DeployedNginx) -> Iterator[Client]:
+def tls(proxy: DeployedNginx) -> ssl.SSLContext:
+    """What trusts the certificate of nginx."""
+    return ssl.create_default_context(cafile=proxy.folder / "certificate.pem")
+
+
+@dataclass
+class Person:
+    """Somebody with an account, and a browser on another machine."""
+
+    http: httpx2.Client
+    #: a conversation that is shared, and the secret of the link
+    conversation: str
+    link: str
+
+    def sign_in(self) -> httpx2.Response:
+        """Sign in, as the page does."""
+        signed_in = self.http.post("/api/sign-in", json={"login": "ann", "password": PASSWORD})
+        if signed_in.status_code == 204:
+            self.http.headers["Outlive-CSRF"] = self.http.cookies["__Host-outlive_csrf"]
+        return signed_in
+
+
+@pytest.fixture(scope="module")
+def person(deployment: Deployment, proxy: DeployedNginx, tls: ssl.SSLContext) -> Iterator[Person]:
+    assert deployment.outlive("user", "add", "ann", typed=f"{PASSWORD}\n") == "Added ann.\n"
+    transport = httpx2.HTTPTransport(verify=tls, local_address=THEIR_ADDRESS)
+    headers = {"Origin": proxy.tls_url, "Sec-Fetch-Site": "same-origin"}
+    with httpx2.Client(base_url=proxy.tls_url, transport=transport, headers=headers) as http:
+        yield Person(http, "", "")
+
+
+@pytest.fixture(scope="module")
+def client(deployment: Deployment, proxy: DeployedNginx, tls: ssl.SSLContext) -> Iterator[Client]:
     """A program with a key of an operator, which comes through nginx, over TLS."""
     key = json.loads(deployment.outlive("key", "add", "tests", "--scope", "ask,admin", "--json"))
-    context = ssl.create_default_context(cafile=proxy.folder / "certificate.pem")
     with Client(proxy.tls_url) as client:
         client.http.close()
         client.http = httpx2.Client(
             base_url=proxy.tls_url,
             headers={"Authorization": f"Bearer {key['key']}"},
             timeout=60,
-            verify=context,
+            verify=tls,
         )
         yield client
 
@@ -98,6 +137,54 @@ def test_everything_works_with_narrow_roles_and_users(
 
     # then: nothing was refused
     assert deployment.acl_log() == []
+
+
+def test_a_person_signs_in_over_tls_and_shares_and_is_disabled_and_let_in_again(
+    deployment: Deployment, person: Person, tls: ssl.SSLContext
+) -> None:
+    # when: the page asks for a sign-in, and gets one
+    asked = person.http.get("/", headers={"Accept": "text/html", "Sec-Fetch-Mode": "navigate"})
+    assert (asked.status_code, asked.headers["location"]) == (302, "/sign-in")
+    signed_in = person.sign_in()
+
+    # then: its cookies are for this host over https only, and its address is the browser's
+    assert signed_in.status_code == 204, signed_in.text
+    for cookie in signed_in.headers.get_list("set-cookie"):
+        assert cookie.startswith("__Host-outlive_")
+        assert {"Secure", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
+    entry = json.loads(deployment.outlive("audit", "--action", "sign_in", "--json"))
+    assert entry["address"] == THEIR_ADDRESS
+
+    # when: they ask, share, and somebody without an account reads
+    made = person.http.post("/api/conversations", json={"title": "Sailing"})
+    person.conversation = made.json()["id"]
+    place = f"/api/conversations/{person.conversation}"
+    question = script(say("all is well"), finish(), done())
+    answer = person.http.post(f"{place}/messages", json={"content": question})
+    assert answer.status_code == 202, answer.text
+    person.link = person.http.post(f"{place}/shares", json={}).json()["token"]
+    assert _shared(person, tls).status_code == 200
+
+    # and: an operator disables them, and lets them in again
+    assert deployment.outlive("user", "disable", "ann") == "Disabled.\n"
+    assert person.http.get(place).status_code == 401
+    assert person.sign_in().status_code == 401
+    assert _shared(person, tls).status_code == 404
+    assert deployment.outlive("user", "enable", "ann") == "Enabled.\n"
+    assert person.sign_in().status_code == 204
+
+    # then
+    assert _shared(person, tls).status_code == 200
+    assert deployment.acl_log() == []
+
+
+def _shared(person: Person, tls: ssl.SSLContext) -> httpx2.Response:
+    """What a reader of the link gets."""
+    return httpx2.get(
+        person.http.base_url.join(f"/api/conversations/{person.conversation}"),
+        headers={"Authorization": f"Bearer {person.link}"},
+        verify=tls,
+    )
 
 
 @pytest.mark.parametrize("line", ["web", "worker", "flower"])
@@ -155,22 +242,39 @@ def test_the_doctor_finds_nothing(deployment: Deployment, proxy: DeployedNginx) 
 
     document = json.loads(done_.stdout)
     assert document["findings"] == []
-    assert document["checked"] == ["environment", "postgres", "redis", "provider", "address"]
+    assert document["checked"] == list(CHECKS)
     assert (document["healthy"], done_.returncode) == (True, 0)
     deployment.reset_acl_log()
 
 
-def test_behind_nginx_a_client_has_its_own_address_whatever_it_claims(
-    deployment: Deployment, proxy: DeployedNginx, client: Client
+def test_the_doctor_finds_a_proxy_that_web_does_not_believe_or_believes_too_much(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = ssl.create_default_context(cafile=proxy.folder / "certificate.pem")
-    elsewhere = httpx2.HTTPTransport(verify=context, local_address="127.0.0.77")
+    old, claimed = "X-Forwarded-For $remote_addr;", "X-Forwarded-For $http_x_forwarded_for;"
+    for changed, trusted, what in (
+        ({"proxy_http_version 1.1;": "proxy_http_version 1.1; proxy_bind 127.0.0.9;"}, "127.0.0.1",
+         "takes requests to"),
+        ({old: claimed}, "127.0.0.8", "claims to be its address"),  # as if we were elsewhere
+    ):  # fmt: skip
+        with deployment.nginx(**changed) as proxy:
+            monkeypatch.setenv("SSL_CERT_FILE", str(proxy.folder / "certificate.pem"))
+            patient = Patient.of(deployment.env, proxy.tls_url)
+            settings = patient.web.settings.model_copy(update={"trusted_proxies": trusted})
+            web = replace(patient.web, settings=settings)
+            found = public.check(replace(patient, processes=(web,)))
+            assert [one.check for one in found if what in one.what] == ["proxies"]
+
+
+def test_behind_nginx_a_client_has_its_own_address_whatever_it_claims(
+    deployment: Deployment, proxy: DeployedNginx, tls: ssl.SSLContext, client: Client
+) -> None:
+    elsewhere = httpx2.HTTPTransport(verify=tls, local_address="127.0.0.77")
     claims = {
-        "X-Forwarded-For": "198.51.100.7",
+        "X-Forwarded-For": "203.0.113.7",
         "X-Forwarded-Host": "evil.example",
         "X-Forwarded-Proto": "gopher",
-        "Forwarded": "for=198.51.100.7",
-        "X-Real-IP": "198.51.100.7",
+        "Forwarded": "for=203.0.113.7",
+        "X-Real-IP": "203.0.113.7",
     }
     with httpx2.Client(base_url=proxy.tls_url, transport=elsewhere, headers=claims) as claiming:
         assert claiming.get("/api/usage").status_code == 401
@@ -178,7 +282,7 @@ def test_behind_nginx_a_client_has_its_own_address_whatever_it_claims(
 
     assert answer.status_code == 200  # so the host is the one that nginx knows
     assert "127.0.0.77" in _access_log(deployment)
-    assert "198.51.100.7" not in _access_log(deployment)
+    assert "203.0.113.7" not in _access_log(deployment)
 
 
 def _access_log(deployment: Deployment) -> str:
@@ -200,7 +304,7 @@ def _held(deployment: Deployment, client: Client, count: int) -> tuple[str, list
 
 
 def test_one_of_each_is_killed_the_others_end_in_time_and_a_dump_is_restored(
-    deployment: Deployment, client: Client
+    deployment: Deployment, client: Client, person: Person, tls: ssl.SSLContext
 ) -> None:
     # when: a web process and a worker are killed while answers are written
     name, answers = _held(deployment, client, 6)
@@ -252,4 +356,8 @@ def test_one_of_each_is_killed_the_others_end_in_time_and_a_dump_is_restored(
     for answer in answers:
         assert client.ended(answer)["error"]["code"] == "worker_lost"
     assert client.ended(client.ask(script(say("new"), finish(), done())))["text"] == "new"
+    # and: so are the account, its session and its share
+    assert person.http.get(f"/api/conversations/{person.conversation}").status_code == 200
+    assert person.sign_in().status_code == 204
+    assert _shared(person, tls).status_code == 200
     assert deployment.acl_log() == []
