@@ -219,6 +219,14 @@ class Sweep:
         self._reap(message_id, None, begun)
         self._expire(begun)
 
+    def sweep_forgotten(self) -> None:
+        """End and enqueue what is due, as `run` does: for readers of a question that waits for its
+        turn, where no worker is left whose sweep gives one."""
+        begun = time.monotonic()
+        self._reap_all(None, begun)
+        self._expire(begun)
+        self._dispatch()
+
     def _expire(self, begun: float) -> list[uuid.UUID]:
         expired = [] if self._in_doubt() else reaping.expire(self._db)
         for message_id in expired:

@@ -20,6 +20,7 @@ from shared.lifecycle import Status
 from shared.store.access import may_read
 from shared.store.database import Database
 from shared.store.status_sql import OPEN_STATUSES
+from shared.store.turns import waits
 
 #: Code points of text in a page of messages or conversations, however many there are.
 PAGE_CHARS: Final = 1 << 20
@@ -179,14 +180,28 @@ class MessageState:
     ended: bool
     lapsed: bool
     claim: uuid.UUID | None
+    #: it waits for its turn, and nothing of its user is left that could end and give it
+    forgotten: bool = False
 
 
 def poll_states(db: Database, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, MessageState]:
     """Many rows in one statement; a row that is gone is missing."""
-    rows = db.rows(
-        f"SELECT id, claim, saved_len, status NOT IN {OPEN_STATUSES} AS ended, coalesce("
-        "least(lease_until, hard_deadline, queue_deadline) < clock_timestamp(), false) AS lapsed"
-        " FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))",
-        ids=[str(message_id) for message_id in ids],
-    )
-    return {row.id: MessageState(row.saved_len, row.ended, row.lapsed, row.claim) for row in rows}
+    rows = db.rows(_STATES, ids=[str(message_id) for message_id in ids])
+    return {
+        row.id: MessageState(row.saved_len, row.ended, row.lapsed, row.claim, row.forgotten)
+        for row in rows
+    }
+
+
+def _lapsed(row: str) -> str:
+    """SQL: a deadline of `row` has passed."""
+    first = f"least({row}.lease_until, {row}.hard_deadline, {row}.queue_deadline)"
+    return f"coalesce({first} < clock_timestamp(), false)"
+
+
+_STATES: Final = f"""
+SELECT id, claim, saved_len, status NOT IN {OPEN_STATUSES} AS ended, {_lapsed("m")} AS lapsed,
+    {waits("m")} AND NOT EXISTS (SELECT FROM messages o WHERE o.user_id = m.user_id
+        AND o.status IN {OPEN_STATUSES} AND NOT {waits("o")} AND NOT {_lapsed("o")}) AS forgotten
+FROM messages m WHERE id = ANY(CAST(:ids AS uuid[]))
+"""

@@ -8,8 +8,9 @@ turn comes. `lifecycle` knows nothing of it, and neither does the queue.
 Turns come in the order in which the questions were asked. Who ends an answer gives the user's next
 question its turn in the same statement (`ending`), and enqueues it after the commit. Turns that
 nobody gave (a question that was put aside while the last answer ended, a Stop, a process that died
-before it enqueued) are given by the next sweep. The limit is soft: two requests at the same moment
-may both take the last place.
+before it enqueued) are given by the next sweep of a worker. Without any worker web gives them to
+the users who wait (`Sweep.sweep_forgotten`), so that their questions expire as others do. The limit
+is soft: requests, or sweeps, at the same moment may take the last place more than once.
 """
 
 import uuid

@@ -232,6 +232,13 @@ class MessageKeeper(Keeper[MessageTopic]):
                 gevent.spawn(self._reap, topic)
             elif row is None or row.ended or topic.lagging or another:
                 gevent.spawn(self._reread, topic)
+        if any(row.forgotten for row in found.values()):
+            gevent.spawn(self._give_turns)
+
+    def _give_turns(self) -> None:
+        """Do for questions that wait for their turn what no worker does at the moment."""
+        with suppress(StorageDown):
+            self._sweep.sweep_forgotten()
 
     def _reap(self, topic: MessageTopic) -> None:
         """End a message whose owner is gone."""

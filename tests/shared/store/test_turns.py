@@ -1,11 +1,26 @@
 """Turns: how many of a user's questions go to the workers at a time, and which comes next."""
 
+import os
 import uuid
+from contextlib import suppress
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from shared.errors import NotFound
 from shared.lifecycle import Status
-from shared.store import admin_queries, asking, conversations, owning, reaping, stopping, turns
+from shared.store import (
+    admin_queries,
+    asking,
+    conversations,
+    deletion,
+    messages,
+    owning,
+    reaping,
+    stopping,
+    turns,
+)
 from shared.store.ending import Ending
 from shared.store.turns import Turns
 from tests.store_fixtures import ME, Store, at_once, body_of, save_of
@@ -175,3 +190,177 @@ def test_a_jump_of_the_clock_leaves_a_waiting_question_waiting(store: Store) -> 
 
     assert waiting(store) == [found[2].answer.id]
     assert store.db.rows("SELECT 1 FROM messages WHERE created_at > now()") == []
+
+
+# --- without workers ------------------------------------------------------------------------------
+
+
+def test_a_reader_without_any_worker_sees_a_waiting_question_expire(store: Store) -> None:
+    user = store.user()
+    queued, lost, last = (one.answer.id for one in asked(store, user, 3))
+    store.claim(lost)
+    sweep = store.sweep(turns=TWO)
+    assert not messages.poll_states(store.db, [last])[last].forgotten  # the others may end
+    store.make_overdue(queued, "queue_deadline")
+    assert not messages.poll_states(store.db, [last])[last].forgotten
+    store.make_overdue(lost, "lease_until")
+    assert messages.poll_states(store.db, [last])[last].forgotten
+
+    sweep.sweep_forgotten()
+
+    assert {store.row(queued).error_code, store.row(lost).status} == {"queue_timeout", "SENDING"}
+    assert waiting(store) == []
+    store.make_overdue(last, "queue_deadline")
+    assert messages.poll_states(store.db, [last])[last].lapsed
+
+
+# --- whatever happens -----------------------------------------------------------------------------
+
+#: What happens, and to which of the user's rows.
+Step = tuple[str, int]
+
+
+class Story:
+    """Two users whose questions take turns, a queue that may lose entries, and workers."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.db = store, store.db
+        store.queue.ids.clear()
+        self.users = [store.user(), store.user()]
+        self.answers: list[uuid.UUID] = []
+        self.claims: dict[uuid.UUID, owning.Claim] = {}
+        self.sweep = store.sweep(turns=TWO)
+
+    def rows(self, condition: str) -> list[uuid.UUID]:
+        """Their answers of which this is true, in the order in which they were asked."""
+        found = self.db.rows(
+            f"SELECT id FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) AND {condition}"
+            " ORDER BY seq",
+            ids=[str(one) for one in self.answers],
+        )
+        return [row.id for row in found]
+
+    def do(self, what: str, pick: int) -> None:
+        if what == "ask":
+            user = self.users[pick % 2]
+            asked = self.store.ask(user, running=2)
+            self.answers.append(asked.answer.id)
+            if not asked.waits:
+                self.store.queue.enqueue(asked.answer.id)
+        elif what == "claim":
+            if self.store.queue.ids:
+                self.take(self.store.queue.ids.pop(0))
+        elif what == "lose the queue":
+            self.store.queue.ids.clear()
+        elif what == "sweep":
+            self.pass_time()
+            self.sweep.run()
+            self.check_places()
+        elif what in ON_OPEN:
+            found = self.rows(f"status IN ('SENDING', 'STREAMING') AND {ON_OPEN[what]}")
+            if found:
+                self.to_open(what, found[pick % len(found)])
+        elif what == "undelete":
+            gone = "SELECT id, user_id FROM conversations WHERE deleted_at IS NOT NULL"
+            for place in self.db.rows(gone):
+                conversations.undelete(self.db, place.user_id, place.id)
+        else:
+            deletion.begin(self.db, self.users[1], by=None, credential="")
+
+    def to_open(self, what: str, answer: uuid.UUID) -> None:
+        """Something that happens to an open answer."""
+        row = self.store.row(answer)
+        claim = self.claims.get(answer)
+        if what in ENDS and claim is not None:
+            ending, rule = ENDS[what]
+            finished = owning.finish(self.db, ME, save_of(claim, body_of("So.")), ending, rule)
+            if finished and "dies" not in what:
+                self.store.queue.ids += finished.called
+        elif what == "stop":
+            stopping.stop(self.db, answer, row.user_id)
+        elif what == "delete":
+            with suppress(NotFound):  # it was deleted, and its owner goes on until a sweep
+                conversations.delete(self.db, row.user_id, row.conversation_id)
+        elif what == "expire":
+            self.store.make_overdue(answer, "queue_deadline")
+        elif what == "drain" and claim is not None:
+            owning.release(self.db, ME, answer, claim.token, 60)
+        elif what == "lose its worker, shown" and claim is not None:
+            self.store.publish(claim, body_of("So."))
+        if what.startswith("lose its worker"):
+            self.store.make_overdue(answer, "lease_until")
+
+    def take(self, answer: uuid.UUID) -> None:
+        claim = owning.claim(self.db, answer, ME, 60, 900)
+        if claim is not None:
+            self.claims[answer] = claim
+            self.store.open(claim.id, claim.token, claim.attempt)
+
+    def pass_time(self) -> None:
+        """What the queue lost is due again."""
+        self.store.run(
+            "UPDATE messages SET dispatch_at = clock_timestamp() - interval '1 s'"
+            " WHERE status = 'SENDING' AND dispatch_at < 'infinity'"
+        )
+
+    def check_places(self) -> None:
+        """After a sweep nobody waits while there is a place."""
+        for row in self.db.rows(
+            "SELECT count(*) FILTER (WHERE dispatch_at = 'infinity') AS waiting, count(*) AS number"
+            " FROM messages WHERE status IN ('SENDING', 'STREAMING')"
+            " AND user_id = ANY(CAST(:users AS uuid[])) GROUP BY user_id",
+            users=[str(one) for one in self.users],
+        ):
+            assert not row.waiting or row.number - row.waiting >= TWO.running
+
+    def go_on(self) -> None:
+        """The workers work: all that is open ends, in as many rounds as there are answers."""
+        for _ in self.answers:
+            self.do("sweep", 0)
+            queue, self.store.queue.ids = self.store.queue.ids, []
+            for answer in queue:
+                self.take(answer)
+            for answer in self.rows("status = 'STREAMING'"):
+                self.to_open("is done", answer)
+            if not self.rows("status IN ('SENDING', 'STREAMING')"):
+                return
+        raise AssertionError("a question never got its turn")
+
+
+FAILED = Ending.error("provider_cut")
+#: How an owner ends an answer, and whether it gives turns. A worker that dies enqueues nothing.
+ENDS = {
+    "is done": (DONE, TWO),
+    "fails": (FAILED, TWO),
+    "is done, the worker dies": (DONE, TWO),
+    "is done, by a worker without turns": (DONE, turns.NO_TURNS),
+}
+#: What may happen to an open answer, and to which.
+ON_OPEN = {
+    **dict.fromkeys(ENDS, "status = 'STREAMING'"),
+    "stop": "true",
+    "delete": "true",
+    "expire": "status = 'SENDING' AND dispatch_at < 'infinity'",
+    "drain": "status = 'STREAMING'",
+    "lose its worker": "status = 'STREAMING'",
+    "lose its worker, shown": "status = 'STREAMING'",
+}
+OTHERS = ("ask", "ask", "ask", "claim", "claim", "lose the queue", "sweep", "undelete")
+STEPS = st.tuples(st.sampled_from((*OTHERS, *ON_OPEN, "delete user")), st.integers(0, 5))
+
+
+@settings(
+    max_examples=int(os.environ.get("TURN_STORIES", "10")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps=st.lists(STEPS, min_size=8, max_size=24))
+def test_whatever_happens_every_question_gets_its_turn(store: Store, steps: list[Step]) -> None:
+    story = Story(store)
+    for number in range(6):
+        story.do("ask", number)
+
+    for what, pick in steps:
+        story.do(what, pick)
+
+    story.go_on()
