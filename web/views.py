@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from werkzeug.exceptions import NotFound
 
 from shared.store import accounts
-from web.auth import Right, principal, safe_path
+from web.auth import Right, asked_path, is_navigation, principal, safe_path
 from web.context import context
 
 blueprint = Blueprint("pages", __name__)
@@ -28,6 +28,12 @@ _PROBLEMS: Final = {
     "failed": "The sign-in service cannot be used at the moment. Try again later.",
     "often": "There were too many attempts. Wait a minute, and try again.",
     "disabled": "You may not use this service any more.",
+}
+
+#: Why somebody is on the sign-in page who did not want to go there, in the same place.
+_HINTS: Final = {
+    "ended": "You are signed out here, or your session has ended. Sign in to go on.",
+    "deleted": "Your account is deleted, and what was yours is being removed.",
 }
 
 
@@ -53,11 +59,13 @@ def sign_in() -> Response:
     sign_ins = context().sign_ins
     if sign_ins is None:
         raise NotFound
+    why = request.args.get("problem", "")
     return _page(
         "sign-in.html",
         next=safe_path(request.args.get("next", "/")),
         provider=sign_ins.provider.name if sign_ins.provider else None,
-        problem=_PROBLEMS.get(request.args.get("problem", "")),
+        problem=_PROBLEMS.get(why),
+        hint=_HINTS.get(why),
     )
 
 
@@ -79,6 +87,25 @@ def dashboard() -> Response:
 def dashboard_state() -> Response:
     """What the dashboard shows: numbers, ids and codes; no text."""
     return jsonify(context().dashboard.state())
+
+
+@blueprint.after_app_request
+def show_error(response: Response) -> Response:
+    """An error as a page, where a browser asked for one: people read no problem documents."""
+    if response.status_code < 400 or not is_navigation(request):
+        return response
+    if response.mimetype != "application/problem+json":
+        return response
+    document = response.get_json()
+    shown = _page(
+        "error.html",
+        detail=document["detail"],
+        again=asked_path(request) if response.status_code in (429, 503) else None,
+    )
+    response.data = shown.data
+    for name in ("Content-Type", "Content-Security-Policy"):
+        response.headers[name] = shown.headers[name]
+    return response
 
 
 def _page(template: str, **values: str | bool | None) -> Response:

@@ -8,12 +8,14 @@ from playwright.sync_api import expect
 from local.programs import Web
 from tests.client import new_id
 from tests.credentials import bearer, token
-from tests.end_to_end.browser import Meet, text_of
+from tests.end_to_end import axe
+from tests.end_to_end.browser import Meet, Tab, text_of
 from tests.end_to_end.questions import answer_text, gated, quick
 from tests.rig import Rig
 
 pytestmark = pytest.mark.usefixtures("worker")
 
+NOTHING = "Nothing is shared here, or not any more."
 #: Seconds within which a revoked reader's stream has to end.
 SOON = 2.0
 #: Notes when a fetch of a stream ends.
@@ -43,7 +45,7 @@ def test_a_link_is_made_read_live_and_revoked(meet: Meet, required_web: Web, rig
     assert owner.answer_to(first) == answer_text(first)
     owner.press("Share")
     dialog = owner.page.locator("#sharing")
-    owner.press("Share", dialog)
+    owner.press("Create link", dialog)
     owner.press("Copy", dialog)
     owner.page.wait_for_function("() => window.copied !== null")
     link = str(owner.page.evaluate("window.copied"))
@@ -66,13 +68,13 @@ def test_a_link_is_made_read_live_and_revoked(meet: Meet, required_web: Web, rig
     owner.press("Share")
     since = time.time()
     owner.press("Revoke", dialog)
-    expect(shown.page.locator("#notice")).to_have_text("This is not shared, or not any more.")
+    expect(shown.page.get_by_role("alert")).to_contain_text("is not shared any more.")
     expect(shown.answers).to_have_count(0)
     ended = [one["ended"] for one in shown.page.evaluate("window.streams")]
     assert ended
     assert all(at is not None and at / 1000 - since < SOON for at in ended)
     shown.page.reload()
-    expect(shown.page.locator("#notice")).to_have_text("This is not shared, or not any more.")
+    expect(shown.page.get_by_role("alert")).to_contain_text(NOTHING)
     rig.scripted.release(gate)
     owner.press("Close", dialog)
     assert owner.finished() == answer_text(second)
@@ -88,19 +90,25 @@ def test_a_named_user_reads_on_a_page_of_its_own(meet: Meet, required_web: Web) 
     owner.answer_to(question)
     owner.press("Share")
     dialog = owner.page.locator("#sharing")
+    owner.page.get_by_label("Who may read").select_option("One user")
     owner.page.locator("#share-user").fill(f"not {name}")
     owner.press("Share", dialog)
     expect(owner.page.locator("#sharing-notice")).to_contain_text("No other user has this name.")
     owner.page.locator("#share-user").fill(name)
     owner.page.locator("#share-user").press("Enter")
     expect(dialog.locator("li")).to_contain_text(f"With {name}")
+    assert axe.serious(owner.page) == []
     path = owner.path.replace("/c/", "/s/")
 
-    assert theirs.open(path).finished() == answer_text(question)
+    listed = theirs.open().page
+    listed.get_by_role("link", name="Shared with you").click()
+    listed.locator("#list a").click()
+    listed.wait_for_url(f"**{path}")
+    assert Tab(listed).finished() == answer_text(question)
     stranger = meet(required_web, extra_http_headers=bearer(token(new_id()))).open(path)
-    expect(stranger.page.locator("#notice")).to_have_text("This is not shared, or not any more.")
+    expect(stranger.page.get_by_role("alert")).to_contain_text(NOTHING)
     nobody = meet(required_web).open(path)
     nobody.page.wait_for_url(f"**/sign-in?next={path.replace('/', '%2F')}")
     for broken in ("/s#ols_cut-off", "/s#no-secret"):
         tab = meet(required_web).open(broken)
-        expect(tab.page.locator("#notice")).to_have_text("This is not shared, or not any more.")
+        expect(tab.page.get_by_role("alert")).to_contain_text(NOTHING)

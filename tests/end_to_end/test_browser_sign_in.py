@@ -111,13 +111,55 @@ def test_a_page_whose_session_ended_elsewhere_asks_to_sign_in_and_loses_nothing(
     is_in(tab)
     is_in(away)
     tab.page.locator("#question").fill("What I was about to ask")
+    other = person.open("/")
+    is_in(other)
 
     sign_out(away, "Sign out everywhere")
     away.page.wait_for_url("**/sign-in")
-    tab.page.wait_for_url("**/sign-in?next=**")
+    for one in (tab, other):
+        one.page.wait_for_url("**/sign-in?next=**")
+    expect(tab.page.get_by_role("status")).to_contain_text("Sign in to go on.")
     sign_in(tab.page, login)
 
-    expect(tab.page.locator("#question")).to_have_value("What I was about to ask")
+    for one in (tab, other):  # it need not sign in again
+        expect(is_in(one).page.locator("#question")).to_have_value("What I was about to ask")
+
+
+def test_an_account_is_exported_and_deleted_from_the_page(
+    meet: Meet, oidc_web: Web, rig: Rig
+) -> None:
+    person = meet(oidc_web)
+    tab = signed_in(person, rig, "/", "--name", "Ann Example")
+    tab.answer_to(quick("Because."))
+    tab.press("Ann Example")
+    dialog = tab.page.get_by_role("dialog", name="Ann Example")
+    assert axe.serious(tab.page) == []
+    with tab.page.expect_download() as download:
+        dialog.get_by_role("link", name="Markdown").click()
+    assert "Because." in download.value.path().read_text()
+    delete = dialog.get_by_role("button", name="Delete everything")
+    expect(delete).to_be_disabled()
+
+    dialog.get_by_label("Type delete everything to go on").fill("delete everything")
+    delete.click()
+
+    tab.page.wait_for_url("**/sign-in?problem=deleted")
+    expect(tab.page.get_by_role("status")).to_contain_text("Your account is deleted")
+    tab.page.goto(oidc_web.url)
+    assert tab.path == "/sign-in"
+
+
+def test_what_a_browser_asks_for_and_may_not_see_is_refused_on_a_page(
+    meet: Meet, oidc_web: Web, rig: Rig
+) -> None:
+    person = meet(oidc_web)
+    tab = signed_in(person, rig)
+
+    for path, why in (("/live", "Only operators"), ("/no/such/page", "nothing at this address")):
+        tab.page.goto(oidc_web.url + path)
+        expect(tab.page.locator("main")).to_contain_text(why)
+    tab.page.get_by_role("link", name="Back to the first page").click()
+    is_in(tab)
 
 
 def test_another_user_of_the_same_browser_finds_nothing_of_the_first(

@@ -1,5 +1,5 @@
 /**
- * Who is signed in, and signing out.
+ * Who is signed in, signing out, and what a user may do with all that is theirs.
  *
  * What the browser has stored is the user's: it is removed when they sign out, and when another user
  * signs in. Pages that are open then load again, so that none sends as another user.
@@ -10,15 +10,20 @@ import { byId } from "./dom.js";
 import * as outbox from "./outbox.js";
 
 const USER = "outlive.user";
+/** What has to be typed, and is sent, to delete everything. */
+const WORDS = "delete everything";
+/** To tabs on the sign-in page; there is none where storage is forbidden. */
+const channel = "BroadcastChannel" in window ? new BroadcastChannel("outlive.sign-in") : null;
 
 /** Whose page this is; before anything that is stored is read. */
 export function begin() {
   const { user } = document.body.dataset;
   const before = outbox.recall(USER);
-  if (before && before !== user) outbox.clear();
+  if (before !== user && (before || byId("leave"))) outbox.clear();
   if (before !== user) outbox.remember(USER, user);
   addEventListener("storage", ({ key, newValue }) => key === USER && newValue !== user && location.reload());
 
+  channel?.postMessage("in"); // tabs that wait on the sign-in page go on
   const dialog = byId("leave");
   if (!dialog) return; // nobody has to sign in
   byId("sign-out").addEventListener("click", () => {
@@ -26,6 +31,37 @@ export function begin() {
     dialog.showModal();
   });
   dialog.addEventListener("close", () => dialog.returnValue && signOut(dialog.returnValue === "everywhere"));
+  byId("who").addEventListener("click", open);
+  byId("erase-word").addEventListener("input", allow);
+  byId("erase-word").addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault()); // it would close the dialog
+  byId("erase").addEventListener("click", erase);
+}
+
+/** Whether what the browser has stored is still that of this page's user: nobody has signed out. */
+export const isStored = () => outbox.recall(USER) === document.body.dataset.user;
+
+/** The dialog with what a user may do with all that is theirs. */
+function open() {
+  byId("erase-word").value = "";
+  notify("");
+  allow();
+  byId("account").showModal();
+}
+
+/** Deletion needs the words, typed. */
+function allow() {
+  byId("erase").disabled = byId("erase-word").value.trim().toLowerCase() !== WORDS;
+}
+
+async function erase() {
+  byId("erase").disabled = true;
+  try {
+    await api.deleteEverything(WORDS);
+  } catch (problem) {
+    notify(problem.message);
+    return allow();
+  }
+  return leave("deleted");
 }
 
 async function signOut(everywhere) {
@@ -35,6 +71,16 @@ async function signOut(everywhere) {
     byId("sign-out").title = problem.message;
     return;
   }
+  leave("");
+}
+
+/** Nothing of the user stays in the browser. */
+function leave(why) {
   outbox.clear();
-  location.assign("/sign-in");
+  location.assign(why ? `/sign-in?problem=${why}` : "/sign-in");
+}
+
+function notify(text) {
+  byId("account-notice").hidden = !text;
+  byId("account-notice").textContent = text;
 }

@@ -21,13 +21,17 @@ const SLEPT = 2_000;
 const BEYOND = 999_999_999_999_999;
 
 /** On the page of a link: its secret, which is the fragment of the address. No browser sends that anywhere. */
-const link = location.pathname === "/s" ? location.hash.slice(1) : "";
+export const link = location.pathname === "/s" ? location.hash.slice(1) : "";
 
 /** The CSRF token of the session, if there is one: in a cookie that only our pages can read. */
 const csrfToken = () => document.cookie.match(/(?:^|; )(?:__Host-)?outlive_csrf=([0-9a-f]{64})/)?.[1];
 
-/** The session has ended: sign in, and come back to this page. */
-const signIn = () => location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
+/** There is no session, or not any more: sign in, and come back to this page. */
+function signIn() {
+  dispatchEvent(new Event("sessionend"));
+  const why = document.body.dataset.user ? "&problem=ended" : "";
+  location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}${why}`);
+}
 
 /**
  * One request, which is given up after `silence` milliseconds without a byte; `sent(part, whole)` is
@@ -74,6 +78,8 @@ const call = (method, path, options) => outlive.call(method, `/api${path}`, opti
 
 /** End this session, or those of all browsers. */
 export const signOut = (everywhere) => call("POST", "/sign-out", { body: { everywhere } });
+/** Delete all that the user has; `confirm`: the words that the server wants to read. */
+export const deleteEverything = (confirm) => outlive.callOnce("POST", "/api/user/delete", { body: { confirm } });
 
 // Conversations
 export const createConversation = (fields, key) => outlive.createConversation(fields, { key });

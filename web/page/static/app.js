@@ -320,6 +320,14 @@ function returnText(entry, problem) {
   composer.notify(problem.message);
 }
 
+/** The session has ended in the middle of an edit: its text becomes the draft. */
+function keepEdit() {
+  const edit = [...thread.views.values()].find((view) => view.editing);
+  const text = edit?.editing.area.value;
+  if (!text || text === edit.message.text || !account.isStored()) return;
+  outbox.keepDraft(here.id, [text, composer.area.value].filter(Boolean).join("\n\n"));
+}
+
 /** No question is being sent: show what there is. */
 function restore() {
   thread.clearPending();
@@ -403,6 +411,7 @@ addEventListener("keydown", (event) => {
   sidebar.focusSearch();
 });
 addEventListener("popstate", showAddress);
+addEventListener("sessionend", keepEdit);
 watchPresence({ visible: onVisible, hidden: updateStreaming, wake: () => notices.reconnect(), leave });
 
 /** Send a stored question, unless another tab is sending it. */

@@ -47,3 +47,6 @@ export function soon(task) {
   if (document.hidden) setTimeout(task, 250);
   else requestAnimationFrame(task);
 }
+
+/** A day as people read it. */
+export const dateOf = (moment) => new Date(moment).toLocaleDateString([], { dateStyle: "medium" });

@@ -1,5 +1,6 @@
 /**
- * The page of a conversation that others share: read, as it grows.
+ * The page of a conversation that others share: read, as it grows. Without a conversation it lists
+ * what is shared with the user.
  *
  * An answer comes by its stream. New questions are found by asking every few seconds, as a reader of a
  * link has no notices.
@@ -7,7 +8,7 @@
 
 import * as api from "./api.js";
 import { codeBelow } from "./blocks.js";
-import { byId, copyFor } from "./dom.js";
+import { byId, copyFor, dateOf, el } from "./dom.js";
 import { pause } from "./outlive.js";
 import { watchPresence } from "./presence.js";
 import { Scroll } from "./scroll.js";
@@ -37,6 +38,7 @@ const scroll = new Scroll(byId("scroll"), byId("thread"), byId("latest"));
 async function refresh() {
   const { leaf } = here;
   try {
+    if (!here.id && !api.link) return void showList((await api.listShared()).items);
     here.id ??= (await api.listShared()).items[0]?.id ?? null;
     if (!here.id) return void showGone();
     const all = thread.empty;
@@ -44,6 +46,7 @@ async function refresh() {
     if (leaf !== here.leaf || here.gone) return;
     if (!thread.show(found.items, all ? null : found.earlier)) thread.clear(); // read from the next time on
     else if (all) setEarlier(found.earlier);
+    byId("mark").hidden = false;
     byId("title").textContent = nameOf(found.conversation);
     document.title = `${nameOf(found.conversation)} · Outlive`;
   } catch (problem) {
@@ -68,13 +71,31 @@ async function loadEarlier() {
   });
 }
 
-/** It is not shared any more, or never was. */
+/** It is not shared any more, or never was: the server does not say which. */
 function showGone() {
+  const was = Boolean(byId("title").textContent);
   here.gone = true;
   thread.clear();
   setEarlier(null);
+  notify("");
+  byId("mark").hidden = true;
   byId("title").textContent = "";
-  notify("This is not shared, or not any more.");
+  document.title = "Outlive";
+  const what = was ? "This conversation is not shared any more." : "Nothing is shared here, or not any more.";
+  const more = was ? "" : "If somebody sent you a link, make sure that it is complete. ";
+  byId("gone").replaceChildren(el("h2", {}, what), el("p", {}, `${more}Whoever shared it with you can share it again.`));
+  byId("gone").hidden = false;
+}
+
+/** What others share with the user who is signed in. */
+function showList(found) {
+  here.gone = true; // nothing to watch
+  byId("title").textContent = "Shared with you";
+  document.title = "Shared with you · Outlive";
+  const line = (one) => el("a", { href: `/s/${one.id}`, dir: "auto" }, nameOf(one), el("small", {}, dateOf(one.updated_at)));
+  byId("list").replaceChildren(...found.map((one) => el("li", {}, line(one))));
+  byId("list").hidden = !found.length;
+  if (!found.length) notify("Nobody shares a conversation with you now.");
 }
 
 function notify(text) {

@@ -19,6 +19,9 @@ async function signIn(login, password) {
   }
 }
 
+/** Another tab has signed in: this one needs not. */
+if ("BroadcastChannel" in window) new BroadcastChannel("outlive.sign-in").onmessage = () => location.replace(form.dataset.next);
+
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = form.querySelector("button");
