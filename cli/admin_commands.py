@@ -59,17 +59,12 @@ def _sweep(settings: Settings) -> Sweep:
 @click.command()
 def migrate() -> int:
     """Bring the database's tables up to date."""
-    settings = deployment.settings()
-    db = Database(settings.database_url)
-    try:
+    with deployment.database() as (settings, db):
         db.ping()  # Alembic would end with the driver's traceback
-    except StorageDown as error:
-        raise ServerUnreachable("The database does not answer.") from error
     config = Config()
     folder = Path(store.__file__).parent / "migrations"
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.attributes["url"] = settings.database_url
     command.upgrade(config, "head")
-    db.dispose()
     click.echo(f"The database is at {schema_head()}.")
     return Exit.DONE

@@ -8,9 +8,9 @@ import click
 
 from cli import deployment
 from cli.command_options import as_json
-from cli.exit_status import Exit, Failure, ServerUnreachable
+from cli.exit_status import Exit, Failure
 from cli.screen import visible
-from shared.errors import NotFound, StorageDown
+from shared.errors import NotFound
 from shared.store import audit as audit_table
 from shared.store import users
 from shared.store.audit import Action, Noted
@@ -27,16 +27,11 @@ from shared.store.database import Database
 @as_json
 def audit(who: str | None, action: str | None, limit: int, *, as_json: bool) -> int:
     """Show who did what and when; never what anybody wrote."""
-    db = Database(deployment.settings().database_url)
-    try:
+    with deployment.database() as (_, db):
         user_id = None if who is None else _user(db, who)
         found = audit_table.listed(
             db, limit, user_id=user_id, action=Action(action) if action else None
         )
-    except StorageDown as error:
-        raise ServerUnreachable(error.message) from error
-    finally:
-        db.dispose()
     for one in found:
         click.echo(json.dumps(_document(one)) if as_json else visible(_line(one)))
     return Exit.DONE

@@ -7,11 +7,10 @@ import click
 
 from cli import deployment
 from cli.command_options import as_json
-from cli.exit_status import Exit, Failure, ServerUnreachable
-from shared.errors import NotFound, StorageDown
+from cli.exit_status import Exit, Failure
+from shared.errors import NotFound
 from shared.settings import Settings
 from shared.store import token_use
-from shared.store.database import Database
 from shared.store.token_use import Budget, TokenLimits
 
 DEFAULT = "default"
@@ -39,22 +38,17 @@ def budget(
 
     TOKENS may be “default”: for a user the deployment's, for a key none.
     """
-    settings = deployment.settings()
-    db = Database(settings.database_url)
     changes = {
         f"{name}_tokens": None if value == DEFAULT else value
         for name, value in (("daily", daily), ("monthly", monthly))
         if value is not None
     }
-    try:
-        found = token_use.set_budget(db, whose, **changes)  # type: ignore[arg-type]
+    with deployment.database() as (settings, db):
+        try:
+            found = token_use.set_budget(db, whose, **changes)  # type: ignore[arg-type]
+        except NotFound as error:
+            raise Failure("There is no user and no service key of this id.") from error
         uses = token_use.use_of(db, _limits(settings), *_both(found))
-    except NotFound as error:
-        raise Failure("There is no user and no service key of this id.") from error
-    except StorageDown as error:
-        raise ServerUnreachable(error.message) from error
-    finally:
-        db.dispose()
     today, month = (use for use in uses if use.whose == found.whose)
     if as_json:
         shown = {

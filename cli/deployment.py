@@ -1,9 +1,14 @@
 """The servers of a deployment, for the operator's commands that connect to them directly."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cli import addresses
+from cli.exit_status import ServerUnreachable
+from shared.errors import StorageDown
 from shared.settings import Settings
+from shared.store.database import Database
 
 #: The two servers by the setting's name: its variable, its name in outlive.json.
 SERVERS = {"database_url": ("DATABASE_URL", "postgres"), "redis_url": ("REDIS_URL", "redis")}
@@ -22,3 +27,20 @@ def settings() -> Settings:
                 os.environ[variable] = url
         found = Settings.from_env()
     return found
+
+
+@contextmanager
+def database() -> Iterator[tuple[Settings, Database]]:
+    """The settings and Postgres; if that does not answer, the command ends and says what to do."""
+    found = settings()
+    db = Database(found.database_url)
+    try:
+        yield found, db
+    except StorageDown as error:
+        if "database_url" in found.model_fields_set:
+            raise ServerUnreachable(error.message) from error
+        raise ServerUnreachable(
+            "No `outlive up` runs here, and DATABASE_URL names no database. Start one, or set it."
+        ) from error
+    finally:
+        db.dispose()

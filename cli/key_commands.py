@@ -3,8 +3,6 @@
 import json
 import re
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,15 +10,13 @@ import click
 
 from cli import deployment
 from cli.command_options import as_json
-from cli.exit_status import Exit, Failure, ServerUnreachable
+from cli.exit_status import Exit, Failure
 from cli.screen import visible
 from shared import service_key
 from shared.bus.livelog import LiveLog
-from shared.errors import NotFound, RedisDown, StorageDown
+from shared.errors import NotFound, RedisDown
 from shared.scopes import Scope
-from shared.settings import Settings
 from shared.store import service_keys
-from shared.store.database import Database
 from shared.store.service_keys import ListedKey
 
 #: Characters of a key's name.
@@ -54,18 +50,6 @@ def _name(_context: click.Context, _option: click.Parameter, value: str) -> str:
     return value
 
 
-@contextmanager
-def _database() -> Iterator[tuple[Settings, Database]]:
-    settings = deployment.settings()
-    db = Database(settings.database_url)
-    try:
-        yield settings, db
-    except StorageDown as error:
-        raise ServerUnreachable(error.message) from error
-    finally:
-        db.dispose()
-
-
 @click.group()
 def key() -> None:
     """Service keys: secrets by which programs use the API."""
@@ -86,7 +70,7 @@ def add(
     """Make a key and print it. It cannot be shown again."""
     secret = service_key.new_key()
     prefix = service_key.shown(secret)
-    with _database() as (_, db):
+    with deployment.database() as (_, db):
         try:
             key_id = service_keys.add(
                 db,
@@ -110,7 +94,7 @@ def add(
 @as_json
 def list_(*, as_json: bool) -> int:
     """List all keys, the newest first."""
-    with _database() as (_, db):
+    with deployment.database() as (_, db):
         found = service_keys.listed(db)
     if as_json:
         click.echo(json.dumps([_document(one) for one in found], ensure_ascii=False, indent=2))
@@ -152,7 +136,7 @@ def revoke(which: str) -> int:
 
     Its open streams end at once; without Redis, within a minute.
     """
-    with _database() as (settings, db):
+    with deployment.database() as (settings, db):
         key_id = _only_one([one for one in service_keys.listed(db) if _is_meant(one, which)], which)
         service_keys.revoke(db, key_id)
     try:

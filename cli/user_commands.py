@@ -3,8 +3,7 @@
 import json
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,11 +11,11 @@ import click
 
 from cli import deployment
 from cli.command_options import as_json
-from cli.exit_status import Exit, Failure, ServerUnreachable
+from cli.exit_status import Exit, Failure
 from cli.screen import visible
 from shared import logins, passwords
 from shared.bus.livelog import LiveLog
-from shared.errors import NotFound, RedisDown, StorageDown
+from shared.errors import NotFound, RedisDown
 from shared.settings import Settings
 from shared.store import accounts, deletion, users
 from shared.store.accounts import ListedUser
@@ -38,18 +37,6 @@ def _name(_context: click.Context, _option: click.Parameter, value: str | None) 
     if value is not None and not (0 < len(value) <= NAME_CHARS and value.isprintable()):
         raise click.BadParameter(f"a name has 1 to {NAME_CHARS} printable characters.")
     return value
-
-
-@contextmanager
-def _database() -> Iterator[tuple[Settings, Database]]:
-    settings = deployment.settings()
-    db = Database(settings.database_url)
-    try:
-        yield settings, db
-    except StorageDown as error:
-        raise ServerUnreachable(error.message) from error
-    finally:
-        db.dispose()
 
 
 def _password() -> str:
@@ -110,7 +97,7 @@ def add(login: str, name: str | None, *, operator: bool) -> int:
     The password is asked for, or read from standard input.
     """
     encoded = passwords.hashed(_password())
-    with _database() as (_, db):
+    with deployment.database() as (_, db):
         made = accounts.add(db, login, name=name or login, password_hash=encoded, operator=operator)
     if made is None:
         raise Failure(f"There is an account {visible(login)} already.")
@@ -126,7 +113,7 @@ def passwd(login: str) -> int:
     The password is asked for, or read from standard input.
     """
     encoded = passwords.hashed(_password())
-    with _database() as (settings, db):
+    with deployment.database() as (settings, db):
         user_id = _user(db, login)
         if not accounts.set_password(db, user_id, encoded):
             raise Failure("This user has no login, so no password either.")
@@ -141,7 +128,7 @@ def disable(who: str) -> int:
 
     What is open of them ends at once; without Redis, within a minute. What is theirs stays.
     """
-    with _database() as (settings, db):
+    with deployment.database() as (settings, db):
         user_id = _user(db, who)
         changed = accounts.disable(db, user_id)
     _notify(
@@ -156,7 +143,7 @@ def disable(who: str) -> int:
 @click.argument("who")
 def enable(who: str) -> int:
     """Let a disabled user in again."""
-    with _database() as (settings, db):
+    with deployment.database() as (settings, db):
         user_id = _user(db, who)
         changed = accounts.enable(db, user_id)
     _notify(
@@ -170,7 +157,7 @@ def enable(who: str) -> int:
 @click.option("--off", is_flag=True, help="Not any more.")
 def operator(who: str, *, off: bool) -> int:
     """Let a user see the dashboard and the metrics."""
-    with _database() as (settings, db):
+    with deployment.database() as (settings, db):
         user_id = _user(db, who)
         changed = accounts.set_operator(db, user_id, operator=not off)
     _notify(
@@ -188,7 +175,7 @@ def delete(who: str, *, yes: bool) -> int:
     Nobody gets in as this user from now on. The rows are removed by the workers, within minutes.
     Backups hold them for as long as they are kept.
     """
-    with _database() as (settings, db):
+    with deployment.database() as (settings, db):
         user_id = _user(db, who)
         if not yes:
             click.confirm(f"Delete {user_id} and everything of theirs?", abort=True)
@@ -207,7 +194,7 @@ def delete(who: str, *, yes: bool) -> int:
 @as_json
 def list_(*, everybody: bool, as_json: bool) -> int:
     """List accounts, the newest first."""
-    with _database() as (_, db):
+    with deployment.database() as (_, db):
         found = accounts.listed(db, everybody=everybody)
     if as_json:
         click.echo(json.dumps([_document(one) for one in found], ensure_ascii=False, indent=2))

@@ -58,9 +58,9 @@ def check_host(host: str) -> None:
         raise UsageError(f"There is no host {host!r}: {error}") from error
     if not address.is_loopback and (os.environ.get("OUTLIVE_AUTH") or "local") == "local":
         raise UsageError(
-            f"Refusing to listen on {host}: with OUTLIVE_AUTH=local everyone who can reach it is"
-            " let in.\nSet OUTLIVE_AUTH=required to ask for credentials (docs/sign-in.md), or leave"
-            " --host out to serve this machine only."
+            f"Refusing to listen on {host}: without sign-in everyone who can reach it is let in."
+            "\nTurn it on with OUTLIVE_AUTH=required, and make accounts with `outlive user add`"
+            " (docs/accounts.md). Or leave --host out to serve this machine only."
         )
 
 

@@ -200,7 +200,8 @@ class Up:
                 echo(f"  {name:<7} {part.link if isinstance(part, Flower) else part.url}")
         echo(f"  data    {self.data}  (logs in log/, addresses in outlive.json)\n")
         if self.env["OUTLIVE_AUTH"] == "required":
-            echo("Every request needs a credential: docs/sign-in.md says how to get one.\n")
+            echo("Sign-in is required. Make an account: ./outlive user add LOGIN --operator")
+            echo("Other ways to sign in: docs/sign-in.md.\n")
         if "model" in supervisor.parts:
             echo(
                 "The answers come from a tiny model on this machine, for trying things out. For a"

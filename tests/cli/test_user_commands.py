@@ -8,7 +8,11 @@ import sys
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from cli import addresses
+from cli.__main__ import outlive
+from cli.exit_status import Exit
 from local.processes import ROOT
 from shared import passwords
 from tests.client import new_id
@@ -154,3 +158,12 @@ def test_without_postgres_it_is_said_that_it_does_not_answer(rig: Rig, nowhere: 
     done = operate(rig, "user", "list", DATABASE_URL=f"postgresql://{nowhere}/none")
 
     assert done.exit_code == 4
+
+
+def test_without_a_deployment_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "running", lambda part: None)
+
+    done = CliRunner().invoke(outlive, ["user", "list"], env={"PGPORT": "1", "DATABASE_URL": ""})
+
+    assert done.exit_code == Exit.UNREACHABLE
+    assert "Start one" in done.stderr

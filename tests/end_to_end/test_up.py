@@ -253,8 +253,8 @@ def test_listening_beyond_this_machine_without_a_login_is_refused(run: Callable[
     up = run("--host", "0.0.0.0")
 
     assert up.process.wait(20) == 2
-    assert "OUTLIVE_AUTH=local" in up.printed()
-    assert "docs/sign-in.md" in up.printed()
+    assert "OUTLIVE_AUTH=required" in up.printed()
+    assert "outlive user add" in up.printed()
 
 
 def test_with_sign_in_required_it_listens_anywhere_and_asks_for_a_credential(
@@ -265,12 +265,19 @@ def test_with_sign_in_required_it_listens_anywhere_and_asks_for_a_credential(
     state = up.state()
     servers = {"DATABASE_URL": state["postgres"]["url"], "REDIS_URL": state["redis"]["url"]}
 
-    key = CliRunner().invoke(outlive, ["key", "add", "x", "--scope", "ask"], env=servers).stdout
+    def run_command(*words: str, typed: str = "") -> str:
+        return CliRunner().invoke(outlive, words, input=typed, env=servers).stdout
 
-    models = f"{state['web']['url']}/api/models"
-    assert httpx2.get(models, verify=False).status_code == 401
-    assert httpx2.get(models, headers=bearer(key.strip()), verify=False).status_code == 200
-    assert "docs/sign-in.md" in up.printed()
+    key = run_command("key", "add", "x", "--scope", "ask")
+    run_command("user", "add", "ann", typed="a good password\n")
+
+    with httpx2.Client(base_url=state["web"]["url"]) as http:
+        assert http.get("/api/models").status_code == 401
+        assert http.get("/api/models", headers=bearer(key.strip())).status_code == 200
+        account = {"login": "ann", "password": "a good password"}
+        assert http.post("/api/sign-in", json=account).status_code == 204
+        assert http.get("/api/models").status_code == 200
+    assert "./outlive user add" in up.printed()
 
 
 def test_a_deploy_starts_successors_before_the_old_programs_end(run: Callable[..., Up]) -> None:
