@@ -76,6 +76,7 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
         415, "The body must be JSON, sent with Content-Type: application/json."
     ),
     "invalid": RequestError(422, "The request makes no sense."),
+    "invalid_action": RequestError(422, "action must be one of those that are noted."),
     "invalid_before": RequestError(422, "before must be the id of a message."),
     "invalid_cursor": RequestError(422, "cursor must be the `next` of an earlier page."),
     "invalid_idempotency_key": RequestError(
@@ -90,6 +91,7 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "idempotency_key_reused": RequestError(
         422, "This Idempotency-Key was used before with another request."
     ),
+    "invalid_user_id": RequestError(422, "user_id must be the id of a user."),
     "invalid_user": RequestError(
         422, "Outlive-User must be the id of a user: 1 to 255 printable characters."
     ),

@@ -144,7 +144,7 @@ class Asker:
         with self._one_by_one(terms):
             asked = self._commit(wanted, terms)
         if asked.fresh:
-            self._messages.expect(asked.answer.id, user_id)
+            self._messages.expect(asked.answer.id, user_id, asked.answer.conversation_id)
             if not asked.waits:
                 self._queue.enqueue(asked.answer.id)
             wake_sidebars(self._livelog, user_id)

@@ -9,7 +9,8 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from web import schemas
+from shared.store.audit import Action
+from web import audit_table, schemas
 from web.contract import shapes
 from web.contract.operation import (
     ACCEPT,
@@ -26,9 +27,11 @@ from web.contract.operation import (
     NEXT,
     STATE,
     STORED,
+    USER_ID,
     WORDS,
     Operation,
     Other,
+    Parameter,
     Schema,
     limit,
 )
@@ -44,6 +47,13 @@ _SERVICE: Final = "Service"
 
 _COOKIES: Final = {"Set-Cookie": "The cookies of the session, set or removed."}
 _REDIRECT: Final = {"Location": "Where the browser goes.", **_COOKIES}
+#: A kind of row of the audit table.
+_ACTION: Final = Parameter(
+    "action",
+    {"type": "string", "enum": [*Action]},
+    "Only rows of this kind.",
+    "invalid_action",
+)
 _ANY_OBJECT: Final[Schema] = {"type": "object"}
 
 
@@ -263,6 +273,12 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         body=schemas.Deletion,
         answers={204: None},
         codes=("needs_sign_in",),
+    ),
+    "audit_table.read_audit": Operation(
+        tag=_SERVICE,
+        summary="Read who did what",
+        parameters=(limit(audit_table.PAGE, audit_table.PAGE_MAX), CURSOR, USER_ID, _ACTION),
+        answers={200: schemas.AuditList},
     ),
     # --- the service
     "native.list_models": Operation(

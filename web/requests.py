@@ -88,12 +88,12 @@ def _is_wide(found: object) -> bool:
 
 
 def identifier(name: str) -> uuid.UUID | None:
-    """The message id in a query parameter, if there is one. Raises Invalid."""
+    """The id in a query parameter, if there is one. Raises Invalid."""
     value = request.args.get(name)
     try:
         return uuid.UUID(value) if value is not None else None
     except ValueError:
-        raise Invalid(f"{name} must be the id of a message.", f"invalid_{name}") from None
+        raise Invalid(code=f"invalid_{name}") from None
 
 
 def idempotency_key() -> str | None:

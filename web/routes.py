@@ -7,14 +7,25 @@ An endpoint without a row is answered like an address that does not exist, and
 
 from typing import Any, Final
 
-from web import account, health, reference, sharing, sign_in, views
+from web import account, audit_table, health, reference, sharing, sign_in, views
 from web.auth import Right
 from web.faces import blocks, native, notices
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
     one.blueprint
-    for one in (native, blocks, notices, health, views, reference, sign_in, sharing, account)
+    for one in (
+        native,
+        blocks,
+        notices,
+        health,
+        views,
+        reference,
+        sign_in,
+        sharing,
+        account,
+        audit_table,
+    )
 )
 
 #: The endpoints that answer with a stream, and the face of each.
@@ -57,6 +68,8 @@ RIGHTS: Final[dict[str, Right]] = {
     # account.py
     "account.export": Right.READ_OWN,
     "account.delete_user": Right.WRITE_OWN,
+    # audit_table.py
+    "audit_table.read_audit": Right.OPERATE,
     # faces/native.py
     "native.create_conversation": Right.WRITE_OWN,
     "native.list_conversations": Right.READ_OWN,

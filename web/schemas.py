@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from shared.body import Body
 from shared.lifecycle import Status
 from shared.parts import is_text
+from shared.store.audit import Noted
 from shared.store.branches import Turn
 from shared.store.conversations import Conversation
 from shared.store.messages import Message
@@ -297,19 +298,19 @@ class NewShare(RequestBody):
 class ShareShape(BaseModel):
     """A share of a conversation. `user`: who may read; null: whoever has the link.
 
-    `readers`: streams that are open by the link now; null for a user's.
+    `readers`: streams of its messages that are open by the link, or of this user, now.
     """
 
     id: uuid.UUID
     user: str | None
     created_at: datetime
     expires_at: datetime | None
-    readers: int | None
+    readers: int
 
     @classmethod
     def of(cls, share: Share, readers: int) -> "ShareShape":
         """From a row."""
-        return cls(**_named(share, cls, "readers"), readers=readers if share.user is None else None)
+        return cls(**_named(share, cls, "readers"), readers=readers)
 
 
 class MadeShareShape(ShareShape):
@@ -347,6 +348,34 @@ class SharedList(BaseModel):
     """What others share with the user, the newest share first; by a link its conversation."""
 
     items: list[SharedShape]
+
+
+class AuditRowShape(BaseModel):
+    """A row of the audit table.
+
+    `user_id`: who did it, or whom it is about where nobody was signed in. `credential`: its kind,
+    and its id if it has one. `object_id`: what it was done to. `address`: where from.
+    """
+
+    id: int
+    at: datetime
+    action: str
+    user_id: uuid.UUID | None
+    credential: str | None
+    object_id: str | None
+    address: str | None
+
+    @classmethod
+    def of(cls, row: Noted) -> "AuditRowShape":
+        """From a row."""
+        return cls(**row._asdict())
+
+
+class AuditList(BaseModel):
+    """A page of the audit table, the newest row first; `next` is the cursor of the next page."""
+
+    items: list[AuditRowShape]
+    next: str | None
 
 
 class Deletion(RequestBody):

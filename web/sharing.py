@@ -5,6 +5,7 @@ What a reader may then read is decided in Postgres, by each statement that reads
 """
 
 import uuid
+from collections import Counter
 from datetime import timedelta
 
 import gevent
@@ -49,12 +50,12 @@ def share(conversation_id: uuid.UUID) -> Response:
 
 @blueprint.get("/conversations/<uuid:conversation_id>/shares")
 def list_shares(conversation_id: uuid.UUID) -> Response:
-    """The shares of a conversation that are not revoked, and how many read by each link."""
+    """The shares of a conversation that are not revoked, and how many read by each."""
     db, user = context().db, current_user()
     conversations.must_own(db, user, conversation_id)
     found = shares.of(db, user, conversation_id)
-    readers = context().dashboard.readers_of([one.id for one in found]) if found else {}
-    items = [schemas.ShareShape.of(one, readers[one.id]) for one in found]
+    readers = context().dashboard.readers_of(conversation_id) if found else Counter()
+    items = [schemas.ShareShape.of(one, readers[one.reader_id]) for one in found]
     return responses.reply(schemas.ShareList(items=items))
 
 

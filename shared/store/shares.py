@@ -30,8 +30,14 @@ class Share:
     id: uuid.UUID
     #: the name of the user whom it is for; None: whoever has the link
     user: str | None
+    with_user_id: uuid.UUID | None
     created_at: datetime
     expires_at: datetime | None
+
+    @property
+    def reader_id(self) -> uuid.UUID:
+        """The user who reads by it: of a link, that is the link."""
+        return self.with_user_id or self.id
 
 
 class ValidLink(NamedTuple):
@@ -101,7 +107,7 @@ def add(
             "INSERT INTO shares (id, conversation_id, user_id, token_hash, with_user_id,"
             " expires_at) VALUES (:id, :conversation, :owner, :hash, :reader,"
             " clock_timestamp() + CAST(:lifetime AS interval))"
-            " RETURNING id, CAST(:name AS text) AS user, created_at, expires_at",
+            " RETURNING id, CAST(:name AS text) AS user, with_user_id, created_at, expires_at",
             id=uuid.uuid4(),
             conversation=conversation_id,
             owner=owner,
@@ -138,7 +144,8 @@ def _user(connection: Any, name: str, issuer: str) -> uuid.UUID | None:
 def of(db: Database, owner: uuid.UUID, conversation_id: uuid.UUID) -> list[Share]:
     """The shares of a conversation that are not revoked, the newest first. StorageDown."""
     rows = db.rows(
-        "SELECT s.id, coalesce(u.login, u.subject, u.name) AS user, s.created_at, s.expires_at"
+        "SELECT s.id, coalesce(u.login, u.subject, u.name) AS user, s.with_user_id, s.created_at,"
+        " s.expires_at"
         " FROM shares s LEFT JOIN users u ON u.id = s.with_user_id"
         f" WHERE s.conversation_id = :id AND {may_write('s')} AND s.revoked_at IS NULL"
         " ORDER BY s.created_at DESC, s.id",

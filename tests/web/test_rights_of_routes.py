@@ -104,6 +104,7 @@ ROWS: Final = (
     Row("sharing.revoke_share", "DELETE", "/api/shares/{share}", "write", 204, 404),
     Row("sharing.list_shared", "GET", "/api/shared", "shared", 200),
     Row("account.export", "GET", "/api/export", "read", 200),
+    Row("audit_table.read_audit", "GET", "/api/audit", "operate", 200),
     # Everybody here is needed for the next row; that it works is in test_account.py.
     Row("account.delete_user", "POST", "/api/user/delete", "write", 422),
 )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from local.programs import Web, Worker
 from scripted import say
 from tests.client import Client, new_id
-from tests.credentials import bearer, client_with, new_key, token
+from tests.credentials import bearer, client_with, new_key, operate, token
 from tests.rig import Rig, eventually
 from tests.stories import Held, holding
 
@@ -81,7 +81,7 @@ def test_a_link_reads_one_conversation_live(required_web: Web, rig: Rig, owner: 
             assert reader.message(held.id)["text"] == held.text
 
 
-def _readers(owner: Client, conversation: str) -> list[int | None]:
+def _readers(owner: Client, conversation: str) -> list[int]:
     items = owner.http.get(f"/api/conversations/{conversation}/shares").json()["items"]
     assert all("token" not in one for one in items)
     return [one["readers"] for one in items]
@@ -123,6 +123,7 @@ def test_a_named_user_reads_until_it_is_revoked(required_web: Web, rig: Rig, own
             [found] = reader.http.get("/api/shared").json()["items"]
             assert found["id"] == held.conversation
             with streams_of(required_web, held, credential) as streams:
+                eventually(lambda: _readers(owner, held.conversation) == [2], 30)
                 since = time.monotonic()
                 revoke(owner, made["id"])
                 for stream in streams:
@@ -131,6 +132,24 @@ def test_a_named_user_reads_until_it_is_revoked(required_web: Web, rig: Rig, own
             assert reader.http.get(path).status_code == 404
             assert reader.http.get(f"{path}/stream").status_code == 404
             assert reader.http.get("/api/shared").json() == {"items": []}
+
+
+def test_what_a_disabled_user_shares_is_lost_at_once(required_web: Web, rig: Rig) -> None:
+    subject = new_id()
+    with (
+        client_with(required_web, token(subject)) as owner,
+        holding(rig, owner, say("Once upon a time")) as held,
+    ):
+        made = share(owner, held.conversation)
+        with streams_of(required_web, held, made["token"]) as streams:
+            since = time.monotonic()
+            assert operate(rig, "user", "disable", subject).output == "Disabled.\n"
+            for stream in streams:
+                assert b"event: end" not in b"".join(stream)
+            assert time.monotonic() - since < SOON
+        with client_with(required_web, made["token"]) as reader:
+            assert reader.http.get(f"/api/messages/{held.id}").status_code == 404
+        operate(rig, "user", "enable", subject)
 
 
 def test_who_shares_is_not_shown(required_web: Web, rig: Rig) -> None:

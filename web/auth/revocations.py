@@ -49,11 +49,11 @@ class Revocations:
 
     def has_revoked(self, principal: Principal) -> bool:
         """Whether it may have been revoked after Postgres was asked."""
+        return self.has_revoked_since(principal.checked_at, principal.user_id, principal.credential)
+
+    def has_revoked_since(self, moment: float, *ones: Revoked) -> bool:
+        """Whether one of these may have been revoked after a moment (monotonic)."""
         revoked = self._everything
         if self._at:
-            revoked = max(
-                revoked,
-                self._at.get(principal.user_id, -math.inf),
-                self._at.get(principal.credential, -math.inf),
-            )
-        return principal.checked_at <= revoked
+            revoked = max(revoked, *(self._at.get(one, -math.inf) for one in ones))
+        return moment <= revoked

@@ -145,6 +145,12 @@ NEXT: Final = Parameter(
 )
 CODE: Final = Parameter("code", {"type": "string"}, "What the identity provider says.")
 STATE: Final = Parameter("state", {"type": "string"}, "Which attempt that belongs to.")
+USER_ID: Final = Parameter(
+    "user_id",
+    {"type": "string", "format": "uuid"},
+    "Only what this user did, and what was done to them.",
+    "invalid_user_id",
+)
 WORDS: Final = Parameter("q", {"type": "string", "default": ""}, "The words to look for.")
 IDEMPOTENCY_KEY: Final = Parameter(
     "Idempotency-Key",

@@ -75,14 +75,14 @@ class MessageKeeper(Keeper[MessageTopic]):
         with self._hub.reading(topic):
             yield topic
 
-    def expect(self, message_id: uuid.UUID, user_id: uuid.UUID) -> None:
+    def expect(self, message_id: uuid.UUID, user_id: uuid.UUID, conversation_id: uuid.UUID) -> None:
         """Subscribe to an answer that was made here and that no worker can have taken yet.
 
         What is subscribed to before anything was published has missed nothing and is not read.
         """
         if not self._hub.connected or message_channel(message_id) in self.topics:
             return  # in the second case a reader has found it already, in a list
-        topic = self._enter(message_id, user_id)
+        topic = self._enter(message_id, user_id, conversation_id)
         self._hub.subscribe([topic], CONFIRM_NEW)
         if topic.subscribed.is_set():
             topic.read_begun = True  # from now on a confirmation is one that came again
@@ -113,8 +113,10 @@ class MessageKeeper(Keeper[MessageTopic]):
                 return topic  # it is shared
             # else a stranger asked for it first, and was refused
 
-    def _enter(self, message_id: uuid.UUID, user_id: uuid.UUID) -> MessageTopic:
-        topic = MessageTopic(message_id, user_id)
+    def _enter(
+        self, message_id: uuid.UUID, user_id: uuid.UUID, conversation_id: uuid.UUID | None = None
+    ) -> MessageTopic:
+        topic = MessageTopic(message_id, user_id, conversation_id)
         self._hub.enter(topic, self)
         return topic
 

@@ -35,11 +35,14 @@ from web.following.topic import Topic
 class MessageTopic(Topic[Any]):
     """A message as all its readers here see it."""
 
-    def __init__(self, message_id: uuid.UUID, user_id: uuid.UUID) -> None:
+    def __init__(
+        self, message_id: uuid.UUID, user_id: uuid.UUID, conversation_id: uuid.UUID | None = None
+    ) -> None:
         super().__init__(message_channel(message_id))
         self.id = message_id
         #: for whom it is read: its owner, as soon as the row is known
         self.user_id = user_id
+        self._conversation_id = conversation_id
         self.body = Body()
         #: whose text it is: that of the row, or before that is read, of the first that is received
         self.claim: uuid.UUID | None = None
@@ -71,6 +74,11 @@ class MessageTopic(Topic[Any]):
     def owner_id(self) -> uuid.UUID:
         """Whose message it is."""
         return self.user_id
+
+    @property
+    def conversation_id(self) -> uuid.UUID | None:
+        """The conversation that it belongs to, as soon as the row is known."""
+        return self._conversation_id
 
     def receive(self, deltas: Sequence[Delta], claim: uuid.UUID | None = None) -> bool:
         """Take text of a claim from Redis; False if it does not fit and the row has to be read."""
@@ -119,6 +127,7 @@ class MessageTopic(Topic[Any]):
         if message is None:
             return False
         self.user_id = message.user_id  # who asked first may lose the right, others keep it
+        self._conversation_id = message.conversation_id
         # Text is published after its claim is committed. So a body that has some text was not read
         # too early: it is of a claim that the row does not know any more.
         if message.claim != self.claim and self.body.length:

@@ -42,6 +42,11 @@ class Source(Generic[Place]):
         """The user whose message it is."""
         return None
 
+    @property
+    def conversation_id(self) -> "uuid.UUID | None":
+        """The conversation that it belongs to."""
+        return None
+
     def frames(self, face: "Face[Any, Place]", place: Place) -> "Written[Place]":
         """`face.write` of this source at `place`; kept until the next `notify`."""
         key = (face, place)

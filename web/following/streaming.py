@@ -48,6 +48,9 @@ SHARED_SECONDS: Final = 60.0
 #: How many times the streams of one user one link may have: any number of people read by it.
 LINK_STREAMS: Final = 10
 
+#: Who reads (a user, or a link) and which conversation of another user.
+ShareReader = tuple[uuid.UUID, uuid.UUID]
+
 Place = TypeVar("Place")
 SourceT = TypeVar("SourceT", bound=Source[Any])
 
@@ -98,7 +101,7 @@ class Readers:
         Raises TooMany, and what opening the source raises (NotFound, StorageDown): so all that can
         go wrong does so before the response begins.
         """
-        key = object()
+        key, since = object(), time.monotonic()
         self._opening[key] = principal
         try:
             with ExitStack() as stack:
@@ -114,7 +117,12 @@ class Readers:
                     deadline=time.monotonic() + self._seconds(principal, opened),
                     retry=RETRY_TIME_UP if draining else RETRY_CLOSED,
                 )
-                if draining or key not in self._opening or self._is_revoked(principal):
+                if (
+                    draining
+                    or key not in self._opening
+                    or self._is_revoked(principal)
+                    or self._has_lost_its_owner(principal, opened, since)
+                ):
                     stream.evict()
                 self._enter(stream, principal)
                 stack.callback(self._leave, stream)
@@ -153,6 +161,13 @@ class Readers:
         """Whether it was revoked after its request was let in."""
         return self._revocations is not None and self._revocations.has_revoked(principal)
 
+    def _has_lost_its_owner(self, principal: Principal, source: Source[Any], since: float) -> bool:
+        """Whether what another user shares may have been lost while it was opened."""
+        owner = source.owner_id
+        if self._revocations is None or owner in (None, principal.user_id):
+            return False
+        return self._revocations.has_revoked_since(since, owner)
+
     def _enter(self, stream: "Stream", principal: Principal) -> None:
         self._open[stream] = principal
         metrics.READERS.inc()
@@ -169,24 +184,36 @@ class Readers:
         """Whose streams are open now. One that was let in by several requests may come often."""
         return list({id(one): one for one in self._open.values()}.values())
 
-    def by_link(self) -> Counter[str]:
-        """How many streams are open by each link to a shared conversation, by its id."""
-        found = (one.credential for one in self._open.values())
-        return Counter(one.id for one in found if one.kind == "share")
+    def by_share(self) -> Counter[ShareReader]:
+        """How many streams of other users' messages are open."""
+        return Counter(
+            (one.user_id, stream.source.conversation_id)
+            for stream, one in self._open.items()
+            if stream.source.owner_id not in (None, one.user_id)
+            and stream.source.conversation_id is not None
+        )
 
     def evict(self, revoked: Revoked) -> int:
         """Close every stream of a user or a credential at once, each as its face cuts; returns how
-        many.
+        many. Of a user that is also what others read of theirs.
 
-        For a user who was deleted and a credential that was revoked. Call it after that was
-        committed: a client that comes back is then refused.
+        For a user who was deleted or disabled and a credential that was revoked. Call it after that
+        was committed: a client that comes back is then refused.
         """
-        return self.evict_if(lambda one: revoked in (one.user_id, one.credential))
+        return self._evict(
+            lambda one: revoked in (one.user_id, one.credential),
+            lambda stream: stream.source.owner_id == revoked,
+        )
 
     def evict_if(self, is_meant: Callable[[Principal], bool]) -> int:
         """The same for those whose principal is meant."""
+        return self._evict(is_meant, lambda _: False)
+
+    def _evict(
+        self, is_meant: Callable[[Principal], bool], is_lost: Callable[["Stream"], bool]
+    ) -> int:
         self._opening = {key: one for key, one in self._opening.items() if not is_meant(one)}
-        found = [stream for stream, one in self._open.items() if is_meant(one)]
+        found = [one for one, by in self._open.items() if is_meant(by) or is_lost(one)]
         for stream in found:
             stream.evict()
         return len(found)

@@ -13,8 +13,7 @@ import os
 import socket
 import time
 import uuid
-from collections import deque
-from collections.abc import Collection
+from collections import Counter, deque
 from contextlib import suppress
 from typing import Any, Final
 
@@ -35,7 +34,7 @@ EVERY: Final = 5.0
 SAMPLES: Final = 120
 #: Seconds after which a process' report no longer counts.
 STALE: Final = 3 * EVERY
-#: Messages and links whose readers one process reports, at most.
+#: Messages and shares whose readers one process reports, at most.
 REPORTED: Final = 200
 #: JavaScript cannot represent every integer from here on.
 _MAX_NUMBER: Final = 2**53
@@ -115,17 +114,23 @@ class Dashboard:
             "readers": readers[:REPORTED],
             "streams": sum(count for _, count, _ in readers),
             "notices": self._notices.count(),
-            "links": self._links(),
+            "shared": self._shared(),
         }
 
-    def _links(self) -> dict[str, int]:
-        """How many streams are open by each link."""
-        return dict(self._readers.by_link().most_common(REPORTED))
+    def _shared(self) -> list[tuple[str, str, int]]:
+        """Who reads which conversation of another user, by how many streams."""
+        found = self._readers.by_share().most_common(REPORTED)
+        return [(str(user), str(conversation), count) for (user, conversation), count in found]
 
-    def readers_of(self, links: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
-        """How many streams are open by these links, in all processes; a few seconds late."""
-        reports = self._reports()
-        return {one: sum(found["links"].get(str(one), 0) for found in reports) for one in links}
+    def readers_of(self, conversation_id: uuid.UUID) -> Counter[uuid.UUID]:
+        """By how many streams each user, and each link, reads this conversation of another user, in
+        all processes; a few seconds late."""
+        found: Counter[uuid.UUID] = Counter()
+        for report in self._reports():
+            for user, conversation, count in report["shared"]:
+                if conversation == str(conversation_id):
+                    found[uuid.UUID(user)] += count
+        return found
 
     def _reports(self) -> list[Json]:
         """The current report of every process, this one included."""
@@ -190,10 +195,10 @@ def _parsed(value: str) -> Json | None:
             ],
             "streams": int(_number(report.get("streams", 0))),
             "notices": int(_number(report.get("notices", 0))),
-            "links": {
-                str(uuid.UUID(link)): int(_number(count))
-                for link, count in [*report.get("links", {}).items()][:REPORTED]
-            },
+            "shared": [
+                (str(uuid.UUID(user)), str(uuid.UUID(conversation)), int(_number(count)))
+                for user, conversation, count in report.get("shared", [])[:REPORTED]
+            ],
         }
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None

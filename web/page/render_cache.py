@@ -112,6 +112,11 @@ class BlockSource(Source[BlockPlace]):
         """Whose message it is."""
         return self.topic.owner_id
 
+    @property
+    def conversation_id(self) -> uuid.UUID | None:
+        """The conversation that it belongs to."""
+        return self.topic.conversation_id
+
     def pause(self) -> float:
         """Seconds until it may be rendered again; none before its end is shown."""
         return 0.0 if self.topic.end is not None else max(0.0, self.due - time.monotonic())

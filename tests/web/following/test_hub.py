@@ -154,7 +154,7 @@ def test_an_expected_answer_is_read_if_its_subscription_was_not_confirmed(
     user = store.user()
     written, text = _written(store, user, 1)
 
-    silent_keeper.expect(written, user)
+    silent_keeper.expect(written, user, uuid.uuid4())
 
     assert _topics(silent_keeper, user, written) == {written: 2 * text}
 
@@ -164,7 +164,7 @@ def test_expect_keeps_an_existing_topic(store: Store, silent_keeper: MessageKeep
     answer = store.sending(user)
 
     with silent_keeper.follow(answer, user) as found:
-        silent_keeper.expect(answer, user)
+        silent_keeper.expect(answer, user, uuid.uuid4())
         with silent_keeper.follow(answer, user) as expected:
             assert expected is found
 

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from unittest.mock import patch
 
@@ -19,6 +20,7 @@ from shared.sse import Decoder
 from tests.rig import until
 from tests.topics import HandReader, PlainFace, ended, say
 from web.auth import Principal
+from web.auth.revocations import Revocations
 from web.faces import blocks, native
 from web.following.face import BURST_BYTES, FRAME_BYTES, Then
 from web.following.message_topic import MessageTopic
@@ -29,6 +31,9 @@ from web.page.render_cache import RenderCache
 
 #: Bytes of a frame on the wire, at most.
 FRAME = 16 << 10
+
+
+new = uuid.uuid4
 
 
 @pytest.fixture
@@ -288,6 +293,7 @@ def readers_of(
         max_seconds=1e6,
         max_streams=max_streams,
         max_address_streams=max_address_streams,
+        revocations=Revocations(),
     )
 
 
@@ -327,6 +333,36 @@ def test_evict_reaches_a_stream_that_is_being_opened(topic: MessageTopic) -> Non
     stream = opening.get()
     assert stream.next(True) == b"opened  retry"
     assert stream.closed
+
+
+def test_what_others_read_of_a_user_is_lost_with_the_user(topic: MessageTopic) -> None:
+    readers, owner = readers_of(), topic.user_id
+    reader = readers.open(someone(), PlainFace(), 0, opened(topic))
+    other = readers.open(someone(), PlainFace(), 0, opened(MessageTopic(new(), new())))
+    opening = gevent.spawn(readers.open, someone(), PlainFace(), 0, slowly_opened(topic))
+    gevent.sleep(0)
+
+    readers._revocations.note(owner)  # type: ignore[union-attr]
+    assert readers.evict(owner) == 1
+
+    late = opening.get()
+    for stream in (reader, late):
+        assert stream.next(True) == b"opened  retry"
+        assert stream.closed
+    assert not other.closed
+
+
+def test_readers_of_other_users_messages_are_counted_by_conversation() -> None:
+    owner, first, second = new(), new(), new()
+    topics = [MessageTopic(new(), owner, one) for one in (first, first, second)]
+    readers, reader = readers_of(), someone()
+    mine = readers.open(replace(reader, user_id=owner), PlainFace(), 0, opened(topics[0]))
+    streams = [readers.open(reader, PlainFace(), 0, opened(one)) for one in topics]
+
+    assert readers.by_share() == {(reader.user_id, first): 2, (reader.user_id, second): 1}
+    for one in (mine, *streams):
+        one.close()
+    assert readers.by_share() == {}
 
 
 def test_a_draining_process_cuts_a_stream_as_soon_as_it_is_opened(topic: MessageTopic) -> None:
