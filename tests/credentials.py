@@ -160,9 +160,10 @@ def operate(rig: Rig, *words: str, **more: str) -> Result:
     return CliRunner().invoke(outlive, words, env=env)
 
 
-def new_key(rig: Rig, scopes: str, *words: str) -> tuple[str, str]:
+def new_key(rig: Rig, scopes: str, *words: str, **env: str) -> tuple[str, str]:
     """A new service key and its id."""
-    done = operate(rig, "key", "add", f"test {new_id()}", "--scope", scopes, "--json", *words)
+    name = f"test {new_id()}"
+    done = operate(rig, "key", "add", name, "--scope", scopes, "--json", *words, **env)
     assert done.exit_code == 0, done.output
     made = json.loads(done.stdout)
     return made["key"], made["id"]

@@ -17,16 +17,16 @@ PASSWORD: Final = "correct horse battery staple"
 JSON: Final = {"Content-Type": "application/json"}
 
 
-def user_command(rig: Rig, *words: str, typed: str = "") -> Result:
+def user_command(rig: Rig, *words: str, typed: str = "", **more: str) -> Result:
     """Run `outlive user …` on the rig's servers; `typed` comes on standard input."""
-    env = {"DATABASE_URL": rig.database_url, "REDIS_URL": rig.redis.url}
+    env = {"DATABASE_URL": rig.database_url, "REDIS_URL": rig.redis.url, **more}
     return CliRunner().invoke(outlive, ["user", *words], input=typed, env=env)
 
 
-def new_account(rig: Rig, *words: str, password: str = PASSWORD) -> str:
+def new_account(rig: Rig, *words: str, password: str = PASSWORD, **env: str) -> str:
     """A new account's login."""
     login = f"ann-{new_id()}"
-    done = user_command(rig, "add", login, *words, typed=f"{password}\n")
+    done = user_command(rig, "add", login, *words, typed=f"{password}\n", **env)
     assert done.exit_code == 0, done.output
     return login
 

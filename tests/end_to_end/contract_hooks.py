@@ -1,45 +1,69 @@
-"""What schemathesis runs with: ids that exist, a check of our own, and a count of every answer.
+"""What schemathesis runs with: ids that exist, every kind of credential, a check of our own.
 
-`schemathesis` imports this file (SCHEMATHESIS_HOOKS) in a process of its own.
+`schemathesis` imports this file (SCHEMATHESIS_HOOKS) in a process of its own, and sends what it
+makes up as the owner, with a token. Here each request gets one of the owner's credentials, so the
+answers must be the same: a token, a service key that acts for the owner, a session's cookie. A
+shared conversation is also read by its link. Who is deleted or signed out is somebody else, as the
+owner is needed, and what only operators may see is asked for by one. Every answer is counted.
 """
 
 import atexit
 import json
 import os
+import time
 import uuid
 from collections import Counter, defaultdict
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import jwt
 import schemathesis
 from schemathesis.generation.meta import TestPhase
 from schemathesis.openapi.checks import UseAfterFree
 
 #: What a schema cannot say of a request that fits it.
-MEANINGS = {
+MEANINGS: Final = {
     "invalid_cursor",
     "invalid_parent",
     "not_an_answer",
     "idempotency_key_reused",
+    "no_such_user",
+    "no_session",
 }
 #: To a schema 1.0 is an integer, to us it is none.
-NO_INTEGER = "Input should be a valid integer"
-#: Of random ids, one in so many stays what it is.
-STRANGERS = 4
+NO_INTEGER: Final = "Input should be a valid integer"
+#: Of random ids, one in so many stays what it is; of reads of what is shared, one in so many is by
+#: the link.
+STRANGERS: Final = 4
 #: Of the ids that exist, those that are used: the newest.
-NEWEST = 20
+NEWEST: Final = 20
+#: What is signed in with, and what is the same for the owner. Empty without sign-in.
+KNOWN: Final = json.loads(os.environ.get("CONTRACT_CREDENTIALS", "{}"))
 
 _ids: defaultdict[str, list[str]] = defaultdict(list)
 #: Conversations that are deleted now: an undelete brings them back, which no check knows.
 _deleted: set[str] = set()
+#: The links of conversations, and sessions that nobody needs.
+_links: dict[str, str] = {}
+_sessions: list[dict[str, str]] = []
 _answers: Counter[str] = Counter()
+_numbers, _sign_ins = count(), count()
 
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Ask for what exists: a random id is that of nothing. (A sequence has ids of its own.)"""
-    if case.meta is None or case.meta.phase.name is TestPhase.STATEFUL:
-        return
+    """Ask for what exists, with a credential that is good there."""
+    if case.meta is not None and case.meta.phase.name is not TestPhase.STATEFUL:
+        _use_what_exists(case)
+    if KNOWN and case.headers.get("Authorization") == KNOWN["token"]:
+        _use_a_credential(case)
+    elif KNOWN and case.operation.path == "/api/sign-in" and next(_sign_ins) % STRANGERS == 0:
+        case.body = KNOWN["account"]
+
+
+def _use_what_exists(case: Any) -> None:
+    """A random id is that of nothing. (A sequence has ids of its own.)"""
     for name, value in (case.path_parameters or {}).items():
         try:
             number = uuid.UUID(str(value)).int
@@ -51,20 +75,73 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             case.path_parameters[name] = newest[number % len(newest)]
 
 
+def _use_a_credential(case: Any) -> None:
+    """Replace the owner's token by what gets the same answers."""
+    number, path = next(_numbers), case.operation.path
+    link = _links.get(str((case.path_parameters or {}).get("conversation_id")))
+    if path in ("/metrics", "/api/live"):
+        _send(case, KNOWN["operator"])
+    elif path == "/api/user/delete":
+        _send(case, {"Authorization": f"Bearer {_somebody()}"})
+    elif path == "/api/sign-out":
+        if _sessions:
+            _send(case, _sessions.pop())
+    elif (
+        link
+        and case.operation.method == "get"
+        and not path.endswith("/shares")
+        and number % STRANGERS == 0
+    ):
+        _send(case, {"Authorization": f"Bearer {link}"})
+    else:
+        _send(case, KNOWN["same"][number % len(KNOWN["same"])])
+
+
+def _send(case: Any, headers: dict[str, str]) -> None:
+    del case.headers["Authorization"]
+    case.headers.update(headers)
+
+
+def _somebody() -> str:
+    """A token of a user who has just appeared."""
+    claims = {**KNOWN["claims"], "sub": str(uuid.uuid4()), "exp": int(time.time()) + 300}
+    return jwt.encode(claims, KNOWN["secret"], "HS256")
+
+
 @schemathesis.hook
 def after_call(context: Any, case: Any, response: Any) -> None:
     """Count the answer, and note what it made."""
     method = response.request.method  # schemathesis also tries others than the operation's
-    _answers[f"{response.status_code} {method} {case.operation.path}"] += 1
+    path = case.operation.path
+    _answers[f"{response.status_code} {method} {path}"] += 1
     if response.status_code == 201:
-        _ids["conversation_id"].append(response.json()["id"])
-    elif case.operation.method == "delete" and response.status_code == 204:
-        _deleted.add(case.path_parameters["conversation_id"])
-    elif case.operation.path.endswith("/undelete") and response.status_code == 200:
-        _deleted.discard(case.path_parameters["conversation_id"])
+        made = response.json()
+        if path.endswith("/shares"):
+            _ids["share_id"].append(made["id"])
+            if made["token"]:
+                _links[str(case.path_parameters["conversation_id"])] = made["token"]
+        else:
+            _ids["conversation_id"].append(made["id"])
     elif response.status_code == 202:
         made = response.json()
         _ids["message_id"].append(made.get("assistant", made)["id"])
+    elif response.status_code == 204 and path == "/api/sign-in":
+        _note_session(response)
+    elif response.status_code == 204 and (method, path) == ("DELETE", _CONVERSATION):
+        _deleted.add(case.path_parameters["conversation_id"])
+    elif path.endswith("/undelete") and response.status_code == 200:
+        _deleted.discard(case.path_parameters["conversation_id"])
+
+
+_CONVERSATION: Final = "/api/conversations/{conversation_id}"
+
+
+def _note_session(response: Any) -> None:
+    set_cookies = [one.partition(";")[0] for one in response.headers["set-cookie"]]
+    cookies = dict(one.split("=", 1) for one in set_cookies)
+    _sessions.append(
+        {"Cookie": "; ".join(set_cookies), "Outlive-CSRF": cookies["outlive_csrf"]}
+    )
 
 
 @schemathesis.hook

@@ -1,22 +1,28 @@
 """The API keeps its contract: schemathesis asks what the document allows, and what it does not.
 
-It sends thousands of requests to a real web process with Postgres, Redis and a worker, also in
+It sends thousands of requests to real web processes with Postgres, Redis and a worker, also in
 sequences (ask, read, stop, delete, ...), and runs every check that it has: no 5xx; no status,
 header, type or shape that the document does not name, also in the frames of streams; nothing
-accepted that the document refuses, nothing refused that it accepts; nothing of what was deleted.
+accepted that the document refuses, nothing refused that it accepts; nothing of what was deleted;
+nothing without a credential or with a bad one; nothing that is another user's.
 
-The run of a release is longer:
+Most of it is sent where sign-in is required, with every kind of credential (contract_hooks.py), the
+rest where there is one local user. The run of a release is longer:
 
     CONTRACT_REQUESTS=50000 ./outlive test tests/end_to_end/test_contract.py -s
 """
 
 import json
 import os
+import resource
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 import pytest
@@ -24,51 +30,141 @@ import pytest
 from local.processes import BIN, ROOT
 from local.programs import Web
 from scripted import done, finish, say, script, usage
+from shared.settings import with_driver
+from shared.store import sessions, users
+from shared.store.database import Database
+from shared.store.sessions import Lifetime
+from tests.credentials import AUDIENCE, ISSUER, SECRET, bearer, new_key, token
 from tests.rig import Rig, killing
+from tests.signing_in import PASSWORD, new_account
 from tests.store_fixtures import migrate, new_database
 from tests.stories import start_worker
+from web.auth import session_cookies
 
 Json = dict[str, Any]
 
 #: Requests that are sent, at least.
-REQUESTS = int(os.environ.get("CONTRACT_REQUESTS", "5000"))
+REQUESTS: Final = int(os.environ.get("CONTRACT_REQUESTS", "5000"))
+#: Seconds for which credentials are good.
+LIFE: Final = 86_400
 
-CONFIG = """
+CONFIG: Final = """
 continue-on-failure = true
-
+{auth}
 [generation]
-max-examples = {}
+max-examples = {examples}
 database = "none"
+
+[phases.stateful.generation]
+max-examples = {sequences}
 
 [checks]
 # Of 422 our own check says more (contract_hooks.py).
 positive_data_acceptance.expected-statuses = ["2xx", "404", "409", "422"]
+
+[[operations]]
+include-path = "/api/conversations/{{conversation_id}}/shares"
+# A conversation has a limited number of shares.
+checks.positive_data_acceptance.expected-statuses = ["2xx", "404", "409", "422", "429"]
+
+[[operations]]
+include-path = "/api/sign-in"
+# Each attempt takes 30 ms of a core, and almost none is right.
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "429"]
+generation.max-examples = 10
+"""
+#: Who must not see what is the other's. All else is sent as the first of them.
+AUTH: Final = """
+[auth.wfc]
+path = "auth.json"
+peers = ["owner", "another"]
 """
 
-
-#: What there is only with sign-in, which this deployment has not: a run would delete its own user.
-NEED_SIGN_IN = {
+#: What has no effect without sign-in.
+NEED_SIGN_IN: Final = {
     "POST /api/conversations/{conversation_id}/shares",
     "DELETE /api/shares/{share_id}",
     "POST /api/user/delete",
 }
+#: What has none without an identity provider (tests/web/auth/test_oidc.py).
+NEED_PROVIDER: Final = {"GET /sign-in/oidc", "GET /sign-in/oidc/callback"}
+
+
+@dataclass
+class Deployment:
+    """Two web masters on the same servers, with and without sign-in, and credentials."""
+
+    required: Web
+    local: Web
+    #: for contract_hooks.py
+    credentials: Json
+    #: users and their tokens
+    tokens: dict[str, str]
 
 
 @pytest.fixture
-def web(rig: Rig) -> Iterator[Web]:
+def deployment(rig: Rig) -> Iterator[Deployment]:
     """A deployment of its own, whose streams are cut soon."""
-    with new_database(rig, "contract") as url:
+    with ExitStack() as stack:
+        url = stack.enter_context(new_database(rig, "contract"))
         migrate(url)
         env = {"DATABASE_URL": url, "OUTLIVE_PREFIX": "contract", "OUTLIVE_TITLES": "off"}
-        web = rig.web(**env, OUTLIVE_STREAM_MAX_SECONDS="0.02", WEB_CONCURRENCY="1")
-        with killing(web, start_worker(rig, **env).wait()):
-            yield web
+        more = {"OUTLIVE_STREAM_MAX_SECONDS": "0.02", "WEB_CONCURRENCY": "1"}
+        local = rig.new_web(**env, **more).start()
+        required = rig.new_web(**env, **more, **SIGN_IN).start()
+        worker = start_worker(rig, **env)
+        stack.enter_context(killing(local, required, worker))
+        credentials, tokens = new_credentials(url, rig)
+        worker.wait()
+        yield Deployment(required.wait(), local.wait(), credentials, tokens)
+
+
+SIGN_IN: Final = {
+    "OUTLIVE_AUTH": "required",
+    "OUTLIVE_JWT_SECRET": SECRET,
+    "OUTLIVE_JWT_ISSUER": ISSUER,
+    "OUTLIVE_JWT_AUDIENCE": AUDIENCE,
+    "OUTLIVE_ASK_RATE": "1000000/minute",
+    "OUTLIVE_READ_RATE": "1000000/minute",
+    "OUTLIVE_ADDRESS_RATE": "1000000/minute",
+}
+
+
+def new_credentials(url: str, rig: Rig) -> tuple[Json, dict[str, str]]:
+    """What contract_hooks.py sends, and the tokens of users."""
+    exp = int(time.time()) + LIFE
+    tokens = {name: token(name, exp=exp) for name in ("owner", "another")}
+    key, _ = new_key(rig, "ask,act_as", DATABASE_URL=url)
+    db = Database(with_driver(url))
+    try:
+        owner = users.by_subject(db, ISSUER, "owner").id
+        secret = session_cookies.new_token()
+        hashed, life = session_cookies.hashed(secret), Lifetime(LIFE, LIFE)
+        assert sessions.begin(db, owner, token_hash=hashed, lifetime=life, credential="oidc")
+    finally:
+        db.dispose()
+    same = [
+        bearer(tokens["owner"]),
+        {**bearer(key), "Outlive-User": "owner"},
+        {
+            "Cookie": f"outlive_session={secret}",
+            "Outlive-CSRF": session_cookies.csrf_token(secret),
+        },
+    ]
+    return {
+        "token": bearer(tokens["owner"])["Authorization"],
+        "same": same,
+        "operator": bearer(token("operator", exp=exp, scope="admin")),
+        "account": {"login": new_account(rig, DATABASE_URL=url), "password": PASSWORD},
+        "claims": {"iss": ISSUER, "aud": AUDIENCE},
+        "secret": SECRET,
+    }, tokens
 
 
 def closed(document: Json) -> Json:
     """The document as strict as what is sent: without fields and codes that it does not name.
 
-    And without credentials, which nobody needs here. Streams as OpenAPI 3.2 writes them.
+    Streams as OpenAPI 3.2 writes them.
     """
     text = json.dumps(document).replace('"x-extensible-enum"', '"enum"')
     found = json.loads(text.replace('"x-itemSchema"', '"itemSchema"'))
@@ -78,7 +174,6 @@ def closed(document: Json) -> Json:
             schema.setdefault("additionalProperties", False)
     for methods in found["paths"].values():
         for operation in methods.values():
-            operation.pop("security")
             for response in operation["responses"].values():
                 for kind, media in response.get("content", {}).items():
                     if "itemSchema" in media:
@@ -92,14 +187,26 @@ def closed(document: Json) -> Json:
     return dict(found)
 
 
+def without_sign_in(document: Json) -> Json:
+    """The document for the local user, who needs no credential: there is nothing to sign in to."""
+    found = json.loads(json.dumps(document))
+    for path in ("/api/sign-in", "/api/sign-out", "/sign-in/oidc", "/sign-in/oidc/callback"):
+        del found["paths"][path]
+    for methods in found["paths"].values():
+        for operation in methods.values():
+            operation.pop("security")
+    return dict(found)
+
+
 #: What a response gives the next request of a sequence: what it is called there, and where it is.
 #: Only calls that a sequence may begin with, and reads: so it begins with something that exists.
-GIVEN = {
+GIVEN: Final = {
     "create_conversation": ("201", {"conversation_id": "$response.body#/id"}),
     "list_conversations": ("200", {"conversation_id": "$response.body#/items/0/id"}),
     "list_sidebar": ("200", {"message_id": "$response.body#/items/0/answer/id"}),
     "show_conversation": ("200", {"message_id": "$response.body#/messages/1/id"}),
     "delete_conversation": ("204", {"conversation_id": "$request.path.conversation_id"}),
+    "share_conversation": ("201", {"share_id": "$response.body#/id"}),
 }
 
 
@@ -117,50 +224,63 @@ def linked(document: Json) -> Json:
     return document
 
 
-def run(place: Path, url: str, phases: str) -> Counter[str]:
-    """Let schemathesis run; how often each operation answered with each status."""
-    done = subprocess.run(
-        [
-            BIN / "schemathesis",
-            *("--config-file", place / "schemathesis.toml", "run", "--no-color"),
-            *("--phases", phases, "--checks", "all", "--url", url, place / "openapi.json"),
-        ],
-        cwd=place,  # where it keeps what it learns
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "SCHEMATHESIS_HOOKS": "tests.end_to_end.contract_hooks",
-            "CONTRACT_COUNTS": str(place / "counts.json"),
-        },
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    counts: Counter[str] = Counter(json.loads((place / "counts.json").read_text()))
-    print(done.stdout, *sorted(counts.items()), f"{counts.total():,} requests", sep="\n")
-    assert done.returncode == 0, done.stdout
-    return counts
+@dataclass
+class Runs:
+    """Runs of schemathesis in one folder, and how often each operation answered which status."""
+
+    place: Path
+    deployment: Deployment
+
+    def run(self, phases: str, *, local: bool = False, sequences: int = 1, examples: int = 1) -> Counter[str]:
+        """Let schemathesis run."""
+        began = time.monotonic()
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        web = self.deployment.local if local else self.deployment.required
+        config = CONFIG.format(auth="" if local else AUTH, examples=examples, sequences=sequences)
+        (self.place / "schemathesis.toml").write_text(config)
+        document = self.place / f"{'local' if local else 'required'}.json"
+        credentials = {} if local else self.deployment.credentials
+        done = subprocess.run(
+            [
+                BIN / "schemathesis",
+                *("--config-file", self.place / "schemathesis.toml", "run", "--no-color"),
+                *("--phases", phases, "--checks", "all", "--url", web.url, document),
+            ],
+            cwd=self.place,  # where it keeps what it learns
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "SCHEMATHESIS_HOOKS": "tests.end_to_end.contract_hooks",
+                "CONTRACT_COUNTS": str(self.place / "counts.json"),
+                "CONTRACT_CREDENTIALS": json.dumps(credentials),
+            },
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        counts: Counter[str] = Counter(json.loads((self.place / "counts.json").read_text()))
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        print(
+            done.stdout,
+            *sorted(counts.items()),
+            f"{phases} {'local' if local else 'required'}: {counts.total():,} requests in"
+            f" {time.monotonic() - began:.0f} s, with"
+            f" {now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime:.1f} s of a core",
+            sep="\n",
+        )
+        assert done.returncode == 0, done.stdout
+        return counts
 
 
-def test_the_service_keeps_its_contract(web: Web, tmp_path: Path) -> None:
-    document = httpx2.get(f"{web.url}/api/openapi.json").json()
-    for path in ("/api/sign-in", "/api/sign-out"):  # there is nothing to sign in to here
-        del document["paths"][path]
-    (tmp_path / "openapi.json").write_text(json.dumps(linked(closed(document))))
-    # About 900 requests are fixed, and each example more is about 18.
-    (tmp_path / "schemathesis.toml").write_text(CONFIG.format(max(1, (REQUESTS - 900) // 22)))
-
-    counts = run(tmp_path, web.url, "examples,coverage,fuzzing")
-    # Hypothesis may end the sequences early, because the same one may be answered in another way.
-    counts += run(tmp_path, web.url, "stateful")
-    while counts.total() < REQUESTS:
-        counts += run(tmp_path, web.url, "stateful")
-
-    assert [answer for answer in counts if answer.startswith("5")] == []
-    # Each operation was really reached.
-    succeeded = {answer.split(" ", 1)[1] for answer in counts if answer.startswith("2")}
-    assert succeeded | NEED_SIGN_IN >= {
-        f"{method.upper()} {path}"
-        for path, methods in document["paths"].items()
-        for method in methods
-    }
+def test_the_service_keeps_its_contract(deployment: Deployment, tmp_path: Path) -> None:
+    document = httpx2.get(f"{deployment.local.url}/api/openapi.json").json()
+    strict = closed(document)
+    (tmp_path / "local.json").write_text(json.dumps(linked(without_sign_in(strict))))
+    (tmp_path / "required.json").write_text(json.dumps(linked(strict)))
+    headers = {name: [{"name": "Authorization", "value": f"Bearer {one}"}] for name, one in deployment.tokens.items()}
+    users = [{"name": name, "fixedHeaders": one} for name, one in headers.items()]
+    (tmp_path / "auth.json").write_text(json.dumps({"auth": users}))
+    runs = Runs(tmp_path, deployment)
+    for plan in os.environ["PLAN"].split(";"):
+        where, phases, examples, sequences = plan.split()
+        runs.run(phases, local=where=="local", examples=int(examples), sequences=int(sequences))
