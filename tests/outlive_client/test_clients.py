@@ -75,6 +75,9 @@ class Awaited:
     def texts(self) -> Iterator[Any]:
         return self._each(self._subject.texts())
 
+    def export_all(self, *words: str) -> Iterator[Any]:
+        return self._each(self._subject.export_all(*words))
+
     def _each(self, them: Any) -> Iterator[Any]:
         async def following() -> Any:
             return await anext(them, None)
@@ -348,6 +351,54 @@ def test_everybody_reads_their_own(required_web: Web, rig: Rig, worker: Worker, 
         with pytest.raises(outlive_client.Unauthorized) as found:
             client(key[:-1] + "~").ask("Why?")
         assert found.value.status == 401
+
+
+def test_sharing_use_and_all_that_is_theirs(required_web: Web, worker: Worker, kind: str) -> None:
+    alice, bob = new_id(), new_id()
+    with ExitStack() as stack:
+
+        def client(token: Any) -> Outlive:
+            return stack.enter_context(client_of(kind, required_web.url, token=token))
+
+        hers, his = client(lambda: signed(alice)), client(lambda: signed(bob))
+        assert his.shared() == ()
+        place = hers.create_conversation(title="Plans").id
+        answer = hers.ask(quick(), conversation=place).read()
+
+        # with a named user, and by a link
+        named = hers.share(place, user=bob, days=1)
+        link = hers.share(place)
+        assert (named.user, named.token, link.user) == (bob, None, None)
+        assert link.token
+        assert link.token not in repr(link)
+        assert [one.id for one in hers.shares(place)] == [link.id, named.id]
+        assert [one.id for one in his.shared()] == [place]
+        reader = client(link.token)
+        for one in (his, reader):
+            assert one.follow(answer.id).read().text == "An answer."
+            assert one.conversation(place).title == "Plans"
+        for share in (named, link):
+            hers.revoke_share(share.id)
+        assert hers.shares(place) == ()
+        for one in (his, reader):
+            with pytest.raises(outlive_client.NotFound):
+                one.message(answer.id)
+
+        # tokens
+        usage = hers.usage()
+        assert (usage.day.answers, usage.day.limit, usage.key) == (1, None, None)
+        assert usage.month.used >= usage.day.used > 0
+
+        # everything
+        lines = [json.loads(line) for line in hers.export_all("json")]
+        assert lines[-1] == {"type": "end", "conversations": 1, "messages": 2}
+        assert [line["type"] for line in lines[-4:-1]] == ["conversation", "message", "message"]
+        assert "An answer." in "".join(hers.export_all())
+        with pytest.raises(ValueError, match="pdf"):
+            list(hers.export_all("pdf"))
+        hers.delete_user()
+        with pytest.raises(outlive_client.Unauthorized):
+            hers.usage()
 
 
 def test_revoked_key_ends_the_reading(

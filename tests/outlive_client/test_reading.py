@@ -20,6 +20,7 @@ from outlive_client import (
 )
 from outlive_client._calls import Call, ask
 from outlive_client._events import Decoder, Event
+from outlive_client._export import Everything
 from outlive_client._models import Asked, Part
 from outlive_client._reading import Reading
 from outlive_client._responses import Retries, parsed, refusal
@@ -375,3 +376,32 @@ def test_credential_that_no_header_can_have_is_refused_without_showing_it(bad: s
 def test_address_must_be_one(url: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         settings(url, None, None, 1, 1)
+
+
+# --- everything -----------------------------------------------------------------------------------
+
+END = '{"type": "end", "messages": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("form", "sent", "whole"),
+    [
+        ("json", '{"a": "é"}\n{}\n' + END, True),
+        ("json", '{"a": "é"}\n', False),
+        ("json", '{"a": "é"}\n' + END[:-1], False),
+        ("json", "", False),
+        ("markdown", "# é\n\n1 conversations. This is the end of the export.\n", True),
+        ("markdown", "# This is the end of the export.\n\nNo, this.\n", False),
+    ],
+)
+def test_export_that_was_cut_is_found_out(form: str, sent: str, whole: bool) -> None:
+    everything = Everything("http://service", form)
+
+    pieces = [piece for byte in sent.encode() for piece in everything.feed(bytes([byte]))]
+
+    if whole:
+        everything.finish()
+        assert "".join(pieces).replace("\n", "") == sent.replace("\n", "")
+    else:
+        with pytest.raises(Unreachable):
+            everything.finish()

@@ -24,5 +24,6 @@ def test_example_runs(number: int, web: Web, worker: Worker) -> None:
             "url": web.url,
             "message_id": new_id(),
             "fresh_jwt": new_id,
+            "share_token": new_id(),
         }
         exec(compile(code, f"example {number}", "exec"), names)

@@ -35,7 +35,11 @@ from outlive_client._models import (
     Page,
     Part,
     Piece,
+    Share,
+    Shared,
     Sibling,
+    Usage,
+    Use,
 )
 from outlive_client._sync import Answer, Outlive
 
@@ -63,8 +67,12 @@ __all__ = [
     "Part",
     "Piece",
     "ProofMismatch",
+    "Share",
+    "Shared",
     "Sibling",
     "TooMany",
     "Unauthorized",
     "Unreachable",
+    "Usage",
+    "Use",
 ]

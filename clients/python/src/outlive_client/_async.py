@@ -24,9 +24,12 @@ from outlive_client._models import (
     Models,
     Page,
     Part,
+    Share,
+    Shared,
+    Usage,
 )
 from outlive_client._reading import Reading
-from outlive_client._responses import Retries, parsed
+from outlive_client._responses import Retries, parsed, refusal
 from outlive_client._settings import (
     PATIENCE,
     STREAM_PATIENCE,
@@ -323,6 +326,58 @@ class AsyncOutlive:
         """The models that can be asked."""
         return await self._call(_calls.models())
 
+    # --- sharing
+
+    async def share(
+        self, conversation_id: str, *, user: str | None = None, days: int | None = None
+    ) -> Share:
+        """Let others read a conversation, for so many days or until it is revoked: a `user`, named
+        by login or by the host product's id, or whoever has the link (its `token` is a token of
+        this client, and `path` a page of the service).
+
+        If the reply is lost and the call repeated, a link that nobody has is left in `shares`.
+        """
+        return await self._call(_calls.share(conversation_id, user, days))
+
+    async def shares(self, conversation_id: str) -> Sequence[Share]:
+        """The shares of a conversation that are not revoked, newest first."""
+        return await self._call(_calls.shares(conversation_id))
+
+    async def revoke_share(self, share_id: str) -> None:
+        """Revoke a share; who reads by it reads no further."""
+        await self._call(_calls.revoke_share(share_id))
+
+    async def shared(self) -> Sequence[Shared]:
+        """What others share with this user; with a link's token, its conversation."""
+        return await self._call(_calls.shared())
+
+    # --- the user
+
+    async def usage(self) -> Usage:
+        """The tokens that were used today and this month (UTC), and the budgets."""
+        return await self._call(_calls.usage())
+
+    async def export_all(self, form: str = _export.MARKDOWN) -> AsyncIterator[str]:
+        """Everything of the user, as it comes: as "json" each piece is one line, a document.
+
+        Raises Unreachable if the connection broke before the end: what came is not all.
+        """
+        everything = _export.Everything(self.url, form)
+        response = await self._opened(everything.call)
+        try:
+            async for data in response.aiter_bytes():
+                for piece in everything.feed(data):
+                    yield piece
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        finally:
+            await response.aclose()
+        everything.finish()
+
+    async def delete_user(self) -> None:
+        """Delete this user and everything of theirs. Nobody can take it back."""
+        await self._call(_calls.delete_user())
+
     # --- requests
 
     async def _ask(self, question: Call[Asked]) -> AsyncAnswer:
@@ -359,6 +414,22 @@ class AsyncOutlive:
                     raise
                 return call.read({})  # the try before deleted it, and its reply was lost
             await anyio.sleep(pause)
+
+    async def _opened(self, call: Call[Any]) -> httpx.Response:
+        """A response that is read as it comes, once the service gives one."""
+        retries = Retries(self._settings.patience, time.monotonic())
+        while True:
+            failure: OutliveError
+            try:
+                response = await self._open(call)
+                if response.status_code == 200:
+                    return response
+                failure = refusal(
+                    self.url, response.status_code, response.headers, await response.aread()
+                )
+            except httpx.TransportError as error:
+                failure = self._unreachable(error)
+            await anyio.sleep(retries.pause(failure, time.monotonic()))
 
     async def _call_once(self, call: Call[T]) -> T:
         try:

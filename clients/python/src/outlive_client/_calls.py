@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Generic, TypeVar, Union
 from urllib.parse import quote
@@ -22,6 +22,10 @@ from outlive_client._models import (
     Message,
     Models,
     Page,
+    Share,
+    Shared,
+    Usage,
+    items_of,
     page_of,
 )
 
@@ -96,6 +100,37 @@ def search(words: str, limit: int, cursor: str | None) -> Flow[Page[Hit]]:
 def models() -> Call[Models]:
     """The models that can be asked."""
     return Call("GET", "/api/models", Models.of)
+
+
+def usage() -> Call[Usage]:
+    """Tokens and budgets."""
+    return Call("GET", "/api/usage", Usage.of)
+
+
+def share(conversation_id: str, user: str | None, days: int | None) -> Call[Share]:
+    """A share with this user, or a link."""
+    fields = _given({"user": user, "days": days})
+    return Call("POST", f"{_conversation(conversation_id)}/shares", Share.of, fields=fields)
+
+
+def shares(conversation_id: str) -> Call[Sequence[Share]]:
+    """The shares of a conversation."""
+    return Call("GET", f"{_conversation(conversation_id)}/shares", items_of(Share.of))
+
+
+def revoke_share(share_id: str) -> Call[None]:
+    """Revoke a share."""
+    return Call("DELETE", f"/api/shares/{quote(str(share_id), safe='')}", _nothing)
+
+
+def shared() -> Call[Sequence[Shared]]:
+    """What others share."""
+    return Call("GET", "/api/shared", items_of(Shared.of))
+
+
+def delete_user() -> Call[None]:
+    """Delete the user who asks, and everything of theirs."""
+    return Call("POST", "/api/user/delete", _nothing, fields={"confirm": "delete everything"})
 
 
 def message(message_id: str) -> Call[Message]:

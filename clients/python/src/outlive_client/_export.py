@@ -1,11 +1,13 @@
-"""A conversation as one document: Markdown for people, JSON for programs. Pure."""
+"""A conversation, or everything, as a document: Markdown for people, JSON for programs. Pure."""
 
 from __future__ import annotations
 
+import codecs
 import json
 
 from outlive_client import _calls
-from outlive_client._calls import Flow
+from outlive_client._calls import Call, Flow
+from outlive_client._errors import Unreachable
 from outlive_client._models import Conversation, Json, Message
 
 MARKDOWN, JSON = "markdown", "json"
@@ -60,3 +62,40 @@ def _json(conversation_id: str) -> Flow[str]:
         "messages": sorted(messages.values(), key=lambda one: (one["created_at"], one["id"])),
     }
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+#: How each form of everything is asked for, and how its last line begins and ends.
+_FORMS = {
+    JSON: ("jsonl", '{"type":"end"', "}"),
+    MARKDOWN: ("markdown", "", "This is the end of the export."),
+}
+
+
+class Everything:
+    """All of a user, as it comes: lines of JSON, or Markdown in pieces.
+
+    The service's last line says that this was all. Without it the export was cut on the way.
+    """
+
+    def __init__(self, url: str, form: str) -> None:
+        if form not in _FORMS:
+            raise ValueError(f"everything is exported as {MARKDOWN!r} or {JSON!r}, not as {form!r}")
+        self._url = url
+        name, self._begins, self._ends = _FORMS[form]
+        self.call: Call[Json] = Call("GET", f"/api/export?format={name}", lambda raw: raw)
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._lines = form == JSON
+        self._rest = self._last = ""
+
+    def feed(self, data: bytes) -> list[str]:
+        """The pieces that some bytes complete."""
+        text = self._rest + self._decoder.decode(data)
+        *lines, self._rest = text.split("\n")
+        self._last = next((line for line in reversed(lines) if line), self._last)
+        return lines if self._lines else [f"{line}\n" for line in lines]
+
+    def finish(self) -> None:
+        """Nothing more comes. Raises Unreachable if that was not all."""
+        whole = self._last.replace(" ", "").startswith(self._begins)
+        if self._rest or not whole or not self._last.endswith(self._ends):
+            raise Unreachable(f"The export from {self._url} was cut.", temporary=True)

@@ -240,6 +240,118 @@ class Models:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A share of a conversation. `user`: who may read; None: whoever has the link.
+
+    `readers`: streams that are open by the link now. `token` (of a link) and `path` (of the page
+    that shows it) are there only when it was just made: the service keeps no token.
+    """
+
+    id: str
+    user: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    readers: int | None
+    token: str | None
+    path: str | None
+    raw: Json = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, raw: Json) -> Share:
+        """From JSON."""
+        return cls(
+            id=raw["id"],
+            user=raw["user"],
+            created_at=_moment(raw["created_at"]),
+            expires_at=_time(raw["expires_at"]),
+            readers=raw["readers"],
+            token=raw.get("token"),
+            path=raw.get("path"),
+            raw=raw,
+        )
+
+    def __repr__(self) -> str:
+        """Without the token, which opens the conversation."""
+        return f"Share(id={self.id!r}, user={self.user!r}, expires_at={self.expires_at!r})"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A conversation that somebody else shares; read it as one of your own."""
+
+    id: str
+    title: str | None
+    created_at: datetime
+    updated_at: datetime
+    shared_at: datetime
+    raw: Json = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, raw: Json) -> Shared:
+        """From JSON."""
+        return cls(
+            id=raw["id"],
+            title=raw["title"],
+            created_at=_moment(raw["created_at"]),
+            updated_at=_moment(raw["updated_at"]),
+            shared_at=_moment(raw["shared_at"]),
+            raw=raw,
+        )
+
+
+@dataclass(frozen=True)
+class Use:
+    """Tokens that were used in a day or a month (UTC). `limit`: the budget, None without one.
+
+    `estimated_tokens`: how many of them no provider reported.
+    """
+
+    limit: int | None
+    used: int
+    input_tokens: int
+    output_tokens: int
+    estimated_tokens: int
+    answers: int
+    since: datetime
+    renews_at: datetime
+    raw: Json = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, raw: Json) -> Use:
+        """From JSON."""
+        return cls(
+            limit=raw["limit"],
+            used=raw["used"],
+            input_tokens=raw["input_tokens"],
+            output_tokens=raw["output_tokens"],
+            estimated_tokens=raw["estimated_tokens"],
+            answers=raw["answers"],
+            since=_moment(raw["since"]),
+            renews_at=_moment(raw["renews_at"]),
+            raw=raw,
+        )
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What was used today and this month: of the user, or of a service key for all users."""
+
+    day: Use
+    month: Use
+    #: of the service key that asks, if it is one
+    key: Usage | None
+    raw: Json = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, raw: Json) -> Usage:
+        """From JSON."""
+        key = raw.get("key")
+        return cls(
+            Use.of(raw["day"]), Use.of(raw["month"]), None if key is None else cls.of(key), raw
+        )
+
+
+@dataclass(frozen=True)
 class Page(Generic[Item]):
     """Some items of a list. `next` is the `cursor` of what follows, None at the end."""
 
@@ -253,6 +365,11 @@ class Page(Generic[Item]):
     def __len__(self) -> int:
         """How many there are here."""
         return len(self.items)
+
+
+def items_of(read: Callable[[Json], Item]) -> Callable[[Json], Sequence[Item]]:
+    """Reads a list that comes whole."""
+    return lambda raw: tuple(map(read, raw["items"]))
 
 
 def page_of(read: Callable[[Json], Item]) -> Callable[[Json], Page[Item]]:
