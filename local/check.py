@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from local.processes import BIN, ROOT
 
@@ -19,14 +20,28 @@ CHECKS = (
 
 
 def main() -> int:
-    """Run every check, also after one has failed; the exit status is the number of failures."""
+    """Run every check, also after one has failed; the exit status is the number of failures.
+
+    They run side by side, and what each printed follows in their order.
+    """
     failed = []
-    for check in CHECKS:
-        print(f"$ {' '.join(check)}", flush=True)
-        done = subprocess.run([BIN / check[0], *check[1:]], cwd=ROOT, check=False)
-        failed += [" ".join(check[:3])] if done.returncode else []
+    with ThreadPoolExecutor(len(CHECKS)) as pool:
+        for check, done in zip(CHECKS, pool.map(_run, CHECKS), strict=True):
+            print(f"$ {' '.join(check)}\n{done.stdout}", end="", flush=True)
+            failed += [" ".join(check[:3])] if done.returncode else []
     print(f"Failed: {', '.join(failed)}" if failed else "All checks passed", flush=True)
     return len(failed)
+
+
+def _run(check: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BIN / check[0], *check[1:]],
+        cwd=ROOT,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 if __name__ == "__main__":
