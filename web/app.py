@@ -26,6 +26,8 @@ from web import (
     streams,
 )
 from web.asking import Asker
+from web.auth.kinds import cookies_for, credential_kinds
+from web.auth.sign_ins import SignIns
 from web.context import Context
 from web.contract import document
 from web.following.hub import Hub
@@ -102,13 +104,13 @@ def create_app(settings: Settings | None = None) -> Flask:
         models=models,
         dashboard=dashboard,
         revocations=revocations,
-        sign_ins=auth.SignIns(settings, db) if settings.auth == "required" else None,
-        session_cookies=auth.cookies_for(settings),
+        sign_ins=SignIns(settings, db) if settings.auth == "required" else None,
+        session_cookies=cookies_for(settings),
     )
     errors.register(app)
     streams.register(app, routes.STREAMS)
     limits = RateLimits(app, settings, routes.ASKING, routes.UNCOUNTED, routes.PUBLIC)
-    auth.register(app, routes.RIGHTS, auth.credential_kinds(settings, db, revocations))
+    auth.register(app, routes.RIGHTS, credential_kinds(settings, db, revocations))
     limits.count_users()
     requests.register(app, operations.OPERATIONS)
     compression.register(app)

@@ -12,7 +12,8 @@ from shared.jobs import Queue
 from shared.settings import Settings
 from shared.store.database import Database
 from web.asking import Asker
-from web.auth import Revocations, SessionCookies, SignIns
+from web.auth import Revocations, SessionCookies
+from web.auth.sign_ins import SignIns
 from web.following.hub import Hub
 from web.following.message_keeper import MessageKeeper
 from web.following.streaming import Readers

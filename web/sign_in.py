@@ -20,8 +20,9 @@ from shared import logins
 from shared.errors import Invalid, RateLimited, RedisDown
 from shared.store import sessions
 from web import requests, schemas
-from web.auth import Revoked, SignedIn, SignIns, principal, safe_path, sign_in_path
+from web.auth import Revoked, principal, safe_path, sign_in_path
 from web.auth.oidc import ATTEMPT_SECONDS, CALLBACK, IdentityProvider, NotSignedIn
+from web.auth.sign_ins import SignedIn, SignIns
 from web.context import context
 from web.errors import SignInFailed
 from web.rate_limits import counted_sign_in

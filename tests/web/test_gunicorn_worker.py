@@ -69,3 +69,10 @@ def test_access_log_has_one_line_a_request_whatever_its_path(rig: Rig, web: Web)
     assert not [line for line in lines if line.startswith("FORGED")]
     [quoted] = [line for line in lines if tag in line and "200" in line]
     assert '\\" 200 \\"FORGED" 404' in quoted
+
+
+def test_nothing_is_imported_before_gevent_has_patched_it(rig: Rig, web: Web) -> None:
+    log = rig.home / "log" / "web.log"
+
+    assert "Booting worker" in log.read_text()
+    assert "MonkeyPatchWarning" not in log.read_text()
