@@ -22,6 +22,8 @@ export function queryOf(values: Json): string;
  * @typedef {{id: string, conversation_id: string, parent_id: string | null, role: string, status: string, text: string,
  *   parts: Part[], position: number} & Json} Message
  * @typedef {{items: Json[], next: string | null}} Page
+ * @typedef {{id: string, user: string | null, created_at: string, expires_at: string | null, readers: number | null,
+ *   token?: string | null, path?: string}} Share Who may read a conversation: a user, or (null) whoever has the link.
  * @typedef {{status: number, headers: {get(name: string): string | null | undefined}, text: string}} Whole A response.
  * @typedef {{signal?: AbortSignal, [more: string]: any}} CallOptions What else is given to the transport.
  * @typedef {{model?: string, options?: Json, key?: string, signal?: AbortSignal, onCut?: () => void}} AnswerOptions
@@ -36,6 +38,12 @@ export class OutliveError extends Error {
     retryAfter: number | null;
     /** Whether the same request may succeed a moment later. */
     get temporary(): boolean;
+    /**
+     * Whether to try again within so many milliseconds: the service is not ready, or we were too fast and it says how
+     * long to wait. Who waits for ever is not made to wait for that.
+     * @param {number} left
+     */
+    passes(left: number): boolean;
 }
 /** What was read is not the answer that is stored: read the message again. */
 export class ProofMismatch extends Error {
@@ -163,6 +171,37 @@ export class Outlive {
     /** The models that can be asked. @param {CallOptions} [options] @returns {Promise<Json>} */
     models(options?: CallOptions): Promise<Json>;
     /**
+     * On a page of the service: begin a session with an account, whose cookie the browser keeps. Tried once.
+     * @param {string} login @param {string} password @param {CallOptions} [options] @returns {Promise<null>}
+     */
+    signIn(login: string, password: string, options?: CallOptions): Promise<null>;
+    /** End this session, or those of all browsers. @param {{everywhere?: boolean}} [fields] @param {CallOptions} [options] @returns {Promise<null>} */
+    signOut({ everywhere }?: {
+        everywhere?: boolean;
+    }, options?: CallOptions): Promise<null>;
+    /** The tokens used today and this month (UTC), and the budgets. @param {CallOptions} [options] @returns {Promise<Json>} */
+    usage(options?: CallOptions): Promise<Json>;
+    /**
+     * Let a user, or without one whoever has the link, read a conversation. The link's `token` is one for this client,
+     * and `path` a page of the service. Tried once: repeated it would be a second share.
+     * @param {string} id @param {{user?: string, days?: number}} [fields] @param {CallOptions} [options] @returns {Promise<Share>}
+     */
+    share(id: string, fields?: {
+        user?: string;
+        days?: number;
+    }, options?: CallOptions): Promise<Share>;
+    /** The shares of a conversation. @param {string} id @param {CallOptions} [options] @returns {Promise<Share[]>} */
+    shares(id: string, options?: CallOptions): Promise<Share[]>;
+    /** Revoke a share. @param {string} id @param {CallOptions} [options] @returns {Promise<null>} */
+    revokeShare(id: string, options?: CallOptions): Promise<null>;
+    /** The conversations that others share. @param {CallOptions} [options] @returns {Promise<Json[]>} */
+    shared(options?: CallOptions): Promise<Json[]>;
+    /**
+     * Everything of the user, to be saved: as JSON lines ("jsonl") or Markdown ("markdown"). Rejects if it was cut.
+     * @param {string} [format] @param {CallOptions} [options] @returns {Promise<Blob>}
+     */
+    exportAll(format?: string, options?: CallOptions): Promise<Blob>;
+    /**
      * Any call, repeated until there is a response; its JSON, null for a 204. Only for what may be repeated:
      * what creates something takes a `key`. Throws OutliveError.
      * @param {string} method @param {string} path @param {CallOptions} [options] @returns {Promise<any>}
@@ -217,6 +256,18 @@ export type Message = {
 export type Page = {
     items: Json[];
     next: string | null;
+};
+/**
+ * Who may read a conversation: a user, or (null) whoever has the link.
+ */
+export type Share = {
+    id: string;
+    user: string | null;
+    created_at: string;
+    expires_at: string | null;
+    readers: number | null;
+    token?: string | null;
+    path?: string;
 };
 /**
  * A response.

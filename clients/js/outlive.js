@@ -39,6 +39,8 @@ const TEMPORARY = [0, 408, 502, 503, 504];
  * @typedef {{id: string, conversation_id: string, parent_id: string | null, role: string, status: string, text: string,
  *   parts: Part[], position: number} & Json} Message
  * @typedef {{items: Json[], next: string | null}} Page
+ * @typedef {{id: string, user: string | null, created_at: string, expires_at: string | null, readers: number | null,
+ *   token?: string | null, path?: string}} Share Who may read a conversation: a user, or (null) whoever has the link.
  * @typedef {{status: number, headers: {get(name: string): string | null | undefined}, text: string}} Whole A response.
  * @typedef {{signal?: AbortSignal, [more: string]: any}} CallOptions What else is given to the transport.
  * @typedef {{model?: string, options?: Json, key?: string, signal?: AbortSignal, onCut?: () => void}} AnswerOptions
@@ -59,6 +61,16 @@ export class OutliveError extends Error {
   /** Whether the same request may succeed a moment later. */
   get temporary() {
     return TEMPORARY.includes(this.status);
+  }
+
+  /**
+   * Whether to try again within so many milliseconds: the service is not ready, or we were too fast and it says how
+   * long to wait. Who waits for ever is not made to wait for that.
+   * @param {number} left
+   */
+  passes(left) {
+    if (this.code === "rate_limited") return left < Infinity && 1000 * (this.retryAfter ?? 0) <= left;
+    return this.temporary && left >= 0;
   }
 }
 
@@ -376,9 +388,8 @@ export class Answer {
         const now = Date.now();
         const moved = [this.id, this.#position].join() !== before;
         if (moved || (opened && now - opened >= STEADY)) good = now;
-        const passes = failure.temporary || (this.id && failure.status === 429);
-        const limit = this.id ? good + streamPatience : begun + patience;
-        if (!passes || now > limit) throw failure;
+        const left = (this.id ? good + streamPatience : begun + patience) - now;
+        if (!failure.passes(left) && !(this.id && failure.status === 429 && left >= 0)) throw failure;
         if (moved && !opened) continue; // accepted without a stream: read that now
         this.#options.onCut?.();
         await pause(Math.max(this.id ? 1.5 * retry : wait, 1000 * (failure.retryAfter ?? 0)), signal);
@@ -476,7 +487,7 @@ export class Outlive {
   async ask(content, { conversation, parent, system, ...more } = {}) {
     const place = conversation ?? (await this.createConversation({ system }, more)).id;
     const fields = parent === undefined ? {} : { parent_id: parent };
-    return this.#answer(`/api/conversations/${encodeURIComponent(place)}/messages`, { content, ...fields }, more);
+    return this.#answer(`${conversationAt(place)}/messages`, { content, ...fields }, more);
   }
 
   /** Have the same question answered again, beside an answer that has ended. @param {string} id @param {AnswerOptions} [options] */
@@ -516,7 +527,7 @@ export class Outlive {
 
   /** A conversation with one branch. @param {string} id @param {{leaf?: string, limit?: number, before?: string}} [query] @param {CallOptions} [options] @returns {Promise<Json>} */
   conversation(id, query = {}, options) {
-    return this.call("GET", `/api/conversations/${encodeURIComponent(id)}${queryOf(query)}`, options);
+    return this.call("GET", `${conversationAt(id)}${queryOf(query)}`, options);
   }
 
   /** Conversations with all these words. @param {string} q @param {{limit?: number, cursor?: string}} [query] @param {CallOptions} [options] @returns {Promise<Page>} */
@@ -527,6 +538,65 @@ export class Outlive {
   /** The models that can be asked. @param {CallOptions} [options] @returns {Promise<Json>} */
   models(options) {
     return this.call("GET", "/api/models", options);
+  }
+
+  /**
+   * On a page of the service: begin a session with an account, whose cookie the browser keeps. Tried once.
+   * @param {string} login @param {string} password @param {CallOptions} [options] @returns {Promise<null>}
+   */
+  signIn(login, password, options) {
+    return this.callOnce("POST", "/api/sign-in", { ...options, body: { login, password } });
+  }
+
+  /** End this session, or those of all browsers. @param {{everywhere?: boolean}} [fields] @param {CallOptions} [options] @returns {Promise<null>} */
+  signOut({ everywhere = false } = {}, options) {
+    return this.call("POST", "/api/sign-out", { ...options, body: { everywhere } });
+  }
+
+  /** The tokens used today and this month (UTC), and the budgets. @param {CallOptions} [options] @returns {Promise<Json>} */
+  usage(options) {
+    return this.call("GET", "/api/usage", options);
+  }
+
+  /**
+   * Let a user, or without one whoever has the link, read a conversation. The link's `token` is one for this client,
+   * and `path` a page of the service. Tried once: repeated it would be a second share.
+   * @param {string} id @param {{user?: string, days?: number}} [fields] @param {CallOptions} [options] @returns {Promise<Share>}
+   */
+  share(id, fields = {}, options) {
+    return this.callOnce("POST", `${conversationAt(id)}/shares`, { ...options, body: fields });
+  }
+
+  /** The shares of a conversation. @param {string} id @param {CallOptions} [options] @returns {Promise<Share[]>} */
+  async shares(id, options) {
+    return (await this.call("GET", `${conversationAt(id)}/shares`, options)).items;
+  }
+
+  /** Revoke a share. @param {string} id @param {CallOptions} [options] @returns {Promise<null>} */
+  revokeShare(id, options) {
+    return this.call("DELETE", `/api/shares/${encodeURIComponent(id)}`, options);
+  }
+
+  /** The conversations that others share. @param {CallOptions} [options] @returns {Promise<Json[]>} */
+  async shared(options) {
+    return (await this.call("GET", "/api/shared", options)).items;
+  }
+
+  /**
+   * Everything of the user, to be saved: as JSON lines ("jsonl") or Markdown ("markdown"). Rejects if it was cut.
+   * @param {string} [format] @param {CallOptions} [options] @returns {Promise<Blob>}
+   */
+  async exportAll(format = "jsonl", options) {
+    const response = await this.open("GET", `/api/export${queryOf({ format })}`, { ...options });
+    if (response.status !== 200) {
+      const { status, headers } = response;
+      throw refusal({ status, headers, text: await response.text() });
+    }
+    const all = await response.blob();
+    const last = (await all.slice(-200).text()).trimEnd().split("\n").at(-1) ?? "";
+    if (!/^\{"type": ?"end"|This is the end of the export\.$/.test(last))
+      throw new OutliveError(0, "unreachable", "The export was cut.");
+    return all;
   }
 
   /** @param {string} path @param {Json} fields @param {AnswerOptions} options */
@@ -552,10 +622,9 @@ export class Outlive {
         try {
           return await this.callOnce(method, path, { key, silence, ...more });
         } catch (error) {
-          if (!(error instanceof OutliveError) || !error.temporary) throw error;
+          if (!(error instanceof OutliveError) || !error.passes(begun + this.patience - Date.now())) throw error;
           failure = error;
         }
-        if (Date.now() - begun > this.patience) throw failure;
         if (Date.now() - tried >= silence) silence = Math.min(2 * silence, SILENCE_MAX);
         this.onTrouble?.(source, true);
         await pause(Math.max(wait, 1000 * (failure.retryAfter ?? 0)), more.signal);
@@ -590,8 +659,10 @@ export class Outlive {
   /** @param {string} method @param {string} path @param {Json} init @returns {Promise<[string, any]>} */
   async #request(method, path, { headers, body, ...more }) {
     const token = typeof this.#token === "function" ? await this.#token() : this.#token;
+    const csrf = method !== "GET" && !token && csrfToken(this.#url);
     const sent = {
       Accept: "application/json",
+      ...(csrf ? { "Outlive-CSRF": csrf } : {}),
       ...this.#headers,
       ...headers,
       ...(token ? { Authorization: `Bearer ${token}` } : {}),
@@ -602,8 +673,20 @@ export class Outlive {
   }
 }
 
+/**
+ * On a page of the service itself: the CSRF token of the session that its cookie names, which changes need.
+ * @param {string} url
+ */
+function csrfToken(url) {
+  const { document, location } = globalThis;
+  if (!document || (url && new URL(url, location.href).origin !== location.origin)) return null;
+  return document.cookie.match(/(?:^|; )(?:__Host-)?outlive_csrf=([0-9a-f]{64})/)?.[1];
+}
+
 /** @param {string} id */
 const message = (id) => `/api/messages/${encodeURIComponent(id)}`;
+/** @param {string} id */
+const conversationAt = (id) => `/api/conversations/${encodeURIComponent(id)}`;
 
 /** `?name=value&…`, without empty values. @param {Json} values */
 export function queryOf(values) {

@@ -16,6 +16,7 @@ from tests.client import Client, new_id, proof
 from tests.cutting import IN_FRAMES, CutPoint, CuttingProxy, Manner
 from tests.foreign import npm_packages
 from tests.rig import PATIENCE, Rig
+from tests.signing_in import PASSWORD, new_account
 from tests.stories import NEVER
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -43,8 +44,8 @@ READ = """async ({ question, id }) => {
 
 @pytest.fixture
 def page(browser: Browser, web: Web) -> Iterator[Page]:
-    """A page of the service that runs nothing of ours."""
-    page = browser.new_page()
+    """A page of the service that runs nothing of ours, whose policy would let nothing run."""
+    page = browser.new_page(bypass_csp=True)
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(f"{web.url}/healthz")
     yield page
@@ -151,6 +152,55 @@ def test_everything_else_that_it_offers(page: Page) -> None:
         "refused": [
             [404, "not_found"], [409, "complete"], [422, "invalid"], [404, "not_found"],
         ],
+    }  # fmt: skip
+
+
+def test_session_of_a_page_asks_shares_and_takes_everything_along(
+    browser: Browser, required_web: Web, rig: Rig
+) -> None:
+    """The cookie is the browser's; the CSRF token that changes need is sent by the module."""
+    page = browser.new_page(bypass_csp=True)
+    page.goto(f"{required_web.url}/healthz")
+
+    found = page.evaluate(
+        """async ([login, password, question]) => {
+          const { Outlive } = await import("/static/outlive.js");
+          const outlive = new Outlive();
+          const code = (call) => call.then(() => "done", (error) => error.code);
+          const before = await code(outlive.signIn(login, "wrong"));
+          await outlive.signIn(login, password);
+          const answer = await (await outlive.ask(question)).read();
+          const id = answer.asked.user.conversation_id;
+          const link = await outlive.share(id, { days: 1 });
+          const reader = new Outlive({ token: link.token });
+          const read = await reader.follow(answer.id).read();
+          const listed = await outlive.shares(id);
+          const shared = await reader.shared();
+          await outlive.revokeShare(link.id);
+          const revoked = await code(reader.message(answer.id));
+          const all = await outlive.exportAll();
+          const markdown = await (await outlive.exportAll("markdown")).text();
+          const wrong = await code(outlive.exportAll("pdf"));
+          const { day } = await outlive.usage();
+          await outlive.signOut();
+          return {
+            before, text: answer.text, read: read.text, path: link.path.startsWith("/s#"),
+            listed: listed.map((one) => one.id === link.id), shared: shared[0].id === id, revoked,
+            lines: (await all.text()).trimEnd().split("\\n").map((line) => JSON.parse(line).type),
+            markdown: markdown.includes("An answer."), wrong, answers: day.answers,
+            after: await code(outlive.usage()),
+          };
+        }""",
+        [new_account(rig), PASSWORD, quick()],
+    )
+    page.close()
+
+    lines = found.pop("lines")
+    assert lines[-4:] == ["conversation", "message", "message", "end"]
+    assert found == {
+        "before": "sign_in_failed", "text": "An answer.", "read": "An answer.", "path": True,
+        "listed": [True], "shared": True, "revoked": "not_found", "markdown": True,
+        "wrong": "invalid_format", "answers": 1, "after": "unauthenticated",
     }  # fmt: skip
 
 

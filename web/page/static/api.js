@@ -23,9 +23,6 @@ const BEYOND = 999_999_999_999_999;
 /** On the page of a link: its secret, which is the fragment of the address. No browser sends that anywhere. */
 export const link = location.pathname === "/s" ? location.hash.slice(1) : "";
 
-/** The CSRF token of the session, if there is one: in a cookie that only our pages can read. */
-const csrfToken = () => document.cookie.match(/(?:^|; )(?:__Host-)?outlive_csrf=([0-9a-f]{64})/)?.[1];
-
 /** There is no session, or not any more: sign in, and come back to this page. */
 function signIn() {
   dispatchEvent(new Event("sessionend"));
@@ -64,8 +61,6 @@ function transport(url, { method, headers, body, signal, sent, silence }) {
     };
     request.open(method, url);
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-    const csrf = method === "GET" ? null : csrfToken();
-    if (csrf) request.setRequestHeader("Outlive-CSRF", csrf);
     if (signal?.aborted) return void cancel();
     signal?.addEventListener("abort", cancel);
     restart();
@@ -77,7 +72,7 @@ const outlive = new Outlive({ transport, token: link, patience: Infinity, onTrou
 const call = (method, path, options) => outlive.call(method, `/api${path}`, options);
 
 /** End this session, or those of all browsers. */
-export const signOut = (everywhere) => call("POST", "/sign-out", { body: { everywhere } });
+export const signOut = (everywhere) => outlive.signOut({ everywhere });
 /** Delete all that the user has; `confirm`: the words that the server wants to read. */
 export const deleteEverything = (confirm) => outlive.callOnce("POST", "/api/user/delete", { body: { confirm } });
 
