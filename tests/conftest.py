@@ -125,7 +125,7 @@ def key_server() -> Iterator[KeyServer]:
 @pytest.fixture(scope="session")
 def required_web(rig: Rig, key_server: KeyServer) -> Web:
     """A web master where sign-in is required, with two processes."""
-    return rig.web(**sign_in_settings(key_server), OUTLIVE_SIGN_IN_RATE="10/day")
+    return rig.web(**sign_in_settings(key_server), OUTLIVE_SIGN_IN_RATE="5/day")
 
 
 @pytest.fixture(scope="session")

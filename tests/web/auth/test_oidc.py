@@ -281,6 +281,9 @@ def test_without_the_provider_accounts_and_sessions_go_on(
         new_session(rig, oidc_web)
     finally:
         identity_provider.start().wait()
+    # and when it is back with other keys, people sign in
+    assert went_to(browser.sign_in(subject=new_id())) == "/"
+    assert browser.is_signed_in()
 
 
 # --- what a provider says about itself -----------------------------------------------------------
