@@ -20,6 +20,7 @@ COMMANDS = {
     "retry": "cli.answer_commands:retry",
     "continue": "cli.answer_commands:continue_",
     "list": "cli.list_command:list_",
+    "export-all": "cli.export_all_command:export_all",
     "user": "cli.user_commands:user",
     "key": "cli.key_commands:key",
     "audit": "cli.audit_command:audit",

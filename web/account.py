@@ -87,10 +87,15 @@ def _json_lines(db: Database, user: uuid.UUID, profile: dict[str, Any]) -> Itera
     """A line for each thing, which says in `type` what it is."""
     counts = {"conversations": 0, "messages": 0}
     yield from _line("user", profile)
-    for row in exporting.usage(db, user):
-        yield from _line("usage", row)
-    for row in exporting.shares(db, user):
-        yield from _line("share", row)
+    for kind, read in (
+        ("key", exporting.keys),
+        ("session", exporting.sessions),
+        ("share", exporting.shares),
+        ("usage", exporting.usage),
+        ("event", exporting.events),
+    ):
+        for row in read(db, user):
+            yield from _line(kind, row)
     for one in exporting.conversations(db, user):
         counts["conversations"] += 1
         yield from _line("conversation", schemas.ConversationShape.of(one).model_dump(mode="json"))

@@ -15,7 +15,8 @@ from shared.store.conversations import Conversation
 from shared.store.database import Database
 from shared.store.messages import SELECT, Message, to_message
 
-#: Conversations of a page, messages of one, and code points of text in the latter.
+#: Rows and conversations of a page, messages of one, and code points of text in the latter.
+ROWS: Final = 1_000
 CONVERSATIONS: Final = 100
 MESSAGES: Final = 100
 CHARS: Final = 1 << 18
@@ -68,15 +69,56 @@ def usage(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in rows]
 
 
-def shares(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
-    """The user's shares, without what would open them. Raises StorageDown."""
+def shares(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
+    """The user's shares, without what would open them. Raises StorageDown, Busy and TooSlow."""
+    return _in_pages(
+        db,
+        "SELECT id, conversation_id, token_hash IS NOT NULL AS link, created_at, expires_at,"
+        " revoked_at FROM shares",
+        user_id,
+        uuid.UUID(int=0),
+    )
+
+
+def keys(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
+    """The user's service keys, without what would open them. Raises StorageDown."""
     rows = db.rows_within(
         TREES,
-        "SELECT id, conversation_id, token_hash IS NOT NULL AS link, created_at, expires_at,"
-        " revoked_at FROM shares WHERE user_id = :user ORDER BY created_at, id",
+        "SELECT id, name, prefix, scopes, created_at, used_at, expires_at, revoked_at"
+        " FROM service_keys WHERE user_id = :user ORDER BY created_at, id",
         user=user_id,
     )
     return [dict(row._mapping) for row in rows]
+
+
+def sessions(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
+    """Where the user is signed in. Raises StorageDown."""
+    rows = db.rows_within(
+        TREES,
+        "SELECT id, created_at, seen_at, expires_at FROM sessions WHERE user_id = :user"
+        " ORDER BY created_at, id",
+        user=user_id,
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def events(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
+    """What the audit table has of the user, oldest first. Raises StorageDown, Busy and TooSlow."""
+    columns = "id, at, action, credential, object_id, address"
+    return _in_pages(db, f"SELECT {columns} FROM audit", user_id, 0)
+
+
+def _in_pages(
+    db: Database, select: str, user_id: uuid.UUID, after: object
+) -> Iterator[dict[str, Any]]:
+    """All rows of the user after the id `after`."""
+    more = f"{select} WHERE user_id = :user AND id > :after ORDER BY id LIMIT :most"
+    rows: list[Any] = [None]
+    while rows:
+        rows = db.rows_within(TREES, more, user=user_id, after=after, most=ROWS)
+        for row in rows:
+            yield dict(row._mapping)
+            after = row.id
 
 
 def conversations(db: Database, user_id: uuid.UUID) -> Iterator[Conversation]:

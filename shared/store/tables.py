@@ -246,6 +246,7 @@ shares = Table(
     ),
     UniqueConstraint("token_hash", name="shares_token"),
     Index("shares_of", "conversation_id"),
+    Index("shares_user", "user_id", "id"),
     Index("shares_with", "with_user_id", postgresql_where=text("with_user_id IS NOT NULL")),
 )
 

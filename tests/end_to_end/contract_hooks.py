@@ -139,9 +139,7 @@ _CONVERSATION: Final = "/api/conversations/{conversation_id}"
 def _note_session(response: Any) -> None:
     set_cookies = [one.partition(";")[0] for one in response.headers["set-cookie"]]
     cookies = dict(one.split("=", 1) for one in set_cookies)
-    _sessions.append(
-        {"Cookie": "; ".join(set_cookies), "Outlive-CSRF": cookies["outlive_csrf"]}
-    )
+    _sessions.append({"Cookie": "; ".join(set_cookies), "Outlive-CSRF": cookies["outlive_csrf"]})
 
 
 @schemathesis.hook

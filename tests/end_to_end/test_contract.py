@@ -231,7 +231,9 @@ class Runs:
     place: Path
     deployment: Deployment
 
-    def run(self, phases: str, *, local: bool = False, sequences: int = 1, examples: int = 1) -> Counter[str]:
+    def run(
+        self, phases: str, *, local: bool = False, sequences: int = 1, examples: int = 1
+    ) -> Counter[str]:
         """Let schemathesis run."""
         began = time.monotonic()
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -277,10 +279,13 @@ def test_the_service_keeps_its_contract(deployment: Deployment, tmp_path: Path) 
     strict = closed(document)
     (tmp_path / "local.json").write_text(json.dumps(linked(without_sign_in(strict))))
     (tmp_path / "required.json").write_text(json.dumps(linked(strict)))
-    headers = {name: [{"name": "Authorization", "value": f"Bearer {one}"}] for name, one in deployment.tokens.items()}
+    headers = {
+        name: [{"name": "Authorization", "value": f"Bearer {one}"}]
+        for name, one in deployment.tokens.items()
+    }
     users = [{"name": name, "fixedHeaders": one} for name, one in headers.items()]
     (tmp_path / "auth.json").write_text(json.dumps({"auth": users}))
     runs = Runs(tmp_path, deployment)
     for plan in os.environ["PLAN"].split(";"):
         where, phases, examples, sequences = plan.split()
-        runs.run(phases, local=where=="local", examples=int(examples), sequences=int(sequences))
+        runs.run(phases, local=where == "local", examples=int(examples), sequences=int(sequences))

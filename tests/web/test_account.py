@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
+from click.testing import Result
 
 from local.programs import Web, Worker
 from scripted import say
@@ -61,6 +63,8 @@ def test_an_export_has_everything_and_says_that_it_is_whole(
     for one in answers:
         assert messages[one] == {"type": "message", **mine.message(one)}
     assert kinds.count("share") == 1
+    events = [line["action"] for line in lines if line["type"] == "event"]
+    assert events == ["shared", "exported"]
     assert "ols_" not in answer.text
     assert "Not mine." not in answer.text
 
@@ -110,6 +114,25 @@ def test_a_deleted_user_is_gone_at_once_and_the_rows_soon(
             eventually(lambda: reader.http.get("/api/shared").status_code == 404)
         mine_left = "SELECT 1 FROM conversations WHERE user_id = :user"
         eventually(lambda: not rig.rows(mine_left, user=user))
+
+
+def test_an_export_on_the_command_line_is_a_file_once_it_is_whole(
+    rig: Rig, required_web: Web, mine: Client, subject: str, tmp_path: Path
+) -> None:
+    mine.conversation(title="Tides")
+    file = tmp_path / "mine.jsonl"
+
+    def export_all(*words: str) -> Result:
+        url = {"OUTLIVE_URL": required_web.url, "OUTLIVE_TOKEN": token(subject)}
+        return operate(rig, "export-all", *words, **url)
+
+    assert export_all(str(file)).exit_code == 0
+    kinds = [json.loads(line)["type"] for line in file.read_text().splitlines()]
+    assert (kinds[0], kinds[-1]) == ("user", "end")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "## Tides" in export_all("--markdown").stdout
+    assert export_all(str(tmp_path / "no" / "where")).exit_code == 1
+    assert [*tmp_path.iterdir()] == [file]
 
 
 def test_an_operator_deletes_a_user(rig: Rig, required_web: Web, subject: str) -> None:

@@ -63,6 +63,7 @@ CREATE TABLE IF NOT EXISTS shares (
     CONSTRAINT shares_one_kind CHECK ((token_hash IS NULL) <> (with_user_id IS NULL))
 );
 CREATE INDEX IF NOT EXISTS shares_of ON shares (conversation_id);
+CREATE INDEX IF NOT EXISTS shares_user ON shares (user_id, id);
 CREATE INDEX IF NOT EXISTS shares_with ON shares (with_user_id) WHERE with_user_id IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS token_use (
