@@ -91,7 +91,9 @@ def units(deployment: Deployment) -> dict[str, str]:
             "web",
             "Web process %i of Outlive",
             # One process each: an instance is what is restarted. (gunicorn finds systemd's socket.)
-            f"Type=exec\nSockets={name}-web.socket\n"
+            # At each start systemd sets the mode of the socket, for all who share it. If it blocks,
+            # one that comes too late for a connection waits for the next one and does nothing else.
+            f"Type=exec\nSockets={name}-web.socket\nNonBlocking=yes\n"
             "Environment=WEB_CONCURRENCY=1\nLimitNOFILE=65536\n"
             f"{_RUN.format(name=name, line='web')}{_LASTING.format(stop=WEB_STOP_SECONDS)}",
         ),

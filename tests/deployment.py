@@ -176,6 +176,8 @@ class DeployedNginx(Nginx):
             f"{certificates}/privkey.pem": f"{self.folder}/key.pem",
             "listen 443 ssl http2;": f"listen 127.0.0.1:{self.tls_port} ssl http2;",
             "listen 80;": f"listen 127.0.0.1:{self.port};",
+            "listen [::]:443 ssl http2;": "",  # where the tests run there may be no IPv6
+            "listen [::]:80;": "",
             "chat.example.org": "localhost",
             "http://127.0.0.1:8000": self.target,
             "https://$host$request_uri": f"https://$host:{self.tls_port}$request_uri",

@@ -41,6 +41,12 @@ def test_a_worker_gets_longer_than_its_answers(tmp_path: Path) -> None:
     assert int(seconds) > 25
 
 
+def test_the_start_of_one_web_process_does_not_make_the_others_block_in_accept(
+    tmp_path: Path,
+) -> None:
+    assert "\nNonBlocking=yes\n" in _units(tmp_path)["shop-web@.service"]
+
+
 @pytest.mark.parametrize("line", LINES)
 def test_secrets_are_in_files_only(tmp_path: Path, line: str) -> None:
     [text] = [text for name, text in _units(tmp_path).items() if name.startswith(f"shop-{line}")
