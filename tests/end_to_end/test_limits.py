@@ -23,7 +23,7 @@ from shared.settings import Settings
 from shared.store import asking, conversations
 from shared.store.tables import LOCAL_USER
 from tests.client import Client, new_id
-from tests.rig import Rig, eventually, killing
+from tests.rig import PATIENCE, Rig, eventually, killing
 from tests.stories import start_worker, sweep
 
 RACING_PAIRS = int(os.environ.get("RACING_PAIRS", "40"))
@@ -262,7 +262,7 @@ def test_the_many_questions_of_one_user_leave_another_users_first_a_place(rig: R
 
     # As its answers end, the others get their turns in order, and all are answered.
     rig.scripted.release(name)
-    eventually(lambda: hog.count("DONE") == HOG_QUESTIONS)
+    eventually(lambda: hog.count("DONE") == HOG_QUESTIONS, PATIENCE + HOG_QUESTIONS / 5)
     [row] = rig.rows(
         "SELECT max(late) AS late FROM (SELECT abs(row_number() OVER (ORDER BY seq)"
         " - row_number() OVER (ORDER BY started_at)) AS late FROM messages"
