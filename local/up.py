@@ -148,7 +148,6 @@ class Up:
         defaults = {
             "OUTLIVE_AUTH": "local",
             "OUTLIVE_MAX_OPEN": "0",
-            "OUTLIVE_MAX_STREAMS": "0",
             "WEB_CONCURRENCY": "2",
         }
         self.env |= {name: os.environ.get(name) or value for name, value in defaults.items()}

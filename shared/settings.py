@@ -82,6 +82,8 @@ def _prefix(name: str) -> str:
     return name
 
 
+#: Open streams of a user in one web process, where people sign in and nothing else is set.
+USER_STREAMS: Final = 500
 #: What comes along when a value is copied from a document or a shell: blanks, line ends, quotes of
 #: every kind, invisible marks.
 _AROUND: Final = (
@@ -283,9 +285,10 @@ class Settings(BaseSettings):
     stream_max_seconds: Seconds = 1800.0
     sse_heartbeat_seconds: Seconds = 15.0
     worker_concurrency: Count = 200
-    #: Open generations and open streams a user may have; 0 is no cap.
+    #: Open generations a user may have, and open streams of a user and of an address in one web
+    #: process; 0 is no cap. See `streams`.
     max_open: Cap = 0
-    max_streams: Cap = 0
+    max_streams: Cap | None = None
     max_address_streams: Cap = 0
     #: Code points of a question, and tokens of an answer that a question may ask for (max_tokens,
     #: max_completion_tokens); 0 is no cap.
@@ -402,6 +405,17 @@ class Settings(BaseSettings):
         if self.max_running is not None:
             return self.max_running
         return 0 if self.auth == "local" else max(1, self.worker_concurrency // 2)
+
+    @property
+    def streams(self) -> int:
+        """Open streams of a user in one web process; 0 is no cap, as without sign-in.
+
+        By default more than a person opens, and few enough that one user cannot take all that a
+        process may have.
+        """
+        if self.max_streams is not None:
+            return self.max_streams
+        return 0 if self.auth == "local" else USER_STREAMS
 
     @property
     def limits_rates(self) -> bool:

@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         hub.draining,
         heartbeat=settings.sse_heartbeat_seconds,
         max_seconds=settings.stream_max_seconds,
-        max_streams=settings.max_streams,
+        max_streams=settings.streams,
         max_address_streams=settings.max_address_streams,
         revocations=revocations,
     )
