@@ -12,10 +12,9 @@ from alembic import command
 from alembic.config import Config
 
 from cli import deployment
-from cli.exit_status import Exit, ServerUnreachable
+from cli.exit_status import Exit
 from shared import logs, store
 from shared.bus.livelog import LiveLog
-from shared.errors import StorageDown
 from shared.jobs import Queue, make_app
 from shared.settings import Settings
 from shared.store.database import Database, schema_head
@@ -34,10 +33,8 @@ def sweep(died: uuid.UUID | None, *, as_json: bool) -> int:
     """
     # At a terminal the totals are enough; in a log the single steps are wanted.
     logs.configure(logging.WARNING if sys.stderr.isatty() else logging.INFO)
-    try:
-        swept = asdict(_sweep(deployment.settings()).run(str(died) if died else None))
-    except StorageDown as error:
-        raise ServerUnreachable(error.message) from error
+    with deployment.database() as (settings, db):
+        swept = asdict(_sweep(settings, db).run(str(died) if died else None))
     if as_json:
         click.echo(json.dumps(swept))
     else:
@@ -45,9 +42,9 @@ def sweep(died: uuid.UUID | None, *, as_json: bool) -> int:
     return Exit.DONE
 
 
-def _sweep(settings: Settings) -> Sweep:
+def _sweep(settings: Settings, db: Database) -> Sweep:
     return Sweep(
-        Database(settings.database_url),
+        db,
         LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60, settings.prefix),
         Queue(make_app(settings)),
         lease=settings.lease_seconds,

@@ -10,7 +10,8 @@ from cli.command_options import as_json
 from cli.exit_status import Exit, Failure
 from shared.errors import NotFound
 from shared.settings import Settings
-from shared.store import token_use
+from shared.store import token_use, users
+from shared.store.database import Database
 from shared.store.token_use import Budget, TokenLimits
 
 DEFAULT = "default"
@@ -27,16 +28,15 @@ def _tokens(
 
 
 @click.command()
-@click.argument("whose", metavar="ID", type=click.UUID)
+@click.argument("who")
 @click.option("--daily", callback=_tokens, metavar="TOKENS", help="A day (UTC); 0 is no budget.")
 @click.option("--monthly", callback=_tokens, metavar="TOKENS", help="A month; 0 is no budget.")
 @as_json
-def budget(
-    whose: uuid.UUID, daily: int | str | None, monthly: int | str | None, *, as_json: bool
-) -> int:
-    """Show what the user or service key ID used, or set its budgets.
+def budget(who: str, daily: int | str | None, monthly: int | str | None, *, as_json: bool) -> int:
+    """Show what a user or a service key used, or set budgets.
 
-    TOKENS may be “default”: for a user the deployment's, for a key none.
+    WHO is a user, as for `outlive user`, or the id of a key. TOKENS may be “default”: for a user
+    the deployment's, for a key none.
     """
     changes = {
         f"{name}_tokens": None if value == DEFAULT else value
@@ -45,9 +45,13 @@ def budget(
     }
     with deployment.database() as (settings, db):
         try:
+            whose = _id(db, who)
             found = token_use.set_budget(db, whose, **changes)  # type: ignore[arg-type]
         except NotFound as error:
-            raise Failure("There is no user and no service key of this id.") from error
+            raise Failure(
+                "There is no such user and no such service key. `outlive user list --all` and"
+                " `outlive key list --json` show them."
+            ) from error
         uses = token_use.use_of(db, _limits(settings), *_both(found))
     today, month = (use for use in uses if use.whose == found.whose)
     if as_json:
@@ -69,6 +73,13 @@ def budget(
         f" this month {month.used:,}"
     )
     return Exit.DONE
+
+
+def _id(db: Database, who: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(who)
+    except ValueError:
+        return users.find(db, who)
 
 
 def _limits(settings: Settings) -> TokenLimits:

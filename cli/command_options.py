@@ -13,7 +13,7 @@ import click
 from cli import addresses
 from cli.exit_status import Failure, ServerUnreachable
 from cli.screen import visible
-from outlive_client import Outlive, OutliveError, Unreachable
+from outlive_client import Outlive, OutliveError, Unauthorized, Unreachable
 
 P = ParamSpec("P")
 Json = dict[str, Any]
@@ -29,7 +29,7 @@ def with_service(command: Callable[Concatenate[Outlive, P], int]) -> Callable[..
     The credential comes from the environment only: arguments are seen in the list of processes.
     """
 
-    @click.option("--url", envvar="OUTLIVE_URL", help="The service's address.")
+    @click.option("--url", envvar="OUTLIVE_URL", help="The service's address (or OUTLIVE_URL).")
     @wraps(command)
     def wrapped(url: str | None, *args: P.args, **kwargs: P.kwargs) -> int:
         try:
@@ -47,9 +47,15 @@ def with_service(command: Callable[Concatenate[Outlive, P], int]) -> Callable[..
             advice = " Start it with `outlive up`, or give its address: --url or OUTLIVE_URL."
             raise ServerUnreachable(f"{error}{'' if error.temporary else advice}") from error
         except OutliveError as error:
-            raise Failure(visible(str(error))) from error
+            raise Failure(visible(f"{error}{_advice(error)}")) from error
 
     return wrapped
+
+
+def _advice(error: OutliveError) -> str:
+    if not isinstance(error, Unauthorized):
+        return ""
+    return " Set OUTLIVE_TOKEN to a service key (`outlive key add`) or to a user's token."
 
 
 def options(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> Json:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from cli import addresses
 from cli.exit_status import ServerUnreachable
@@ -37,8 +38,14 @@ def database() -> Iterator[tuple[Settings, Database]]:
     try:
         yield found, db
     except StorageDown as error:
-        if "database_url" in found.model_fields_set:
+        if error.code != StorageDown.code:
             raise ServerUnreachable(error.message) from error
+        if "database_url" in found.model_fields_set:
+            where = urlsplit(found.database_url)  # not as it is: it has the password
+            raise ServerUnreachable(
+                f"The database at {where.hostname or 'localhost'}:{where.port or 5432} does not"
+                " answer. Start it, or check DATABASE_URL."
+            ) from error
         raise ServerUnreachable(
             "No `outlive up` runs here, and DATABASE_URL names no database. Start one, or set it."
         ) from error

@@ -17,10 +17,11 @@ from doctor.findings import Patient
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def doctor(folder: Path | None, address: str | None, *, as_json: bool) -> int:
-    """Check a deployment: rights, servers, clocks, provider, secrets, processes.
+    """Check a deployment, and say how to mend it.
 
-    ADDRESS is what browsers use, such as https://chat.example.org: with it, TLS and the proxies on
-    the way are checked, too. Exit status: 0 nothing was found, 1 there is something to mend.
+    Looks at rights, servers, clocks, provider, secrets and processes. ADDRESS is what browsers use,
+    such as https://chat.example.org: with it, TLS and the proxies on the way are checked, too. Exit
+    status: 0 nothing was found, 1 there is something to mend.
     """
     if address is not None and not address.startswith(("http://", "https://")):
         raise click.BadParameter(f"{address!r} does not begin with http:// or https://.")

@@ -23,7 +23,7 @@ class Exit(IntEnum):
 EPILOG = (
     "Exit status: 0 done, 1 the answer failed or the request was refused, 2 usage, 3 stopped,"
     " 4 a server cannot be reached, 5 what arrived does not match the answer's length and sha256,"
-    " 130 interrupted."
+    " 130 interrupted. Where sign-in is required, OUTLIVE_TOKEN is a service key or a user's token."
 )
 
 BY_STATUS = {

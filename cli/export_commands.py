@@ -21,7 +21,7 @@ FOLDER: Final = Path("/etc/outlive")
 
 @click.group()
 def export() -> None:
-    """Make files for systemd, Postgres and Redis from the settings of a deployment.
+    """Make files for systemd, Postgres and Redis.
 
     The settings are those of `outlive --env DIR export …`; /etc/outlive without --env.
     """

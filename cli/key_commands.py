@@ -101,6 +101,8 @@ def list_(*, as_json: bool) -> int:
     else:
         for one in found:
             click.echo(visible(_line(one)))
+        if not found:
+            click.echo("There are no keys. `outlive key add NAME` makes one.", err=True)
     return Exit.DONE
 
 
@@ -132,9 +134,10 @@ def _line(one: ListedKey) -> str:
 @key.command()
 @click.argument("which")
 def revoke(which: str) -> int:
-    """Revoke a key for good: WHICH is its id, its name or its prefix.
+    """Revoke a key for good.
 
-    Its open streams end at once; without Redis, within a minute.
+    WHICH is its id, its name or its prefix. Its open streams end at once; without Redis, within a
+    minute.
     """
     with deployment.database() as (settings, db):
         key_id = _only_one([one for one in service_keys.listed(db) if _is_meant(one, which)], which)

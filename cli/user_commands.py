@@ -97,11 +97,13 @@ def add(login: str, name: str | None, *, operator: bool) -> int:
     The password is asked for, or read from standard input.
     """
     encoded = passwords.hashed(_password())
-    with deployment.database() as (_, db):
+    with deployment.database() as (settings, db):
         made = accounts.add(db, login, name=name or login, password_hash=encoded, operator=operator)
     if made is None:
         raise Failure(f"There is an account {visible(login)} already.")
     click.echo(f"Added {visible(login)}.")
+    if settings.auth == "local":
+        click.echo("To be let in, they need a service with OUTLIVE_AUTH=required.", err=True)
     return Exit.DONE
 
 
@@ -112,9 +114,9 @@ def passwd(login: str) -> int:
 
     The password is asked for, or read from standard input.
     """
-    encoded = passwords.hashed(_password())
     with deployment.database() as (settings, db):
-        user_id = _user(db, login)
+        user_id = _user(db, login)  # before anybody types a password
+        encoded = passwords.hashed(_password())
         if not accounts.set_password(db, user_id, encoded):
             raise Failure("This user has no login, so no password either.")
     _notify(settings, "Changed.", Ended("user", user_id))
@@ -201,6 +203,8 @@ def list_(*, everybody: bool, as_json: bool) -> int:
     else:
         for one in found:
             click.echo(visible(_line(one)))
+        if not found:
+            click.echo("There are no accounts. `outlive user add LOGIN` makes one.", err=True)
     return Exit.DONE
 
 

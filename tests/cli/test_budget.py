@@ -52,5 +52,5 @@ def test_a_mistake_is_refused(rig: Rig) -> None:
     wrong = operate(rig, "budget", new_id(), "--daily", "-1")
 
     assert unknown.exit_code != 0
-    assert "no user and no service key" in unknown.output + str(unknown.exception)
+    assert "no such user and no such service key" in unknown.output + str(unknown.exception)
     assert wrong.exit_code != 0

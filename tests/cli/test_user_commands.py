@@ -41,7 +41,7 @@ def test_an_account_is_added_with_a_password_from_standard_input(rig: Rig) -> No
 
     done = user_command(rig, "add", login, "--name", "Ann Example", typed=f"{PASSWORD}\nmore\n")
 
-    assert (done.exit_code, done.output) == (0, f"Added {login.lower()}.\n")
+    assert (done.exit_code, done.stdout) == (0, f"Added {login.lower()}.\n")
     row = row_of(rig, login.lower())
     assert passwords.matches(PASSWORD, row.password_hash)
     assert (row.name, row.operator) == ("Ann Example", False)

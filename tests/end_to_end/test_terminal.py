@@ -463,7 +463,7 @@ def test_unreachable_database_exits_with_4(rig: Rig, outlive: Outlive, command: 
     done = outlive(command, **env)
 
     assert done.returncode == 4
-    assert b"database does not answer" in done.stderr
+    assert b"does not answer. Start it" in done.stderr
 
 
 def test_closed_pipe_ends_the_command_quietly(worker: Worker, web: Web) -> None:
