@@ -45,6 +45,8 @@ Json = dict[str, Any]
 
 #: Requests that are sent, at least.
 REQUESTS: Final = int(os.environ.get("CONTRACT_REQUESTS", "5000"))
+#: Where a run writes what was answered.
+COUNTS: Final = "counts.json"
 #: Seconds for which credentials are good.
 LIFE: Final = 86_400
 
@@ -54,6 +56,9 @@ continue-on-failure = true
 [generation]
 max-examples = {examples}
 database = "none"
+
+[phases.stateful]
+max-steps = 40
 
 [phases.stateful.generation]
 max-examples = {sequences}
@@ -80,12 +85,6 @@ path = "auth.json"
 peers = ["owner", "another"]
 """
 
-#: What has no effect without sign-in.
-NEED_SIGN_IN: Final = {
-    "POST /api/conversations/{conversation_id}/shares",
-    "DELETE /api/shares/{share_id}",
-    "POST /api/user/delete",
-}
 #: What has none without an identity provider (tests/web/auth/test_oidc.py).
 NEED_PROVIDER: Final = {"GET /sign-in/oidc", "GET /sign-in/oidc/callback"}
 
@@ -98,8 +97,8 @@ class Deployment:
     local: Web
     #: for contract_hooks.py
     credentials: Json
-    #: users and their tokens
-    tokens: dict[str, str]
+    #: the peers of AUTH
+    users: list[Json]
 
 
 @pytest.fixture
@@ -114,9 +113,9 @@ def deployment(rig: Rig) -> Iterator[Deployment]:
         required = rig.new_web(**env, **more, **SIGN_IN).start()
         worker = start_worker(rig, **env)
         stack.enter_context(killing(local, required, worker))
-        credentials, tokens = new_credentials(url, rig)
+        credentials, users = new_credentials(url, rig)
         worker.wait()
-        yield Deployment(required.wait(), local.wait(), credentials, tokens)
+        yield Deployment(required.wait(), local.wait(), credentials, users)
 
 
 SIGN_IN: Final = {
@@ -130,35 +129,42 @@ SIGN_IN: Final = {
 }
 
 
-def new_credentials(url: str, rig: Rig) -> tuple[Json, dict[str, str]]:
-    """What contract_hooks.py sends, and the tokens of users."""
+def new_credentials(url: str, rig: Rig) -> tuple[Json, list[Json]]:
+    """What contract_hooks.py sends, and the users whom schemathesis knows."""
     exp = int(time.time()) + LIFE
-    tokens = {name: token(name, exp=exp) for name in ("owner", "another")}
+    peers = {name: bearer(token(name, exp=exp)) for name in ("owner", "another")}
     key, _ = new_key(rig, "ask,act_as", DATABASE_URL=url)
-    db = Database(with_driver(url))
-    try:
-        owner = users.by_subject(db, ISSUER, "owner").id
-        secret = session_cookies.new_token()
-        hashed, life = session_cookies.hashed(secret), Lifetime(LIFE, LIFE)
-        assert sessions.begin(db, owner, token_hash=hashed, lifetime=life, credential="oidc")
-    finally:
-        db.dispose()
-    same = [
-        bearer(tokens["owner"]),
-        {**bearer(key), "Outlive-User": "owner"},
-        {
-            "Cookie": f"outlive_session={secret}",
-            "Outlive-CSRF": session_cookies.csrf_token(secret),
-        },
-    ]
-    return {
-        "token": bearer(tokens["owner"])["Authorization"],
-        "same": same,
+    session = session_cookies.new_token()
+    begin_session(url, "owner", session_cookies.hashed(session))
+    cookie = {
+        "Cookie": f"outlive_session={session}",
+        "Outlive-CSRF": session_cookies.csrf_token(session),
+    }
+    credentials = {
+        "token": peers["owner"]["Authorization"],
+        "same": [peers["owner"], {**bearer(key), "Outlive-User": "owner"}, cookie],
         "operator": bearer(token("operator", exp=exp, scope="admin")),
         "account": {"login": new_account(rig, DATABASE_URL=url), "password": PASSWORD},
         "claims": {"iss": ISSUER, "aud": AUDIENCE},
         "secret": SECRET,
-    }, tokens
+    }
+    return credentials, [
+        {
+            "name": name,
+            "fixedHeaders": [{"name": "Authorization", "value": headers["Authorization"]}],
+        }
+        for name, headers in peers.items()
+    ]
+
+
+def begin_session(url: str, subject: str, hashed: str) -> None:
+    """A session of the host's user, as if they had signed in."""
+    db = Database(with_driver(url))
+    try:
+        user, life = users.by_subject(db, ISSUER, subject).id, Lifetime(LIFE, LIFE)
+        assert sessions.begin(db, user, token_hash=hashed, lifetime=life, credential="oidc")
+    finally:
+        db.dispose()
 
 
 def closed(document: Json) -> Json:
@@ -226,66 +232,83 @@ def linked(document: Json) -> Json:
 
 @dataclass
 class Runs:
-    """Runs of schemathesis in one folder, and how often each operation answered which status."""
+    """Runs of schemathesis, with sign-in and every kind of credential, and as the local user."""
 
     place: Path
     deployment: Deployment
+    document: Json
 
-    def run(
-        self, phases: str, *, local: bool = False, sequences: int = 1, examples: int = 1
-    ) -> Counter[str]:
-        """Let schemathesis run."""
-        began = time.monotonic()
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        web = self.deployment.local if local else self.deployment.required
-        config = CONFIG.format(auth="" if local else AUTH, examples=examples, sequences=sequences)
-        (self.place / "schemathesis.toml").write_text(config)
-        document = self.place / f"{'local' if local else 'required'}.json"
-        credentials = {} if local else self.deployment.credentials
-        done = subprocess.run(
+    def both(self, phases: str, *, examples: int, sequences: int) -> Counter[str]:
+        """Let schemathesis run, both at once; how often each operation answered which status."""
+        there, sizes = self.deployment, {"examples": examples, "sequences": sequences}
+        begun = [
+            self.begin("required", there.required, phases, CONFIG.format(auth=AUTH, **sizes)),
+            self.begin("local", there.local, phases, CONFIG.format(auth="", **sizes)),
+        ]
+        counts: Counter[str] = Counter()
+        for name, process in begun:
+            said, _ = process.communicate()
+            found: Counter[str] = Counter(json.loads((self.place / name / COUNTS).read_text()))
+            print(said, *sorted(found.items()), f"{name}: {found.total():,} requests", sep="\n")
+            assert process.returncode == 0, said
+            counts += found
+        return counts
+
+    def begin(
+        self, name: str, web: Web, phases: str, config: str
+    ) -> tuple[str, "subprocess.Popen[str]"]:
+        """Start a run in a folder of its own."""
+        place = self.place / name
+        place.mkdir(exist_ok=True)
+        document = self.document if name == "required" else without_sign_in(self.document)
+        (place / "openapi.json").write_text(json.dumps(linked(document)))
+        (place / "schemathesis.toml").write_text(config)
+        (place / "auth.json").write_text(json.dumps({"auth": self.deployment.users}))
+        credentials = self.deployment.credentials if name == "required" else {}
+        process = subprocess.Popen(
             [
                 BIN / "schemathesis",
-                *("--config-file", self.place / "schemathesis.toml", "run", "--no-color"),
-                *("--phases", phases, "--checks", "all", "--url", web.url, document),
+                *("--config-file", "schemathesis.toml", "run", "--no-color"),
+                *("--phases", phases, "--checks", "all", "--url", web.url, "openapi.json"),
             ],
-            cwd=self.place,  # where it keeps what it learns
+            cwd=place,  # where it keeps what it learns
+            # Few variables: each request looks at all of them.
             env={
-                **os.environ,
+                "PATH": os.environ["PATH"],
                 "PYTHONPATH": str(ROOT),
                 "SCHEMATHESIS_HOOKS": "tests.end_to_end.contract_hooks",
-                "CONTRACT_COUNTS": str(self.place / "counts.json"),
+                "CONTRACT_COUNTS": COUNTS,
                 "CONTRACT_CREDENTIALS": json.dumps(credentials),
             },
-            check=False,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         )
-        counts: Counter[str] = Counter(json.loads((self.place / "counts.json").read_text()))
-        now = resource.getrusage(resource.RUSAGE_CHILDREN)
-        print(
-            done.stdout,
-            *sorted(counts.items()),
-            f"{phases} {'local' if local else 'required'}: {counts.total():,} requests in"
-            f" {time.monotonic() - began:.0f} s, with"
-            f" {now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime:.1f} s of a core",
-            sep="\n",
-        )
-        assert done.returncode == 0, done.stdout
-        return counts
+        return name, process
+
+
+def cpu_seconds() -> float:
+    """The CPU time of this process' children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_the_service_keeps_its_contract(deployment: Deployment, tmp_path: Path) -> None:
     document = httpx2.get(f"{deployment.local.url}/api/openapi.json").json()
-    strict = closed(document)
-    (tmp_path / "local.json").write_text(json.dumps(linked(without_sign_in(strict))))
-    (tmp_path / "required.json").write_text(json.dumps(linked(strict)))
-    headers = {
-        name: [{"name": "Authorization", "value": f"Bearer {one}"}]
-        for name, one in deployment.tokens.items()
+    runs, before = Runs(tmp_path, deployment, closed(document)), cpu_seconds()
+
+    counts = runs.both("examples,coverage,fuzzing,stateful", examples=20, sequences=15)
+    while counts.total() < REQUESTS:
+        counts += runs.both("fuzzing,stateful", examples=60, sequences=30)
+
+    statuses = Counter(answer[:3] for answer in counts.elements())
+    seconds = cpu_seconds() - before
+    print(f"{counts.total():,} requests with {seconds:.0f} s of a core: {dict(statuses)}")
+    assert [answer for answer in counts if answer.startswith("5")] == []
+    # Each operation was really reached.
+    succeeded = {answer.split(" ", 1)[1] for answer in counts if answer.startswith("2")}
+    assert succeeded | NEED_PROVIDER >= {
+        f"{method.upper()} {path}"
+        for path, methods in document["paths"].items()
+        for method in methods
     }
-    users = [{"name": name, "fixedHeaders": one} for name, one in headers.items()]
-    (tmp_path / "auth.json").write_text(json.dumps({"auth": users}))
-    runs = Runs(tmp_path, deployment)
-    for plan in os.environ["PLAN"].split(";"):
-        where, phases, examples, sequences = plan.split()
-        runs.run(phases, local=where == "local", examples=int(examples), sequences=int(sequences))
