@@ -29,6 +29,7 @@ from scripted.steps import Step
 from tests.client import Client
 from tests.end_to_end.browser import Person, Tab, launched
 from tests.rig import Rig
+from tests.signing_in import PASSWORD, user_command
 
 WIDE = {"viewport": {"width": 1180, "height": 740}}
 PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True}
@@ -178,6 +179,7 @@ def main() -> None:
         rig.worker(**more)
         client = stack.enter_context(Client(web.url))
         _take_all(camera, browser, rig, web.url, client)
+        _sharing(camera, browser, rig, rig.web(OUTLIVE_AUTH="required", **more).url)
 
 
 def _take_all(camera: Camera, browser: Browser, rig: Rig, url: str, client: Client) -> None:
@@ -232,6 +234,38 @@ def _take_all(camera: Camera, browser: Browser, rig: Rig, url: str, client: Clie
     _under_load(camera, light, rig, client)
     if camera.convert:
         _animate(camera, browser, moved)
+
+
+def _sharing(camera: Camera, browser: Browser, rig: Rig, url: str) -> None:
+    for login, name in (("ann", "Ann Example"), ("bob", "Bob Example")):
+        user_command(rig, "add", login, "--name", name, typed=f"{PASSWORD}\n")
+    tab = Person.of(browser, url, viewport={"width": 760, "height": 500}).open()
+    tab.page.get_by_label("Login").fill("ann")
+    camera.take(tab, "sign-in")
+    tab.page.set_viewport_size({"width": 1180, "height": 740})
+    tab.page.get_by_label("Password").fill(PASSWORD)
+    tab.press("Sign in")
+    expect(tab.page.locator("#conversations")).to_have_attribute("aria-busy", "false")
+    question = "Tell me a very short story about a lighthouse."
+    tab.ask(question)
+    tab.written(140)
+    tab.press("Share")
+    dialog = tab.page.get_by_role("dialog", name="Share")
+    tab.page.get_by_label("How long").select_option("One week")
+    tab.press("Create link", dialog)
+    link = dialog.get_by_label("The link").input_value()
+    tab.page.get_by_label("Who may read").select_option("One user")
+    dialog.get_by_label(re.compile("^Their login")).fill("bob")
+    tab.press("Share", dialog)
+    expect(dialog.locator("li")).to_have_count(2)
+    phone = Person.of(browser, url, **PHONE, device_scale_factor=2).open(link.removeprefix(url))
+    phone.written(140)
+    camera.take(phone, "phone-shared")
+    expect(dialog.get_by_text("1 reading")).to_be_visible()
+    camera.take(tab, "page-share")
+    for number in (1, 2):
+        rig.scripted.release(f"story-{number}")
+    phone.finished()
 
 
 def _under_load(camera: Camera, person: Person, rig: Rig, client: Client) -> None:
