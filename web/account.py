@@ -8,14 +8,16 @@ from typing import Any, Final
 from flask import Blueprint, Response, request
 
 from shared.errors import Conflict, Invalid, TooMany
+from shared.scopes import Scope
 from shared.store import audit, deletion, exporting
 from shared.store.audit import Action
 from shared.store.conversations import Conversation
 from shared.store.database import Database
 from shared.store.messages import Message
 from web import requests, responses, schemas, sharing
-from web.auth import current_user
+from web.auth import current_user, principal
 from web.context import context
+from web.errors import InsufficientScope
 from web.page.yielding import Slices
 from web.rate_limits import address
 from web.wake_ups import wake_message, wake_sidebars
@@ -166,10 +168,15 @@ FORMS: Final[dict[str, tuple[Writer, str, str]]] = {
 
 @blueprint.post("/user/delete")
 def delete_user() -> Response:
-    """204. From now on nobody gets in as this user; what is theirs is removed within minutes."""
+    """204. From now on nobody gets in as this user; what is theirs is removed within minutes.
+
+    A service key deletes only a user whom it names in `Outlive-User`, never whom it belongs to.
+    """
     requests.json_body(schemas.Deletion)
     if context().settings.auth == "local":
         raise Conflict(code="needs_sign_in")
+    if principal().credential.kind == "key" and "Outlive-User" not in request.headers:
+        raise InsufficientScope(Scope.ACT_AS, "A key deletes only a user named in Outlive-User.")
     user, db = current_user(), context().db
     ended = deletion.begin(db, user, by=user, credential=sharing.credential(), address=address())
     for kind, gone in ended:

@@ -12,7 +12,7 @@ from local.programs import Web, Worker
 from scripted import say
 from shared.store.tables import LOCAL_USER
 from tests.client import Client, new_id
-from tests.credentials import client_with, operate, token, user_id
+from tests.credentials import client_with, new_key, operate, token, user_id
 from tests.end_to_end.questions import quick
 from tests.rig import Rig, eventually
 from tests.stories import holding
@@ -133,6 +133,26 @@ def test_an_export_on_the_command_line_is_a_file_once_it_is_whole(
     assert "## Tides" in export_all("--markdown").stdout
     assert export_all(str(tmp_path / "no" / "where")).exit_code == 1
     assert [*tmp_path.iterdir()] == [file]
+
+
+def test_a_key_deletes_whom_it_names_and_not_whom_it_belongs_to(
+    rig: Rig, required_web: Web
+) -> None:
+    sent, named = {"confirm": "delete everything"}, new_id()
+    key, _ = new_key(rig, "ask,act_as")
+    with client_with(required_web, key) as own, client_with(
+        required_web, key, **{"Outlive-User": named}
+    ) as acting:  # fmt: skip
+        answer = own.http.post("/api/user/delete", json=sent)
+        assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+        own.conversation()
+        acting.conversation()
+        assert acting.http.post("/api/user/delete", json=sent).status_code == 204
+        eventually(lambda: acting.http.get("/api/usage").status_code == 401)
+        own.conversation()
+    with client_with(required_web, token(named)) as again:  # a token that is still valid
+        assert again.http.get("/api/usage").json()["code"] == "user_disabled"
+        assert again.http.post("/api/conversations", json={}).json()["code"] == "user_disabled"
 
 
 def test_an_operator_deletes_a_user(rig: Rig, required_web: Web, subject: str) -> None:
