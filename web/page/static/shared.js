@@ -83,7 +83,11 @@ function showGone() {
   document.title = "Outlive";
   const what = was ? "This conversation is not shared any more." : "Nothing is shared here, or not any more.";
   const more = was ? "" : "If somebody sent you a link, make sure that it is complete. ";
-  byId("gone").replaceChildren(el("h2", {}, what), el("p", {}, `${more}Whoever shared it with you can share it again.`));
+  showNothing(what, `${more}Whoever shared it with you can share it again.`);
+}
+
+function showNothing(what, more) {
+  byId("gone").replaceChildren(el("h2", {}, what), el("p", {}, more));
   byId("gone").hidden = false;
 }
 
@@ -95,7 +99,7 @@ function showList(found) {
   const line = (one) => el("a", { href: `/s/${one.id}`, dir: "auto" }, nameOf(one), el("small", {}, dateOf(one.updated_at)));
   byId("list").replaceChildren(...found.map((one) => el("li", {}, line(one))));
   byId("list").hidden = !found.length;
-  if (!found.length) notify("Nobody shares a conversation with you now.");
+  if (!found.length) showNothing("Nothing is shared with you now.", "What others share with you by name is listed here.");
 }
 
 function notify(text) {
