@@ -187,8 +187,7 @@ def test_attempts_are_limited_for_an_address(required_web: Web, rig: Rig) -> Non
 def test_who_has_signed_in_before_is_not_locked_out_by_strangers(
     required_web: Web, rig: Rig
 ) -> None:
-    login, other = new_account(rig), new_account(rig)
-    here = new_address()
+    login, here = new_account(rig), new_address()
     signed_in = attempt(required_web, login, address=here)
     session_of(required_web, signed_in).sign_out()
     device = {"Cookie": f"outlive_device={signed_in.cookies['outlive_device']}"}
@@ -196,11 +195,8 @@ def test_who_has_signed_in_before_is_not_locked_out_by_strangers(
     guess_until_refused(lambda: attempt(required_web, new_id(), address=here))
 
     assert attempt(required_web, login, headers=device, address=here).status_code == 204
-    assert attempt(required_web, other, headers=device, address=here).status_code == 429
-    # which lets nobody in, and guesses with it are limited, too
+    # guesses from there are limited, too
     guess_until_refused(lambda: attempt(required_web, login, "x", headers=device))
-    user_command(rig, "passwd", login, typed="another password\n")
-    assert attempt(required_web, login, "another password", headers=device).status_code == 429
 
 
 @pytest.mark.parametrize(
