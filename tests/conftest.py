@@ -129,9 +129,11 @@ def required_web(rig: Rig, key_server: KeyServer) -> Web:
 
 
 @pytest.fixture(scope="session")
-def oidc_web(rig: Rig) -> Web:
-    """A web master that knows its address, and accepts an identity provider's word; see below."""
-    web = rig.new_web(**oidc_settings(), OUTLIVE_SIGN_IN_RATE="1000/minute")
+def oidc_web(rig: Rig, key_server: KeyServer) -> Web:
+    """A web master that knows its address, and accepts every credential there is: an identity
+    provider's word (see below), accounts, tokens, keys."""
+    kinds = sign_in_settings(key_server) | oidc_settings()
+    web = rig.new_web(**kinds, OUTLIVE_SIGN_IN_RATE="1000/minute")
     public = {**web.environment.env, "OUTLIVE_PUBLIC_URL": web.url}
     web.environment = replace(web.environment, env=public)
     return web.start().wait()

@@ -7,13 +7,14 @@ two apart, and prints what it was answered as JSON.
 """
 
 import collections
+import functools
 import json
 import random
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,12 +25,17 @@ ADDRESS: Final = "127.0.0.66"
 HIDDEN: Final = "/hidden-request"
 
 _HIDDEN: Final = f"GET {HIDDEN} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-_PLACE: Final = "POST /api/conversations HTTP/1.1\r\nHost: localhost\r\n"
 
 
-def _post(*headers: str, body: bytes = b"", hidden: bytes = _HIDDEN) -> bytes:
-    lines = "".join(f"{header}\r\n" for header in ("Content-Type: application/json", *headers))
-    return f"{_PLACE}{lines}\r\n".encode("latin-1") + body + hidden
+def _post(
+    *headers: str, body: bytes = b"", hidden: bytes = _HIDDEN, place: str = "/api/conversations"
+) -> bytes:
+    start = (f"POST {place} HTTP/1.1", "Host: localhost", "Content-Type: application/json")
+    return "\r\n".join((*start, *headers, "", "")).encode("latin-1") + body + hidden
+
+
+def _get(path: str, *headers: str) -> bytes:
+    return "\r\n".join((f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", "")).encode()
 
 
 _CHUNKED: Final = "Transfer-Encoding: chunked"
@@ -108,6 +114,17 @@ PATHS: Final = (
     "/c/%0d%0aX-Injected:%201",
     "/api/search?q=%0d%0aX-Injected:%201&limit=%0d%0a",
     "/api/conversations?cursor=%0aX-Injected:1",
+    "/sign-in?next=//evil.example",
+    "/sign-in?next=/%5cevil.example&problem=%0d%0aX-Injected:%201",
+    "/sign-in/oidc?next=https://evil.example",
+    "/sign-in/oidc/callback?code=%0d%0aX-Injected:%201&state=%00",
+    "/sign-in/oidc/callback?state=" + "s" * 6_000,
+    "/sign-in/../api/conversations",
+    "/sign-in/oidc/..%2f..%2fapi%2fexport",
+    "/s/..%2f..%2fapi%2fexport",
+    "/api/export?format=..%2f..%2fetc%2fpasswd",
+    "/api/export?format=%0d%0aX-Injected:%201",
+    "/api/shares/..%2f..%2fapi%2fuser%2fdelete",
     "http://localhost/api/conversations",
     "http://localhost@evil.example/healthz",
     "*",
@@ -177,18 +194,33 @@ def statuses(received: bytes) -> list[int]:
 # --- the program ----------------------------------------------------------------------------------
 
 
-def _jobs(credential: str) -> Iterator[bytes]:
-    """Requests without end; most are large."""
+def _jobs(credential: str, stream: str) -> Iterator[bytes]:
+    """Requests without end; most are large. `stream`: the path of an answer's stream."""
     dice = random.Random(7)
     allowed = f"Authorization: Bearer {credential}"
+    message = stream.removesuffix("/stream")
     shapes = [*SMUGGLING.values()]
-    shapes += [
-        _post(allowed, f"Content-Length: {len(body)}", body=body, hidden=b"")
-        for body in BODIES.values()
-    ]
-    shapes += [f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for path in PATHS]
+    for body in BODIES.values():
+        sent = f"Content-Length: {len(body)}"
+        shapes += [
+            _post(allowed, sent, body=body, hidden=b""),
+            _post(sent, body=body, hidden=b"", place="/api/sign-in"),
+            _post(allowed, sent, body=body, hidden=b"", place="/api/user/delete"),
+        ]
+    shapes += [_get(path) for path in PATHS]
     while True:
-        yield dice.choice(shapes)
+        number = dice.getrandbits(64)
+        guess = b'{"login": "guess-%d", "password": "%d"}' % (number % 100, number)
+        link = f"Authorization: Bearer ols_{number:043d}"
+        yield from (
+            dice.choice(shapes),
+            _post(f"Content-Length: {len(guess)}", body=guess, hidden=b"", place="/api/sign-in"),
+            _get(f"/sign-in/oidc/callback?code={number}&state={number}",
+                 f"Cookie: outlive_oidc={number:043d}.Lw"),
+            _get(message, link),
+            _get(message, f"Cookie: outlive_session={number:043d}"),
+            _get("/api/export", allowed),
+        )  # fmt: skip
 
 
 class Attack:
@@ -199,9 +231,9 @@ class Attack:
         self.end = time.monotonic() + seconds
         self.answers: collections.Counter[str] = collections.Counter()
 
-    def corpus(self) -> None:
+    def corpus(self, path: str) -> None:
         """One request after the other."""
-        for job in _jobs(self.credential):
+        for job in _jobs(self.credential, path):
             if time.monotonic() > self.end:
                 return
             with suppress(OSError), Line(self.url) as line:
@@ -254,11 +286,10 @@ def main() -> None:
     """Attack, and print what was answered."""
     url, credential, seconds, path, number = sys.argv[1:]
     attack = Attack(url, credential, float(seconds))
-    jobs = [attack.corpus, attack.corpus, attack.endless, attack.slow]
+    corpus = functools.partial(attack.corpus, path)
+    streams = functools.partial(attack.streams, path, int(number))
+    jobs: list[Callable[[], None]] = [corpus, corpus, attack.endless, attack.slow, streams]
     threads = [threading.Thread(target=job, daemon=True) for job in jobs]
-    threads.append(
-        threading.Thread(target=attack.streams, args=(path, int(number)), daemon=True)
-    )  # fmt: skip
     for thread in threads:
         thread.start()
     for thread in threads:

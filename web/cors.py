@@ -1,11 +1,12 @@
 """CORS: pages of the origins in OUTLIVE_CORS_ORIGINS may use the API, with a bearer token only.
 
 Without a list there are no such headers at all, and a browser lets no other origin's page read
-anything. A page of a listed origin proves who its user is by `Authorization`. A cookie that a
-browser adds by itself is taken off its requests, so that no listed page acts for whoever happens to
-be signed in here; and it is not told that cookies are allowed (no `Access-Control-Allow-
-Credentials`). Preflights of listed origins are answered before anything else, since they carry no
-credential; those of others are refused like every request from another site (`web/auth/site.py`).
+anything. A page of a listed origin proves who its user is by `Authorization`. Cookies are taken off
+its requests and off the responses, so that no listed page acts for whoever happens to be signed in
+here, nor signs anybody in. A browser is not told that cookies are allowed, either (no
+`Access-Control-Allow-Credentials`). Preflights of listed origins are answered before anything else,
+since they carry no credential; those of others are refused like every request from another site
+(`web/auth/site.py`).
 """
 
 from collections.abc import Callable, Iterable
@@ -50,6 +51,8 @@ def with_cors(app: WsgiApp, listed: frozenset[str]) -> WsgiApp:
             added.append(("Access-Control-Expose-Headers", _READ))
 
         def start(status: str, headers: Headers, *more: Any) -> Any:
+            if LISTED in environ:  # nor is a browser given one for that page
+                headers = [one for one in headers if one[0].lower() != "set-cookie"]
             return start_response(status, headers + added, *more)
 
         return app(environ, start)

@@ -10,7 +10,7 @@ this browser only (`web/auth/oidc.py`). What goes wrong there is said on the sig
 
 import uuid
 from contextlib import suppress
-from typing import cast
+from typing import Final, cast
 
 from flask import Blueprint, Response, redirect, request
 from werkzeug.exceptions import NotFound
@@ -29,10 +29,15 @@ from web.rate_limits import counted_sign_in
 
 blueprint = Blueprint("sign_in", __name__)
 
+#: Bytes of a body: strangers send them, and a large one takes long to parse. (A password's
+#: characters may be escaped.)
+_MAX_BODY: Final = 64 << 10
+
 
 @blueprint.post("/api/sign-in")
 def sign_in() -> Response:
     """204 and the cookies of a new session; the browser's session before ends."""
+    request.max_content_length = _MAX_BODY
     sent = requests.json_body(schemas.SignInBody)
     sign_ins, cookies = _sign_ins(), context().session_cookies
     login = logins.normal(sent.login) or ""

@@ -1,8 +1,9 @@
 """Canaries in a whole story where sign-in is required: each is found only where it belongs.
 
-`test_privacy` does the same without sign-in, and for all that can fail. Here are credentials: a
-host product's token, a service key, the secret that tokens are signed with, and what strangers and
-operators are shown.
+`test_privacy` does the same without sign-in, and for all that can fail. Here are credentials of
+every kind, good and bad: a host product's token and the secret that signs it, a service key, logins
+and passwords, cookies, an identity provider's code and client secret, a share's link. And what
+strangers and operators are shown.
 """
 
 import time
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
@@ -19,30 +20,18 @@ from local.programs import Flower, Web, Worker
 from scripted import done, error_object, finish, reasoning, say, script, status, usage
 from shared import service_key
 from tests.client import Client, new_id
-from tests.credentials import (
-    SECRET,
-    KeyServer,
-    bearer,
-    client_with,
-    new_key,
-    sign_in_settings,
-    token,
-)
+from tests.credentials import SECRET, bearer, client_with, new_key, token
 from tests.end_to_end.test_privacy import Tap, _readable, _stored
-from tests.rig import API_KEY, Rig, eventually, killing
+from tests.identity_provider import CLIENT_SECRET, IdentityProvider
+from tests.rig import API_KEY, Rig, eventually
+from tests.signing_in import attempt, new_account, session_of
+from tests.web.auth.test_oidc import Browser as OidcBrowser
 
-PROMPT, OUTPUT, SUBJECT, COOKIE = (
-    f"{what}-canary-{new_id()}" for what in ("prompt", "output", "subject", "cookie")
+PROMPT, OUTPUT, SUBJECT, COOKIE, PASSWORD, WRONG = (
+    f"{what}-canary-{new_id()}"
+    for what in ("prompt", "output", "subject", "cookie", "password", "wrong")
 )
 QUOTING = {"error": {"message": f"You said {PROMPT} with {API_KEY}", "code": OUTPUT}}
-
-
-@pytest.fixture(scope="module")
-def house(rig: Rig, key_server: KeyServer) -> Iterator[Web]:
-    """A web master of its own, with sign-in."""
-    web = rig.web(**sign_in_settings(key_server), WEB_CONCURRENCY="1")
-    with killing(web):
-        yield web
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +99,56 @@ def _refused(web: Web, good: str, key: str) -> list[httpx2.Response]:
     return found
 
 
+def _signed_in(rig: Rig, web: Web, login: str, secrets: set[str]) -> list[httpx2.Response]:
+    """What an account is refused; adds what only its browser and its readers may know."""
+    # A password is also typed where the login belongs.
+    refused = [attempt(web, login, WRONG), attempt(web, PASSWORD, WRONG), attempt(web, WRONG)]
+    began = attempt(web, login, PASSWORD)
+    session = session_of(web, began)
+    secrets |= set(began.cookies.values())
+    with session.client() as person:
+        _asked(person)
+        conversation = person.conversation()
+        place = f"/api/conversations/{conversation}"
+        link = person.http.post(f"{place}/shares", json={}).json()["token"]
+        with client_with(web, link) as reader:
+            assert reader.http.get(place).status_code == 200
+            assert reader.http.get("/api/shared").status_code == 200
+            refused.append(reader.http.post("/api/conversations", json={}))
+    session.get("/api/export")
+    secrets.add(link)
+    refused += [
+        httpx2.post(f"{web.url}{place}/shares", json={}, headers=session.cookie),  # without CSRF
+        httpx2.get(f"{web.url}{place}", headers=bearer(f"{link[:-1]}_")),
+        httpx2.get(f"{web.url}{place}", params={"token": link}),
+        httpx2.get(f"{web.url}/s/{link}"),
+    ]
+    assert session.sign_out().status_code == 204
+    refused.append(session.get("/api/conversations"))
+    assert {answer.status_code for answer in refused} <= {401, 403, 404}
+    return refused
+
+
+def _came_back(web: Web, secrets: set[str]) -> list[httpx2.Response]:
+    """What browsers are answered that come back from the provider, with a code that is good or not;
+    adds what only they may know."""
+    with closing(OidcBrowser(web)) as browser, closing(OidcBrowser(web)) as thief:
+        back = browser.at_provider(browser.begin(), subject=f"oidc {SUBJECT}")
+        sent = parse_qs(urlsplit(back).query)
+        secrets |= {*sent["code"], *sent["state"], *browser.http.cookies.values()}
+        answers = [thief.finish(back), browser.finish(back), browser.finish(back)]
+        assert browser.is_signed_in()
+        assert not thief.is_signed_in()
+        secrets |= set(browser.http.cookies.values())
+        return answers
+
+
+def _credentials_in_postgres(rig: Rig) -> str:
+    """All rows of the tables that know of credentials."""
+    tables = ("users", "sessions", "service_keys", "shares", "audit")
+    return str([rig.rows(f"SELECT CAST(t AS text) FROM {name} t") for name in tables])
+
+
 def _processes() -> Iterator[tuple[str, str]]:
     """Command line and environment of all processes of this machine, as far as they can be read."""
     for folder in Path("/proc").glob("[0-9]*"):
@@ -122,22 +161,27 @@ def _processes() -> Iterator[tuple[str, str]]:
 
 
 def test_no_canary_is_found_where_it_does_not_belong(
-    rig: Rig, house: Web, window: Flower, worker: Worker
+    rig: Rig, oidc_web: Web, identity_provider: IdentityProvider, window: Flower, worker: Worker
 ) -> None:
     good = token(SUBJECT)
     key, _ = new_key(rig, "ask,act_as")
     operators, _ = new_key(rig, "admin")
+    secrets = {good, good.rpartition(".")[2], key, operators, COOKIE, API_KEY, SECRET}
+    secrets |= {PASSWORD, WRONG, CLIENT_SECRET}
     with (
         closing(Tap(rig)) as tap,
-        client_with(house, good) as user,
-        client_with(house, key) as machine,
-        client_with(house, key, **{"Outlive-User": SUBJECT}) as acting,
-        client_with(house, token("stranger")) as stranger,
-        client_with(house, operators) as operator,
+        client_with(oidc_web, good) as user,
+        client_with(oidc_web, key) as machine,
+        client_with(oidc_web, key, **{"Outlive-User": SUBJECT}) as acting,
+        client_with(oidc_web, token("stranger")) as stranger,
+        client_with(oidc_web, operators) as operator,
     ):
         for client in (user, machine, acting):
             _asked(client)
-        refused = _refused(house, good, key)
+        refused = _refused(oidc_web, good, key)
+        login = new_account(rig, password=PASSWORD)
+        refused += _signed_in(rig, oidc_web, login, secrets)
+        came_back = _came_back(oidc_web, secrets)
         [message, *_] = user.http.get("/api/conversations").json()["items"]
         refused += [
             stranger.http.get(f"/api/conversations/{message['id']}"),
@@ -162,7 +206,6 @@ def test_no_canary_is_found_where_it_does_not_belong(
         commands = _readable("\n".join(tap.commands()))
     assert "outlive.generate" in commands, "the tap saw no task"
 
-    secrets = (good, good.rpartition(".")[2], key, operators, COOKIE, API_KEY, SECRET)
     private = (PROMPT, OUTPUT)
     places = {
         "logs": rig.logs(),
@@ -170,7 +213,11 @@ def test_no_canary_is_found_where_it_does_not_belong(
         "values in Redis": _stored(rig),
         "what operators see": "".join(answer.text for answer in shown),
         "refusals": "".join(answer.text + str(answer.headers) for answer in refused),
+        "pages after the provider": "".join(
+            answer.text + answer.headers.get("Location", "") for answer in came_back
+        ),
         "process lists": "".join(words for words, _ in _processes()),
+        "credentials in Postgres": _credentials_in_postgres(rig),
     }
     assert [
         (place, one[:12])
@@ -178,10 +225,12 @@ def test_no_canary_is_found_where_it_does_not_belong(
         for one in (*secrets, *private)
         if one in text
     ] == []
-    assert SUBJECT not in places["logs"] + places["values in Redis"] + places["process lists"]
+    for name in (SUBJECT, login):
+        assert name not in places["logs"] + places["values in Redis"] + places["process lists"]
     # The environment holds what operators put there, and nothing of users.
     environments = "".join(environ for _, environ in _processes())
+    operators_own = {API_KEY, SECRET, CLIENT_SECRET}
     assert API_KEY in environments, "no environment could be read"
-    assert [one for one in (*private, good, key, operators) if one in environments] == []
+    assert [one for one in (*private, *secrets - operators_own) if one in environments] == []
     passwords = [urlsplit(url).password for url in (rig.redis.url, rig.database_url)]
     assert not [one for one in passwords if one and one in places["process lists"]]

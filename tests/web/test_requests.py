@@ -84,6 +84,16 @@ def test_invalid_question_is_refused_and_not_saved(client: Client, body: object)
     assert client.http.get(path.removesuffix("/messages")).json()["messages"] == []
 
 
+@pytest.mark.parametrize(
+    "inner", ['"content": "x", "content": "y"', '"options": {"seed": 1, "seed": 2}']
+)
+def test_a_field_that_is_there_twice_is_refused(client: Client, inner: str) -> None:
+    path = f"/api/conversations/{client.conversation()}/messages"
+    headers = {"Content-Type": "application/json"}
+    answer = client.http.post(path, content=f'{{"content": "x", {inner}}}', headers=headers)
+    problem(answer, 422, "invalid")
+
+
 def test_numbers_that_are_not_finite_are_refused(client: Client) -> None:
     path = f"/api/conversations/{client.conversation()}/messages"
     for number in ("NaN", "Infinity", "-Infinity", "1e999"):
