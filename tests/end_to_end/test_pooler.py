@@ -1,8 +1,13 @@
 """The whole service on a Postgres that is reached through PgBouncer in transaction mode."""
 
 import pytest
+from click.testing import CliRunner
 
+from cli.__main__ import outlive
 from scripted import done, finish, hold, long, say, script, usage
+from shared.settings import with_driver
+from shared.store import accounts, sessions
+from shared.store.database import Database
 from tests.client import Client
 from tests.pgbouncer import pgbouncer
 from tests.rig import Rig, eventually, killing
@@ -59,6 +64,8 @@ def test_everything_works_through_a_pooler(rig: Rig, no_workers: None) -> None:
                     ended = client.ended(answer)
                     assert (ended["error"]["code"], ended["text"]) == ("worker_lost", "Lost")
 
+            _sign_in_and_out(pooler.url)
+
             # then: nothing was refused on the way, and the pooler shared its few connections
             eventually(lambda: "unsupported startup parameter" in pooler.log.read_text())
             assert (
@@ -67,3 +74,26 @@ def test_everything_works_through_a_pooler(rig: Rig, no_workers: None) -> None:
                 ][0]
                 <= 4
             )
+
+
+def _sign_in_and_out(url: str) -> None:
+    """Accounts, keys and sessions, as the commands and web use them."""
+    env = {"DATABASE_URL": url}
+    for words in (["user", "add", "ann"], ["key", "add", "night", "--scope", "ask"]):
+        made = CliRunner().invoke(outlive, words, input="a long password\n", env=env)
+        assert made.exit_code == 0, made.output
+    db = Database(with_driver(url))
+    try:
+        account = accounts.find(db, "ann")
+        assert account is not None
+        day = 86_400.0
+        begun = sessions.begin(
+            db, account.id, token_hash="x", lifetime=sessions.Lifetime(day, day), credential="test"
+        )
+        assert begun is not None
+        found = sessions.valid(db, "x")
+        assert found is not None
+        sessions.end_all(db, account.id, begun.id, None)
+        assert sessions.valid(db, "x") is None
+    finally:
+        db.dispose()
