@@ -1,7 +1,9 @@
 """The hub and its messages without a web process: what they cost when many readers come."""
 
+import math
 import uuid
 from collections.abc import Iterator
+from datetime import MAXYEAR
 from typing import Any
 from unittest.mock import patch
 
@@ -12,7 +14,7 @@ from shared.body import Body
 from shared.bus.livelog import LiveLog
 from shared.errors import NotFound, StorageDown
 from shared.store import conversations, messages
-from tests.rig import join
+from tests.rig import join, until
 from tests.store_fixtures import Store
 from web.following.hub import Hub
 from web.following.message_keeper import MessageKeeper
@@ -94,6 +96,27 @@ def test_deletion_refuses_new_readers_and_cuts_none(store: Store, keeper: Messag
         assert _text(keeper, written, user) is None
 
         assert (topic.body.text, topic.closed) == (text, False)
+
+
+def test_poll_gives_a_turn_to_a_question_that_no_worker_is_left_to_call(
+    store: Store, keeper: MessageKeeper
+) -> None:
+    user = store.user()
+    queued, waiting = (store.ask(user, running=1).answer.id for _ in range(2))
+    with keeper.follow(waiting, user) as topic:
+        topic.opened.wait()
+
+        for deadline in (None, "queue_deadline"):
+            assert store.row(waiting).dispatch_at.year == MAXYEAR
+            if deadline:
+                store.make_overdue(queued, deadline)
+            topic.received_at = -math.inf  # it has been silent for long
+            keeper.poll()
+            gevent.sleep(0)
+
+        until(lambda: store.queue.ids)
+    assert store.queue.ids == [waiting]
+    assert store.row(queued).error_code == "queue_timeout"
 
 
 def test_a_body_in_memory_is_not_shown_without_postgres(
