@@ -12,7 +12,7 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-#: Characters (code points) of a password (NIST SP 800-63B, 3.1.1.2).
+#: Characters (code points) of a password (OWASP ASVS 5.0, 6.2.1 and 6.2.9).
 SHORTEST: Final = 8
 LONGEST: Final = 1024
 #: Memory, passes and threads of one hash (OWASP Password Storage Cheat Sheet).
