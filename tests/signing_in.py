@@ -2,6 +2,7 @@
 
 import json
 import random
+import uuid
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,8 +11,12 @@ from click.testing import CliRunner, Result
 
 from cli.__main__ import outlive
 from local.programs import Web
+from shared.store import sessions
+from shared.store.database import Database
+from shared.store.sessions import Lifetime
 from tests.client import Client, new_id
 from tests.rig import PATIENCE, Rig
+from web.auth import session_cookies
 
 PASSWORD: Final = "correct horse battery staple"
 JSON: Final = {"Content-Type": "application/json"}
@@ -87,6 +92,15 @@ class Session:
         client = Client(self.url)
         client.http.headers.update(self.headers)
         return client
+
+
+def begin_session(db: Database, user: uuid.UUID, seconds: float = 86_400.0) -> dict[str, str]:
+    """What a browser and our page send in a new session of any user: no password is asked for."""
+    secret = session_cookies.new_token()
+    lifetime, hashed = Lifetime(seconds, seconds), session_cookies.hashed(secret)
+    assert sessions.begin(db, user, token_hash=hashed, lifetime=lifetime, credential="oidc")
+    csrf = session_cookies.csrf_token(secret)
+    return {"Cookie": f"outlive_session={secret}", "Outlive-CSRF": csrf}
 
 
 def session_of(web: Web, signed_in: httpx2.Response) -> Session:

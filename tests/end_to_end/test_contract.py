@@ -31,15 +31,13 @@ from local.processes import BIN, ROOT
 from local.programs import Web
 from scripted import done, finish, say, script, usage
 from shared.settings import with_driver
-from shared.store import sessions, users
+from shared.store import users
 from shared.store.database import Database
-from shared.store.sessions import Lifetime
 from tests.credentials import AUDIENCE, ISSUER, SECRET, bearer, new_key, token
 from tests.rig import Rig, killing
-from tests.signing_in import PASSWORD, new_account
+from tests.signing_in import PASSWORD, begin_session, new_account
 from tests.store_fixtures import migrate, new_database
 from tests.stories import start_worker
-from web.auth import session_cookies
 
 Json = dict[str, Any]
 
@@ -134,15 +132,13 @@ def new_credentials(url: str, rig: Rig) -> tuple[Json, list[Json]]:
     exp = int(time.time()) + LIFE
     peers = {name: bearer(token(name, exp=exp)) for name in ("owner", "another")}
     key, _ = new_key(rig, "ask,act_as", DATABASE_URL=url)
-    session = session_cookies.new_token()
-    begin_session(url, "owner", session_cookies.hashed(session))
-    cookie = {
-        "Cookie": f"outlive_session={session}",
-        "Outlive-CSRF": session_cookies.csrf_token(session),
-    }
+    with ExitStack() as stack:
+        db = Database(with_driver(url))
+        stack.callback(db.dispose)
+        session = begin_session(db, users.by_subject(db, ISSUER, "owner").id)
     credentials = {
         "token": peers["owner"]["Authorization"],
-        "same": [peers["owner"], {**bearer(key), "Outlive-User": "owner"}, cookie],
+        "same": [peers["owner"], {**bearer(key), "Outlive-User": "owner"}, session],
         "operator": bearer(token("operator", exp=exp, scope="admin")),
         "account": {"login": new_account(rig, DATABASE_URL=url), "password": PASSWORD},
         "claims": {"iss": ISSUER, "aud": AUDIENCE},
@@ -155,16 +151,6 @@ def new_credentials(url: str, rig: Rig) -> tuple[Json, list[Json]]:
         }
         for name, headers in peers.items()
     ]
-
-
-def begin_session(url: str, subject: str, hashed: str) -> None:
-    """A session of the host's user, as if they had signed in."""
-    db = Database(with_driver(url))
-    try:
-        user, life = users.by_subject(db, ISSUER, subject).id, Lifetime(LIFE, LIFE)
-        assert sessions.begin(db, user, token_hash=hashed, lifetime=life, credential="oidc")
-    finally:
-        db.dispose()
 
 
 def closed(document: Json) -> Json:
@@ -297,7 +283,7 @@ def test_the_service_keeps_its_contract(deployment: Deployment, tmp_path: Path) 
     document = httpx2.get(f"{deployment.local.url}/api/openapi.json").json()
     runs, before = Runs(tmp_path, deployment, closed(document)), cpu_seconds()
 
-    counts = runs.both("examples,coverage,fuzzing,stateful", examples=20, sequences=15)
+    counts = runs.both("examples,coverage,fuzzing,stateful", examples=28, sequences=15)
     while counts.total() < REQUESTS:
         counts += runs.both("fuzzing,stateful", examples=60, sequences=30)
 

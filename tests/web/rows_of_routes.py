@@ -1,0 +1,78 @@
+"""The routes, for `test_rights_of_routes.py`: what each asks for, and what it answers its owner."""
+
+from typing import Any, Final, NamedTuple
+
+
+class Row(NamedTuple):
+    """One method of one endpoint."""
+
+    endpoint: str
+    method: str
+    #: with the ids of things that belong to OWNER
+    path: str
+    #: "public", "open", "use", "shared", "read", "write", "operate"
+    right: str
+    owner: int
+    #: where it differs from what the owner is answered
+    other: int | None = None
+    body: Any = None
+
+
+ROWS: Final = (
+    Row("health.alive", "GET", "/healthz", "public", 200),
+    Row("health.ready", "GET", "/readyz", "public", 200),
+    Row("health.probe", "GET", "/healthz/stream", "public", 404),  # without a doctor's token
+    Row("health.prometheus", "GET", "/metrics", "operate", 200),
+    Row("static", "GET", "/static/app.js", "open", 200),
+    Row("pages.sign_in", "GET", "/sign-in", "open", 200),
+    # whatever was right would count as an attempt, or end the caller's session
+    Row("sign_in.sign_in", "POST", "/api/sign-in", "open", 422, body={}),
+    Row("sign_in.begin_oidc", "GET", "/sign-in/oidc", "open", 404),
+    Row("sign_in.finish_oidc", "GET", "/sign-in/oidc/callback", "open", 404),
+    Row("sign_in.sign_out", "POST", "/api/sign-out", "use", 422, body={"everywhere": "yes"}),
+    Row("pages.page", "GET", "/", "use", 200),
+    Row("pages.page", "GET", "/c/{conversation}", "use", 200),
+    Row("pages.shared", "GET", "/s", "open", 200),
+    Row("pages.shared", "GET", "/s/{conversation}", "open", 200),
+    Row("pages.dashboard", "GET", "/live", "operate", 200),
+    Row("pages.dashboard_state", "GET", "/api/live", "operate", 200),
+    Row("native.create_conversation", "POST", "/api/conversations", "write", 201, body={}),
+    Row("native.list_conversations", "GET", "/api/conversations", "read", 200),
+    Row("native.show_conversation", "GET", "/api/conversations/{conversation}", "shared", 200, 404),
+    Row("native.change_conversation", "PATCH", "/api/conversations/{conversation}", "write", 200,
+        404, {"title": "x"}),
+    Row("native.delete_conversation", "DELETE", "/api/conversations/{conversation}", "write", 204,
+        404),
+    Row("native.undelete_conversation", "POST", "/api/conversations/{conversation}/undelete",
+        "write", 200, 404),
+    Row("native.see_conversation", "POST", "/api/conversations/{conversation}/seen", "write", 204,
+        404, {"message_id": "{answer}"}),
+    Row("native.search_conversations", "GET", "/api/search?q=why", "read", 200),
+    Row("native.list_models", "GET", "/api/models", "use", 200),
+    Row("native.show_usage", "GET", "/api/usage", "read", 200),
+    Row("reference.openapi", "GET", "/api/openapi.json", "use", 200),
+    Row("reference.page", "GET", "/api/docs", "use", 200),
+    Row("native.ask", "POST", "/api/conversations/{conversation}/messages", "write", 202, 404,
+        {"content": "Why?"}),
+    Row("native.retry", "POST", "/api/messages/{answer}/retry", "write", 202, 404, {}),
+    Row("native.go_on", "POST", "/api/messages/{answer}/continue", "write", 202, 404, {}),
+    Row("native.show_message", "GET", "/api/messages/{answer}", "shared", 200, 404),
+    Row("native.stop", "POST", "/api/messages/{answer}/stop", "write", 202, 404),
+    Row("native.stream", "GET", "/api/messages/{answer}/stream", "shared", 200, 404),
+    Row("blocks.stream", "GET", "/api/messages/{answer}/blocks/stream", "shared", 200, 404),
+    Row("blocks.blocks", "GET", "/api/messages/{answer}/blocks", "shared", 200, 404),
+    Row("blocks.turns", "GET", "/api/conversations/{conversation}/turns", "shared", 200, 404),
+    Row("notices.notices", "GET", "/api/notices", "read", 200),
+    Row("notices.older", "GET", "/api/sidebar", "read", 200),
+    Row("sharing.share", "POST", "/api/conversations/{conversation}/shares", "write", 201, 404, {}),
+    Row("sharing.list_shares", "GET", "/api/conversations/{conversation}/shares", "read", 200, 404),
+    Row("sharing.revoke_share", "DELETE", "/api/shares/{share}", "write", 204, 404),
+    Row("sharing.list_shared", "GET", "/api/shared", "shared", 200),
+    Row("account.export", "GET", "/api/export", "read", 200),
+    Row("audit_table.read_audit", "GET", "/api/audit", "operate", 200),
+    # Everybody here is needed for the next row; that it works is in test_account.py.
+    Row("account.delete_user", "POST", "/api/user/delete", "write", 422),
+)  # fmt: skip
+
+#: What the owner is refused.
+CODES: Final = {404: "not_found", 422: "invalid"}
