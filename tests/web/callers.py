@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from local.programs import Web
+from shared.store import users
 from tests.client import new_id
-from tests.credentials import bearer, disable, new_key, operate, token, user_id
+from tests.credentials import ISSUER, bearer, disable, new_key, operate, token, user_id
 from tests.rig import Rig
-from tests.signing_in import begin_session, new_session
+from tests.signing_in import Session, begin_session
 
 OWNER: Final = "owner-of-things"
 OTHER: Final = "another"
@@ -63,15 +64,19 @@ def expired(_: Rig, __: Web) -> Caller:
 
 
 def with_bad_token(**changes: Any) -> Callable[[Rig, Web], Caller]:
-    bad = Caller(bearer(token(OWNER, **changes)), refusal=(401, "token_invalid"))
-    return lambda _, __: bad
+    return lambda _, __: Caller(bearer(lasting(OWNER, **changes)), refusal=(401, "token_invalid"))
+
+
+def lasting(subject: str, **changes: Any) -> str:
+    """A token that is good for longer than all of this takes."""
+    return token(subject, **{"exp": int(time.time()) + 3600, **changes})
 
 
 def disabled_user(rig: Rig, _: Web) -> Caller:
     subject = new_id()
-    of_token(rig, subject)
+    there = of_token(rig, subject)
     disable(rig, subject)
-    return Caller(bearer(token(subject)), refusal=(401, "user_disabled"))
+    return replace(there, refusal=(401, "user_disabled"))
 
 
 def revoked(rig: Rig, _: Web) -> Caller:
@@ -111,14 +116,8 @@ def not_for_others(rig: Rig, _: Web) -> Caller:
 
 
 def of_token(rig: Rig, subject: str, **claims: Any) -> Caller:
-    if user_id(rig, subject) is None:
-        rig.rows(
-            "INSERT INTO users (id, name, issuer, subject)"
-            " VALUES (CAST(:id AS uuid), 'x', 'https://host.example', :subject) RETURNING id",
-            id=new_id(),
-            subject=subject,
-        )
-    return Caller(bearer(token(subject, **claims)), owns=subject == OWNER)
+    users.by_subject(rig.db, ISSUER, subject)
+    return Caller(bearer(lasting(subject, **claims)), owns=subject == OWNER)
 
 
 def operator(rig: Rig, _: Web) -> Caller:
@@ -126,18 +125,20 @@ def operator(rig: Rig, _: Web) -> Caller:
     return Caller(of_token(rig, OTHER, scope=scope).headers, WRITES | OPERATES)
 
 
-def of_session(rig: Rig, web: Web) -> Caller:
-    return Caller(new_session(rig, web).headers)
+def of_session(rig: Rig, _: Web) -> Caller:
+    return Caller(begin_session(rig.db, users.by_subject(rig.db, ISSUER, new_id()).id))
 
 
-def of_operators_session(rig: Rig, web: Web) -> Caller:
-    return Caller(new_session(rig, web, operator=True).headers, WRITES | OPERATES)
+def of_operators_session(rig: Rig, _: Web) -> Caller:
+    user = users.by_subject(rig.db, ISSUER, new_id()).id
+    rig.rows("UPDATE users SET operator = true WHERE id = :id RETURNING id", id=user)
+    return Caller(begin_session(rig.db, user), WRITES | OPERATES)
 
 
 def signed_out(rig: Rig, web: Web) -> Caller:
-    session = new_session(rig, web)
-    assert session.sign_out().status_code == 204
-    return Caller(session.headers, refusal=(401, "session_ended"))
+    headers = of_session(rig, web).headers
+    assert Session(web.url, {**headers}).sign_out().status_code == 204
+    return Caller(headers, refusal=(401, "session_ended"))
 
 
 def of_owners_session(rig: Rig, _: Web) -> Caller:
