@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from shared.errors import REQUEST_ERRORS, OutliveError, Unavailable
+from shared.errors import REQUEST_ERRORS, OutliveError, TooMany, Unavailable
 
 log = structlog.get_logger("web")
 
@@ -136,6 +136,11 @@ def of_ours(error: OutliveError) -> Response:
     response = problem(error.status, error.code, error.message, **error.fields)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, TooMany) and "limit" in error.fields:
+        # The limit that refused: a number, or a rate like "60 per 1 minute".
+        response.headers["RateLimit-Limit"] = str(error.fields["limit"]).partition(" ")[0]
+        response.headers["RateLimit-Remaining"] = "0"
+        response.headers["RateLimit-Reset"] = response.headers["Retry-After"]
     if isinstance(error, Challenged):
         response.headers["WWW-Authenticate"] = error.challenge
     return response

@@ -189,7 +189,9 @@ class RateLimits:
         return endpoint not in self._asking and endpoint not in self._uncounted and "principal" in g
 
     def _headers(self, response: Response) -> Response:
-        """Where the request stands."""
+        """Where the request stands. A refusal says it already, of the limit that refused."""
+        if "RateLimit-Limit" in response.headers:
+            return response
         found = [
             (limit.remaining, limit.limit.amount, _seconds_left(limit))
             for limit in (self._limiter.current_limits if self._limiter else ())

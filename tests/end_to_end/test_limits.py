@@ -91,6 +91,10 @@ def test_of_200_questions_at_once_at_most_as_many_as_the_cap_are_ever_open(
     assert refused.json()["code"] == "too_many_open"
     assert refused.json()["limit"] == CAP
     assert int(refused.headers["Retry-After"]) >= 1
+    assert (refused.headers["RateLimit-Limit"], refused.headers["RateLimit-Remaining"]) == (
+        str(CAP),
+        "0",
+    )
 
 
 @pytest.mark.usefixtures("worker")
@@ -166,7 +170,7 @@ def test_a_budget_is_overrun_by_the_open_answers_at_most_also_when_workers_are_k
                 if answer.status_code == 202:
                     asked.append(answer.json()["assistant"]["id"])
                 elif answer.json()["code"] == "budget_exhausted":
-                    return dict(answer.json(), after=answer.headers["Retry-After"])
+                    return dict(answer.json(), headers=answer.headers)
                 else:
                     time.sleep(0.02)
 
@@ -196,7 +200,10 @@ def test_a_budget_is_overrun_by_the_open_answers_at_most_also_when_workers_are_k
     for refusal in refusals:
         assert (refusal["limit"], refusal["budget"]) == (BUDGET, "user_day")
         assert BUDGET <= refusal["used"] <= counted.used
-        assert 1 <= int(refusal["after"]) <= 86_400
+        headers = refusal["headers"]
+        assert 1 <= int(headers["Retry-After"]) <= 86_400
+        assert headers["RateLimit-Limit"] == str(BUDGET)
+        assert headers["RateLimit-Reset"] == headers["Retry-After"]
     assert later.json()["code"] == "budget_exhausted"
 
     shown = user.http.get("/api/usage").json()
