@@ -204,6 +204,32 @@ def test_session_of_a_page_asks_shares_and_takes_everything_along(
     }  # fmt: skip
 
 
+def test_call_over_a_rate_limit_waits_as_long_as_the_service_says(page: Page) -> None:
+    found = page.evaluate(
+        """async () => {
+          const { Outlive } = await import("/static/outlive.js");
+          const tries = async (patience, seconds, code) => {
+            const answers = [[429, { code }], [200, {}]];
+            const transport = async () => {
+              const [status, body] = answers.shift();
+              const headers = new Map([["Retry-After", seconds]]);
+              return { status, headers, text: JSON.stringify(body) };
+            };
+            await new Outlive({ transport, patience }).models().catch(() => null);
+            return 2 - answers.length;
+          };
+          return [
+            await tries(60_000, "0", "rate_limited"),
+            await tries(1_000, "2", "rate_limited"),
+            await tries(Infinity, "0", "rate_limited"),
+            await tries(60_000, "0", "budget_exhausted"),
+          ];
+        }"""
+    )
+
+    assert found == [2, 1, 1, 1]
+
+
 def test_cancelled_reading_ends_at_once(page: Page) -> None:
     found = page.evaluate(
         """async (question) => {
