@@ -35,6 +35,8 @@ _HINTS: Final = {
     "ended": "You are signed out here, or your session has ended. Sign in to go on.",
     "deleted": "Your account is deleted, and what was yours is being removed.",
 }
+#: Refusals of what comes by a wrong way: the files of a page would be refused there, too.
+_FROM_ELSEWHERE: Final = ("not_local", "forwarded", "cross_site")
 
 
 @blueprint.get("/")
@@ -97,6 +99,8 @@ def show_error(response: Response) -> Response:
     if response.mimetype != "application/problem+json":
         return response
     document = response.get_json()
+    if document["code"] in _FROM_ELSEWHERE:
+        return response
     shown = _page(
         "error.html",
         detail=document["detail"],
