@@ -20,7 +20,7 @@ from shared.store.database import Database
 @click.command()
 @click.option("--user", "who", metavar="WHO",
               help="Only of this user: a login, an id, or the host product's id.")  # fmt: skip
-@click.option("--action", type=click.Choice([*Action]), metavar="ACTION",
+@click.option("--action", type=click.Choice([one.value for one in Action]), metavar="ACTION",
               help="Only this action, like sign_in or shared.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True,
               help="Rows, the newest first.")  # fmt: skip

@@ -151,8 +151,10 @@ class RateLimits:
             self._hit(self._address, _ADDRESS)
 
     def _count_refused(self, response: Response) -> Response:
-        """Count a credential that was refused where nothing else is counted."""
-        if response.status_code == 401 and request.endpoint in self._uncounted:
+        """Count a credential that was refused where nothing else is counted: a 401, for a link to a
+        shared conversation a 404."""
+        refused = response.status_code in (401, 404) and "principal" not in g
+        if refused and request.endpoint in self._uncounted:
             self._window.hit(self._address, _REFUSED, address())
         return response
 
