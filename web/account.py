@@ -1,28 +1,33 @@
 """What is a user's own, as a whole: exported, and deleted."""
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any, Final
 
+import structlog
 from flask import Blueprint, Response, request
 
-from shared.errors import Conflict, Invalid, TooMany
+from shared.errors import Conflict, Invalid, TooMany, Unavailable
 from shared.scopes import Scope
 from shared.store import audit, deletion, exporting
 from shared.store.audit import Action
 from shared.store.conversations import Conversation
 from shared.store.database import Database
 from shared.store.messages import Message
+from shared.store.revoked import revoked
 from web import requests, responses, schemas, sharing
-from web.auth import current_user, principal
+from web.auth import Principal, current_user, principal
 from web.context import context
 from web.errors import InsufficientScope
+from web.following.rights import CHECK_EVERY, held_by
 from web.page.yielding import Slices
 from web.rate_limits import address
 from web.wake_ups import wake_message, wake_sidebars
 
 blueprint = Blueprint("account", __name__, url_prefix="/api")
+log = structlog.get_logger("account")
 
 # --- export --------------------------------------------------------------------------------------
 
@@ -49,7 +54,7 @@ def export() -> Response:
     if request.method != "HEAD":
         if user in _exporting:
             raise TooMany(code="too_many_exports", limit=1)
-        exported = _Export(user, write(db, user, profile))
+        exported = _Export(principal(), write(db, user, profile))
         try:
             audit.record(
                 db,
@@ -66,23 +71,46 @@ def export() -> Response:
 
 
 class _Export:
-    """An export's bytes; there is one for each user at a time in a process."""
+    """An export's bytes; there is one for each user at a time in a process.
 
-    def __init__(self, user: uuid.UUID, pieces: Iterator[bytes]) -> None:
-        self._user = user
+    It may take minutes, or longer where its reader is slow. So whoever asked for it is asked about
+    again as for a stream: every minute, and at once when something may have been revoked.
+    """
+
+    def __init__(self, who: Principal, pieces: Iterator[bytes]) -> None:
+        self._who = who
         self._pieces = pieces
-        _exporting.add(user)
+        self._db, self._revocations = context().db, context().revocations
+        self._checked_at = time.monotonic()
+        self._closed = False
+        _exporting.add(who.user_id)
 
     def __iter__(self) -> Iterator[bytes]:
         slices = Slices()
-        for piece in responses.buffered(self._pieces):
-            yield piece
-            slices.pause()
+        try:
+            for piece in responses.buffered(self._pieces):
+                if not self._is_good():
+                    break
+                yield piece
+                slices.pause()
+        except Unavailable as error:
+            log.warning("export.cut", code=error.code)
         self.close()  # before its reader sees the end, and may ask for the next
+
+    def _is_good(self) -> bool:
+        """Whether who asked may still read. Raises StorageDown."""
+        who, since = self._who, self._checked_at
+        maybe = self._revocations.has_revoked_since(since, who.user_id, who.credential)
+        if not maybe and time.monotonic() - since < CHECK_EVERY:
+            return True
+        self._checked_at = time.monotonic()
+        return not list(revoked(self._db, [held_by(who)]))
 
     def close(self) -> None:
         """Called when it was sent, or its reader is gone."""
-        _exporting.discard(self._user)
+        if not self._closed:
+            self._closed = True
+            _exporting.discard(self._who.user_id)
 
 
 def _json_lines(db: Database, user: uuid.UUID, profile: dict[str, Any]) -> Iterator[bytes]:

@@ -116,6 +116,29 @@ def test_a_deleted_user_is_gone_at_once_and_the_rows_soon(
         eventually(lambda: not rig.rows(mine_left, user=user))
 
 
+def test_an_export_is_cut_when_its_reader_loses_the_right(
+    rig: Rig, mine: Client, subject: str
+) -> None:
+    long = """
+        INSERT INTO messages (id, user_id, conversation_id, role, status, body, length, sha256,
+            ended_at)
+        SELECT gen_random_uuid(), user_id, id, 'user', 'DONE', jsonb_build_array(
+            jsonb_build_object('kind', 'text', 'meta', NULL, 'text', repeat('x', 20000000))),
+            20000000, 'x', now()
+        FROM conversations WHERE id = CAST(:id AS uuid) RETURNING 1"""
+    rig.rows(long, id=mine.conversation())
+    with mine.http.stream("GET", "/api/export") as response:
+        pieces = response.iter_raw()
+        read = [next(pieces)]
+        assert operate(rig, "user", "disable", subject).exit_code == 0
+        eventually(lambda: {mine.http.get("/api/usage").status_code for _ in range(9)} == {401})
+        read += pieces
+
+    whole = b"".join(read)
+    assert len(whole) < 20_000_000
+    assert b'"type":"end"' not in whole
+
+
 def test_an_export_on_the_command_line_is_a_file_once_it_is_whole(
     rig: Rig, required_web: Web, mine: Client, subject: str, tmp_path: Path
 ) -> None:

@@ -99,7 +99,7 @@ class Rights(Keeper[RightsTopic]):
         held: set[Held] = set()
         expired = False
         for number, one in enumerate(self._readers.principals()):
-            held.add(_held(one))
+            held.add(held_by(one))
             expired = expired or _has_expired(one)
             if number % SLICE == SLICE - 1:
                 gevent.sleep(0)
@@ -111,10 +111,11 @@ class Rights(Keeper[RightsTopic]):
         for user_id in {one.user_id for one in gone}:
             self._revocations.note(user_id)
         if gone or expired:
-            self._readers.evict_if(lambda one: _has_expired(one) or _held(one) in gone)
+            self._readers.evict_if(lambda one: _has_expired(one) or held_by(one) in gone)
 
 
-def _held(principal: Principal) -> Held:
+def held_by(principal: Principal) -> Held:
+    """What Postgres is asked about this principal."""
     kind, name = principal.credential.kind, principal.credential.id
     return Held(principal.user_id, kind, name if kind in STORED else "")
 
