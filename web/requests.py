@@ -3,7 +3,7 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -16,6 +16,7 @@ from shared.lifecycle import TERMINAL
 from shared.store.messages import Message
 from web.contract.operation import Operation
 from web.errors import Malformed, NotJson
+from web.schemas import RequestBody
 
 #: Characters of an Idempotency-Key.
 KEY_CHARS: Final = 200
@@ -34,13 +35,15 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 
 def register(app: Flask, operations: Mapping[str, Operation | None]) -> None:
-    """Refuse every request with a query parameter that its operation does not have."""
+    """Refuse every request with a query parameter, or a body, that its operation does not have."""
     known = {
         endpoint: operation.query
         for endpoint, operation in operations.items()
         if operation is not None and not operation.ignores_unknown
     }
     app.before_request(partial(_refuse_unknown, known))
+    bodiless = {name for name, one in operations.items() if one is not None and one.body is None}
+    app.before_request(partial(_refuse_body, bodiless))
 
 
 def _refuse_unknown(known: Mapping[str, frozenset[str]]) -> None:
@@ -56,6 +59,15 @@ def _refuse_unknown(known: Mapping[str, frozenset[str]]) -> None:
                 f"This call has no parameter {name[:NAME_CHARS]!r}; those that it has: {has}.",
                 "unknown_parameter",
             )
+
+
+class _NoFields(RequestBody):
+    """The body of a call that takes none: empty, or an empty object."""
+
+
+def _refuse_body(bodiless: Collection[str]) -> None:
+    if request.method not in ("GET", "HEAD", "OPTIONS") and request.endpoint in bodiless:
+        json_body(_NoFields)
 
 
 def json_body(shape: type[Shape]) -> Shape:

@@ -20,6 +20,7 @@ from werkzeug.routing import Rule, UUIDConverter
 
 from shared.errors import REQUEST_ERRORS
 from web.auth import Right
+from web.auth.scopes import scopes_for
 from web.contract.components import description, frame_name, ref, schemas
 from web.contract.operation import (
     STORED,
@@ -145,8 +146,9 @@ def _security(right: Right, rule: Rule) -> list[Json]:
     if right in (Right.PUBLIC, Right.OPEN):
         return []
     csrf: Json = {"csrf": []} if _changes(rule) else {}
+    scope = str(scopes_for(right)[0])
     return [
-        {name: [], **(csrf if scheme.get("in") == "cookie" else {})}
+        {name: [], **csrf} if scheme.get("in") == "cookie" else {name: [scope]}
         for name, scheme in SECURITY_SCHEMES.items()
         if name != "csrf"
     ]
@@ -245,7 +247,7 @@ def _codes(rule: Rule, operation: Operation, right: Right) -> set[str]:
         codes |= {"not_operator"}
     if _is_stream(operation):
         codes -= {*STORED, "keys_unavailable"}  # what will pass is a 200
-    if operation.body is not None:
+    if operation.body is not None or _changes(rule):
         codes |= {*_BODY}
     if not operation.ignores_unknown:
         codes |= {"unknown_parameter"}

@@ -27,9 +27,10 @@ requests are counted, each response, also a refusal, says where they stand: `Rat
 `RateLimit-Remaining` and `RateLimit-Reset` (seconds).
 
 **Credentials.** A call that needs one answers 401 without, and names in `WWW-Authenticate` what it
-expects. A credential that is good, but not for this call, is a 403. What belongs to another user
-is a 404, as is everything for a link that was revoked. In a browser, sign in, and send the value of
-the cookie `outlive_csrf` in `Outlive-CSRF` with every call that changes something.
+expects. A credential that is good, but not for this call, is a 403: each call says which scope it
+needs, and a token without scopes and a session may do all that is their user's. What belongs to
+another user is a 404, as is everything for a link that was revoked. In a browser, sign in, and send
+the value of the cookie `outlive_csrf` in `Outlive-CSRF` with every call that changes something.
 
 **Other origins.** Pages of origins in `OUTLIVE_CORS_ORIGINS` may call the API with a bearer token;
 their cookies are not read. Their preflight (`OPTIONS` with `Access-Control-Request-Method`) is

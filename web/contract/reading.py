@@ -65,7 +65,8 @@ class Call:
     path: str
     summary: str
     description: str
-    is_open: bool
+    #: that a token or a key needs; empty where no credential is asked for
+    scope: str
     parameters: list[Field]
     body: Media | None
     answers: list[Answer]
@@ -113,7 +114,7 @@ def _call(document: Json, path: str, method: str, operation: Json) -> Call:
         path,
         operation["summary"],
         operation["description"],
-        not operation["security"],
+        next((way["bearer"][0] for way in operation["security"] if "bearer" in way), ""),
         [_parameter(one) for one in operation["parameters"]],
         sent,
         [_answer(document, status, one) for status, one in operation["responses"].items()],

@@ -14,6 +14,7 @@ from openapi_spec_validator import validate
 from local.processes import ROOT
 from shared.errors import REQUEST_ERRORS
 from shared.sse import Decoder
+from tests.client import new_id
 from tests.web.contract.breaking import changes
 from tests.web.contract.conftest import released
 from web.contract.examples import EXAMPLES
@@ -120,6 +121,27 @@ def test_an_unknown_parameter_is_refused_by_its_name(app: Flask, path: str, name
 
     assert (answer.status_code, answer.json["code"]) == (422, "unknown_parameter")
     assert f"no parameter '{name}';" in answer.json["detail"]
+
+
+def test_every_body_refuses_fields_that_it_does_not_have(document: Json) -> None:
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for media in operation.get("requestBody", {}).get("content", {}).values():
+                name = media["schema"]["$ref"].rpartition("/")[2]
+                assert document["components"]["schemas"][name]["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("method", ["post", "delete"])
+def test_a_call_without_a_body_takes_none(app: Flask, method: str) -> None:
+    path = {"post": f"/api/messages/{new_id()}/stop", "delete": f"/api/conversations/{new_id()}"}
+    send = getattr(app.test_client(), method)
+    headers = {"Host": "localhost"}
+
+    answer = send(path[method], json={"force": True}, headers=headers)
+    form = send(path[method], data="force=1", headers=headers)
+
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "force")
+    assert form.status_code == 415
 
 
 def test_probes_and_pages_take_any_parameter(app: Flask) -> None:
