@@ -75,6 +75,8 @@ class Swept:
     ended: int = 0
     restarted: int = 0
     expired: int = 0
+    #: of users who are disabled
+    cancelled: int = 0
     dispatched: int = 0
     purged: int = 0
 
@@ -123,6 +125,7 @@ class Sweep:
             ended=actions.count("ended"),
             restarted=actions.count("restarted"),
             expired=len(self._expire(begun)),
+            cancelled=len(self._cancel(begun)),
             dispatched=self._dispatch(),
             purged=reaping.purge(self._db) + self._retire() + self._purge_users(begun),
         )
@@ -233,6 +236,13 @@ class Sweep:
             self._report("expired", message_id, code="queue_timeout")
             self._wake(message_id, None, begun)
         return expired
+
+    def _cancel(self, begun: float) -> list[uuid.UUID]:
+        cancelled = reaping.cancel_disabled(self._db)
+        for message_id in cancelled:
+            self._report("cancelled", message_id)
+            self._wake(message_id, None, begun)
+        return cancelled
 
     def _dispatch(self) -> int:
         """Enqueue what is due; the number. After Redis refused one, the others are not tried, which

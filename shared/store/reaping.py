@@ -21,6 +21,7 @@ from shared.store.database import Database, run
 from shared.store.ending import ORDER_OF_ENDS, Ending, end_locked
 from shared.store.messages import SELECT, to_message
 from shared.store.status_sql import OPEN_STATUSES, before
+from shared.store.turns import waits
 
 #: Seconds until a question that no worker took is enqueued once more.
 DISPATCH_AGAIN: Final = 10.0
@@ -159,6 +160,20 @@ def expire(db: Database) -> list[uuid.UUID]:
         ).all()
         for row in rows:
             end_locked(connection, row.id, Ending.error("queue_timeout"))
+        return [row.id for row in rows]
+
+
+def cancel_disabled(db: Database) -> list[uuid.UUID]:
+    """End questions of disabled users that wait for their turn: nobody could read the answers."""
+    with db.transaction() as connection:
+        rows = run(
+            connection,
+            f"SELECT id FROM messages m WHERE {waits('m')} AND EXISTS (SELECT FROM users u"
+            " WHERE u.id = m.user_id AND u.disabled_at IS NOT NULL)"
+            f" ORDER BY {ORDER_OF_ENDS} LIMIT 500 FOR UPDATE SKIP LOCKED",
+        ).all()
+        for row in rows:
+            end_locked(connection, row.id, Ending(Status.CANCELLED))
         return [row.id for row in rows]
 
 

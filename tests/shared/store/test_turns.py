@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shared.errors import NotFound
 from shared.lifecycle import Status
 from shared.store import (
+    accounts,
     admin_queries,
     asking,
     conversations,
@@ -192,6 +193,18 @@ def test_a_jump_of_the_clock_leaves_a_waiting_question_waiting(store: Store) -> 
     assert store.db.rows("SELECT 1 FROM messages WHERE created_at > now()") == []
 
 
+def test_a_disabled_users_waiting_questions_are_cancelled_and_no_others(store: Store) -> None:
+    user, other = store.user(), store.user()
+    mine, theirs = asked(store, user, 3), asked(store, other, 3)
+    accounts.disable(store.db, user)
+
+    swept = store.sweep(turns=TWO).run()
+
+    assert swept.cancelled == 1
+    assert [store.row(one.answer.id).status for one in mine] == ["SENDING", "SENDING", "CANCELLED"]
+    assert waiting(store) == [theirs[2].answer.id]
+
+
 # --- without workers ------------------------------------------------------------------------------
 
 
@@ -260,6 +273,8 @@ class Story:
             found = self.rows(f"status IN ('SENDING', 'STREAMING') AND {ON_OPEN[what]}")
             if found:
                 self.to_open(what, found[pick % len(found)])
+        elif what == "disable":
+            accounts.disable(self.db, self.users[0])
         elif what == "undelete":
             gone = "SELECT id, user_id FROM conversations WHERE deleted_at IS NOT NULL"
             for place in self.db.rows(gone):
@@ -346,7 +361,7 @@ ON_OPEN = {
     "lose its worker, shown": "status = 'STREAMING'",
 }
 OTHERS = ("ask", "ask", "ask", "claim", "claim", "lose the queue", "sweep", "undelete")
-STEPS = st.tuples(st.sampled_from((*OTHERS, *ON_OPEN, "delete user")), st.integers(0, 5))
+STEPS = st.tuples(st.sampled_from((*OTHERS, *ON_OPEN, "delete user", "disable")), st.integers(0, 5))
 
 
 @settings(
