@@ -147,7 +147,6 @@ class Up:
         """Fill in the variables of the programs; those that the user has set win."""
         defaults = {
             "OUTLIVE_AUTH": "local",
-            "OUTLIVE_MAX_OPEN": "0",
             "WEB_CONCURRENCY": "2",
         }
         self.env |= {name: os.environ.get(name) or value for name, value in defaults.items()}

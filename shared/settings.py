@@ -82,7 +82,9 @@ def _prefix(name: str) -> str:
     return name
 
 
-#: Open streams of a user in one web process, where people sign in and nothing else is set.
+#: Open answers of a user, and open streams of one in a web process, where people sign in and no
+#: other cap is set: more than a person has, and too few to take what others need.
+USER_OPEN: Final = 1_000
 USER_STREAMS: Final = 500
 #: What comes along when a value is copied from a document or a shell: blanks, line ends, quotes of
 #: every kind, invisible marks.
@@ -286,8 +288,8 @@ class Settings(BaseSettings):
     sse_heartbeat_seconds: Seconds = 15.0
     worker_concurrency: Count = 200
     #: Open generations a user may have, and open streams of a user and of an address in one web
-    #: process; 0 is no cap. See `streams`.
-    max_open: Cap = 0
+    #: process; 0 is no cap. See `open_answers` and `streams`.
+    max_open: Cap | None = None
     max_streams: Cap | None = None
     max_address_streams: Cap = 0
     #: Code points of a question, and tokens of an answer that a question may ask for (max_tokens,
@@ -402,20 +404,22 @@ class Settings(BaseSettings):
         By default half of what one worker writes at once, so that one user cannot fill it. Without
         sign-in there is one user, and no limit.
         """
-        if self.max_running is not None:
-            return self.max_running
-        return 0 if self.auth == "local" else max(1, self.worker_concurrency // 2)
+        return self._cap(self.max_running, max(1, self.worker_concurrency // 2))
+
+    @property
+    def open_answers(self) -> int:
+        """Open answers that a user may have; 0 is no cap, as without sign-in."""
+        return self._cap(self.max_open, USER_OPEN)
 
     @property
     def streams(self) -> int:
-        """Open streams of a user in one web process; 0 is no cap, as without sign-in.
+        """Open streams of a user in one web process; 0 is no cap, as without sign-in."""
+        return self._cap(self.max_streams, USER_STREAMS)
 
-        By default more than a person opens, and few enough that one user cannot take all that a
-        process may have.
-        """
-        if self.max_streams is not None:
-            return self.max_streams
-        return 0 if self.auth == "local" else USER_STREAMS
+    def _cap(self, given: int | None, with_sign_in: int) -> int:
+        if given is not None:
+            return given
+        return 0 if self.auth == "local" else with_sign_in
 
     @property
     def limits_rates(self) -> bool:

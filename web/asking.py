@@ -134,7 +134,7 @@ class Asker:
             options=options or {},
             key=key,
             request_hash=request_hash,
-            max_open=settings.max_open,
+            max_open=settings.open_answers,
             queue_deadline=settings.queue_deadline_seconds,
             titles=settings.titles,
             key_id=key_id,

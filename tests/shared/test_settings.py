@@ -42,7 +42,7 @@ def test_without_any_variable_the_contracts_defaults_hold() -> None:
     assert (settings.queue_deadline_seconds, settings.first_token_seconds) == (120, 300)
     assert (settings.stall_seconds, settings.hard_deadline_seconds) == (60, 900)
     assert (settings.stream_max_seconds, settings.sse_heartbeat_seconds) == (1800, 15)
-    assert (settings.worker_concurrency, settings.max_open, settings.streams) == (200, 0, 0)
+    assert (settings.worker_concurrency, settings.open_answers, settings.streams) == (200, 0, 0)
     assert (settings.auth, settings.titles) == ("local", True)
     assert settings.drain == settings.hard_deadline_seconds
 
@@ -50,8 +50,11 @@ def test_without_any_variable_the_contracts_defaults_hold() -> None:
 def test_where_people_sign_in_a_user_has_limits_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = with_env(monkeypatch, OUTLIVE_AUTH="required")
     without = with_env(monkeypatch, OUTLIVE_MAX_STREAMS="0", OUTLIVE_MAX_RUNNING="0")
+    some = with_env(monkeypatch, OUTLIVE_MAX_OPEN="3")
 
-    assert (settings.streams, settings.running, settings.limits_rates) == (500, 100, True)
+    assert (settings.open_answers, settings.streams, settings.running) == (1000, 500, 100)
+    assert settings.limits_rates
+    assert some.open_answers == 3
     assert (without.streams, without.running) == (0, 0)
 
 

@@ -25,7 +25,7 @@ class Steps:
         self.taken: list[tuple[str, uuid.UUID, str]] = []
         self.away = False
 
-    def expect(self, message_id: uuid.UUID, _: uuid.UUID) -> None:
+    def expect(self, message_id: uuid.UUID, *_: uuid.UUID) -> None:
         self._note("expect", message_id)
 
     def enqueue(self, message_id: uuid.UUID) -> bool:
