@@ -47,15 +47,17 @@ def with_service(command: Callable[Concatenate[Outlive, P], int]) -> Callable[..
             advice = " Start it with `outlive up`, or give its address: --url or OUTLIVE_URL."
             raise ServerUnreachable(f"{error}{'' if error.temporary else advice}") from error
         except OutliveError as error:
-            raise Failure(visible(f"{error}{_advice(error)}")) from error
+            raise Failure(visible(_sentence(error))) from error
 
     return wrapped
 
 
-def _advice(error: OutliveError) -> str:
+def _sentence(error: OutliveError) -> str:
+    """What went wrong, and what to do here: the service's own sentence is about headers."""
     if not isinstance(error, Unauthorized):
-        return ""
-    return " Set OUTLIVE_TOKEN to a service key (`outlive key add`) or to a user's token."
+        return str(error)
+    what = "This service asks who you are." if error.code == "unauthenticated" else str(error)
+    return f"{what} Set OUTLIVE_TOKEN to a service key (`outlive key add`) or to a user's token."
 
 
 def options(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> Json:

@@ -98,7 +98,8 @@ class InsufficientScope(Challenged):
 
     def __init__(self, scope: str, message: str | None = None) -> None:
         """`scope`: one with which it would be."""
-        super().__init__(message)
+        plain = REQUEST_ERRORS[self.code].sentence.rstrip(".")
+        super().__init__(message or f"{plain}: it needs the scope {scope}.")
         self._scope = scope
 
     @property
