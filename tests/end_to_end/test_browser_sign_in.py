@@ -110,9 +110,12 @@ def test_a_page_whose_session_ended_elsewhere_asks_to_sign_in_and_loses_nothing(
     sign_in(away.page, login)
     is_in(tab)
     is_in(away)
-    tab.page.locator("#question").fill("What I was about to ask")
     other = person.open("/")
-    is_in(other)
+    is_in(other).answer_to(quick("Because."))
+    other.questions.first.hover()
+    other.press("Edit")
+    other.page.get_by_label("Edit your question").fill("What I was editing")
+    tab.page.locator("#question").fill("What I was about to ask")
 
     sign_out(away, "Sign out everywhere")
     away.page.wait_for_url("**/sign-in")
@@ -121,8 +124,9 @@ def test_a_page_whose_session_ended_elsewhere_asks_to_sign_in_and_loses_nothing(
     expect(tab.page.get_by_role("status")).to_contain_text("Sign in to go on.")
     sign_in(tab.page, login)
 
-    for one in (tab, other):  # it need not sign in again
-        expect(is_in(one).page.locator("#question")).to_have_value("What I was about to ask")
+    is_in(other)  # it need not sign in again
+    expect(tab.page.locator("#question")).to_have_value("What I was about to ask")
+    expect(other.page.locator("#question")).to_have_value("What I was editing")
 
 
 def test_an_account_is_exported_and_deleted_from_the_page(

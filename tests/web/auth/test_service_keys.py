@@ -179,3 +179,10 @@ def test_a_command_that_cannot_be_meant_is_refused(rig: Rig, words: list[str], w
 
     assert done.exit_code == 2
     assert why in done.output
+
+
+def test_the_command_line_says_how_to_sign_in(rig: Rig, required_web: Web) -> None:
+    done = operate(rig, "list", "--url", required_web.url)
+
+    assert done.exit_code == 1
+    assert "Set OUTLIVE_TOKEN" in done.output
