@@ -6,7 +6,6 @@ configuration. Only addresses differ from a real one, and that there is no syste
 """
 
 import os
-import re
 import shlex
 import subprocess
 import uuid
@@ -23,7 +22,7 @@ from click.testing import CliRunner
 from cli.__main__ import outlive
 from local import env_files, ports
 from local.postgres import Postgres
-from local.processes import ROOT, Command
+from local.processes import Command
 from local.programs import answers_http
 from local.redis import CONFIG, Redis
 from local.saved_addresses import write_private
@@ -31,7 +30,7 @@ from local.server import Server, answers
 from scripted import Scripted
 from shared.settings import with_driver
 from shared.store.database import Database
-from tests.nginx import Nginx
+from tests.nginx import DeployedNginx
 
 #: The deployment's name in units, roles and keys.
 PREFIX: Final = "shop"
@@ -158,38 +157,6 @@ class Unit(Server):
     def ended(self) -> None:
         super().ended()
         self.signal_rest()
-
-
-class DeployedNginx(Nginx):
-    """nginx with the configuration of docs/deploy.md; `changed`: what a test replaces in it."""
-
-    def __init__(self, folder: Path, target: str, changed: Mapping[str, str]) -> None:
-        super().__init__(folder, target)
-        self.changed = changed
-
-    def config(self) -> str:
-        blocks = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs/deploy.md").read_text(), re.S)
-        [text] = blocks
-        certificates = "/etc/letsencrypt/live/chat.example.org"
-        here = {
-            f"{certificates}/fullchain.pem": f"{self.folder}/certificate.pem",
-            f"{certificates}/privkey.pem": f"{self.folder}/key.pem",
-            "listen 443 ssl http2;": f"listen 127.0.0.1:{self.tls_port} ssl http2;",
-            "listen 80;": f"listen 127.0.0.1:{self.port};",
-            "listen [::]:443 ssl http2;": "",  # where the tests run there may be no IPv6
-            "listen [::]:80;": "",
-            "chat.example.org": "localhost",
-            "http://127.0.0.1:8000": self.target,
-            "https://$host$request_uri": f"https://$host:{self.tls_port}$request_uri",
-        }
-        for old, new in {**here, **self.changed}.items():
-            assert old in text, old
-            text = text.replace(old, new)
-        return self.frame(text)
-
-    @property
-    def tls_url(self) -> str:
-        return f"https://localhost:{self.tls_port}"
 
 
 class Deployment:

@@ -7,7 +7,7 @@ HTTP/1.1 at `url` and, with a certificate made for this run, HTTP/2 over TLS at 
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -121,6 +121,38 @@ class Nginx(Server):
     def errors(self) -> str:
         """What it has logged."""
         return (self.folder / "error.log").read_text()
+
+
+class DeployedNginx(Nginx):
+    """nginx with the configuration of docs/deploy.md; `changed`: what a test replaces in it."""
+
+    def __init__(self, folder: Path, target: str, changed: Mapping[str, str]) -> None:
+        super().__init__(folder, target)
+        self.changed = changed
+
+    def config(self) -> str:
+        blocks = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs/deploy.md").read_text(), re.S)
+        [text] = blocks
+        certificates = "/etc/letsencrypt/live/chat.example.org"
+        here = {
+            f"{certificates}/fullchain.pem": f"{self.folder}/certificate.pem",
+            f"{certificates}/privkey.pem": f"{self.folder}/key.pem",
+            "listen 443 ssl http2;": f"listen 127.0.0.1:{self.tls_port} ssl http2;",
+            "listen 80;": f"listen 127.0.0.1:{self.port};",
+            "listen [::]:443 ssl http2;": "",  # where the tests run there may be no IPv6
+            "listen [::]:80;": "",
+            "chat.example.org": "localhost",
+            "http://127.0.0.1:8000": self.target,
+            "https://$host$request_uri": f"https://$host:{self.tls_port}$request_uri",
+        }
+        for old, new in {**here, **self.changed}.items():
+            assert old in text, old
+            text = text.replace(old, new)
+        return self.frame(text)
+
+    @property
+    def tls_url(self) -> str:
+        return f"https://localhost:{self.tls_port}"
 
 
 @contextmanager

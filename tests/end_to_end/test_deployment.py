@@ -1,4 +1,7 @@
-"""docs/deploy.md, run: the roles, the users, the units' commands, nginx, the doctor, a restore."""
+"""docs/deploy.md, run: roles, users, the units' commands, nginx, sign-in, the doctor, a restore.
+
+One long file, because its tests share one deployment, which takes seconds to start.
+"""
 
 import json
 import os
@@ -6,7 +9,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import httpx2
@@ -22,12 +25,10 @@ from local.processes import ROOT
 from local.server import wait_until
 from scripted import done, finish, hold, say, script, start_scripted
 from tests.client import Client, new_id
-from tests.deployment import PREFIX, DeployedNginx, Deployment, Unit
+from tests.deployed_person import ADDRESS, Person, new_person
+from tests.deployment import PREFIX, Deployment, Unit
+from tests.nginx import DeployedNginx
 from tests.rig import eventually
-
-PASSWORD = "correct horse battery staple"
-#: Of the browser of somebody who signs in.
-THEIR_ADDRESS = "127.0.0.55"
 
 
 @pytest.fixture(scope="module")
@@ -52,30 +53,10 @@ def tls(proxy: DeployedNginx) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=proxy.folder / "certificate.pem")
 
 
-@dataclass
-class Person:
-    """Somebody with an account, and a browser on another machine."""
-
-    http: httpx2.Client
-    #: a conversation that is shared, and the secret of the link
-    conversation: str
-    link: str
-
-    def sign_in(self) -> httpx2.Response:
-        """Sign in, as the page does."""
-        signed_in = self.http.post("/api/sign-in", json={"login": "ann", "password": PASSWORD})
-        if signed_in.status_code == 204:
-            self.http.headers["Outlive-CSRF"] = self.http.cookies["__Host-outlive_csrf"]
-        return signed_in
-
-
 @pytest.fixture(scope="module")
 def person(deployment: Deployment, proxy: DeployedNginx, tls: ssl.SSLContext) -> Iterator[Person]:
-    assert deployment.outlive("user", "add", "ann", typed=f"{PASSWORD}\n") == "Added ann.\n"
-    transport = httpx2.HTTPTransport(verify=tls, local_address=THEIR_ADDRESS)
-    headers = {"Origin": proxy.tls_url, "Sec-Fetch-Site": "same-origin"}
-    with httpx2.Client(base_url=proxy.tls_url, transport=transport, headers=headers) as http:
-        yield Person(http, "", "")
+    with new_person(deployment, proxy, tls) as person:
+        yield person
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +121,7 @@ def test_everything_works_with_narrow_roles_and_users(
 
 
 def test_a_person_signs_in_over_tls_and_shares_and_is_disabled_and_let_in_again(
-    deployment: Deployment, person: Person, tls: ssl.SSLContext
+    deployment: Deployment, person: Person
 ) -> None:
     # when: the page asks for a sign-in, and gets one
     asked = person.http.get("/", headers={"Accept": "text/html", "Sec-Fetch-Mode": "navigate"})
@@ -153,38 +134,20 @@ def test_a_person_signs_in_over_tls_and_shares_and_is_disabled_and_let_in_again(
         assert cookie.startswith("__Host-outlive_")
         assert {"Secure", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
     entry = json.loads(deployment.outlive("audit", "--action", "sign_in", "--json"))
-    assert entry["address"] == THEIR_ADDRESS
+    assert entry["address"] == ADDRESS
 
-    # when: they ask, share, and somebody without an account reads
-    made = person.http.post("/api/conversations", json={"title": "Sailing"})
-    person.conversation = made.json()["id"]
-    place = f"/api/conversations/{person.conversation}"
-    question = script(say("all is well"), finish(), done())
-    answer = person.http.post(f"{place}/messages", json={"content": question})
-    assert answer.status_code == 202, answer.text
-    person.link = person.http.post(f"{place}/shares", json={}).json()["token"]
-    assert _shared(person, tls).status_code == 200
-
-    # and: an operator disables them, and lets them in again
+    # when: they share, and an operator disables them, and lets them in again
+    person.ask_and_share()
+    assert person.by_link() == 200
     assert deployment.outlive("user", "disable", "ann") == "Disabled.\n"
-    assert person.http.get(place).status_code == 401
+    assert (person.http.get(person.place).status_code, person.by_link()) == (401, 404)
     assert person.sign_in().status_code == 401
-    assert _shared(person, tls).status_code == 404
     assert deployment.outlive("user", "enable", "ann") == "Enabled.\n"
     assert person.sign_in().status_code == 204
 
     # then
-    assert _shared(person, tls).status_code == 200
+    assert (person.http.get(person.place).status_code, person.by_link()) == (200, 200)
     assert deployment.acl_log() == []
-
-
-def _shared(person: Person, tls: ssl.SSLContext) -> httpx2.Response:
-    """What a reader of the link gets."""
-    return httpx2.get(
-        person.http.base_url.join(f"/api/conversations/{person.conversation}"),
-        headers={"Authorization": f"Bearer {person.link}"},
-        verify=tls,
-    )
 
 
 @pytest.mark.parametrize("line", ["web", "worker", "flower"])
@@ -304,8 +267,12 @@ def _held(deployment: Deployment, client: Client, count: int) -> tuple[str, list
 
 
 def test_one_of_each_is_killed_the_others_end_in_time_and_a_dump_is_restored(
-    deployment: Deployment, client: Client, person: Person, tls: ssl.SSLContext
+    deployment: Deployment, client: Client, person: Person
 ) -> None:
+    # given: a session, and a share
+    assert person.sign_in().status_code == 204
+    person.ask_and_share()
+
     # when: a web process and a worker are killed while answers are written
     name, answers = _held(deployment, client, 6)
     deployment.web[0].kill()
@@ -357,7 +324,6 @@ def test_one_of_each_is_killed_the_others_end_in_time_and_a_dump_is_restored(
         assert client.ended(answer)["error"]["code"] == "worker_lost"
     assert client.ended(client.ask(script(say("new"), finish(), done())))["text"] == "new"
     # and: so are the account, its session and its share
-    assert person.http.get(f"/api/conversations/{person.conversation}").status_code == 200
+    assert (person.http.get(person.place).status_code, person.by_link()) == (200, 200)
     assert person.sign_in().status_code == 204
-    assert _shared(person, tls).status_code == 200
     assert deployment.acl_log() == []
