@@ -166,7 +166,8 @@ def _paragraphs(db: Database, user: uuid.UUID, profile: dict[str, Any]) -> Itera
         for message in exporting.messages(db, user, one.id):
             yield from _turn(message, before)
             before = message.id
-    yield f"\n---\n\n{number} conversations. This is the end of the export.\n"
+    noun = "conversation" if number == 1 else "conversations"
+    yield f"\n---\n\n{number} {noun}. This is the end of the export.\n"
 
 
 def _heading(one: Conversation) -> str:

@@ -390,7 +390,7 @@ END = '{"type": "end", "messages": 1}\n'
         ("json", '{"a": "é"}\n', False),
         ("json", '{"a": "é"}\n' + END[:-1], False),
         ("json", "", False),
-        ("markdown", "# é\n\n1 conversations. This is the end of the export.\n", True),
+        ("markdown", "# é\n\n1 conversation. This is the end of the export.\n", True),
         ("markdown", "# This is the end of the export.\n\nNo, this.\n", False),
     ],
 )

@@ -79,7 +79,7 @@ def test_an_export_can_be_read_by_people(mine: Client) -> None:
     assert "\n## Tides # of the sea\n" in answer.text
     assert "\n> Be\n> short.\n" in answer.text
     assert "\n### Answer (scripted)\n\nBecause.\n" in answer.text
-    assert answer.text.endswith("1 conversations. This is the end of the export.\n")
+    assert answer.text.endswith("\n1 conversation. This is the end of the export.\n")
     assert mine.http.get("/api/export?format=pdf").json()["code"] == "invalid_format"
 
 

@@ -243,7 +243,7 @@ class Models:
 class Share:
     """A share of a conversation. `user`: who may read; None: whoever has the link.
 
-    `readers`: streams that are open by the link now. `token` (of a link) and `path` (of the page
+    `readers`: streams that are open by it now. `token` (of a link) and `path` (of the page
     that shows it) are there only when it was just made: the service keeps no token.
     """
 
