@@ -5,12 +5,15 @@
   a client sent is escaped in it.
 
 gunicorn gives a request's head, and a connection without one, `keepalive` seconds in all; the body
-has its own limits (`web/middleware.py`).
+has its own limits (`web/middleware.py`). Of a body that the app did not read, since it refused the
+request, so much is discarded that a client with an honest one can read why. Then the connection
+ends: gunicorn itself would discard without end, and without ever letting others run.
 """
 
 from http import HTTPStatus
 from typing import Any, Final
 
+import gevent
 from gunicorn import glogging, util
 from gunicorn.http import errors as refusals
 
@@ -18,6 +21,10 @@ from shared import logs
 from web import errors
 from web.following import serving
 from web.middleware import HEADERS
+
+#: Bytes of a body that are discarded: four times the largest one that is accepted.
+DISCARDED: Final = 16 << 20
+_PIECE: Final = 65_536
 
 #: The status of what gunicorn raises; that of the nearest class it derives from counts.
 _STATUS: Final[dict[type[Exception], int]] = {
@@ -34,6 +41,15 @@ _STATUS: Final[dict[type[Exception], int]] = {
 class GunicornWorker(serving.StreamWorker):
     """The gevent worker that carries our streams, with our problem documents."""
 
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """Answer a request; StopIteration ends the connection."""
+        super().handle_request(listener_name, req, sock, addr)
+        discarded = False
+        with self.timeout_ctx():  # of a client that sends slowly
+            discarded = _discard(req.body)
+        if not discarded:
+            raise StopIteration
+
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:  # noqa: ARG002
         """Answer a request that gunicorn cannot read, or an error outside of the app."""
         if not isinstance(exc, Exception):  # SystemExit: the process stops
@@ -45,6 +61,18 @@ class GunicornWorker(serving.StreamWorker):
             util.write_nonblock(client, _response(status))
         except OSError:
             self.log.debug("client closed the connection before it was refused")
+
+
+def _discard(body: Any) -> bool:
+    """Read what the app has left of a body; whether that was all of it."""
+    left = 0 if body.failed else DISCARDED
+    try:
+        while left > 0 and (data := body.read(_PIECE)):
+            left -= len(data)
+            gevent.sleep(0)  # reading what has arrived already lets nobody else run
+    except refusals.ParseException:
+        return False
+    return left > 0
 
 
 def _response(status: int) -> bytes:
