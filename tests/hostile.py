@@ -292,8 +292,8 @@ def main() -> None:
     threads = [threading.Thread(target=job, daemon=True) for job in jobs]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(float(seconds) + 30)
+    for thread in threads:  # one that still waits for the server ends with this process
+        thread.join(max(0.0, attack.end + 2 - time.monotonic()))
     print(json.dumps(attack.answers))
 
 
