@@ -8,7 +8,6 @@ owner is needed, and what only operators may see is asked for by one. Every answ
 """
 
 import atexit
-import gc
 import json
 import os
 import time
@@ -43,9 +42,6 @@ NEWEST: Final = 20
 OPERATED: Final = {"/metrics", "/api/live", "/api/audit"}
 #: What is signed in with, and what is the same for the owner. Empty without sign-in.
 KNOWN: Final = json.loads(os.environ.get("CONTRACT_CREDENTIALS", "{}"))
-
-# What is made up is soon gone, mostly without a cycle.
-gc.set_threshold(50_000, 20, 100)
 
 _ids: defaultdict[str, list[str]] = defaultdict(list)
 #: Conversations that are deleted now: an undelete brings them back, which no check knows.

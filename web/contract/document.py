@@ -125,7 +125,7 @@ def _operation(rule: Rule, operation: Operation, right: Right, app: Flask) -> Js
                 str(status): _answer(status, content, operation, is_counted=is_counted)
                 for status, content in operation.answers.items()
             },
-            **_problems(_codes(rule, operation, right), is_counted=is_counted),
+            **_problems(_codes(rule, operation, right)),
         },
     }
     if operation.body is not None:
@@ -254,7 +254,7 @@ def _codes(rule: Rule, operation: Operation, right: Right) -> set[str]:
     return codes
 
 
-def _problems(codes: set[str], *, is_counted: bool) -> dict[str, Json]:
+def _problems(codes: set[str]) -> dict[str, Json]:
     """A response for each status of these codes; its examples are the codes that it may have."""
     found: dict[str, Json] = {}
     for code, error in REQUEST_ERRORS.items():  # in the registry's order: by status
@@ -273,10 +273,10 @@ def _problems(codes: set[str], *, is_counted: bool) -> dict[str, Json]:
         examples[code] = {"$ref": f"#/components/examples/{code}"}
         if error.status in _RETRIED:
             response["headers"] = _shared("Retry-After")
+        if error.status == 429:
+            response["headers"] |= _shared(*COUNTED)
         if error.status in _CHALLENGED:
             response["headers"] = _shared("WWW-Authenticate")
-    if is_counted and "429" in found:
-        found["429"]["headers"] |= _shared(*COUNTED)
     return found
 
 

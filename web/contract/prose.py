@@ -24,7 +24,8 @@ that an address does not have a 405 `method_not_allowed` with `Allow`. 429 and 5
 
 **Limits.** A refusal of 429 names the limit, and `Retry-After` says when to try again. Where
 requests are counted, each response, also a refusal, says where they stand: `RateLimit-Limit`,
-`RateLimit-Remaining` and `RateLimit-Reset` (seconds).
+`RateLimit-Remaining` and `RateLimit-Reset` (seconds). In a 429 they are those of the limit that
+refused.
 
 **Credentials.** A call that needs one answers 401 without, and names in `WWW-Authenticate` what it
 expects. A credential that is good, but not for this call, is a 403: each call says which scope it
