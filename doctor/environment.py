@@ -17,7 +17,9 @@ _OFF: Final = ("", "0", "false", "no", "off")
 #: Variables that hold a secret as a whole.
 _SECRETS: Final = ("OUTLIVE_JWT_SECRET", "OUTLIVE_OIDC_CLIENT_SECRET")
 
-_NEW: Final = "Set another one, such as `openssl rand -hex 24` prints"
+_NEW: Final = "Set another one, such as `openssl rand -hex 24` prints."
+#: A secret that somebody else gives out.
+_GIVEN: Final = "Have the identity provider make another one."
 
 
 def check(patient: Patient) -> Iterator[Finding]:
@@ -94,7 +96,8 @@ def _secrets(process: Process) -> Iterator[Finding]:
     for name, secret in _found_secrets(process):
         reason = _weakness(secret)
         if reason:
-            yield Finding("secrets", f"{name} ({process.name}) {reason}.", f"{_NEW}.")
+            mend = _GIVEN if name == "OUTLIVE_OIDC_CLIENT_SECRET" else _NEW
+            yield Finding("secrets", f"{name} ({process.name}) {reason}.", mend)
 
 
 def _found_secrets(process: Process) -> Iterator[tuple[str, str]]:
