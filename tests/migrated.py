@@ -40,7 +40,7 @@ _ACTIONS: Final = (
 _ALTER: Final = re.compile(r"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?(\w+) (.*)")
 _MAKES: Final = re.compile(r"CREATE (?:\w+ )?TABLE (?:IF NOT EXISTS )?(\w+)")
 _ON: Final = re.compile(
-    r"(?:ON|UPDATE|DELETE FROM|DROP TABLE|TRUNCATE TABLE|TRUNCATE|LOCK TABLE|LOCK) (\w+)"
+    r"\b(?:ON|UPDATE|DELETE FROM|DROP TABLE|TRUNCATE TABLE|TRUNCATE|LOCK TABLE|LOCK) (\w+)"
 )
 
 
