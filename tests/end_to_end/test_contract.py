@@ -47,7 +47,6 @@ REQUESTS: Final = int(os.environ.get("CONTRACT_REQUESTS", "5000"))
 COUNTS: Final = "counts.json"
 #: Seconds for which credentials are good.
 LIFE: Final = 86_400
-
 CONFIG: Final = """
 continue-on-failure = true
 {auth}
@@ -181,13 +180,13 @@ def closed(document: Json) -> Json:
 
 def without_sign_in(document: Json) -> Json:
     """The document for the local user, who needs no credential: there is nothing to sign in to."""
-    found = json.loads(json.dumps(document))
+    found: Json = json.loads(json.dumps(document))
     for path in ("/api/sign-in", "/api/sign-out", "/sign-in/oidc", "/sign-in/oidc/callback"):
         del found["paths"][path]
     for methods in found["paths"].values():
         for operation in methods.values():
             operation.pop("security")
-    return dict(found)
+    return found
 
 
 #: What a response gives the next request of a sequence: what it is called there, and where it is.
@@ -285,8 +284,8 @@ def test_the_service_keeps_its_contract(deployment: Deployment, tmp_path: Path) 
 
     counts = runs.both("examples,coverage,fuzzing,stateful", examples=24, sequences=15)
     while (missing := REQUESTS - counts.total()) > 0:
-        more = min(60, 1 + missing // 50)  # an example is that of about 60 operations
-        counts += runs.both("fuzzing,stateful", examples=more, sequences=more)
+        size = min(60, 1 + missing // 50)  # an example is that of about 60 operations
+        counts += runs.both("fuzzing,stateful", examples=size, sequences=size)
 
     statuses = Counter(answer[:3] for answer in counts.elements())
     seconds = cpu_seconds() - before
