@@ -225,7 +225,9 @@ def test_a_disabled_user_is_refused(required_web: Web, rig: Rig) -> None:
     disable(rig, subject)
 
 
-@pytest.mark.parametrize("exp", [1e300, 10**400, 2**63, float(SOON) + 0.5])
+@pytest.mark.parametrize(
+    "exp", [1e300, 10**400, 2**63, float(SOON) + 0.5], ids=["huge", "huger", "2**63", "half"]
+)
 def test_any_number_is_a_moment(required_web: Web, exp: Any) -> None:
     assert answer(required_web, token("long-lived", exp=exp)).status_code == 200
 
