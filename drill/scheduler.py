@@ -210,6 +210,8 @@ class Scheduler:
 
     def _poll_when_due(self) -> None:
         now = time.monotonic()
+        if not self.context.fleet.at_work(self.context.fleet.workers):
+            self.context.probe.nobody_sweeps()
         if now - self._polled >= POLL:
             self._poll()
         if now - self._polled_deadlines >= POLL_DEADLINES and self.context.can_poll():
