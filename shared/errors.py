@@ -54,6 +54,7 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "forwarded": RequestError(403, "Without sign-in no request may come through a proxy."),
     "not_operator": RequestError(403, "Only operators may see what runs here."),
     "insufficient_scope": RequestError(403, "This credential does not allow this request."),
+    "wrong_password": RequestError(403, "That is not your current password. Nothing was changed."),
     "cross_site": RequestError(403, "Other sites may not use this service."),
     "csrf_failed": RequestError(
         403, "The header Outlive-CSRF is missing or not that of this session. Load the page again."
@@ -95,7 +96,11 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "invalid_user": RequestError(
         422, "Outlive-User must be the id of a user: 1 to 255 printable characters."
     ),
-    "no_session": RequestError(422, "This request has no session, so there is none to end."),
+    "invalid_password": RequestError(422, "This cannot be a password."),
+    "no_password": RequestError(422, "You have no password here: you sign in elsewhere."),
+    "no_session": RequestError(
+        422, "This can be done in a session only, and this request came with another credential."
+    ),
     "no_such_user": RequestError(
         422, "No other user has this name. It is a login, or the host product's id of a user."
     ),

@@ -215,6 +215,14 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         headers=_COOKIES,
         codes=("no_session",),
     ),
+    "sign_in.change_password": Operation(
+        tag=_SIGN_IN,
+        summary="Change your password",
+        body=schemas.PasswordChange,
+        answers={204: None},
+        headers={"Set-Cookie": "The cookie by which the account knows this browser."},
+        codes=("wrong_password", "invalid_password", "no_password", "no_session", "busy"),
+    ),
     "sign_in.begin_oidc": Operation(
         tag=_SIGN_IN,
         name="sign_in_at_provider",

@@ -58,6 +58,7 @@ RIGHTS: Final[dict[str, Right]] = {
     # sign_in.py
     "sign_in.sign_in": Right.OPEN,
     "sign_in.sign_out": Right.USE,
+    "sign_in.change_password": Right.WRITE_OWN,
     "sign_in.begin_oidc": Right.OPEN,
     "sign_in.finish_oidc": Right.OPEN,
     # sharing.py

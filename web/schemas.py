@@ -167,6 +167,13 @@ class SignInBody(RequestBody):
     password: Annotated[str, Field(max_length=4_000)]
 
 
+class PasswordChange(RequestBody):
+    """POST /api/user/password: a user's password now, and another one (8 to 1024 characters)."""
+
+    current: Annotated[str, Field(max_length=4_000)]
+    new: Annotated[str, Field(max_length=4_000)]
+
+
 class SignOutBody(RequestBody):
     """`everywhere`: end the sessions of all browsers."""
 

@@ -1,8 +1,8 @@
-"""Signing in with an account or at an identity provider, and signing out.
+"""Signing in with an account or at an identity provider, changing a password, and signing out.
 
-With an account both are JSON, which no other site's form can send. That another site's page can do
-neither is checked before these routes run: by the site that a browser names (`web/auth/site.py`),
-and for signing out by the session's CSRF token, too.
+With an account all are JSON, which no other site's form can send. That another site's page can do
+none of them is checked before these routes run: by the site that a browser names
+(`web/auth/site.py`), and in a session by its CSRF token, too.
 
 At an identity provider a browser is sent there, and comes back with an address that is good for
 this browser only (`web/auth/oidc.py`). What goes wrong there is said on the sign-in page.
@@ -16,11 +16,11 @@ from flask import Blueprint, Response, redirect, request
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
-from shared import logins
+from shared import logins, passwords
 from shared.errors import Invalid, RateLimited, RedisDown
 from shared.store import sessions
 from web import requests, schemas
-from web.auth import Revoked, principal, safe_path, sign_in_path
+from web.auth import Principal, Revoked, principal, safe_path, sign_in_path
 from web.auth.oidc import ATTEMPT_SECONDS, CALLBACK, IdentityProvider, NotSignedIn
 from web.auth.sign_ins import SignedIn, SignIns
 from web.context import context
@@ -93,9 +93,7 @@ def sign_out() -> Response:
     """204; the session's streams end at once, and with `everywhere` those of all of the user."""
     wanted = requests.json_body(schemas.SignOutBody)
     _sign_ins()
-    who = principal()
-    if who.credential.kind != "session":
-        raise Invalid(code="no_session")
+    who = _in_session()
     session_id = uuid.UUID(who.credential.id)
     end = sessions.end_all if wanted.everywhere else sessions.end
     end(context().db, who.user_id, session_id, _address())
@@ -103,6 +101,35 @@ def sign_out() -> Response:
     response = _nothing()
     context().session_cookies.clear(response)
     return response
+
+
+@blueprint.post("/api/user/password")
+def change_password() -> Response:
+    """204; the user's other sessions end with their streams at once, this one goes on.
+
+    The current password is checked as at a sign-in, and a wrong one counts as an attempt.
+    """
+    request.max_content_length = _MAX_BODY
+    sent = requests.json_body(schemas.PasswordChange)
+    sign_ins, cookies, who = _sign_ins(), context().session_cookies, _in_session()
+    why = passwords.why_refused(sent.new)
+    if why is not None:
+        raise Invalid(why, "invalid_password")
+    login = sign_ins.login_of(who.user_id)
+    with counted_sign_in(login, is_known=sign_ins.knows(login, cookies.device(request))):
+        done = sign_ins.change_password(login, who, sent.current, sent.new, address=_address())
+    _revoke(*done.ended)
+    response = _nothing()
+    cookies.set_device(response, done.device)
+    return response
+
+
+def _in_session() -> Principal:
+    """Who asks, in a session of theirs."""
+    who = principal()
+    if who.credential.kind != "session":
+        raise Invalid(code="no_session")
+    return who
 
 
 def _sign_ins() -> SignIns:
@@ -121,20 +148,23 @@ def _provider() -> IdentityProvider:
 
 def _begin(response: Response, done: SignedIn) -> Response:
     """Have the browser keep the new session, and end those that it replaces."""
-    for one in done.ended:
-        _revoke(one)
+    _revoke(*done.ended)
     context().session_cookies.set(response, done.token)
     return response
 
 
-def _revoke(one: Revoked) -> None:
-    """End the streams of a user or a credential, here and in every other process."""
+def _revoke(*ones: Revoked) -> None:
+    """End the streams of users or credentials, here and in every other process."""
     here = context()
-    here.revocations.note(one)
-    here.readers.evict(one)
-    kind, revoked = ("user", one) if isinstance(one, uuid.UUID) else (one.kind, uuid.UUID(one.id))
+    for one in ones:
+        here.revocations.note(one)
+        here.readers.evict(one)
     with suppress(RedisDown):  # the others find out when they next ask Postgres
-        here.livelog.notify_revoked(kind, revoked)
+        for one in ones:
+            if isinstance(one, uuid.UUID):
+                here.livelog.notify_revoked("user", one)
+            else:
+                here.livelog.notify_revoked(one.kind, uuid.UUID(one.id))
 
 
 def _nothing() -> Response:

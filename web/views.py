@@ -45,12 +45,14 @@ def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 
     """The chat. Its script reads the conversation from the address."""
     settings, who = context().settings, principal()
     signed_in = who.credential.kind == "session"
+    names = accounts.names_of(context().db, who.user_id) if signed_in else None
     return _page(
         "index.html",
         model=settings.model,
         shares=settings.auth != "local",
         user=str(who.user_id),
-        name=accounts.name_of(context().db, who.user_id) if signed_in else None,
+        name=names and names.name,
+        login=names and names.login,
         watches=Right.WATCH in who.rights,
     )
 

@@ -179,6 +179,11 @@ export class Outlive {
     signOut({ everywhere }?: {
         everywhere?: boolean;
     }, options?: CallOptions): Promise<null>;
+    /**
+     * Give the user of this session another password; their other sessions end. Tried once.
+     * @param {string} current @param {string} fresh @param {CallOptions} [options] @returns {Promise<null>}
+     */
+    changePassword(current: string, fresh: string, options?: CallOptions): Promise<null>;
     /** The tokens used today and this month (UTC), and the budgets. @param {CallOptions} [options] @returns {Promise<Json>} */
     usage(options?: CallOptions): Promise<Json>;
     /**

@@ -553,6 +553,14 @@ export class Outlive {
     return this.call("POST", "/api/sign-out", { ...options, body: { everywhere } });
   }
 
+  /**
+   * Give the user of this session another password; their other sessions end. Tried once.
+   * @param {string} current @param {string} fresh @param {CallOptions} [options] @returns {Promise<null>}
+   */
+  changePassword(current, fresh, options) {
+    return this.callOnce("POST", "/api/user/password", { ...options, body: { current, new: fresh } });
+  }
+
   /** The tokens used today and this month (UTC), and the budgets. @param {CallOptions} [options] @returns {Promise<Json>} */
   usage(options) {
     return this.call("GET", "/api/usage", options);

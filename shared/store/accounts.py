@@ -21,6 +21,20 @@ class Account(NamedTuple):
     password_hash: str
 
 
+class Names(NamedTuple):
+    """What a user is called, and the login of one who has a password."""
+
+    name: str
+    login: str | None
+
+
+class Password(NamedTuple):
+    """A login and the hash of its password; both None for who signs in elsewhere."""
+
+    login: str | None
+    password_hash: str | None
+
+
 class ListedUser(NamedTuple):
     """A user as they are listed."""
 
@@ -55,11 +69,23 @@ def user_with(db: Database, login: str) -> uuid.UUID | None:
     return None
 
 
-def name_of(db: Database, user_id: uuid.UUID) -> str:
-    """What the user is called; empty if there is none. Raises StorageDown."""
-    for row in db.planned("SELECT name FROM users WHERE id = CAST(:id AS uuid)", id=str(user_id)):
-        return str(row.name)
-    return ""
+def names_of(db: Database, user_id: uuid.UUID) -> Names:
+    """What the user is called; an empty name if there is none. Raises StorageDown."""
+    for row in db.planned(
+        "SELECT name, login FROM users WHERE id = CAST(:id AS uuid)", id=str(user_id)
+    ):
+        return Names(*row)
+    return Names("", None)
+
+
+def password_of(db: Database, user_id: uuid.UUID) -> Password | None:
+    """What a user signs in with; None for one who is disabled. Raises StorageDown."""
+    for row in db.rows(
+        "SELECT login, password_hash FROM users WHERE id = :id AND disabled_at IS NULL",
+        id=user_id,
+    ):
+        return Password(*row)
+    return None
 
 
 def add(
@@ -93,6 +119,46 @@ def set_password(db: Database, user_id: uuid.UUID, password_hash: str) -> bool:
             _end_sessions(connection, user_id)
             _record(connection, Action.PASSWORD_CHANGED, user_id)
     return changed
+
+
+def change_password(
+    db: Database,
+    account: Account,
+    password_hash: str,
+    *,
+    session_id: uuid.UUID,
+    address: str | None,
+) -> list[uuid.UUID] | None:
+    """Change a password for its user, in a session of theirs, and end all the others; those.
+
+    None, and nothing is changed, if that session has ended, the user was disabled, or the password
+    is another than `account` says. Raises StorageDown.
+    """
+    with db.transaction() as connection:
+        # A sign-in by the old password waits for this and fails, or comes first and is ended.
+        changed = _changed(
+            connection,
+            "password_hash = :new",
+            "password_hash = :old AND disabled_at IS NULL AND EXISTS (SELECT FROM sessions s"
+            " WHERE s.id = :session AND s.user_id = users.id AND s.expires_at > clock_timestamp())",
+            account.id,
+            new=password_hash,
+            old=account.password_hash,
+            session=session_id,
+        )
+        if not changed:
+            return None
+        others = "DELETE FROM sessions WHERE user_id = :user AND id <> :session RETURNING id"
+        ended = list(run(connection, others, user=account.id, session=session_id).scalars())
+        audit.record(
+            connection,
+            Action.PASSWORD_CHANGED,
+            user_id=account.id,
+            credential=f"session {session_id}",
+            object_id=account.id,
+            address=address,
+        )
+    return ended
 
 
 def rehash(db: Database, account: Account, password_hash: str) -> None:

@@ -30,6 +30,7 @@ MEANINGS: Final = {
     "idempotency_key_reused",
     "no_such_user",
     "no_session",
+    "invalid_password",
 }
 #: To a schema 1.0 is an integer, to us it is none.
 NO_INTEGER: Final = "Input should be a valid integer"
@@ -50,7 +51,7 @@ _deleted: set[str] = set()
 _links: dict[str, str] = {}
 _sessions: list[dict[str, str]] = []
 _answers: Counter[str] = Counter()
-_numbers, _sign_ins = count(), count()
+_numbers, _sign_ins, _changes = count(), count(), count()
 
 
 @schemathesis.hook
@@ -85,6 +86,10 @@ def _use_a_credential(case: Any) -> None:
         _send(case, KNOWN["operator"])
     elif path == "/api/user/delete":
         _send(case, {"Authorization": f"Bearer {_somebody()}"})
+    elif path == "/api/user/password":
+        _send(case, KNOWN["changing"])
+        if case.meta is not None and case.meta.generation.mode.is_positive:
+            _use_the_password(case)
     elif path == "/api/sign-out":
         if _sessions:
             _send(case, _sessions.pop())
@@ -97,6 +102,13 @@ def _use_a_credential(case: Any) -> None:
         _send(case, {"Authorization": f"Bearer {link}"})
     else:
         _send(case, KNOWN["same"][number % len(KNOWN["same"])])
+
+
+def _use_the_password(case: Any) -> None:
+    """Change the password to itself, or with a wrong one."""
+    if next(_changes) % STRANGERS == 0:
+        known = KNOWN["account"]["password"]
+        case.body = {"current": known, "new": known}
 
 
 def _send(case: Any, headers: dict[str, str]) -> None:

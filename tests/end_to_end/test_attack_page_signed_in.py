@@ -71,6 +71,7 @@ class Victim:
             f"{self.web.url}/api/messages/{self.held.id}/stop",
             f"{self.web.url}/api/sign-out",
             f"{self.web.url}/api/user/delete",
+            f"{self.web.url}/api/user/password",
             f"{self.flower.address}/api/task/send-task/outlive.generate",
         ]
 
@@ -83,7 +84,8 @@ class Victim:
             "messages": "id, stop_requested",
         }
         [user] = self.rig.rows(
-            "SELECT id, disabled_at, deleted_at FROM users WHERE login = :login", login=self.login
+            "SELECT id, password_hash, disabled_at, deleted_at FROM users WHERE login = :login",
+            login=self.login,
         )
         return [
             str(user),

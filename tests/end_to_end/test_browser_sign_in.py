@@ -1,4 +1,7 @@
-"""Signing in and out in a real browser, and what another site's page can do about it."""
+"""Signing in and out in a real browser, and what another site's page can do about it.
+
+The file is long because all of its stories begin at the sign-in page.
+"""
 
 import json
 import threading
@@ -127,6 +130,37 @@ def test_a_page_whose_session_ended_elsewhere_asks_to_sign_in_and_loses_nothing(
     is_in(other)  # it need not sign in again
     expect(tab.page.locator("#question")).to_have_value("What I was about to ask")
     expect(other.page.locator("#question")).to_have_value("What I was editing")
+
+
+def test_a_person_changes_the_password_and_stays_signed_in_only_here(
+    meet: Meet, oidc_web: Web, rig: Rig
+) -> None:
+    login = new_account(rig, "--name", "Ann Example")
+    tab, away = meet(oidc_web).open("/"), meet(oidc_web).open("/")
+    for one in (tab, away):
+        sign_in(one.page, login)
+        is_in(one)
+    tab.press("Ann Example")
+    dialog = tab.page.get_by_role("dialog", name="Ann Example")
+    for now, new, again, said in (
+        ("a wrong password", "a better one", "a better one", "That is not your current password."),
+        (PASSWORD, "short", "short", "A password has 8 to 1024 characters."),
+        (PASSWORD, "a better one", "a butter one", "The new passwords differ."),
+        (PASSWORD, "a better one", "a better one", "Your password is changed."),
+    ):
+        dialog.get_by_label("Current password").fill(now)
+        dialog.get_by_label("New password", exact=True).fill(new)
+        dialog.get_by_label("New password again").fill(again)
+        dialog.get_by_label("New password again").press("Enter")
+        expect(dialog.get_by_role("alert")).to_contain_text(said)
+
+    assert axe.serious(tab.page) == []
+    expect(dialog.get_by_label("Current password")).to_have_value("")
+    away.page.wait_for_url("**/sign-in?next=**")
+    sign_in(away.page, login, "a better one")
+    is_in(away)
+    tab.page.reload()
+    is_in(tab)
 
 
 def test_an_account_is_exported_and_deleted_from_the_page(

@@ -27,9 +27,9 @@ from tests.rig import API_KEY, Rig, eventually
 from tests.signing_in import attempt, new_account, session_of
 from tests.web.auth.test_oidc import Browser as OidcBrowser
 
-PROMPT, OUTPUT, SUBJECT, COOKIE, PASSWORD, WRONG = (
+PROMPT, OUTPUT, SUBJECT, COOKIE, PASSWORD, WRONG, CHANGED = (
     f"{what}-canary-{new_id()}"
-    for what in ("prompt", "output", "subject", "cookie", "password", "wrong")
+    for what in ("prompt", "output", "subject", "cookie", "password", "wrong", "changed")
 )
 QUOTING = {"error": {"message": f"You said {PROMPT} with {API_KEY}", "code": OUTPUT}}
 
@@ -116,6 +116,13 @@ def _signed_in(rig: Rig, web: Web, login: str, secrets: set[str]) -> list[httpx2
             assert reader.http.get("/api/shared").status_code == 200
             refused.append(reader.http.post("/api/conversations", json={}))
     session.get("/api/export")
+    refused += [
+        session.post("/api/user/password", body)
+        for body in ({"current": WRONG, "new": CHANGED}, {"current": PASSWORD, "new": CHANGED * 30})
+    ]
+    changed = session.post("/api/user/password", {"current": PASSWORD, "new": CHANGED})
+    assert changed.status_code == 204
+    secrets |= set(changed.cookies.values())
     secrets.add(link)
     refused += [
         httpx2.post(f"{web.url}{place}/shares", json={}, headers=session.cookie),  # without CSRF
@@ -124,7 +131,7 @@ def _signed_in(rig: Rig, web: Web, login: str, secrets: set[str]) -> list[httpx2
     ]
     assert session.sign_out().status_code == 204
     refused.append(session.get("/api/conversations"))
-    assert {answer.status_code for answer in refused} <= {401, 403, 404}
+    assert {answer.status_code for answer in refused} <= {401, 403, 404, 422}
     return refused
 
 
@@ -172,7 +179,7 @@ def test_no_canary_is_found_where_it_does_not_belong(
     key, _ = new_key(rig, "ask,act_as")
     operators, _ = new_key(rig, "admin")
     secrets = {good, good.rpartition(".")[2], key, operators, COOKIE, API_KEY, SECRET}
-    secrets |= {PASSWORD, WRONG, CLIENT_SECRET}
+    secrets |= {PASSWORD, WRONG, CHANGED, CLIENT_SECRET}
     with (
         closing(Tap(rig)) as tap,
         client_with(oidc_web, good) as user,

@@ -7,7 +7,8 @@ accepted that the document refuses, nothing refused that it accepts; nothing of 
 nothing without a credential or with a bad one; nothing that is another user's.
 
 Most of it is sent where sign-in is required, with every kind of credential (contract_hooks.py), the
-rest where there is one local user. The run of a release is longer:
+rest where there is one local user. (The file is long because a run needs all of it: deployment,
+credentials, document, settings.) The run of a release is longer:
 
     CONTRACT_REQUESTS=50000 ./outlive test tests/end_to_end/test_contract.py -s
 """
@@ -31,13 +32,14 @@ from local.processes import BIN, ROOT
 from local.programs import Web
 from scripted import done, finish, say, script, usage
 from shared.settings import with_driver
-from shared.store import users
+from shared.store import accounts, users
 from shared.store.database import Database
 from tests.credentials import AUDIENCE, ISSUER, SECRET, bearer, new_key, token
 from tests.rig import Rig, killing
 from tests.signing_in import PASSWORD, begin_session, new_account
 from tests.store_fixtures import migrate, new_database
 from tests.stories import start_worker
+from web.auth import known_devices
 
 Json = dict[str, Any]
 
@@ -74,6 +76,12 @@ include-path = "/api/sign-in"
 # Each attempt takes 30 ms of a core, and almost none is right.
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "429"]
 generation.max-examples = 10
+
+[[operations]]
+include-path = "/api/user/password"
+# Likewise.
+checks.positive_data_acceptance.expected-statuses = ["2xx", "403", "422", "429"]
+generation.max-examples = 10
 """
 #: Who must not see what is the other's. All else is sent as the first of them.
 AUTH: Final = """
@@ -82,6 +90,8 @@ path = "auth.json"
 peers = ["owner", "another"]
 """
 
+#: What only people with an account use.
+ACCOUNTS: Final = ("/api/sign-in", "/api/sign-out", "/api/user/password")
 #: What has none without an identity provider (tests/web/auth/test_oidc.py).
 NEED_PROVIDER: Final = {"GET /sign-in/oidc", "GET /sign-in/oidc/callback"}
 
@@ -135,11 +145,18 @@ def new_credentials(url: str, rig: Rig) -> tuple[Json, list[Json]]:
         db = Database(with_driver(url))
         stack.callback(db.dispose)
         session = begin_session(db, users.by_subject(db, ISSUER, "owner").id)
+        login = new_account(rig, DATABASE_URL=url)
+        account = accounts.find(db, login)
+        assert account is not None
+        # The address counts, too, unless the account knows the browser.
+        changing = begin_session(db, account.id)
+        changing["Cookie"] += f"; outlive_device={known_devices.proof(account.password_hash)}"
     credentials = {
         "token": peers["owner"]["Authorization"],
         "same": [peers["owner"], {**bearer(key), "Outlive-User": "owner"}, session],
         "operator": bearer(token("operator", exp=exp, scope="admin")),
         "account": {"login": new_account(rig, DATABASE_URL=url), "password": PASSWORD},
+        "changing": changing,
         "claims": {"iss": ISSUER, "aud": AUDIENCE},
         "secret": SECRET,
     }
@@ -181,7 +198,7 @@ def closed(document: Json) -> Json:
 def without_sign_in(document: Json) -> Json:
     """The document for the local user, who needs no credential: there is nothing to sign in to."""
     found: Json = json.loads(json.dumps(document))
-    for path in ("/api/sign-in", "/api/sign-out", "/sign-in/oidc", "/sign-in/oidc/callback"):
+    for path in (*ACCOUNTS, "/sign-in/oidc", "/sign-in/oidc/callback"):
         del found["paths"][path]
     for methods in found["paths"].values():
         for operation in methods.values():

@@ -108,7 +108,12 @@ def test_odd_bodies_are_refused_while_others_are_served(attacked: Web) -> None:
         tries = [(place, name) for place in places for name in BODIES]
         tries += [
             (place, name)
-            for place in (f"{conversation}/shares", "/api/user/delete", "/api/sign-out")
+            for place in (
+                f"{conversation}/shares",
+                "/api/user/delete",
+                "/api/user/password",
+                "/api/sign-out",
+            )
             for name in small
         ]
         for place, name in tries:

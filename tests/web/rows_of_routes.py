@@ -32,6 +32,7 @@ ROWS: Final = (
     Row("sign_in.begin_oidc", "GET", "/sign-in/oidc", "open", 404),
     Row("sign_in.finish_oidc", "GET", "/sign-in/oidc/callback", "open", 404),
     Row("sign_in.sign_out", "POST", "/api/sign-out", "use", 422, body={"everywhere": "yes"}),
+    Row("sign_in.change_password", "POST", "/api/user/password", "write", 422, body={}),
     Row("pages.page", "GET", "/", "use", 200),
     Row("pages.page", "GET", "/c/{conversation}", "use", 200),
     Row("pages.shared", "GET", "/s", "open", 200),

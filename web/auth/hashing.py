@@ -1,10 +1,12 @@
-"""Checks passwords beside the event loop: in a thread, one at a time, and with a bounded queue.
+"""Checks and hashes passwords beside the event loop: in a thread, one at a time, and with a bounded
+queue.
 
 So any number of sign-ins at once takes the memory of one hash and at most one core, and every other
 request goes on. The answer to an unknown login takes as long as the one to a wrong password.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
 
 from gevent.threadpool import ThreadPool
 
@@ -14,6 +16,8 @@ from web.errors import TooBusy
 #: Hashes at a time in a process, and requests that may wait for theirs: some seconds' worth.
 THREADS: Final = 1
 WAITING: Final = 200
+
+Made = TypeVar("Made")
 
 
 class Verdict(NamedTuple):
@@ -37,16 +41,23 @@ class Hashing:
 
         Raises TooBusy.
         """
+        return self._run(_check, password, encoded or self.nobodys)
+
+    def hashed(self, password: str) -> str:
+        """What is stored of a password. Raises TooBusy."""
+        return self._run(passwords.hashed, password)
+
+    def _run(self, work: Callable[..., Made], *arguments: str) -> Made:
         if self._waiting >= WAITING:
             raise TooBusy
         if self._pool is None:
             self._pool = ThreadPool(THREADS)
         self._waiting += 1
         try:
-            verdict: Verdict = self._pool.apply(_check, (password, encoded or self.nobodys))
+            made: Made = self._pool.apply(work, arguments)
         finally:
             self._waiting -= 1
-        return verdict
+        return made
 
 
 def _check(password: str, encoded: str) -> Verdict:

@@ -1,4 +1,4 @@
-"""Signing in and out: a password or an identity provider's word becomes a session.
+"""Signing in: a password or an identity provider's word becomes a session. Changing a password.
 
 Nothing in an answer says whether a login exists: an unknown one, a disabled one and a wrong
 password get the same answer after the same work.
@@ -8,7 +8,7 @@ import uuid
 from contextlib import suppress
 from typing import NamedTuple
 
-from shared.errors import StorageDown
+from shared.errors import Forbidden, Invalid, StorageDown
 from shared.settings import Settings
 from shared.store import accounts, audit, sessions, users
 from shared.store.accounts import Account
@@ -17,9 +17,9 @@ from shared.store.database import Database
 from web.auth import known_devices, session_cookies
 from web.auth.hashing import Hashing
 from web.auth.oidc import Identity, IdentityProvider
-from web.auth.principal import Credential
+from web.auth.principal import Credential, Principal
 from web.auth.sessions import lifetime
-from web.errors import SignInFailed
+from web.errors import BadCredential, SignInFailed
 
 
 class SignedIn(NamedTuple):
@@ -29,6 +29,13 @@ class SignedIn(NamedTuple):
     ended: list[Credential]
     #: by which the account knows this browser again; empty without a password
     device: str = ""
+
+
+class Changed(NamedTuple):
+    """The sessions that ended for another password, and what the browser is known by now."""
+
+    ended: list[Credential]
+    device: str
 
 
 class SignIns:
@@ -79,6 +86,46 @@ class SignIns:
             address=address,
         )
         raise SignInFailed
+
+    def login_of(self, user_id: uuid.UUID) -> str:
+        """By which login a user signs in who is in a session.
+
+        Raises BadCredential for one who was disabled, Invalid for one who has no password, and
+        StorageDown.
+        """
+        found = accounts.password_of(self._db, user_id)
+        if found is None:
+            raise BadCredential(code="session_ended")
+        if found.login is None or found.password_hash is None:
+            raise Invalid(code="no_password")
+        return found.login
+
+    def change_password(
+        self, login: str, who: Principal, current: str, new: str, *, address: str
+    ) -> Changed:
+        """Give the user of a session another password, and end their other sessions.
+
+        Raises Forbidden for a wrong password, and if the session or its user may not be used any
+        more; TooBusy and StorageDown.
+        """
+        account, session_id = accounts.find(self._db, login), uuid.UUID(who.credential.id)
+        right = self._hashing.check(current, account and account.password_hash).right
+        if account is not None and right:
+            encoded = self._hashing.hashed(new)
+            ended = accounts.change_password(
+                self._db, account, encoded, session_id=session_id, address=address
+            )
+            if ended is not None:
+                gone = [Credential("session", str(one)) for one in ended]
+                return Changed(gone, known_devices.proof(encoded))
+        audit.record(
+            self._db,
+            Action.SIGN_IN_FAILED,
+            user_id=who.user_id,
+            credential=f"session {session_id}",
+            address=address,
+        )
+        raise Forbidden(code="wrong_password")
 
     def with_identity(
         self, issuer: str, identity: Identity, *, address: str, replaces: str | None = None

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from shared.store import accounts, audit, sessions
+from shared.store.accounts import Account
 from shared.store.audit import Action
 from shared.store.sessions import Begun, Lifetime
 from tests.store_fixtures import Store, at_once
@@ -106,8 +107,58 @@ def test_a_hash_is_replaced_only_if_nobody_changed_the_password(store: Store) ->
     assert accounts.find(store.db, login) == (user, "newer")
 
 
+def changed(store: Store, user: uuid.UUID, session: uuid.UUID) -> list[uuid.UUID] | None:
+    return accounts.change_password(
+        store.db, Account(user, HASH), "newer", session_id=session, address="10.0.0.1"
+    )
+
+
+def test_a_user_who_changes_the_password_keeps_this_session_only(store: Store) -> None:
+    user, other = new_account(store), new_account(store)
+    session, *more = (begun(store, user).id for _ in range(3))
+    begun(store, other)
+
+    ended = changed(store, user, session)
+
+    assert ended is not None
+    assert set(ended) == set(more)
+    left = store.db.rows(
+        "SELECT user_id FROM sessions WHERE user_id IN (:user, :other)", user=user, other=other
+    )
+    assert {row.user_id for row in left} == {user, other}
+    assert len(left) == 2
+    assert actions(store, user)[-1] == "password_changed"
+
+
+@pytest.mark.parametrize("meanwhile", ["disabled", "changed", "signed out", "expired", "another's"])
+def test_no_password_is_changed_for_who_may_not_any_more(store: Store, meanwhile: str) -> None:
+    login = new_login()
+    user = new_account(store, login)
+    session = begun(store, user).id
+    match meanwhile:
+        case "disabled":
+            accounts.disable(store.db, user)
+        case "changed":
+            store.run("UPDATE users SET password_hash = 'another' WHERE id = :id", id=user)
+        case "signed out":
+            sessions.end(store.db, user, session, None)
+        case "expired":
+            store.run("UPDATE sessions SET expires_at = now() WHERE id = :id", id=session)
+        case _:
+            session = begun(store, new_account(store)).id
+
+    assert changed(store, user, session) is None
+
+    [row] = store.db.rows("SELECT password_hash FROM users WHERE id = :id", id=user)
+    assert row.password_hash == ("another" if meanwhile == "changed" else HASH)
+    assert "password_changed" not in actions(store, user)
+
+
 def test_only_accounts_have_passwords(store: Store) -> None:
-    assert not accounts.set_password(store.db, store.user(), HASH)
+    user = store.user()
+    assert not accounts.set_password(store.db, user, HASH)
+    assert accounts.password_of(store.db, user) == (None, None)
+    assert accounts.names_of(store.db, user).login is None
 
 
 def test_an_operator_is_made_and_unmade(store: Store) -> None:
@@ -214,6 +265,24 @@ def test_whichever_comes_first_nobody_keeps_a_session_by_an_old_password(store: 
 
         assert not errors
         assert not store.db.rows("SELECT 1 FROM sessions WHERE user_id = :id", id=user)
+
+
+def test_whichever_comes_first_only_the_session_that_changed_the_password_is_left(
+    store: Store,
+) -> None:
+    for _ in range(10):
+        user = new_account(store)
+        session = begun(store, user).id
+        steps: list[Callable[[], object]] = [
+            partial(begin, store, user, password_hash=HASH),
+            partial(changed, store, user, session),
+        ]
+
+        _, errors = at_once(2, partial(_run, steps))
+
+        assert not errors
+        left = store.db.rows("SELECT id FROM sessions WHERE user_id = :id", id=user)
+        assert [row.id for row in left] == [session]
 
 
 def test_a_sign_in_ends_the_browsers_session_before(store: Store) -> None:

@@ -1,5 +1,5 @@
 /**
- * Who is signed in, signing out, and what a user may do with all that is theirs.
+ * Who is signed in, signing out, changing the password, and what a user may do with all that is theirs.
  *
  * What the browser has stored is the user's: it is removed when they sign out, and when another user
  * signs in. Pages that are open then load again, so that none sends as another user.
@@ -35,6 +35,7 @@ export function begin() {
   byId("erase-word").addEventListener("input", allow);
   byId("erase-word").addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault()); // it would close the dialog
   byId("erase").addEventListener("click", erase);
+  byId("password")?.addEventListener("submit", changePassword); // there is none for who signs in elsewhere
 }
 
 /** Whether what the browser has stored is still that of this page's user: nobody has signed out. */
@@ -43,7 +44,11 @@ export const isStored = () => outbox.recall(USER) === document.body.dataset.user
 /** The dialog with what a user may do with all that is theirs. */
 function open() {
   byId("erase-word").value = "";
-  notify("");
+  notify("account-notice", "");
+  if (byId("password")) {
+    byId("password").reset();
+    notify("password-notice", "");
+  }
   allow();
   byId("account").showModal();
 }
@@ -58,10 +63,35 @@ async function erase() {
   try {
     await api.deleteEverything(WORDS);
   } catch (problem) {
-    notify(problem.message);
+    notify("account-notice", problem.message);
     return allow();
   }
   return leave("deleted");
+}
+
+async function changePassword(event) {
+  event.preventDefault();
+  const [now, fresh, again] = ["now", "new", "again"].map((name) => byId(`password-${name}`));
+  notify("password-notice", "");
+  if (fresh.value !== again.value) return refuse(again, "The new passwords differ. Type the same one twice.");
+  const button = event.target.querySelector("button");
+  button.disabled = true;
+  try {
+    await api.changePassword(now.value, fresh.value);
+  } catch (problem) {
+    return refuse(problem.code === "invalid_password" ? fresh : now, problem.message);
+  } finally {
+    button.disabled = false;
+  }
+  event.target.reset();
+  notify("password-notice", "Your password is changed.", true);
+}
+
+/** Say what is wrong with a field, and let it be typed again. */
+function refuse(field, why) {
+  notify("password-notice", why);
+  field.focus();
+  field.select();
 }
 
 async function signOut(everywhere) {
@@ -80,7 +110,8 @@ function leave(why) {
   location.assign(why ? `/sign-in?problem=${why}` : "/sign-in");
 }
 
-function notify(text) {
-  byId("account-notice").hidden = !text;
-  byId("account-notice").textContent = text;
+function notify(place, text, isGood = false) {
+  byId(place).hidden = !text;
+  byId(place).textContent = text;
+  byId(place).classList.toggle("good", isGood);
 }

@@ -73,6 +73,8 @@ const call = (method, path, options) => outlive.call(method, `/api${path}`, opti
 
 /** End this session, or those of all browsers. */
 export const signOut = (everywhere) => outlive.signOut({ everywhere });
+/** Change the password; other browsers are signed out. */
+export const changePassword = (current, fresh) => outlive.changePassword(current, fresh);
 /** Delete all that the user has; `confirm`: the words that the server wants to read. */
 export const deleteEverything = (confirm) => outlive.callOnce("POST", "/api/user/delete", { body: { confirm } });
 
