@@ -104,8 +104,8 @@ def sessions(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
 
 def events(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
     """What the audit table has of the user, oldest first. Raises StorageDown, Busy and TooSlow."""
-    columns = "id, at, action, credential, object_id, address"
-    return _in_pages(db, f"SELECT {columns} FROM audit", user_id, 0)
+    select = "SELECT id, at, action, credential, object_id, address FROM audit"
+    return _in_pages(db, select, user_id, 0)
 
 
 def _in_pages(

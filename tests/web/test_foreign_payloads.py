@@ -7,6 +7,7 @@ connection on which hundreds of answers arrive.
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -186,7 +187,13 @@ WRONG: dict[str, list[Any]] = {
 
 
 def test_foreign_values_among_process_reports_are_skipped(store: Store) -> None:
-    no_workers: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
+    no_workers: Any = Mock(
+        **{
+            "open_ones.return_value": [],
+            "count.return_value": 0,
+            "by_share.return_value": Counter(),
+        }
+    )
     dashboard = Dashboard(
         Settings.model_construct(flower_url=None), store.db, store.livelog, no_workers, no_workers
     )

@@ -54,6 +54,7 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     ),
     "conversations.delete": lambda it, user: conversations.delete(it.db, user, it.conversation),
     "conversations.undelete": lambda it, user: conversations.undelete(it.db, user, it.conversation),
+    "conversations.must_own": lambda it, user: conversations.must_own(it.db, user, it.conversation),
     "conversations.mark_seen": lambda it, user: conversations.mark_seen(
         it.db, user, it.conversation, None
     ),
@@ -118,15 +119,20 @@ def test_every_function_that_takes_a_user_is_tested_for_access() -> None:
 
 
 def test_rights_are_checked_by_the_two_predicates_only() -> None:
-    """Keys and the cap belong to a user, however rights to read are shared."""
+    """What is in this list belongs to a user, however rights to read are shared."""
     by_hand = {
         file.name: len(re.findall(r"user_id = :user\b", file.read_text()))
         for file in Path(conversations.__file__).parent.glob("*.py")
     }
 
     assert {name: number for name, number in by_hand.items() if number} == {
+        "accounts.py": 2,  # sessions that end with a password
         "asking.py": 2,  # the key of a request, and the cap
+        "audit.py": 1,  # what an operator looks for
         "conversations.py": 1,  # the key of a creation
+        "deletion.py": 2,  # what goes with a user
+        "exporting.py": 4,  # the user's use, keys, sessions, shares and rows of the audit table
+        "sessions.py": 3,  # the oldest, and those that their user ends
         "token_use.py": 1,  # what the user used
         "turns.py": 1,  # whose turn it is
     }

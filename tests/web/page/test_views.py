@@ -1,6 +1,7 @@
 """What the page requests: blocks and turns, search, undo, seen marks, models, the dashboard."""
 
 import json
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import Mock
@@ -417,7 +418,13 @@ def test_dashboard_shows_running_answers_but_no_text(
 
 
 def test_reports_of_dead_processes_are_removed(store: Store) -> None:
-    empty: Any = Mock(**{"open_ones.return_value": [], "count.return_value": 0})
+    empty: Any = Mock(
+        **{
+            "open_ones.return_value": [],
+            "count.return_value": 0,
+            "by_share.return_value": Counter(),
+        }
+    )
     dashboard = Dashboard(Settings.model_construct(), store.db, store.livelog, empty, empty)
     store.livelog.store_web_stats("dead", json.dumps({"at": 0, "streams": 7}))
 
