@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from local import chromium, foreign
 from local.processes import ROOT
 
-#: All tests: three files at a time, each on servers of its own, in the order of tests/conftest.py.
-#: On two cores, as a fifth of the time a test waits for something that takes its time.
-WHOLE = ("--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+#: All tests: two files at a time, each on servers of its own, in the order of tests/conftest.py.
+WHOLE = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def missing() -> list[str]:

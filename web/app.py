@@ -9,7 +9,7 @@ from shared import logs
 from shared.bus.livelog import LiveLog
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
 from shared.settings import Settings
-from shared.store.database import Database, cooperate, schema_head
+from shared.store.database import Database, cooperate
 from shared.store.turns import Turns
 from shared.sweep import Sweep
 from web import (
@@ -63,7 +63,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_env()
     logs.configure()
     cooperate()  # a greenlet that waits for Postgres must not block the others
-    schema_head()  # finds the newest migration once: that takes a moment in which no stream moves
     db = Database(settings.database_url)
     livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60, settings.prefix)
     queue = Queue(make_app(settings, ENQUEUE_SECONDS))

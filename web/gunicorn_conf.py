@@ -6,6 +6,7 @@ loop and not a request. But a draining process must send its streams away itself
 
 import os
 import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,15 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
-    """Undo what was done to the garbage collector: the process has served its last request."""
+    """End a process that has served its last request, at once.
+
+    Taking the interpreter apart would cost half a second of CPU, just when its successor starts.
+    """
+    ended = sys.exc_info()[1]
+    if isinstance(ended, SystemExit) and not ended.code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     gc_tuning.unfreeze()
 
 

@@ -153,16 +153,11 @@ def run_planned(connection: Connection, sql: str, **parameters: Any) -> list[Any
 @cache
 def _known_schemas() -> tuple[str, frozenset[str]]:
     """The newest migration of this code, and all that it knows."""
-    # A worker never asks, and would start a tenth later if it had to load Alembic.
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    script = ScriptDirectory.from_config(config)
-    head = script.get_current_head()
-    assert head is not None
-    return head, frozenset(one.revision for one in script.walk_revisions())
+    # From the files' names, which begin with the revision, as web would need a fifth of a second
+    # more to start if it had to load Alembic.
+    folder = Path(__file__).parent / "migrations" / "versions"
+    known = sorted(file.name[:4] for file in folder.glob("[0-9]*.py"))
+    return known[-1], frozenset(known)
 
 
 def schema_head() -> str:

@@ -8,7 +8,7 @@ from bench.fuzz import provider as fuzz
 from worker import generation
 from worker.provider.reply import Reply
 
-SECONDS = 60.0
+SECONDS = 30.0
 
 
 @pytest.mark.failure(50)

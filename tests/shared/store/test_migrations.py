@@ -4,15 +4,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
 from cli.exit_status import Exit
 from shared.errors import StorageDown
-from shared.store import conversations
+from shared.store import conversations, migrations
 from shared.store.database import NOT_MIGRATED, Database, schema_head
 from shared.store.tables import LOCAL_USER, metadata
 from tests.client import Client
@@ -60,6 +62,15 @@ def test_up_down_and_up_again_leaves_what_the_models_say(url: str) -> None:
 
     assert first == differences(url) == []
     assert between == (["alembic_version"], 0)
+
+
+def test_a_file_is_called_after_its_revision() -> None:
+    """The newest migration is known from the names, without Alembic."""
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+
+    assert script.get_current_head() == HEAD
+    for one in script.walk_revisions():
+        assert Path(one.path).name.startswith(f"{one.revision}_")
 
 
 def test_differences_finds_a_missing_index(url: str) -> None:
