@@ -1,4 +1,4 @@
-"""The fuzzer of provider streams, for a minute; `python -m bench.fuzz provider` goes on."""
+"""The fuzzer of provider streams, for half a minute; `python -m bench.fuzz provider` goes on."""
 
 import random
 
