@@ -16,6 +16,7 @@ from local.processes import ROOT
 from local.programs import Web, Worker
 from shared import awake
 from shared.bus.livelog import LiveLog
+from tests import turns_of_tests
 from tests.client import Client
 from tests.credentials import EC, ED, RSA, KeyServer, serving_keys, sign_in_settings
 from tests.identity_provider import IdentityProvider, oidc_settings
@@ -44,8 +45,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--record-durations") and not hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):
+        return
+    config.add_cleanup(turns_of_tests.prepare().close)
+    if config.getoption("--record-durations"):
         config.pluginmanager.register(Recorder())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with turns_of_tests.turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 class Recorder:

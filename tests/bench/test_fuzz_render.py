@@ -32,6 +32,7 @@ def in_one_piece(_: object, text: str) -> list[str]:
     return [text]
 
 
+@pytest.mark.alone
 def test_a_minute_of_fuzzing_finds_nothing() -> None:
     fuzzer, fault = render.run(SECONDS, seed=14)
 

@@ -94,6 +94,7 @@ SELECT count(*) FROM pg_stat_activity WHERE datname = 'searched' AND state = 'ac
 """
 
 
+@pytest.mark.alone
 def test_questions_are_accepted_during_many_expensive_searches(rig: Rig) -> None:
     """Text without blanks is searched without an index: the most expensive search there is."""
     with new_database(rig, "searched") as url:

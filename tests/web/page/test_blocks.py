@@ -350,6 +350,7 @@ EXPENSIVE = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", EXPENSIVE)
 def test_expensive_text_costs_at_most_four_limits(name: str) -> None:
     text, body, made = EXPENSIVE[name], Body(), Blocks()
