@@ -1,4 +1,4 @@
-"""The render fuzzer: a minute of it, a fault that it must find, and texts that it once found."""
+"""The render fuzzer: half a minute of it, a fault that it must find, and texts that it once found."""
 
 from html import escape
 from unittest.mock import patch
@@ -13,7 +13,7 @@ from web.page import highlighting, markdown
 from web.page.cpu_limit import with_fallback
 
 #: Seconds of fuzzing in each run of the tests.
-SECONDS = 60.0
+SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,11 @@ def in_one_piece(_: object, text: str) -> list[str]:
 
 
 @pytest.mark.alone
-def test_a_minute_of_fuzzing_finds_nothing() -> None:
+def test_half_a_minute_of_fuzzing_finds_nothing() -> None:
     fuzzer, fault = render.run(SECONDS, seed=14)
 
     assert fault is None
-    assert fuzzer.tried > 20
+    assert fuzzer.tried > 5
 
 
 def test_fuzzing_finds_a_limit_that_is_given_to_each_fence_anew() -> None:
@@ -47,7 +47,7 @@ def test_fuzzing_finds_a_limit_that_is_given_to_each_fence_anew() -> None:
         patch.object(Grammar, "cuts", in_one_piece),
         patch.multiple(render, MAX_TURN=0.2, FRESH=1.0, RETRIES=1),
     ):
-        _, fault = render.run(5 * SECONDS, seed=3)  # it ends when the fault is found
+        _, fault = render.run(10 * SECONDS, seed=3)  # it ends when the fault is found
 
     assert fault is not None
     assert fault.what.startswith("a turn of")

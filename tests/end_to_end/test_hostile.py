@@ -146,8 +146,9 @@ def test_control_characters_in_headers_are_refused_or_harmless(
         assert f"a{character}b".encode("latin-1") not in received
 
 
-@pytest.mark.parametrize("credential", [token("endless"), "nonsense"])
-def test_bodies_without_end_are_cut_off(attacked: Web, credential: str) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_bodies_without_end_are_cut_off(attacked: Web, known: bool) -> None:
+    credential = token("endless") if known else "nonsense"
     head = (
         f"POST /api/conversations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Authorization: Bearer {credential}\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -160,7 +161,7 @@ def test_bodies_without_end_are_cut_off(attacked: Web, credential: str) -> None:
     with Line(attacked.url) as line:
         line.send(head + b'1\r\n"\r\n' + chunk * 100 + b"0\r\n\r\n")
         line.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        assert statuses(line.rest(20)) == [413 if credential != "nonsense" else 401, 200]
+        assert statuses(line.rest(20)) == [413 if known else 401, 200]
     with Line(attacked.url) as line:
         line.send(head + b"1;" + b"x" * 200_000)
         assert statuses(line.rest(20)) in ([400], [401], [])  # it may be reset before it is read
