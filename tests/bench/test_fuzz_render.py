@@ -1,4 +1,4 @@
-"""The render fuzzer: half a minute of it, a fault that it must find, and texts that it once found."""
+"""The render fuzzer: half a minute of it, a fault that it must find, and texts that it found."""
 
 from html import escape
 from unittest.mock import patch

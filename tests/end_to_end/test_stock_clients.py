@@ -179,7 +179,7 @@ _FOLLOW = """url => {
 
 
 def _open(browser: Browser, job: Job) -> Page:
-    """A tab at an address of ours that opens no stream of its own, and whose policy forbids that."""
+    """A tab at an address of ours that opens no stream by itself; its policy would forbid it."""
     page = browser.new_page(bypass_csp=True)
     page.goto(f"{job.link.url}/healthz")
     page.evaluate(_FOLLOW, job.url)
