@@ -12,10 +12,10 @@ from cli import deployment
 from cli.command_options import as_json
 from cli.exit_status import Exit, Failure
 from cli.screen import visible
-from shared import service_key
 from shared.bus.livelog import LiveLog
 from shared.errors import NotFound, RedisDown
 from shared.scopes import Scope
+from shared.secret_token import SERVICE_KEY, hashed
 from shared.store import service_keys
 from shared.store.service_keys import ListedKey
 
@@ -68,14 +68,14 @@ def add(
     name: str, scopes: list[str], login: str | None, lifetime: timedelta | None, *, as_json: bool
 ) -> int:
     """Make a key and print it. It cannot be shown again."""
-    secret = service_key.new_key()
-    prefix = service_key.shown(secret)
+    secret = SERVICE_KEY.new()
+    prefix = SERVICE_KEY.shown(secret)
     with deployment.database() as (_, db):
         try:
             key_id = service_keys.add(
                 db,
                 name=name,
-                token=(prefix, service_key.hashed(secret)),
+                token=(prefix, hashed(secret)),
                 scopes=scopes,
                 login=login and login.lower(),
                 lifetime=lifetime,

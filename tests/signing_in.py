@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from cli.__main__ import outlive
 from local.programs import Web
+from shared import secret_token
 from shared.store import sessions
 from shared.store.database import Database
 from shared.store.sessions import Lifetime
@@ -96,8 +97,8 @@ class Session:
 
 def begin_session(db: Database, user: uuid.UUID, seconds: float = 86_400.0) -> dict[str, str]:
     """What a browser and our page send in a new session of any user: no password is asked for."""
-    secret = session_cookies.new_token()
-    lifetime, hashed = Lifetime(seconds, seconds), session_cookies.hashed(secret)
+    secret = secret_token.SESSION.new()
+    lifetime, hashed = Lifetime(seconds, seconds), secret_token.hashed(secret)
     assert sessions.begin(db, user, token_hash=hashed, lifetime=lifetime, credential="oidc")
     csrf = session_cookies.csrf_token(secret)
     return {"Cookie": f"outlive_session={secret}", "Outlive-CSRF": csrf}

@@ -24,7 +24,7 @@ from web.errors import InsufficientScope
 from web.following.rights import CHECK_EVERY, held_by
 from web.page.yielding import Slices
 from web.rate_limits import address
-from web.wake_ups import wake_message, wake_sidebars
+from web.wake_ups import end_streams, wake_message, wake_sidebars
 
 blueprint = Blueprint("account", __name__, url_prefix="/api")
 log = structlog.get_logger("account")
@@ -209,7 +209,7 @@ def delete_user() -> Response:
     user, db = current_user(), context().db
     ended = deletion.begin(db, user, by=user, credential=sharing.credential(), address=address())
     for kind, gone in ended:
-        sharing.end_streams(kind, gone)
+        end_streams(context().livelog, kind, gone)
     for message_id in deletion.stop_all(db, user):
         wake_message(context().livelog, message_id)
     wake_sidebars(context().livelog, user)

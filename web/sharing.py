@@ -8,18 +8,17 @@ import uuid
 from collections import Counter
 from datetime import timedelta
 
-import gevent
 from flask import Blueprint, Response
 
-from shared import share_token
-from shared.bus.livelog import LiveLog
-from shared.errors import Conflict, RedisDown
+from shared.errors import Conflict
+from shared.secret_token import SHARE_LINK, hashed
 from shared.store import conversations, shares
 from web import requests, responses, schemas
 from web.auth import current_user, principal
 from web.auth.host_users import UNNAMED
 from web.context import context
 from web.rate_limits import address
+from web.wake_ups import end_streams
 
 blueprint = Blueprint("sharing", __name__, url_prefix="/api")
 
@@ -30,12 +29,12 @@ def share(conversation_id: uuid.UUID) -> Response:
     new = requests.json_body(schemas.NewShare)
     conversations.must_own(context().db, current_user(), conversation_id)
     must_have_sign_in()
-    token = share_token.new_token() if new.user is None else None
+    token = SHARE_LINK.new() if new.user is None else None
     made = shares.add(
         context().db,
         current_user(),
         conversation_id,
-        token_hash=None if token is None else share_token.hashed(token),
+        token_hash=None if token is None else hashed(token),
         name=new.user,
         issuer=context().settings.jwt_issuer or UNNAMED,
         lifetime=None if new.days is None else timedelta(days=new.days),
@@ -65,9 +64,9 @@ def revoke_share(share_id: uuid.UUID) -> Response:
     gone = shares.revoke(context().db, current_user(), share_id, by=credential(), address=address())
     # A named reader comes back with what they may still read.
     if gone.with_user_id is None:
-        end_streams("share", gone.id)
+        end_streams(context().livelog, "share", gone.id)
     else:
-        end_streams("user", gone.with_user_id)
+        end_streams(context().livelog, "user", gone.with_user_id)
     return Response(status=204)
 
 
@@ -89,18 +88,3 @@ def credential() -> str:
     """The credential of the request, for the audit table."""
     proved = principal().credential
     return f"{proved.kind} {proved.id}".strip()
-
-
-def end_streams(kind: str, revoked: uuid.UUID) -> None:
-    """End what is open by a credential, or of a user, in all web processes.
-
-    Returns at once. Without Redis they end within a minute.
-    """
-    gevent.spawn(_end_streams, context().livelog, kind, revoked)
-
-
-def _end_streams(livelog: LiveLog, kind: str, revoked: uuid.UUID) -> None:
-    try:
-        livelog.notify_revoked(kind, revoked)
-    except RedisDown:
-        return

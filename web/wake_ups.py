@@ -28,6 +28,19 @@ def wake_sidebars(livelog: LiveLog, user_id: uuid.UUID) -> None:
     gevent.spawn(_wake_sidebars, livelog, user_id)
 
 
+def end_streams(livelog: LiveLog, kind: str, revoked: uuid.UUID) -> None:
+    """What was revoked: end what is open by it in all web processes.
+
+    Returns at once. Without Redis they end within a minute.
+    """
+    gevent.spawn(_end_streams, livelog, kind, revoked)
+
+
+def _end_streams(livelog: LiveLog, kind: str, revoked: uuid.UUID) -> None:
+    with suppress(RedisDown):
+        livelog.notify_revoked(kind, revoked)
+
+
 def _wake_sidebars(livelog: LiveLog, user_id: uuid.UUID) -> None:
     with suppress(RedisDown):
         livelog.notify_user(user_id)

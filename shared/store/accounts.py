@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from shared.store import audit
 from shared.store.audit import Action
 from shared.store.database import Database, run
+from shared.store.sessions import end_every
 
 #: Users that a list shows.
 LISTED: Final = 10_000
@@ -116,7 +117,7 @@ def set_password(db: Database, user_id: uuid.UUID, password_hash: str) -> bool:
             connection, "password_hash = :hash", "login IS NOT NULL", user_id, hash=password_hash
         )
         if changed:
-            _end_sessions(connection, user_id)
+            end_every(connection, user_id)
             _record(connection, Action.PASSWORD_CHANGED, user_id)
     return changed
 
@@ -148,8 +149,7 @@ def change_password(
         )
         if not changed:
             return None
-        others = "DELETE FROM sessions WHERE user_id = :user AND id <> :session RETURNING id"
-        ended = list(run(connection, others, user=account.id, session=session_id).scalars())
+        ended = end_every(connection, account.id, but=session_id)
         audit.record(
             connection,
             Action.PASSWORD_CHANGED,
@@ -180,7 +180,7 @@ def disable(db: Database, user_id: uuid.UUID) -> bool:
         changed = _changed(
             connection, "disabled_at = clock_timestamp()", "disabled_at IS NULL", user_id
         )
-        _end_sessions(connection, user_id)
+        end_every(connection, user_id)
         if changed:
             _record(connection, Action.USER_DISABLED, user_id)
     return changed
@@ -234,10 +234,6 @@ def _changed(
 ) -> bool:
     statement = f"UPDATE users SET {change} WHERE id = :id AND {condition}"
     return run(connection, statement, id=user_id, **values).rowcount > 0
-
-
-def _end_sessions(connection: Connection, user_id: uuid.UUID) -> None:
-    run(connection, "DELETE FROM sessions WHERE user_id = :user", user=user_id)
 
 
 def _record(connection: Connection, action: Action, user_id: uuid.UUID) -> None:

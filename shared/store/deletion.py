@@ -24,6 +24,7 @@ from shared.store.audit import Action
 from shared.store.database import Database, run
 from shared.store.ending import ORDER_OF_ENDS
 from shared.store.reaping import AT_REST, PURGED_AT_ONCE
+from shared.store.sessions import end_every
 from shared.store.status_sql import OPEN_STATUSES
 from shared.store.stopping import stop_locked
 from shared.store.tables import LOCAL_USER
@@ -72,7 +73,7 @@ def begin(
             " disabled_at = coalesce(disabled_at, clock_timestamp()) WHERE id = :id",
             id=user_id,
         )
-        run(connection, "DELETE FROM sessions WHERE user_id = :id", id=user_id)
+        end_every(connection, user_id)
         run(connection, "DELETE FROM shares WHERE with_user_id = :id", id=user_id)
         keys = "DELETE FROM service_keys WHERE user_id = :id RETURNING id"
         ended += [Ended("key", row.id) for row in run(connection, keys, id=user_id)]

@@ -8,6 +8,8 @@ import uuid
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from sqlalchemy import Connection
+
 from shared.store import audit
 from shared.store.audit import Action
 from shared.store.database import Database, run
@@ -155,10 +157,24 @@ def end(db: Database, user_id: uuid.UUID, session_id: uuid.UUID, address: str | 
             )
 
 
+def end_every(
+    connection: Connection, user_id: uuid.UUID, *, but: uuid.UUID | None = None
+) -> list[uuid.UUID]:
+    """End the sessions of a user, in the caller's transaction, but for one; those that ended."""
+    rows = run(
+        connection,
+        "DELETE FROM sessions WHERE user_id = :user"
+        " AND id IS DISTINCT FROM CAST(:but AS uuid) RETURNING id",
+        user=user_id,
+        but=but,
+    )
+    return list(rows.scalars())
+
+
 def end_all(db: Database, user_id: uuid.UUID, session_id: uuid.UUID, address: str | None) -> None:
     """End all sessions of the user, who asks for it with this one. Raises StorageDown."""
     with db.transaction() as connection:
-        run(connection, "DELETE FROM sessions WHERE user_id = :user", user=user_id)
+        end_every(connection, user_id)
         audit.record(
             connection,
             Action.SIGN_OUT_EVERYWHERE,

@@ -18,7 +18,7 @@ import pytest
 
 from local.programs import Flower, Web, Worker
 from scripted import done, error_object, finish, reasoning, say, script, status, usage
-from shared import service_key
+from shared.secret_token import SERVICE_KEY
 from tests.client import Client, new_id
 from tests.credentials import SECRET, bearer, client_with, new_key, token
 from tests.end_to_end.test_privacy import Tap, _readable, _stored
@@ -67,7 +67,7 @@ def _asked(user: Client) -> None:
 
 def _refused(web: Web, good: str, key: str) -> list[httpx2.Response]:
     """What is answered to requests whose credential is not good, or in the wrong place."""
-    guessed, expired = service_key.new_key(), token("late", exp=int(time.time()) - 99)
+    guessed, expired = SERVICE_KEY.new(), token("late", exp=int(time.time()) - 99)
     forged = good[:-8] + "AAAAAAAA"
     ways: list[dict[str, Any]] = [
         {"headers": bearer(guessed)},

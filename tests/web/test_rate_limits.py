@@ -11,8 +11,8 @@ from werkzeug.test import TestResponse
 
 from local.programs import Web
 from scripted import done, finish, say, script
-from shared import service_key, share_token
 from shared.errors import RateLimited
+from shared.secret_token import SERVICE_KEY, SHARE_LINK
 from shared.settings import Settings
 from tests.client import Client
 from tests.credentials import (
@@ -225,11 +225,11 @@ def test_guessed_keys_are_limited_on_every_kind_of_address(rig: Rig) -> None:
     web = rig.web(**settings, WEB_CONCURRENCY="1")
     with killing(web), Client(web.url) as guessing:
 
-        def guess(path: str, new: Callable[[], str] = service_key.new_key) -> int:
+        def guess(path: str, new: Callable[[], str] = SERVICE_KEY.new) -> int:
             return guessing.http.get(path, headers=bearer(new())).status_code
 
         assert [guess("/api/conversations") for _ in range(8)] == [401] * 5 + [429] * 3
-        assert [guess("/api/notices", share_token.new_token) for _ in range(3)] == [404] * 3
+        assert [guess("/api/notices", SHARE_LINK.new) for _ in range(3)] == [404] * 3
         assert [guess("/api/notices") for _ in range(5)] == [401] * 3 + [429] * 2
         assert guess("/api/nothing") == guess("/nothing") == 429
         key, _ = new_key(rig, "read")  # the right one is not checked either

@@ -13,8 +13,9 @@ import pytest
 from flask import Flask
 
 from local.programs import Web
-from shared import logs, share_token
+from shared import logs
 from shared.body import text_body
+from shared.secret_token import SHARE_LINK, hashed
 from shared.settings import Settings
 from shared.store import asking, conversations, shares, stopping
 from shared.store.asking import Asking
@@ -83,9 +84,9 @@ def new_things(rig: Rig, row: Row) -> dict[str, str]:
     stopping.stop(rig.db, answer.id, owner)
     things = {"conversation": str(made.id), "answer": str(answer.id)}
     for name in ("link", "expired_link", "revoked_link"):
-        things[name] = share_token.new_token()
-        hashed = share_token.hashed(things[name])
-        share = shares.add(rig.db, owner, made.id, token_hash=hashed)
+        things[name] = SHARE_LINK.new()
+        token_hash = hashed(things[name])
+        share = shares.add(rig.db, owner, made.id, token_hash=token_hash)
         things.setdefault("share", str(share.id))
         if name == "expired_link":
             expire(rig, "shares", str(share.id))

@@ -5,6 +5,7 @@ A token is kept as its SHA-256 only.
 
 import hashlib
 import time
+from collections.abc import Callable
 from typing import Final
 
 from web.auth.principal import Principal
@@ -20,6 +21,14 @@ class Checked:
     def __init__(self, revocations: Revocations) -> None:
         self._revocations = revocations
         self._found: dict[bytes, Principal] = {}
+
+    def get_or(self, check: Callable[[], Principal], *token: str) -> Principal:
+        """The principal that is known, or that `check` finds. Raises what `check` raises."""
+        found = self.get(*token)
+        if found is None:
+            found = check()
+            self.put(found, *token)
+        return found
 
     def get(self, *token: str) -> Principal | None:
         """The principal, if what was found is still current."""

@@ -11,6 +11,7 @@ expired is said, and only if it was good otherwise.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import jwt
@@ -57,11 +58,7 @@ class HostTokens:
         token = bearer(request)
         if token is None:
             return None
-        found = self._checked.get(token)
-        if found is None:
-            found = self._check(token)
-            self._checked.put(found, token)
-        return found
+        return self._checked.get_or(partial(self._check, token), token)
 
     def _check(self, token: str) -> Principal:
         claims = self._claims(token)

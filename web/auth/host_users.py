@@ -1,6 +1,7 @@
 """The host product's users: known by its own id of them, and made here at their first request."""
 
 import time
+from functools import partial
 from typing import Final
 
 from shared.store import users
@@ -32,12 +33,11 @@ class HostUsers:
     def find(self, subject: str) -> Principal:
         """A principal without rights, for this user. Raises BadCredential for a disabled one, and
         StorageDown."""
-        known = self._checked.get(subject)
-        if known is None:
-            checked_at = time.monotonic()
-            user = users.by_subject(self._db, self._issuer, subject)
-            if user.disabled:
-                raise BadCredential(code="user_disabled")
-            known = Principal(user.id, frozenset(), Credential("jwt"), None, checked_at)
-            self._checked.put(known, subject)
-        return known
+        return self._checked.get_or(partial(self._check, subject), subject)
+
+    def _check(self, subject: str) -> Principal:
+        checked_at = time.monotonic()
+        user = users.by_subject(self._db, self._issuer, subject)
+        if user.disabled:
+            raise BadCredential(code="user_disabled")
+        return Principal(user.id, frozenset(), Credential("jwt"), None, checked_at)

@@ -23,7 +23,6 @@ import hashlib
 import hmac
 import json
 import math
-import secrets
 import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -38,7 +37,7 @@ from authlib.oidc.core import CodeIDToken
 from gevent.lock import BoundedSemaphore
 from joserfc.errors import JoseError
 
-from shared import tls
+from shared import secret_token, tls
 from shared.errors import OutliveError
 from shared.settings import Settings, is_trusted
 from web.auth.fetching import fetch
@@ -117,7 +116,7 @@ class IdentityProvider:
 
     def begin(self) -> Begun:
         """Begin a sign-in. Raises NotSignedIn if the provider cannot be reached."""
-        secret = secrets.token_urlsafe(32)
+        secret = secret_token.SESSION.new()
         try:
             metadata, _ = self._known()
             url, _ = self._client(metadata).create_authorization_url(

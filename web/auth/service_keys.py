@@ -8,6 +8,7 @@ then.
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import gevent
@@ -15,7 +16,7 @@ from flask import Request
 
 from shared.errors import Invalid, StorageDown
 from shared.scopes import Scope
-from shared.service_key import PREFIX, hashed, is_well_formed
+from shared.secret_token import SERVICE_KEY, hashed
 from shared.settings import Settings
 from shared.store import service_keys
 from shared.store.database import Database
@@ -46,18 +47,16 @@ class ServiceKeys:
     def authenticate(self, request: Request) -> Principal | None:
         """The key's user, or the one that the request names."""
         key = bearer(request)
-        if key is None or not key.startswith(PREFIX):
+        if key is None or not key.startswith(SERVICE_KEY.prefix):
             return None
         subject: str = request.environ.get(ON_BEHALF, "")
-        found = self._checked.get(key, subject)
-        if found is None:
-            found = self._check(key, subject, named=ON_BEHALF in request.environ)
-            self._checked.put(found, key, subject)
-        return found
+        named = ON_BEHALF in request.environ
+        check = partial(self._check, key, subject, named=named)
+        return self._checked.get_or(check, key, subject)
 
     def _check(self, key: str, subject: str, *, named: bool) -> Principal:
         checked_at = time.monotonic()
-        row = service_keys.valid(self._db, hashed(key)) if is_well_formed(key) else None
+        row = service_keys.valid(self._db, hashed(key)) if SERVICE_KEY.is_well_formed(key) else None
         if row is None:
             raise BadCredential(code="key_invalid")
         if row.unnoted:

@@ -15,11 +15,11 @@ names begin with `__Host-`: no other host, and nobody on a network, can plant su
 import base64
 import hashlib
 import hmac
-import re
-import secrets
 from typing import Final
 
 from flask import Request, Response
+
+from shared import secret_token
 
 #: The header with the CSRF token, as it is in a WSGI environ, and as the page sends it.
 CSRF_ENVIRON: Final = "HTTP_OUTLIVE_CSRF"
@@ -30,17 +30,6 @@ ATTEMPT: Final = "outlive_oidc"
 #: What it keeps after a sign-in with a password (`known_devices`), and for how many seconds.
 DEVICE: Final = "outlive_device"
 DEVICE_SECONDS: Final = 365 * 86_400
-_TOKEN: Final = re.compile("[A-Za-z0-9_-]{43}", re.ASCII)
-
-
-def new_token() -> str:
-    """A session's secret."""
-    return secrets.token_urlsafe(32)
-
-
-def hashed(token: str) -> str:
-    """What Postgres keeps of it. It has 256 random bits, so a fast hash cannot be reversed."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def csrf_token(token: str) -> str:
@@ -66,7 +55,9 @@ class SessionCookies:
     def hash(self, request: Request) -> str | None:
         """What Postgres would keep of it; None for what could be no secret."""
         token = self.token(request)
-        return hashed(token) if token is not None and _TOKEN.fullmatch(token) else None
+        if token is None or not secret_token.SESSION.is_well_formed(token):
+            return None
+        return secret_token.hashed(token)
 
     def has_csrf(self, request: Request) -> bool:
         """Whether the request carries the CSRF token of its session."""
@@ -104,7 +95,7 @@ class SessionCookies:
             path = base64.urlsafe_b64decode(back + "=" * (-len(back) % 4)).decode()
         except ValueError:
             return "", ""
-        return (secret, path) if _TOKEN.fullmatch(secret) else ("", "")
+        return (secret, path) if secret_token.SESSION.is_well_formed(secret) else ("", "")
 
     def clear_attempt(self, response: Response) -> None:
         """Have the browser forget it."""

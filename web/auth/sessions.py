@@ -53,10 +53,7 @@ class Sessions:
         token = self._cookies.token(request)
         if token is None or bearer(request) is not None:
             return None
-        found = self._checked.get(token)
-        if found is None:
-            found = self._check(self._cookies.hash(request))
-            self._checked.put(found, token)
+        found = self._checked.get_or(lambda: self._check(self._cookies.hash(request)), token)
         if request.method not in _SAFE and not self._cookies.has_csrf(request):
             raise Forbidden(code="csrf_failed")
         return found

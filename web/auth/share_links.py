@@ -9,12 +9,13 @@ exist.
 """
 
 import time
+from functools import partial
 from typing import Final
 
 from flask import Request
 
 from shared.errors import NotFound
-from shared.share_token import PREFIX, hashed, is_well_formed
+from shared.secret_token import SHARE_LINK, hashed
 from shared.store import shares
 from shared.store.database import Database
 from web.auth.checked import Checked
@@ -35,17 +36,14 @@ class ShareLinks:
     def authenticate(self, request: Request) -> Principal | None:
         """Who reads by this link."""
         token = bearer(request)
-        if token is None or not token.startswith(PREFIX):
+        if token is None or not token.startswith(SHARE_LINK.prefix):
             return None
-        found = self._checked.get(token)
-        if found is None:
-            found = self._check(token)
-            self._checked.put(found, token)
-        return found
+        return self._checked.get_or(partial(self._check, token), token)
 
     def _check(self, token: str) -> Principal:
         checked_at = time.monotonic()
-        link = shares.valid_link(self._db, hashed(token)) if is_well_formed(token) else None
+        good = SHARE_LINK.is_well_formed(token)
+        link = shares.valid_link(self._db, hashed(token)) if good else None
         if link is None:
             raise NotFound("This link leads to nothing: it is unknown, expired or revoked.")
         return Principal(

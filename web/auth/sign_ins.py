@@ -8,13 +8,14 @@ import uuid
 from contextlib import suppress
 from typing import NamedTuple
 
+from shared import secret_token
 from shared.errors import Forbidden, Invalid, StorageDown
 from shared.settings import Settings
 from shared.store import accounts, audit, sessions, users
 from shared.store.accounts import Account
 from shared.store.audit import Action
 from shared.store.database import Database
-from web.auth import known_devices, session_cookies
+from web.auth import known_devices
 from web.auth.hashing import Hashing
 from web.auth.oidc import Identity, IdentityProvider
 from web.auth.principal import Credential, Principal
@@ -155,11 +156,11 @@ class SignIns:
         replaces: str | None,
         password_hash: str | None = None,
     ) -> SignedIn | None:
-        token = session_cookies.new_token()
+        token = secret_token.SESSION.new()
         begun = sessions.begin(
             self._db,
             user_id,
-            token_hash=session_cookies.hashed(token),
+            token_hash=secret_token.hashed(token),
             lifetime=self._lifetime,
             credential=credential,
             password_hash=password_hash,

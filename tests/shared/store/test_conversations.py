@@ -126,7 +126,6 @@ def test_rights_are_checked_by_the_two_predicates_only() -> None:
     }
 
     assert {name: number for name, number in by_hand.items() if number} == {
-        "accounts.py": 2,  # sessions that end with a password
         "asking.py": 2,  # the key of a request, and the cap
         "audit.py": 1,  # what an operator looks for
         "conversations.py": 1,  # the key of a creation

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from local.programs import Web
-from shared import service_key
+from shared.secret_token import SERVICE_KEY
 from tests.client import Client, new_id
 from tests.credentials import client_with, new_key, operate, token, user_id
 from tests.rig import Rig, eventually
@@ -29,18 +29,18 @@ def row_of(rig: Rig, key_id: str) -> Any:
 def test_a_key_is_printed_once_and_kept_as_a_hash(required_web: Web, rig: Rig) -> None:
     done = operate(rig, "key", "add", "The billing job", "--scope", "ask")
     key = done.stdout.strip()
-    assert service_key.is_well_formed(key)
+    assert SERVICE_KEY.is_well_formed(key)
     assert asked(required_web, key).status_code == 200
 
     listed = operate(rig, "key", "list").output
 
-    assert service_key.shown(key) in listed
+    assert SERVICE_KEY.shown(key) in listed
     assert "The billing job" in listed
     assert key not in listed
-    secret = key.removeprefix(service_key.PREFIX)[8:]
+    secret = key.removeprefix(SERVICE_KEY.prefix)[8:]
     [kept] = rig.rows(
         "SELECT CAST(to_jsonb(k) AS text) AS row FROM service_keys k WHERE prefix = :prefix",
-        prefix=service_key.shown(key),
+        prefix=SERVICE_KEY.shown(key),
     )
     assert secret not in kept.row
     assert secret not in rig.logs()
@@ -124,7 +124,7 @@ def test_a_revoked_key_is_refused_at_once(required_web: Web, rig: Rig) -> None:
 
     eventually(lambda: all(asked(required_web, key).status_code == 401 for _ in range(8)))
     assert asked(required_web, key).json()["code"] == "key_invalid"
-    again = operate(rig, "key", "revoke", service_key.shown(key))
+    again = operate(rig, "key", "revoke", SERVICE_KEY.shown(key))
     assert (again.exit_code, "There is no such key" in again.output) == (1, True)
 
 

@@ -3,8 +3,9 @@
 import pytest
 from flask import Flask, Request, Response
 
+from shared.secret_token import SESSION
 from web.auth import session_cookies
-from web.auth.session_cookies import SessionCookies, new_token
+from web.auth.session_cookies import SessionCookies
 
 
 def cookies_in(response: Response) -> dict[str, str]:
@@ -23,8 +24,8 @@ def test_over_https_no_network_and_no_neighbour_can_read_or_plant_them(
 ) -> None:
     response = Response()
     cookies = SessionCookies(secure=secure, seconds=100)
-    cookies.set(response, new_token())
-    cookies.set_attempt(response, new_token(), "/", 10)
+    cookies.set(response, SESSION.new())
+    cookies.set_attempt(response, SESSION.new(), "/", 10)
 
     found = cookies_in(response)
 
@@ -42,14 +43,14 @@ def test_over_https_no_network_and_no_neighbour_can_read_or_plant_them(
 
 
 def test_over_https_a_cookie_without_the_prefix_is_none() -> None:
-    request = request_with(HTTP_COOKIE=f"outlive_session={new_token()}")
+    request = request_with(HTTP_COOKIE=f"outlive_session={SESSION.new()}")
 
     assert SessionCookies(secure=True, seconds=1).token(request) is None
     assert SessionCookies(secure=False, seconds=1).token(request) is not None
 
 
 def test_a_csrf_token_is_that_of_one_session_and_does_not_reveal_it() -> None:
-    one, other = new_token(), new_token()
+    one, other = SESSION.new(), SESSION.new()
     cookies = SessionCookies(secure=False, seconds=1)
     good = session_cookies.csrf_token(one)
 
@@ -73,7 +74,7 @@ def test_what_is_no_attempt_is_none(value: str) -> None:
 
 
 def test_an_attempt_comes_back_as_it_was() -> None:
-    response, secret = Response(), new_token()
+    response, secret = Response(), SESSION.new()
     cookies = SessionCookies(secure=False, seconds=1)
     cookies.set_attempt(response, secret, "/c/1?leaf=2", 10)
     [cookie] = cookies_in(response).values()
