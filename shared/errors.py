@@ -22,7 +22,8 @@ OutliveError
 └── GenerationFailed    an answer ended in ERROR (its code is one of MESSAGE_ERRORS)
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 
 class RequestError(NamedTuple):
@@ -273,9 +274,19 @@ class RedisDown(Unavailable):
 
 
 class GenerationFailed(OutliveError):
-    """The answer ended in ERROR, with a code of MESSAGE_ERRORS."""
+    """The answer ended in ERROR, with a code of MESSAGE_ERRORS.
 
-    def __init__(self, code: str, message: str | None = None) -> None:
+    `upstream`: `status` and `code`, as far as a provider that refused named them.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str | None = None,
+        *,
+        upstream: Mapping[str, Any] | None = None,
+    ) -> None:
         if code not in MESSAGE_ERRORS:
             raise KeyError(code)
         super().__init__(message, code)
+        self.upstream = upstream

@@ -199,7 +199,7 @@ class Writer:
         except TooLong:
             return Result(Ending(Status.DONE, "length", generation.estimated_usage()))
         except GenerationFailed as failure:
-            return Result(Ending.error(failure.code, failure.message))
+            return Result(Ending.error(failure.code, failure.message, failure.upstream))
         except gevent.GreenletExit:  # Celery terminated the task
             return SHUTDOWN
         except Exception:  # a bug of ours must not leave a message open

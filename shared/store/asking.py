@@ -95,52 +95,76 @@ def ask(
         # Only a request in the same conversation, or its deletion, can interfere. Those wait for
         # the conversation's row, so no lock on the user is needed.
         return _found(db.planned(_ENTER, _ASK, **wanted))
-    with _transaction(db, asking) as (connection, known):
+    with asking_transaction(db, asking) as (connection, known):
         if known:
             return known
         run(connection, _ENTER, **wanted)
         asked = _found(run(connection, _ASK, **wanted).all())
-        _within_limits(connection, asking)
+        check_limits(connection, asking)
         return asked
 
 
 def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
     """Retry: another answer beside an ended one, below the same question."""
-    with _transaction(db, asking) as (connection, known):
+    with asking_transaction(db, asking) as (connection, known):
         if known:
             return known
         before = _ended_answer(connection, asking.user_id, answer_id)
         place, above, continues = before.conversation_id, before.parent_id, before.continues_id
-        _touch(connection, place)
-        fresh_id = uuid.uuid4()
-        row = _answer(asking, place, fresh_id, above, continues)
-        run(connection, _ANOTHER, **row)
-        _within_limits(connection, asking)
-        return _asked(connection, above, fresh_id, fresh=True)
+        touch(connection, place)
+        return begin_answer(connection, asking, place, above, continues=continues)
 
 
 def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, question: Body) -> Asked:
     """Continue: a question that asks an incomplete answer to go on, and its answer."""
-    with _transaction(db, asking) as (connection, known):
+    with asking_transaction(db, asking) as (connection, known):
         if known:
             return known
         before = _ended_answer(connection, asking.user_id, answer_id)
         if before.status == Status.DONE and before.finish_reason != "length":
             raise Conflict(code="complete")
         place = before.conversation_id
-        _touch(connection, place)
+        touch(connection, place)
         asked = _answer(asking, place, uuid.uuid4(), uuid.uuid4(), answer_id)
         rows = run(connection, _GO_ON, above=answer_id, **_question(question), **asked)
-        _within_limits(connection, asking)
+        check_limits(connection, asking)
         return _pair(rows.all())
 
 
 @contextmanager
-def _transaction(db: Database, asking: Asking) -> Iterator[tuple[Connection, Asked | None]]:
+def asking_transaction(db: Database, asking: Asking) -> Iterator[tuple[Connection, Asked | None]]:
     """A transaction that has locked the user, and what an earlier request with this key made."""
     with db.transaction() as connection:
         lock_user(connection, asking.user_id)
         yield connection, _known(connection, asking)
+
+
+def begin_answer(
+    connection: Connection,
+    asking: Asking,
+    conversation: uuid.UUID,
+    question: uuid.UUID,
+    *,
+    continues: uuid.UUID | None = None,
+    system: str | None = None,
+    repeat_hash: str | None = None,
+) -> Asked:
+    """An answer's placeholder below a question that is there. Raises what `check_limits` raises.
+
+    `system`: the system text of this answer, if it is another than its conversation's ("": none).
+    `repeat_hash`: identifies the request for its repeats, which bring no Idempotency-Key.
+    """
+    answer = uuid.uuid4()
+    row = _answer(asking, conversation, answer, question, continues)
+    run(connection, _ANOTHER, **row | {"system": system, "repeat": repeat_hash})
+    check_limits(connection, asking)
+    return load_asked(connection, question, answer, fresh=True)
+
+
+def enter(connection: Connection, user: uuid.UUID, conversation: uuid.UUID) -> None:
+    """Lock a conversation until the commit, so that it is not deleted. Raises NotFound."""
+    if not run(connection, _ENTER, user=user, conversation=conversation).first():
+        raise NotFound("There is no such conversation.")
 
 
 def lock_user(connection: Connection, user_id: uuid.UUID) -> None:
@@ -174,13 +198,13 @@ def _known(connection: Connection, asking: Asking) -> Asked | None:
         raise KeyReused
     if row.deleted_at is not None:
         raise NotFound("The conversation of this key has been deleted.")
-    return _asked(connection, row.parent_id, row.id, fresh=False)
+    return load_asked(connection, row.parent_id, row.id, fresh=False)
 
 
-def _touch(connection: Connection, conversation_id: uuid.UUID) -> None:
+def touch(connection: Connection, conversation_id: uuid.UUID) -> None:
     """Move a conversation in which something is asked to the top of the list."""
-    touch = f"UPDATE conversations AS place SET updated_at = {_ON_TOP} WHERE id = :id"
-    if not run(connection, touch, id=conversation_id).rowcount:
+    move = f"UPDATE conversations AS place SET updated_at = {_ON_TOP} WHERE id = :id"
+    if not run(connection, move, id=conversation_id).rowcount:
         raise NotFound("There is no such conversation.")  # purged a moment ago
 
 
@@ -206,7 +230,7 @@ def _ended_answer(connection: Connection, user: uuid.UUID, answer: uuid.UUID) ->
     return row
 
 
-def _within_limits(connection: Connection, asking: Asking) -> None:
+def check_limits(connection: Connection, asking: Asking) -> None:
     """Raise TooMany if the answer that was just begun is one too many, or BudgetExhausted: the
     transaction undoes it."""
     if asking.tokens is not None:
@@ -231,8 +255,8 @@ _ON_TOP: Final = (
 
 _COLUMNS: Final = (
     "id, user_id, conversation_id, parent_id, continues_id, role, status, saved_len, body, length,"
-    " sha256, ended_at, model, options, client_key, request_hash, key_id, queue_deadline,"
-    " dispatch_at"
+    " sha256, ended_at, model, options, client_key, request_hash, key_id, repeat_hash, system,"
+    " queue_deadline, dispatch_at"
 )
 #: A question below fits.above, and an answer below the question.
 _QUESTION: Final = f"""
@@ -240,14 +264,15 @@ _QUESTION: Final = f"""
         CAST(NULL AS uuid), 'user', '{Status.DONE}', CAST(:length AS int), CAST(:body AS jsonb),
         CAST(:length AS int), CAST(:sha256 AS text), clock_timestamp(), CAST(NULL AS text),
         CAST('{{}}' AS jsonb), CAST(NULL AS text), CAST(NULL AS text), CAST(NULL AS uuid),
-        CAST(NULL AS timestamptz), CAST(NULL AS timestamptz)
+        CAST(NULL AS text), CAST(NULL AS text), CAST(NULL AS timestamptz),
+        CAST(NULL AS timestamptz)
     FROM fits"""
 _ANSWER: Final = f"""
     SELECT CAST(:answer AS uuid), CAST(:user AS uuid), CAST(:conversation AS uuid),
         CAST(:question AS uuid), CAST(:continues AS uuid), 'assistant', '{Status.SENDING}', 0,
         CAST(NULL AS jsonb), CAST(NULL AS int), CAST(NULL AS text), CAST(NULL AS timestamptz),
         CAST(:model AS text), CAST(:options AS jsonb), CAST(:key AS text), CAST(:hash AS text),
-        CAST(:key_id AS uuid),
+        CAST(:key_id AS uuid), CAST(:repeat AS text), CAST(:system AS text),
         CASE WHEN waits THEN 'infinity'
             ELSE clock_timestamp() + make_interval(secs => :deadline) END,
         CASE WHEN waits THEN 'infinity'
@@ -296,18 +321,23 @@ def _both(
     asking: Asking, conversation: uuid.UUID, question: Body, parent: Parent
 ) -> dict[str, Any]:
     """The parameters of _ENTER and _ASK."""
-    title = " ".join(question.text[: 4 * TITLE_CHARS].split())
-    if len(title) > TITLE_CHARS:
-        title = title[: TITLE_CHARS - 1].rstrip() + "…"
     newest = isinstance(parent, Newest)
     return {
         "parent": None if newest else parent,
         "newest": newest,
         "root": parent is None,
-        "title": title if asking.titles else None,
+        "title": title_of(question.text) if asking.titles else None,
         **_question(question),
         **_answer(asking, conversation, uuid.uuid4(), uuid.uuid4(), None),
     }
+
+
+def title_of(question: str) -> str:
+    """The first words of a question, as the title of its conversation."""
+    title = " ".join(question[: 4 * TITLE_CHARS].split())
+    if len(title) > TITLE_CHARS:
+        title = title[: TITLE_CHARS - 1].rstrip() + "…"
+    return title
 
 
 def _found(rows: Sequence[Any]) -> Asked:
@@ -362,13 +392,15 @@ def _answer(
         "key": asking.key,
         "hash": asking.request_hash,
         "key_id": asking.key_id,
+        "repeat": None,
+        "system": None,
         "deadline": asking.queue_deadline,
         "dispatch": DISPATCH_AFTER,
         "running": asking.running,
     }
 
 
-def _asked(connection: Connection, question: Any, answer: Any, *, fresh: bool) -> Asked:
+def load_asked(connection: Connection, question: Any, answer: Any, *, fresh: bool) -> Asked:
     both = f"{SELECT} WHERE m.id IN (:question, :answer)"
     rows = run(connection, both, question=question, answer=answer).all()
     found = {row.id: row for row in rows}

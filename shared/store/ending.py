@@ -22,10 +22,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from shared.chain import linked
 from shared.errors import MESSAGE_ERRORS
 from shared.lifecycle import TERMINAL, Status, sources
+from shared.parts import Traits
 from shared.store import token_use
 from shared.store.database import run_planned
+from shared.store.part_sql import joined_text
 from shared.store.status_sql import OPEN_STATUSES
 from shared.store.turns import DISPATCH_AFTER, NO_TURNS, TURN_COMES, Turns, waits
 
@@ -44,15 +47,23 @@ class Ending:
     error_message: str | None = None
     #: seconds from the claim to the first character, where that is known
     first_text: float | None = None
+    #: what a provider said when it refused: `status`, and `code` if it named one
+    upstream: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         assert self.status in TERMINAL
 
     @classmethod
-    def error(cls, code: str, message: str | None = None) -> "Ending":
+    def error(
+        cls, code: str, message: str | None = None, upstream: Mapping[str, Any] | None = None
+    ) -> "Ending":
         """An ERROR with one of the codes of MESSAGE_ERRORS."""
         sentence, _ = MESSAGE_ERRORS[code]
-        return cls(Status.ERROR, None, None, code, message or sentence)
+        return cls(Status.ERROR, None, None, code, message or sentence, upstream=upstream)
+
+
+def _is_text(its: Traits) -> bool:
+    return its.is_text
 
 
 # Length and hash are computed here, from what is really saved, and copied everywhere else.
@@ -72,7 +83,9 @@ WITH parts AS (
     UPDATE messages SET status = :status, body = whole.body, length = whole.length,
         sha256 = encode(sha256(convert_to(whole.content, 'UTF8')), 'hex'),
         finish_reason = :finish_reason, usage = CAST(:usage AS jsonb), error_code = :error_code,
-        error_message = :error_message, owner = NULL,
+        error_message = :error_message, upstream = CAST(:upstream AS jsonb), owner = NULL,
+        chain = (SELECT {linked("q.chain", "assistant", joined_text("whole.body", _is_text))}
+            FROM messages q WHERE q.id = messages.parent_id AND q.chain IS NOT NULL),
         ended_at = greatest(clock_timestamp(), interval '1 microsecond' + greatest((
             SELECT greatest(c.seen_at, c.updated_at) FROM conversations c
             WHERE c.id = messages.conversation_id), (
@@ -127,6 +140,7 @@ def end_locked(
         usage=json.dumps(ending.usage) if ending.usage else None,
         error_code=ending.error_code,
         error_message=ending.error_message,
+        upstream=json.dumps(ending.upstream) if ending.upstream else None,
         first_text=ending.first_text,
         input=tokens.input,
         output=tokens.output,

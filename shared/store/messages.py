@@ -60,6 +60,8 @@ class Message:
     ended_at: datetime | None
     #: the token of the claim whose text this is; None before a worker has claimed it
     claim: uuid.UUID | None = None
+    #: of one that ended in ERROR: `status` and `code`, as far as a provider that refused named them
+    upstream: dict[str, Any] | None = None
 
 
 _PLAIN_FIELDS = sorted(Message.__dataclass_fields__.keys() - {"status", "body"})

@@ -96,14 +96,16 @@ WITH RECURSIVE path AS (
         lease_until = clock_timestamp() + make_interval(secs => :lease),
         hard_deadline = clock_timestamp() + make_interval(secs => :deadline),
         started_at = clock_timestamp(), prompt_chars = CAST(least((
-            SELECT sum(char_length(content)) FROM path) + coalesce((
+            SELECT sum(char_length(content)) FROM path) + coalesce(char_length(system), (
             SELECT char_length(c.system) FROM conversations c WHERE c.id = conversation_id
             ), 0), {PROMPT_MOST}) AS int)
     WHERE id = :id AND status IN {before(Status.STREAMING)}
     RETURNING id, conversation_id, attempt, claim, model, options, user_id,
+        system AS instructions,
         CAST(greatest(extract(epoch FROM clock_timestamp() - created_at), 0) AS float8) AS waited
 )
-SELECT path.role, path.content, mine.*, c.system FROM path
+SELECT path.role, path.content, mine.*, coalesce(mine.instructions, c.system) AS system
+FROM path
 LEFT JOIN mine ON mine.id = path.id LEFT JOIN conversations c ON c.id = mine.conversation_id
 WHERE EXISTS (SELECT FROM mine) ORDER BY depth DESC
 """

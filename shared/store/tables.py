@@ -15,6 +15,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -151,6 +152,11 @@ messages = Table(
     Column("key_id", Uuid),
     # code points of what was sent to the provider, as the last claim read it
     Column("prompt_chars", Integer),
+    # of clients that send the whole history: the place of the turn (shared/chain.py); the hash of
+    # an asking request, for its repeats; the system text, where it is not its conversation's
+    Column("chain", LargeBinary),
+    Column("repeat_hash", Text),
+    Column("system", Text),
     # who writes it, until when
     Column("attempt", Integer, nullable=False, server_default=text("0")),
     Column("tries", Integer, nullable=False, server_default=text("0")),
@@ -171,6 +177,8 @@ messages = Table(
     Column("usage", JSONB),
     Column("error_code", Text),
     Column("error_message", Text),
+    # what a provider said when it refused: its HTTP status, and the code of its error
+    Column("upstream", JSONB),
     _moment("created_at", required=True),
     _moment("started_at"),
     _moment("ended_at"),
@@ -185,6 +193,20 @@ messages = Table(
     Index("messages_branch", "conversation_id", "seq"),
     Index("messages_parent", "parent_id"),
     Index("messages_open", "user_id", postgresql_where=_OPEN),
+    Index(
+        "messages_chain",
+        "user_id",
+        "chain",
+        "seq",
+        postgresql_where=text("chain IS NOT NULL"),
+    ),
+    Index(
+        "messages_repeated",
+        "user_id",
+        "repeat_hash",
+        "seq",
+        postgresql_where=text("repeat_hash IS NOT NULL"),
+    ),
     Index("messages_ended", "conversation_id", "ended_at", postgresql_where=_ENDED),
     Index("messages_failed", "ended_at", postgresql_where=text(f"status = '{Status.ERROR}'")),
     Index(

@@ -41,6 +41,7 @@ from worker.provider.refusals import (
     Refusal,
     RequestForm,
     classify,
+    error_code,
     error_text,
 )
 from worker.provider.reply import Reply, Write
@@ -116,7 +117,9 @@ class Provider:
                 elif found.retry:
                     retries.wait(refusal)
                 else:
-                    raise GenerationFailed("provider_rejected", found.sentence) from None
+                    raise GenerationFailed(
+                        "provider_rejected", found.sentence, upstream=refusal.upstream
+                    ) from None
 
     def complete(
         self, request: ChatRequest, max_tokens: int, seconds: float
@@ -202,7 +205,9 @@ class Provider:
         found = classify(error.status_code, text, form, html=html)
         if found.without is Feature.USAGE and Feature.USAGE.value in text:
             self._asks_usage = False  # refused by name, so it would be refused every time
-        return Refusal(found, status=error.status_code, after=retry_after(headers))
+        return Refusal(
+            found, status=error.status_code, code=error_code(body), after=retry_after(headers)
+        )
 
 
 def _form(request: ChatRequest, without: set[Feature]) -> RequestForm:

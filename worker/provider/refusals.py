@@ -6,7 +6,8 @@ agree neither on statuses nor on codes. So the text counts first, and the status
 text leaves open.
 
 The text is only searched. Nothing of it is kept, logged or shown, as it may quote the prompt or the
-key. A person reads the sentences of SENTENCES, which docs/errors.md lists.
+key, except for an error's code where that is one plain word (`error_code`). A person reads the
+sentences of SENTENCES, which docs/errors.md lists.
 """
 
 import json
@@ -14,12 +15,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from worker.provider import refusal_rules as rules
 
 #: Characters of an error that are searched.
 TEXT_MAX: Final = 8192
+#: A code that is told to clients.
+_PLAIN_CODE: Final = re.compile("[a-z][a-z_]{1,47}")
 
 
 class Feature(Enum):
@@ -49,15 +52,24 @@ class Refusal(Exception):
         classification: Classification,
         *,
         status: int | None = None,
+        code: str | None = None,
         after: float | None = None,
         in_stream: bool = False,
     ) -> None:
-        """`after`: seconds that it asked us to wait. `in_stream`: its HTTP status was 200."""
+        """`code`: from `error_code`. `after`: seconds that it asked us to wait. `in_stream`: its
+        HTTP status was 200."""
         super().__init__(status)
         self.classification = classification
         self.status = status
+        self.code = code
         self.after = after
         self.in_stream = in_stream
+
+    @property
+    def upstream(self) -> dict[str, Any] | None:
+        """Its status and its code, for clients that know the provider's API; None without both."""
+        named = {"status": self.status, "code": self.code}
+        return {name: value for name, value in named.items() if value is not None} or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +156,20 @@ def error_text(body: str) -> str:
         return json.dumps(json.loads(body), ensure_ascii=False)
     except (ValueError, RecursionError):
         return body
+
+
+def error_code(body: str) -> str | None:
+    """The code (or else the type) of a JSON error, if it is one plain word and quotes nothing."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    error = found.get("error") if isinstance(found, dict) else None
+    for name in ("code", "type"):
+        code = error.get(name) if isinstance(error, dict) else None
+        if isinstance(code, str) and _PLAIN_CODE.fullmatch(code):
+            return code
+    return None
 
 
 def _matching_rule(status: int, text: str, *, later: bool) -> str | None:

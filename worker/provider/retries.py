@@ -40,10 +40,10 @@ class Retries:
         """
         self._in_stream += refusal.in_stream
         if self._in_stream > TRIES_IN_STREAM:
-            raise GenerationFailed("provider_error") from None
+            raise GenerationFailed("provider_error", upstream=refusal.upstream) from None
         wait = max(self._pause * random.uniform(0.5, 1.5), refusal.after or 0.0)  # noqa: S311
         if awake.since(self._begun) + wait > RETRY_BUDGET:
-            raise GenerationFailed("provider_unavailable") from None
+            raise GenerationFailed("provider_unavailable", upstream=refusal.upstream) from None
         metrics.RETRIES.labels(str(refusal.status or "connection")).inc()
         log.info("provider.retry", status=refusal.status, wait=round(wait, 2))
         gevent.sleep(wait)
