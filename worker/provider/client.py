@@ -2,7 +2,7 @@
 
 It guarantees that `stream` returns only after an explicit end, and that a request fails with one
 of our own sentences: what a provider says in an error is neither kept nor logged, as it may quote
-the prompt or the key.
+the prompt or the key. Only its status and its code are kept (`refusals.error_code`).
 
 The package makes the request. The stream is read raw, because an SDK object for each chunk costs
 ten times as much. What arrives is parsed by reply_parser.py, what is refused is classified by
