@@ -32,15 +32,18 @@ from shared.bus.livelog import LiveLog
 from shared.errors import Busy, Invalid
 from shared.jobs import Queue
 from shared.settings import Settings
-from shared.store import asking
+from shared.store import asking, threads
 from shared.store.asking import NEWEST, Asked, Asking, Parent
 from shared.store.database import Database
+from shared.store.threads import History
 from shared.store.token_use import TokenLimits
 from web.following.message_keeper import MessageKeeper
 from web.wake_ups import wake_sidebars
 
 #: Seconds that a request may wait for the others of its user in this process.
 PATIENCE: Final = 5.0
+#: Code points that the worker may put between two turns, at most.
+BETWEEN_TURNS: Final = 2
 #: The question that Continue asks for the user.
 CONTINUE_PROMPT: Final = "Please continue exactly where you stopped."
 
@@ -68,7 +71,14 @@ class Continue:
     answer_id: uuid.UUID
 
 
-Wanted = NewQuestion | Retry | Continue
+@dataclass(frozen=True, slots=True)
+class InThread:
+    """The last turn of a history, wherever its place is found (`store/threads.py`)."""
+
+    history: History
+
+
+Wanted = NewQuestion | Retry | Continue | InThread
 
 
 def token_limits(settings: Settings) -> TokenLimits:
@@ -81,10 +91,27 @@ def _check_size(settings: Settings, wanted: Wanted, options: Mapping[str, Any]) 
     most = settings.question_chars
     if isinstance(wanted, NewQuestion) and len(wanted.content) > most:
         raise Invalid(code="question_too_long", limit=most)
+    if isinstance(wanted, InThread):
+        _check_history(settings, wanted.history)
     if settings.max_tokens:
         for name in ("max_tokens", "max_completion_tokens"):
             if (options.get(name) or 0) > settings.max_tokens:
                 raise Invalid(code="max_tokens_too_large", limit=settings.max_tokens)
+
+
+def _check_history(settings: Settings, history: History) -> None:
+    """Raise Invalid for a history of which the worker would leave out turns: its client believes
+    that all of them are read. What is between turns counts, too."""
+    turns, most = history.turns, settings.history_chars
+    if max(len(text) for _, text in turns) > settings.question_chars:
+        raise Invalid(code="question_too_long", limit=settings.question_chars)
+    if sum(len(text) + BETWEEN_TURNS for _, text in turns) > most:
+        raise Invalid(
+            f"The messages have more than {most} characters together, which is all that this"
+            " service sends to a model (OUTLIVE_HISTORY_CHARS).",
+            "question_too_long",
+            limit=most,
+        )
 
 
 class Asker:
@@ -169,6 +196,8 @@ class Asker:
         match wanted:
             case NewQuestion(conversation_id, content, parent):
                 return asking.ask(self._db, terms, conversation_id, text_body(content), parent)
+            case InThread(history):
+                return threads.ask(self._db, terms, history)
             case Retry(answer_id):
                 return asking.ask_again(self._db, terms, answer_id)
             case Continue(answer_id):

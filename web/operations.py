@@ -335,6 +335,10 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         summary="Read this document",
         answers={200: Other("An OpenAPI 3.1 document.", "application/json", _ANY_OBJECT)},
     ),
+    # --- described by OpenAI: docs/gateway.md says what is different
+    "chat_completions.create": None,
+    "chat_completions.list_models": None,
+    "chat_completions.show_model": None,
     # --- no part of the API: what `outlive doctor` uses, the pages and their files
     "health.probe": None,
     "static": None,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from web import account, audit_table, health, reference, sharing, sign_in, views
 from web.auth import Right
-from web.faces import blocks, native, notices
+from web.faces import blocks, chat_completions, native, notices
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
@@ -18,6 +18,7 @@ BLUEPRINTS: Final = tuple(
         native,
         blocks,
         notices,
+        chat_completions,
         health,
         views,
         reference,
@@ -35,7 +36,7 @@ STREAMS: Final[dict[str, Face[Any, Any]]] = {
     "notices.notices": notices.FACE,
 }
 #: Endpoints that start an answer: they have a rate limit of their own (`web/rate_limits.py`).
-ASKING: Final = frozenset({"native.ask", "native.retry", "native.go_on"})
+ASKING: Final = frozenset({"native.ask", "native.retry", "native.go_on", "chat_completions.create"})
 #: Endpoints without a rate limit: streams, whose number is limited, and files.
 UNCOUNTED: Final = frozenset({"static", *STREAMS})
 
@@ -95,6 +96,10 @@ RIGHTS: Final[dict[str, Right]] = {
     # faces/notices.py
     "notices.notices": Right.READ_OWN,
     "notices.older": Right.READ_OWN,
+    # faces/chat_completions.py
+    "chat_completions.create": Right.WRITE_OWN,
+    "chat_completions.list_models": Right.USE,
+    "chat_completions.show_model": Right.USE,
 }
 #: Endpoints that ask for no credential.
 PUBLIC: Final = frozenset(name for name, right in RIGHTS.items() if right is Right.PUBLIC)

@@ -68,6 +68,21 @@ def stream_response(
         return refusal
     if stream is None:
         return face.nothing()
+    return response_of(stream)
+
+
+def opened_message(message_id: uuid.UUID, face: Face[MessageTopic, Any]) -> Stream:
+    """A message from its beginning: for `response_of`, or to be waited for and closed.
+
+    Raises what `Readers.open` raises.
+    """
+    source = context().messages.follow(message_id, current_user())
+    return context().readers.open(principal(), face, face.start, source, address())
+
+
+def response_of(stream: Stream) -> Response:
+    """The response that an open stream writes."""
+    face = stream.face
     response = Response(content_type=face.content_type, headers=dict(face.headers))
     if request.method == "HEAD":  # as GET, but nothing follows
         stream.close()

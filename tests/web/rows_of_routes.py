@@ -72,9 +72,12 @@ ROWS: Final = (
     Row("sharing.revoke_share", "DELETE", "/api/shares/{share}", "write", 204, 404),
     Row("sharing.list_shared", "GET", "/api/shared", "shared", 200),
     Row("audit_table.read_audit", "GET", "/api/audit", "operate", 200),
+    Row("chat_completions.create", "POST", "/v1/chat/completions", "write", 400, body={}),
+    Row("chat_completions.list_models", "GET", "/v1/models", "use", 200),
+    Row("chat_completions.show_model", "GET", "/v1/models/scripted", "use", 200),
     # Everybody here is needed for the next row; that it works is in test_account.py.
     Row("account.delete_user", "POST", "/api/user/delete", "write", 422),
 )  # fmt: skip
 
 #: What the owner is refused.
-CODES: Final = {404: "not_found", 422: "invalid"}
+CODES: Final = {400: "missing_required_parameter", 404: "not_found", 422: "invalid"}

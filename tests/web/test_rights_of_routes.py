@@ -71,7 +71,7 @@ def is_page(row: Row, method: str) -> bool:
     """Whether a person may be led to it from another site, and is shown a page."""
     if method not in ("GET", "HEAD"):
         return False
-    return row.endpoint == "reference.page" or not row.path.startswith("/api/")
+    return row.endpoint == "reference.page" or not row.path.startswith(("/api/", "/v1/"))
 
 
 def new_things(rig: Rig, row: Row) -> dict[str, str]:
@@ -115,8 +115,16 @@ def answered(
             assert streams == (row.endpoint in STREAMS)
         if not streams:
             answer.read()  # and keep the connection
-        is_problem = answer.headers.get("Content-Type") == "application/problem+json"
-        return answer.status_code, answer.json()["code"] if is_problem and answer.content else None
+        if not answer.content or answer.status_code < 400:
+            return answer.status_code, None
+        return answer.status_code, refused_with(answer, row)
+
+
+def refused_with(answer: httpx2.Response, row: Row) -> str | None:
+    """The code of a refusal, in the form of its API."""
+    if answer.headers["Content-Type"] == "application/problem+json":
+        return str(answer.json()["code"])
+    return str(answer.json()["error"]["code"]) if row.path.startswith("/v1/") else None
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.method} {row.path}")

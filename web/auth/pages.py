@@ -32,7 +32,7 @@ def is_navigation(request: Request) -> bool:
 
 def is_page(path: str) -> bool:
     """Whether a link may lead to this path; it is none of those that pages send requests to."""
-    return path == DOCS or not path.startswith("/api")
+    return path == DOCS or not path.startswith(("/api", "/v1/"))
 
 
 def safe_path(path: str) -> str:

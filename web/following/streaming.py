@@ -326,6 +326,11 @@ class Stream:
             self.on_evict()
 
     @property
+    def is_due_to_be_cut(self) -> bool:
+        """Whether `next` would cut it, unless its source has ended."""
+        return self.source.closed or self._evicted or time.monotonic() >= self._deadline
+
+    @property
     def message_id(self) -> uuid.UUID | None:
         """The message that is read, if it is one."""
         return self.source.message_id

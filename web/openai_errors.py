@@ -1,0 +1,157 @@
+"""Errors as OpenAI's SDKs expect them: `{"error": {"message", "type", "param", "code"}}`.
+
+The SDKs repeat a request after 408, 409, 429 and 5xx, and after no other status. So what is final
+is a 4xx of another number, or says `x-should-retry: false`. An answer that failed has the status
+and the code of the provider where the provider named one; otherwise those of STATUSES.
+"""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from flask import Blueprint, Response
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException
+
+from shared.errors import REQUEST_ERRORS, OutliveError
+from shared.store.messages import Message
+from web import errors
+
+#: Code of an answer that ended in ERROR -> the status of its response.
+STATUSES: Final[Mapping[str, int]] = {
+    "worker_lost": 502,
+    "worker_shutdown": 503,
+    "queue_timeout": 503,
+    "deadline": 504,
+    "storage": 503,
+    "provider_rejected": 400,
+    "provider_unavailable": 503,
+    "provider_error": 502,
+    "provider_empty": 502,
+    "provider_cut": 502,
+    "provider_stalled": 504,
+    "provider_malformed": 502,
+}
+#: pydantic's type of an error -> OpenAI's code.
+_CODES: Final = {
+    "extra_forbidden": "unknown_parameter",
+    "not_supported": "unsupported_parameter",
+    "missing": "missing_required_parameter",
+}
+#: Code points of a field's name that are echoed.
+_NAME_CHARS: Final = 200
+#: Refusals with a status that SDKs repeat, for which that is no use.
+_FINAL: Final = ("budget_exhausted",)
+
+log = structlog.get_logger("web")
+
+
+def register(blueprint: Blueprint) -> None:
+    """Answer every error of these routes in OpenAI's form."""
+    blueprint.register_error_handler(Exception, response_to)
+    blueprint.register_error_handler(OutliveError, response_to)
+    blueprint.register_error_handler(ValidationError, response_to)
+    blueprint.register_error_handler(HTTPException, response_to)
+
+
+def response_to(error: Exception) -> Response:
+    """The response to a request that was refused, or failed."""
+    if isinstance(error, OutliveError):
+        return _of_ours(error)
+    if isinstance(error, ValidationError):
+        return _invalid(error)
+    if isinstance(error, HTTPException):
+        status = error.code or 500
+        code, sentence = errors.CODES.get(status, ("error", HTTPStatus(status).phrase))
+        return response(status, sentence, code)
+    # Not the message, which may quote a user's text.
+    log.exception("web.bug", error=type(error).__name__)
+    return response(500, REQUEST_ERRORS["internal"].sentence, "internal")
+
+
+def response(
+    status: int, message: str, code: str, param: str | None = None, *, retry: bool | None = None
+) -> Response:
+    """An error. `retry`: whether an SDK should repeat the request, if not by the status alone."""
+    data = {"error": error_object(status, message, code, param)}
+    made = Response(json.dumps(data), status, content_type="application/json")
+    if status in (429, 503):
+        made.headers["Retry-After"] = "1"
+    if retry is not None:
+        made.headers["x-should-retry"] = "true" if retry else "false"
+    return made
+
+
+def error_object(
+    status: int, message: str, code: str, param: str | None = None
+) -> dict[str, str | None]:
+    """The object under `error`."""
+    return {"message": message, "type": _type(status, code), "param": param, "code": code}
+
+
+def _type(status: int, code: str) -> str:
+    if status == 429:
+        return "insufficient_quota" if code in _FINAL else "rate_limit_error"
+    if status == 401:
+        return "authentication_error"
+    if status == 403:
+        return "permission_error"
+    return "invalid_request_error" if status < 500 else "server_error"
+
+
+def _of_ours(error: OutliveError) -> Response:
+    problem = errors.of_ours(error)
+    status = 400 if error.status == 422 else error.status
+    param = error.fields.get("param")
+    made = response(
+        status,
+        error.message,
+        error.code,
+        param if isinstance(param, str) else None,
+        retry=False if error.code in _FINAL or status == 409 else None,
+    )
+    for name, value in problem.headers.items():
+        if name not in ("Content-Type", "Content-Length"):
+            made.headers[name] = value
+    return made
+
+
+def _invalid(error: ValidationError) -> Response:
+    """Say which field is wrong and why; never what it held."""
+    first, *_ = error.errors(include_url=False, include_input=False, include_context=False)
+    param = param_of(first["loc"])
+    code = _CODES.get(first["type"], "invalid_value")
+    if code == "unknown_parameter":
+        return response(400, f"Unknown parameter: {param!r}.", code, param)
+    return response(400, f"{param or 'body'}: {first['msg']}", code, param or None)
+
+
+def param_of(place: tuple[int | str, ...]) -> str:
+    """A field as OpenAI writes it: `messages[0].content`. What pydantic says below other fields
+    are types that it has tried."""
+    name = ""
+    for step in place if place[:1] in (("messages",), ("stream_options",)) else place[:1]:
+        name += f"[{step}]" if isinstance(step, int) else f".{step}" if name else step
+    return name[:_NAME_CHARS]
+
+
+# --- an answer that failed ------------------------------------------------------------------------
+
+
+def failure(message: Message) -> tuple[int, dict[str, Any]]:
+    """The status and the error object of an answer that ended in ERROR."""
+    assert message.error_code is not None
+    upstream = message.upstream or {}
+    status = upstream.get("status")
+    if not (isinstance(status, int) and 400 <= status < 600):
+        status = STATUSES[message.error_code]
+    code = upstream.get("code") or message.error_code
+    return status, error_object(status, message.error_message or "", code)
+
+
+def response_to_failure(message: Message, *, final: bool) -> Response:
+    """The response of an answer that failed. `final`: the same request would give the same one."""
+    status, found = failure(message)
+    return response(status, found["message"], found["code"], retry=False if final else None)
