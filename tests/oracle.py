@@ -71,6 +71,10 @@ class Reply:
 
     texts: list[tuple[str, str]] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
+    #: texts that came before the first call was shown, and that call as it was then; None: it is
+    #: not shown before the end
+    before: int | None = None
+    shown: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
     usage: dict[str, Any] | None = None
     done: bool = False
@@ -91,19 +95,33 @@ class Reply:
         return bool(text.strip() or self.calls) or self.reason in ("length", "content_filter")
 
     def parts(self) -> tuple[Part, ...]:
-        """Neighbours of one kind are one part; the calls stand at the end.
+        """Neighbours of one kind are one part; the calls stand at the end, or where the first one
+        was shown.
 
         Where the reply breaks off within a surrogate pair, the half that came is dropped.
         """
         rest = [("text", self.blanks)] if self.blanks else []
-        groups = groupby([*self.texts, *rest], key=lambda item: item[0])
-        runs = [(kind, "".join(text for _, text in run)) for kind, run in groups]
-        if runs and not self.ended:
-            kind, text = runs.pop()
-            text = HALF_AT_END.sub("", text)
-            runs += [(kind, text)] if text else []
-        texts = [(kind, normalised(text), None) for kind, text in runs]
-        return (*texts, *(_call(call, ended=self.ended) for call in self.calls))
+        texts, calls = [*self.texts, *rest], self.calls
+        if self.before is None:
+            shown = [_call(call, ended=self.ended) for call in calls]
+            return (*_runs(texts, ended=self.ended), *shown)
+        first = {**calls[0], "id": self.shown["id"], "name": self.shown["name"]}
+        return (
+            *_runs(texts[: self.before], ended=True),
+            *(_call(call, ended=self.ended) for call in (first, *calls[1:])),
+            *_runs(texts[self.before :], ended=self.ended),
+        )
+
+
+def _runs(texts: list[tuple[str, str]], *, ended: bool) -> list[Part]:
+    """Texts as parts."""
+    groups = groupby(texts, key=lambda item: item[0])
+    runs = [(kind, "".join(text for _, text in run)) for kind, run in groups]
+    if runs and not ended:
+        kind, text = runs.pop()
+        text = HALF_AT_END.sub("", text)
+        runs += [(kind, text)] if text else []
+    return [(kind, normalised(text), None) for kind, text in runs]
 
 
 def verdict(stream: Stream) -> Verdict:
@@ -328,6 +346,10 @@ def _grow(reply: Reply, piece: dict[str, Any], place: int) -> None:
     current["id"] = call_id or current["id"]
     current["name"] = name or current["name"]
     current["arguments"] += _text(arguments)
+    first = reply.calls[0]
+    is_known = first["id"] and first["name"] and HALF_AT_END.sub("", first["arguments"])
+    if is_known and reply.before is None and not reply.blanks:
+        reply.before, reply.shown = len(reply.texts), dict(first)
 
 
 def _must(fits: bool) -> None:

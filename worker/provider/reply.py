@@ -17,8 +17,12 @@ Written against what servers send, not only against what they document. What the
 * **Text can be stored.** NUL and lone surrogates become U+FFFD, and a pair that was split over two
   chunks is joined. If the reply breaks off between the halves of a pair, the first half is dropped,
   as its other half never came; after an explicit end it is a lone one like any other.
-* **Everything is bounded.** Between two calls at most LINE_LIMIT bytes are held, besides the tool
-  calls that are collected, which count against the answer's limit with their names and ids.
+* **Tool calls stream as far as a body can take them.** The first call is written as it comes, from
+  the moment when its id, its name and some of its arguments are there. Other calls may grow at the
+  same time, and text may follow: both are held until the reply is closed, the calls first.
+* **Everything is bounded.** Between two calls at most LINE_LIMIT bytes are held, besides what waits
+  for the end: tool calls, with their names and ids, and text after a call that is being written.
+  Both count against the answer's limit.
 """
 
 from typing import Any, Protocol
@@ -28,7 +32,7 @@ from shared.errors import GenerationFailed
 from shared.text import Normaliser
 from worker.provider.finish_reasons import INCOMPLETE, finish_reason_of
 from worker.provider.think_tags import ThinkTags
-from worker.provider.tool_calls import ToolCalls
+from worker.provider.tool_calls import ToolCall, ToolCalls
 from worker.provider.usage import usage_of
 
 
@@ -50,7 +54,8 @@ class Reply:
     """
 
     def __init__(self, write: Write, limit: int, *, think_tags: bool = True) -> None:
-        """`limit`: characters of tool calls, with names and ids, that may be collected.
+        """`limit`: characters of tool calls, with names and ids, and of text after them, that may
+        be held.
 
         `think_tags`: an answer that begins with `<think>` begins with thoughts.
         """
@@ -58,6 +63,11 @@ class Reply:
         self._limit = limit
         self._tags = ThinkTags(enabled=think_tags)
         self._calls = ToolCalls()
+        #: the call that is being written
+        self._written: ToolCall | None = None
+        #: (kind, text) that came after its beginning, and its characters
+        self._later: list[tuple[str, str]] = []
+        self._later_size = 0
         #: kind of the last text, and what normalises it
         self._kind = ""
         self._normaliser = Normaliser()
@@ -107,22 +117,55 @@ class Reply:
 
     def append(self, kind: str, text: str) -> None:
         """Write text of this kind."""
-        if kind != self._kind:
-            half = self._normaliser.flush()
-            if half:
-                self._write(self._kind, half)
-            self._kind = kind
         self._pieces += 1
+        if self._written is None:
+            self._append(kind, text)
+        else:
+            self._hold(kind, text)
+
+    def _append(self, kind: str, text: str) -> None:
+        if kind != self._kind:
+            self._end_kind(kind)
         storable = self._normaliser.feed(text)
         if storable:
             self._write(kind, storable)
 
+    def _end_kind(self, following: str) -> None:
+        """Write what the last kind of text has held back, as another one follows."""
+        half = self._normaliser.flush()
+        if half:
+            self._write(self._kind, half)
+        self._kind = following
+
+    def _hold(self, kind: str, text: str) -> None:
+        """Hold text until the call that is being written has ended."""
+        self._later.append((kind, text))
+        self._later_size += len(text)
+        self._write(kind, "")
+        self._check_held()
+
     def tool_call(self, index: int, call_id: str, name: str, arguments: str) -> None:
-        """Collect a piece of a tool call."""
+        """Take a piece of a tool call: write it, or hold it."""
         self.answered = True
         if self._calls.add(index, call_id, name, arguments):
             self._write("tool_call", "")
-        if self._calls.size > self._limit or len(self._calls) >= PARTS_MAX:
+        self._write_call()
+        self._check_held()
+
+    def _write_call(self) -> None:
+        """Write what has come of the first call, once it can begin."""
+        call = self._calls.first
+        if call is None or (self._written is None and (self._tags.held or not call.can_begin)):
+            return
+        begins, self._written = self._written is None, call
+        if begins:
+            self._end_kind("")
+            self._write("tool_call", call.take(), dict(call.meta), fresh=True)
+        elif text := call.take():
+            self._write("tool_call", text)
+
+    def _check_held(self) -> None:
+        if self._calls.size + self._later_size > self._limit or len(self._calls) >= PARTS_MAX:
             self.close()  # more than an answer may hold: to write them raises TooLong
 
     def leave_out(self, number: int) -> None:
@@ -155,6 +198,11 @@ class Reply:
     def close(self) -> None:
         """Write everything that was held back, as nothing more will come."""
         ended = self.ended  # now, because text that was held back counts as progress
+        if self._written is not None:
+            self._write_calls(ended=ended)
+        for kind, text in self._later:
+            self._append(kind, text)
+        self._later, self._later_size = [], 0
         thought, text = self._tags.flush()
         if thought:
             self.append("reasoning", thought)
@@ -164,8 +212,17 @@ class Reply:
         half = self._normaliser.flush()
         if half and ended:
             self._write(self._kind, half)
-        for call in self._calls.take():
-            self._write("tool_call", call.arguments(ended=ended) or "{}", call.meta, fresh=True)
+        self._write_calls(ended=ended)
         if self.left_out:
             reported = self.usage or {"source": "reported"}
             self.usage = {**reported, "left_out": {"images": self.left_out}}
+
+    def _write_calls(self, *, ended: bool) -> None:
+        """Write the rest of the call that is being written, and the calls that are held."""
+        for call in self._calls.take():
+            arguments = call.arguments(ended=ended)
+            if call is not self._written:
+                self._write("tool_call", arguments or "{}", call.meta, fresh=True)
+            elif arguments:
+                self._write("tool_call", arguments)
+        self._written = None

@@ -1,7 +1,7 @@
 """Collects tool calls from their pieces. Pure.
 
-Several calls may grow in turns, but a body grows only at its end. So calls are collected, and
-written as parts when the reply is closed.
+Several calls may grow in turns, but a body grows only at its end. So the first call can be written
+as it comes; the others are collected, and written as parts when the reply is closed.
 """
 
 from typing import Any
@@ -30,8 +30,19 @@ class ToolCall:
         if storable:
             self._arguments.grow(storable)
 
+    @property
+    def can_begin(self) -> bool:
+        """Whether all that is fixed when its part begins has come, and some of its arguments."""
+        return bool(self.meta.get("id") and self.meta.get("name") and self._arguments.end)
+
+    def take(self) -> str:
+        """Return the arguments that can be shown now, and forget them."""
+        taken, self._arguments = self._arguments.text, Part("tool_call", 0)
+        return taken
+
     def arguments(self, *, ended: bool) -> str:
-        """The arguments. Half a surrogate pair at the end is kept, as U+FFFD, only if `ended`."""
+        """The arguments that were not taken. Half a surrogate pair at the end is kept, as U+FFFD,
+        only if `ended`."""
         half = self._normaliser.flush()
         return self._arguments.text + half if ended else self._arguments.text
 
@@ -50,6 +61,11 @@ class ToolCalls:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @property
+    def first(self) -> ToolCall | None:
+        """The call that came first."""
+        return self._all[0] if self._all else None
 
     def add(self, index: int, call_id: str, name: str, arguments: str) -> bool:
         """Add a piece of a call; whether it brought something new."""

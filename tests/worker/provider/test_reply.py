@@ -243,19 +243,71 @@ def test_nul_is_replaced() -> None:
 # --- tool calls -----------------------------------------------------------------------------------
 
 
-def test_a_tool_call_is_collected_and_follows_the_text() -> None:
-    _, body = taken(
+def test_a_tool_call_is_written_as_it_comes_and_text_after_its_beginning_follows() -> None:
+    body = Body()
+    parser = ChunkParser(Reply(body.write, LIMIT))
+    shown = []
+    for one in (
+        chunk(content="One moment."),
         call(0, "call_1", "weather", ""),
         call(0, None, None, '{"city":'),
-        chunk(content="One moment."),
+        chunk(content="Done."),
         call(0, None, None, '"Rome"}'),
         finish("tool_calls"),
-    )
+    ):
+        parser.take(Event(json.dumps(one)))
+        shown.append(body.content)
+    parser.reply.close()
 
-    text, tool = body.parts
-    assert (text.kind, text.text) == ("text", "One moment.")
+    assert shown[1:] == [
+        "One moment.",
+        'One moment.{"city":',
+        'One moment.{"city":',
+        'One moment.{"city":"Rome"}',
+        'One moment.{"city":"Rome"}',
+    ]
+    before, tool, after = body.parts
+    assert (before.text, after.text) == ("One moment.", "Done.")
     assert (tool.kind, tool.text) == ("tool_call", '{"city":"Rome"}')
     assert tool.meta == {"id": "call_1", "name": "weather"}
+
+
+def test_a_call_begins_when_its_id_and_its_name_are_known_and_keeps_them() -> None:
+    _, body = taken(
+        call(0, "a", None, "1"),
+        chunk(content="Before."),
+        call(0, None, "f", "2"),
+        call(0, None, "other", "3"),
+        chunk(reasoning="After."),
+    )
+
+    assert [(part.kind, part.text, part.meta) for part in body.parts] == [
+        ("text", "Before.", None),
+        ("tool_call", "123", {"id": "a", "name": "f"}),
+        ("reasoning", "After.", None),
+    ]
+
+
+def test_calls_that_are_held_come_before_text_that_is_held() -> None:
+    found = parts(
+        call(0, "a", "f", "1"), chunk(content="x"), call(1, "b", "g", "2"), chunk(content="y")
+    )
+
+    assert found == [("tool_call", "1"), ("tool_call", "2"), ("text", "xy")]
+
+
+def test_half_a_pair_before_a_call_is_replaced() -> None:
+    found = parts(chunk(content="a\ud83d"), call(0, "a", "f", "1"), chunk(content="\ude00"), DONE)
+
+    assert found == [("text", "a\ufffd"), ("tool_call", "1"), ("text", "\ufffd")]
+
+
+def test_text_that_is_held_is_bounded() -> None:
+    pieces = [chunk(content="x" * 1000)] * (LIMIT // 1000 + 1)
+
+    _, body = taken(call(0, "a", "f", "1"), *pieces, close=False)
+
+    assert body.length >= LIMIT  # written; a Generation would raise TooLong
 
 
 def test_interleaved_tool_calls_stay_apart() -> None:
