@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared.errors import MESSAGE_ERRORS
 from shared.parts import PartKind
@@ -20,3 +20,9 @@ Role = Literal["user", "assistant"]
 # Names to which a later version may add: clients must expect others.
 Kind = Annotated[str, Field(json_schema_extra={"x-extensible-enum": [*PartKind]})]
 AnswerErrorCode = Annotated[str, Field(json_schema_extra={"x-extensible-enum": [*MESSAGE_ERRORS]})]
+
+
+class RequestBody(BaseModel):
+    """A request body: unknown fields are refused, nothing is coerced, all text can be stored."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)

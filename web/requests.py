@@ -16,7 +16,7 @@ from shared.lifecycle import TERMINAL
 from shared.store.messages import Message
 from web.contract.operation import Operation
 from web.errors import Malformed, NotJson
-from web.schemas import RequestBody
+from web.json_types import RequestBody
 
 #: Characters of an Idempotency-Key.
 KEY_CHARS: Final = 200

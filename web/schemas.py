@@ -7,14 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictFloat,
-    StrictInt,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from shared.body import Body
@@ -27,7 +20,8 @@ from shared.store.messages import Message
 from shared.store.search import Hit
 from shared.store.shares import Share, SharedConversation
 from shared.store.token_use import Use
-from web.json_types import AnswerErrorCode, Kind, Role, Text
+from web.json_types import AnswerErrorCode, Kind, RequestBody, Role, Text
+from web.options import Options
 
 #: Code points that a question, a title and a system text may have.
 CONTENT_CHARS = 1_000_000
@@ -36,28 +30,6 @@ SYSTEM_CHARS = 100_000
 #: Characters of a user's name, and days for which something may be shared.
 NAME_CHARS = 255
 SHARE_DAYS = 3650
-
-Number = StrictInt | StrictFloat
-
-
-class RequestBody(BaseModel):
-    """A request body: unknown fields are refused, nothing is coerced, all text can be stored."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Options(RequestBody):
-    """Options that are passed on to the provider; those not given are left out."""
-
-    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    seed: int | None = None
-    stop: Text | Annotated[list[Text], Field(max_length=8)] | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
 
 
 class NewConversation(RequestBody):

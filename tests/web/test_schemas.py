@@ -11,7 +11,6 @@ from web.schemas import (
     AnswerRequest,
     ConversationChange,
     NewConversation,
-    Options,
     Question,
 )
 
@@ -27,63 +26,6 @@ def refused(shape: type[BaseModel], value: Any) -> list[str]:
     with pytest.raises(ValidationError) as error:
         parsed(shape, value)
     return [str(problem["loc"][0]) for problem in error.value.errors()]
-
-
-# --- options --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"temperature": 0},
-        {"temperature": 0.7, "top_p": 1, "seed": -3},
-        {"max_tokens": 1, "max_completion_tokens": 5},
-        {"presence_penalty": -2, "frequency_penalty": 2},
-        {"stop": "\n"},
-        {"stop": ["a", "b"]},
-        {"reasoning_effort": "low"},
-    ],
-)
-def test_allowed_options_are_passed_on_unchanged(options: dict[str, Any]) -> None:
-    passed = parsed(Options, options).model_dump(exclude_none=True)
-
-    assert json.dumps(passed) == json.dumps(options)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["model", "messages", "stream", "n", "tools", "extra_body", "api_key", "base_url", "user", ""],
-)
-def test_any_other_option_is_refused(name: str) -> None:
-    assert refused(Options, {name: 1}) == [name]
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("temperature", "0.7"),
-        ("temperature", 2.1),
-        ("temperature", True),
-        ("temperature", float("nan")),
-        ("top_p", float("inf")),
-        ("top_p", -0.1),
-        ("max_tokens", 0),
-        ("max_tokens", 1.0),
-        ("max_completion_tokens", "5"),
-        ("presence_penalty", -2.1),
-        ("seed", 1.5),
-        ("stop", 7),
-        ("stop", ["a"] * 9),
-        ("stop", [7]),
-        ("reasoning_effort", "extreme"),
-    ],
-)
-def test_option_of_another_type_is_refused_not_coerced(name: str, value: Any) -> None:
-    assert name in refused(Options, {name: value})
-
-
-def test_null_option_is_left_out() -> None:
-    assert parsed(Options, {"seed": None}).model_dump(exclude_none=True) == {}
 
 
 # --- texts ----------------------------------------------------------------------------------------

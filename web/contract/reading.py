@@ -202,7 +202,9 @@ _BOUNDS: Final = (
     ("maximum", "at most {}"),
     ("minLength", "at least {} characters"),
     ("maxLength", "at most {} characters"),
+    ("minItems", "at least {} items"),
     ("maxItems", "at most {} items"),
+    ("maxProperties", "at most {} fields"),
     ("default", "by default {}"),
 )
 

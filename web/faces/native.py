@@ -174,7 +174,7 @@ def _ask(wanted: Wanted, sent: schemas.AnswerRequest) -> Response:
         wanted,
         user_id=current_user(),
         model=sent.model,
-        options=sent.options.model_dump(exclude_none=True),
+        options=sent.options.passed(),
         key=key,
         request_hash=requests.request_hash(request.path, sent) if key is not None else None,
         key_id=principal().key_id,

@@ -214,7 +214,8 @@ def _form(request: ChatRequest, without: set[Feature]) -> RequestForm:
     stream = Feature.STREAM not in without
     return RequestForm(
         model=request.model,
-        options=request.options.keys(),
+        # The word "user" is in many texts that are not about the option.
+        options=[name for name in request.options if name != "user"],
         usage=stream and Feature.USAGE not in without,
         stream=stream,
         system=Feature.SYSTEM not in without and prompt.has_system(request.turns),
