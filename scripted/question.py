@@ -6,6 +6,7 @@ change the answer.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,10 +28,13 @@ class Script:
     event: str = ""
     size: int = FRAME_BYTES
     varies: bool = False
+    #: what is played to a request that brings the results of the calls
+    after: list[Step] = field(default_factory=list)
 
 
 def script(
     *steps: Step,
+    after: Sequence[Step] = (),
     tag: str = "",
     role: bool = True,
     crlf: bool = False,
@@ -44,10 +48,13 @@ def script(
     `tag` distinguishes equal scripts; `role` sends the role chunk first; `crlf`, `space`, `event`
     choose the line ends, the blank after `data:` and an `event:` line; `size` pads the frames.
     With `varies` each request gets another text, as from a real model: see `answers.expected`.
+    `after`: the steps of the answer to the results of the tools that `steps` call.
     """
     manner = {"tag": tag, "role": role, "crlf": crlf, "space": space, "event": event, "size": size}
     if varies:
         manner["varies"] = True
+    if after:
+        manner["after"] = list(after)
     return json.dumps({"script": steps, **manner}, separators=(",", ":"))
 
 
@@ -70,9 +77,22 @@ def parse_script(text: str) -> Script | None:
         return None
     try:
         steps = [_checked(**step) for step in value.pop("script")]
-        return Script(steps=steps, **value)
+        after = [_checked(**step) for step in value.pop("after", ())]
+        return Script(steps=steps, after=after, **value)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a script: {error}") from error
+
+
+def question_after(question: str, results: Sequence[str]) -> str:
+    """The question that these results of tools, which the script in `question` called, stand for.
+
+    The last result may be a script itself; else the script's `after` is played, and without one a
+    plain answer to the results.
+    """
+    if results and parse_script(results[-1]) is not None:
+        return results[-1]
+    found = parse_script(question)
+    return script(*found.after) if found is not None and found.after else "\n\n".join(results)
 
 
 def _checked(do: str, **fields: Any) -> Step:

@@ -5,12 +5,14 @@ import contextlib
 import json
 import time
 from dataclasses import asdict
+from itertools import takewhile
 from typing import Any
 
 from scripted import wire
 from scripted.answers import script_for_call, script_of
 from scripted.ledger import Ended, Ledger, Record, text_of
 from scripted.player import Player
+from scripted.question import question_after
 from scripted.refusals import error_body
 
 MODELS = ("scripted", "scripted-large")  #: they answer alike
@@ -141,10 +143,39 @@ def parse_request(record: Record, request: wire.Request) -> str:
         raise ValueError("you must provide a model parameter")
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise ValueError("'messages' is a list of objects")
+    check_tools(messages)
     questions = [text_of(message) for message in messages if message.get("role") == "user"]
-    if not questions:
+    results = [*takewhile(lambda message: message.get("role") == "tool", reversed(messages))]
+    if not (questions or results):
         raise ValueError("there is no user message")
-    return questions[-1]
+    question = questions[-1] if questions else ""
+    texts = [text_of(one) for one in reversed(results)]
+    return question_after(question, texts) if texts else question
+
+
+def check_tools(messages: list[dict[str, Any]]) -> None:
+    """Raise ValueError where OpenAI does: results follow their calls, and each call has one."""
+    wanted: set[Any] = set()
+    for message in messages:
+        if message.get("role") == "tool":
+            if message.get("tool_call_id") not in wanted:
+                raise ValueError(
+                    "messages with role 'tool' must be a response to a preceding message with"
+                    " 'tool_calls'"
+                )
+            wanted.discard(message["tool_call_id"])
+            continue
+        if wanted:
+            break
+        calls = message.get("tool_calls") or []
+        wanted = {call.get("id") for call in calls}
+        if any(call.get("type") != "function" or "function" not in call for call in calls):
+            raise ValueError("a tool call has a type and a function")
+    if wanted:
+        raise ValueError(
+            "an assistant message with 'tool_calls' must be followed by tool messages responding"
+            " to each 'tool_call_id'"
+        )
 
 
 def json_object(body: bytes) -> dict[str, Any]:

@@ -80,6 +80,7 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "invalid": RequestError(422, "The request makes no sense."),
     "invalid_action": RequestError(422, "action must be one of those that are noted."),
     "invalid_before": RequestError(422, "before must be the id of a message."),
+    "invalid_content": RequestError(422, "The content of the question cannot be taken as it is."),
     "invalid_cursor": RequestError(422, "cursor must be the `next` of an earlier page."),
     "invalid_idempotency_key": RequestError(
         422, "Idempotency-Key must be some printable characters."
@@ -89,6 +90,11 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "invalid_limit": RequestError(422, "limit must be a whole number."),
     "invalid_parent": RequestError(422, "parent_id must name an answer of this conversation."),
     "invalid_position": RequestError(422, "after must be a position."),
+    "invalid_tool_results": RequestError(
+        422,
+        "tool_results must be one result for each tool call of the answer above, which must be"
+        " DONE.",
+    ),
     "unknown_parameter": RequestError(422, "This call has no such parameter."),
     "idempotency_key_reused": RequestError(
         422, "This Idempotency-Key was used before with another request."

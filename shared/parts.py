@@ -19,6 +19,11 @@ class PartKind(StrEnum):
     TEXT = "text"
     REASONING = "reasoning"
     TOOL_CALL = "tool_call"
+    # of questions
+    TOOL_RESULT = "tool_result"
+    IMAGE = "image"
+    AUDIO = "audio"
+    FILE = "file"
 
 
 class Traits(NamedTuple):
@@ -41,7 +46,13 @@ UNKNOWN: Final = Traits()
 PARTS: Final[dict[str, Traits]] = {
     PartKind.TEXT: Traits(is_text=True, in_prompt=True, searched=True, titled=True, markdown=True),
     PartKind.REASONING: Traits(markdown=True),
-    PartKind.TOOL_CALL: Traits(),
+    # The arguments of a call, and the result that a client sent: `shared/tool_calls.py`.
+    PartKind.TOOL_CALL: Traits(in_prompt=True),
+    PartKind.TOOL_RESULT: Traits(in_prompt=True),
+    # Media, whose text is an address: `shared/media.py`.
+    PartKind.IMAGE: Traits(in_prompt=True),
+    PartKind.AUDIO: Traits(in_prompt=True),
+    PartKind.FILE: Traits(in_prompt=True),
 }
 
 

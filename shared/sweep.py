@@ -42,7 +42,7 @@ from shared.bus.livelog import LiveLog, extend
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
-from shared.store import audit, deletion, reaping
+from shared.store import audit, deletion, files, reaping
 from shared.store.clock import DatabaseClock
 from shared.store.database import Database
 from shared.store.ending import Ending
@@ -113,6 +113,8 @@ class Sweep:
         self._retention_days = retention_days
         #: the user up to whom conversations were compared with the retention time
         self._retired = reaping.FIRST
+        #: the file up to which files were compared with the messages that refer to them
+        self._files = files.FIRST
         self._tidied = -math.inf
         self._take = take
         self._observe = observe
@@ -143,6 +145,7 @@ class Sweep:
             self._tidied = time.monotonic()
             deletion.remove_tombstones(self._db)
             audit.forget(self._db)
+            self._files = files.remove_unused(self._db, self._files)
         return purged
 
     def _stop(self, message_id: uuid.UUID, begun: float) -> None:

@@ -1,5 +1,6 @@
 """What is a user's own, as a whole: exported, and deleted."""
 
+import base64
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -123,6 +124,7 @@ def _json_lines(db: Database, user: uuid.UUID, profile: dict[str, Any]) -> Itera
         ("share", exporting.shares),
         ("usage", exporting.usage),
         ("event", exporting.events),
+        ("file", exporting.files),
     ):
         for row in read(db, user):
             yield from _line(kind, row)
@@ -143,9 +145,11 @@ def _line(kind: str, fields: dict[str, Any]) -> Iterator[bytes]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it: moments, days and ids are strings."""
+    """A value as JSON has it: moments, days and ids are strings, and data is base64."""
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     return str(value) if isinstance(value, uuid.UUID) else value
 
 

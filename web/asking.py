@@ -20,17 +20,18 @@ to 4 are not repeated: the request that committed did them, or died, and then th
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from shared.body import text_body
+from shared.body import Body, text_body
 from shared.bus.livelog import LiveLog
 from shared.errors import Busy, Invalid
 from shared.jobs import Queue
+from shared.media import StoredFile
 from shared.settings import Settings
 from shared.store import asking, threads
 from shared.store.asking import NEWEST, Asked, Asking, Parent
@@ -50,11 +51,21 @@ CONTINUE_PROMPT: Final = "Please continue exactly where you stopped."
 
 @dataclass(frozen=True, slots=True)
 class NewQuestion:
-    """A question below an answer, below the newest one, or (None) at the root."""
+    """A question below an answer, below the newest one, or (None) at the root.
+
+    `content`: its text, or a body of text, media and results of tools. `files`: those of its media
+    that are stored with it.
+    """
 
     conversation_id: uuid.UUID
-    content: str
+    content: str | Body
     parent: Parent = NEWEST
+    files: Sequence[StoredFile] = ()
+
+    @property
+    def size(self) -> int:
+        """Its code points."""
+        return len(self.content) if isinstance(self.content, str) else self.content.length
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,7 @@ def token_limits(settings: Settings) -> TokenLimits:
 def _check_size(settings: Settings, wanted: Wanted, options: Mapping[str, Any]) -> None:
     """Raise Invalid for a question that is longer, or asks for more, than is allowed."""
     most = settings.question_chars
-    if isinstance(wanted, NewQuestion) and len(wanted.content) > most:
+    if isinstance(wanted, NewQuestion) and wanted.size > most:
         raise Invalid(code="question_too_long", limit=most)
     if isinstance(wanted, InThread):
         _check_history(settings, wanted.history)
@@ -194,8 +205,9 @@ class Asker:
 
     def _commit(self, wanted: Wanted, terms: Asking) -> Asked:
         match wanted:
-            case NewQuestion(conversation_id, content, parent):
-                return asking.ask(self._db, terms, conversation_id, text_body(content), parent)
+            case NewQuestion(conversation_id, content, parent, files):
+                body = text_body(content) if isinstance(content, str) else content
+                return asking.ask(self._db, terms, conversation_id, body, parent, stored=files)
             case InThread(history):
                 return threads.ask(self._db, terms, history)
             case Retry(answer_id):

@@ -37,6 +37,7 @@ from web.contract.operation import (
 )
 from web.contract.streams import ASKED, BLOCKS, MESSAGE, NOTICES
 from web.faces import blocks, native, notices
+from web.questions import IMAGES
 
 _CONVERSATIONS: Final = "Conversations"
 _MESSAGES: Final = "Messages"
@@ -55,6 +56,7 @@ _ACTION: Final = Parameter(
     "invalid_action",
 )
 _ANY_OBJECT: Final[Schema] = {"type": "object"}
+_BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 
 
 def _asking(summary: str, body: type[BaseModel], *codes: str, name: str = "") -> Operation:
@@ -133,7 +135,13 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         codes=EXPENSIVE,
     ),
     # --- faces/native.py: asking
-    "native.ask": _asking("Ask a question", schemas.Question, "invalid_parent"),
+    "native.ask": _asking(
+        "Ask a question",
+        schemas.Question,
+        "invalid_parent",
+        "invalid_content",
+        "invalid_tool_results",
+    ),
     "native.retry": _asking("Ask the same question again", schemas.AnswerRequest, "not_an_answer"),
     "native.go_on": _asking(
         "Continue an incomplete answer",
@@ -157,6 +165,18 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         answers={200: MESSAGE, 204: None},
         codes=("too_many_streams",),
         ignores_unknown=True,
+    ),
+    "file_reading.read_file": Operation(
+        tag=_MESSAGES,
+        summary="Read a file of a question",
+        answers={
+            200: (
+                *(Other("An image.", name, _BINARY) for name in IMAGES),
+                Other("Any other file.", "application/octet-stream", _BINARY),
+            ),
+            304: None,
+        },
+        headers={"ETag": "Stands for the content, which never changes."},
     ),
     # --- faces/blocks.py and faces/notices.py
     "blocks.stream": Operation(

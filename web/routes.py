@@ -7,7 +7,7 @@ An endpoint without a row is answered like an address that does not exist, and
 
 from typing import Any, Final
 
-from web import account, audit_table, health, reference, sharing, sign_in, views
+from web import account, audit_table, file_reading, health, reference, sharing, sign_in, views
 from web.auth import Right
 from web.faces import blocks, chat_completions, native, notices
 from web.following.face import Face
@@ -26,6 +26,7 @@ BLUEPRINTS: Final = tuple(
         sharing,
         account,
         audit_table,
+        file_reading,
     )
 )
 
@@ -72,6 +73,8 @@ RIGHTS: Final[dict[str, Right]] = {
     "account.delete_user": Right.WRITE_OWN,
     # audit_table.py
     "audit_table.read_audit": Right.OPERATE,
+    # file_reading.py
+    "file_reading.read_file": Right.READ_SHARED,
     # faces/native.py
     "native.create_conversation": Right.WRITE_OWN,
     "native.list_conversations": Right.READ_OWN,

@@ -22,9 +22,9 @@ from shared.store.shares import Share, SharedConversation
 from shared.store.token_use import Use
 from web.json_types import AnswerErrorCode, Kind, RequestBody, Role, Text
 from web.options import Options
+from web.questions import CONTENT_CHARS, PARTS, RESULTS, Part, ToolResultPart
 
-#: Code points that a question, a title and a system text may have.
-CONTENT_CHARS = 1_000_000
+#: Code points that a title and a system text may have.
 TITLE_CHARS = 200
 SYSTEM_CHARS = 100_000
 #: Characters of a user's name, and days for which something may be shared.
@@ -67,10 +67,20 @@ class AnswerRequest(RequestBody):
 class Question(AnswerRequest):
     """POST /api/conversations/{id}/messages
 
-    Without `parent_id` the question goes below the newest answer; null makes it another root.
+    The results of the tools that the answer above called (`tool_results`), a text (`content`) and
+    other `parts`, in this order; at least one of the three. Without `parent_id` the question goes
+    below the newest answer; null makes it another root.
     """
 
-    content: Annotated[Text, Field(min_length=1, max_length=CONTENT_CHARS)]
+    content: Annotated[Text, Field(min_length=1, max_length=CONTENT_CHARS)] = Field(
+        default_factory=str
+    )
+    parts: Annotated[list[Part], Field(min_length=1, max_length=PARTS)] = Field(
+        default_factory=list
+    )
+    tool_results: Annotated[list[ToolResultPart], Field(min_length=1, max_length=RESULTS)] = Field(
+        default_factory=list
+    )
     parent_id: Annotated[uuid.UUID, Field(strict=False)] | None = None
 
     @property

@@ -43,7 +43,7 @@ from shared.bus.livelog import LiveLog
 from shared.errors import GenerationFailed, StorageDown
 from shared.lifecycle import Status
 from shared.settings import Settings
-from shared.store import owning
+from shared.store import files, owning
 from shared.store.database import Database
 from shared.store.ending import Ending
 from shared.store.owning import Claim, StoredState
@@ -202,13 +202,17 @@ class Writer:
             return Result(Ending.error(failure.code, failure.message, failure.upstream))
         except gevent.GreenletExit:  # Celery terminated the task
             return SHUTDOWN
+        except StorageDown:  # while it loaded the question's files
+            return Result(Ending.error("storage"), release=True)
         except Exception:  # a bug of ours must not leave a message open
             log.exception("generation.bug", message_id=str(claim.id))
             return Result(Ending.error("worker_lost"))
         return Result(Ending(Status.DONE, reply.finish_reason or "stop", reply.usage))
 
     def _request(self, claim: Claim) -> ChatRequest:
-        turns = prompt.build(claim.system, claim.path, self._settings.history_chars)
+        most = self._settings.history_chars
+        found = files.load_own(self._db, claim.user_id, prompt.file_ids(claim.path, most))
+        turns = prompt.build(claim.system, claim.path, most, found)
         return ChatRequest(claim.model, turns, claim.options)
 
     def stored_state(self, message_id: uuid.UUID) -> StoredState:

@@ -22,12 +22,15 @@ from sqlalchemy import Connection
 from shared.body import Body
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, StorageDown, TooMany
 from shared.lifecycle import OPEN, Status
+from shared.media import StoredFile
+from shared.store import files
 from shared.store.access import may_write
 from shared.store.database import Database, run
-from shared.store.messages import SELECT, Message, to_message
+from shared.store.messages import SELECT, Message, to_body, to_message
 from shared.store.status_sql import OPEN_STATUSES
 from shared.store.token_use import TokenLimits, within_budget
 from shared.store.turns import DISPATCH_AFTER, MUST_WAIT
+from shared.tool_calls import ToolResult, calls_of, results_of
 
 TITLE_CHARS: Final = 60
 
@@ -88,10 +91,16 @@ def ask(
     conversation_id: uuid.UUID,
     question: Body,
     parent: Parent = NEWEST,
+    *,
+    stored: Sequence[StoredFile] = (),
 ) -> Asked:
-    """A question below `parent` and its answer's placeholder."""
+    """A question below `parent` and its answer's placeholder. `stored`: the question's files.
+
+    Raises Invalid for results of tools that are not those of all calls of the answer above.
+    """
     wanted = _both(asking, conversation_id, question, parent)
-    if not asking.locks_user:
+    results = results_of(question)
+    if not (asking.locks_user or stored or results):
         # Only a request in the same conversation, or its deletion, can interfere. Those wait for
         # the conversation's row, so no lock on the user is needed.
         return _found(db.planned(_ENTER, _ASK, **wanted))
@@ -100,8 +109,27 @@ def ask(
             return known
         run(connection, _ENTER, **wanted)
         asked = _found(run(connection, _ASK, **wanted).all())
+        if results:
+            _must_be_called(connection, asked.question, results)
+        files.keep(connection, asking.user_id, asked.question.id, stored)
         check_limits(connection, asking)
         return asked
+
+
+def _must_be_called(
+    connection: Connection, question: Message, results: Sequence[ToolResult]
+) -> None:
+    """Raise Invalid unless there is one result for each call of the whole answer above."""
+    rows = run(
+        connection,
+        f"SELECT body FROM messages WHERE id = :above AND {may_write('messages')}"
+        f" AND status = '{Status.DONE}'",
+        above=question.parent_id,
+        user=question.user_id,
+    ).all()
+    called = [call.id for row in rows for call in calls_of(to_body(row.body))]
+    if sorted(called) != sorted(result.call_id for result in results):
+        raise Invalid(code="invalid_tool_results")
 
 
 def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
@@ -332,12 +360,12 @@ def _both(
     }
 
 
-def title_of(question: str) -> str:
-    """The first words of a question, as the title of its conversation."""
+def title_of(question: str) -> str | None:
+    """The first words of a question, as the title of its conversation; None: it has none."""
     title = " ".join(question[: 4 * TITLE_CHARS].split())
     if len(title) > TITLE_CHARS:
         title = title[: TITLE_CHARS - 1].rstrip() + "…"
-    return title
+    return title or None
 
 
 def _found(rows: Sequence[Any]) -> Asked:

@@ -18,7 +18,7 @@ import uuid
 from typing import Final, NamedTuple
 
 from shared.errors import NotFound
-from shared.store import audit
+from shared.store import audit, files
 from shared.store.asking import lock_user
 from shared.store.audit import Action
 from shared.store.database import Database, run
@@ -123,7 +123,8 @@ def tombstones(db: Database) -> list[uuid.UUID]:
 
 
 def purge(db: Database, user_id: uuid.UUID) -> int:
-    """Remove a few conversations of a deleted user that are at rest; their number.
+    """Remove a few conversations of a deleted user that are at rest, or then a few files; their
+    number.
 
     Notes when nothing is left.
     """
@@ -135,9 +136,10 @@ def purge(db: Database, user_id: uuid.UUID) -> int:
         user=user_id,
         most=PURGED_AT_ONCE,
     )
-    if not rows:
+    removed = len(rows) or files.remove_of_deleted(db, user_id)
+    if not removed:
         _note_purged(db, user_id)
-    return len(rows)
+    return removed
 
 
 def _note_purged(db: Database, user_id: uuid.UUID) -> None:
@@ -146,7 +148,8 @@ def _note_purged(db: Database, user_id: uuid.UUID) -> None:
             connection,
             "UPDATE users SET purged_at = clock_timestamp() WHERE id = :id AND purged_at IS NULL"
             " AND deleted_at < clock_timestamp() - make_interval(secs => :seconds)"
-            " AND NOT EXISTS (SELECT FROM conversations WHERE user_id = :id)",
+            " AND NOT EXISTS (SELECT FROM conversations WHERE user_id = :id)"
+            " AND NOT EXISTS (SELECT FROM files WHERE user_id = :id)",
             id=user_id,
             seconds=FORGOTTEN_SECONDS,
         )

@@ -121,6 +121,20 @@ def _in_pages(
             after = row.id
 
 
+def files(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
+    """The files of the user's questions, one at a time. Raises StorageDown, Busy and TooSlow."""
+    after = uuid.UUID(int=0)
+    while rows := db.rows_within(
+        TREES,
+        "SELECT id, type AS media_type, created_at, data FROM files"
+        " WHERE user_id = :user AND id > :after ORDER BY id LIMIT 1",
+        user=user_id,
+        after=after,
+    ):
+        after = rows[0].id
+        yield {**rows[0]._mapping, "data": bytes(rows[0].data)}
+
+
 def conversations(db: Database, user_id: uuid.UUID) -> Iterator[Conversation]:
     """All of the user's, oldest first. Raises StorageDown, Busy and TooSlow."""
     after = 0

@@ -32,11 +32,12 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from shared.body import Body, Delta, text_body
+from shared.body import Body, Delta
 from shared.lifecycle import MAX_TRIES, OPEN, Status
 from shared.store.database import Database, run
 from shared.store.ending import Ending, end_locked
-from shared.store.part_sql import joined_text
+from shared.store.messages import to_body
+from shared.store.part_sql import prompt_parts
 from shared.store.status_sql import OPEN_STATUSES, before
 from shared.store.turns import NO_TURNS, Turns
 
@@ -68,7 +69,7 @@ class Claim:
     waited: float
     user_id: uuid.UUID
     #: what is to be answered: its conversation's system text, and (role, body) down to the
-    #: question, of bodies the text only
+    #: question, of bodies what is sent to the provider
     system: str | None = None
     path: Sequence[tuple[str, Body]] = ()
     #: random, and of this claim alone
@@ -78,25 +79,28 @@ class Claim:
 # One statement reads what the provider is asked and claims the row, noting the size of that for the
 # ledger. The path's root comes first and the claimed row last. Postgres walks up from the question
 # and stops where the next turn would exceed the limit: a conversation may hold more text than a
-# worker has memory, and an answer's reasoning, which is not sent, may be as long.
+# worker has memory, and an answer's reasoning, which is not sent, may be as long. It does not stop
+# between the results of tools and the answer that called them: no provider takes one without the
+# other.
 _CLAIM = f"""
 WITH RECURSIVE path AS (
-    SELECT id, parent_id, 0 AS depth, CAST(NULL AS text) AS role, CAST('' AS text) AS content,
-        CAST(:history AS bigint) AS room, false AS begun
+    SELECT id, parent_id, 0 AS depth, CAST(NULL AS text) AS role, CAST('[]' AS jsonb) AS parts,
+        CAST(0 AS bigint) AS chars, CAST(:history AS bigint) AS room, false AS begun,
+        false AS results
     FROM messages WHERE id = :id AND status IN {before(Status.STREAMING)}
     UNION ALL
-    SELECT m.id, m.parent_id, depth + 1, m.role, turn.content,
-        path.room - char_length(turn.content), path.begun OR turn.content <> ''
+    SELECT m.id, m.parent_id, depth + 1, m.role, turn.parts, turn.chars,
+        path.room - turn.chars, path.begun OR turn.chars > 0, turn.results
     FROM path JOIN messages m ON m.id = path.parent_id CROSS JOIN LATERAL
-        {joined_text("m.body", lambda its: its.in_prompt)} AS turn (content)
-    WHERE NOT path.begun OR char_length(turn.content) <= path.room
+        {prompt_parts("m.body")} AS turn (parts, chars, results)
+    WHERE NOT path.begun OR path.results OR turn.chars <= path.room
 ), mine AS (
     UPDATE messages SET status = '{Status.STREAMING}', attempt = attempt + 1, tries = tries + 1,
         owner = :owner, claim = CAST(:token AS uuid), queue_deadline = NULL, dispatch_at = NULL,
         lease_until = clock_timestamp() + make_interval(secs => :lease),
         hard_deadline = clock_timestamp() + make_interval(secs => :deadline),
         started_at = clock_timestamp(), prompt_chars = CAST(least((
-            SELECT sum(char_length(content)) FROM path) + coalesce(char_length(system), (
+            SELECT sum(chars) FROM path) + coalesce(char_length(system), (
             SELECT char_length(c.system) FROM conversations c WHERE c.id = conversation_id
             ), 0), {PROMPT_MOST}) AS int)
     WHERE id = :id AND status IN {before(Status.STREAMING)}
@@ -104,7 +108,7 @@ WITH RECURSIVE path AS (
         system AS instructions,
         CAST(greatest(extract(epoch FROM clock_timestamp() - created_at), 0) AS float8) AS waited
 )
-SELECT path.role, path.content, mine.*, coalesce(mine.instructions, c.system) AS system
+SELECT path.role, path.parts, mine.*, coalesce(mine.instructions, c.system) AS system
 FROM path
 LEFT JOIN mine ON mine.id = path.id LEFT JOIN conversations c ON c.id = mine.conversation_id
 WHERE EXISTS (SELECT FROM mine) ORDER BY depth DESC
@@ -147,7 +151,7 @@ def claim(
         waited=row.waited,
         user_id=row.user_id,
         system=row.system,
-        path=[(turn.role, text_body(turn.content)) for turn in path],
+        path=[(turn.role, to_body(turn.parts)) for turn in path],
         token=row.claim,
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from shared.parts import Traits, kinds
+from shared.parts import PartKind, Traits, kinds
 
 
 def joined_text(body: str, wanted: Callable[[Traits], bool]) -> str:
@@ -13,6 +13,19 @@ def joined_text(body: str, wanted: Callable[[Traits], bool]) -> str:
     chosen = ", ".join(f"'{kind}'" for kind in kinds(wanted))
     return (
         "(SELECT coalesce(string_agg(part ->> 'text', '' ORDER BY number), '')"
+        f" FROM jsonb_array_elements({body}) WITH ORDINALITY AS parts (part, number)"
+        f" WHERE part ->> 'kind' IN ({chosen}))"
+    )
+
+
+def prompt_parts(body: str) -> str:
+    """SQL: a row of the parts of `body` (jsonb) that are sent to the provider, as jsonb in their
+    order; their code points; and whether results of tools are among them."""
+    chosen = ", ".join(f"'{kind}'" for kind in kinds(lambda its: its.in_prompt))
+    return (
+        "(SELECT coalesce(jsonb_agg(part ORDER BY number), '[]'),"
+        " coalesce(sum(char_length(part ->> 'text')), 0),"
+        f" coalesce(bool_or(part ->> 'kind' = '{PartKind.TOOL_RESULT}'), false)"
         f" FROM jsonb_array_elements({body}) WITH ORDINALITY AS parts (part, number)"
         f" WHERE part ->> 'kind' IN ({chosen}))"
     )

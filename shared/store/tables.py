@@ -248,6 +248,27 @@ pieces = Table(
     Column("text", Text, nullable=False),
 )
 
+#: Files that questions refer to, once for each user, and the messages that do.
+files = Table(
+    "files",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _user(),
+    Column("type", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    _moment("created_at", required=True),
+    _moment("used_at", required=True),
+    Index("files_user", "user_id"),
+)
+
+message_files = Table(
+    "message_files",
+    metadata,
+    Column("message_id", Uuid, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    Column("file_id", Uuid, ForeignKey("files.id"), primary_key=True),
+    Index("message_files_file", "file_id"),
+)
+
 #: A conversation that others may read: whoever has the link's token, or one named user.
 shares = Table(
     "shares",

@@ -24,8 +24,10 @@ from schemathesis.openapi.checks import UseAfterFree
 
 #: What a schema cannot say of a request that fits it.
 MEANINGS: Final = {
+    "invalid_content",
     "invalid_cursor",
     "invalid_parent",
+    "invalid_tool_results",
     "not_an_answer",
     "idempotency_key_reused",
     "no_such_user",

@@ -60,6 +60,7 @@ ROWS: Final = (
     Row("native.retry", "POST", "/api/messages/{answer}/retry", "write", 202, 404, {}),
     Row("native.go_on", "POST", "/api/messages/{answer}/continue", "write", 202, 404, {}),
     Row("native.show_message", "GET", "/api/messages/{answer}", "shared", 200, 404),
+    Row("file_reading.read_file", "GET", "/api/files/{file}", "shared", 200, 404),
     Row("native.stop", "POST", "/api/messages/{answer}/stop", "write", 202, 404),
     Row("native.stream", "GET", "/api/messages/{answer}/stream", "shared", 200, 404),
     Row("blocks.stream", "GET", "/api/messages/{answer}/blocks/stream", "shared", 200, 404),

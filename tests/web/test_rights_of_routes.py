@@ -15,6 +15,8 @@ from flask import Flask
 from local.programs import Web
 from shared import logs
 from shared.body import text_body
+from shared.media import file_of, write_file
+from shared.parts import PartKind
 from shared.secret_token import SHARE_LINK, hashed
 from shared.settings import Settings
 from shared.store import asking, conversations, shares, stopping
@@ -80,9 +82,11 @@ def new_things(rig: Rig, row: Row) -> dict[str, str]:
     assert isinstance(owner, uuid.UUID)
     made = conversations.create(rig.db, owner, None, None)
     terms = Asking(owner, "scripted", {}, None, None, max_open=0, queue_deadline=60)
-    answer = asking.ask(rig.db, terms, made.id, text_body("Why?")).answer
+    question, image = text_body("Why?"), file_of(owner, "image/png", made.id.bytes)
+    write_file(question, PartKind.IMAGE, image)
+    answer = asking.ask(rig.db, terms, made.id, question, stored=[image]).answer
     stopping.stop(rig.db, answer.id, owner)
-    things = {"conversation": str(made.id), "answer": str(answer.id)}
+    things = {"conversation": str(made.id), "answer": str(answer.id), "file": str(image.id)}
     for name in ("link", "expired_link", "revoked_link"):
         things[name] = SHARE_LINK.new()
         token_hash = hashed(things[name])

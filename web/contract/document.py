@@ -67,6 +67,7 @@ _PLACES: Final = {
     "conversation_id": "The conversation's id.",
     "message_id": "The message's id.",
     "share_id": "The share's id.",
+    "file_id": "The file's id: `meta.file` of a part.",
 }
 
 

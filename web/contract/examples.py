@@ -147,6 +147,7 @@ EXAMPLES: Final[dict[str, Any]] = {
                 },
                 "state": "finished",
                 "text": None,
+                "parts": None,
                 "blocks": [_BLOCK],
                 "next": None,
                 "siblings": [{"id": _ANSWER_ID, "leaf": _ANSWER_ID}],

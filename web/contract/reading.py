@@ -207,6 +207,12 @@ _BOUNDS: Final = (
     ("maxProperties", "at most {} fields"),
     ("default", "by default {}"),
 )
+#: Formats of a string.
+_FORMATS: Final = {
+    "uuid": "id (UUID)",
+    "date-time": "moment (RFC 3339)",
+    "binary": "bytes",
+}
 
 
 def words(schema: Json) -> list[Word]:
@@ -234,7 +240,7 @@ def _type(schema: Json) -> Iterator[Word]:
         yield Word("list of ")
         yield from words(schema["items"])
     elif "format" in schema:
-        yield Word({"uuid": "id (UUID)", "date-time": "moment (RFC 3339)"}[schema["format"]])
+        yield Word(_FORMATS[schema["format"]])
     else:
         yield Word(str(schema.get("type", "anything")))
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from shared.errors import REQUEST_ERRORS
 from shared.lifecycle import Status
 from web.json_types import AnswerErrorCode, Kind, Role
-from web.schemas import ConversationShape, ErrorShape, MessageShape
+from web.schemas import ConversationShape, ErrorShape, MessageShape, PartShape
 
 # --- health and models ---------------------------------------------------------------------------
 
@@ -180,6 +180,9 @@ class TurnShape(BaseModel):
         "waiting", "writing", "finished", "incomplete", "stopped", "interrupted", "failed"
     ]
     text: str | None
+    parts: list[PartShape] | None = Field(
+        description="What a question has besides text; long results of tools are cut."
+    )
     blocks: list[BlockShape] | None
     next: int | None = Field(description="The `after` of its other blocks, if there are more.")
     length: int | None

@@ -10,6 +10,7 @@ from flask import Blueprint, Request, Response
 
 from shared.errors import MESSAGE_ERRORS
 from shared.lifecycle import Status
+from shared.parts import is_text
 from shared.store import branches, conversations, messages
 from shared.store.branches import Turn
 from shared.store.messages import Message
@@ -32,6 +33,9 @@ TURNS_CHARS: Final = 1 << 18
 PAGE_BYTES: Final = 64 << 10
 TURN_BYTES: Final = 48 << 10
 TURNS_BYTES: Final = 160 << 10
+
+#: Code points of a part of a question that is no text, as it is shown.
+PART_CHARS: Final = 10_000
 
 _INTERRUPTED = ("worker_lost", "worker_shutdown")
 _INCOMPLETE = ("length", "content_filter")
@@ -165,16 +169,28 @@ def _turn(turn: Turn, most: int) -> tuple[dict[str, Any], int]:
         found, following = context().render_cache.pages(message).page(0, most)
         shown = responses.EncodedItems(found)
     text = message.body.text if message.role == "user" else None
+    parts = _other_parts(message) if message.role == "user" else None
     item = {
         **{name: value for name, value in plain.items() if name not in _PLAIN},
         "state": state_of(message),
         "text": text,
+        "parts": parts,
         "blocks": shown,
         "next": following,
         "error": _error(message),
     }
     siblings = branches.SIBLING_CHARS * len(turn.siblings)
-    return item, len((text or "").encode()) + sum(map(len, shown or ())) + siblings
+    asked = (text or "") + "".join(part["text"] for part in parts or ())
+    return item, len(asked.encode()) + sum(map(len, shown or ())) + siblings
+
+
+def _other_parts(message: Message) -> list[dict[str, Any]] | None:
+    """What a question has besides text: media, and the beginnings of results of tools."""
+    return [
+        {"kind": part.kind, "text": part.text[:PART_CHARS], "meta": dict(part.meta or {}) or None}
+        for part in message.body.parts
+        if not is_text(part.kind)
+    ] or None
 
 
 def _error(message: Message) -> dict[str, Any] | None:

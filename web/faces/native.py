@@ -13,7 +13,7 @@ from shared.store import branches, conversations, search, stopping, token_use
 from shared.store.asking import NEWEST, Asked
 from shared.store.messages import PAGE_CHARS, Message
 from shared.text import normalise
-from web import event_source, paging, requests, responses, schemas
+from web import event_source, paging, questions, requests, responses, schemas
 from web.asking import Continue, NewQuestion, Retry, Wanted, token_limits
 from web.auth import current_user, principal
 from web.context import context
@@ -149,7 +149,10 @@ def ask(conversation_id: uuid.UUID) -> Response:
     """202 with the question and the answer's placeholder; or the stream itself, see `_ask`."""
     question = requests.json_body(schemas.Question)
     parent = question.parent_id if question.names_parent else NEWEST
-    return _ask(NewQuestion(conversation_id, question.content, parent), question)
+    content = questions.written(
+        current_user(), question.content, question.parts, question.tool_results
+    )
+    return _ask(NewQuestion(conversation_id, content.body, parent, content.files), question)
 
 
 @blueprint.post("/messages/<uuid:message_id>/retry")

@@ -579,11 +579,13 @@ def test_the_prompt_is_the_path_from_the_root_without_the_answer(store: Store) -
     claim = store.claim(second.answer.id)
 
     assert claim.system == "Be brief."
-    assert [(role, body.content) for role, body in claim.path] == [
+    assert [(role, body.text) for role, body in claim.path] == [
         ("user", "One?"),
         ("assistant", LONG.text),
         ("user", "Two?"),
     ]
+    kinds = [part.kind for part in claim.path[1][1].parts]
+    assert kinds == [part.kind for part in LONG.parts if part.kind != "reasoning"]
 
 
 def test_an_unknown_message_is_not_found(store: Store) -> None:

@@ -1,0 +1,59 @@
+"""Calls of tools, and their results, as parts of bodies. Pure.
+
+An answer calls tools in `tool_call` parts: the text is the arguments as the model wrote them, the
+meta has the provider's `id` of the call and the `name` of the function. The client runs the
+function and asks again, with a question of `tool_result` parts below that answer: the text is the
+result, the meta has the id of its call as `tool_call_id`.
+
+Some providers give calls no id. Such a call is named by its place among the calls of its answer.
+"""
+
+from typing import NamedTuple
+
+from shared.body import Body
+from shared.parts import PartKind
+
+#: What stands for a result without text, as a part has text: the meta says `empty`.
+_EMPTY = " "
+
+
+class ToolCall(NamedTuple):
+    """A call of a function."""
+
+    id: str
+    name: str
+    #: JSON, mostly; what the model wrote in any case
+    arguments: str
+
+
+class ToolResult(NamedTuple):
+    """What a call returned."""
+
+    call_id: str
+    content: str
+
+
+def calls_of(body: Body) -> list[ToolCall]:
+    """The calls of an answer, in order."""
+    parts = [part for part in body.parts if part.kind == PartKind.TOOL_CALL]
+    named = [(part.meta or {}, part.text) for part in parts]
+    return [
+        ToolCall(meta.get("id") or f"call_{place}", meta.get("name") or "", text)
+        for place, (meta, text) in enumerate(named)
+    ]
+
+
+def results_of(body: Body) -> list[ToolResult]:
+    """The results in a question, in order."""
+    parts = [part for part in body.parts if part.kind == PartKind.TOOL_RESULT]
+    named = [(part.meta or {}, part.text) for part in parts]
+    return [
+        ToolResult(str(meta.get("tool_call_id", "")), "" if meta.get("empty") else text)
+        for meta, text in named
+    ]
+
+
+def write_result(body: Body, result: ToolResult) -> None:
+    """Append a result to a question's body."""
+    meta = {"tool_call_id": result.call_id, **({} if result.content else {"empty": True})}
+    body.write(PartKind.TOOL_RESULT, result.content or _EMPTY, meta, fresh=True)
