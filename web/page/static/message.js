@@ -6,6 +6,7 @@ import { Blocks } from "./blocks.js";
 import { Body } from "./body.js";
 import { button, copyFor, el } from "./dom.js";
 import { Editor } from "./editor.js";
+import { partsOf } from "./parts.js";
 import { Follower, isOpen, readBlocks } from "./stream.js";
 import { continuable, facts, spokenState, stateText, tokensText } from "./words.js";
 
@@ -24,7 +25,8 @@ export class QuestionView {
     this.actions = actions;
     const text = el("div", { className: "part text", dir: "auto" }, message.text);
     this.below = el("div", { className: "below" });
-    this.element = article(message, el("div", { className: "body" }, text), this.below);
+    const shown = message.text ? [text] : [];
+    this.element = article(message, el("div", { className: "body" }, ...shown, ...partsOf(message.parts)), this.below);
     this.element.source = message.text;
     this.#show();
   }
@@ -44,7 +46,8 @@ export class QuestionView {
     const bar = el("div", { className: "actions" });
     if (this.message.siblings.length > 1) bar.append(siblings(this.message, this.actions.visit));
     bar.append(copy(() => this.message.text));
-    if (this.actions.edit) bar.append(button("Edit", () => this.#edit()));
+    // Editing would ask with the text alone.
+    if (this.actions.edit && !this.message.parts) bar.append(button("Edit", () => this.#edit()));
     this.below.replaceChildren(bar);
   }
 

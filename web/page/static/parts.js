@@ -1,0 +1,35 @@
+/**
+ * What a question has besides text: images and other files, and the results of tools.
+ *
+ * Only what this service stores is loaded, from its own address. An image that is elsewhere is shown
+ * as its address: to fetch it would tell its server who reads what, and when.
+ */
+
+import { el } from "./dom.js";
+
+const STORED = "/api/files/";
+
+/** An element for each of these parts. */
+export const partsOf = (parts) => (parts ?? []).map(one);
+
+function one({ kind, text, meta }) {
+  if (kind === "tool_result") return result(text, meta);
+  if (!text.startsWith(STORED)) return el("p", { className: "elsewhere" }, `${nameOf(kind)}: ${text}`);
+  return kind === "image" ? image(text) : link(kind, text, meta);
+}
+
+function image(address) {
+  const shown = el("img", { className: "sent", src: address, alt: "Image", loading: "lazy" });
+  // As for a reader by a link, whose credential no image is asked for with.
+  shown.addEventListener("error", () => shown.replaceWith(el("p", { className: "elsewhere" }, "An image")), { once: true });
+  return shown;
+}
+
+const link = (kind, address, meta) => el("a", { href: address, download: meta?.filename ?? "" }, meta?.filename ?? nameOf(kind));
+
+function result(text, meta) {
+  const shown = meta?.empty ? "" : text;
+  return el("details", { className: "aside tool_result" }, el("summary", {}, `Result of ${meta?.tool_call_id ?? "a tool"}`), el("pre", {}, shown));
+}
+
+const nameOf = (kind) => ({ image: "Image", audio: "Sound" })[kind] ?? "File";
