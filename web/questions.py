@@ -123,8 +123,6 @@ def written(
     content.body.write(PartKind.TEXT, text, fresh=True)
     for part in parts:
         _write(content, user_id, part)
-    if not content.body.parts:
-        raise _invalid("A question has content, parts or tool_results.")
     return content
 
 

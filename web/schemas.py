@@ -5,10 +5,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from shared.body import Body
 from shared.lifecycle import Status
@@ -27,6 +27,8 @@ from web.questions import CONTENT_CHARS, PARTS, RESULTS, Part, ToolResultPart
 #: Code points that a title and a system text may have.
 TITLE_CHARS = 200
 SYSTEM_CHARS = 100_000
+#: What is said of a question without any of the three.
+NO_CONTENT: Final = "content, parts or tool_results must be there"
 #: Characters of a user's name, and days for which something may be shared.
 NAME_CHARS = 255
 SHARE_DAYS = 3650
@@ -82,6 +84,14 @@ class Question(AnswerRequest):
         default_factory=list
     )
     parent_id: Annotated[uuid.UUID, Field(strict=False)] | None = None
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if not (self.content or self.parts or self.tool_results):
+            error = PydanticCustomError("no_content", NO_CONTENT)
+            lines = [InitErrorDetails(type=error, loc=("content",), input=None)]
+            raise ValidationError.from_exception_data("Question", lines)
+        return self
 
     @property
     def names_parent(self) -> bool:

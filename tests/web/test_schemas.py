@@ -31,8 +31,8 @@ def test_unknown_field_is_refused(shape: type[BaseModel]) -> None:
     assert "colour" in refused(shape, {"content": "x", "title": "x", "colour": "red"})
 
 
-def test_the_content_of_a_question_is_not_empty() -> None:
-    assert refused(Question, {"content": ""}) == ["content"]
+def test_question_needs_content() -> None:
+    assert refused(Question, {}) == refused(Question, {"content": ""}) == ["content"]
     assert refused(Question, {"parts": []}) == ["parts"]
     assert refused(Question, {"tool_results": []}) == ["tool_results"]
     assert refused(Question, {"content": None}) == refused(Question, {"content": 7}) == ["content"]

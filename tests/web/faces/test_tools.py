@@ -238,7 +238,7 @@ def test_what_cannot_be_kept_as_it_is_is_refused(client: Client, part: dict[str,
 
 
 def test_a_question_of_nothing_is_refused(client: Client) -> None:
-    problem(post(client), 422, "invalid_content")
+    problem(post(client), 422, "invalid")
     problem(post(client, parts=[{"type": "video_url", "video_url": {"url": "x"}}]), 422, "invalid")
 
 
