@@ -341,7 +341,7 @@ def read(receiver: Receiver, chunks: tuple[bytes, ...], limit: int, *, measure: 
     def measure_memory() -> None:
         nonlocal excess
         if measure:
-            collected = sum(reply._calls.size + reply._later_size for reply in replies)
+            collected = sum(reply._calls.size + reply._later.length for reply in replies)
             room = PER_CHARACTER * (_size(answer) + collected) + BESIDES + before
             if tracemalloc.get_traced_memory()[0] > room:
                 gc.collect()  # Python keeps free lists of small tuples and lists, for all answers

@@ -27,7 +27,7 @@ Written against what servers send, not only against what they document. What the
 
 from typing import Any, Protocol
 
-from shared.body import PARTS_MAX
+from shared.body import PARTS_MAX, Body
 from shared.errors import GenerationFailed
 from shared.text import Normaliser
 from worker.provider.finish_reasons import INCOMPLETE, finish_reason_of
@@ -65,9 +65,8 @@ class Reply:
         self._calls = ToolCalls()
         #: the call that is being written
         self._written: ToolCall | None = None
-        #: (kind, text) that came after its beginning, and its characters
-        self._later: list[tuple[str, str]] = []
-        self._later_size = 0
+        #: text that came after its beginning
+        self._later = Body()
         #: kind of the last text, and what normalises it
         self._kind = ""
         self._normaliser = Normaliser()
@@ -116,31 +115,26 @@ class Reply:
             self.append("text", text)
 
     def append(self, kind: str, text: str) -> None:
-        """Write text of this kind."""
-        self._pieces += 1
-        if self._written is None:
-            self._append(kind, text)
-        else:
-            self._hold(kind, text)
-
-    def _append(self, kind: str, text: str) -> None:
+        """Write text of this kind, or hold it until the call that is being written has ended."""
         if kind != self._kind:
             self._end_kind(kind)
+        self._pieces += 1
         storable = self._normaliser.feed(text)
         if storable:
-            self._write(kind, storable)
+            if self._written is None:
+                self._write(kind, storable)
+            else:
+                self._hold(kind, storable)
 
     def _end_kind(self, following: str) -> None:
-        """Write what the last kind of text has held back, as another one follows."""
+        """Write, or hold, what the last kind of text has held back: another one follows."""
         half = self._normaliser.flush()
         if half:
-            self._write(self._kind, half)
+            (self._write if self._written is None else self._hold)(self._kind, half)
         self._kind = following
 
     def _hold(self, kind: str, text: str) -> None:
-        """Hold text until the call that is being written has ended."""
-        self._later.append((kind, text))
-        self._later_size += len(text)
+        self._later.write(kind, text)
         self._write(kind, "")
         self._check_held()
 
@@ -157,15 +151,16 @@ class Reply:
         call = self._calls.first
         if call is None or (self._written is None and (self._tags.held or not call.can_begin)):
             return
-        begins, self._written = self._written is None, call
-        if begins:
+        if self._written is None:
             self._end_kind("")
+            self._written = call
             self._write("tool_call", call.take(), dict(call.meta), fresh=True)
         elif text := call.take():
             self._write("tool_call", text)
 
     def _check_held(self) -> None:
-        if self._calls.size + self._later_size > self._limit or len(self._calls) >= PARTS_MAX:
+        parts = len(self._calls) + len(self._later.parts)
+        if self._calls.size + self._later.length > self._limit or parts >= PARTS_MAX:
             self.close()  # more than an answer may hold: to write them raises TooLong
 
     def leave_out(self, number: int) -> None:
@@ -200,9 +195,9 @@ class Reply:
         ended = self.ended  # now, because text that was held back counts as progress
         if self._written is not None:
             self._write_calls(ended=ended)
-        for kind, text in self._later:
-            self._append(kind, text)
-        self._later, self._later_size = [], 0
+        later, self._later = self._later, Body()
+        for part in later.parts:
+            self._write(part.kind, part.text)
         thought, text = self._tags.flush()
         if thought:
             self.append("reasoning", thought)
