@@ -27,8 +27,9 @@ from pydantic_core import PydanticCustomError
 
 from shared.errors import Invalid
 from shared.text import normalise
-from web.json_types import Text
-from web.schemas import SYSTEM_CHARS, Options, RequestBody
+from web.json_types import RequestBody, Text
+from web.options import Options
+from web.schemas import SYSTEM_CHARS
 
 #: Turns of a history.
 TURNS_MAX: Final = 2_000

@@ -43,6 +43,7 @@ def refused(messages: Any = SAID, **fields: Any) -> str:
     error = caught.value
     if isinstance(error, Invalid):
         return str(error.fields["param"])
+    assert isinstance(error, ValidationError)
     return param_of(error.errors()[0]["loc"])
 
 
@@ -137,6 +138,7 @@ def test_metadata_may_name_a_conversation_and_the_rest_is_passed_on() -> None:
     assert (alone.conversation_id, alone.options) == (named, {})
     assert (beside.conversation_id, beside.options) == (named, {"metadata": {"other": "x"}})
     assert parsed(metadata={"other": "x"}).conversation_id is None
+    bad: Any
     for bad in ("x", 5, None, []):
         assert refused(metadata={CONVERSATION: bad}) == f"metadata.{CONVERSATION}"
 
@@ -171,7 +173,7 @@ def test_instructions_come_first_and_are_joined() -> None:
 
 
 def test_an_answer_that_an_sdk_sends_back_is_its_text() -> None:
-    back = {
+    back: dict[str, Any] = {
         "role": "assistant",
         "content": "Hi",
         "refusal": None,

@@ -146,9 +146,8 @@ def test_a_whole_answer_says_the_same_as_its_chunks(body: Body) -> None:
 
     said = ChatCompletion.model_validate(whole, strict=True).choices[0]
     assert (said.message.content or "") == found.content
-    assert [(one.id, one.function.arguments) for one in said.message.tool_calls or ()] == (
-        found.calls
-    )
+    calls = [one for one in said.message.tool_calls or () if one.type == "function"]
+    assert [(one.id, one.function.arguments) for one in calls] == found.calls
     assert [said.finish_reason] == found.reasons
     assert whole["id"] == face.id
 
@@ -194,5 +193,5 @@ def test_a_usage_that_nobody_reported_is_none() -> None:
 def test_a_cut_tears() -> None:
     face = ChunkFace.of(message_of(Body()), include_usage=False)
 
-    assert face.cut(100) is None
+    face.cut(100)  # returns None, as its type says
     assert face.fault() is None
