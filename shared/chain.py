@@ -1,12 +1,19 @@
-"""The place of a turn in a conversation as a hash: of what was said from the root down to it. Pure.
+"""The place of a turn in a conversation as a hash: of what was said from the root down to it.
 
 A client that sends the whole history with each question names no place. Its place is found by what
-was said: a chain of hashes over (role, text), in which each link covers all links above it. So one
-look-up finds a turn of any depth, and two histories meet in a link only where they are equal up to
-it. System texts are no links: they are instructions for one answer, and nobody said them.
+was said: a chain of hashes, in which each link covers all links above it. So one look-up finds a
+turn of any depth, and two histories meet in a link only where they are equal up to it.
 
-`shared.store.ending` computes the link of an answer in SQL (`linked`), because only Postgres has
-the text of an answer that was saved by several owners. A test compares the two.
+What a turn says is a hash of its role and body, and is computed in one place: the SQL function
+`message_said` (migration 0007), for the answer that ends and for the history that comes. It covers
+
+    of answers    the text, joined, and then the calls: id, name, and arguments as a JSON value
+    of questions  each part: text, result (with the id of its call), media (with its details)
+
+and nothing else. Thoughts are left out, as clients do not send them back; so are system texts,
+which are instructions for one answer. Arguments count as a value, not as they are spelled: clients
+parse them and write them anew, with other spaces, another order or `1` in place of `1.0`. Arguments
+that are no JSON, or JSON that Postgres cannot hold, count as text.
 """
 
 import hashlib
@@ -17,24 +24,16 @@ from typing import Final
 ROOT: Final = bytes(32)
 
 
-def link(above: bytes, role: str, text: str) -> bytes:
-    """The 32 bytes of a turn below `above`, which are 32 bytes, too.
-
-    A role has no colon, so no two turns are hashed as the same bytes.
-    """
-    return hashlib.sha256(above + f"{role}:{text}".encode()).digest()
-
-
-def chain(turns: Iterable[tuple[str, str]]) -> list[bytes]:
-    """The link of each turn (role, text), root first."""
+def chain(said: Iterable[bytes]) -> list[bytes]:
+    """The link of each turn, root first, from the hashes of what the turns say."""
     links, above = [], ROOT
-    for role, text in turns:
-        above = link(above, role, text)
+    for one in said:
+        above = hashlib.sha256(above + one).digest()
         links.append(above)
     return links
 
 
-def linked(above: str, role: str, text: str) -> str:
+def linked(above: str, role: str, body: str) -> str:
     """SQL: the link of a turn below `above` (bytea). `role` is one of our words; the others are
     SQL."""
-    return f"sha256({above} || convert_to('{role}:' || {text}, 'UTF8'))"
+    return f"sha256({above} || message_said('{role}', {body}))"

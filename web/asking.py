@@ -38,6 +38,7 @@ from shared.store.asking import NEWEST, Asked, Asking, Parent
 from shared.store.database import Database
 from shared.store.threads import History
 from shared.store.token_use import TokenLimits
+from shared.tool_calls import calls_of
 from web.following.message_keeper import MessageKeeper
 from web.wake_ups import wake_sidebars
 
@@ -113,16 +114,21 @@ def _check_size(settings: Settings, wanted: Wanted, options: Mapping[str, Any]) 
 def _check_history(settings: Settings, history: History) -> None:
     """Raise Invalid for a history of which the worker would leave out turns: its client believes
     that all of them are read. What is between turns counts, too."""
-    turns, most = history.turns, settings.history_chars
-    if max(len(text) for _, text in turns) > settings.question_chars:
+    most = settings.history_chars
+    if max(turn.body.length for turn in history.turns) > settings.question_chars:
         raise Invalid(code="question_too_long", limit=settings.question_chars)
-    if sum(len(text) + BETWEEN_TURNS for _, text in turns) > most:
+    if sum(_size_in_prompt(turn.body) + BETWEEN_TURNS for turn in history.turns) > most:
         raise Invalid(
             f"The messages have more than {most} characters together, which is all that this"
             " service sends to a model (OUTLIVE_HISTORY_CHARS).",
             "question_too_long",
             limit=most,
         )
+
+
+def _size_in_prompt(body: Body) -> int:
+    """Code points of a turn as the worker counts them, or more."""
+    return body.length + sum(len(call.name) for call in calls_of(body))
 
 
 class Asker:

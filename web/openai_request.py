@@ -93,6 +93,7 @@ def _text_of(number: int, part: Any) -> str:
     return normalise(part["text"])
 
 
+Role = Literal["user", "assistant"]
 _Passed = Annotated[Any, BeforeValidator(storable)]
 _TOOLS: Final = "tools are not supported here yet"
 _MEDIA: Final = "an answer has text only"
@@ -196,7 +197,7 @@ class ChatQuestion(NamedTuple):
     """What a request asks for."""
 
     #: (role, text) of every turn but the instructions; the question last
-    turns: Sequence[tuple[str, str]]
+    turns: Sequence[tuple[Role, str]]
     system: str | None
     options: dict[str, Any]
     #: the conversation that `metadata` names
@@ -210,7 +211,7 @@ class _Split:
     """The instructions, which come first, and what was said."""
 
     system: str | None
-    turns: Sequence[tuple[str, str]]
+    turns: Sequence[tuple[Role, str]]
 
 
 def question(sent: ChatCompletion) -> ChatQuestion:
@@ -236,9 +237,9 @@ def question(sent: ChatCompletion) -> ChatQuestion:
 def _split(messages: Sequence[ChatTurn]) -> _Split:
     """Raises Invalid for turns in an order that a conversation of ours cannot have."""
     instructions: list[str] = []
-    turns: list[tuple[str, str]] = []
+    turns: list[tuple[Role, str]] = []
     for number, turn in enumerate(messages):
-        if turn.role in ("user", "assistant"):
+        if turn.role == "user" or turn.role == "assistant":  # noqa: PLR1714 - narrows the type
             turns.append((turn.role, turn.content))
         elif turns:
             _refuse(number, "role", "instructions come before all other messages here")

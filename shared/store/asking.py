@@ -154,7 +154,7 @@ def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, question
         place = before.conversation_id
         touch(connection, place)
         asked = _answer(asking, place, uuid.uuid4(), uuid.uuid4(), answer_id)
-        rows = run(connection, _GO_ON, above=answer_id, **_question(question), **asked)
+        rows = run(connection, _GO_ON, above=answer_id, **body_columns(question), **asked)
         check_limits(connection, asking)
         return _pair(rows.all())
 
@@ -355,7 +355,7 @@ def _both(
         "newest": newest,
         "root": parent is None,
         "title": title_of(question.text) if asking.titles else None,
-        **_question(question),
+        **body_columns(question),
         **_answer(asking, conversation, uuid.uuid4(), uuid.uuid4(), None),
     }
 
@@ -390,8 +390,9 @@ def _waits(row: Any) -> bool:
     return row.dispatch_at is not None and row.dispatch_at.year == MAXYEAR
 
 
-def _question(question: Body) -> dict[str, Any]:
-    """The parameters of _QUESTION that _ANSWER has not."""
+def body_columns(question: Body) -> dict[str, Any]:
+    """What the row of a message holds of its body; the parameters of _QUESTION that _ANSWER has
+    not."""
     return {
         "length": question.length,
         "body": json.dumps(

@@ -25,10 +25,8 @@ from sqlalchemy import Connection
 from shared.chain import linked
 from shared.errors import MESSAGE_ERRORS
 from shared.lifecycle import TERMINAL, Status, sources
-from shared.parts import Traits
 from shared.store import token_use
 from shared.store.database import run_planned
-from shared.store.part_sql import joined_text
 from shared.store.status_sql import OPEN_STATUSES
 from shared.store.turns import DISPATCH_AFTER, NO_TURNS, TURN_COMES, Turns, waits
 
@@ -62,10 +60,6 @@ class Ending:
         return cls(Status.ERROR, None, None, code, message or sentence, upstream=upstream)
 
 
-def _is_text(its: Traits) -> bool:
-    return its.is_text
-
-
 # Length and hash are computed here, from what is really saved, and copied everywhere else.
 # An end comes after everything that was seen, asked or ended before, though the clock jump back.
 _ENDED: Final = f"""
@@ -84,7 +78,7 @@ WITH parts AS (
         sha256 = encode(sha256(convert_to(whole.content, 'UTF8')), 'hex'),
         finish_reason = :finish_reason, usage = CAST(:usage AS jsonb), error_code = :error_code,
         error_message = :error_message, upstream = CAST(:upstream AS jsonb), owner = NULL,
-        chain = (SELECT {linked("q.chain", "assistant", joined_text("whole.body", _is_text))}
+        chain = (SELECT {linked("q.chain", "assistant", "whole.body")}
             FROM messages q WHERE q.id = messages.parent_id AND q.chain IS NOT NULL),
         ended_at = greatest(clock_timestamp(), interval '1 microsecond' + greatest((
             SELECT greatest(c.seen_at, c.updated_at) FROM conversations c

@@ -8,6 +8,10 @@ user has said: every look-up is for one user.
 
 **How.** `messages.chain` is a hash of all that was said down to the message (`shared/chain.py`).
 Questions get it here, answers when they end. One statement finds the deepest turn that is known.
+Files of turns that are known are not written again.
+
+A conversation is named by its id, or by a name of the client's own (`History.name`), from which an
+id follows. The first question with a name makes the conversation.
 
 A first question alone is no history: everybody says "hello". Without the name of a conversation it
 begins one of its own, and a history of which only the first question is known does, too. Where
@@ -19,30 +23,33 @@ the answer that is being written or is complete, and nothing is asked. An answer
 is not joined: whoever repeats wants another try.
 """
 
-import hashlib
-import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Literal
 
 from sqlalchemy import Connection
 
-from shared.body import text_body
+from shared.body import Body
 from shared.chain import chain
+from shared.errors import NotFound
 from shared.lifecycle import Status
+from shared.media import StoredFile
+from shared.store import files
 from shared.store.access import owns
 from shared.store.asking import (
     Asked,
     Asking,
     asking_transaction,
     begin_answer,
+    body_columns,
     enter,
     load_asked,
     title_of,
     touch,
 )
 from shared.store.database import Database, run
+from shared.store.status_sql import OPEN_STATUSES
 
 #: Seconds for which a request can be repeated without a key. The SDKs wait ten minutes for an
 #: answer before they repeat.
@@ -52,13 +59,27 @@ EQUALS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """What a client sends: all turns (role, text), the question last, and what it knows of them."""
+class Turn:
+    """What somebody said. `files`: those of its media that are stored with it."""
 
-    turns: Sequence[tuple[str, str]]
+    role: Literal["user", "assistant"]
+    body: Body
+    files: Sequence[StoredFile] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a client sends: all turns, the question last, and what it knows of them."""
+
+    turns: Sequence[Turn]
     system: str | None = None
-    #: the conversation that the client names
+    #: the conversation that the client names by our id; NotFound if it is not there
     conversation_id: uuid.UUID | None = None
+    #: the client's own name of a conversation: the id of one of the user's is that one, every other
+    #: name is one of its own, which is made if it is not there
+    name: str | None = None
+    #: where all turns are known, and the newest answer to the question is open: join that one
+    joins: bool = False
     #: identifies the request and its credential; None: its repeats are not recognised
     repeat_hash: str | None = None
     #: the client says that it repeats a request
@@ -79,16 +100,20 @@ def ask(db: Database, asking: Asking, history: History) -> Asked:
 
     Raises NotFound for a conversation that is named and not there, and what `asking.ask` raises.
     """
-    links = chain(history.turns)
     with asking_transaction(db, asking) as (connection, known):
         found = known or _repeated(connection, asking, history)
         if found:
             return found
-        place = _find(connection, asking, history, links)
+        links = _links(connection, history.turns)
+        named = _named(connection, asking, history)
+        place = _find(connection, asking, named, links)
         if place is None:
             place = _Place(0, _new_conversation(connection, asking, history), None)
             system = None
         else:
+            found = _joined(connection, history, place)
+            if found:
+                return found
             system = _system_of_its_own(connection, place, history)
         question = _add(connection, asking, history, links, place)
         touch(connection, place.conversation)
@@ -128,7 +153,76 @@ def _repeated(connection: Connection, asking: Asking, history: History) -> Asked
     return load_asked(connection, row.parent_id, row.id, fresh=False)
 
 
+_OPEN_ANSWER: Final = f"""
+SELECT id, parent_id FROM (
+    SELECT id, parent_id, status FROM messages
+    WHERE parent_id = :question AND role = 'assistant' ORDER BY seq DESC LIMIT 1
+) AS newest WHERE status IN {OPEN_STATUSES}
+"""
+
+
+def _joined(connection: Connection, history: History, place: _Place) -> Asked | None:
+    """The open answer that the client comes back to."""
+    if not history.joins or place.known < len(history.turns):
+        return None
+    row = run(connection, _OPEN_ANSWER, question=place.message).one_or_none()
+    return row and load_asked(connection, row.parent_id, row.id, fresh=False)
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+def id_of_name(db: Database, user_id: uuid.UUID, name: str) -> uuid.UUID:
+    """The id of the conversation that this name of a client's own is, or would be.
+
+    The id of a conversation of this user names that one; every other name has an id of its own.
+    """
+    with db.transaction() as connection:
+        return _id_of_name(connection, user_id, name)
+
+
+def _id_of_name(connection: Connection, user_id: uuid.UUID, name: str) -> uuid.UUID:
+    try:
+        named = uuid.UUID(name)
+    except ValueError:
+        return uuid.uuid5(user_id, name)
+    own = "SELECT FROM conversations c WHERE c.id = :id AND " + owns("c")
+    found = run(connection, own, id=named, user=user_id).one_or_none()
+    return uuid.uuid5(user_id, name) if found is None else named
+
+
+def _named(connection: Connection, asking: Asking, history: History) -> uuid.UUID | None:
+    """The conversation that the client names; locked, and there. Raises NotFound."""
+    if history.conversation_id is not None:
+        enter(connection, asking.user_id, history.conversation_id)
+        return history.conversation_id
+    if history.name is None:
+        return None
+    named = _id_of_name(connection, asking.user_id, history.name)
+    _new_conversation(connection, asking, history, named)
+    try:
+        enter(connection, asking.user_id, named)
+    except NotFound:
+        raise NotFound("The conversation of this name has been deleted.") from None
+    return named
+
+
 # --- the place -----------------------------------------------------------------------------------
+
+_SAID: Final = """
+SELECT message_said(turn.role, CAST(turn.body AS jsonb)) AS said
+FROM unnest(CAST(:roles AS text[]), CAST(:bodies AS text[])) WITH ORDINALITY
+    AS turn (role, body, number)
+ORDER BY number
+"""
+
+
+def _links(connection: Connection, turns: Sequence[Turn]) -> list[bytes]:
+    """The link of each turn, root first."""
+    roles = [turn.role for turn in turns]
+    bodies = [body_columns(turn.body)["body"] for turn in turns]
+    return chain(bytes(row.said) for row in run(connection, _SAID, roles=roles, bodies=bodies))
+
 
 _FIND: Final = f"""
 SELECT wanted.number, found.id, found.conversation_id
@@ -149,13 +243,10 @@ ORDER BY wanted.number DESC LIMIT 1
 
 
 def _find(
-    connection: Connection, asking: Asking, history: History, links: Sequence[bytes]
+    connection: Connection, asking: Asking, named: uuid.UUID | None, links: Sequence[bytes]
 ) -> _Place | None:
     """Where the history goes on, in a conversation that is locked; None: in a new one."""
-    named = history.conversation_id
-    if named is not None:
-        enter(connection, asking.user_id, named)
-    elif len(links) == 1:
+    if named is None and len(links) == 1:
         return None
     row = run(
         connection,
@@ -172,21 +263,25 @@ def _find(
     return _Place(row.number, row.conversation_id, row.id)
 
 
-def _new_conversation(connection: Connection, asking: Asking, history: History) -> uuid.UUID:
-    """A conversation that is named by its first words, and by no model.
+def _new_conversation(
+    connection: Connection, asking: Asking, history: History, named: uuid.UUID | None = None
+) -> uuid.UUID:
+    """A conversation with a title of its first words, and of no model. `named`: its id, if it has
+    one; then it may be there.
 
     Programs ask these questions, and a request to the provider for each of their titles would be
     a second bill. So nobody is its `title_by`.
     """
-    made = uuid.uuid4()
-    first = next(text for role, text in history.turns if role == "user")
+    made = named or uuid.uuid4()
+    first = next(turn.body for turn in history.turns if turn.role == "user")
     run(
         connection,
         "INSERT INTO conversations (id, user_id, title, system)"
-        " VALUES (:id, :user, CAST(:title AS text), CAST(:system AS text))",
+        " VALUES (:id, :user, CAST(:title AS text), CAST(:system AS text))"
+        " ON CONFLICT (id) DO NOTHING",
         id=made,
         user=asking.user_id,
-        title=title_of(first) if asking.titles else None,
+        title=title_of(first.text) if asking.titles else None,
         system=history.system,
     )
     return made
@@ -197,7 +292,7 @@ def _system_of_its_own(connection: Connection, place: _Place, history: History) 
 
     Who names a conversation and sends no system text means that of the conversation.
     """
-    if history.system is None and history.conversation_id is not None:
+    if history.system is None and (history.conversation_id or history.name) is not None:
         return None
     there = run(
         connection, "SELECT system FROM conversations WHERE id = :id", id=place.conversation
@@ -233,6 +328,7 @@ def _add(
     if not new:
         assert place.message is not None  # all turns are known, so the last one is
         return place.message
+    rows = [body_columns(turn.body) for turn in new]
     run(
         connection,
         _ADD,
@@ -240,14 +336,12 @@ def _add(
         conversation=place.conversation,
         ids=[str(one) for one in ids],
         parents=[str(one) if one else None for one in (place.message, *ids[:-1])],
-        roles=[role for role, _ in new],
-        bodies=[json.dumps(_parts(text)) for _, text in new],
-        lengths=[len(text) for _, text in new],
-        hashes=[hashlib.sha256(text.encode()).hexdigest() for _, text in new],
+        roles=[turn.role for turn in new],
+        bodies=[row["body"] for row in rows],
+        lengths=[row["length"] for row in rows],
+        hashes=[row["sha256"] for row in rows],
         links=list(links[place.known :]),
     )
+    for turn, message in zip(new, ids, strict=True):
+        files.keep(connection, asking.user_id, message, turn.files)
     return ids[-1]
-
-
-def _parts(text: str) -> list[dict[str, Any]]:
-    return [{"kind": part.kind, "text": part.text, "meta": None} for part in text_body(text).parts]

@@ -29,12 +29,12 @@ from typing import Any, Final, cast
 from flask import Blueprint, Request, Response, jsonify, request
 
 from shared import sse
-from shared.body import Body, Delta
+from shared.body import Body, Delta, text_body
 from shared.lifecycle import Status
 from shared.parts import PartKind, is_text
 from shared.store.asking import Asked
 from shared.store.messages import Message
-from shared.store.threads import History
+from shared.store.threads import History, Turn
 from web import openai_errors, openai_request, requests, responses
 from web.asking import InThread
 from web.auth import current_user, principal
@@ -100,7 +100,7 @@ def _history(asked_for: ChatQuestion, same: str | None) -> History:
     of_credential = f"{same}:{who.kind}:{who.id}".encode()
     repeats = _retry_count(request.headers.get("x-stainless-retry-count", ""))
     return History(
-        turns=asked_for.turns,
+        turns=[Turn(role, text_body(text)) for role, text in asked_for.turns],
         system=asked_for.system,
         conversation_id=conversation,
         repeat_hash=hashlib.sha256(of_credential).hexdigest() if same is not None else None,

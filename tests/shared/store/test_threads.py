@@ -2,29 +2,29 @@
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, Literal
 
 import pytest
 
-from shared.body import Body
-from shared.chain import chain
+from shared.body import Body, text_body
 from shared.errors import KeyReused, NotFound, TooMany
 from shared.lifecycle import Status
 from shared.store import conversations, messages, owning, threads
 from shared.store.asking import Asked
 from shared.store.ending import Ending
-from shared.store.threads import History
+from shared.store.threads import History, Turn
 from tests.store_fixtures import ME, Store, at_once, body_of, save_of
 
-Said = Sequence[tuple[str, str]]
+Said = Sequence[Turn]
 
+ROLES: Final[tuple[Literal["user"], Literal["assistant"]]] = ("user", "assistant")
 #: Instructions of the requests in a conversation that began with the first of them.
 CHANGED = ["Be kind.", "Be brief.", None]
 
 
-def said(*texts: str) -> list[tuple[str, str]]:
+def said(*texts: str) -> list[Turn]:
     """Turns that alternate, the user's first."""
-    return [("assistant" if number % 2 else "user", text) for number, text in enumerate(texts)]
+    return [Turn(ROLES[number % 2], text_body(text)) for number, text in enumerate(texts)]
 
 
 def ask(store: Store, user: uuid.UUID, turns: Said, **more: Any) -> Asked:
@@ -65,15 +65,15 @@ def test_a_first_question_begins_a_conversation_of_its_own(store: Store) -> None
     assert one.answer.status == Status.SENDING
 
 
-def test_the_link_of_an_answer_in_sql_is_that_of_its_text(store: Store) -> None:
-    user = store.user()
+def test_an_answer_is_found_by_what_it_said(store: Store) -> None:
     for body in (body_of("Hi 😀\u2028"), body_of(("reasoning", "Hm."), "Hi", "!"), body_of()):
+        user = store.user()
         asked = ask(store, user, said("hello"))
         answer(store, asked, body, Ending(Status.CANCELLED) if not body.length else None)
 
-        link = bytes(store.row(asked.answer.id).chain)
+        following = ask(store, user, said("hello", body.text, "And?"))
 
-        assert link == chain(said("hello", body.text))[-1]
+        assert following.question.parent_id == asked.answer.id
 
 
 def test_an_answer_to_a_question_without_a_link_has_none(store: Store) -> None:
@@ -159,8 +159,7 @@ def test_a_foreign_turn_is_an_ended_message_without_a_model(store: Store) -> Non
     assert (imported.body.text, imported.length) == ("from elsewhere", 14)
     assert imported.ended_at is not None
     claim = store.claim(asked.answer.id)
-    texts = [(role, body.text) for role, body in claim.path if role is not None]
-    assert texts == said("1", "from elsewhere", "2")
+    assert [body.text for _, body in claim.path] == ["1", "from elsewhere", "2"]
     assert not store.db.rows("SELECT 1 FROM token_use WHERE user_id = :u", u=user)
 
 
