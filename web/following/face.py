@@ -7,10 +7,10 @@ and no other reader. A new dialect is one file in `web/faces`, its rows in `web/
 tests.
 
 A reader is a **place**: a value that says what was written to it so far. Only its face knows what a
-place means. It is hashable, and it is the whole state of a reader (two are still to come):
+place means. It is hashable, and it is the whole state of a reader (one is still to come):
 
     our own events      the code points that were written
-    numbered events     the number of the last event (offset + 8 * part + slot)
+    numbered events     the number of the last event (shared/numbering.py)
     counted frames      (position, frames so far)
     blocks              (position, the rendering that was seen)
 
@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeVar
 
 from flask import Request, Response
 
-from shared import sse
+from shared import numbering, sse
 from shared.body import Body, Delta
 from shared.store.messages import Message
 
@@ -197,6 +197,60 @@ class MessageFace(Face["MessageTopic", int]):
     def lag(self, source: "MessageTopic", place: int) -> int:
         """Code points after `place`."""
         return max(0, source.body.length - place)
+
+
+class NumberedFace(Face["MessageTopic", int]):
+    """A dialect whose events have numbers, as `shared/numbering.py` says. A place is the number of
+    the last event that was written.
+
+    It says how an event and an end are written. Where a client says that it has seen number `n`,
+    `position` returns `n`: it gets all events after it, and nothing if `n` is that of the end.
+    """
+
+    start = numbering.NOTHING
+
+    @abstractmethod
+    def event(self, body: Body, event: numbering.Event) -> bytes:
+        """The frames of an event of `body`; b"" for one that the dialect has no name for. Pure.
+
+        The part is `body.parts[event.part]` (of RUN and RUNNING: there may be none yet). Text of
+        a large part comes in several events of at most FRAME_BYTES.
+        """
+
+    @abstractmethod
+    def finish(self, message: Message, number: int) -> bytes:
+        """The frames of the end, however it ended. It is the end that has the number."""
+
+    def end(self, message: Message) -> bytes:
+        """The frames of the end under the number that it nearly always has."""
+        return self.finish(message, numbering.end_number(message.body))
+
+    def write(self, source: "MessageTopic", place: int) -> Written[int]:
+        """Events after `place`, and the end after the last of them."""
+        body, end = source.body, source.end
+        written: list[bytes] = []
+        size = 0
+        for event in numbering.events(body, place, ended=end is not None, cut=stretch_at):
+            frame = self.event(body, event)
+            written.append(frame)
+            size += len(frame)
+            place = event.number
+            if size >= BURST_BYTES:
+                return b"".join(written), place, Then.MORE
+        if end is None:
+            return b"".join(written), place, Then.WAIT
+        last = numbering.end_number(body)
+        if place < last:
+            written.append(source.end_frame(self))
+        elif place > last:
+            # The reader was ahead of all that was kept. The end says how much that is.
+            last = place + 1
+            written.append(self.finish(end, last))
+        return b"".join(written), last, Then.ENDED
+
+    def lag(self, source: "MessageTopic", place: int) -> int:
+        """Code points after `place`."""
+        return source.body.length - numbering.position_at(source.body, place)
 
 
 def stretch_at(body: Body, position: int) -> Delta:
