@@ -1,5 +1,7 @@
 """Skips, or in CI fails, a test whose third-party program is missing (see local/foreign.py)."""
 
+import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -39,20 +41,25 @@ def need_node(least: int) -> str:
 def npm_packages(source: Path, name: str, *files: str) -> Path:
     """A folder below var/ with the packages of this lock file, and with these files of `source`.
 
-    They are installed once for each lock file.
+    The folder is named after the lock file, so packages are installed once for each. Processes that
+    ask at the same time wait for the one that installs. `name` tells people what is in it.
     """
-    npm, place = need("npm"), ROOT / "var" / name
+    npm, lock = need("npm"), (source / "package-lock.json").read_bytes()
+    place = ROOT / "var" / f"{name}-{hashlib.sha256(lock).hexdigest()[:12]}"
     place.mkdir(parents=True, exist_ok=True)
-    for file in ("package.json", "package-lock.json", ".npmrc", *files):
-        shutil.copy(source / file, place / file)
-    stamp, wanted = place / "installed", (source / "package-lock.json").read_bytes()
-    if not stamp.exists() or stamp.read_bytes() != wanted:
-        words = [npm, "ci", "--ignore-scripts"]
-        done = subprocess.run(
-            words, cwd=place, capture_output=True, text=True, timeout=180, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        stamp.write_bytes(wanted)
+    with (place / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for file in ("package.json", "package-lock.json", ".npmrc", *files):
+            (place / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / file, place / file)
+        stamp = place / "installed"
+        if not stamp.exists():
+            words = [npm, "ci", "--ignore-scripts"]
+            done = subprocess.run(
+                words, cwd=place, capture_output=True, text=True, timeout=300, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            stamp.touch()
     return place
 
 
