@@ -24,9 +24,10 @@ from typing import Final
 ROOT: Final = bytes(32)
 
 
-def chain(said: Iterable[bytes]) -> list[bytes]:
-    """The link of each turn, root first, from the hashes of what the turns say."""
-    links, above = [], ROOT
+def chain(said: Iterable[bytes], above: bytes = ROOT) -> list[bytes]:
+    """The link of each turn, root first, from the hashes of what the turns say. `above`: the link
+    of the turn that they hang from."""
+    links = []
     for one in said:
         above = hashlib.sha256(above + one).digest()
         links.append(above)

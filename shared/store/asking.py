@@ -11,7 +11,7 @@ The file is long because ask, Retry and Continue are put together from the same 
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import MAXYEAR
@@ -23,7 +23,7 @@ from shared.body import Body
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, StorageDown, TooMany
 from shared.lifecycle import OPEN, Status
 from shared.media import StoredFile
-from shared.store import files
+from shared.store import client_requests, files
 from shared.store.access import may_write
 from shared.store.database import Database, run
 from shared.store.messages import SELECT, Message, to_body, to_message
@@ -66,6 +66,8 @@ class Asking:
     tokens: TokenLimits | None = None
     #: answers of a user that are with the workers at a time; 0 is no limit
     running: int = 0
+    #: what is kept of the request for its client (`store/client_requests.py`)
+    request: Mapping[str, Any] | None = None
 
     @property
     def locks_user(self) -> bool:
@@ -110,22 +112,25 @@ def ask(
         run(connection, _ENTER, **wanted)
         asked = _found(run(connection, _ASK, **wanted).all())
         if results:
-            _must_be_called(connection, asked.question, results)
+            must_be_called(connection, asking.user_id, asked.question.parent_id, results)
         files.keep(connection, asking.user_id, asked.question.id, stored)
         check_limits(connection, asking)
         return asked
 
 
-def _must_be_called(
-    connection: Connection, question: Message, results: Sequence[ToolResult]
+def must_be_called(
+    connection: Connection,
+    user_id: uuid.UUID,
+    above: uuid.UUID | None,
+    results: Sequence[ToolResult],
 ) -> None:
-    """Raise Invalid unless there is one result for each call of the whole answer above."""
+    """Raise Invalid unless there is one result for each call of the whole answer `above`."""
     rows = run(
         connection,
         f"SELECT body FROM messages WHERE id = :above AND {may_write('messages')}"
         f" AND status = '{Status.DONE}'",
-        above=question.parent_id,
-        user=question.user_id,
+        above=above,
+        user=user_id,
     ).all()
     called = [call.id for row in rows for call in calls_of(to_body(row.body))]
     if sorted(called) != sorted(result.call_id for result in results):
@@ -185,6 +190,8 @@ def begin_answer(
     answer = uuid.uuid4()
     row = _answer(asking, conversation, answer, question, continues)
     run(connection, _ANOTHER, **row | {"system": system, "repeat": repeat_hash})
+    if asking.request is not None:
+        client_requests.keep(connection, answer, asking.request)
     check_limits(connection, asking)
     return load_asked(connection, question, answer, fresh=True)
 

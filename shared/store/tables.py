@@ -269,6 +269,16 @@ message_files = Table(
     Index("message_files_file", "file_id"),
 )
 
+#: What the client of a request said of it that it may ask for again and no provider is sent
+#: (metadata), and when it deleted the answer from the API through which it had asked.
+client_requests = Table(
+    "client_requests",
+    metadata,
+    Column("message_id", Uuid, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    Column("request", JSONB, nullable=False, server_default=text("'{}'")),
+    _moment("deleted_at"),
+)
+
 #: A conversation that others may read: whoever has the link's token, or one named user.
 shares = Table(
     "shares",

@@ -13,6 +13,9 @@ Files of turns that are known are not written again.
 A conversation is named by its id, or by a name of the client's own (`History.name`), from which an
 id follows. The first question with a name makes the conversation.
 
+A client may also name the answer that its turns are said below (`History.below`). Then they are the
+new ones alone, and nothing is looked for.
+
 A first question alone is no history: everybody says "hello". Without the name of a conversation it
 begins one of its own, and a history of which only the first question is known does, too. Where
 several answers say the same (two talks that are equal so far), one that was not continued yet is
@@ -31,25 +34,28 @@ from typing import Final, Literal
 from sqlalchemy import Connection
 
 from shared.body import Body
-from shared.chain import chain
-from shared.errors import NotFound
-from shared.lifecycle import Status
+from shared.chain import ROOT, chain
+from shared.errors import Conflict, Invalid, NotFound
+from shared.lifecycle import OPEN, Status
 from shared.media import StoredFile
-from shared.store import files
-from shared.store.access import owns
+from shared.store import client_requests, files
+from shared.store.access import may_write, owns
 from shared.store.asking import (
     Asked,
     Asking,
+    Newest,
     asking_transaction,
     begin_answer,
     body_columns,
     enter,
     load_asked,
+    must_be_called,
     title_of,
     touch,
 )
 from shared.store.database import Database, run
 from shared.store.status_sql import OPEN_STATUSES
+from shared.tool_calls import results_of
 
 #: Seconds for which a request can be repeated without a key. The SDKs wait ten minutes for an
 #: answer before they repeat.
@@ -78,6 +84,9 @@ class History:
     #: the client's own name of a conversation: the id of one of the user's is that one, every other
     #: name is one of its own, which is made if it is not there
     name: str | None = None
+    #: the answer that the turns are said below, or the newest one of the conversation that is
+    #: named; they are only the new ones then. None: their place is found by what was said
+    below: uuid.UUID | Newest | None = None
     #: where all turns are known, and the newest answer to the question is open: join that one
     joins: bool = False
     #: identifies the request and its credential; None: its repeats are not recognised
@@ -93,6 +102,8 @@ class _Place:
     known: int
     conversation: uuid.UUID
     message: uuid.UUID | None
+    #: the link of `message` where the turns hang from it
+    link: bytes | None = None
 
 
 def ask(db: Database, asking: Asking, history: History) -> Asked:
@@ -104,9 +115,7 @@ def ask(db: Database, asking: Asking, history: History) -> Asked:
         found = known or _repeated(connection, asking, history)
         if found:
             return found
-        links = _links(connection, history.turns)
-        named = _named(connection, asking, history)
-        place = _find(connection, asking, named, links)
+        place, links = _placed(connection, asking, history)
         if place is None:
             place = _Place(0, _new_conversation(connection, asking, history), None)
             system = None
@@ -125,6 +134,17 @@ def ask(db: Database, asking: Asking, history: History) -> Asked:
             system=system,
             repeat_hash=history.repeat_hash,
         )
+
+
+def _placed(
+    connection: Connection, asking: Asking, history: History
+) -> tuple[_Place | None, Sequence[bytes | None]]:
+    """Where the turns go, None for a new conversation, and the link of each of them."""
+    if history.below is not None:
+        below = _below(connection, asking, history)
+        return below, _links_below(connection, history, below)
+    links = _links(connection, history.turns)
+    return _find(connection, asking, _named(connection, asking, history), links), links
 
 
 # --- a repeat ------------------------------------------------------------------------------------
@@ -167,6 +187,54 @@ def _joined(connection: Connection, history: History, place: _Place) -> Asked | 
         return None
     row = run(connection, _OPEN_ANSWER, question=place.message).one_or_none()
     return row and load_asked(connection, row.parent_id, row.id, fresh=False)
+
+
+# --- below an answer that is named ----------------------------------------------------------------
+
+_ABOVE: Final = f"""
+SELECT m.id, m.role, m.status, m.chain, m.conversation_id FROM messages m
+JOIN conversations c ON c.id = m.conversation_id
+WHERE {may_write("m")} AND c.deleted_at IS NULL AND {client_requests.is_there("m")}
+"""
+
+
+def _below(connection: Connection, asking: Asking, history: History) -> _Place:
+    """Below the answer that the client names, in a conversation that is locked.
+
+    Raises NotFound, Invalid for what is no answer and for results of tools that it did not call,
+    and Conflict for one that has not ended.
+    """
+    if isinstance(history.below, Newest):
+        named = _named(connection, asking, history)
+        assert named is not None
+        newest = f"{_ABOVE} AND m.conversation_id = :id AND m.role = 'assistant'"
+        above = run(
+            connection, f"{newest} ORDER BY m.seq DESC LIMIT 1", user=asking.user_id, id=named
+        ).one_or_none()
+        if above is None:
+            return _Place(0, named, None, ROOT)
+    else:
+        one = f"{_ABOVE} AND m.id = :id"
+        above = run(connection, one, user=asking.user_id, id=history.below).one_or_none()
+        if above is None:
+            raise NotFound("There is no such answer.")
+        enter(connection, asking.user_id, above.conversation_id)
+    if above.role != "assistant":
+        raise Invalid(code="not_an_answer")
+    if above.status in OPEN:
+        raise Conflict(code="answer_open")
+    first = history.turns[0]
+    results = results_of(first.body)
+    if results:
+        must_be_called(connection, asking.user_id, above.id, results)
+    return _Place(0, above.conversation_id, above.id, above.chain)
+
+
+def _links_below(connection: Connection, history: History, place: _Place) -> Sequence[bytes | None]:
+    """The links of turns below a message; none where that has none."""
+    if place.link is None:
+        return [None] * len(history.turns)
+    return _links(connection, history.turns, bytes(place.link))
 
 
 # --- names ---------------------------------------------------------------------------------------
@@ -217,11 +285,12 @@ ORDER BY number
 """
 
 
-def _links(connection: Connection, turns: Sequence[Turn]) -> list[bytes]:
-    """The link of each turn, root first."""
+def _links(connection: Connection, turns: Sequence[Turn], above: bytes = ROOT) -> list[bytes]:
+    """The link of each turn, root first. `above`: that of what they hang from."""
     roles = [turn.role for turn in turns]
     bodies = [body_columns(turn.body)["body"] for turn in turns]
-    return chain(bytes(row.said) for row in run(connection, _SAID, roles=roles, bodies=bodies))
+    said = run(connection, _SAID, roles=roles, bodies=bodies)
+    return chain((bytes(row.said) for row in said), above)
 
 
 _FIND: Final = f"""
@@ -319,7 +388,7 @@ def _add(
     connection: Connection,
     asking: Asking,
     history: History,
-    links: Sequence[bytes],
+    links: Sequence[bytes | None],
     place: _Place,
 ) -> uuid.UUID:
     """Write the turns that are not known, each below the one before; the question's id."""

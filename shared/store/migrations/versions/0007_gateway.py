@@ -34,6 +34,16 @@ CREATE TABLE IF NOT EXISTS message_files (
 CREATE INDEX IF NOT EXISTS message_files_file ON message_files (file_id)
 """
 
+# What the client of a request said of it that no provider is sent and it may ask for again, and
+# when it deleted the answer from the API that it was asked through.
+_REQUESTS = """
+CREATE TABLE IF NOT EXISTS client_requests (
+    message_id uuid PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE,
+    request jsonb NOT NULL DEFAULT '{}',
+    deleted_at timestamptz
+)
+"""
+
 # What a turn says, for its link (shared/chain.py). Each field goes with its length, so no two turns
 # are hashed as the same bytes. Changing this function makes every known history unknown.
 _SAID = """
@@ -90,6 +100,7 @@ END $$
 def upgrade() -> None:
     op.execute(_MESSAGES)
     op.execute(_FILES)
+    op.execute(_REQUESTS)
     op.execute(_JSON_VALUE)
     op.execute(_SAID)
     online.commit()
@@ -101,7 +112,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION message_said(text, jsonb); DROP FUNCTION json_value_of(text)")
-    op.execute("DROP TABLE message_files, files")
+    op.execute("DROP TABLE message_files, files, client_requests")
     op.execute(
         "ALTER TABLE messages DROP COLUMN chain, DROP COLUMN repeat_hash, DROP COLUMN system,"
         " DROP COLUMN upstream"
