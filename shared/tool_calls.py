@@ -8,7 +8,8 @@ result, the meta has the id of its call as `tool_call_id`.
 Some providers give calls no id. Such a call is named by its place among the calls of its answer.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from shared.body import Body
 from shared.parts import PartKind
@@ -38,9 +39,14 @@ def calls_of(body: Body) -> list[ToolCall]:
     parts = [part for part in body.parts if part.kind == PartKind.TOOL_CALL]
     named = [(part.meta or {}, part.text) for part in parts]
     return [
-        ToolCall(meta.get("id") or f"call_{place}", meta.get("name") or "", text)
+        ToolCall(call_id(meta, place), meta.get("name") or "", text)
         for place, (meta, text) in enumerate(named)
     ]
+
+
+def call_id(meta: Mapping[str, Any], place: int) -> str:
+    """The id of a call, which is the `place`th of its answer, from 0."""
+    return meta.get("id") or f"call_{place}"
 
 
 def results_of(body: Body) -> list[ToolResult]:

@@ -38,6 +38,7 @@ STATUSES: Final[Mapping[str, int]] = {
 _CODES: Final = {
     "extra_forbidden": "unknown_parameter",
     "not_supported": "unsupported_parameter",
+    "refused": "unsupported_parameter",
     "missing": "missing_required_parameter",
 }
 #: Code points of a field's name that are echoed.
@@ -121,18 +122,34 @@ def _of_ours(error: OutliveError) -> Response:
 def _invalid(error: ValidationError) -> Response:
     """Say which field is wrong and why; never what it held."""
     first, *_ = error.errors(include_url=False, include_input=False, include_context=False)
-    param = param_of(first["loc"])
+    param = param_of(first["loc"], first["type"])
     code = _CODES.get(first["type"], "invalid_value")
     if code == "unknown_parameter":
         return response(400, f"Unknown parameter: {param!r}.", code, param)
     return response(400, f"{param or 'body'}: {first['msg']}", code, param or None)
 
 
-def param_of(place: tuple[int | str, ...]) -> str:
-    """A field as OpenAI writes it: `messages[0].content`. What pydantic says below other fields
-    are types that it has tried."""
+#: What pydantic puts between a place in a list and a field: which of several models it took.
+_CHOSEN: Final = frozenset(
+    ("system", "developer", "user", "assistant", "tool", "text", "image_url", "input_audio", "file")
+)
+#: Lists of several models, and the field that says which.
+_CHOICES: Final = {"messages": "role", "content": "type"}
+
+
+def param_of(place: tuple[int | str, ...], kind: str = "") -> str:
+    """A field as OpenAI writes it: `messages[0].content[1].type`. What pydantic says below options
+    are types that it has tried. `kind`: pydantic's type of the error."""
+    kept = place if place[:1] in (("messages",), ("stream_options",)) else place[:1]
+    field: list[int | str] = []
+    for before, step in zip((None, *kept), kept, strict=False):
+        is_choice = isinstance(before, int) and len(field) > 1 and field[-2] in _CHOICES
+        if not (is_choice and step in _CHOSEN):
+            field.append(step)
+    if kind.startswith("union_tag") and len(field) > 1 and field[-2] in _CHOICES:
+        field.append(_CHOICES[str(field[-2])])
     name = ""
-    for step in place if place[:1] in (("messages",), ("stream_options",)) else place[:1]:
+    for step in field:
         name += f"[{step}]" if isinstance(step, int) else f".{step}" if name else step
     return name[:_NAME_CHARS]
 

@@ -3,7 +3,11 @@
 Every face uses it. An option is passed on unchanged, under the name that it came with, and is
 stored with the answer. Or it is refused by name: nothing is dropped in silence. REFUSED has the
 options of OpenAI's API that change what an answer consists of, so that a body would not have all of
-it, and why. Whatever else is not a field of `Options` is refused as unknown.
+it, and why. A face that understands one of them itself (`stream`), or takes it where it says
+nothing (`n: 1`), has a field for it. Whatever else is not a field is refused as unknown.
+
+Options of OpenAI's API have their types here, so that mistakes are found early. Those of other
+servers (vLLM, llama.cpp, OpenRouter ...) may be any JSON: their provider checks them.
 
 Values that may be any JSON (a JSON schema, above all) are stored in Postgres as they are. So their
 text is normalised like all text, and what JSON in Postgres cannot hold is refused.
@@ -50,7 +54,6 @@ REFUSED: Final[Mapping[str, str]] = {
     "functions": "use tools",
     "function_call": "use tool_choice",
     "web_search_options": "sources that a provider cites are not kept with an answer",
-    "store": "every answer is stored here",
     "stream": "send Accept: text/event-stream for a stream",
     "stream_options": "usage is always asked for",
 }
@@ -72,6 +75,7 @@ def _storable(value: Any, depth: int = 0) -> Any:
     return value
 
 
+Json = Annotated[Any, BeforeValidator(_storable)]
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_storable)]
 Name = Annotated[Text, Field(min_length=1, max_length=NAME_CHARS)]
 
@@ -150,8 +154,8 @@ class Options(RequestBody):
     logit_bias: Annotated[dict[Text, Bias], Field(max_length=BIASES)] | None = None
     seed: int | None = None
     stop: Text | Annotated[list[Text], Field(max_length=8)] | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
+    reasoning_effort: Name | None = None  # each server has words of its own
+    verbosity: Name | None = None
     tools: Annotated[list[Tool], Field(min_length=1, max_length=TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
@@ -160,12 +164,44 @@ class Options(RequestBody):
     user: Name | None = None
     safety_identifier: Name | None = None
     prompt_cache_key: Name | None = None
+    prompt_cache_retention: Name | None = None
+    prediction: JsonObject | None = None
     service_tier: Name | None = None
+    #: at the provider; here every answer is stored
+    store: bool | None = None
+
+    # of other servers
+    chat_template_kwargs: Json = None
+    enable_thinking: Json = None
+    guided_choice: Json = None
+    guided_grammar: Json = None
+    guided_json: Json = None
+    guided_regex: Json = None
+    ignore_eos: Json = None
+    include_reasoning: Json = None
+    keep_alive: Json = None
+    length_penalty: Json = None
+    min_p: Json = None
+    min_tokens: Json = None
+    provider: Json = None
+    reasoning: Json = None
+    reasoning_format: Json = None
+    repeat_penalty: Json = None
+    repetition_penalty: Json = None
+    safe_prompt: Json = None
+    structured_outputs: Json = None
+    thinking: Json = None
+    thinking_budget: Json = None
+    top_a: Json = None
+    top_k: Json = None
+    typical_p: Json = None
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_by_name(cls, sent: Any) -> Any:
-        found = [name for name in sent if name in REFUSED] if isinstance(sent, dict) else []
+        mine = cls.model_fields
+        names = sent if isinstance(sent, dict) else ()
+        found = [name for name in names if name in REFUSED and name not in mine]
         if found:
             raise ValidationError.from_exception_data(cls.__name__, list(map(_refusal, found)))
         return sent
@@ -182,4 +218,6 @@ class Options(RequestBody):
 
     def passed(self) -> dict[str, Any]:
         """What is stored with the answer, and sent to the provider, by name."""
-        return self.model_dump(exclude_unset=True, exclude_none=True, by_alias=True)
+        return self.model_dump(
+            include=set(Options.model_fields), exclude_unset=True, exclude_none=True, by_alias=True
+        )

@@ -20,7 +20,6 @@ wrong here after the question is committed has therefore a status that SDKs repe
 import hashlib
 import math
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from json.encoder import encode_basestring_ascii
@@ -29,12 +28,13 @@ from typing import Any, Final, cast
 from flask import Blueprint, Request, Response, jsonify, request
 
 from shared import sse
-from shared.body import Body, Delta, text_body
+from shared.body import Body, Delta
 from shared.lifecycle import Status
 from shared.parts import PartKind, is_text
 from shared.store.asking import Asked
 from shared.store.messages import Message
-from shared.store.threads import History, Turn
+from shared.store.threads import History
+from shared.tool_calls import ToolCall, call_id, calls_of
 from web import openai_errors, openai_request, requests, responses
 from web.asking import InThread
 from web.auth import current_user, principal
@@ -64,7 +64,7 @@ DONE: Final = b"data: [DONE]\n\n"
 def create() -> Response:
     """The answer to the last of `messages`: whole, or with `stream` as it is written."""
     sent = requests.json_body(ChatCompletion)
-    asked_for = openai_request.question(sent)
+    asked_for = openai_request.question(current_user(), sent)
     key = requests.idempotency_key()
     same = requests.request_hash(f"{request.path} {request.headers.get(CONVERSATION)}", sent)
     asked = context().asker.ask(
@@ -100,7 +100,7 @@ def _history(asked_for: ChatQuestion, same: str | None) -> History:
     of_credential = f"{same}:{who.kind}:{who.id}".encode()
     repeats = _retry_count(request.headers.get("x-stainless-retry-count", ""))
     return History(
-        turns=[Turn(role, text_body(text)) for role, text in asked_for.turns],
+        turns=asked_for.turns,
         system=asked_for.system,
         conversation_id=conversation,
         repeat_hash=hashlib.sha256(of_credential).hexdigest() if same is not None else None,
@@ -259,19 +259,20 @@ def _call_piece(body: Body, delta: Delta) -> dict[str, Any]:
     index = sum(part.kind == PartKind.TOOL_CALL for part in body.parts[: delta.part])
     if delta.start > body.parts[delta.part].start:
         return {"index": index, "function": {"arguments": delta.text}}
-    return {"index": index, **_call(delta.meta, delta.text)}
+    named = delta.meta or {}
+    call = ToolCall(call_id(named, index), named.get("name") or "", delta.text)
+    return {"index": index, **_call(call)}
 
 
-def _call(meta: Mapping[str, Any] | None, arguments: str) -> dict[str, Any]:
-    named = meta or {}
-    function = {"name": named.get("name", ""), "arguments": arguments}
-    return {"id": named.get("id", ""), "type": "function", "function": function}
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def completion(message: Message, face: ChunkFace) -> dict[str, Any]:
     """An answer that has ended, as one object."""
     parts = message.body.parts
-    calls = [_call(one.meta, one.text) for one in parts if one.kind == PartKind.TOOL_CALL]
+    calls = [_call(one) for one in calls_of(message.body)]
     thoughts = "".join(one.text for one in parts if one.kind == PartKind.REASONING)
     said: dict[str, Any] = {
         "role": "assistant",

@@ -15,6 +15,7 @@ from shared.body import Body
 from shared.lifecycle import Status
 from shared.parts import is_text
 from shared.store.messages import Message
+from shared.tool_calls import calls_of
 from tests.strategies import bodies
 from web.faces.chat_completions import ChunkFace, completion, finish_reason
 from web.following.face import Then
@@ -129,8 +130,7 @@ def test_chunks_are_put_together_to_the_body(
 
     assert found.content == body.text
     assert found.thoughts == "".join(one.text for one in body.parts if one.kind == "reasoning")
-    calls = [one for one in body.parts if one.kind == "tool_call"]
-    assert found.calls == [((one.meta or {}).get("id", ""), one.text) for one in calls]
+    assert found.calls == [(call.id, call.arguments) for call in calls_of(body)]
     assert (found.reasons, found.errors, found.done) == (["stop"], [], 1)
     total = {"prompt_tokens": 11, "completion_tokens": 22, "total_tokens": 33}
     assert found.usages == ([total] if include_usage else [])

@@ -43,7 +43,7 @@ def api(web: Web) -> Iterator[OpenAI]:
         yield api
 
 
-def user(text: str) -> Any:
+def user(text: Any) -> Any:
     return {"role": "user", "content": text}
 
 
@@ -321,13 +321,11 @@ def test_what_fails_in_the_middle_is_a_status_of_a_whole_answer(
 
 
 def test_what_is_refused_is_named(api: OpenAI, web: Web) -> None:
-    tools: Any = [{"type": "function", "function": {"name": "x"}}]
-
     with pytest.raises(openai.BadRequestError) as caught:
-        api.chat.completions.create(model="scripted", messages=[user("hello")], tools=tools)
+        api.chat.completions.create(model="scripted", messages=[user("hello")], logprobs=True)
 
     error = caught.value
-    assert (error.param, error.code) == ("tools", "unsupported_parameter")
+    assert (error.param, error.code) == ("logprobs", "unsupported_parameter")
     unknown = post(web.url, "hello", never_heard_of=1)
     assert unknown.json()["error"] == {
         "message": "Unknown parameter: 'never_heard_of'.",
