@@ -172,3 +172,10 @@ def response_to_failure(message: Message, *, final: bool) -> Response:
     """The response of an answer that failed. `final`: the same request would give the same one."""
     status, found = failure(message)
     return response(status, found["message"], found["code"], retry=False if final else None)
+
+
+def again() -> Response:
+    """This process cannot wait any longer. A repeat reaches another one, and joins."""
+    return response(
+        503, "The answer is still being written. Send the request again.", "busy", retry=True
+    )

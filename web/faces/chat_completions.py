@@ -17,13 +17,11 @@ wrong here after the question is committed has therefore a status that SDKs repe
 **A cut** tears the connection: these clients take a clean end for the whole answer.
 """
 
-import hashlib
-import math
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from json.encoder import encode_basestring_ascii
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from flask import Blueprint, Request, Response, jsonify, request
 
@@ -31,19 +29,18 @@ from shared import sse
 from shared.body import Body, Delta
 from shared.lifecycle import Status
 from shared.parts import PartKind, is_text
-from shared.store.asking import Asked
 from shared.store.messages import Message
 from shared.store.threads import History
 from shared.tool_calls import ToolCall, call_id, calls_of
-from web import openai_errors, openai_request, requests, responses
+from web import gateway, openai_errors, openai_request, requests, responses
 from web.asking import InThread
 from web.auth import current_user, principal
 from web.context import context
 from web.following.face import MessageFace
 from web.following.message_topic import MessageTopic
-from web.following.waiting import wait
+from web.gateway import SameRequest
 from web.openai_request import ChatCompletion, ChatQuestion
-from web.streams import opened_message, response_of
+from web.streams import response_of
 
 blueprint = Blueprint("chat_completions", __name__, url_prefix="/v1")
 openai_errors.register(blueprint)
@@ -53,8 +50,6 @@ openai_errors.register(blueprint)
 HEAD_SECONDS: Final = 15.0
 #: Finish reasons that clients know.
 REASONS: Final = frozenset(("stop", "length", "tool_calls", "content_filter"))
-#: What names a conversation, in requests and responses.
-CONVERSATION: Final = "Outlive-Conversation-Id"
 DONE: Final = b"data: [DONE]\n\n"
 
 # --- asking --------------------------------------------------------------------------------------
@@ -65,95 +60,60 @@ def create() -> Response:
     """The answer to the last of `messages`: whole, or with `stream` as it is written."""
     sent = requests.json_body(ChatCompletion)
     asked_for = openai_request.question(current_user(), sent)
-    key = requests.idempotency_key()
-    same = requests.request_hash(f"{request.path} {request.headers.get(CONVERSATION)}", sent)
+    same = gateway.same_request(sent, gateway.CONVERSATION)
     asked = context().asker.ask(
-        InThread(_history(asked_for, same if key is None else None)),
+        InThread(_history(asked_for, same)),
         user_id=current_user(),
         model=sent.model,
         options=asked_for.options,
-        key=key,
-        request_hash=same if key is not None else None,
+        key=same.key,
+        request_hash=same.request_hash,
         key_id=principal().key_id,
     )
     # It is committed. From here on a repeat joins it, so nothing is a refusal.
     face = ChunkFace.of(asked.answer, include_usage=asked_for.include_usage)
     begin = _begin_stream if asked_for.streams else _whole
     try:
-        response = begin(asked, face, final=key is not None)
+        response = begin(asked.answer, face, final=same.key is not None)
     except Exception as error:  # noqa: BLE001 - it is answered, and logged if it is a bug
         response = openai_errors.response_to(error)
-    response.headers["Outlive-Message-Id"] = str(asked.answer.id)
-    response.headers[CONVERSATION] = str(asked.answer.conversation_id)
-    return response
+    return gateway.named(response, asked.answer)
 
 
-def _history(asked_for: ChatQuestion, same: str | None) -> History:
-    """`same`: identifies the request; None where its key does, and nothing else counts."""
-    named = request.headers.get(CONVERSATION)
+def _history(asked_for: ChatQuestion, same: SameRequest) -> History:
+    header = request.headers.get(gateway.CONVERSATION)
     conversation = (
-        openai_request.conversation_id(named, CONVERSATION)
-        if named is not None
+        openai_request.conversation_id(header, gateway.CONVERSATION)
+        if header is not None
         else asked_for.conversation_id
     )
-    who = principal().credential
-    of_credential = f"{same}:{who.kind}:{who.id}".encode()
-    repeats = _retry_count(request.headers.get("x-stainless-retry-count", ""))
     return History(
         turns=asked_for.turns,
         system=asked_for.system,
         conversation_id=conversation,
-        repeat_hash=hashlib.sha256(of_credential).hexdigest() if same is not None else None,
-        is_repeat=repeats > 0,
+        repeat_hash=same.repeat_hash,
+        is_repeat=same.is_repeat,
     )
 
 
-def _retry_count(value: str) -> int:
-    """How often an SDK has sent the request before; 0 if it does not say."""
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0
-
-
-def _begin_stream(asked: Asked, face: "ChunkFace", *, final: bool) -> Response:
+def _begin_stream(answer: Message, face: "ChunkFace", *, final: bool) -> Response:
     """The stream, once it has begun; or what the answer failed with before."""
-    stream = opened_message(asked.answer.id, face)
-    try:
-        topic = cast("MessageTopic", stream.source)
-        wait(stream, lambda: topic.body.length > 0 or topic.end is not None, HEAD_SECONDS)
-        end = topic.end
-        begun = end is not None or topic.body.length > 0
-        if stream.is_due_to_be_cut and not begun:
-            stream.close()
-            return _again()
-        if end is None or end.status != Status.ERROR or topic.body.length:
-            return response_of(stream)
-    except BaseException:
-        stream.close()
-        raise
-    stream.close()
-    return openai_errors.response_to_failure(end, final=final)
+    found = gateway.begun(answer, face, HEAD_SECONDS)
+    if found is None:
+        return openai_errors.again()
+    if isinstance(found, Message):
+        return openai_errors.response_to_failure(found, final=final)
+    return response_of(found)
 
 
-def _whole(asked: Asked, face: "ChunkFace", *, final: bool) -> Response:
+def _whole(answer: Message, face: "ChunkFace", *, final: bool) -> Response:
     """The answer once it has ended."""
-    stream = opened_message(asked.answer.id, face)
-    try:
-        topic = cast("MessageTopic", stream.source)
-        wait(stream, lambda: topic.end is not None, math.inf)
-        end = topic.end
-    finally:
-        stream.close()
+    end = gateway.ended(answer, face)
     if end is None:
-        return _again()
+        return openai_errors.again()
     if end.status == Status.ERROR:
         return openai_errors.response_to_failure(end, final=final)
     return responses.json_reply(completion(end, face))
-
-
-def _again() -> Response:
-    """This process cannot wait any longer. A repeat reaches another one, and joins."""
-    return openai_errors.response(
-        503, "The answer is still being written. Send the request again.", "busy", retry=True
-    )
 
 
 # --- models --------------------------------------------------------------------------------------
