@@ -359,6 +359,10 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "chat_completions.create": None,
     "chat_completions.list_models": None,
     "chat_completions.show_model": None,
+    # --- described by AG-UI: docs/ag-ui.md says what is different
+    "ag_ui.run": None,
+    "ag_ui.read": None,
+    "ag_ui.stop": None,
     # --- no part of the API: what `outlive doctor` uses, the pages and their files
     "health.probe": None,
     "static": None,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from web import account, audit_table, file_reading, health, reference, sharing, sign_in, views
 from web.auth import Right
-from web.faces import blocks, chat_completions, native, notices
+from web.faces import ag_ui, blocks, chat_completions, native, notices
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
@@ -19,6 +19,7 @@ BLUEPRINTS: Final = tuple(
         blocks,
         notices,
         chat_completions,
+        ag_ui,
         health,
         views,
         reference,
@@ -37,7 +38,9 @@ STREAMS: Final[dict[str, Face[Any, Any]]] = {
     "notices.notices": notices.FACE,
 }
 #: Endpoints that start an answer: they have a rate limit of their own (`web/rate_limits.py`).
-ASKING: Final = frozenset({"native.ask", "native.retry", "native.go_on", "chat_completions.create"})
+ASKING: Final = frozenset(
+    {"native.ask", "native.retry", "native.go_on", "chat_completions.create", "ag_ui.run"}
+)
 #: Endpoints without a rate limit: streams, whose number is limited, and files.
 UNCOUNTED: Final = frozenset({"static", *STREAMS})
 
@@ -103,6 +106,10 @@ RIGHTS: Final[dict[str, Right]] = {
     "chat_completions.create": Right.WRITE_OWN,
     "chat_completions.list_models": Right.USE,
     "chat_completions.show_model": Right.USE,
+    # faces/ag_ui.py
+    "ag_ui.run": Right.WRITE_OWN,
+    "ag_ui.read": Right.READ_OWN,
+    "ag_ui.stop": Right.WRITE_OWN,
 }
 #: Endpoints that ask for no credential.
 PUBLIC: Final = frozenset(name for name, right in RIGHTS.items() if right is Right.PUBLIC)

@@ -155,6 +155,27 @@ def status(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -> Status:
     return Status(rows[0].status)
 
 
+def id_of_key(db: Database, user_id: uuid.UUID, key: str) -> uuid.UUID | None:
+    """The answer that this user asked for with an Idempotency-Key."""
+    rows = db.rows(
+        "SELECT m.id FROM messages m JOIN conversations c ON c.id = m.conversation_id"
+        " WHERE m.user_id = :user AND m.client_key = :key AND c.deleted_at IS NULL",
+        user=user_id,
+        key=key,
+    )
+    return rows[0].id if rows else None
+
+
+def key_of(db: Database, user_id: uuid.UUID, message_id: uuid.UUID) -> str | None:
+    """The Idempotency-Key with which this user asked for an answer."""
+    rows = db.rows(
+        "SELECT client_key FROM messages WHERE id = :id AND user_id = :user",
+        id=message_id,
+        user=user_id,
+    )
+    return rows[0].client_key if rows else None
+
+
 # --- what a hub asks -----------------------------------------------------------------------------
 
 _READABLE: Final = f"""

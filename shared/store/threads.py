@@ -27,7 +27,7 @@ is not joined: whoever repeats wants another try.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -54,7 +54,6 @@ from shared.store.asking import (
     touch,
 )
 from shared.store.database import Database, run
-from shared.store.status_sql import OPEN_STATUSES
 from shared.tool_calls import results_of
 
 #: Seconds for which a request can be repeated without a key. The SDKs wait ten minutes for an
@@ -89,6 +88,8 @@ class History:
     below: uuid.UUID | Newest | None = None
     #: where all turns are known, and the newest answer to the question is open: join that one
     joins: bool = False
+    #: the same if it has ended in one of these ways: the client has seen something of it
+    joins_ended: Collection[Status] = ()
     #: identifies the request and its credential; None: its repeats are not recognised
     repeat_hash: str | None = None
     #: the client says that it repeats a request
@@ -173,20 +174,21 @@ def _repeated(connection: Connection, asking: Asking, history: History) -> Asked
     return load_asked(connection, row.parent_id, row.id, fresh=False)
 
 
-_OPEN_ANSWER: Final = f"""
-SELECT id, parent_id FROM (
-    SELECT id, parent_id, status FROM messages
-    WHERE parent_id = :question AND role = 'assistant' ORDER BY seq DESC LIMIT 1
-) AS newest WHERE status IN {OPEN_STATUSES}
+_NEWEST_ANSWER: Final = """
+SELECT id, parent_id, status FROM messages
+WHERE parent_id = :question AND role = 'assistant' ORDER BY seq DESC LIMIT 1
 """
 
 
 def _joined(connection: Connection, history: History, place: _Place) -> Asked | None:
-    """The open answer that the client comes back to."""
-    if not history.joins or place.known < len(history.turns):
+    """The answer that the client comes back to."""
+    joined = {*(OPEN if history.joins else ()), *history.joins_ended}
+    if not joined or place.known < len(history.turns):
         return None
-    row = run(connection, _OPEN_ANSWER, question=place.message).one_or_none()
-    return row and load_asked(connection, row.parent_id, row.id, fresh=False)
+    row = run(connection, _NEWEST_ANSWER, question=place.message).one_or_none()
+    if row is None or row.status not in joined:
+        return None
+    return load_asked(connection, row.parent_id, row.id, fresh=False)
 
 
 # --- below an answer that is named ----------------------------------------------------------------

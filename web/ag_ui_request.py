@@ -1,0 +1,344 @@
+"""What clients of AG-UI send (RunAgentInput): understood, passed on, or refused by name. Pure.
+
+Nothing that counts for an answer is dropped in silence. Of the fields
+
+    threadId        names the conversation
+    runId           is the key of the request: the same run again is joined, and asked once
+    messages        are the history; the question last
+    tools           go to the provider as functions
+    context         goes to the provider after the instructions: "description:", then the value
+    forwardedProps  are options of the answer (`model`, `temperature` ...); others are refused
+    data            is what TanStack's client repeats `forwardedProps` as
+    state, resume   are refused, if there is something in them: answers here have no state, and
+                    nothing here interrupts a run
+    parentRunId     is given back; the place of a question follows from `messages`
+
+Thoughts (`reasoning`) are not sent to a provider, as nowhere in this service, and `activity` is for
+people. `metadata` and the `id` of a message are the client's own, and mean nothing here.
+
+**The last messages.** A client that lost its connection runs again and sends what it has of the
+answer after the question. That is no turn: the client wants the rest of that answer. So messages of
+the assistant after the last question are `partial`, and say only that the client shows something.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+from shared import media
+from shared.body import Body
+from shared.errors import Invalid
+from shared.media import StoredFile
+from shared.parts import PartKind
+from shared.store.threads import Turn
+from shared.text import normalise
+from shared.tool_calls import ToolResult, write_result
+from web import questions
+from web.ag_ui_input import (
+    Activity,
+    AddressSource,
+    AssistantMessage,
+    BinaryPart,
+    ContextItem,
+    DataSource,
+    DeclaredTool,
+    ForwardedProps,
+    InputPart,
+    Instructions,
+    MediaPart,
+    Message,
+    RunAgentInput,
+    Source,
+    TextContent,
+    TextPart,
+    Thought,
+    ToolMessage,
+    UserMessage,
+)
+from web.options import FunctionTool, Tool
+from web.schemas import SYSTEM_CHARS
+
+#: Between texts of the instructions: as `worker.provider.prompt` joins turns.
+SEPARATOR: Final = "\n\n"
+#: The address of a file of a question, as this service gives it.
+_OWN_ADDRESS: Final = re.compile(re.escape(media.ADDRESS) + "([0-9a-f-]{36})")
+
+
+class Asked(NamedTuple):
+    """What a request asks for."""
+
+    #: all that was said, the question last
+    turns: Sequence[Turn]
+    system: str | None
+    model: str | None
+    options: dict[str, Any]
+    #: messages that the client shows, but those of the answer that it asks for
+    shown: int
+    #: it shows something of that answer
+    partial: bool
+
+
+class Stored(NamedTuple):
+    """A user, and those of the user's files that a request names by our addresses."""
+
+    user_id: uuid.UUID
+    files: Mapping[uuid.UUID, StoredFile]
+
+
+def file_ids(sent: RunAgentInput) -> list[uuid.UUID]:
+    """The files that a request names by the address that this service gave them."""
+    said = [one.content for one in sent.messages if isinstance(one, UserMessage)]
+    parts = [part for content in said if not isinstance(content, str) for part in content]
+    return [found for part in parts if (found := _file_id(part)) is not None]
+
+
+def _file_id(part: InputPart) -> uuid.UUID | None:
+    if not isinstance(part, MediaPart) or not isinstance(part.source, AddressSource):
+        return None
+    found = _OWN_ADDRESS.fullmatch(part.source.value)
+    return uuid.UUID(found[1]) if found else None
+
+
+def question(sent: RunAgentInput, stored: Stored) -> Asked:
+    """What a request of this user asks for. Raises Invalid, which names the field."""
+    messages = sent.messages
+    count = len(messages)
+    while count and isinstance(messages[count - 1], AssistantMessage | Thought | Activity):
+        count -= 1
+    if not count or isinstance(messages[count - 1], Instructions):
+        raise _invalid(
+            len(messages) - 1, "there is no question: the last one is a user's or a tool's"
+        )
+    props = sent.forwarded_props or sent.data or ForwardedProps()
+    options = props.passed()
+    model = options.pop("model", None)
+    if sent.tools:
+        options["tools"] = _tools(sent.tools)
+    return Asked(
+        turns=_turns(messages[:count], stored),
+        system=_system(messages[:count], sent.context),
+        model=model,
+        options=options,
+        shown=count,
+        partial=count < len(messages),
+    )
+
+
+def shown(sent: RunAgentInput, count: int) -> list[dict[str, Any]]:
+    """The first messages as they came."""
+    return [one.model_dump(by_alias=True, exclude_unset=True) for one in sent.messages[:count]]
+
+
+def _tools(declared: Sequence[DeclaredTool]) -> list[dict[str, Any]]:
+    """The tools as a provider gets them."""
+    tools = [
+        Tool(
+            type="function",
+            function=FunctionTool.model_validate(
+                one.model_dump(exclude={"metadata"}, exclude_none=True)
+            ),
+        )
+        for one in declared
+    ]
+    return [tool.model_dump(exclude_unset=True) for tool in tools]
+
+
+def _system(messages: Sequence[Message], context: Sequence[ContextItem]) -> str | None:
+    """Instructions and context."""
+    said = [_text(one.content) for one in messages if isinstance(one, Instructions)]
+    known = [f"{item.description}:\n{item.value}" for item in context]
+    system = SEPARATOR.join(text for text in (*said, *known) if text) or None
+    if system is not None and len(system) > SYSTEM_CHARS:
+        raise Invalid(
+            f"Instructions and context have at most {SYSTEM_CHARS} characters together.",
+            "invalid_content",
+        )
+    return system
+
+
+def _text(content: TextContent | None) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(part.text for part in content)
+
+
+# --- turns ---------------------------------------------------------------------------------------
+
+
+class _Turn(NamedTuple):
+    """A turn while it is put together of messages."""
+
+    role: Literal["user", "assistant"]
+    body: Body
+    files: list[StoredFile]
+    #: it has results only, so what a person says next belongs to it
+    results: bool
+
+
+def _turns(messages: Sequence[Message], stored: Stored) -> list[Turn]:
+    """The history as turns of ours: an answer may be several messages, and so may results."""
+    turns: list[_Turn] = []
+    for number, message in enumerate(messages):
+        match message:
+            case Instructions() if turns:
+                raise _invalid(number, "instructions come before all other messages here")
+            case UserMessage():
+                said = _said(number, message, stored)
+                if turns and turns[-1].results:
+                    said = _joined(turns.pop(), said)
+                turns.append(said)
+            case AssistantMessage():
+                if not turns or turns[-1].role != "assistant":
+                    turns.append(_Turn("assistant", Body(), [], False))
+                _write_answer(turns[-1].body, message)
+            case ToolMessage():
+                if not turns or not (turns[-1].role == "assistant" or turns[-1].results):
+                    raise _invalid(number, "a result comes after the call that it belongs to")
+                if not turns[-1].results:
+                    turns.append(_Turn("user", Body(), [], True))
+                write_result(turns[-1].body, _result(message))
+    return [Turn(turn.role, turn.body, turn.files) for turn in turns]
+
+
+def _joined(results: _Turn, said: _Turn) -> _Turn:
+    _append(results.body, said.body)
+    return _Turn("user", results.body, said.files, False)
+
+
+def _said(number: int, message: UserMessage, stored: Stored) -> _Turn:
+    """A user's message."""
+    content = message.content
+    if isinstance(content, str):
+        content = [TextPart(type="text", text=content)]
+    said = _Turn("user", Body(), [], False)
+    for place, part in enumerate(content):
+        where = f"messages.{number}.content.{place}"
+        file_id = _file_id(part)
+        if isinstance(part, TextPart):
+            said.body.write(PartKind.TEXT, part.text, fresh=True)
+        elif file_id is not None:
+            _write_stored(said, where, part, stored.files.get(file_id))
+        else:
+            found = questions.written(stored.user_id, "", [_part(where, part)], [])
+            _append(said.body, found.body)
+            said.files.extend(found.files)
+    if not said.body.parts:
+        raise _invalid(number, "it is empty")
+    return said
+
+
+def _append(body: Body, more: Body) -> None:
+    for part in more.parts:
+        body.write(part.kind, part.text, part.meta, fresh=True)
+
+
+def _write_stored(said: _Turn, where: str, part: InputPart, file: StoredFile | None) -> None:
+    """Append a file that this service gave the address of."""
+    assert isinstance(part, MediaPart)
+    kinds = {"image": PartKind.IMAGE, "audio": PartKind.AUDIO, "document": PartKind.FILE}
+    if file is None or part.type not in kinds:
+        raise _refused(where, "there is no such file")
+    named = _own(part.metadata)
+    media.write_file(said.body, kinds[part.type], file, **named)
+    said.files.append(file)
+
+
+def _write_answer(body: Body, message: AssistantMessage) -> None:
+    """Append a message of an answer."""
+    body.write(PartKind.TEXT, _text(message.content), fresh=True)
+    for call in message.tool_calls or ():
+        meta = {"id": call.id, "name": call.function.name}
+        body.write(PartKind.TOOL_CALL, call.function.arguments or "{}", meta, fresh=True)
+
+
+def _result(message: ToolMessage) -> ToolResult:
+    content, error = _text(message.content), message.error or ""
+    if error and error not in content:
+        content = SEPARATOR.join(text for text in (error, content) if text)
+    return ToolResult(message.tool_call_id, content)
+
+
+# --- content parts as OpenAI has them ------------------------------------------------------------
+
+
+def _part(where: str, part: InputPart) -> questions.Part:
+    """A part as `web/questions.py` takes it. Raises Invalid for what a question cannot hold."""
+    match part:
+        case MediaPart(type="image", source=source):
+            return _image(_address(source), _own(part.metadata).get("detail"))
+        case MediaPart(type="audio", source=DataSource() as source):
+            return _audio(where, source.mime_type, source.value)
+        case MediaPart(type="document", source=DataSource() as source):
+            return _document(_address(source), _own(part.metadata).get("filename"))
+        case BinaryPart():
+            return _binary(where, part)
+        case MediaPart(type="video"):
+            raise _refused(where, "videos are not passed on")
+    raise _refused(where, f"of {part.type}, only data can be passed on, not an address")
+
+
+def _binary(where: str, part: BinaryPart) -> questions.Part:
+    kind = part.mime_type.partition("/")[0]
+    match part:
+        case BinaryPart(id=None, url=str(address), data=None) if kind == "image":
+            return _image(address)
+        case BinaryPart(id=None, url=None, data=str(data)):
+            if kind == "image":
+                return _image(f"data:{part.mime_type};base64,{data}")
+            if kind == "audio":
+                return _audio(where, part.mime_type, data)
+            return _document(f"data:{part.mime_type};base64,{data}", part.filename)
+        case BinaryPart(id=str(file_id), url=None, data=None):
+            return questions.FilePart(type="file", file=questions.Document(file_id=file_id))
+    raise _refused(where, "it needs one of id, data, or (of an image) url")
+
+
+def _address(source: Source) -> str:
+    if isinstance(source, AddressSource):
+        return source.value
+    return f"data:{source.mime_type};base64,{source.value}"
+
+
+def _image(address: str, detail: Any = None) -> questions.Part:
+    image = questions.ImageAddress(url=address, detail=detail)
+    return questions.ImagePart(type="image_url", image_url=image)
+
+
+def _audio(where: str, media_type: str, data: str) -> questions.Part:
+    formats: dict[str, Literal["wav", "mp3"]] = {
+        "audio/wav": "wav",
+        "audio/x-wav": "wav",
+        "audio/mpeg": "mp3",
+        "audio/mp3": "mp3",
+    }
+    if media_type not in formats:
+        raise _refused(where, "sound is audio/wav or audio/mpeg here")
+    sound = questions.AudioData(data=data, format=formats[media_type])
+    return questions.AudioPart(type="input_audio", input_audio=sound)
+
+
+def _document(address: str, filename: str | None) -> questions.Part:
+    named = questions.Document(file_data=address, filename=filename or "document")
+    return questions.FilePart(type="file", file=named)
+
+
+def _own(metadata: Any) -> dict[str, str]:
+    """What a part's metadata says that goes to the provider: a document's name, an image's
+    detail."""
+    found = metadata if isinstance(metadata, dict) else {}
+    name, detail = found.get("filename"), found.get("detail")
+    named = {}
+    if isinstance(name, str) and 0 < len(name) <= questions.NAME_CHARS:
+        named["filename"] = normalise(name)
+    if detail in ("auto", "low", "high"):
+        named["detail"] = detail
+    return named
+
+
+def _invalid(number: int, why: str) -> Invalid:
+    return _refused(f"messages.{number}", why)
+
+
+def _refused(where: str, why: str) -> Invalid:
+    return Invalid(f"{where}: {why}.", "invalid_content")
