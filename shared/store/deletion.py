@@ -129,9 +129,11 @@ def purge(db: Database, user_id: uuid.UUID) -> int:
     Notes when nothing is left.
     """
     rows = db.rows(
-        "DELETE FROM conversations WHERE id IN (SELECT c.id FROM conversations c"
+        # As an array: IN may be planned as a join, which runs the SELECT for each row and so has no
+        # limit.
+        "DELETE FROM conversations WHERE id = ANY(ARRAY(SELECT c.id FROM conversations c"
         " JOIN users u ON u.id = c.user_id AND u.deleted_at IS NOT NULL"
-        f" WHERE c.user_id = :user AND {AT_REST} LIMIT :most FOR UPDATE OF c SKIP LOCKED)"
+        f" WHERE c.user_id = :user AND {AT_REST} LIMIT :most FOR UPDATE OF c SKIP LOCKED))"
         " RETURNING id",
         user=user_id,
         most=PURGED_AT_ONCE,

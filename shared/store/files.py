@@ -105,9 +105,9 @@ WITH page AS (
 SELECT id, (SELECT count(*) FROM page) AS files FROM page ORDER BY id DESC LIMIT 1
 """
 _REMOVE_OF_DELETED: Final = f"""
-DELETE FROM files WHERE id IN (
+DELETE FROM files WHERE id = ANY(ARRAY(
     SELECT f.id FROM files f JOIN users u ON u.id = f.user_id AND u.deleted_at IS NOT NULL
-    WHERE f.user_id = :user AND {_UNREFERENCED} LIMIT :most FOR UPDATE OF f SKIP LOCKED)
+    WHERE f.user_id = :user AND {_UNREFERENCED} LIMIT :most FOR UPDATE OF f SKIP LOCKED))
 RETURNING id
 """
 

@@ -199,8 +199,8 @@ AT_REST: Final = (
 def purge(db: Database) -> int:
     """Remove conversations that were deleted long enough ago and are at rest; their number."""
     rows = db.rows(
-        "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations c"
-        f" WHERE {GONE} AND {AT_REST} LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING id",
+        "DELETE FROM conversations WHERE id = ANY(ARRAY(SELECT id FROM conversations c"
+        f" WHERE {GONE} AND {AT_REST} LIMIT :most FOR UPDATE SKIP LOCKED)) RETURNING id",
         undo=UNDO_SECONDS,
         most=PURGED_AT_ONCE,
     )

@@ -72,6 +72,9 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
 #: They name no row of a user: see below.
 OTHERWISE = {
     *("conversations.create", "conversations.newest", "asking.lock_user"),
+    # of those that ask
+    *("asking.asking_transaction", "asking.begin_answer", "asking.check_limits"),
+    "asking.must_be_called",
     *("search.search", "sidebar.page", "sidebar.state"),
 }
 
@@ -130,7 +133,8 @@ def test_rights_are_checked_by_the_two_predicates_only() -> None:
         "audit.py": 1,  # what an operator looks for
         "conversations.py": 1,  # the key of a creation
         "deletion.py": 2,  # what goes with a user
-        "exporting.py": 4,  # the user's use, keys, sessions, shares and rows of the audit table
+        "exporting.py": 5,  # the user's use, keys, sessions, shares, audit rows and files
+        "files.py": 3,  # one kept for its user, those of a prompt, and what goes with a user
         "sessions.py": 3,  # the oldest, and those that their user ends
         "token_use.py": 1,  # what the user used
         "turns.py": 1,  # whose turn it is

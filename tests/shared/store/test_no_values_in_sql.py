@@ -15,6 +15,7 @@ _STATEMENT: Final = re.compile(
 _WRITTEN_THERE: Final = {
     "access.py": {"conversation", "user"},
     "accounts.py": {"change", "condition"},
+    "client_requests.py": {"row"},
     "clock.py": {"begun", "deadline"},
     "conversations.py": {"columns"},
     "database.py": {"', '.join((column.name for column in table.columns))", "table.name"},
