@@ -5,10 +5,27 @@ come: a tenth of a second each time, in which nothing moves.
 """
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 #: New objects until the young ones are scanned, and scans of those until the older ones are.
 THRESHOLDS: Final = (10_000, 20, 20)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Collect nothing within the block, and exempt what it made.
+
+    For imports: nothing of them becomes garbage, and scanning it again and again as it grows is a
+    sixth of their CPU time.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def freeze() -> None:

@@ -9,6 +9,7 @@
 import datetime as dt
 import importlib
 import os
+import runpy
 import sys
 import time
 from typing import Any
@@ -21,13 +22,15 @@ def main() -> None:
     program = sys.argv[0]
     if program == "gunicorn":
         importlib.import_module("gunicorn.app.wsgiapp").run()
-    importlib.import_module("celery").maybe_patch_concurrency()  # before anything of ours
+    assert sys.argv[1] == "-m"  # python -m MODULE
+    importlib.import_module("gevent.monkey").patch_all()  # before anything of ours
     for constant in os.environ.get("PATCHED_CONSTANTS", "").split():
         place, _, value = constant.partition("=")
         module, _, name = place.rpartition(".")
         found = importlib.import_module(module)
         setattr(found, name, type(getattr(found, name))(value))
-    importlib.import_module("celery.__main__").main()
+    sys.argv[:3] = [sys.argv[2]]
+    runpy.run_module(sys.argv[0], run_name="__main__")
 
 
 def _wrong_clock(seconds: float) -> None:

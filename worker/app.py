@@ -1,4 +1,4 @@
-"""The worker's process: `celery --app worker.app worker --pool gevent`.
+"""The worker's process: `python -m worker`.
 
 Nothing connects at import, because Flower imports this too. A starting worker first makes psycopg2
 cooperative (else one query would block every stream), then spawns the greenlets that all
