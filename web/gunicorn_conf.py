@@ -2,20 +2,33 @@
 
 A stream lives as long as its answer. `timeout` does not end it, because it watches the process'
 loop and not a request. But a draining process must send its streams away itself: see `Hub`.
+
+The master loads the app once, and each of its workers is a fork of it: so a second worker costs
+next to nothing, and a worker that died is replaced at once. For that the master is patched for
+gevent before it loads anything, but not where its own work is: it forks, waits for children, and
+receives signals in a native queue (`GunicornWorker.patch` does the rest in a worker). So SIGHUP
+does not load new code; a deploy is a new master on the same socket.
 """
 
-import os
-import resource
-import sys
-from pathlib import Path
-from typing import Any
+from gevent import monkey
 
-from prometheus_client import multiprocess
+monkey.patch_all(os=False, signal=False, subprocess=False, queue=False)
 
-from shared import gc_tuning, watchdog
-from shared.settings import Settings
-from web.gunicorn_worker import GunicornLogger, GunicornWorker
-from web.page import markdown
+import os  # noqa: E402
+import resource  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from shared import gc_tuning  # noqa: E402
+
+with gc_tuning.paused():
+    from prometheus_client import multiprocess
+
+    from shared import watchdog
+    from shared.settings import Settings
+    from web.gunicorn_worker import GunicornLogger, GunicornWorker
+    from web.page import markdown
 
 _settings = Settings.from_env()
 
@@ -50,9 +63,11 @@ errorlog = "-"
 loglevel = "info"
 
 
-def on_starting(server: Any) -> None:  # noqa: ARG001 - gunicorn's signature
-    """Prepare once, before there are worker processes, what takes long."""
-    markdown.prepare()
+def on_starting(server: Any) -> None:
+    """Do once, before there are worker processes, what takes long."""
+    with gc_tuning.paused():
+        markdown.prepare()
+        server.app.wsgi()
 
 
 def post_worker_init(worker: Any) -> None:

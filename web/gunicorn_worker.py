@@ -10,10 +10,12 @@ request, so much is discarded that a client with an honest one can read why. The
 ends: gunicorn itself would discard without end, and without ever letting others run.
 """
 
+import warnings
 from http import HTTPStatus
 from typing import Any, Final
 
 import gevent
+from gevent import monkey
 from gunicorn import glogging, util
 from gunicorn.http import errors as refusals
 
@@ -40,6 +42,12 @@ _STATUS: Final[dict[type[Exception], int]] = {
 
 class GunicornWorker(serving.StreamWorker):
     """The gevent worker that carries our streams, with our problem documents."""
+
+    def patch(self) -> None:
+        """Patch also what its master needs as it is (see `gunicorn_conf`)."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)  # that it is done in two steps
+            super().patch()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer a request; StopIteration ends the connection."""
