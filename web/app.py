@@ -106,7 +106,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         sign_ins=SignIns(settings, db) if settings.auth == "required" else None,
         session_cookies=cookies_for(settings),
     )
-    errors.register(app)
+    errors.register(app, routes.ERRORS)
     streams.register(app, routes.STREAMS)
     limits = RateLimits(app, settings, routes.ASKING, routes.UNCOUNTED, routes.PUBLIC)
     auth.register(app, routes.RIGHTS, credential_kinds(settings, db, revocations))

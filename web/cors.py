@@ -21,11 +21,35 @@ Headers = list[tuple[str, str]]
 #: Where the environ says that a page of a listed origin sends the request.
 LISTED: Final = "outlive.listed_origin"
 
-_METHODS: Final = "GET, POST, PATCH, DELETE"
-#: What clients send, and what a page may read besides the headers that every page may.
-_SENT: Final = "Authorization, Content-Type, Idempotency-Key, Outlive-User, Accept, Last-Event-ID"
-_READ: Final = (
-    "Outlive-Message-Id, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After"
+#: Where the API is: our own, and those that clients of others know.
+_APIS: Final = ("/api/", "/v1/", "/ag-ui", "/streams/")
+_METHODS: Final = "GET, POST, PUT, PATCH, DELETE"
+#: What clients send: our own, and those of others (OpenAI's and Anthropic's SDKs, TanStack).
+_SENT: Final = ", ".join(
+    (
+        *("Authorization", "Content-Type", "Idempotency-Key", "Accept", "Last-Event-ID"),
+        *("Outlive-User", "Outlive-Conversation-Id", "Outlive-On-Disconnect", "X-Run-Id"),
+        *("OpenAI-Organization", "OpenAI-Project", "OpenAI-Beta"),
+        *("X-Api-Key", "Anthropic-Version", "Anthropic-Beta"),
+        "Anthropic-Dangerous-Direct-Browser-Access",
+        *(
+            f"X-Stainless-{name}"
+            for name in (
+                *("Arch", "Lang", "OS", "Package-Version", "Retry-Count", "Runtime"),
+                *("Runtime-Version", "Timeout", "Helper-Method", "Helper"),
+            )
+        ),
+    )
+)
+#: What a page may read besides the headers that every page may.
+_READ: Final = ", ".join(
+    (
+        *("Outlive-Message-Id", "Outlive-Conversation-Id", "Location", "ETag"),
+        *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
+        *("Retry-After", "X-Should-Retry", "X-Vercel-AI-UI-Message-Stream"),
+        *("Stream-Next-Offset", "Stream-Cursor", "Stream-Up-To-Date", "Stream-Closed"),
+        "Stream-SSE-Data-Encoding",
+    )
 )
 #: Seconds for which a browser remembers a preflight.
 _MAX_AGE: Final = "600"
@@ -37,7 +61,7 @@ def with_cors(app: WsgiApp, listed: frozenset[str]) -> WsgiApp:
     """The app, whose API pages of these origins may use."""
 
     def answer(environ: Environ, start_response: Any) -> Iterable[bytes]:
-        if not environ["PATH_INFO"].startswith("/api/"):
+        if not environ["PATH_INFO"].startswith(_APIS):
             return app(environ, start_response)
         added = [_VARY]
         origin = environ.get("HTTP_ORIGIN", "")

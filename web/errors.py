@@ -1,10 +1,12 @@
 """Errors as HTTP: the only place where an error becomes a status and a problem document.
 
 Problem documents are those of RFC 9457, with a `code` that programs can rely on and a `detail` that
-says to a person what happened and what to do.
+says to a person what happened and what to do. Below the addresses of an API that others defined
+(`/v1/`), everything that goes wrong has the form of that API, also where there is no such address.
 """
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
@@ -124,12 +126,35 @@ def problem(status: int, code: str, detail: str, **more: object) -> Response:
     return response
 
 
-def register(app: Flask) -> None:
-    """Answer every error of the app with a problem document."""
-    app.register_error_handler(OutliveError, of_ours)
-    app.register_error_handler(ValidationError, _invalid)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _bug)
+Handler = Callable[[Exception], Response]
+
+
+def register(app: Flask, dialects: Mapping[str, Handler]) -> None:
+    """Answer every error of the app.
+
+    `dialects`: what answers those of addresses that begin so, the longer beginnings first. All
+    others get problem documents.
+    """
+
+    def respond(error: Exception) -> Response:
+        for beginning, handler in dialects.items():
+            if request.path.startswith(beginning):
+                return handler(error)
+        return _respond(error)
+
+    # HTTPException, too: Flask has handlers of its own for it.
+    app.register_error_handler(HTTPException, respond)
+    app.register_error_handler(Exception, respond)
+
+
+def _respond(error: Exception) -> Response:
+    if isinstance(error, OutliveError):
+        return of_ours(error)
+    if isinstance(error, ValidationError):
+        return _invalid(error)
+    if isinstance(error, HTTPException):
+        return _http(error)
+    return _bug(error)
 
 
 def of_ours(error: OutliveError) -> Response:
@@ -162,7 +187,11 @@ def _http(error: HTTPException) -> Response:
     if status < 400:
         return error.get_response()  # type: ignore[return-value]  # a redirect
     code, detail = CODES.get(status, ("error", HTTP_STATUS_CODES.get(status, "Error")))
-    answer = problem(status, code, detail)
+    return with_allowed(problem(status, code, detail), error)
+
+
+def with_allowed(answer: Response, error: HTTPException) -> Response:
+    """The answer; that to a wrong method says which there are."""
     allowed = getattr(error, "valid_methods", None)
     if allowed:
         answer.headers["Allow"] = ", ".join(sorted(allowed))

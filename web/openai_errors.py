@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
-from flask import Blueprint, Response
+from flask import Response, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
@@ -49,14 +49,6 @@ _FINAL: Final = ("budget_exhausted",)
 log = structlog.get_logger("web")
 
 
-def register(blueprint: Blueprint) -> None:
-    """Answer every error of these routes in OpenAI's form."""
-    blueprint.register_error_handler(Exception, response_to)
-    blueprint.register_error_handler(OutliveError, response_to)
-    blueprint.register_error_handler(ValidationError, response_to)
-    blueprint.register_error_handler(HTTPException, response_to)
-
-
 def response_to(error: Exception) -> Response:
     """The response to a request that was refused, or failed."""
     if isinstance(error, OutliveError):
@@ -64,11 +56,9 @@ def response_to(error: Exception) -> Response:
     if isinstance(error, ValidationError):
         return _invalid(error)
     if isinstance(error, HTTPException):
-        status = error.code or 500
-        code, sentence = errors.CODES.get(status, ("error", HTTPStatus(status).phrase))
-        return response(status, sentence, code)
+        return _of_http(error)
     # Not the message, which may quote a user's text.
-    log.exception("web.bug", error=type(error).__name__)
+    log.error("web.bug", error=type(error).__name__, endpoint=request.endpoint)
     return response(500, REQUEST_ERRORS["internal"].sentence, "internal")
 
 
@@ -117,6 +107,14 @@ def _of_ours(error: OutliveError) -> Response:
         if name not in ("Content-Type", "Content-Length"):
             made.headers[name] = value
     return made
+
+
+def _of_http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()  # type: ignore[return-value]  # a redirect
+    code, sentence = errors.CODES.get(status, ("error", HTTPStatus(status).phrase))
+    return errors.with_allowed(response(status, sentence, code), error)
 
 
 def _invalid(error: ValidationError) -> Response:

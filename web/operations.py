@@ -357,6 +357,8 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     ),
     # --- described by OpenAI: docs/gateway.md says what is different
     "chat_completions.create": None,
+    "chat_completions.show": None,
+    "chat_completions.list_messages": None,
     "chat_completions.list_models": None,
     "chat_completions.show_model": None,
     # --- described by AG-UI: docs/ag-ui.md says what is different

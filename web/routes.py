@@ -7,9 +7,20 @@ An endpoint without a row is answered like an address that does not exist, and
 
 from typing import Any, Final
 
-from web import account, audit_table, file_reading, health, reference, sharing, sign_in, views
+from web import (
+    account,
+    audit_table,
+    file_reading,
+    health,
+    openai_errors,
+    reference,
+    sharing,
+    sign_in,
+    views,
+)
 from web.auth import Right
-from web.faces import ag_ui, blocks, chat_completions, native, notices
+from web.errors import Handler
+from web.faces import blocks, chat_completions, native, notices
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
@@ -19,7 +30,6 @@ BLUEPRINTS: Final = tuple(
         blocks,
         notices,
         chat_completions,
-        ag_ui,
         health,
         views,
         reference,
@@ -37,10 +47,10 @@ STREAMS: Final[dict[str, Face[Any, Any]]] = {
     "blocks.stream": blocks.FACE,
     "notices.notices": notices.FACE,
 }
+#: Where errors have another form than ours, by the beginning of the address; longer ones first.
+ERRORS: Final[dict[str, Handler]] = {"/v1/": openai_errors.response_to}
 #: Endpoints that start an answer: they have a rate limit of their own (`web/rate_limits.py`).
-ASKING: Final = frozenset(
-    {"native.ask", "native.retry", "native.go_on", "chat_completions.create", "ag_ui.run"}
-)
+ASKING: Final = frozenset({"native.ask", "native.retry", "native.go_on", "chat_completions.create"})
 #: Endpoints without a rate limit: streams, whose number is limited, and files.
 UNCOUNTED: Final = frozenset({"static", *STREAMS})
 
@@ -104,12 +114,10 @@ RIGHTS: Final[dict[str, Right]] = {
     "notices.older": Right.READ_OWN,
     # faces/chat_completions.py
     "chat_completions.create": Right.WRITE_OWN,
+    "chat_completions.show": Right.READ_OWN,
+    "chat_completions.list_messages": Right.READ_OWN,
     "chat_completions.list_models": Right.USE,
     "chat_completions.show_model": Right.USE,
-    # faces/ag_ui.py
-    "ag_ui.run": Right.WRITE_OWN,
-    "ag_ui.read": Right.READ_OWN,
-    "ag_ui.stop": Right.WRITE_OWN,
 }
 #: Endpoints that ask for no credential.
 PUBLIC: Final = frozenset(name for name, right in RIGHTS.items() if right is Right.PUBLIC)

@@ -145,7 +145,9 @@ def ask_again(db: Database, asking: Asking, answer_id: uuid.UUID) -> Asked:
         before = _ended_answer(connection, asking.user_id, answer_id)
         place, above, continues = before.conversation_id, before.parent_id, before.continues_id
         touch(connection, place)
-        return begin_answer(connection, asking, place, above, continues=continues)
+        return begin_answer(
+            connection, asking, place, above, continues=continues, system=before.system
+        )
 
 
 def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, question: Body) -> Asked:
@@ -159,6 +161,7 @@ def ask_to_continue(db: Database, asking: Asking, answer_id: uuid.UUID, question
         place = before.conversation_id
         touch(connection, place)
         asked = _answer(asking, place, uuid.uuid4(), uuid.uuid4(), answer_id)
+        asked["system"] = before.system
         rows = run(connection, _GO_ON, above=answer_id, **body_columns(question), **asked)
         check_limits(connection, asking)
         return _pair(rows.all())
@@ -251,7 +254,8 @@ def _must_have_ended(status: str) -> None:
 def _ended_answer(connection: Connection, user: uuid.UUID, answer: uuid.UUID) -> Any:
     row = run(
         connection,
-        "SELECT m.role, m.status, m.finish_reason, m.conversation_id, m.parent_id, m.continues_id"
+        "SELECT m.role, m.status, m.finish_reason, m.conversation_id, m.parent_id, m.continues_id,"
+        " m.system"
         " FROM messages m JOIN conversations c ON c.id = m.conversation_id"
         f" WHERE m.id = :id AND {may_write('m')} AND c.deleted_at IS NULL",
         id=answer,

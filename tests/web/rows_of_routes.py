@@ -74,6 +74,9 @@ ROWS: Final = (
     Row("sharing.list_shared", "GET", "/api/shared", "shared", 200),
     Row("audit_table.read_audit", "GET", "/api/audit", "operate", 200),
     Row("chat_completions.create", "POST", "/v1/chat/completions", "write", 400, body={}),
+    Row("chat_completions.show", "GET", "/v1/chat/completions/{answer}", "read", 200, 404),
+    Row("chat_completions.list_messages", "GET", "/v1/chat/completions/chatcmpl-{answer}/messages",
+        "read", 200, 404),
     Row("chat_completions.list_models", "GET", "/v1/models", "use", 200),
     Row("chat_completions.show_model", "GET", "/v1/models/scripted", "use", 200),
     # Everybody here is needed for the next row; that it works is in test_account.py.

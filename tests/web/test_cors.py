@@ -64,7 +64,7 @@ def test_the_preflight_of_a_listed_origin_needs_no_credential(browser: Client, o
     allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
     assert set(allowed) >= set(HEADERS.split(","))
     methods = set(answer.headers["Access-Control-Allow-Methods"].split(", "))
-    assert methods == {"GET", "POST", "PATCH", "DELETE"}
+    assert methods == {"GET", "POST", "PUT", "PATCH", "DELETE"}
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 

@@ -67,7 +67,7 @@ def app_with(store: Store, **rates: str) -> Flask:
     settings = Settings.model_validate({"REDIS_URL": store.redis_url, **none, **rates})
     for name in ("ask", "read", "stream", "public"):
         app.add_url_rule(f"/{name}", name, lambda: "x")
-    errors.register(app)
+    errors.register(app, {})
     limits = RateLimits(app, settings, asking={"ask"}, uncounted={"stream"}, public={"public"})
 
     @app.before_request

@@ -17,40 +17,32 @@ wrong here after the question is committed has therefore a status that SDKs repe
 **A cut** tears the connection: these clients take a clean end for the whole answer.
 """
 
-import uuid
-from dataclasses import dataclass
-from functools import cached_property
-from json.encoder import encode_basestring_ascii
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from flask import Blueprint, Request, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
-from shared import sse
-from shared.body import Body, Delta
 from shared.lifecycle import Status
-from shared.parts import PartKind, is_text
+from shared.store import branches, client_requests, messages
+from shared.store.client_requests import AskedWith
 from shared.store.messages import Message
 from shared.store.threads import History
-from shared.tool_calls import ToolCall, call_id, calls_of
 from web import gateway, openai_errors, openai_request, requests, responses
 from web.asking import InThread
 from web.auth import current_user, principal
+from web.completions import ChunkFace, completion, message_id_of
 from web.context import context
-from web.following.face import MessageFace
-from web.following.message_topic import MessageTopic
 from web.gateway import SameRequest
 from web.openai_request import ChatCompletion, ChatQuestion
+from web.stored_completions import page_of, stored_messages, stored_with
 from web.streams import response_of
 
 blueprint = Blueprint("chat_completions", __name__, url_prefix="/v1")
-openai_errors.register(blueprint)
 
 #: Seconds that the head of a stream waits for the answer's first text or its end. Less than any
 #: proxy waits for a response.
 HEAD_SECONDS: Final = 15.0
-#: Finish reasons that clients know.
-REASONS: Final = frozenset(("stop", "length", "tool_calls", "content_filter"))
-DONE: Final = b"data: [DONE]\n\n"
+#: Code points of the turns that are listed; those before them are left out, as for a model.
+MESSAGES_CHARS: Final = 8 << 20
 
 # --- asking --------------------------------------------------------------------------------------
 
@@ -96,7 +88,7 @@ def _history(asked_for: ChatQuestion, same: SameRequest) -> History:
     )
 
 
-def _begin_stream(answer: Message, face: "ChunkFace", *, final: bool) -> Response:
+def _begin_stream(answer: Message, face: ChunkFace, *, final: bool) -> Response:
     """The stream, once it has begun; or what the answer failed with before."""
     found = gateway.begun(answer, face, HEAD_SECONDS)
     if found is None:
@@ -106,7 +98,7 @@ def _begin_stream(answer: Message, face: "ChunkFace", *, final: bool) -> Respons
     return response_of(found)
 
 
-def _whole(answer: Message, face: "ChunkFace", *, final: bool) -> Response:
+def _whole(answer: Message, face: ChunkFace, *, final: bool) -> Response:
     """The answer once it has ended."""
     end = gateway.ended(answer, face)
     if end is None:
@@ -114,6 +106,46 @@ def _whole(answer: Message, face: "ChunkFace", *, final: bool) -> Response:
     if end.status == Status.ERROR:
         return openai_errors.response_to_failure(end, final=final)
     return responses.json_reply(completion(end, face))
+
+
+# --- stored completions --------------------------------------------------------------------------
+
+
+@blueprint.get("/chat/completions/<name>")
+def show(name: str) -> Response:
+    """An answer, whichever way it was asked for; as far as it is written."""
+    found = _stored(name)
+    face = ChunkFace.of(found.answer, include_usage=True)
+    return responses.json_reply(completion(found.answer, face) | stored_with(found.asked.options))
+
+
+@blueprint.get("/chat/completions/<name>/messages")
+def list_messages(name: str) -> Response:
+    """What was asked: the instructions and every turn before the answer."""
+    found = _stored(name)
+    page = branches.turns(
+        context().db,
+        current_user(),
+        found.answer.conversation_id,
+        found.answer.parent_id,
+        most=MESSAGES_CHARS,
+    )
+    turns = [turn.message for turn in page.turns]
+    listed = stored_messages(found.answer.id, found.asked.system, turns, request.host_url)
+    return responses.json_reply(page_of(listed, request.args))
+
+
+class _Stored(NamedTuple):
+    answer: Message
+    asked: AskedWith
+
+
+def _stored(name: str) -> _Stored:
+    """The answer with this id, of a completion or a message. Raises NotFound."""
+    message_id = message_id_of(name)
+    db, user = context().db, current_user()
+    asked = client_requests.load(db, message_id, user)
+    return _Stored(messages.load(db, message_id, user), asked)
 
 
 # --- models --------------------------------------------------------------------------------------
@@ -137,152 +169,3 @@ def show_model(name: str) -> Response:
 def _model(name: str) -> dict[str, Any]:
     # When it was made, and by whom, is not known; the SDKs want numbers and words there.
     return {"id": name, "object": "model", "created": 0, "owned_by": "outlive"}
-
-
-# --- the answer ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ChunkFace(MessageFace):
-    """`chat.completion.chunk` objects, and `[DONE]`."""
-
-    id: str
-    created: int
-    #: as it was asked for
-    model: str
-    include_usage: bool
-
-    @classmethod
-    def of(cls, answer: Message, *, include_usage: bool) -> "ChunkFace":
-        """The face of one answer."""
-        created = int(answer.created_at.timestamp())
-        return cls(completion_id(answer.id), created, answer.model or "", include_usage)
-
-    def position(self, request: Request) -> int | None:  # noqa: ARG002
-        """The beginning: these clients have no way to say more."""
-        return self.start
-
-    def open(self, source: MessageTopic, place: int) -> tuple[bytes, int]:  # noqa: ARG002
-        """A chunk that names the role."""
-        return self._chunk('{"role":"assistant","content":"","refusal":null}'), place
-
-    def stretch(self, body: Body, delta: Delta) -> bytes:
-        """One chunk; nothing of a part that this dialect has no name for."""
-        # By hand, as in the native face.
-        text = encode_basestring_ascii(delta.text)
-        if is_text(delta.kind):
-            return self._chunk(f'{{"content":{text}}}')
-        if delta.kind == PartKind.REASONING:
-            return self._chunk(f'{{"reasoning_content":{text}}}')
-        if delta.kind == PartKind.TOOL_CALL:
-            return self._chunk(sse.to_json({"tool_calls": [_call_piece(body, delta)]}))
-        return b""
-
-    def end(self, message: Message) -> bytes:
-        """A finish reason, the usage if it was asked for, and `[DONE]`; or an error."""
-        if message.status == Status.ERROR:
-            _, error = openai_errors.failure(message)
-            return b"data: %b\n\n" % sse.to_json({"error": error}).encode()
-        reason = encode_basestring_ascii(finish_reason(message))
-        chunks = self._chunk("{}", reason)
-        if self.include_usage:
-            used = sse.to_json(usage(message))
-            chunks += f'{self._head}"choices":[],"usage":{used}}}\n\n'.encode()
-        return chunks + DONE
-
-    def cut(self, milliseconds: int) -> None:
-        """Tear: a clean end would be taken for the end of the answer."""
-
-    @cached_property
-    def _head(self) -> str:
-        """What every chunk begins with, up to its choices."""
-        named = sse.to_json(
-            {
-                "id": self.id,
-                "object": "chat.completion.chunk",
-                "created": self.created,
-                "model": self.model,
-            }
-        )
-        return f"data: {named[:-1]},"
-
-    def _chunk(self, delta: str, reason: str = "null") -> bytes:
-        rest = ',"usage":null' if self.include_usage else ""
-        return (
-            f'{self._head}"choices":[{{"index":0,"delta":{delta},"logprobs":null,'
-            f'"finish_reason":{reason}}}]{rest}}}\n\n'
-        ).encode("ascii")
-
-
-def _call_piece(body: Body, delta: Delta) -> dict[str, Any]:
-    """A piece of a tool call; the first one names the call."""
-    index = sum(part.kind == PartKind.TOOL_CALL for part in body.parts[: delta.part])
-    if delta.start > body.parts[delta.part].start:
-        return {"index": index, "function": {"arguments": delta.text}}
-    named = delta.meta or {}
-    call = ToolCall(call_id(named, index), named.get("name") or "", delta.text)
-    return {"index": index, **_call(call)}
-
-
-def _call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function}
-
-
-def completion(message: Message, face: ChunkFace) -> dict[str, Any]:
-    """An answer that has ended, as one object."""
-    parts = message.body.parts
-    calls = [_call(one) for one in calls_of(message.body)]
-    thoughts = "".join(one.text for one in parts if one.kind == PartKind.REASONING)
-    said: dict[str, Any] = {
-        "role": "assistant",
-        "content": message.body.text or (None if calls else ""),
-        "refusal": None,
-    }
-    if thoughts:
-        said["reasoning_content"] = thoughts
-    if calls:
-        said["tool_calls"] = calls
-    choice = {
-        "index": 0,
-        "message": said,
-        "logprobs": None,
-        "finish_reason": finish_reason(message),
-    }
-    return {
-        "id": face.id,
-        "object": "chat.completion",
-        "created": face.created,
-        "model": face.model,
-        "choices": [choice],
-        "usage": usage(message),
-    }
-
-
-def completion_id(message_id: uuid.UUID) -> str:
-    """An id for clients that show it and hide the headers: it contains that of the message."""
-    return f"chatcmpl-{message_id}"
-
-
-def finish_reason(message: Message) -> str:
-    """In a word that these clients know. One that was stopped has none of its own."""
-    reason = message.finish_reason
-    return reason if reason in REASONS else "stop"
-
-
-def usage(message: Message) -> dict[str, Any] | None:
-    """What the provider reported, as it named it; None if it reported nothing."""
-    found = message.usage or {}
-    if found.get("source") != "reported":
-        return None
-    named = {name: value for name, value in found.items() if name not in ("source", "left_out")}
-    if not named:
-        return None
-    sent = named.get("prompt_tokens", named.get("input_tokens", 0))
-    written = named.get("completion_tokens", named.get("output_tokens", 0))
-    totals = {
-        "prompt_tokens": sent,
-        "completion_tokens": written,
-        "total_tokens": sent + written,
-    }
-    return {**totals, **named}

@@ -123,7 +123,7 @@ def classify(status: int, text: str, form: RequestForm, *, html: bool = False) -
     feature = None if later else _unsupported(status, text, form)
     if feature is not None:
         return Classification(without=feature)
-    option = next((name for name in form.options if name in text), None)
+    option = _named(form.options, text)
     if option is not None and not later and rules.OUT_OF_RANGE.search(text):
         return _explained("option", form, option)
     name = _matching_rule(status, text, later=later)
@@ -136,6 +136,16 @@ def classify(status: int, text: str, form: RequestForm, *, html: bool = False) -
     if form.usage and status in rules.BAD_REQUEST and rules.UNKNOWN_FIELD.search(text):
         return Classification(without=Feature.USAGE)
     return _explained(_BY_STATUS[status], form) if status in _BY_STATUS else Classification()
+
+
+def _named(options: Iterable[str], text: str) -> str | None:
+    """The option that the text is about: one that it quotes, or else one that is a word in it.
+
+    A part of a word is none: `stop` is not in "stopped", nor `n` in anything.
+    """
+    words = rf"(?<![\w-])({'|'.join(map(re.escape, options))})(?![\w-])"
+    found = re.search(rf"[\"'`“]{words}[\"'`”]", text) or re.search(words, text)
+    return found[1] if found and found[1] else None
 
 
 #: The meaning of a status whose text matches no rule.
