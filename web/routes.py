@@ -20,7 +20,7 @@ from web import (
 )
 from web.auth import Right
 from web.errors import Handler
-from web.faces import blocks, chat_completions, native, notices
+from web.faces import ag_ui, blocks, chat_completions, native, notices
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
@@ -30,6 +30,7 @@ BLUEPRINTS: Final = tuple(
         blocks,
         notices,
         chat_completions,
+        ag_ui,
         health,
         views,
         reference,
@@ -50,7 +51,9 @@ STREAMS: Final[dict[str, Face[Any, Any]]] = {
 #: Where errors have another form than ours, by the beginning of the address; longer ones first.
 ERRORS: Final[dict[str, Handler]] = {"/v1/": openai_errors.response_to}
 #: Endpoints that start an answer: they have a rate limit of their own (`web/rate_limits.py`).
-ASKING: Final = frozenset({"native.ask", "native.retry", "native.go_on", "chat_completions.create"})
+ASKING: Final = frozenset(
+    {"native.ask", "native.retry", "native.go_on", "chat_completions.create", "ag_ui.run"}
+)
 #: Endpoints without a rate limit: streams, whose number is limited, and files.
 UNCOUNTED: Final = frozenset({"static", *STREAMS})
 
@@ -118,6 +121,10 @@ RIGHTS: Final[dict[str, Right]] = {
     "chat_completions.list_messages": Right.READ_OWN,
     "chat_completions.list_models": Right.USE,
     "chat_completions.show_model": Right.USE,
+    # faces/ag_ui.py
+    "ag_ui.run": Right.WRITE_OWN,
+    "ag_ui.read": Right.READ_OWN,
+    "ag_ui.stop": Right.WRITE_OWN,
 }
 #: Endpoints that ask for no credential.
 PUBLIC: Final = frozenset(name for name, right in RIGHTS.items() if right is Right.PUBLIC)

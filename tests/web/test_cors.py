@@ -115,6 +115,29 @@ def test_a_listed_origins_page_asks_and_reads_with_a_token(browser: Client, work
         assert "Origin" in answer.headers["Vary"]
 
 
+def test_openais_sdk_in_a_listed_origins_page(browser: Client, worker: object) -> None:
+    """Its requests have headers of their own, and a page reads who answered."""
+    headers = {"Origin": APP, **bearer(token("cora"))}
+    allowed = preflight(browser, APP, "/v1/chat/completions").headers[
+        "Access-Control-Allow-Headers"
+    ]
+    assert {"x-stainless-retry-count", "x-stainless-os", "outlive-conversation-id"} <= set(
+        allowed.lower().split(", ")
+    )
+    question = {"role": "user", "content": script(say("So."), finish(), done())}
+
+    asked = browser.http.post(
+        "/v1/chat/completions", json={"messages": [question]}, headers=headers
+    )
+    refused = browser.http.get("/v1/models", headers={"Origin": APP})
+
+    assert (asked.status_code, refused.status_code) == (200, 401)
+    for answer in (asked, refused):
+        assert allows(answer) == APP
+        exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+        assert {"Outlive-Message-Id", "Outlive-Conversation-Id"} <= set(exposed)
+
+
 def test_a_listed_origins_page_can_read_its_refusals(browser: Client) -> None:
     headers = {"Origin": APP}
     for path, more, status in (

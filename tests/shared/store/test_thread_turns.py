@@ -1,12 +1,16 @@
 """Turns of a history that are more than text; conversations with a client's own name; joining."""
 
+from typing import Any
+
 import pytest
 
 from shared import media
 from shared.body import Body, text_body
 from shared.errors import NotFound
+from shared.lifecycle import Status
 from shared.parts import PartKind
-from shared.store import conversations, threads
+from shared.store import asking, conversations, threads
+from shared.store.ending import Ending
 from shared.store.threads import Turn
 from shared.tool_calls import ToolResult, results_of, write_result
 from tests.shared.store.test_threads import answer, ask, said
@@ -129,3 +133,21 @@ def test_who_comes_back_joins_the_open_answer_and_no_ended_one(store: Store) -> 
     assert (another.answer.id != first.answer.id, another.fresh) == (True, True)
     answer(store, first, body_of("one"))
     assert ask(store, user, said("1"), name="chat", joins=True).fresh
+
+
+# --- another answer -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("again", [asking.ask_again, asking.ask_to_continue])
+def test_another_answer_keeps_the_instructions_of_the_first(store: Store, again: Any) -> None:
+    user = store.user()
+    answer(store, ask(store, user, said("1"), system="Be kind."), body_of("one"))
+    turns = said("1", "one", "2")
+    asked = [ask(store, user, turns, system=system) for system in ("Be brief.", None, "Be kind.")]
+    words = (text_body("Go on."),) if again is asking.ask_to_continue else ()
+
+    for first, wanted in zip(asked, ("Be brief.", "", None), strict=True):
+        answer(store, first, body_of("two"), Ending(Status.CANCELLED))
+        second = again(store.db, store.asking(user), first.answer.id, *words)
+
+        assert store.row(second.answer.id).system == wanted

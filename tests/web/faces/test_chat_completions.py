@@ -27,6 +27,7 @@ from tests.credentials import bearer, new_key
 from tests.rig import PATIENCE, Rig, eventually
 from tests.stories import NEVER
 from tests.tcp_proxy import TcpProxy
+from tests.web.faces.test_tools import image
 
 #: What the scripted provider reports.
 USED = (11, 22, 33)
@@ -342,6 +343,93 @@ def test_what_is_refused_is_named(api: OpenAI, web: Web) -> None:
         verify=False,
     )
     assert (broken.status_code, broken.json()["error"]["code"]) == (400, "malformed_json")
+
+
+def test_whatever_goes_wrong_below_v1_has_openais_form(
+    web: Web, required_web: Web, rig: Rig
+) -> None:
+    def error(url: str, method: str, path: str, **more: Any) -> tuple[int, str, str]:
+        reply = httpx2.request(method, f"{url}/v1{path}", verify=False, **more)
+        assert reply.headers["Content-Type"] == "application/json"
+        found = reply.json()["error"]
+        assert [*found] == ["message", "type", "param", "code"]
+        return reply.status_code, found["type"], found["code"]
+
+    invalid = "invalid_request_error"
+    assert error(web.url, "GET", "/nothing/here") == (404, invalid, "not_found")
+    assert error(web.url, "GET", "/chat/completions") == (405, invalid, "method_not_allowed")
+    assert error(web.url, "DELETE", "/models") == (405, invalid, "method_not_allowed")
+    assert error(web.url, "POST", "/chat/completions", content=b"x" * (5 << 20)) == (
+        (413, invalid, "too_large")
+    )
+    unauthenticated = (401, "authentication_error", "unauthenticated")
+    assert error(required_web.url, "GET", "/nothing/here") == unauthenticated
+    assert error(required_web.url, "GET", "/models") == unauthenticated
+    key, _ = new_key(rig, "read")
+    assert error(required_web.url, "POST", "/chat/completions", json={}, headers=bearer(key)) == (
+        403,
+        "permission_error",
+        "insufficient_scope",
+    )
+    plain = httpx2.get(f"{web.url}/api/nothing", verify=False)
+    assert plain.headers["Content-Type"] == "application/problem+json"
+
+
+# --- stored completions ---------------------------------------------------------------------------
+
+
+def test_a_completion_can_be_read_again_with_its_messages(
+    api: OpenAI, client: Client, worker: Worker
+) -> None:
+    question = script(say("Kept."), finish(), usage(), done(), tag=new_id())
+    history: list[Any] = [
+        {"role": "system", "content": "Be kind."},
+        user("hello"),
+        {"role": "assistant", "content": "Hi"},
+        user([{"type": "text", "text": question}, image("https://a.invalid/b.png")]),
+    ]
+    made = api.chat.completions.create(
+        model="scripted", messages=history, temperature=0.5, metadata={"a": "b"}, store=True
+    )
+
+    found = api.chat.completions.retrieve(made.id)
+
+    assert (found.id, found.choices, found.usage) == (made.id, made.choices, made.usage)
+    assert found.model_dump()["metadata"] == {"a": "b"}
+    assert found.model_dump()["temperature"] == 0.5
+    # the package turns pages by itself
+    listed = list(api.chat.completions.messages.list(made.id, limit=3))
+    assert [(one.role, one.content) for one in listed] == [
+        ("system", "Be kind."),
+        ("user", "hello"),
+        ("assistant", "Hi"),
+        ("user", question),
+    ]
+    assert [part.type for part in listed[3].content_parts or ()] == ["text", "image_url"]
+    newest = api.chat.completions.messages.list(made.id, order="desc", limit=1)
+    assert [one.id for one in newest.data] == [listed[3].id]
+    for name in (new_id(), "chatcmpl-x"):
+        with pytest.raises(openai.NotFoundError):
+            api.chat.completions.retrieve(name)
+    # an answer that was asked in another way is one, too
+    native = client.ended(client.ask("hello"))
+    assert api.chat.completions.retrieve(native["id"]).choices[0].message.content == native["text"]
+
+
+def test_a_completion_is_read_while_it_is_written_and_when_it_failed(
+    rig: Rig, api: OpenAI, client: Client, worker: Worker
+) -> None:
+    asked = client.ask(script(say("So far"), hold(NEVER), tag=new_id()))
+    client.shown(asked, 6)
+    [choice] = api.chat.completions.retrieve(asked).choices
+    assert choice.model_dump()["finish_reason"] is None
+    client.stop(asked)
+    client.ended(asked)
+    assert api.chat.completions.retrieve(asked).choices[0].finish_reason == "stop"
+    failed = client.ended(client.ask(script(say("So"), error_object(), tag=new_id())))
+    found = api.chat.completions.retrieve(failed["id"])
+    assert found.choices[0].message.content == "So"
+    assert (found.model_extra or {})["error"]["code"] == "provider_error"
 
 
 # --- models, and who may ask ----------------------------------------------------------------------
