@@ -27,6 +27,12 @@ from web.following.streaming import Stream
 MASTER_PAUSE: Final = 3.0
 
 
+#: No other request follows a stream: its connection is closed. That is not said by `Connection:
+#: close`, after which Node's `fetch` takes any end of the connection for the end of the body, and a
+#: torn body for a whole one. Node uses a connection with this no more, others see that it is closed.
+_LAST_REQUEST: Final = "Keep-Alive: timeout=1\r\n"
+
+
 class _StreamResponse(NamedTuple):
     """A stream that the app has opened, and what gunicorn knows of its request."""
 
@@ -100,8 +106,11 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             return bool(super().is_already_handled(found))
         stream, environ, response = found
         try:
-            response.force_close()  # no other request follows a stream
+            if not response.chunked:
+                response.force_close()
             lines = [*response.default_headers(), *(f"{k}: {v}\r\n" for k, v in response.headers)]
+            if response.chunked:
+                lines.append(_LAST_REQUEST)
             head = "".join([*lines, "\r\n"]).encode("latin-1")
             request = tuple(map(environ.__getitem__, _LOGGED))  # a fourth of a dict
             on_close = partial(self._log, response.status, request, time.monotonic())
