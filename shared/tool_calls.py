@@ -59,7 +59,8 @@ def results_of(body: Body) -> list[ToolResult]:
     ]
 
 
-def write_result(body: Body, result: ToolResult) -> None:
-    """Append a result to a question's body."""
-    meta = {"tool_call_id": result.call_id, **({} if result.content else {"empty": True})}
+def write_result(body: Body, result: ToolResult, **more: Any) -> None:
+    """Append a result to a question's body. `more`: what else its meta notes for a face."""
+    empty = {} if result.content else {"empty": True}
+    meta = {"tool_call_id": result.call_id, **empty, **more}
     body.write(PartKind.TOOL_RESULT, result.content or _EMPTY, meta, fresh=True)

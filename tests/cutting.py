@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 Manner = Literal["reset", "close"]
 
 _STREAM: Final = re.compile(
-    rb"GET /api/messages/[^ ]*stream[ ?]|POST [^\r]*\r\n.*^accept: text/event-stream\r",
+    rb"GET /api/(?:messages|chat)/[^ ]*stream[ ?]|POST /api/chat[ ?]|POST [^\r]*\r\n.*^accept: text/event-stream\r",
     re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )
 _RETRY: Final = re.compile(rb"\nretry: \d\d(\d+)\n")

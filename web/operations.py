@@ -365,6 +365,11 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "ag_ui.run": None,
     "ag_ui.read": None,
     "ag_ui.stop": None,
+    # --- described by the AI SDK: docs/use-chat.md says what is different
+    "ui_stream.send": None,
+    "ui_stream.stream": None,
+    "ui_stream.stop": None,
+    "ui_stream.show": None,
     # --- no part of the API: what `outlive doctor` uses, the pages and their files
     "health.probe": None,
     "static": None,

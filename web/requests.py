@@ -70,8 +70,11 @@ def _refuse_body(bodiless: Collection[str]) -> None:
         json_body(_NoFields)
 
 
-def json_body(shape: type[Shape]) -> Shape:
+def json_body(shape: type[Shape], *, as_text: bool = False) -> Shape:
     """The request's JSON as `shape`; no body at all is an empty object.
+
+    `as_text`: also where it is sent as text/plain. A page of any site can make a browser send that,
+    with cookies and without asking; the gate refuses those of other sites (`web/auth/site.py`).
 
     Raises RequestEntityTooLarge, NotJson, Malformed and pydantic's ValidationError.
     """
@@ -80,7 +83,7 @@ def json_body(shape: type[Shape]) -> Shape:
         raise RequestEntityTooLarge
     if not raw:
         return shape.model_validate({})
-    if not request.is_json:
+    if not (request.is_json or (as_text and request.mimetype == "text/plain")):
         raise NotJson
     try:
         found = json.loads(raw.decode(), object_pairs_hook=_object)

@@ -21,6 +21,7 @@ from web import (
 from web.auth import Right
 from web.errors import Handler
 from web.faces import ag_ui, blocks, chat_completions, native, notices
+from web.faces import ag_ui, blocks, chat_completions, native, notices, ui_stream
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
@@ -31,6 +32,7 @@ BLUEPRINTS: Final = tuple(
         notices,
         chat_completions,
         ag_ui,
+        ui_stream,
         health,
         views,
         reference,
@@ -52,7 +54,12 @@ STREAMS: Final[dict[str, Face[Any, Any]]] = {
 ERRORS: Final[dict[str, Handler]] = {"/v1/": openai_errors.response_to}
 #: Endpoints that start an answer: they have a rate limit of their own (`web/rate_limits.py`).
 ASKING: Final = frozenset(
-    {"native.ask", "native.retry", "native.go_on", "chat_completions.create", "ag_ui.run"}
+    {
+        *("native.ask", "native.retry", "native.go_on"),
+        "chat_completions.create",
+        "ag_ui.run",
+        "ui_stream.send",
+    }
 )
 #: Endpoints without a rate limit: streams, whose number is limited, and files.
 UNCOUNTED: Final = frozenset({"static", *STREAMS})
@@ -125,6 +132,11 @@ RIGHTS: Final[dict[str, Right]] = {
     "ag_ui.run": Right.WRITE_OWN,
     "ag_ui.read": Right.READ_OWN,
     "ag_ui.stop": Right.WRITE_OWN,
+    # faces/ui_stream.py
+    "ui_stream.send": Right.WRITE_OWN,
+    "ui_stream.stream": Right.READ_OWN,
+    "ui_stream.stop": Right.WRITE_OWN,
+    "ui_stream.show": Right.READ_OWN,
 }
 #: Endpoints that ask for no credential.
 PUBLIC: Final = frozenset(name for name, right in RIGHTS.items() if right is Right.PUBLIC)

@@ -47,6 +47,8 @@ _REASONS: Final = {
 }
 #: Kind of part -> the chunk of its text.
 _TEXTS: Final = {PartKind.TEXT: "text", PartKind.REASONING: "reasoning"}
+#: What is said of a call that cannot be run.
+NO_JSON: Final = "The arguments of this call are no JSON."
 #: What an answer that failed says, if its row has no sentence.
 _FAILED: Final = "The answer failed."
 
@@ -148,7 +150,7 @@ def _input(body: Body, index: int) -> str:
     try:
         found = sse.to_json(json.loads(arguments, parse_constant=_refuse))
     except (ValueError, RecursionError):
-        wrong = encode_basestring_ascii("The arguments of this call are no JSON.")
+        wrong = encode_basestring_ascii(NO_JSON)
         quoted = encode_basestring_ascii(arguments)
         return f'{{"type":"tool-input-error",{titled},"input":{quoted},"errorText":{wrong}}}'
     return f'{{"type":"tool-input-available",{titled},"input":{found}}}'

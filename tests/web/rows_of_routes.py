@@ -79,6 +79,11 @@ ROWS: Final = (
         "read", 200, 404),
     Row("chat_completions.list_models", "GET", "/v1/models", "use", 200),
     Row("chat_completions.show_model", "GET", "/v1/models/scripted", "use", 200),
+    Row("ui_stream.send", "POST", "/api/chat", "write", 422, body={}),
+    Row("ui_stream.stream", "GET", "/api/chat/none/stream", "read", 204),
+    Row("ui_stream.stop", "POST", "/api/chat/{conversation}/stop", "write", 202, 404,
+        {"messageId": "{answer}"}),
+    Row("ui_stream.show", "GET", "/api/chat/{conversation}", "read", 200),
     # Everybody here is needed for the next row; that it works is in test_account.py.
     Row("account.delete_user", "POST", "/api/user/delete", "write", 422),
 )  # fmt: skip

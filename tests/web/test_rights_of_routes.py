@@ -126,6 +126,8 @@ def answered(
 
 def refused_with(answer: httpx2.Response, row: Row) -> str | None:
     """The code of a refusal, in the form of its API."""
+    if "Outlive-Error" in answer.headers:  # a sentence
+        return str(answer.headers["Outlive-Error"])
     if answer.headers["Content-Type"] == "application/problem+json":
         return str(answer.json()["code"])
     return str(answer.json()["error"]["code"]) if row.path.startswith("/v1/") else None
