@@ -27,9 +27,9 @@ from web.following.streaming import Stream
 MASTER_PAUSE: Final = 3.0
 
 
-#: No other request follows a stream: its connection is closed. That is not said by `Connection:
-#: close`, after which Node's `fetch` takes any end of the connection for the end of the body, and a
-#: torn body for a whole one. Node uses a connection with this no more, others see that it is closed.
+#: No other request follows a stream: its connection is closed. `Connection: close` does not say so,
+#: because Node's `fetch` then takes any end of the connection for the end of the body, and a torn
+#: body for a whole one. Node uses a connection with this no more; others see that it is closed.
 _LAST_REQUEST: Final = "Keep-Alive: timeout=1\r\n"
 
 
