@@ -46,7 +46,8 @@ class GunicornWorker(serving.StreamWorker):
     def patch(self) -> None:
         """Patch also what its master needs as it is (see `gunicorn_conf`)."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)  # that it is done in two steps
+            # It warns that this is done in two steps.
+            warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
             super().patch()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:

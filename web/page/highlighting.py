@@ -7,14 +7,16 @@ block shares one allowance of CPU time. Code beyond any of these limits is shown
 
 import re
 import time
+from collections.abc import Iterator
 from functools import cache
 from html import escape
-from typing import Final
+from typing import Any, Final
 
 from pygments import lex
 from pygments.formatters import HtmlFormatter
 from pygments.lexer import Lexer
-from pygments.lexers import get_lexer_by_name
+from pygments.lexers import find_lexer_class_by_name, get_lexer_by_name
+from pygments.util import Future
 
 from web.page.cpu_limit import with_fallback
 
@@ -35,6 +37,15 @@ zsh console pycon
 """
 #: Languages that are coloured.
 LANGUAGES: Final = frozenset(_LANGUAGES.split())
+_LATE: Final = """
+elixir erlang haskell hs julia kotlin lua objective-c ocaml perl php postgresql
+powershell ps1 r rb ruby scala scss swift vim
+"""
+#: Those whose lexers are loaded when they are first needed (`loading`): that of Scala takes 0.15 s.
+#: Those that other lexers use, as HTML's does JavaScript's, are not among them.
+LATE: Final = frozenset(_LATE.split())
+#: The language of each fence in a text, and more that only looks so.
+_NAMED: Final = re.compile(r"(?:```|~~~)[`~]*([^`\n]*)")
 
 _FORMATTER: Final = HtmlFormatter(nowrap=True)
 
@@ -62,8 +73,7 @@ def pre_html(code: str, info: str, highlighter: Highlighter | None) -> str:
 
     Not sanitised yet.
     """
-    words = info.split()
-    language = re.sub(r"[^\w+#.-]", "", words[0])[:40].lower() if words else ""
+    language = _language(info)
     lexer = lexer_for(language) if language in LANGUAGES else None
     long = len(code) > CODE_CHARS or any(len(line) > LINE_CHARS for line in code.split("\n"))
     if highlighter is None or lexer is None or long:
@@ -71,6 +81,11 @@ def pre_html(code: str, info: str, highlighter: Highlighter | None) -> str:
     else:
         inner = highlighter.html(code, lexer)
     return f'<pre class="code" data-language="{escape(language)}"><code>{inner}</code></pre>\n'
+
+
+def _language(info: str) -> str:
+    words = info.split()
+    return re.sub(r"[^\w+#.-]", "", words[0])[:40].lower() if words else ""
 
 
 def highlighted(code: str, lexer: Lexer) -> str:
@@ -97,7 +112,34 @@ def lexer_for(language: str) -> Lexer:
 
 
 def prepare() -> None:
-    """Load and compile all lexers: about a second in which no other greenlet runs."""
-    for language in LANGUAGES:
+    """Load the lexers that are not LATE: tenths of a second in which no other greenlet runs."""
+    for language in LANGUAGES - LATE:
         for _ in lex("a\n", lexer_for(language)):
             pass
+
+
+def loading(text: str) -> Iterator[None]:
+    """Load the lexers of the languages that are named in a text, in steps: none if they are there.
+
+    A step is one regular expression: Pygments compiles what it finds in the cache of `re`. Without
+    this, a lexer is compiled where it is used, within its limit of CPU time.
+    """
+    if "```" not in text and "~~~" not in text:
+        return
+    for info in _NAMED.findall(text):
+        language = _language(info)
+        if language in LATE and language not in _loaded:
+            lexer: Any = find_lexer_class_by_name(language)
+            yield
+            for rules in lexer.get_tokendefs().values():
+                for rule in rules:
+                    if isinstance(rule, tuple):
+                        regex = rule[0].get() if isinstance(rule[0], Future) else rule[0]
+                        re.compile(regex, lexer.flags)
+                        yield
+            lexer_for(language)
+            _loaded.add(language)
+            yield
+
+
+_loaded: Final[set[str]] = set()

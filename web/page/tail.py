@@ -19,6 +19,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Final
 
+from web.page import highlighting
 from web.page.markdown import code_html, markdown_html
 from web.page.structure import (
     LINE_END,
@@ -182,6 +183,8 @@ class MarkdownTail(PlainTail):
         """
         full = len(self.text) >= WINDOW_CHARS
         view = self.text[:WINDOW_CHARS]
+        for _ in highlighting.loading(view):
+            yield None
         lines = len(view) if whole and not full else complete_end(view)
         begins = begins_block(view, lines)
         known, left = self._parsed[0], len(self.text)

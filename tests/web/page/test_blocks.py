@@ -1,5 +1,7 @@
 """A body as blocks: the same ones however its text arrives, and nothing unsafe in them."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from html.parser import HTMLParser
@@ -23,8 +25,10 @@ from web.page.unfinished import completed
 
 @pytest.fixture(scope="module", autouse=True)
 def prepared() -> None:
-    """Compile all lexers, as a web process does: that takes longer than a block may take."""
+    """Compile all lexers: that takes longer than a block may take."""
     markdown.prepare()
+    for language in highlighting.LATE:
+        list(highlighting.loading(f"```{language}"))
 
 
 # --- the ways in which a text arrives ------------------------------------------------------------
@@ -230,6 +234,30 @@ def test_highlighting_does_not_change_the_code(language: str, code: str) -> None
     checker.close()
     shown = "".join(checker.texts).replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     assert shown == code.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+
+
+#: Prints the HTML of late languages in a new process: in a fence, in a list, in the open block.
+LATE = """
+from shared.body import Body
+from web.page import markdown
+from web.page.blocks import Blocks
+markdown.prepare()
+body, made = Body(), Blocks()
+for text in (
+    "```scala\\nval a = 1\\n```\\n\\n",
+    "- a\\n  ~~~ julia\\n  return 1\\n  ~~~\\n\\nb\\n\\n",
+    "> ```kotlin\\n> val",
+):
+    body.write("text", text)
+    list(made.feed(body))
+print(*[block.html for block in made.take()], made.open().html)
+"""
+
+
+def test_a_lexer_is_loaded_before_the_first_code_in_its_language_is_shown() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True)
+
+    assert done.stdout.count('<span class="k') == 3, done.stdout
 
 
 def test_code_whose_lexer_does_not_end_is_shown_plain() -> None:
