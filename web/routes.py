@@ -20,7 +20,6 @@ from web import (
 )
 from web.auth import Right
 from web.errors import Handler
-from web.faces import ag_ui, blocks, chat_completions, native, notices
 from web.faces import ag_ui, blocks, chat_completions, native, notices, ui_stream
 from web.following.face import Face
 
