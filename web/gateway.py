@@ -89,12 +89,15 @@ def begun(
     return stream
 
 
-def ended(answer: Message, face: Face[MessageTopic, Any]) -> Message | None:
-    """The answer once it has ended; None if this process cannot wait any longer."""
+def ended(
+    answer: Message, face: Face[MessageTopic, Any], seconds: float = math.inf
+) -> Message | None:
+    """The answer once it has ended; None if it has not after so long, or this process cannot wait
+    any longer."""
     stream = opened_message(answer.id, face)
     try:
         topic = cast("MessageTopic", stream.source)
-        wait(stream, lambda: topic.end is not None, math.inf)
+        wait(stream, lambda: topic.end is not None, seconds)
         return topic.end
     finally:
         stream.close()

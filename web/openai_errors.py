@@ -95,11 +95,11 @@ def _type(status: int, code: str) -> str:
 def _of_ours(error: OutliveError) -> Response:
     problem = errors.of_ours(error)
     status = 400 if error.status == 422 else error.status
-    param = error.fields.get("param")
+    param, code = error.fields.get("param"), error.fields.get("openai_code")
     made = response(
         status,
         error.message,
-        error.code,
+        code if isinstance(code, str) else error.code,
         param if isinstance(param, str) else None,
         retry=False if error.code in _FINAL or status == 409 else None,
     )

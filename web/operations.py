@@ -361,6 +361,12 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "chat_completions.list_messages": None,
     "chat_completions.list_models": None,
     "chat_completions.show_model": None,
+    # and docs/responses.md
+    "responses.create": None,
+    "responses.retrieve": None,
+    "responses.cancel": None,
+    "responses.delete": None,
+    "responses.input_items": None,
     # --- described by AG-UI: docs/ag-ui.md says what is different
     "ag_ui.run": None,
     "ag_ui.read": None,

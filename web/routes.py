@@ -21,6 +21,7 @@ from web import (
 from web.auth import Right
 from web.errors import Handler
 from web.faces import ag_ui, blocks, chat_completions, native, notices, ui_stream
+from web.faces import ag_ui, blocks, chat_completions, native, notices, responses
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
@@ -30,6 +31,7 @@ BLUEPRINTS: Final = tuple(
         blocks,
         notices,
         chat_completions,
+        responses,
         ag_ui,
         ui_stream,
         health,
@@ -59,6 +61,10 @@ ASKING: Final = frozenset(
         "ag_ui.run",
         "ui_stream.send",
     }
+    (
+        *("native.ask", "native.retry", "native.go_on"),
+        *("chat_completions.create", "responses.create", "ag_ui.run"),
+    )
 )
 #: Endpoints without a rate limit: streams, whose number is limited, and files.
 UNCOUNTED: Final = frozenset({"static", *STREAMS})
@@ -127,6 +133,12 @@ RIGHTS: Final[dict[str, Right]] = {
     "chat_completions.list_messages": Right.READ_OWN,
     "chat_completions.list_models": Right.USE,
     "chat_completions.show_model": Right.USE,
+    # faces/responses.py
+    "responses.create": Right.WRITE_OWN,
+    "responses.retrieve": Right.READ_OWN,
+    "responses.cancel": Right.WRITE_OWN,
+    "responses.delete": Right.WRITE_OWN,
+    "responses.input_items": Right.READ_OWN,
     # faces/ag_ui.py
     "ag_ui.run": Right.WRITE_OWN,
     "ag_ui.read": Right.READ_OWN,

@@ -1,12 +1,10 @@
-"""What is kept of a client's request for the API through which it asked, and deletion there.
+"""What is kept of a client's request for the API through which it asked.
 
 A provider is sent an answer's `options`. What a client said besides (metadata, whether it waits)
 is kept beside the answer, and given back where its API does so. Answers that were asked in another
 way have nothing here, and can be read through such an API, too.
 
-An answer is one of many in a conversation, and the history of those below it. So deleting it
-through such an API stops it and hides it from that API. Its conversation is deleted with the last
-of its answers.
+That a client deleted an answer is kept here, too: `store/client_deletions.py`.
 """
 
 import json
@@ -18,9 +16,8 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from shared.errors import NotFound
-from shared.store.access import may_write, owns
+from shared.store.access import owns
 from shared.store.database import Database, run
-from shared.store.stopping import stop_locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,36 +69,3 @@ def load(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -> AskedWith:
         raise NotFound("There is no such answer.")
     [row] = rows
     return AskedWith(row.options, row.system, row.request, row.above)
-
-
-_LOCK: Final = f"""
-SELECT m.conversation_id FROM messages m
-JOIN conversations c ON c.id = m.conversation_id
-WHERE m.id = :id AND {may_write("m")} AND m.role = 'assistant' AND c.deleted_at IS NULL
-    AND {is_there("m")}
-FOR NO KEY UPDATE OF c
-"""
-_HIDE: Final = """
-INSERT INTO client_requests (message_id, deleted_at) VALUES (:id, clock_timestamp())
-ON CONFLICT (message_id) DO UPDATE SET deleted_at = clock_timestamp()
-"""
-_DELETE_EMPTY: Final = f"""
-UPDATE conversations SET deleted_at = clock_timestamp()
-WHERE id = :conversation AND NOT EXISTS (
-    SELECT FROM messages m
-    WHERE m.conversation_id = :conversation AND m.role = 'assistant' AND {is_there("m")})
-"""
-
-
-def delete(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -> None:
-    """Stop an answer, hide it from the APIs of others, and delete its conversation if it was the
-    last one there. Raises NotFound."""
-    with db.transaction() as connection:
-        # The conversation first, as whatever asks in it or deletes it does.
-        place = run(connection, _LOCK, id=message_id, user=user_id).one_or_none()
-        if place is None:
-            raise NotFound("There is no such answer.")
-        again = f"SELECT id, status FROM messages WHERE id = :id AND {owns('messages')} FOR UPDATE"
-        stop_locked(connection, run(connection, again, id=message_id, user=user_id).one())
-        run(connection, _HIDE, id=message_id)
-        run(connection, _DELETE_EMPTY, conversation=place.conversation_id)

@@ -78,6 +78,9 @@ class History:
 
     turns: Sequence[Turn]
     system: str | None = None
+    #: the system text is of this answer alone: it does not become that of a conversation. Without
+    #: one, that of the conversation holds
+    system_is_own: bool = False
     #: the conversation that the client names by our id; NotFound if it is not there
     conversation_id: uuid.UUID | None = None
     #: the client's own name of a conversation: the id of one of the user's is that one, every other
@@ -119,7 +122,7 @@ def ask(db: Database, asking: Asking, history: History) -> Asked:
         place, links = _placed(connection, asking, history)
         if place is None:
             place = _Place(0, _new_conversation(connection, asking, history), None)
-            system = None
+            system = history.system if history.system_is_own else None
         else:
             found = _joined(connection, history, place)
             if found:
@@ -353,7 +356,7 @@ def _new_conversation(
         id=made,
         user=asking.user_id,
         title=title_of(first.text) if asking.titles else None,
-        system=history.system,
+        system=None if history.system_is_own else history.system,
     )
     return made
 
@@ -363,6 +366,8 @@ def _system_of_its_own(connection: Connection, place: _Place, history: History) 
 
     Who names a conversation and sends no system text means that of the conversation.
     """
+    if history.system_is_own:
+        return history.system
     if history.system is None and (history.conversation_id or history.name) is not None:
         return None
     there = run(

@@ -84,6 +84,11 @@ ROWS: Final = (
     Row("ui_stream.stop", "POST", "/api/chat/{conversation}/stop", "write", 202, 404,
         {"messageId": "{answer}"}),
     Row("ui_stream.show", "GET", "/api/chat/{conversation}", "read", 200),
+    Row("responses.create", "POST", "/v1/responses", "write", 400, body={}),
+    Row("responses.retrieve", "GET", "/v1/responses/{answer}", "read", 200, 404),
+    Row("responses.input_items", "GET", "/v1/responses/{answer}/input_items", "read", 200, 404),
+    Row("responses.cancel", "POST", "/v1/responses/{answer}/cancel", "write", 200, 404),
+    Row("responses.delete", "DELETE", "/v1/responses/{answer}", "write", 200, 404),
     # Everybody here is needed for the next row; that it works is in test_account.py.
     Row("account.delete_user", "POST", "/api/user/delete", "write", 422),
 )  # fmt: skip
