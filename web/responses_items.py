@@ -63,7 +63,9 @@ def validated(shape: type[Shape], sent: Any, param: str) -> Shape:
     try:
         return shape.model_validate(sent)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        # Where several types were tried, the deepest place is that of the one that was meant.
+        errors = error.errors(include_url=False, include_context=False)
+        first = max(errors, key=lambda one: len(one["loc"]))
         place = "".join(map(_step, first["loc"]))
         code = "unknown_parameter" if first["type"] == "extra_forbidden" else "invalid"
         refuse(f"{param}{place}", first["msg"], code)
@@ -314,21 +316,19 @@ def _turn(draft: _Draft, user_id: uuid.UUID) -> Turn:
 
 
 def _check(drafts: Sequence[_Draft], turns: Sequence[Turn], *, below: bool) -> None:
-    """Refuse what no provider would take: nothing to answer, and results without their calls."""
+    """Refuse what no provider would take: nothing to answer, and calls without their results."""
     if not turns or turns[-1].role != "user" or not turns[-1].body.parts:
         refuse("input", "it must end with a message of the user or results of tools", "invalid")
-    for place, draft in enumerate(drafts):
-        if not draft.results or (below and place == 0):
-            continue
-        before = turns[place - 1] if place else None
-        called = calls_of(before.body) if before and before.role == "assistant" else []
+    called: list[str] = []
+    for place, (draft, turn) in enumerate(zip(drafts, turns, strict=True)):
         results = sorted(one.tool_call_id for one in draft.results)
-        if results != sorted(call.id for call in called):
+        if results != called and not (below and place == 0):
             refuse(
                 f"input[{draft.number}].call_id",
                 "there must be one result for each call right before it",
                 "invalid",
             )
+        called = sorted(call.id for call in calls_of(turn.body))
 
 
 def _parts(content: str | list[Any]) -> list[questions.Part]:
