@@ -166,6 +166,15 @@ def of_any(error: Exception) -> Response:
     return _http(error) if isinstance(error, HTTPException) else _bug(error)
 
 
+def of_any(error: Exception) -> Response:
+    """The problem document of any error, for faces that say the same in another form."""
+    if isinstance(error, OutliveError):
+        return of_ours(error)
+    if isinstance(error, ValidationError):
+        return _invalid(error)
+    return _http(error) if isinstance(error, HTTPException) else _bug(error)
+
+
 def of_ours(error: OutliveError) -> Response:
     """One of our errors."""
     response = problem(error.status, error.code, error.message, **error.fields)

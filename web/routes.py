@@ -22,6 +22,7 @@ from web.auth import Right
 from web.errors import Handler
 from web.faces import ag_ui, blocks, chat_completions, native, notices, ui_stream
 from web.faces import ag_ui, blocks, chat_completions, native, notices, responses
+from web.faces import ag_ui, blocks, chat_completions, native, notices, ui_stream
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
