@@ -36,6 +36,9 @@ class RequestError(NamedTuple):
 REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "malformed_json": RequestError(400, "The body of the request is not valid JSON."),
     "malformed_request": RequestError(400, "This is not a valid HTTP request."),
+    "invalid_offset": RequestError(
+        400, "offset must be -1, now, or an offset that this stream gave out."
+    ),
     "unauthenticated": RequestError(
         401, "Sign in first, or send a credential: Authorization: Bearer and a token or a key."
     ),
@@ -73,6 +76,7 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
         " OUTLIVE_AUTH=required turns sign-in on.",
     ),
     "complete": RequestError(409, "This answer is complete; there is nothing to continue."),
+    "gone": RequestError(410, "This was deleted."),
     "too_large": RequestError(413, "The request is too large. Send less at once."),
     "unsupported_media_type": RequestError(
         415, "The body must be JSON, sent with Content-Type: application/json."

@@ -376,6 +376,9 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "ui_stream.stream": None,
     "ui_stream.stop": None,
     "ui_stream.show": None,
+    # --- described by Durable Streams' protocol: docs/durable-streams.md
+    "durable_streams.read_chunks": None,
+    "durable_streams.read_text": None,
     # --- no part of the API: what `outlive doctor` uses, the pages and their files
     "health.probe": None,
     "static": None,

@@ -23,6 +23,7 @@ from web.errors import Handler
 from web.faces import ag_ui, blocks, chat_completions, native, notices, ui_stream
 from web.faces import ag_ui, blocks, chat_completions, native, notices, responses
 from web.faces import ag_ui, blocks, chat_completions, native, notices, ui_stream
+from web.faces import ag_ui, blocks, chat_completions, durable_streams, native, notices
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
@@ -35,6 +36,7 @@ BLUEPRINTS: Final = tuple(
         responses,
         ag_ui,
         ui_stream,
+        durable_streams,
         health,
         views,
         reference,
@@ -149,6 +151,9 @@ RIGHTS: Final[dict[str, Right]] = {
     "ui_stream.stream": Right.READ_OWN,
     "ui_stream.stop": Right.WRITE_OWN,
     "ui_stream.show": Right.READ_OWN,
+    # faces/durable_streams.py
+    "durable_streams.read_chunks": Right.READ_SHARED,
+    "durable_streams.read_text": Right.READ_SHARED,
 }
 #: Endpoints that ask for no credential.
 PUBLIC: Final = frozenset(name for name, right in RIGHTS.items() if right is Right.PUBLIC)

@@ -71,13 +71,17 @@ def stream_response(
     return response_of(stream)
 
 
-def opened_message(message_id: uuid.UUID, face: Face[MessageTopic, Any]) -> Stream:
-    """A message from its beginning: for `response_of`, or to be waited for and closed.
+def opened_message(
+    message_id: uuid.UUID, face: Face[MessageTopic, Place], place: Place | None = None
+) -> Stream:
+    """A message from a place on, or its beginning: for `response_of`, or to be waited for and
+    closed.
 
     Raises what `Readers.open` raises.
     """
     source = context().messages.follow(message_id, current_user())
-    return context().readers.open(principal(), face, face.start, source, address())
+    place = face.start if place is None else place
+    return context().readers.open(principal(), face, place, source, address())
 
 
 def response_of(stream: Stream) -> Response:

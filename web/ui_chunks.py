@@ -170,7 +170,8 @@ def _ending(number: int, last: int, end: Message) -> Iterator[Chunk]:
         yield Chunk(last - 1, '{"type":"finish-step"}')
     if number == last:
         return
-    last = max(last, number)
+    if number > last:
+        last = number + 1  # the reader was ahead of all that was kept
     if failed:
         text = encode_basestring_ascii(end.error_message or _FAILED)
         yield Chunk(last, f'{{"type":"error","errorText":{text}}}')

@@ -17,7 +17,7 @@ from typing import Any, Final
 from shared.body import Body, Delta
 from shared.errors import NotFound
 from shared.lifecycle import Status
-from shared.store.access import may_read
+from shared.store.access import may_read, owns
 from shared.store.database import Database
 from shared.store.status_sql import OPEN_STATUSES
 from shared.store.turns import waits
@@ -140,6 +140,17 @@ def _by_user(pairs: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> dict[uuid.UUID, li
     for message_id, user in pairs:
         wanted[user].append(str(message_id))
     return wanted
+
+
+def is_deleted(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -> bool:
+    """Whether it is in a conversation that this user deleted and can still bring back."""
+    found = db.rows(
+        "SELECT FROM messages m JOIN conversations c ON c.id = m.conversation_id"
+        f" WHERE m.id = :id AND {owns('m')} AND c.deleted_at IS NOT NULL",
+        id=message_id,
+        user=user_id,
+    )
+    return bool(found)
 
 
 def status(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -> Status:

@@ -73,6 +73,8 @@ ROWS: Final = (
     Row("sharing.revoke_share", "DELETE", "/api/shares/{share}", "write", 204, 404),
     Row("sharing.list_shared", "GET", "/api/shared", "shared", 200),
     Row("audit_table.read_audit", "GET", "/api/audit", "operate", 200),
+    Row("durable_streams.read_chunks", "GET", "/streams/{answer}", "shared", 200, 404),
+    Row("durable_streams.read_text", "GET", "/streams/{answer}/text", "shared", 200, 404),
     Row("chat_completions.create", "POST", "/v1/chat/completions", "write", 400, body={}),
     Row("chat_completions.show", "GET", "/v1/chat/completions/{answer}", "read", 200, 404),
     Row("chat_completions.list_messages", "GET", "/v1/chat/completions/chatcmpl-{answer}/messages",

@@ -198,7 +198,7 @@ def test_a_reader_beyond_the_end_of_an_answer_is_told_that_it_has_ended() -> Non
 
     [last] = chunks_of(message, 1000)
 
-    assert last.number == 1000
+    assert last.number == 1001
     assert json.loads(last.json)["type"] == "finish"
 
 
