@@ -21,12 +21,16 @@ from web.contract.operation import (
     EXPENSIVE,
     FORMAT,
     IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
     LAST_EVENT_ID,
     LAST_EVENT_ID_OF_REPEATED,
     LEAF,
+    LIVE,
     NEXT,
+    OFFSET,
     STATE,
     STORED,
+    STREAM_CURSOR,
     USER_ID,
     WORDS,
     Operation,
@@ -57,6 +61,7 @@ _ACTION: Final = Parameter(
 )
 _ANY_OBJECT: Final[Schema] = {"type": "object"}
 _BINARY: Final[Schema] = {"type": "string", "format": "binary"}
+_CHUNKS: Final[Schema] = {"type": "array", "items": {"type": "object"}}
 
 
 def _asking(summary: str, body: type[BaseModel], *codes: str, name: str = "") -> Operation:
@@ -81,6 +86,25 @@ def _asking(summary: str, body: type[BaseModel], *codes: str, name: str = "") ->
             "max_tokens_too_large",
             *codes,
         ),
+    )
+
+
+def _durable(summary: str, content: Other) -> Operation:
+    """A read of a durable stream, whose protocol is described elsewhere."""
+    events = Other("For `live=sse`: the same, as events.", "text/event-stream", {"type": "string"})
+    return Operation(
+        tag="Durable streams",
+        summary=summary,
+        parameters=(OFFSET, LIVE, STREAM_CURSOR, IF_NONE_MATCH),
+        answers={200: (content, events), 204: None, 304: None},
+        headers={
+            "Stream-Next-Offset": "The offset after what was read.",
+            "Stream-Up-To-Date": "`true` if there is no more now.",
+            "Stream-Closed": "`true` if there will never be more.",
+            "Stream-Cursor": "What a client that lives on sends as `cursor`.",
+        },
+        codes=("gone", "too_many_streams"),
+        ignores_unknown=True,
     )
 
 
@@ -217,6 +241,15 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         summary="Read the list of conversations in pages",
         parameters=(limit(notices.PAGE, notices.PAGE_MAX), CURSOR),
         answers={200: shapes.EntryList},
+    ),
+    # --- faces/durable_streams.py
+    "durable_streams.read_chunks": _durable(
+        "Read a message as a durable stream",
+        Other("A JSON array of the AI SDK's chunks.", "application/json", _CHUNKS),
+    ),
+    "durable_streams.read_text": _durable(
+        "Read a message's text as a durable stream",
+        Other("Text.", "text/plain", {"type": "string"}),
     ),
     # --- sign_in.py
     "sign_in.sign_in": Operation(

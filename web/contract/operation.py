@@ -132,6 +132,27 @@ BEFORE: Final = Parameter(
 CURSOR: Final = Parameter(
     "cursor", {"type": "string"}, "The `next` of the page before.", "invalid_cursor"
 )
+OFFSET: Final = Parameter(
+    "offset",
+    {"type": "string", "pattern": "^(-1|now|[0-9]{1,16})$", "default": "-1"},
+    "What was read last named it. `-1` is the beginning, `now` the end.",
+    "invalid_offset",
+)
+LIVE: Final = Parameter(
+    "live",
+    {"type": "string", "enum": ["long-poll", "sse"]},
+    "How to wait for what comes next; needs an offset. Without it the response is what there is.",
+    "invalid_offset",
+)
+STREAM_CURSOR: Final = Parameter(
+    "cursor", {"type": "string"}, "The Stream-Cursor of the last live response."
+)
+IF_NONE_MATCH: Final = Parameter(
+    "If-None-Match",
+    {"type": "string"},
+    "The ETag of an earlier read from the same offset: 304 if there is nothing else now.",
+    place="header",
+)
 FORMAT: Final = Parameter(
     "format",
     {"type": "string", "enum": ["jsonl", "markdown"], "default": "jsonl"},

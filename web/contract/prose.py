@@ -57,6 +57,10 @@ TAGS: Final[dict[str, str]] = {
     "Conversations": "A conversation is a tree of messages.",
     "Asking": "Each of these calls makes a message that is going to be written.",
     "Messages": "Reading a message, while it is written and afterwards.",
+    "Durable streams": (
+        "Messages for clients of the Durable Streams protocol, which say more about it than this"
+        " document does."
+    ),
     "Page": "What the page shows: messages as blocks of safe HTML, and the list of conversations"
     " with what changes in it. Any client may use it.",
     "Sign-in": "Sessions for browsers: of people with an account, or with an identity provider"
