@@ -412,6 +412,9 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     # --- described by Durable Streams' protocol: docs/durable-streams.md
     "durable_streams.read_chunks": None,
     "durable_streams.read_text": None,
+    # --- described by Anthropic: docs/anthropic.md says what is different
+    "anthropic.create": None,
+    "anthropic.nothing": None,
     # --- no part of the API: what `outlive doctor` uses, the pages and their files
     "health.probe": None,
     "static": None,

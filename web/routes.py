@@ -24,6 +24,7 @@ from web.faces import ag_ui, blocks, chat_completions, native, notices, ui_strea
 from web.faces import ag_ui, blocks, chat_completions, native, notices, responses
 from web.faces import ag_ui, blocks, chat_completions, native, notices, ui_stream
 from web.faces import ag_ui, blocks, chat_completions, durable_streams, native, notices
+from web.faces import ag_ui, anthropic, blocks, chat_completions, native, notices
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
@@ -37,6 +38,7 @@ BLUEPRINTS: Final = tuple(
         ag_ui,
         ui_stream,
         durable_streams,
+        anthropic,
         health,
         views,
         reference,
@@ -68,6 +70,8 @@ ASKING: Final = frozenset(
         *("native.ask", "native.retry", "native.go_on"),
         *("chat_completions.create", "responses.create", "ag_ui.run"),
     )
+        *("chat_completions.create", "anthropic.create", "ag_ui.run"),
+    }
 )
 #: Endpoints without a rate limit: streams, whose number is limited, and files.
 UNCOUNTED: Final = frozenset({"static", *STREAMS})
@@ -154,6 +158,9 @@ RIGHTS: Final[dict[str, Right]] = {
     # faces/durable_streams.py
     "durable_streams.read_chunks": Right.READ_SHARED,
     "durable_streams.read_text": Right.READ_SHARED,
+    # faces/anthropic.py
+    "anthropic.create": Right.WRITE_OWN,
+    "anthropic.nothing": Right.USE,
 }
 #: Endpoints that ask for no credential.
 PUBLIC: Final = frozenset(name for name, right in RIGHTS.items() if right is Right.PUBLIC)

@@ -91,6 +91,11 @@ ROWS: Final = (
     Row("responses.input_items", "GET", "/v1/responses/{answer}/input_items", "read", 200, 404),
     Row("responses.cancel", "POST", "/v1/responses/{answer}/cancel", "write", 200, 404),
     Row("responses.delete", "DELETE", "/v1/responses/{answer}", "write", 200, 404),
+    # faces/anthropic.py
+    Row("anthropic.create", "POST", "/v1/messages", "write", 400, body={}),
+    Row("anthropic.nothing", "POST", "/v1/messages/count_tokens", "use", 404, body={}),
+    Row("anthropic.nothing", "GET", "/v1/messages/batches", "use", 404),
+    Row("anthropic.nothing", "DELETE", "/v1/messages/batches/one", "use", 404),
     # Everybody here is needed for the next row; that it works is in test_account.py.
     Row("account.delete_user", "POST", "/api/user/delete", "write", 422),
 )  # fmt: skip

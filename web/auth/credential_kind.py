@@ -22,11 +22,24 @@ class CredentialKind(Protocol):
         """
 
 
+def api_key(request: Request) -> str | None:
+    """The key in `x-api-key`, where clients of Anthropic's API put it, if there is no Authorization
+    beside it. Raises BadCredential."""
+    key = request.environ.get("HTTP_X_API_KEY")
+    if key is None or "HTTP_AUTHORIZATION" in request.environ:
+        return None
+    return _token(key)
+
+
 def bearer(request: Request) -> str | None:
     """The token in `Authorization: Bearer`; None without one. Raises BadCredential."""
     scheme, _, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "bearer":
         return None
+    return _token(token)
+
+
+def _token(token: str) -> str:
     token = str(token).strip(" ")
     if not (0 < len(token) <= TOKEN_CHARS and token.isascii() and token.isprintable()):
         raise BadCredential

@@ -1,5 +1,7 @@
 """Service keys: `Authorization: Bearer olk_...`, for programs.
 
+Clients of Anthropic's API send the key as `x-api-key`, where nothing but a service key is accepted.
+
 A key acts for the user whom it belongs to. One with the scope `act_as` may name a user of the host
 product in `Outlive-User`, and then acts for that one. What a key may do is said by its scopes, also
 then.
@@ -22,7 +24,7 @@ from shared.store import service_keys
 from shared.store.database import Database
 from shared.store.service_keys import ValidKey
 from web.auth.checked import Checked
-from web.auth.credential_kind import bearer
+from web.auth.credential_kind import api_key, bearer
 from web.auth.host_users import HostUsers, is_subject
 from web.auth.principal import Credential, Principal
 from web.auth.revocations import Revocations
@@ -46,9 +48,11 @@ class ServiceKeys:
 
     def authenticate(self, request: Request) -> Principal | None:
         """The key's user, or the one that the request names."""
-        key = bearer(request)
-        if key is None or not key.startswith(SERVICE_KEY.prefix):
-            return None
+        key = api_key(request)
+        if key is None:
+            key = bearer(request)
+            if key is None or not key.startswith(SERVICE_KEY.prefix):
+                return None
         subject: str = request.environ.get(ON_BEHALF, "")
         named = ON_BEHALF in request.environ
         check = partial(self._check, key, subject, named=named)

@@ -1,0 +1,336 @@
+"""Anthropic's Messages: for clients that speak only that, and know of us but a base URL.
+
+As `chat_completions.py`, which says when a response begins, what a repeat is, and why a cut tears:
+the clients behave alike. Underneath is the same ordinary run, found by what was said, so that a
+conversation may go on in either dialect, or in the page.
+
+A part of a body is a *block*: `text`, `thinking` (reasoning) or `tool_use` (a call of a tool).
+Blocks are counted from 0 without gaps, as the SDK appends them; a part of a kind that this dialect
+has no name for is none. A block ends where the next one begins, or with the message.
+
+**Stop reasons.** `tool_use` where a complete answer has calls: a client runs them for that word.
+Else what the provider said, in Anthropic's words; `end_turn` for an answer that was stopped, and
+for a stop sequence, as providers here do not say which end it was.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
+from typing import Any, Final, cast
+
+from flask import Blueprint, Request, Response, request
+from werkzeug.exceptions import NotFound
+
+from shared import sse
+from shared.body import Body, Delta
+from shared.lifecycle import Status
+from shared.parts import PartKind
+from shared.store.asking import Asked
+from shared.store.messages import Message
+from shared.store.threads import History
+from web import anthropic_errors, anthropic_request, requests, responses
+from web.anthropic_request import Question
+from web.anthropic_shapes import Messages
+from web.asking import InThread
+from web.auth import current_user, principal
+from web.context import context
+from web.following.face import MessageFace
+from web.following.message_topic import MessageTopic
+from web.following.waiting import wait
+from web.openai_request import conversation_id
+from web.streams import opened_message, response_of
+
+blueprint = Blueprint("anthropic", __name__, url_prefix="/v1/messages")
+anthropic_errors.register(blueprint)
+
+#: Stored finish reason -> stop reason.
+REASONS: Final[Mapping[str, str]] = {"length": "max_tokens", "content_filter": "refusal"}
+#: Seconds that the head of a stream waits for the answer's first text or its end.
+HEAD_SECONDS: Final = 15.0
+#: What names a conversation, in requests and responses.
+CONVERSATION: Final = "Outlive-Conversation-Id"
+#: What of a request changed nothing; and the header that asks for features of Anthropic's service.
+IGNORED: Final = "Outlive-Ignored"
+BETA: Final = "anthropic-beta"
+#: What is below /v1/messages at Anthropic, and what to do instead.
+ABSENT: Final[Mapping[str, str]] = {
+    "count_tokens": "only the provider can count, and reports the tokens with each answer",
+    "batches": "send a request for each answer; it is written to its end, whoever waits",
+}
+#: Characters of a path that are echoed.
+PATH_CHARS: Final = 100
+
+# --- asking --------------------------------------------------------------------------------------
+
+
+@blueprint.post("")
+def create() -> Response:
+    """The answer to the last of `messages`: whole, or with `stream` as it is written."""
+    sent = requests.json_body(Messages)
+    asked_for = anthropic_request.question(sent, current_user())
+    key = requests.idempotency_key()
+    named = request.headers.get(CONVERSATION)
+    same = requests.request_hash(f"{request.path} {named}", sent)
+    history = _history(asked_for, named, same if key is None else None)
+    asked = context().asker.ask(
+        InThread(history),
+        user_id=current_user(),
+        model=sent.model,
+        options=asked_for.options,
+        key=key,
+        request_hash=same if key is not None else None,
+        key_id=principal().key_id,
+    )
+    # It is committed. From here on a repeat joins it, so nothing is a refusal.
+    begin = _begin_stream if asked_for.streams else _whole
+    try:
+        response = begin(asked, MessagesFace.of(asked.answer), final=key is not None)
+    except Exception as error:  # noqa: BLE001 - it is answered, and logged if it is a bug
+        response = anthropic_errors.response_to(error)
+    response.headers["Outlive-Message-Id"] = str(asked.answer.id)
+    response.headers[CONVERSATION] = str(asked.answer.conversation_id)
+    ignored = [*asked_for.ignored, *(["anthropic-beta"] if BETA in request.headers else [])]
+    if ignored:
+        response.headers[IGNORED] = ", ".join(ignored)
+    return response
+
+
+def _history(asked_for: Question, named: str | None, same: str | None) -> History:
+    """`same`: identifies the request; None where its key does, and nothing else counts."""
+    who = principal().credential
+    of_credential = f"{same}:{who.kind}:{who.id}".encode()
+    repeats = request.headers.get("x-stainless-retry-count", "")
+    return History(
+        turns=asked_for.turns,
+        system=asked_for.system,
+        conversation_id=None if named is None else conversation_id(named, CONVERSATION),
+        repeat_hash=hashlib.sha256(of_credential).hexdigest() if same is not None else None,
+        is_repeat=repeats.isdigit() and repeats.strip("0") != "",
+    )
+
+
+def _begin_stream(asked: Asked, face: "MessagesFace", *, final: bool) -> Response:
+    """The stream, once it has begun; or what the answer failed with before."""
+    stream = opened_message(asked.answer.id, face)
+    try:
+        topic = cast("MessageTopic", stream.source)
+        wait(stream, lambda: topic.body.length > 0 or topic.end is not None, HEAD_SECONDS)
+        end = topic.end
+        begun = end is not None or topic.body.length > 0
+        if stream.is_due_to_be_cut and not begun:
+            stream.close()
+            return _again()
+        if end is None or end.status != Status.ERROR or topic.body.length:
+            return response_of(stream)
+    except BaseException:
+        stream.close()
+        raise
+    stream.close()
+    return anthropic_errors.response_to_failure(end, final=final)
+
+
+def _whole(asked: Asked, face: "MessagesFace", *, final: bool) -> Response:
+    """The answer once it has ended."""
+    stream = opened_message(asked.answer.id, face)
+    try:
+        topic = cast("MessageTopic", stream.source)
+        wait(stream, lambda: topic.end is not None, math.inf)
+        end = topic.end
+    finally:
+        stream.close()
+    if end is None:
+        return _again()
+    if end.status == Status.ERROR:
+        return anthropic_errors.response_to_failure(end, final=final)
+    return responses.json_reply(whole(end, face))
+
+
+def _again() -> Response:
+    """This process cannot wait any longer. A repeat reaches another one, and joins."""
+    return anthropic_errors.response(
+        503, "The answer is still being written. Send the request again.", "busy", retry=True
+    )
+
+
+# --- what there is not ---------------------------------------------------------------------------
+
+
+@blueprint.route("/<path:rest>", methods=["GET", "POST", "DELETE"])
+def nothing(rest: str) -> Response:
+    """404, in this dialect's form; what Anthropic has there is named."""
+    name = rest.partition("/")[0]
+    if name not in ABSENT:
+        raise NotFound
+    sentence = f"{request.path[:PATH_CHARS]} is not supported here: {ABSENT[name]}."
+    return anthropic_errors.response(404, sentence, "not_found")
+
+
+# --- the answer ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MessagesFace(MessageFace):
+    """`message_start`, blocks, `message_delta` and `message_stop`."""
+
+    id: str
+    #: as it was asked for
+    model: str
+
+    @classmethod
+    def of(cls, answer: Message) -> "MessagesFace":
+        """The face of one answer."""
+        return cls(f"msg_{answer.id}", answer.model or "")
+
+    def position(self, request: Request) -> int | None:  # noqa: ARG002
+        """The beginning: these clients have no way to say more."""
+        return self.start
+
+    def open(self, source: MessageTopic, place: int) -> tuple[bytes, int]:  # noqa: ARG002
+        """A message without content."""
+        empty = {
+            **_message(self.id, self.model),
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": {"input_tokens": 0, "output_tokens": 0},
+        }
+        return _event({"type": "message_start", "message": empty}), place
+
+    def stretch(self, body: Body, delta: Delta) -> bytes:
+        """A delta of a block, which it may begin; nothing of a part that is no block."""
+        head = _DELTAS.get(delta.kind)
+        if head is None:
+            return b""
+        kind, field = head
+        index = _blocks_before(body, delta.part)
+        begun = _begin(index, body, delta) if delta.start == body.parts[delta.part].start else b""
+        # By hand, as in the native face.
+        text = encode_basestring_ascii(delta.text)
+        data = (
+            f'{{"type":"content_block_delta","index":{index},'
+            f'"delta":{{"type":"{kind}","{field}":{text}}}}}'
+        )
+        return begun + sse.frame("content_block_delta", data)
+
+    def end(self, message: Message) -> bytes:
+        """The end of the last block, why it ended, and the totals; or an error."""
+        if message.status == Status.ERROR:
+            return sse.encode("error", anthropic_errors.failure(message))
+        count = _blocks_before(message.body, len(message.body.parts))
+        closing = _stop(count - 1) if count else b""
+        delta = {"stop_reason": stop_reason(message), "stop_sequence": None}
+        ending = {"type": "message_delta", "delta": delta, "usage": usage(message)}
+        return closing + _event(ending) + _event({"type": "message_stop"})
+
+    def cut(self, milliseconds: int) -> None:
+        """Tear: a clean end would be taken for the end of the answer."""
+
+
+#: Kind of a part -> type of a delta of its block, and the field that has the text.
+_DELTAS: Final[Mapping[str, tuple[str, str]]] = {
+    PartKind.TEXT: ("text_delta", "text"),
+    PartKind.REASONING: ("thinking_delta", "thinking"),
+    PartKind.TOOL_CALL: ("input_json_delta", "partial_json"),
+}
+
+
+def _message(message_id: str, model: str) -> dict[str, Any]:
+    return {"id": message_id, "type": "message", "role": "assistant", "model": model}
+
+
+def _event(data: Mapping[str, Any]) -> bytes:
+    return sse.encode(data["type"], data)
+
+
+def _blocks_before(body: Body, part: int) -> int:
+    return sum(one.kind in _DELTAS for one in body.parts[:part] if not one.is_empty)
+
+
+def _begin(index: int, body: Body, delta: Delta) -> bytes:
+    """The end of the block before, and the beginning of this one."""
+    if delta.kind == PartKind.TOOL_CALL:
+        block = _call(body, delta.part, {})
+    elif delta.kind == PartKind.REASONING:
+        block = {"type": "thinking", "thinking": "", "signature": ""}
+    else:
+        block = {"type": "text", "text": ""}
+    begun = {"type": "content_block_start", "index": index, "content_block": block}
+    return (_stop(index - 1) if index else b"") + _event(begun)
+
+
+def _stop(index: int) -> bytes:
+    return _event({"type": "content_block_stop", "index": index})
+
+
+def _call(body: Body, part: int, arguments: Any) -> dict[str, Any]:
+    named = body.parts[part].meta or {}
+    # A call without an id is named by its place, as in `shared/tool_calls.py`.
+    place = sum(one.kind == PartKind.TOOL_CALL for one in body.parts[:part])
+    return {
+        "type": "tool_use",
+        "id": named.get("id") or f"call_{place}",
+        "name": named.get("name") or "",
+        "input": arguments,
+    }
+
+
+def whole(message: Message, face: MessagesFace) -> dict[str, Any]:
+    """An answer that has ended, as one object."""
+    return {
+        **_message(face.id, face.model),
+        "content": [
+            _block(message.body, number)
+            for number, part in enumerate(message.body.parts)
+            if part.kind in _DELTAS
+        ],
+        "stop_reason": stop_reason(message),
+        "stop_sequence": None,
+        "usage": usage(message),
+    }
+
+
+def _block(body: Body, number: int) -> dict[str, Any]:
+    part = body.parts[number]
+    if part.kind == PartKind.TOOL_CALL:
+        return _call(body, number, _arguments(part.text))
+    if part.kind == PartKind.REASONING:
+        return {"type": "thinking", "thinking": part.text, "signature": ""}
+    return {"type": "text", "text": part.text}
+
+
+def _arguments(text: str) -> Any:
+    """The arguments of a call; what is no JSON (the answer was stopped, or the model erred) stays a
+    text, so that nobody runs a call with half of them."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def stop_reason(message: Message) -> str:
+    """Why an answer ended, in a word that these clients know."""
+    found = REASONS.get(message.finish_reason or "")
+    if found is not None:
+        return found
+    called = any(part.kind == PartKind.TOOL_CALL for part in message.body.parts)
+    return "tool_use" if called and message.status == Status.DONE else "end_turn"
+
+
+def usage(message: Message) -> dict[str, int]:
+    """The tokens that the provider reported; 0 where it reported none.
+
+    Those that a cache had are a number of their own here; in OpenAI's form they are counted with
+    the prompt's.
+    """
+    found = message.usage or {}
+    if found.get("source") != "reported":
+        return {"input_tokens": 0, "output_tokens": 0}
+    sent = found.get("prompt_tokens", found.get("input_tokens", 0))
+    written = found.get("completion_tokens", found.get("output_tokens", 0))
+    details = found.get("prompt_tokens_details", {})
+    cached = min(sent, details.get("cached_tokens", 0))
+    counts = {"input_tokens": sent - cached, "output_tokens": written}
+    return {**counts, "cache_read_input_tokens": cached} if cached else counts
