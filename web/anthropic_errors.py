@@ -48,9 +48,14 @@ def response_to(error: Exception) -> Response:
     return translated(openai_errors.response_to(error))
 
 
-def response(status: int, message: str, code: str, *, retry: bool | None = None) -> Response:
-    """An error. `retry`: whether an SDK should repeat the request, if not by the status alone."""
-    return translated(openai_errors.response(status, message, code, retry=retry))
+def response(status: int, message: str, code: str) -> Response:
+    """An error."""
+    return translated(openai_errors.response(status, message, code))
+
+
+def again() -> Response:
+    """This process cannot wait any longer. A repeat reaches another one, and joins."""
+    return translated(openai_errors.again())
 
 
 def translated(found: Response) -> Response:

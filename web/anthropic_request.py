@@ -12,7 +12,9 @@ kinds:
     refused   all others, with the path of the field and a sentence that says why
 
 Content may be a string or a list of blocks. A user's blocks become the parts of a question: text,
-images, documents, and the results of tools, which come first. An assistant's blocks become text and
+images, documents, and the results of tools, which come first. Each call has its result before
+anybody says something else, as Anthropic wants it, too; what a user says in a message of its own
+after results belongs to them, as in every face. An assistant's blocks become text and
 calls. `input` of a call is an object there and JSON in a text here; the chain of a conversation
 compares it as JSON (`shared/chain.py`), so a call that comes back is found however it is spelled.
 """
@@ -27,9 +29,9 @@ from shared.body import Body
 from shared.errors import Invalid
 from shared.parts import PartKind
 from shared.store.threads import Turn
-from web import questions
 from web.anthropic_shapes import (
     AddressOfImage,
+    AskedBlock,
     AssistantMessage,
     Base64Document,
     Base64Image,
@@ -50,15 +52,23 @@ from web.anthropic_shapes import (
     UserMessage,
 )
 from web.options import OPTIONS_CHARS
-from web.questions import CONTENT_CHARS
+from web.questions import (
+    CONTENT_CHARS,
+    Document,
+    FilePart,
+    ImageAddress,
+    ImagePart,
+    Part,
+    TextPart,
+    ToolResultPart,
+    written,
+)
 from web.schemas import SYSTEM_CHARS
 
 #: Between texts that are joined: as `worker.provider.prompt` joins turns.
 SEPARATOR: Final = "\n\n"
 #: Their names for a tier of service -> OpenAI's.
 TIERS: Final = {"auto": "auto", "standard_only": "default"}
-#: Their names for an effort that OpenAI has no name for.
-EFFORTS: Final = {"max": "xhigh"}
 
 
 class Question(NamedTuple):
@@ -75,28 +85,18 @@ class Question(NamedTuple):
 
 
 def question(sent: Messages, user_id: uuid.UUID) -> Question:
-    """What a request asks for, as this user's. Raises Invalid, with `param`."""
-    instructions = [_text(sent.system or [])]
-    turns: list[Turn] = []
-    for number, message in enumerate(sent.messages):
-        match message:
-            case UserMessage():
-                turns.append(_asked(number, message, user_id))
-            case AssistantMessage():
-                turns.append(_answered(message))
-            case SystemMessage() if not turns:
-                instructions.append(_text(message.content))
-            case SystemMessage():
-                _refuse(f"messages.{number}.role", "instructions come before all other messages")
-    last = len(sent.messages) - 1
-    if not turns or turns[-1].role != "user":
-        _refuse(f"messages.{last}.role", "the last message must be the user's, which is answered")
-    if not turns[-1].body.length:
-        _refuse(f"messages.{last}.content", "the question is empty")
-    system = SEPARATOR.join(filter(None, instructions)) or None
-    if system is not None and len(system) > SYSTEM_CHARS:
+    """What this user's request asks for. Raises Invalid, with `param`."""
+    conversation = _Conversation(user_id, sent.messages)
+    system = SEPARATOR.join(filter(None, [_text(sent.system or []), *conversation.instructions]))
+    if len(system) > SYSTEM_CHARS:
         _refuse("system", f"instructions have at most {SYSTEM_CHARS} characters")
-    return Question(turns, system, _options(sent), bool(sent.stream), sorted(_ignored(sent)))
+    return Question(
+        conversation.turns,
+        system or None,
+        _options(sent),
+        bool(sent.stream),
+        sorted(_ignored(sent)),
+    )
 
 
 def _text(blocks: Sequence[TextBlock]) -> str:
@@ -110,58 +110,110 @@ def _refuse(param: str, why: str) -> NoReturn:
 # --- turns ---------------------------------------------------------------------------------------
 
 
-def _asked(number: int, message: UserMessage, user_id: uuid.UUID) -> Turn:
-    results: list[questions.ToolResultPart] = []
-    parts: list[questions.Part] = []
-    for block in message.content:
-        if isinstance(block, ResultBlock):
-            text = _text(block.content or [])
-            if len(text) > CONTENT_CHARS:
-                _refuse(f"messages.{number}.content", "a result is too long")
-            part = questions.ToolResultPart(tool_call_id=block.tool_use_id, content=text)
-            results.append(part)
-        elif not (isinstance(block, TextBlock) and not block.text):
-            parts.append(_part(block))
-    try:
-        content = questions.written(user_id, "", parts, results)
-    except Invalid as error:
-        raise Invalid(error.message, param=f"messages.{number}.content") from None
-    return Turn("user", content.body, content.files)
+class _Conversation:
+    """The turns, and the instructions before them, of a list of messages."""
+
+    def __init__(
+        self, user_id: uuid.UUID, messages: Sequence[UserMessage | AssistantMessage | SystemMessage]
+    ) -> None:
+        self._user_id = user_id
+        self.turns: list[Turn] = []
+        self.instructions: list[str] = []
+        #: calls of the last answer that have no result yet, and results that have no turn yet
+        self._open: list[str] = []
+        self._results: list[ToolResultPart] = []
+        for number, message in enumerate(messages):
+            self._add(number, message)
+        last = len(messages) - 1
+        self._end_results(last)
+        if not self.turns or self.turns[-1].role != "user":
+            _refuse(f"messages.{last}.role", "the last message must be the user's, as it is asked")
+        if not self.turns[-1].body.length:
+            _refuse(f"messages.{last}.content", "the question is empty")
+
+    def _add(self, number: int, message: UserMessage | AssistantMessage | SystemMessage) -> None:
+        match message:
+            case UserMessage():
+                self._ask(number, message.content)
+            case AssistantMessage():
+                self._end_results(number)
+                self.turns.append(Turn("assistant", _answer(message)))
+                self._open = [one.id for one in message.content if isinstance(one, CallBlock)]
+            case SystemMessage() if not self.turns:
+                self.instructions.append(_text(message.content))
+            case SystemMessage():
+                _refuse(f"messages.{number}.role", "instructions come before all other messages")
+
+    def _ask(self, number: int, blocks: Sequence[AskedBlock]) -> None:
+        for place, block in enumerate(blocks):
+            if isinstance(block, ResultBlock):
+                self._take_result(f"messages.{number}.content.{place}", block)
+        parts = [_part(one) for one in blocks if not isinstance(one, ResultBlock) and _says(one)]
+        if parts or not self._results:
+            self._end_turn(number, parts)
+
+    def _take_result(self, place: str, block: ResultBlock) -> None:
+        if block.tool_use_id not in self._open:
+            _refuse(f"{place}.tool_use_id", "no call of the message before has this id")
+        self._open.remove(block.tool_use_id)
+        text = _text(block.content or [])
+        if len(text) > CONTENT_CHARS:
+            _refuse(f"{place}.content", f"a result has at most {CONTENT_CHARS} characters")
+        self._results.append(ToolResultPart(tool_call_id=block.tool_use_id, content=text))
+
+    def _end_turn(self, number: int, parts: Sequence[Part]) -> None:
+        if self._open:
+            _refuse(f"messages.{number}", f"the call {self._open[0]} needs its tool_result first")
+        try:
+            content = written(self._user_id, "", parts, self._results)
+        except Invalid as error:
+            param = f"messages.{number}.content"
+            raise Invalid(f"{param}: {error.message}", error.code, param=param) from None
+        self._results = []
+        self.turns.append(Turn("user", content.body, content.files))
+
+    def _end_results(self, number: int) -> None:
+        if self._open or self._results:
+            self._end_turn(number, ())
 
 
-def _part(block: TextBlock | ImageBlock | DocumentBlock) -> questions.Part:
+def _says(block: AskedBlock) -> bool:
+    return not isinstance(block, TextBlock) or bool(block.text)
+
+
+def _part(block: TextBlock | ImageBlock | DocumentBlock) -> Part:
     """A block in OpenAI's form."""
     match block:
         case TextBlock(text=text):
-            return questions.TextPart(type="text", text=text)
+            return TextPart(type="text", text=text)
         case ImageBlock(source=Base64Image() as image):
             url = f"data:{image.media_type};base64,{image.data}"
             return _image(url)
         case ImageBlock(source=AddressOfImage(url=url)):
             return _image(url)
         case DocumentBlock():
-            return questions.FilePart(type="file", file=_document(block))
+            return FilePart(type="file", file=_document(block))
     raise AssertionError(block)
 
 
-def _image(url: str) -> questions.ImagePart:
-    return questions.ImagePart(type="image_url", image_url=questions.ImageAddress(url=url))
+def _image(url: str) -> ImagePart:
+    return ImagePart(type="image_url", image_url=ImageAddress(url=url))
 
 
-def _document(block: DocumentBlock) -> questions.Document:
+def _document(block: DocumentBlock) -> Document:
     match block.source:
         case Base64Document(data=data):
             address = f"data:application/pdf;base64,{data}"
-            return questions.Document(file_data=address, filename=block.title or "document.pdf")
+            return Document(file_data=address, filename=block.title or "document.pdf")
         case TextDocument(data=text):
             data = base64.b64encode(text.encode()).decode()
             address = f"data:text/plain;base64,{data}"
-            return questions.Document(file_data=address, filename=block.title or "document.txt")
+            return Document(file_data=address, filename=block.title or "document.txt")
         case DocumentId(file_id=file_id):
-            return questions.Document(file_id=file_id)
+            return Document(file_id=file_id)
 
 
-def _answered(message: AssistantMessage) -> Turn:
+def _answer(message: AssistantMessage) -> Body:
     body = Body()
     for block in message.content:
         match block:
@@ -171,7 +223,7 @@ def _answered(message: AssistantMessage) -> Turn:
                 called = {"id": block.id, "name": block.name}
                 arguments = json.dumps(block.input, ensure_ascii=False)
                 body.write(PartKind.TOOL_CALL, arguments, called, fresh=True)
-    return Turn("assistant", body)
+    return body
 
 
 # --- options -------------------------------------------------------------------------------------
@@ -194,7 +246,7 @@ def _options(sent: Messages) -> dict[str, Any]:
         options["user"] = sent.metadata.user_id
     output = sent.output_config or OutputConfig()
     if output.effort is not None:
-        options["reasoning_effort"] = EFFORTS.get(output.effort, output.effort)
+        options["reasoning_effort"] = output.effort
     wanted = output.format or sent.output_format
     if wanted is not None:
         named = {"name": "answer", "schema": wanted.json_schema, "strict": True}

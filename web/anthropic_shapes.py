@@ -172,7 +172,8 @@ class RedactedBlock(RequestBody):
     data: Text
 
 
-Asked = Annotated[TextBlock | ImageBlock | DocumentBlock | ResultBlock, Field(discriminator="type")]
+AskedBlock = TextBlock | ImageBlock | DocumentBlock | ResultBlock
+Asked = Annotated[AskedBlock, Field(discriminator="type")]
 Answered = Annotated[
     TextBlock | CallBlock | ThinkingBlock | RedactedBlock, Field(discriminator="type")
 ]

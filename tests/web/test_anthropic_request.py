@@ -51,6 +51,7 @@ def test_a_tool_loop_becomes_calls_and_results() -> None:
                 {"type": "thinking", "thinking": "Hm.", "signature": "s"},
                 {"type": "text", "text": "Let me see."},
                 {"type": "tool_use", "id": "c1", "name": "add", "input": {"b": [1, "é"]}},
+                {"type": "tool_use", "id": "c2", "name": "now", "input": {}},
             ],
         },
         {
@@ -71,11 +72,33 @@ def test_a_tool_loop_becomes_calls_and_results() -> None:
         ("user text", "Hello", None),
         ("assistant text", "Let me see.", None),
         ("assistant tool_call", '{"b": [1, "é"]}', {"id": "c1", "name": "add"}),
+        ("assistant tool_call", "{}", {"id": "c2", "name": "now"}),
         ("user tool_result", "3", {"tool_call_id": "c1"}),
         ("user tool_result", "a\n\nb", {"tool_call_id": "c2"}),
         ("user text", "And?", None),
     ]
     assert found.ignored == ["is_error", "thinking"]
+
+
+CALLS = {
+    "role": "assistant",
+    "content": [
+        {"type": "tool_use", "id": call, "name": "now", "input": {}} for call in ("c1", "c2")
+    ],
+}
+
+
+def results(*calls: str) -> dict[str, Any]:
+    content = [{"type": "tool_result", "tool_use_id": call} for call in calls]
+    return {"role": "user", "content": content}
+
+
+def test_what_is_said_after_results_belongs_to_them() -> None:
+    found = asked(HELLO, CALLS, results("c1"), results("c2"), HELLO)
+
+    assert [turn.role for turn in found.turns] == ["user", "assistant", "user"]
+    kinds = [part.kind for part in found.turns[-1].body.parts]
+    assert kinds == ["tool_result", "tool_result", "text"]
 
 
 def test_media_are_stored_or_named() -> None:
@@ -136,7 +159,7 @@ def test_options_have_openais_names() -> None:
         "thinking": {"type": "enabled", "budget_tokens": 1024},
         "user": "u1",
         "service_tier": "default",
-        "reasoning_effort": "xhigh",
+        "reasoning_effort": "max",
         "response_format": {
             "type": "json_schema",
             "json_schema": {"name": "answer", "schema": schema, "strict": True},
@@ -211,7 +234,7 @@ def block(**fields: Any) -> dict[str, Any]:
                 type="image",
                 source={"type": "base64", "media_type": "image/png", "data": "secret!"},
             ),
-            "Data is base64",
+            "messages.0.content: Data is base64",
         ),
         (
             {"messages": [HELLO, {"role": "assistant", "content": "I"}]},
@@ -220,6 +243,10 @@ def block(**fields: Any) -> dict[str, Any]:
         ({"messages": [HELLO, {"role": "system", "content": "x"}, HELLO]}, "messages.1.role: "),
         ({"messages": [{"role": "user", "content": ""}]}, "messages.0.content: "),
         ({"messages": [{"role": "secret", "content": ""}]}, "messages.0: Not supported"),
+        ({"messages": [HELLO, CALLS, results("c1")]}, "messages.2: the call c2 needs"),
+        ({"messages": [HELLO, CALLS, HELLO]}, "messages.2: the call c1 needs"),
+        ({"messages": [HELLO, CALLS]}, "messages.1: the call c1 needs"),
+        ({"messages": [HELLO, results("c")]}, "messages.1.content.0.tool_use_id: no call"),
     ],
 )
 def test_what_is_not_passed_on_is_refused_by_name(sent: dict[str, Any], begins: str) -> None:

@@ -13,13 +13,11 @@ Else what the provider said, in Anthropic's words; `end_turn` for an answer that
 for a stop sequence, as providers here do not say which end it was.
 """
 
-import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import NotFound
@@ -28,10 +26,10 @@ from shared import sse
 from shared.body import Body, Delta
 from shared.lifecycle import Status
 from shared.parts import PartKind
-from shared.store.asking import Asked
 from shared.store.messages import Message
 from shared.store.threads import History
-from web import anthropic_errors, anthropic_request, requests, responses
+from shared.tool_calls import call_id
+from web import anthropic_errors, anthropic_request, gateway, requests, responses
 from web.anthropic_request import Question
 from web.anthropic_shapes import Messages
 from web.asking import InThread
@@ -39,9 +37,9 @@ from web.auth import current_user, principal
 from web.context import context
 from web.following.face import MessageFace
 from web.following.message_topic import MessageTopic
-from web.following.waiting import wait
+from web.gateway import SameRequest
 from web.openai_request import conversation_id
-from web.streams import opened_message, response_of
+from web.streams import response_of
 
 blueprint = Blueprint("anthropic", __name__, url_prefix="/v1/messages")
 anthropic_errors.register(blueprint)
@@ -50,8 +48,6 @@ anthropic_errors.register(blueprint)
 REASONS: Final[Mapping[str, str]] = {"length": "max_tokens", "content_filter": "refusal"}
 #: Seconds that the head of a stream waits for the answer's first text or its end.
 HEAD_SECONDS: Final = 15.0
-#: What names a conversation, in requests and responses.
-CONVERSATION: Final = "Outlive-Conversation-Id"
 #: What of a request changed nothing; and the header that asks for features of Anthropic's service.
 IGNORED: Final = "Outlive-Ignored"
 BETA: Final = "anthropic-beta"
@@ -71,88 +67,57 @@ def create() -> Response:
     """The answer to the last of `messages`: whole, or with `stream` as it is written."""
     sent = requests.json_body(Messages)
     asked_for = anthropic_request.question(sent, current_user())
-    key = requests.idempotency_key()
-    named = request.headers.get(CONVERSATION)
-    same = requests.request_hash(f"{request.path} {named}", sent)
-    history = _history(asked_for, named, same if key is None else None)
+    same = gateway.same_request(sent, gateway.CONVERSATION)
     asked = context().asker.ask(
-        InThread(history),
+        InThread(_history(asked_for, same)),
         user_id=current_user(),
         model=sent.model,
         options=asked_for.options,
-        key=key,
-        request_hash=same if key is not None else None,
+        key=same.key,
+        request_hash=same.request_hash,
         key_id=principal().key_id,
     )
     # It is committed. From here on a repeat joins it, so nothing is a refusal.
     begin = _begin_stream if asked_for.streams else _whole
     try:
-        response = begin(asked, MessagesFace.of(asked.answer), final=key is not None)
+        response = begin(asked.answer, MessagesFace.of(asked.answer), final=same.key is not None)
     except Exception as error:  # noqa: BLE001 - it is answered, and logged if it is a bug
         response = anthropic_errors.response_to(error)
-    response.headers["Outlive-Message-Id"] = str(asked.answer.id)
-    response.headers[CONVERSATION] = str(asked.answer.conversation_id)
-    ignored = [*asked_for.ignored, *(["anthropic-beta"] if BETA in request.headers else [])]
+    ignored = [*asked_for.ignored, *([BETA] if BETA in request.headers else [])]
     if ignored:
         response.headers[IGNORED] = ", ".join(ignored)
-    return response
+    return gateway.named(response, asked.answer)
 
 
-def _history(asked_for: Question, named: str | None, same: str | None) -> History:
-    """`same`: identifies the request; None where its key does, and nothing else counts."""
-    who = principal().credential
-    of_credential = f"{same}:{who.kind}:{who.id}".encode()
-    repeats = request.headers.get("x-stainless-retry-count", "")
+def _history(asked_for: Question, same: SameRequest) -> History:
+    header = request.headers.get(gateway.CONVERSATION)
     return History(
         turns=asked_for.turns,
         system=asked_for.system,
-        conversation_id=None if named is None else conversation_id(named, CONVERSATION),
-        repeat_hash=hashlib.sha256(of_credential).hexdigest() if same is not None else None,
-        is_repeat=repeats.isdigit() and repeats.strip("0") != "",
+        conversation_id=None if header is None else conversation_id(header, gateway.CONVERSATION),
+        repeat_hash=same.repeat_hash,
+        is_repeat=same.is_repeat,
     )
 
 
-def _begin_stream(asked: Asked, face: "MessagesFace", *, final: bool) -> Response:
+def _begin_stream(answer: Message, face: "MessagesFace", *, final: bool) -> Response:
     """The stream, once it has begun; or what the answer failed with before."""
-    stream = opened_message(asked.answer.id, face)
-    try:
-        topic = cast("MessageTopic", stream.source)
-        wait(stream, lambda: topic.body.length > 0 or topic.end is not None, HEAD_SECONDS)
-        end = topic.end
-        begun = end is not None or topic.body.length > 0
-        if stream.is_due_to_be_cut and not begun:
-            stream.close()
-            return _again()
-        if end is None or end.status != Status.ERROR or topic.body.length:
-            return response_of(stream)
-    except BaseException:
-        stream.close()
-        raise
-    stream.close()
-    return anthropic_errors.response_to_failure(end, final=final)
+    found = gateway.begun(answer, face, HEAD_SECONDS)
+    if found is None:
+        return anthropic_errors.again()
+    if isinstance(found, Message):
+        return anthropic_errors.response_to_failure(found, final=final)
+    return response_of(found)
 
 
-def _whole(asked: Asked, face: "MessagesFace", *, final: bool) -> Response:
+def _whole(answer: Message, face: "MessagesFace", *, final: bool) -> Response:
     """The answer once it has ended."""
-    stream = opened_message(asked.answer.id, face)
-    try:
-        topic = cast("MessageTopic", stream.source)
-        wait(stream, lambda: topic.end is not None, math.inf)
-        end = topic.end
-    finally:
-        stream.close()
+    end = gateway.ended(answer, face)
     if end is None:
-        return _again()
+        return anthropic_errors.again()
     if end.status == Status.ERROR:
         return anthropic_errors.response_to_failure(end, final=final)
     return responses.json_reply(whole(end, face))
-
-
-def _again() -> Response:
-    """This process cannot wait any longer. A repeat reaches another one, and joins."""
-    return anthropic_errors.response(
-        503, "The answer is still being written. Send the request again.", "busy", retry=True
-    )
 
 
 # --- what there is not ---------------------------------------------------------------------------
@@ -267,11 +232,10 @@ def _stop(index: int) -> bytes:
 
 def _call(body: Body, part: int, arguments: Any) -> dict[str, Any]:
     named = body.parts[part].meta or {}
-    # A call without an id is named by its place, as in `shared/tool_calls.py`.
     place = sum(one.kind == PartKind.TOOL_CALL for one in body.parts[:part])
     return {
         "type": "tool_use",
-        "id": named.get("id") or f"call_{place}",
+        "id": call_id(named, place),
         "name": named.get("name") or "",
         "input": arguments,
     }
