@@ -140,14 +140,15 @@ def register(app: Flask, dialects: Mapping[str, Handler]) -> None:
         for beginning, handler in dialects.items():
             if request.path.startswith(beginning):
                 return handler(error)
-        return _respond(error)
+        return of_any(error)
 
     # HTTPException, too: Flask has handlers of its own for it.
     app.register_error_handler(HTTPException, respond)
     app.register_error_handler(Exception, respond)
 
 
-def _respond(error: Exception) -> Response:
+def of_any(error: Exception) -> Response:
+    """The problem document of any error."""
     if isinstance(error, OutliveError):
         return of_ours(error)
     if isinstance(error, ValidationError):
@@ -155,24 +156,6 @@ def _respond(error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return _http(error)
     return _bug(error)
-
-
-def of_any(error: Exception) -> Response:
-    """The problem document of any error, for faces that say the same in another form."""
-    if isinstance(error, OutliveError):
-        return of_ours(error)
-    if isinstance(error, ValidationError):
-        return _invalid(error)
-    return _http(error) if isinstance(error, HTTPException) else _bug(error)
-
-
-def of_any(error: Exception) -> Response:
-    """The problem document of any error, for faces that say the same in another form."""
-    if isinstance(error, OutliveError):
-        return of_ours(error)
-    if isinstance(error, ValidationError):
-        return _invalid(error)
-    return _http(error) if isinstance(error, HTTPException) else _bug(error)
 
 
 def of_ours(error: OutliveError) -> Response:

@@ -409,9 +409,6 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "ui_stream.stream": None,
     "ui_stream.stop": None,
     "ui_stream.show": None,
-    # --- described by Durable Streams' protocol: docs/durable-streams.md
-    "durable_streams.read_chunks": None,
-    "durable_streams.read_text": None,
     # --- described by Anthropic: docs/anthropic.md says what is different
     "anthropic.create": None,
     "anthropic.nothing": None,

@@ -20,11 +20,17 @@ from web import (
 )
 from web.auth import Right
 from web.errors import Handler
-from web.faces import ag_ui, blocks, chat_completions, native, notices, ui_stream
-from web.faces import ag_ui, blocks, chat_completions, native, notices, responses
-from web.faces import ag_ui, blocks, chat_completions, native, notices, ui_stream
-from web.faces import ag_ui, blocks, chat_completions, durable_streams, native, notices
-from web.faces import ag_ui, anthropic, blocks, chat_completions, native, notices
+from web.faces import (
+    ag_ui,
+    anthropic,
+    blocks,
+    chat_completions,
+    durable_streams,
+    native,
+    notices,
+    responses,
+    ui_stream,
+)
 from web.following.face import Face
 
 BLUEPRINTS: Final = tuple(
@@ -61,16 +67,14 @@ ERRORS: Final[dict[str, Handler]] = {"/v1/": openai_errors.response_to}
 #: Endpoints that start an answer: they have a rate limit of their own (`web/rate_limits.py`).
 ASKING: Final = frozenset(
     {
-        *("native.ask", "native.retry", "native.go_on"),
+        "native.ask",
+        "native.retry",
+        "native.go_on",
         "chat_completions.create",
+        "responses.create",
+        "anthropic.create",
         "ag_ui.run",
         "ui_stream.send",
-    }
-    (
-        *("native.ask", "native.retry", "native.go_on"),
-        *("chat_completions.create", "responses.create", "ag_ui.run"),
-    )
-        *("chat_completions.create", "anthropic.create", "ag_ui.run"),
     }
 )
 #: Endpoints without a rate limit: streams, whose number is limited, and files.

@@ -50,7 +50,6 @@ from web.streams import message_response, opened_message, response_of
 from web.wake_ups import wake_message, wake_sidebars
 
 blueprint = Blueprint("responses", __name__, url_prefix="/v1/responses")
-openai_errors.register(blueprint)
 
 #: Seconds that the head of a stream waits for the answer's first text or its end. Most refusals of
 #: a provider come within that.
