@@ -158,6 +158,7 @@ def read() -> Response:
             thread=thread_id or str(answer.conversation_id),
             run=run_id,
             runs_tools=True,
+            rebuilds=True,
         )
         face = _face(about)
         return _named(_patiently(lambda: message_response(answer.id, face)), about)
@@ -242,6 +243,9 @@ class About:
     is_modern: bool = False
     #: the client runs its tools when an event of its own says so (TanStack)
     runs_tools: bool = False
+    #: the client has the beginning as a message, and drops it when a text begins (TanStack, when it
+    #: opens a conversation); so one begins at once, or thoughts before the text would be dropped
+    rebuilds: bool = False
 
 
 @dataclass(frozen=True)
@@ -302,24 +306,31 @@ class AgUiFace(Face[MessageTopic, int]):
             if size >= BURST_BYTES:
                 return b"".join(written), place, Then.MORE
         frames = b"".join(written)
-        if not ended:
+        if source.end is None:
             return frames, place, Then.WAIT
-        return frames + source.end_frame(self), numbering.end_number(body), Then.ENDED
+        number = numbering.end_number(body)
+        if place < number:
+            return frames + source.end_frame(self), number, Then.ENDED
+        # It was cut after the end, and drops every event whose number it has seen.
+        return self._end(source.end, place + 1), place + 1, Then.ENDED
 
     def end(self, message: Message) -> bytes:
         """RUN_FINISHED or RUN_ERROR."""
+        return self._end(message, numbering.end_number(message.body))
+
+    def _end(self, message: Message, number: int) -> bytes:
         used = _usage(message)
         more = {"usage": [used]} if used else {}
         if message.status == Status.ERROR:
             told = {"message": message.error_message or "", "code": message.error_code or "error"}
-            return self._end(message, {"type": "RUN_ERROR", **told, **more})
+            return self._frame(number, sse.to_json({"type": "RUN_ERROR", **told, **more}))
         finished = {"type": "RUN_FINISHED", "threadId": self.about.thread, "runId": self.about.run}
         if message.status == Status.CANCELLED:
             stopped: dict[str, Any] = {"result": {"status": "cancelled"}}
             if self.about.is_modern:
                 stopped = {"outcome": {"type": "cancelled"}}
-            return self._end(message, {**finished, **stopped, **more})
-        return self._end(message, {**finished, **more})
+            return self._frame(number, sse.to_json({**finished, **stopped, **more}))
+        return self._frame(number, sse.to_json({**finished, **more}))
 
     def cut(self, milliseconds: int) -> None:
         """Tear: HttpAgent takes a clean end for success."""
@@ -352,7 +363,9 @@ class AgUiFace(Face[MessageTopic, int]):
         if event.slot == Slot.RUN:
             return self._frame(event.number, self._started())
         if event.slot == Slot.RUNNING:
-            return b""
+            named = encode_basestring_ascii(self.about.answer)
+            begun = Event(event.number, Slot.OPEN_INNER, 0)
+            return self._said(begun, _TEXT, f'"messageId":{named}') if self.about.rebuilds else b""
         part = body.parts[event.part]
         if is_text(part.kind):
             named = encode_basestring_ascii(
@@ -399,9 +412,6 @@ class AgUiFace(Face[MessageTopic, int]):
             data = {"type": "CUSTOM", "name": "tool-input-available", "value": value}
             return self._frame(event.number, sse.to_json(data))
         return self._said(event, _CALL, f'"toolCallId":{encode_basestring_ascii(called)}')
-
-    def _end(self, message: Message, event: Mapping[str, Any]) -> bytes:
-        return self._frame(numbering.end_number(message.body), sse.to_json(event))
 
     def _frame(self, number: int, data: str) -> bytes:
         # The id stands before its data, as TanStack's client wants it.

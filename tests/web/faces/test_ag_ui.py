@@ -1,18 +1,15 @@
 """AG-UI over HTTP, on the real processes: runs, coming back, conversations, stops, refusals."""
 
 import json
-import uuid
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
 import pytest
 
-from local.programs import Web, Worker
-from scripted import done, finish, hold, reasoning, say, script, tool_call, usage
+from local.programs import Worker
+from scripted import done, finish, reasoning, say, script, usage
 from tests.client import Client, new_id
-from tests.rig import PATIENCE, Rig, eventually
+from tests.rig import Rig
 
 TOOL = {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}
 
