@@ -145,6 +145,9 @@ def after_call(context: Any, case: Any, response: Any) -> None:
     elif response.status_code == 202:
         made = response.json()
         _ids["message_id"].append(made.get("assistant", made)["id"])
+        for part in made.get("user", made)["parts"]:
+            if "file" in (part["meta"] or {}):
+                _ids["file_id"].append(part["meta"]["file"])
     elif response.status_code == 204 and path == "/api/sign-in":
         _note_session(response)
     elif response.status_code == 204 and (method, path) == ("DELETE", _CONVERSATION):

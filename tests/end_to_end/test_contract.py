@@ -47,6 +47,8 @@ Json = dict[str, Any]
 REQUESTS: Final = int(os.environ.get("CONTRACT_REQUESTS", "5000"))
 #: Where a run writes what was answered.
 COUNTS: Final = "counts.json"
+#: An image.
+PIXEL: Final = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 #: Seconds for which credentials are good.
 LIFE: Final = 86_400
 CONFIG: Final = """
@@ -191,7 +193,10 @@ def closed(document: Json) -> Json:
                         media["schema"] = {"allOf": [media["schema"], codes]}
     # An answer that ends soon, and can be continued.
     content = script(say("The sky scatters"), finish("length"), usage(3, 4), done())
-    found["components"]["schemas"]["Question"]["examples"] = [{"content": content}]
+    # And a file, which then can be read.
+    image = {"type": "image_url", "image_url": {"url": PIXEL}}
+    asked = [{"content": content}, {"content": content, "parts": [image]}]
+    found["components"]["schemas"]["Question"]["examples"] = asked
     return dict(found)
 
 
