@@ -135,7 +135,8 @@ def key_server() -> Iterator[KeyServer]:
 @pytest.fixture(scope="session")
 def required_web(rig: Rig, key_server: KeyServer) -> Web:
     """A web master where sign-in is required, with two processes."""
-    return rig.web(**sign_in_settings(key_server), OUTLIVE_SIGN_IN_RATE="5/day")
+    rates = {"OUTLIVE_SIGN_IN_RATE": "5/day", "OUTLIVE_ASK_RATE": "1000/minute"}
+    return rig.web(**sign_in_settings(key_server), **rates)
 
 
 @pytest.fixture(scope="session")

@@ -213,6 +213,8 @@ _BY_TYPE: Final[Mapping[Any, type[Item]]] = {
 def parsed(sent: Any) -> list[Item]:
     if isinstance(sent, str):
         return [Question(role="user", content=normalise(sent))]
+    if sent is None:
+        refuse("input", "it is required", "missing_required_parameter")
     if not isinstance(sent, list):
         refuse("input", "it must be a string or a list of items", "invalid_type")
     if len(sent) > ITEMS_MAX:
