@@ -139,6 +139,7 @@ const COMMANDS = {
     return { messages, status, error: error?.message ?? null, text: text(chat), ...seen };
   },
   requests: () => requests.splice(0),
+  pause: (chat, { milliseconds }) => new Promise((resolve) => setTimeout(resolve, milliseconds)),
 };
 
 process.on("unhandledRejection", (error) => process.stderr.write(`unhandled: ${error?.stack}\n`));

@@ -11,10 +11,9 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-import httpx2
 import pytest
 
 from local.processes import ROOT
@@ -22,8 +21,8 @@ from local.programs import Web, Worker
 from scripted import done, finish, hold, reasoning, say, script, tool_call, usage, wrong_key
 from tests.client import Client, new_id, proof
 from tests.cutting import CutPoint, CuttingProxy
-from tests.foreign import need, need_node, npm_packages
-from tests.rig import PATIENCE, Rig, eventually
+from tests.foreign import need_node, npm_packages
+from tests.rig import PATIENCE, Rig
 from tests.stories import NEVER
 
 VERSIONS = ("6", "7")
@@ -63,7 +62,8 @@ class Node:
         """A command that is under way."""
         assert self._process.stdin is not None
         number = next(self._numbers)
-        self._waiting[number] = found = Future()
+        found: Future[Any] = Future()
+        self._waiting[number] = found
         line = json.dumps({"id": number, "do": do, **more})
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
@@ -154,7 +154,7 @@ def test_an_answer_is_one_message_with_the_exact_text(
     assert shown(state) == [("user", question), ("assistant", f"{TEXT}end")]
     assert (state["status"], state["errors"]) == ("ready", [])
     [end] = state["ends"]
-    assert not (end["isError"] or end["isAbort"] or end["isDisconnect"])
+    assert {name for name in end if end[name]} == {"finishReason"}
     assert end["finishReason"] == "stop"
     answer = state["messages"][-1]
     assert [(part["type"], part.get("state")) for part in answer["parts"]] == [
@@ -383,3 +383,217 @@ def stripped(state: dict[str, Any]) -> list[Any]:
         for one in state["messages"]
         if one["role"] == "assistant"
     ]
+
+
+def test_a_chat_may_send_its_last_message_alone(
+    node: Node, web: Web, rig: Rig, client: Client, worker: Worker, version: str
+) -> None:
+    chat = Chat(node, web.url, version, last=True, body={"system": "Be kind."})
+    first = script(say("One."), finish(), done(), tag=new_id())
+    second = script(say("Two."), finish(), done(), tag=new_id())
+
+    chat.ask(first)
+    state = chat.ask(second)
+    chat.do("again", messageId=chat.answer)
+
+    assert [text for _, text in shown(state)] == [first, "One.", second, "Two."]
+    assert chat.answer != state["messages"][-1]["id"]
+    [*_, record] = rig.scripted.wait_requests(2, contains=second)
+    assert record.request is not None
+    assert [(one["role"], one["content"]) for one in record.request["messages"]] == [
+        ("system", "Be kind."), ("user", first), ("assistant", "One."), ("user", second),
+    ]  # fmt: skip
+
+
+def test_an_edited_question_is_a_branch(
+    node: Node, web: Web, client: Client, worker: Worker, version: str
+) -> None:
+    chat = Chat(node, web.url, version)
+    state = chat.ask(script(say("One."), finish(), done(), tag=new_id()))
+    place = state["messages"][-1]["metadata"]["outlive"]["conversationId"]
+    edited = script(say("Two."), finish(), done(), tag=new_id())
+
+    chat.do("send", text=edited, messageId=state["messages"][0]["id"])
+
+    assert shown(chat.state) == [("user", edited), ("assistant", "Two.")]
+    turns = client.http.get(f"/api/conversations/{place}").json()["messages"]
+    assert [len(one["siblings"]) for one in turns] == [2, 1]
+
+
+def test_an_image_reaches_the_provider_and_comes_back_with_the_history(
+    node: Node, web: Web, rig: Rig, client: Client, worker: Worker, version: str
+) -> None:
+    question = script(say("Red."), finish(), done(), tag=new_id())
+    chat = Chat(node, web.url, version)
+    chat.do(
+        "send",
+        text=question,
+        files=[{"type": "file", "mediaType": "image/png", "url": PNG, "filename": "a.png"}],
+    )
+    loaded = client.http.get(f"/api/chat/{chat.name}").json()["messages"]
+    [image, _] = loaded[0]["parts"]
+    again = Chat(node, web.url, version, chat=chat.name, messages=loaded)
+    follow_up = script(say("Sure."), finish(), done(), tag=new_id())
+    again.ask(follow_up)
+
+    assert (image["type"], image["mediaType"]) == ("file", "image/png")
+    assert client.http.get(image["url"]).headers["Content-Type"] == "image/png"
+    for asked in (question, follow_up):
+        [record] = rig.scripted.wait_requests(1, contains=asked)
+        assert record.request is not None
+        content = record.request["messages"][0]["content"]
+        assert [part["type"] for part in content] == ["image_url", "text"]
+        assert content[0]["image_url"]["url"] == PNG
+    place = loaded[1]["metadata"]["outlive"]["conversationId"]
+    rows = rig.rows("SELECT count(*) AS n FROM messages WHERE conversation_id = :c", c=place)
+    assert rows[0].n == 4
+
+
+# --- outlive-fetch.js -----------------------------------------------------------------------------
+
+#: Where a response is cut: in the first event, in an id, in text, before the end, in the end.
+CUTS = (
+    CutPoint(b"data: ", 1, 9),
+    CutPoint(b"\nid: ", 2, 5),
+    CutPoint(b'"delta":', 2, 11),
+    CutPoint(b'"delta":', 5, 3),
+    CutPoint(b'"finish-step"', 1, 2),
+    CutPoint(b'"finish"', 1, 3),
+)
+
+
+@pytest.mark.parametrize("manner", ["close", "reset"])
+def test_the_fetch_goes_on_where_it_was_cut(
+    node: Node, web: Web, rig: Rig, worker: Worker, version: str, manner: Any
+) -> None:
+    text = "".join(f"{number} {TEXT}" for number in range(30))
+    question = script(reasoning("Hm. "), say(text, rate=2_000), finish(), done(), tag=new_id())
+    with CuttingProxy(web.url, CUTS, manner) as proxy:
+        chat = Chat(node, proxy.url, version, outlive=True)
+        state = chat.ask(question)
+
+    assert shown(state) == [("user", question), ("assistant", text)]
+    assert (state["status"], state["errors"]) == ("ready", [])
+    assert [end["finishReason"] for end in state["ends"]] == ["stop"]
+    assert proxy.cuts == len(CUTS)
+    assert len(rig.scripted.wait_requests(1, contains=question)) == 1
+
+
+def test_the_fetch_goes_on_with_a_replay_that_was_cut(
+    node: Node, web: Web, client: Client, worker: Worker, version: str
+) -> None:
+    """Also of an answer with steps."""
+    text = "".join(f"{number} {TEXT}" for number in range(30))
+    question = script(
+        tool_call("c1", "add", '{"a": 1}'), finish("tool_calls"), done(),
+        tag=new_id(), after=[say(text, rate=5_000), finish(), done()],
+    )  # fmt: skip
+    chat = Chat(
+        node, web.url, version, body={"tools": TOOLS}, tools={"add": {"output": "3"}},
+        automatic=True,
+    )  # fmt: skip
+    chat.ask(question)
+    chat.do("shows", text="0 ")
+    loaded = client.http.get(f"/api/chat/{chat.name}").json()["messages"]
+    cuts = (CutPoint(b'"tool-output', 1, 3), *CUTS)
+    with CuttingProxy(web.url, cuts) as proxy:
+        again = Chat(node, proxy.url, version, chat=chat.name, messages=loaded, outlive=True)
+        again.do("resume")
+
+    assert (again.state["status"], again.state["errors"]) == ("ready", [])
+    assert shown(again.state) == [("user", question), ("assistant", text)]
+    assert proxy.cuts == len(cuts)
+    chat.do("is", status="ready")
+    assert stripped(again.state) == stripped(chat.state)
+
+
+def test_a_stop_of_the_chat_reaches_the_server(
+    node: Node, web: Web, client: Client, worker: Worker, version: str
+) -> None:
+    question = script(say("So far"), hold(NEVER), tag=new_id())
+    chat = Chat(node, web.url, version, outlive=True)
+    chat.do("begin", text=question)
+    chat.do("shows", text="So far")
+
+    chat.do("stop")
+
+    assert client.ended(chat.answer)["status"] == "CANCELLED"
+    state = chat.state
+    assert (state["status"], state["errors"]) == ("ready", [])
+    assert shown(state)[-1] == ("assistant", "So far")
+    assert [end["isAbort"] for end in state["ends"]] == [True]
+
+
+def test_a_page_that_resumes_twice_stops_nothing(
+    node: Node, web: Web, rig: Rig, client: Client, worker: Worker
+) -> None:
+    """As React does in strict mode: the second request replaces the first one."""
+    gate = f"twice {new_id()}"
+    question = script(say("So far, "), hold(gate), say("and on."), finish(), done())
+    first = Chat(node, web.url, "7")
+    first.do("begin", text=question)
+    first.do("shows", text="So far, ")
+    loaded = client.http.get(f"/api/chat/{first.name}").json()["messages"]
+    again = Chat(node, web.url, "7", chat=first.name, messages=loaded, outlive=True)
+    again.do("beginResume")
+    again.do("beginResume")
+    again.do("is", status="streaming")
+    again.do("pause", milliseconds=200)  # in which a stop would be sent
+    rig.scripted.release(gate)
+    again.do("is", status="ready")
+
+    assert shown(again.state) == [("user", question), ("assistant", "So far, and on.")]
+    assert client.message(again.answer)["status"] == "DONE"
+
+
+def test_a_question_whose_response_never_began_is_asked_once(
+    node: Node, web: Web, rig: Rig, worker: Worker, version: str
+) -> None:
+    """The request arrives, and the connection breaks before the head of the response."""
+    question = script(say("Once."), finish(), done(), tag=new_id())
+    with CuttingProxy(web.url, [CutPoint(b"HTTP/1.1", 1, 3)]) as proxy:
+        chat = Chat(node, proxy.url, version, outlive=True)
+        state = chat.ask(question)
+
+    assert shown(state) == [("user", question), ("assistant", "Once.")]
+    assert proxy.cuts == 1
+    assert len(rig.scripted.wait_requests(1, contains=question)) == 1
+
+
+# --- the workflow transport -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("manner", ["close", "reset"])
+def test_a_workflow_is_rebuilt_after_each_cut(
+    node: Node, web: Web, rig: Rig, worker: Worker, manner: Any
+) -> None:
+    text = "".join(f"{number} {TEXT}" for number in range(30))
+    question = script(reasoning("Hm. "), say(text, rate=2_000), finish(), done(), tag=new_id())
+    with CuttingProxy(web.url, [CUTS[3]], manner) as proxy:
+        chat = Chat(node, proxy.url, "workflow")
+        state = chat.ask(question)
+
+    assert (state["status"], state["errors"]) == ("ready", [])
+    assert shown(state) == [("user", question), ("assistant", text)]
+    assert proxy.cuts == 1
+
+
+def test_a_workflow_is_resumed_by_the_id_of_its_chat(
+    node: Node, web: Web, rig: Rig, client: Client, worker: Worker
+) -> None:
+    gate = f"workflow {new_id()}"
+    question = script(say(TEXT), hold(gate), say("the rest"), finish(), done())
+    first = Chat(node, web.url, "workflow")
+    first.do("begin", text=question)
+    first.do("shows", text=TEXT)
+    loaded = client.http.get(f"/api/chat/{first.name}").json()["messages"]
+    again = Chat(node, web.url, "workflow", chat=first.name, messages=loaded)
+    again.do("beginResume")
+    again.do("is", status="streaming")
+    rig.scripted.release(gate)
+    again.do("is", status="ready")
+    nothing = Chat(node, web.url, "workflow")
+    nothing.do("resume")
+
+    assert shown(again.state) == [("user", question), ("assistant", f"{TEXT}the rest")]
+    assert (nothing.state["status"], nothing.state["errors"]) == ("ready", [])

@@ -40,17 +40,16 @@ from flask import Blueprint, Request, Response, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from shared.body import Body
 from shared.errors import Invalid, NotFound, OutliveError
 from shared.lifecycle import OPEN, TERMINAL
 from shared.numbering import NOTHING, Slot
 from shared.store import branches, conversations, files, messages, stopping, threads
-from shared.store.asking import Asked
+from shared.store.asking import NEWEST, Asked
 from shared.store.messages import Message
 from shared.store.threads import History
 from shared.tool_calls import results_of
-from web import errors, requests, responses, ui_chunks, ui_messages, ui_request
-from web.asking import InThread, NewQuestion, Retry, Wanted
+from web import errors, gateway, requests, responses, ui_chunks, ui_messages, ui_request
+from web.asking import InThread, Retry
 from web.auth import current_user, principal
 from web.context import context
 from web.following.face import BURST_BYTES, Face, Then, Written
@@ -154,8 +153,7 @@ def send() -> Response:
     in_workflow = request.mimetype == WORKFLOW_TYPE
     stored = files.load_own(context().db, current_user(), ui_request.file_ids(sent))
     said = ui_request.said(sent, current_user(), stored)
-    asked = _asked_below(sent, said) if sent.message is not None else _asked_with(sent, said)
-    answer = asked.answer
+    answer = _asked(sent, said).answer
     # It is committed. A repeat joins it, and so does a page that comes back.
     goes_on = sent.last.role == "assistant" and not sent.regenerates
     face = UIFace(named=sent.last.id if goes_on else None, ends_cleanly=in_workflow)
@@ -163,76 +161,55 @@ def send() -> Response:
         response = response_of(opened_message(answer.id, face))
     except Exception as error:  # noqa: BLE001 - it is answered, and logged if it is a bug
         response = sentence(error)
-    return _naming(response, answer)
+    return _named(response, answer)
 
 
-def _asked_with(sent: UIChat, said: ui_request.Said) -> Asked:
-    """Ask with the whole history."""
-    same = requests.request_hash(request.path, sent)
+def _asked(sent: UIChat, said: ui_request.Said) -> Asked:
+    same = gateway.same_request(sent)
     submits = not sent.regenerates
+    # The client's ids of messages are new for each click, unless the user edits a question.
     edits = sent.message_id is not None and sent.last.role == "user"
-    return _ask(
-        InThread(
-            History(
-                turns=said.turns,
-                system=said.system,
-                name=sent.id,
-                joins=submits,
-                repeat_hash=f"ui:{principal().credential.kind}:{principal().credential.id}:{same}",
-                # The client's ids of messages are new for each click.
-                is_repeat=submits and not edits,
-            )
-        ),
-        sent,
+    history = History(
+        turns=said.turns,
+        system=said.system,
+        name=sent.id,
+        joins=submits,
+        repeat_hash=same.repeat_hash,
+        is_repeat=submits and not edits,
     )
-
-
-def _asked_below(sent: UIChat, said: ui_request.Said) -> Asked:
-    """Ask below the newest answer of the chat, of which the client sends the last message only."""
-    if sent.id is None:
-        raise Invalid("A message alone needs the id of its chat.")
-    turn = said.turns[-1]
-    found = _conversation(sent.id)
-    if found is None:
-        if results_of(turn.body):
-            raise NotFound("There is no such chat.")
-        return _ask(InThread(History(turns=[turn], system=said.system, name=sent.id)), sent)
-    if said.system not in (None, found.system):
-        raise Invalid("The instructions of a chat are those that it began with.", param="system")
-    branch = _branch(found.id, limit=2)
-    newest = branch[-1] if branch else None
-    if sent.regenerates and newest is not None:
-        return _ask(Retry(ui_messages.message_id(sent.message_id or "") or newest.id), sent)
-    if newest is not None and newest.status in OPEN and len(branch) > 1:
-        question = branch[-2]
-        if _content(question.body) == _content(turn.body):
-            return Asked(question, newest, fresh=False)
-    return _ask(NewQuestion(found.id, turn.body, files=turn.files), sent)
-
-
-def _ask(wanted: Wanted, sent: UIChat) -> Asked:
-    key = requests.idempotency_key()
+    wanted: InThread | Retry = InThread(history)
+    if sent.message is not None:
+        if sent.id is None:
+            raise Invalid("A message alone needs the id of its chat.")
+        found = _retried(sent)
+        below = replace(history, turns=said.turns[-1:], joins=False, below=NEWEST)
+        wanted = InThread(below) if found is None else Retry(found)
     return context().asker.ask(
         wanted,
         user_id=current_user(),
         model=sent.model,
         options=sent.answers,
-        key=key,
-        request_hash=requests.request_hash(request.path, sent) if key is not None else None,
+        key=same.key,
+        request_hash=same.request_hash,
         key_id=principal().key_id,
     )
 
 
-def _content(body: Body) -> list[tuple[str, str]]:
-    return [(part.kind, part.text) for part in body.parts]
+def _retried(sent: UIChat) -> uuid.UUID | None:
+    """The answer beside which another one is wanted, where the client sends no history."""
+    if not sent.regenerates:
+        return None
+    if sent.message_id is not None and (named := ui_messages.message_id(sent.message_id)):
+        return named
+    found = _conversation(sent.id or "")
+    branch = _branch(found.id, limit=1) if found is not None else ()
+    return branch[-1].id if branch else None
 
 
-def _naming(response: Response, answer: Message) -> Response:
-    response.headers["Outlive-Message-Id"] = str(answer.id)
-    response.headers["Outlive-Conversation-Id"] = str(answer.conversation_id)
+def _named(response: Response, answer: Message) -> Response:
     if response.status_code < 400:
         response.headers[WORKFLOW_RUN] = str(answer.id)
-    return response
+    return gateway.named(response, answer)
 
 
 # --- coming back ---------------------------------------------------------------------------------
@@ -253,7 +230,7 @@ def stream(chat: str) -> Response:
         found = _resumable(chat)
         if found is None:
             return Response(status=204)
-        return _naming(message_response(found[-1].id, _face_of(found)), found[-1])
+        return _named(message_response(found[-1].id, _face_of(found)), found[-1])
     return _of_workflow(chat, rebuilds=index != "0")
 
 
@@ -264,7 +241,7 @@ def _of_workflow(name: str, *, rebuilds: bool) -> Response:
         face = UIFace()
         return Response(_LONE_FINISH, content_type=face.content_type, headers=dict(face.headers))
     face = replace(_face_of(found), rebuilds=rebuilds, ends_cleanly=True)
-    return _naming(message_response(found[-1].id, face), found[-1])
+    return _named(message_response(found[-1].id, face), found[-1])
 
 
 def _run(name: str) -> Sequence[Message] | None:
