@@ -13,6 +13,7 @@ from cli.command_options import as_json
 from cli.exit_status import Exit, Failure
 from cli.screen import visible
 from shared.bus.livelog import LiveLog
+from shared.disconnects import seconds_of
 from shared.errors import NotFound, RedisDown
 from shared.scopes import Scope
 from shared.secret_token import SERVICE_KEY, hashed
@@ -44,6 +45,15 @@ def _lifetime(
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
+def _policy(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    try:
+        if value is not None:
+            seconds_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
 def _name(_context: click.Context, _option: click.Parameter, value: str) -> str:
     if not (0 < len(value) <= NAME_CHARS and value.isprintable()):
         raise click.BadParameter(f"a name has 1 to {NAME_CHARS} printable characters.")
@@ -63,9 +73,18 @@ def key() -> None:
               help="Act for this account (default: a user of its own).")  # fmt: skip
 @click.option("--expires", "lifetime", callback=_lifetime, metavar="TIME",
               help="Valid for this long: 12h, 90d, 52w (default: until revoked).")  # fmt: skip
+@click.option("--on-disconnect", callback=_policy, metavar="POLICY",
+              help="What becomes of its answers when nobody reads them: continue, stop,"
+              " stop-after=SECONDS (default: as OUTLIVE_ON_DISCONNECT says).")  # fmt: skip
 @as_json
 def add(
-    name: str, scopes: list[str], login: str | None, lifetime: timedelta | None, *, as_json: bool
+    name: str,
+    scopes: list[str],
+    login: str | None,
+    lifetime: timedelta | None,
+    on_disconnect: str | None,
+    *,
+    as_json: bool,
 ) -> int:
     """Make a key and print it. It cannot be shown again."""
     secret = SERVICE_KEY.new()
@@ -79,6 +98,7 @@ def add(
                 scopes=scopes,
                 login=login and login.lower(),
                 lifetime=lifetime,
+                on_disconnect=on_disconnect,
             )
         except NotFound as error:
             raise Failure(error.message) from error
@@ -114,6 +134,7 @@ def _document(one: ListedKey) -> dict[str, Any]:
         "prefix": one.prefix,
         "scopes": list(one.scopes),
         "user": one.user,
+        "on_disconnect": one.on_disconnect,
         **{name: _iso(getattr(one, name)) for name in times},
     }
 

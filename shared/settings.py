@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.disconnects import seconds_of
 from shared.origins import is_host, is_origin
 
 
@@ -72,6 +73,14 @@ def _with_sign_in(value: str, info: ValidationInfo, name: str) -> str:
 
 def _split(names: str) -> list[str]:
     return [name.strip().lower() for name in names.split(",") if name.strip()]
+
+
+def _on_disconnect(said: str) -> str:
+    try:
+        seconds_of(said)
+    except ValueError as error:
+        raise ValueError(f"OUTLIVE_ON_DISCONNECT: {error}") from None
+    return said
 
 
 def _prefix(name: str) -> str:
@@ -281,6 +290,8 @@ class Settings(BaseSettings):
     first_token_seconds: Seconds = 300.0
     stall_seconds: Seconds = 60.0
     hard_deadline_seconds: Seconds = 900.0
+    #: What becomes of an answer when its last reader leaves: see shared/disconnects.py.
+    on_disconnect: Annotated[str, AfterValidator(_on_disconnect)] = "continue"
     #: How long a stopping worker lets its answers go on (default: the hard deadline).
     drain_seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
     #: The longest response of the stream route; the client comes back after it.

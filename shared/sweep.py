@@ -29,7 +29,7 @@ from.
 import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -42,7 +42,7 @@ from shared.bus.livelog import LiveLog, extend
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
-from shared.store import audit, deletion, files, reaping
+from shared.store import abandonment, audit, deletion, files, reaping
 from shared.store.clock import DatabaseClock
 from shared.store.database import Database
 from shared.store.ending import Ending
@@ -79,6 +79,8 @@ class Swept:
     cancelled: int = 0
     dispatched: int = 0
     purged: int = 0
+    #: whose last reader left long enough ago
+    abandoned: int = 0
 
 
 class Sweep:
@@ -130,7 +132,22 @@ class Sweep:
             cancelled=len(self._cancel(begun)),
             dispatched=self._dispatch(),
             purged=reaping.purge(self._db) + self._retire() + self._purge_users(begun),
+            abandoned=len(self._stop_abandoned(begun, None)),
         )
+
+    def stop_abandoned(self, ids: Collection[uuid.UUID]) -> None:
+        """Stop those of these answers that are abandoned. Raises StorageDown."""
+        self.check_clock()
+        self._stop_abandoned(time.monotonic(), ids)
+
+    def _stop_abandoned(self, begun: float, ids: Collection[uuid.UUID] | None) -> list[uuid.UUID]:
+        if self._in_doubt():
+            return []
+        abandoned = abandonment.stop_abandoned(self._db, self._clock, ids)
+        for message_id in abandoned:
+            self._report("abandoned", message_id)
+            self._stop(message_id, begun)
+        return abandoned
 
     def _purge_users(self, begun: float) -> int:
         """Stop and remove some of what is left of deleted users; how many conversations."""
@@ -145,6 +162,7 @@ class Sweep:
             self._tidied = time.monotonic()
             deletion.remove_tombstones(self._db)
             audit.forget(self._db)
+            abandonment.tidy(self._db)
             self._files = files.remove_unused(self._db, self._files)
         return purged
 

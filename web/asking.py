@@ -39,6 +39,7 @@ from shared.store.database import Database
 from shared.store.threads import History
 from shared.store.token_use import TokenLimits
 from shared.tool_calls import calls_of
+from web import abandonment
 from web.following.message_keeper import MessageKeeper
 from web.wake_ups import wake_sidebars
 
@@ -186,12 +187,14 @@ class Asker:
             key_id=key_id,
             tokens=self._tokens,
             running=settings.running,
+            on_disconnect=abandonment.seconds(settings),
             request=request,
         )
         with self._one_by_one(terms):
             asked = self._commit(wanted, terms)
         if asked.fresh:
-            self._messages.expect(asked.answer.id, user_id, asked.answer.conversation_id)
+            made = asked.answer
+            self._messages.expect(made.id, user_id, made.conversation_id, made.on_disconnect)
             if not asked.waits:
                 self._queue.enqueue(asked.answer.id)
             wake_sidebars(self._livelog, user_id)

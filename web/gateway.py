@@ -11,6 +11,7 @@ first text or the end, `ended` for the end.
 
 import hashlib
 import math
+import socket
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -75,7 +76,7 @@ def begun(
     stream = opened_message(answer.id, face)
     try:
         topic = cast("MessageTopic", stream.source)
-        wait(stream, lambda: topic.body.length > 0 or topic.end is not None, seconds)
+        wait(stream, lambda: topic.body.length > 0 or topic.end is not None, seconds, _client())
         end = topic.end
         if end is not None and end.status == Status.ERROR and not topic.body.length:
             stream.close()
@@ -97,10 +98,15 @@ def ended(
     stream = opened_message(answer.id, face)
     try:
         topic = cast("MessageTopic", stream.source)
-        wait(stream, lambda: topic.end is not None, seconds)
+        wait(stream, lambda: topic.end is not None, seconds, _client())
         return topic.end
     finally:
         stream.close()
+
+
+def _client() -> "socket.socket | None":
+    """The socket of this request."""
+    return request.environ.get("gunicorn.socket")
 
 
 def named(response: Response, answer: Message) -> Response:

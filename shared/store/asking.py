@@ -68,6 +68,8 @@ class Asking:
     running: int = 0
     #: what is kept of the request for its client (`store/client_requests.py`)
     request: Mapping[str, Any] | None = None
+    #: seconds after the last reader left until the answer is stopped; None: it goes on
+    on_disconnect: float | None = None
 
     @property
     def locks_user(self) -> bool:
@@ -295,7 +297,7 @@ _ON_TOP: Final = (
 _COLUMNS: Final = (
     "id, user_id, conversation_id, parent_id, continues_id, role, status, saved_len, body, length,"
     " sha256, ended_at, model, options, client_key, request_hash, key_id, repeat_hash, system,"
-    " queue_deadline, dispatch_at"
+    " queue_deadline, dispatch_at, on_disconnect"
 )
 #: A question below fits.above, and an answer below the question.
 _QUESTION: Final = f"""
@@ -304,7 +306,7 @@ _QUESTION: Final = f"""
         CAST(:length AS int), CAST(:sha256 AS text), clock_timestamp(), CAST(NULL AS text),
         CAST('{{}}' AS jsonb), CAST(NULL AS text), CAST(NULL AS text), CAST(NULL AS uuid),
         CAST(NULL AS text), CAST(NULL AS text), CAST(NULL AS timestamptz),
-        CAST(NULL AS timestamptz)
+        CAST(NULL AS timestamptz), CAST(NULL AS float8)
     FROM fits"""
 _ANSWER: Final = f"""
     SELECT CAST(:answer AS uuid), CAST(:user AS uuid), CAST(:conversation AS uuid),
@@ -315,7 +317,8 @@ _ANSWER: Final = f"""
         CASE WHEN waits THEN 'infinity'
             ELSE clock_timestamp() + make_interval(secs => :deadline) END,
         CASE WHEN waits THEN 'infinity'
-            ELSE clock_timestamp() + make_interval(secs => :dispatch) END
+            ELSE clock_timestamp() + make_interval(secs => :dispatch) END,
+        CAST(:on_disconnect AS float8)
     FROM fits CROSS JOIN (SELECT {MUST_WAIT} AS waits) AS turn"""
 _BOTH: Final = f"INSERT INTO messages ({_COLUMNS}) {_QUESTION} UNION ALL {_ANSWER} RETURNING *"
 
@@ -437,6 +440,7 @@ def _answer(
         "deadline": asking.queue_deadline,
         "dispatch": DISPATCH_AFTER,
         "running": asking.running,
+        "on_disconnect": asking.on_disconnect,
     }
 
 

@@ -62,6 +62,8 @@ class Message:
     claim: uuid.UUID | None = None
     #: of one that ended in ERROR: `status` and `code`, as far as a provider that refused named them
     upstream: dict[str, Any] | None = None
+    #: seconds after its last reader left until it is stopped; None: it goes on
+    on_disconnect: float | None = None
 
 
 _PLAIN_FIELDS = sorted(Message.__dataclass_fields__.keys() - {"status", "body"})

@@ -23,6 +23,8 @@ class ValidKey:
     expires_at: datetime | None
     #: its use was not noted in the last minute
     unnoted: bool
+    #: what becomes of its answers when their readers leave; None: as the deployment says
+    on_disconnect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,11 @@ class ListedKey:
     used_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    on_disconnect: str | None = None
 
 
 _VALID: Final = (
-    "SELECT k.id, k.user_id, k.scopes, k.expires_at,"
+    "SELECT k.id, k.user_id, k.scopes, k.expires_at, k.on_disconnect,"
     " coalesce(k.used_at < clock_timestamp() - interval '1 minute', true) AS unnoted"
     " FROM service_keys k JOIN users u ON u.id = k.user_id AND u.disabled_at IS NULL"
     " WHERE k.token_hash = :hash AND k.revoked_at IS NULL"
@@ -52,7 +55,14 @@ _VALID: Final = (
 def valid(db: Database, token_hash: str) -> ValidKey | None:
     """The key with this hash, if it and its user may be used. Raises StorageDown."""
     for row in db.planned(_VALID, hash=token_hash):
-        return ValidKey(row.id, row.user_id, frozenset(row.scopes), row.expires_at, row.unnoted)
+        return ValidKey(
+            row.id,
+            row.user_id,
+            frozenset(row.scopes),
+            row.expires_at,
+            row.unnoted,
+            row.on_disconnect,
+        )
     return None
 
 
@@ -84,6 +94,7 @@ def add(
     scopes: Collection[str],
     login: str | None = None,
     lifetime: timedelta | None = None,
+    on_disconnect: str | None = None,
 ) -> uuid.UUID:
     """A new key's id. `token`: its prefix and its hash.
 
@@ -104,9 +115,9 @@ def add(
             user_id = found
         run(
             connection,
-            "INSERT INTO service_keys (id, user_id, name, prefix, token_hash, scopes, expires_at)"
-            " VALUES (:id, :user, :name, :prefix, :hash, CAST(:scopes AS text[]),"
-            " clock_timestamp() + CAST(:lifetime AS interval))",
+            "INSERT INTO service_keys (id, user_id, name, prefix, token_hash, scopes, expires_at,"
+            " on_disconnect) VALUES (:id, :user, :name, :prefix, :hash, CAST(:scopes AS text[]),"
+            " clock_timestamp() + CAST(:lifetime AS interval), :on_disconnect)",
             id=key_id,
             user=user_id,
             name=name,
@@ -114,6 +125,7 @@ def add(
             hash=token_hash,
             scopes=sorted(scopes),
             lifetime=lifetime,
+            on_disconnect=on_disconnect,
         )
         audit.record(connection, Action.KEY_ADDED, credential="command", object_id=key_id)
     return key_id
@@ -123,7 +135,7 @@ def listed(db: Database) -> list[ListedKey]:
     """All keys, the newest first. Raises StorageDown."""
     rows: list[Any] = db.rows(
         "SELECT k.id, k.name, k.prefix, k.scopes, coalesce(u.login, u.name) AS user, k.created_at,"
-        " k.used_at, k.expires_at, k.revoked_at"
+        " k.used_at, k.expires_at, k.revoked_at, k.on_disconnect"
         " FROM service_keys k JOIN users u ON u.id = k.user_id ORDER BY k.created_at DESC, k.id"
     )
     return [ListedKey(**row._mapping) for row in rows]

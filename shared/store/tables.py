@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -100,6 +101,8 @@ service_keys = Table(
     Column("scopes", ARRAY(Text), nullable=False),
     Column("daily_tokens", BigInteger),
     Column("monthly_tokens", BigInteger),
+    # what becomes of an answer when its last reader leaves (shared/disconnects.py)
+    Column("on_disconnect", Text),
     _moment("created_at", required=True),
     _moment("used_at"),
     _moment("expires_at"),
@@ -169,6 +172,8 @@ messages = Table(
     _moment("dispatch_at"),
     Column("saved_len", Integer, nullable=False, server_default=text("0")),
     Column("stop_requested", Boolean, nullable=False, server_default=text("false")),
+    # seconds after its last reader left until it is stopped
+    Column("on_disconnect", Double),
     # what came of it
     Column("body", JSONB),
     Column("length", Integer),
@@ -193,6 +198,11 @@ messages = Table(
     Index("messages_branch", "conversation_id", "seq"),
     Index("messages_parent", "parent_id"),
     Index("messages_open", "user_id", postgresql_where=_OPEN),
+    Index(
+        "messages_abandonable",
+        "id",
+        postgresql_where=text(f"on_disconnect IS NOT NULL AND status IN {OPEN_STATUSES}"),
+    ),
     Index(
         "messages_chain",
         "user_id",
@@ -246,6 +256,15 @@ pieces = Table(
     Column("kind", Text, nullable=False),
     Column("meta", JSONB),
     Column("text", Text, nullable=False),
+)
+
+#: Of answers with `on_disconnect`: until when a web process speaks for its readers.
+message_readers = Table(
+    "message_readers",
+    metadata,
+    Column("message_id", Uuid, primary_key=True),
+    Column("process", Uuid, primary_key=True),
+    Column("until", DateTime(timezone=True), nullable=False),
 )
 
 #: Files that questions refer to, once for each user, and the messages that do.

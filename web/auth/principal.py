@@ -53,6 +53,8 @@ class Principal:
     expires_at: float | None = None
     #: when Postgres was last asked whether it is good (monotonic, before the statement)
     checked_at: float = field(default=0.0, compare=False)
+    #: what a service key says of answers whose readers leave (shared/disconnects.py)
+    on_disconnect: str | None = None
 
     @property
     def key_id(self) -> uuid.UUID | None:

@@ -71,6 +71,7 @@ class ServiceKeys:
             Credential("key", str(row.id)),
             None if row.expires_at is None else row.expires_at.timestamp(),
             checked_at,
+            row.on_disconnect,
         )
         return self._for_another(principal, row, subject) if named else principal
 

@@ -91,8 +91,11 @@ FACE = BlocksFace()
 def _follow(message_id: uuid.UUID, user_id: uuid.UUID) -> Iterator[BlockSource]:
     with context().messages.follow(message_id, user_id) as topic:
         source = context().render_cache.of(topic)
-        with source.reading():
-            yield source
+        try:
+            with source.reading():
+                yield source
+        finally:
+            topic.cut_at = max(topic.cut_at, source.cut_at)
 
 
 @blueprint.get("/messages/<uuid:message_id>/blocks/stream")

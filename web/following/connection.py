@@ -38,6 +38,7 @@ from gevent.monkey import get_original
 from gevent.socket import wait_write
 
 from shared import awake
+from web.following.client_left import LEFT
 from web.following.streaming import Stream
 
 #: Heartbeats after which a reader that has taken nothing is cut; it resumes when it can read.
@@ -210,7 +211,11 @@ class StreamConnection:
     def poll(self) -> None:
         """Drop it if its machine has left several polls in a row without an answer."""
         try:
-            if self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 4)[2:] == _NOTHING:
+            state = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 4)
+            if state[0] in LEFT and self._idle and self._stream.source.on_disconnect is not None:
+                self._drop()  # a write would tell, but there may be none for long
+                return
+            if state[2:] == _NOTHING:
                 self._received = self._unanswered = 0
                 return
             found = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)

@@ -36,6 +36,7 @@ from shared.sweep import Sweep
 from web import metrics
 from web.following.hub import Hub, Keeper
 from web.following.message_topic import MessageTopic, read
+from web.following.presence import Presence
 from web.following.read_access import NOT_THERE, ReadAccess
 
 #: Seconds between reads while text is known to be missing.
@@ -59,6 +60,7 @@ class MessageKeeper(Keeper[MessageTopic]):
         self._livelog = livelog
         self._sweep = sweep
         self._read_access = ReadAccess(db)
+        self._presence = Presence(db, sweep)
 
     def counts(self) -> tuple[int, int]:
         """Bodies in memory and their readers."""
@@ -72,10 +74,20 @@ class MessageKeeper(Keeper[MessageTopic]):
     def follow(self, message_id: uuid.UUID, user_id: uuid.UUID) -> Iterator[MessageTopic]:
         """A message for as long as a reader stays. Raises NotFound and StorageDown."""
         topic = self._entered(message_id, user_id)
-        with self._hub.reading(topic):
-            yield topic
+        try:
+            with self._hub.reading(topic):
+                self._presence.enter(topic)
+                yield topic
+        finally:
+            self._presence.leave(topic)
 
-    def expect(self, message_id: uuid.UUID, user_id: uuid.UUID, conversation_id: uuid.UUID) -> None:
+    def expect(
+        self,
+        message_id: uuid.UUID,
+        user_id: uuid.UUID,
+        conversation_id: uuid.UUID,
+        on_disconnect: float | None = None,
+    ) -> None:
         """Subscribe to an answer that was made here and that no worker can have taken yet.
 
         What is subscribed to before anything was published has missed nothing and is not read.
@@ -83,6 +95,7 @@ class MessageKeeper(Keeper[MessageTopic]):
         if not self._hub.connected or message_channel(message_id) in self.topics:
             return  # in the second case a reader has found it already, in a list
         topic = self._enter(message_id, user_id, conversation_id)
+        topic.on_disconnect = on_disconnect
         self._hub.subscribe([topic], CONFIRM_NEW)
         if topic.subscribed.is_set():
             topic.read_begun = True  # from now on a confirmation is one that came again

@@ -17,7 +17,7 @@ import math
 import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from shared.body import Body, Delta
 from shared.bus.coding import Payload
@@ -30,6 +30,9 @@ from shared.store.database import Database
 from shared.store.messages import Message
 from web.following.face import EndsMessage
 from web.following.topic import Topic
+
+#: Seconds for which the last reader's leaving may be that of one who was cut.
+CUT_SECONDS: Final = 1.0
 
 
 class MessageTopic(Topic[Any]):
@@ -80,6 +83,11 @@ class MessageTopic(Topic[Any]):
         """The conversation that it belongs to, as soon as the row is known."""
         return self._conversation_id
 
+    @property
+    def was_cut(self) -> bool:
+        """Whether a reader was cut by us a moment ago."""
+        return self.closed or time.monotonic() - self.cut_at < CUT_SECONDS
+
     def receive(self, deltas: Sequence[Delta], claim: uuid.UUID | None = None) -> bool:
         """Take text of a claim from Redis; False if it does not fit and the row has to be read."""
         self.received_at = time.monotonic()
@@ -128,6 +136,7 @@ class MessageTopic(Topic[Any]):
             return False
         self.user_id = message.user_id  # who asked first may lose the right, others keep it
         self._conversation_id = message.conversation_id
+        self.on_disconnect = message.on_disconnect
         # Text is published after its claim is committed. So a body that has some text was not read
         # too early: it is of a claim that the row does not know any more.
         if message.claim != self.claim and self.body.length:

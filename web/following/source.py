@@ -1,5 +1,6 @@
 """What a reader reads: a message's text, its blocks, a user's list of conversations."""
 
+import math
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from web.following.notifier import Notifier
@@ -30,6 +31,10 @@ class Source(Generic[Place]):
         self.version = 0
         #: nothing keeps it true any more; its readers are cut and ask anew
         self.closed = False
+        #: seconds after its last reader left until what is read is stopped; None: it goes on
+        self.on_disconnect: float | None = None
+        #: when a reader was last cut by us (monotonic), who may be about to come back
+        self.cut_at = -math.inf
         self._frames: dict[tuple[Face[Any, Place], Place], Written[Place]] = {}
 
     @property

@@ -173,6 +173,8 @@ class Readers:
         metrics.READERS.inc()
 
     def _leave(self, stream: "Stream") -> None:
+        if stream.closed or stream.is_due_to_be_cut:
+            stream.source.cut_at = time.monotonic()
         del self._open[stream]
         metrics.READERS.dec()
 

@@ -6,34 +6,46 @@ more (its process drains, its time is up, its user was evicted), and counts amon
 user meanwhile.
 """
 
+import socket
 import time
 from collections.abc import Callable
 from typing import Final
 
 from gevent.event import Event
 
+from web.following.client_left import has_left
 from web.following.streaming import Stream
 
-#: Seconds after which the reasons to stop are checked though nothing changed.
+#: Seconds after which the reasons to stop are checked though nothing changed; and where it matters
+#: whether the client is still there.
 POLL: Final = 5.0
+POLL_CLIENT: Final = 0.5
 
 
-def wait(stream: Stream, ready: Callable[[], bool], seconds: float) -> bool:
+def wait(
+    stream: Stream,
+    ready: Callable[[], bool],
+    seconds: float,
+    client: "socket.socket | None" = None,
+) -> bool:
     """Whether `ready` became true, after `seconds` at most, before the stream is to be cut.
 
-    `ready` may depend on the stream's source only.
+    `ready` may depend on the stream's source only. `client`: the request's socket. Where an answer
+    is to be stopped when its readers have left, a client that has closed it is not waited for.
     """
     deadline = time.monotonic() + seconds
+    watched = client if stream.source.on_disconnect is not None else None
+    poll = POLL if watched is None else POLL_CLIENT
     woken = Event()
     stream.on_evict = woken.set
     try:
         while not ready():
             left = deadline - time.monotonic()
-            if left <= 0 or stream.is_due_to_be_cut:
+            if left <= 0 or stream.is_due_to_be_cut or (watched and has_left(watched)):
                 return False
             woken.clear()
             # Nothing is lost: no other greenlet runs between `ready` and this.
-            stream.source.changed.listen(_setting(woken), min(left, POLL))
+            stream.source.changed.listen(_setting(woken), min(left, poll))
             woken.wait()
         return True
     finally:

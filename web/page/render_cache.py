@@ -73,6 +73,7 @@ class BlockSource(Source[BlockPlace]):
         #: weak, because the cache keeps this object for as long as its topic lives. A reader holds
         #: the topic.
         self._topic = ref(topic)
+        self.on_disconnect = topic.on_disconnect
         self.finished = FinishedBlocks(topic.body)
         self.readers = 0
         #: when it may be rendered again (monotonic)

@@ -1,4 +1,4 @@
-"""Clients that send the whole history: where its turns are, what a provider refused, files."""
+"""Clients that send the whole history: places of turns, refusals of providers, files, readers."""
 
 from alembic import op
 
@@ -12,7 +12,8 @@ ALTER TABLE messages
     ADD COLUMN IF NOT EXISTS chain bytea,
     ADD COLUMN IF NOT EXISTS repeat_hash text,
     ADD COLUMN IF NOT EXISTS system text,
-    ADD COLUMN IF NOT EXISTS upstream jsonb
+    ADD COLUMN IF NOT EXISTS upstream jsonb,
+    ADD COLUMN IF NOT EXISTS on_disconnect double precision
 """
 
 # Images and the like are compressed already: EXTERNAL stores them as they are.
@@ -97,8 +98,22 @@ END $$
 """
 
 
+# Of answers that are to be stopped when nobody reads them. Without foreign keys: a process that
+# renews must not wait for what locks an answer.
+_READERS = """
+ALTER TABLE service_keys ADD COLUMN IF NOT EXISTS on_disconnect text;
+CREATE TABLE IF NOT EXISTS message_readers (
+    message_id uuid NOT NULL,
+    process uuid NOT NULL,
+    until timestamptz NOT NULL,
+    PRIMARY KEY (message_id, process)
+)
+"""
+
+
 def upgrade() -> None:
     op.execute(_MESSAGES)
+    op.execute(_READERS)
     op.execute(_FILES)
     op.execute(_REQUESTS)
     op.execute(_JSON_VALUE)
@@ -106,14 +121,19 @@ def upgrade() -> None:
     online.commit()
     online.create_index("messages_chain", "messages (user_id, chain, seq) WHERE chain IS NOT NULL")
     online.create_index(
+        "messages_abandonable",
+        "messages (id) WHERE on_disconnect IS NOT NULL AND status IN ('SENDING', 'STREAMING')",
+    )
+    online.create_index(
         "messages_repeated", "messages (user_id, repeat_hash, seq) WHERE repeat_hash IS NOT NULL"
     )
 
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION message_said(text, jsonb); DROP FUNCTION json_value_of(text)")
-    op.execute("DROP TABLE message_files, files, client_requests")
+    op.execute("DROP TABLE message_files, files, client_requests, message_readers")
+    op.execute("ALTER TABLE service_keys DROP COLUMN on_disconnect")
     op.execute(
         "ALTER TABLE messages DROP COLUMN chain, DROP COLUMN repeat_hash, DROP COLUMN system,"
-        " DROP COLUMN upstream"
+        " DROP COLUMN upstream, DROP COLUMN on_disconnect"
     )
