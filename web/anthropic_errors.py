@@ -10,11 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flask import Blueprint, Response
+from flask import Response
 from pydantic import ValidationError
-from werkzeug.exceptions import HTTPException
 
-from shared.errors import OutliveError
 from shared.store.messages import Message
 from web import openai_errors
 
@@ -33,12 +31,6 @@ TYPES: Final[Mapping[int, str]] = {
 #: Steps of a field's path, and characters of each, that are echoed.
 _STEPS: Final = 12
 _STEP_CHARS: Final = 60
-
-
-def register(blueprint: Blueprint) -> None:
-    """Answer every error of these routes in Anthropic's form."""
-    for kind in (Exception, OutliveError, ValidationError, HTTPException):
-        blueprint.register_error_handler(kind, response_to)
 
 
 def response_to(error: Exception) -> Response:
@@ -60,6 +52,8 @@ def again() -> Response:
 
 def translated(found: Response) -> Response:
     """A response in OpenAI's form, in Anthropic's."""
+    if found.status_code < 400:
+        return found  # a redirect
     said: Any = found.get_json()
     error = said["error"]
     found.data = json.dumps(document(found.status_code, error["message"], error["code"]))

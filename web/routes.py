@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from web import (
     account,
+    anthropic_errors,
     audit_table,
     file_reading,
     health,
@@ -63,7 +64,10 @@ STREAMS: Final[dict[str, Face[Any, Any]]] = {
     "notices.notices": notices.FACE,
 }
 #: Where errors have another form than ours, by the beginning of the address; longer ones first.
-ERRORS: Final[dict[str, Handler]] = {"/v1/": openai_errors.response_to}
+ERRORS: Final[dict[str, Handler]] = {
+    "/v1/messages": anthropic_errors.response_to,
+    "/v1/": openai_errors.response_to,
+}
 #: Endpoints that start an answer: they have a rate limit of their own (`web/rate_limits.py`).
 ASKING: Final = frozenset(
     {

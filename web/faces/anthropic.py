@@ -42,7 +42,6 @@ from web.openai_request import conversation_id
 from web.streams import response_of
 
 blueprint = Blueprint("anthropic", __name__, url_prefix="/v1/messages")
-anthropic_errors.register(blueprint)
 
 #: Stored finish reason -> stop reason.
 REASONS: Final[Mapping[str, str]] = {"length": "max_tokens", "content_filter": "refusal"}

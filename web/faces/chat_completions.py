@@ -154,8 +154,9 @@ def _stored(name: str) -> _Stored:
 @blueprint.get("/models")
 def list_models() -> Response:
     """The provider's models, the one of this service first."""
-    listed = context().models.listed()["items"]
-    return jsonify({"object": "list", "data": [_model(one["id"]) for one in listed]})
+    data = [_model(one["id"]) for one in context().models.listed()["items"]]
+    page = {"has_more": False, "first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {}
+    return jsonify({"object": "list", "data": data, **page})
 
 
 @blueprint.get("/models/<path:name>")
@@ -167,5 +168,14 @@ def show_model(name: str) -> Response:
 
 
 def _model(name: str) -> dict[str, Any]:
-    # When it was made, and by whom, is not known; the SDKs want numbers and words there.
-    return {"id": name, "object": "model", "created": 0, "owned_by": "outlive"}
+    # When it was made, and by whom, is not known; the SDKs want numbers and words there. The last
+    # three fields are for Anthropic's, which ask at the same address.
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "outlive",
+        "type": "model",
+        "display_name": name,
+        "created_at": "1970-01-01T00:00:00Z",
+    }
