@@ -1,7 +1,7 @@
 """A proxy to web that cuts streams at chosen bytes, by a reset or a close, and can be slow.
 
 Clients use its `url` instead of web's. Only streams of messages are cut, those that answer a
-question included; everything else passes unchanged.
+question included, and completions; everything else passes unchanged.
 """
 
 import re
@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 Manner = Literal["reset", "close"]
 
 _STREAM: Final = re.compile(
-    rb"GET /api/(?:messages|chat)/[^ ]*stream[ ?]|POST /api/chat[ ?]|POST [^\r]*\r\n.*^accept: text/event-stream\r",
+    rb"GET /api/(?:messages|chat)/[^ ]*stream[ ?]|POST /(?:api/chat|v1/chat/completions)[ ?]|"
+    rb"POST [^\r]*\r\n.*^accept: text/event-stream\r",
     re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )
 _RETRY: Final = re.compile(rb"\nretry: \d\d(\d+)\n")

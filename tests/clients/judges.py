@@ -304,7 +304,7 @@ async def openai_agents(case: Case) -> None:
         async for event in run.stream_events():
             data = getattr(event, "data", None)
             if getattr(data, "type", "") == "response.output_text.delta":
-                case.show(data.delta)
+                case.show(getattr(data, "delta", ""))
         used = run.context_wrapper.usage.total_tokens
         case.end(run.final_output, tokens=used)
 
