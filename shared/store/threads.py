@@ -22,8 +22,10 @@ several answers say the same (two talks that are equal so far), one that was not
 preferred, so that both stay talks of their own.
 
 **A repeat** is the same request of the same credential, which its client says is a repeat. It gets
-the answer that is being written or is complete, and nothing is asked. An answer that ended in ERROR
-is not joined: whoever repeats wants another try.
+the answer that is being written or has just ended, and nothing is asked. An answer that ended in
+ERROR is not joined: whoever repeats wants another try. Nor is one that ended longer ago than an SDK
+waits before it repeats. Its client has it, and the repeat is of an equal request that never reached
+us (a deploy, a limit), which wants an answer of its own.
 """
 
 import uuid
@@ -56,9 +58,9 @@ from shared.store.asking import (
 from shared.store.database import Database, run
 from shared.tool_calls import results_of
 
-#: Seconds for which a request can be repeated without a key. The SDKs wait ten minutes for an
-#: answer before they repeat.
-REPEATED_WITHIN: Final = 900.0
+#: Seconds after the end of an answer for which its request can be repeated without a key. The SDKs
+#: wait two minutes at most before they repeat.
+REPEATED_WITHIN: Final = 120.0
 #: Messages that say the same, of which one that was not continued is looked for.
 EQUALS: Final = 16
 
@@ -156,7 +158,7 @@ def _placed(
 _REPEATED: Final = f"""
 SELECT m.id, m.parent_id FROM messages m JOIN conversations c ON c.id = m.conversation_id
 WHERE {owns("m")} AND m.repeat_hash = :hash AND m.status <> '{Status.ERROR}'
-    AND m.created_at > clock_timestamp() - make_interval(secs => :within)
+    AND (m.ended_at IS NULL OR m.ended_at > clock_timestamp() - make_interval(secs => :within))
     AND c.deleted_at IS NULL
 ORDER BY m.seq DESC LIMIT 1
 """

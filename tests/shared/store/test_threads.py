@@ -243,7 +243,7 @@ def test_a_repeat_joins_and_an_equal_request_does_not(store: Store) -> None:
     assert rows(store, user) == 4
 
 
-def test_what_is_not_joined_is_asked_anew(store: Store) -> None:
+def test_what_is_not_joined_is_asked_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     user, other = store.user(), store.user()
     first = ask(store, user, said("1"), repeat_hash="h")
 
@@ -256,8 +256,13 @@ def test_what_is_not_joined_is_asked_anew(store: Store) -> None:
     assert joins(user, "h")
     assert not joins(user, "another")
     assert not joins(other, "h")
+    # however long it takes, and a while longer
     long_ago = "UPDATE messages SET created_at = now() - interval '1 h' WHERE id = :i"
     store.run(long_ago, i=first.answer.id)
+    assert joins(user, "h")
+    answer(store, first, body_of("Said"))
+    assert joins(user, "h")
+    monkeypatch.setattr(threads, "REPEATED_WITHIN", 0.0)
     assert not joins(user, "h")
 
 
