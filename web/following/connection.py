@@ -20,7 +20,12 @@ of its buffer is free: a program that reads 5 kB a second has none for 26 second
 **Ends.** A chunked body that ends is followed by the last chunk. A torn one (`Stream.torn`) is not,
 so its client sees an error. Without chunks (HTTP/1.0) the end of the connection is the end of the
 body, and a torn connection is reset instead. No exception is raised for it, so no traceback is
-logged. A client that is gone, a write that timed out and a bug in a face end here, too: each time
+logged. No other request follows a stream, and a client finds that out by the end of the connection.
+That has to come with the last bytes of the body: a client that goes on at once would send its next
+request into a connection that is being closed, and some (httpx) do not repeat it then. So the
+kernel holds back what does not fill a packet until the connection is closed (MORE).
+
+A client that is gone, a write that timed out and a bug in a face end here, too: each time
 the connection is closed, the stream freed and `on_close` called, once.
 """
 
@@ -71,6 +76,9 @@ _NOTHING: Final = bytes(2)
 CHUNK_BYTES: Final = 9 << 10
 #: Bytes that a client may have sent after its request.
 UNREAD: Final = 1 << 16
+
+#: Flag of a send after which more follows soon: here, the end. Linux has it.
+MORE: Final = getattr(socket, "MSG_MORE", 0)
 
 _Socket: Final = get_original("socket", "socket")
 
@@ -164,7 +172,8 @@ class StreamConnection:
 
     def _send(self, data: "bytes | memoryview") -> int:
         try:
-            return self._socket.send(data)
+            # The end of the connection goes with the last bytes, see above.
+            return self._socket.send(data, MORE if self._stream.closed else 0)
         except BlockingIOError:
             return 0
 

@@ -1,6 +1,7 @@
 """A stream on its connection, without a server around it."""
 
 import fcntl
+import select
 import socket
 import sys
 import termios
@@ -124,6 +125,31 @@ def test_each_write_is_a_chunk_of_a_chunked_response(
 
     parts = (b"head ", b"7\r\nopened \r\n", b"10\r\n0123456789abcdef\r\n", b"4\r\n end\r\n")
     assert client.all() == b"".join(parts) + b"0\r\n\r\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others cannot send both at once")
+def test_the_last_bytes_come_with_the_end_of_the_connection(
+    topic: MessageTopic, opened: Open, ended: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that goes on at once would send its next request into a closing connection."""
+    mine, theirs = _over_tcp(None)
+    before: list[bool] = []
+    close = StreamConnection._close
+
+    def reading_first(connection: StreamConnection) -> None:
+        before.append(bool(select.select([theirs], [], [], 0.02)[0]))
+        close(connection)
+
+    monkeypatch.setattr(StreamConnection, "_close", reading_first)
+    say(topic, "text")
+    finish(topic, topic.body)
+
+    _, client = opened(chunked=True, pair=(mine, theirs))
+    client.read()
+
+    until(lambda: ended)
+    assert before == [False]
+    assert client.all().endswith(b"0\r\n\r\n")
 
 
 def test_a_client_that_does_not_read_delays_no_other_and_loses_nothing(
