@@ -104,7 +104,11 @@ def stop_abandoned(
         ).all()
         for row in rows:
             stop_locked(connection, row)
-        return [row.id for row in rows]
+        stopped = [row.id for row in rows]
+        if stopped:
+            named = [str(one) for one in stopped]
+            run(connection, f"DELETE FROM message_readers WHERE message_id = {_IDS}", ids=named)
+        return stopped
 
 
 def tidy(db: Database) -> None:
