@@ -28,6 +28,7 @@ from web.contract.operation import (
     LIVE,
     NEXT,
     OFFSET,
+    ON_DISCONNECT,
     STATE,
     STORED,
     STREAM_CURSOR,
@@ -74,7 +75,7 @@ def _asking(summary: str, body: type[BaseModel], *codes: str, name: str = "") ->
         name=name,
         summary=summary,
         body=body,
-        parameters=(IDEMPOTENCY_KEY, ACCEPT, LAST_EVENT_ID_OF_REPEATED),
+        parameters=(IDEMPOTENCY_KEY, ON_DISCONNECT, ACCEPT, LAST_EVENT_ID_OF_REPEATED),
         answers={202: schemas.AskedShape, 200: ASKED, 204: None},
         headers={"Outlive-Message-Id": "The answer's id."},
         codes=(

@@ -23,6 +23,7 @@ from local.programs import Web, Worker
 from scripted import Record, done, finish, hold, long, say, script, usage
 from shared.store.abandonment import GRACE, LEASE
 from tests.client import Client, new_id
+from tests.credentials import new_key, operate
 from tests.rig import Rig, eventually, killing
 from tests.stories import NEVER
 
@@ -191,6 +192,21 @@ def test_continue_goes_on_and_a_wrong_policy_is_refused(rig: Rig, web: Web, clie
         "/v1/chat/completions", json=chat_body("Why?", stream=False), headers=wrong
     )
     assert refused.status_code == 400
+
+
+def test_a_service_key_may_say_so_for_all_its_answers(
+    rig: Rig, required_web: Web, worker: Worker
+) -> None:
+    key, _ = new_key(rig, "ask", "--on-disconnect", "stop")
+    tag = new_id()
+    with asked(required_web, held(tag), None, chat=True, key=key) as response:
+        begin(response)
+
+    assert record_of(rig, tag, ended=True).ended == "client_closed"
+    listed = json.loads(operate(rig, "key", "list", "--json").stdout)
+    assert "stop" in {one["on_disconnect"] for one in listed}
+    wrong = operate(rig, "key", "add", "x", "--scope", "ask", "--on-disconnect", "perhaps")
+    assert wrong.exit_code == 2
 
 
 def test_a_killed_web_process_and_an_emptied_redis_change_nothing(

@@ -6,6 +6,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel
 
+from shared.disconnects import PATTERN
+
 Schema = dict[str, Any]
 
 
@@ -186,6 +188,14 @@ IDEMPOTENCY_KEY: Final = Parameter(
     "Makes the request repeatable: the same key with the same request gives the same status and the"
     " same things, as they are now.",
     "invalid_idempotency_key",
+    place="header",
+)
+ON_DISCONNECT: Final = Parameter(
+    "Outlive-On-Disconnect",
+    {"type": "string", "pattern": PATTERN, "examples": ["stop-after=30"]},
+    "What becomes of the answer when its last reader has left: it goes on (`continue`), or it is"
+    " stopped, at once (`stop`) or some seconds later (`stop-after=SECONDS`). Without it, as the"
+    " service key or the deployment says.",
     place="header",
 )
 
