@@ -8,6 +8,7 @@ import stat
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -103,6 +104,20 @@ def serves(url: str) -> bool:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Up]]:
     """Start `outlive up`; all are ended when the test is over."""
+    with starting(monkeypatch) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Up]:
+    """One that runs for all tests after which it still does."""
+    with pytest.MonkeyPatch.context() as monkeypatch, starting(monkeypatch) as start:
+        yield start().wait()
+
+
+@contextmanager
+def starting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Up]]:
+    """A function that starts `outlive up`; all are ended with the block."""
     for name in OTHERS:
         monkeypatch.delenv(name, raising=False)
     started: list[Up] = []
@@ -121,10 +136,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Up]]:
             eventually(lambda: not any(up.relatives() for up in started), 20)
 
 
-def test_outlive_json_names_every_part_and_only_its_owner_can_read_it(
-    run: Callable[..., Up],
-) -> None:
-    up = run().wait()
+def test_outlive_json_names_every_part_and_only_its_owner_can_read_it(shared: Up) -> None:
+    up = shared
 
     state = up.state()
 
@@ -142,10 +155,8 @@ def test_outlive_json_names_every_part_and_only_its_owner_can_read_it(
     assert urllib.request.urlopen(f"{state['web']['url']}/readyz", timeout=5).status == 200
 
 
-def test_a_killed_part_starts_again_at_the_same_address(
-    run: Callable[..., Up],
-) -> None:
-    up = run().wait()
+def test_a_killed_part_starts_again_at_the_same_address(shared: Up) -> None:
+    up = shared
     addresses = {part: up.state()[part].get("url") for part in PARTS}
 
     for part, address in addresses.items():
@@ -214,8 +225,8 @@ def test_addresses_and_data_survive_a_restart(run: Callable[..., Up]) -> None:
     assert kept == cluster
 
 
-def test_a_large_log_is_rotated_while_it_is_written(run: Callable[..., Up]) -> None:
-    up = run("--no-flower", "--port", "0").wait()
+def test_a_large_log_is_rotated_while_it_is_written(shared: Up) -> None:
+    up = shared
     log, aside = (up.data / "log" / name for name in ("web.log", "web.log.1"))
     with log.open("ab") as full:
         full.write(b"x" * (2 * LOG_BYTES) + b" the end of it\n")
@@ -229,14 +240,12 @@ def test_a_large_log_is_rotated_while_it_is_written(run: Callable[..., Up]) -> N
     assert b"\0" not in log.read_bytes()  # what it writes goes to the new end
 
 
-def test_a_second_up_on_the_same_data_is_refused(run: Callable[..., Up]) -> None:
-    first = run("--no-flower", "--port", "0").wait()
-
-    second = run("--no-flower", "--port", "0")
+def test_a_second_up_on_the_same_data_is_refused(shared: Up) -> None:
+    second = Up(shared.data, "--no-flower", "--port", "0")
 
     assert second.process.wait(20) == 2
-    assert f"already runs on {first.data}" in second.printed()
-    assert f"process {first.process.pid}" in second.printed()
+    assert f"already runs on {shared.data}" in second.printed()
+    assert f"process {shared.process.pid}" in second.printed()
 
 
 def test_a_requested_port_that_is_taken_is_an_error(run: Callable[..., Up]) -> None:
@@ -280,8 +289,8 @@ def test_with_sign_in_required_it_listens_anywhere_and_asks_for_a_credential(
     assert "./outlive user add" in up.printed()
 
 
-def test_a_deploy_starts_successors_before_the_old_programs_end(run: Callable[..., Up]) -> None:
-    up = run("--no-flower", "--port", "0").wait()
+def test_a_deploy_starts_successors_before_the_old_programs_end(shared: Up) -> None:
+    up = shared
     url = up.state()["web"]["url"]
 
     for _ in range(2):
