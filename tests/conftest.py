@@ -82,11 +82,19 @@ def durations() -> dict[str, float]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest; within a file nothing changes."""
+    """Begin with the tests that run alone, and then with the files that take longest.
+
+    One that runs alone later would wait until the tests beside it have ended, and whatever could
+    begin meanwhile would wait for it. Else nothing changes within a file.
+    """
     known = durations()
+    alone = {item.path for item in items if item.get_closest_marker("alone")}
     files = {item.path: item.nodeid.partition("::")[0] for item in items}
-    seconds = {path: known.get(name, math.inf) for path, name in files.items()}
-    items.sort(key=lambda item: -seconds[item.path])
+    order = {
+        path: (path not in alone, -known.get(name, math.inf), number)
+        for number, (path, name) in enumerate(files.items())
+    }
+    items.sort(key=lambda item: (order[item.path], item.get_closest_marker("alone") is None))
 
 
 @pytest.fixture(autouse=True)
