@@ -27,6 +27,7 @@ from scripted import (
 from scripted.steps import Step
 from tests.client import Client, new_id
 from tests.credentials import bearer, new_key
+from tests.cutting import CutPoint, CuttingProxy
 from tests.rig import PATIENCE, Rig, eventually
 from tests.stories import NEVER, sweep
 from tests.tcp_proxy import TcpProxy
@@ -229,6 +230,22 @@ def test_the_packages_own_retry_joins(rig: Rig, web: Web, worker: Worker, stream
 
     assert text == "Once and whole."
     assert len(rig.scripted.requests(question)) == 1
+
+
+def test_a_body_that_is_cut_is_asked_for_again_and_joins(
+    rig: Rig, web: Web, worker: Worker
+) -> None:
+    sent = asking(say("Once and whole."), finish(), done())
+    events = {"Accept": "text/event-stream"}  # by which the proxy knows what to cut
+    with (
+        CuttingProxy(web.url, [CutPoint(b'"content":', 1, 20)]) as link,
+        sdk(link.url, max_retries=2) as api,
+    ):
+        answer: Any = api.messages.create(**sent, extra_headers=events)
+
+    assert answer.content[0].text == "Once and whole."
+    assert link.cuts == 1
+    assert len(rig.scripted.requests(sent["messages"][0]["content"])) == 1
 
 
 def test_the_same_key_is_asked_once(rig: Rig, web: Web, worker: Worker) -> None:
