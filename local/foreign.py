@@ -37,6 +37,7 @@ PROGRAMS: Final[Mapping[str, Foreign]] = {
         Foreign("openssl", "openssl", "certificates, of the proxy and unknown ones"),
         Foreign("node", "nodejs", "stock clients from npm"),
         Foreign("npm", "npm", "stock clients from npm"),
+        Foreign("curl", "curl", "a client of the streams"),
     )
 }
 

@@ -65,8 +65,9 @@ class CuttingProxy:
         *,
         rate: int | None = None,
         hurry: bool = True,
+        streams: re.Pattern[bytes] = _STREAM,
     ) -> None:
-        """`rate`: bytes a second for each stream; `hurry`: change `retry:`, so that readers come
+        """`streams`: how a request begins whose response is cut. `rate`: bytes a second for each stream; `hurry`: change `retry:`, so that readers come
         back at once instead of after a second or more."""
         where = urlsplit(url)
         self._target = (where.hostname, where.port)
@@ -78,6 +79,7 @@ class CuttingProxy:
         self._piece = 65536 if rate is None else max(1, rate // _STEPS)
         self._rate = rate
         self._hurry = hurry
+        self._is_stream = streams
         #: streams that have begun, cuts that were made, bytes of streams that have passed
         self.streams = self.cuts = self.passed = 0
         self._open: set[socket.socket] = set()
@@ -117,7 +119,7 @@ class CuttingProxy:
                 for key, _ in waiting.select():
                     data = key.fileobj.recv(65536 if stream is None else self._piece)  # type: ignore[union-attr]
                     if key.fileobj is near:
-                        if _STREAM.match(data):
+                        if self._is_stream.match(data):
                             stream = self._begin()
                         far.sendall(data)
                     elif stream is None:
