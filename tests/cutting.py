@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 Manner = Literal["reset", "close"]
 
 _STREAM: Final = re.compile(
-    rb"GET /api/(?:messages|chat)/[^ ]*stream[ ?]|POST /(?:api/chat|v1/chat/completions)[ ?]|"
-    rb"POST [^\r]*\r\n.*^accept: text/event-stream\r",
+    rb"GET /api/(?:messages|chat)/[^ ]*stream[ ?]|POST /(?:api/chat|v1/chat/completions)[ ?]"
+    rb"|POST [^\r]*\r\n.*^accept: text/event-stream\r",
     re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )
 _RETRY: Final = re.compile(rb"\nretry: \d\d(\d+)\n")
@@ -94,6 +94,10 @@ class CuttingProxy:
         for end in list(self._open):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def cut_next(self, *plan: CutPoint) -> None:
+        """Cut the next streams as planned here."""
+        self._plan = list(plan)
 
     def _accept(self) -> None:
         with suppress(OSError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from local.processes import ROOT
 from local.programs import Web, Worker
@@ -93,6 +93,15 @@ class ChatPage:
 Open = Callable[..., ChatPage]
 
 
+def serve(context: BrowserContext, address: str, body: str, content_type: str) -> None:
+    """Answer requests of a browser for an address, as a page of the same origin as web."""
+
+    def fulfil(route: Route) -> None:
+        route.fulfill(body=body, content_type=content_type)
+
+    context.route(address, fulfil)
+
+
 @pytest.fixture
 def open_chat(browser: Browser, web: Web, bundles: dict[str, str]) -> Iterator[Open]:
     """Open the example in a tab; no tab may have reported an error of the page."""
@@ -103,17 +112,8 @@ def open_chat(browser: Browser, web: Web, bundles: dict[str, str]) -> Iterator[O
         context = browser.new_context()
         contexts.append(context)
         for name, code in bundles.items():
-            document = DOCUMENT.format(name)
-            context.route(
-                f"**/{name}.js",
-                lambda route, code=code: route.fulfill(body=code, content_type="text/javascript"),
-            )
-            context.route(
-                f"**/{name}.html?*",
-                lambda route, document=document: route.fulfill(
-                    body=document, content_type="text/html; charset=utf-8"
-                ),
-            )
+            serve(context, f"**/{name}.js", code, "text/javascript")
+            serve(context, f"**/{name}.html?*", DOCUMENT.format(name), "text/html; charset=utf-8")
         page = context.new_page()
         made = ChatPage(page, [])
         page.on("pageerror", lambda error: made.mishaps.append(str(error)))
@@ -178,8 +178,10 @@ def test_a_broken_connection_is_resumed_when_the_tab_is_shown_again(
     """By useChat itself: the tab was hidden, and the answer has ended meanwhile."""
     gate = f"page {new_id()}"
     question = script(say(TEXT), hold(gate), say("the rest"), finish(), done())
-    with CuttingProxy(web.url, [CutPoint(b"the rest", 1, 4)]) as proxy:
+    with CuttingProxy(web.url) as proxy:
         page = open_chat(chat := f"page-{new_id()}", "plain", proxy.url)
+        page.page.wait_for_load_state("networkidle")  # strict mode resumes twice
+        proxy.cut_next(CutPoint(b'"the r', 1, 3))
         page.ask(question)
         page.shows(TEXT)
         page.page.evaluate(HIDE)
@@ -201,10 +203,12 @@ def test_the_fetch_goes_on_without_an_error(
 ) -> None:
     gate = f"page {new_id()}"
     text = TEXT * 20
-    question = script(say(TEXT), hold(gate), say(text, rate=5_000), finish(), done())
-    cuts = [CutPoint(b'"delta":', nth, 11) for nth in (2, 3, 4)]
-    with CuttingProxy(web.url, cuts) as proxy:
+    question = script(say(TEXT), hold(gate), say(text, rate=1_500), finish(), done())
+    cuts = [CutPoint(b'"delta":', nth, 11) for nth in (3, 2, 1)]
+    with CuttingProxy(web.url) as proxy:
         page = open_chat(f"page-{new_id()}", "outlive", proxy.url)
+        page.page.wait_for_load_state("networkidle")
+        proxy.cut_next(*cuts)
         page.ask(question)
         page.shows(TEXT)
         if hidden:
