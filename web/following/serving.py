@@ -27,10 +27,16 @@ from web.following.streaming import Stream
 MASTER_PAUSE: Final = 3.0
 
 
-#: No other request follows a stream: its connection is closed. `Connection: close` does not say so,
-#: because Node's `fetch` then takes any end of the connection for the end of the body, and a torn
-#: body for a whole one. Node uses a connection with this no more; others see that it is closed.
+#: No other request follows a stream, which is said by `Connection: close`. But after that Node's
+#: `fetch` takes any end of the connection for the end of the body, and a torn body for a whole one.
+#: It is given this instead: it uses the connection no more, and sees a torn body. Others might use
+#: the connection again in the moment before they see that it is closed.
 _LAST_REQUEST: Final = "Keep-Alive: timeout=1\r\n"
+
+
+def _is_fetch_of_node(environ: dict[str, Any]) -> bool:
+    """Browsers send both of these headers, and Node only one."""
+    return "HTTP_SEC_FETCH_MODE" in environ and "HTTP_SEC_FETCH_SITE" not in environ
 
 
 class _StreamResponse(NamedTuple):
@@ -106,10 +112,11 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             return bool(super().is_already_handled(found))
         stream, environ, response = found
         try:
-            if not response.chunked:
+            says_close = not (response.chunked and _is_fetch_of_node(environ))
+            if says_close:
                 response.force_close()
             lines = [*response.default_headers(), *(f"{k}: {v}\r\n" for k, v in response.headers)]
-            if response.chunked:
+            if not says_close:
                 lines.append(_LAST_REQUEST)
             head = "".join([*lines, "\r\n"]).encode("latin-1")
             request = tuple(map(environ.__getitem__, _LOGGED))  # a fourth of a dict
