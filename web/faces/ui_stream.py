@@ -222,8 +222,10 @@ def stream(chat: str) -> Response:
     `?message=` names an answer and `?after=` the last event that was read of it. `?startIndex=` is
     WorkflowChatTransport's, which has the id of an answer in the place of the chat's.
     """
-    named = requests.identifier("message")
-    if named is not None:
+    if "message" in request.args:
+        named = ui_messages.message_id(request.args["message"])
+        if named is None:
+            raise Invalid("message must be the id of an answer.", param="message")
         return message_response(named, UIFace())
     index = request.args.get("startIndex")
     if index is None:
