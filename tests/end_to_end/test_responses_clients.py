@@ -1,12 +1,13 @@
-"""OpenAI's package for Node, unmodified, and its Responses: resumed, cut, cancelled, failed.
+"""Clients of Responses that others wrote, unmodified: resumed, cut, cancelled, failed, with tools.
 
-All cases run in one process of Node. `RESPONSES_EVERY=1` resumes from every number, and cuts after
-every event; otherwise from every seventh.
+All cases run in one process of Node, and one of Python. `RESPONSES_EVERY=1` resumes from every
+number, and cuts after every event; otherwise from every seventh.
 """
 
 import json
 import os
 import subprocess
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -25,14 +26,17 @@ from scripted import (
     usage,
 )
 from tests.client import new_id
-from tests.foreign import need, need_node, npm_packages
+from tests.foreign import need, need_node, npm_packages, python_packages
 from tests.rig import PATIENCE, Rig
 from tests.stories import NEVER
 
+HERE: Final = ROOT / "tests" / "clients"
 EVERY: Final = int(os.environ.get("RESPONSES_EVERY", "7"))
 TEXT: Final = "Hello 😀 你好\r\n\u2028e\u0301 there."
 #: Events of `_text`, at least: its deltas may come together.
 EVENTS: Final = 15
+#: What is built on the package for Python.
+BUILT_ON_IT: Final = ("openai-agents", "langchain")
 
 
 def _everything() -> str:
@@ -46,11 +50,18 @@ def _text() -> str:
     return script(reasoning("Hm. "), say(TEXT, chunk=3), finish(), done(), tag=new_id())
 
 
+def _sum() -> str:
+    return script(
+        tool_call("c1", "add", '{"a": 1, "b": 2}'), finish("tool_calls"), usage(), done(),
+        after=[say("It is 3."), finish(), usage(), done()], tag=new_id(),
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def found(rig: Rig, web: Web, long_lived_worker: Worker) -> dict[str, Any]:
     """What every case came to."""
     need_node(20)
-    place = npm_packages(ROOT / "tests" / "clients", "clients", "responses.mjs")
+    place = npm_packages(HERE, "clients", "responses.mjs")
     seen = script(say("Seen."), finish(), done(), tag=new_id())
     called = script(tool_call("c1", "look", "{}"), finish("tool_calls"), done(), tag=new_id())
     cases: list[dict[str, Any]] = [
@@ -66,14 +77,35 @@ def found(rig: Rig, web: Web, long_lived_worker: Worker) -> dict[str, Any]:
         *({"name": f"cut {most}", "case": "cut", "most": most, "question": _text()}
           for most in range(0, EVENTS, EVERY)),
     ]  # fmt: skip
-    node = subprocess.run(
-        [need("node"), "responses.mjs"], cwd=place, capture_output=True, text=True, check=False,
-        input=json.dumps([{"name": case["case"], "url": web.url, **case} for case in cases]),
-        timeout=4 * PATIENCE, env={**os.environ, "no_proxy": "*"},
+    return _run([need("node"), "responses.mjs"], place, web, cases)
+
+
+@pytest.fixture(scope="module")
+def by_python(rig: Rig, web: Web, long_lived_worker: Worker) -> dict[str, Any]:
+    """The same of clients from PyPI."""
+    python = python_packages(HERE / "judges.txt", "judges")
+    cases: list[dict[str, Any]] = [
+        {"name": "every number", "client": "openai", "question": _everything(), "every": EVERY},
+        {"name": "async", "client": "openai, async", "question": _text()},
+        *({"name": client, "client": client, "question": _text(), "tools": False}
+          for client in BUILT_ON_IT),
+        *({"name": f"{client}, tools", "client": client, "question": _sum(), "tools": True}
+          for client in BUILT_ON_IT),
+    ]  # fmt: skip
+    return _run([str(python), str(HERE / "responses.py")], ROOT, web, cases)
+
+
+def _run(words: list[str], place: Path, web: Web, cases: list[dict[str, Any]]) -> dict[str, Any]:
+    """Run the cases in a process of clients; its lines by the names of the cases."""
+    sent = [{"name": case.get("case"), "url": web.url, **case} for case in cases]
+    env = {name: value for name, value in os.environ.items() if "PYTHON" not in name}
+    ran = subprocess.run(
+        words, cwd=place, capture_output=True, text=True, check=False, input=json.dumps(sent),
+        timeout=4 * PATIENCE, env={**env, "no_proxy": "*"},
     )  # fmt: skip
-    assert node.returncode == 0, node.stderr
-    lines = [json.loads(line) for line in node.stdout.removesuffix("\n").split("\n")]
-    assert len(lines) == len(cases), node.stderr
+    assert ran.returncode == 0, ran.stderr
+    lines = [json.loads(line) for line in ran.stdout.removesuffix("\n").split("\n")]
+    assert len(lines) == len(cases), ran.stderr
     return {line["name"]: line for line in lines}
 
 
@@ -140,3 +172,34 @@ def test_node_shows_how_an_answer_ended(
         "status": status,
         "text": "So far",
     }
+
+
+def test_python_goes_on_after_every_number_with_exactly_the_rest(
+    by_python: dict[str, Any],
+) -> None:
+    assert result(by_python, "every number") == {
+        "wrong": [],
+        "last": len("Hm. 😀 " + TEXT + '{"a": 1}') + 3 * 8,
+        "text": TEXT,
+        "helper": True,
+    }
+
+
+def test_pythons_async_helper_puts_a_stream_together_and_resumes(
+    by_python: dict[str, Any],
+) -> None:
+    assert result(by_python, "async") == {"text": TEXT, "same": True, "polled": TEXT}
+
+
+@pytest.mark.parametrize("client", BUILT_ON_IT)
+def test_what_is_built_on_it_shows_the_exact_text(by_python: dict[str, Any], client: str) -> None:
+    assert result(by_python, client) == {"text": TEXT, "final": TEXT}
+
+
+@pytest.mark.parametrize("client", BUILT_ON_IT)
+def test_what_is_built_on_it_goes_through_a_tool_loop(
+    by_python: dict[str, Any], client: str
+) -> None:
+    shown = result(by_python, f"{client}, tools")
+
+    assert shown == {"text": "It is 3.", "final": "It is 3."}
