@@ -112,13 +112,12 @@ def question(sent: RunAgentInput, stored: Stored) -> Asked:
         )
     props = sent.forwarded_props or sent.data or ForwardedProps()
     options = props.passed()
-    model = options.pop("model", None)
     if sent.tools:
         options["tools"] = _tools(sent.tools)
     return Asked(
         turns=_turns(messages[:count], stored),
         system=_system(messages[:count], sent.context),
-        model=model,
+        model=props.model,
         options=options,
         shown=count,
         partial=count < len(messages),

@@ -195,12 +195,11 @@ def _conversation(thread_id: str) -> dict[str, Any]:
     except NotFound:
         return {"messages": [], "activeRun": None}
     turns = [turn.message for turn in page.turns]
-    found: dict[str, Any] = {
-        "messages": ag_ui_messages.of_branch(turns),
-        "activeRun": None,
-    }
+    found: dict[str, Any] = {"messages": [], "activeRun": None}
     if turns and before is None and turns[-1].status in OPEN:
+        turns[-1] = snapshot(db, context().livelog, turns[-1].id, user)
         found["activeRun"] = {"runId": _run_of(turns[-1].id)}
+    found["messages"] = ag_ui_messages.of_branch(turns)
     if page.above:
         found["page"] = {"truncated": True, "cursor": str(turns[0].id)}
     return found
