@@ -5,8 +5,8 @@ own, so each has an id that follows from the answer's: the first text has the an
 others the number of their part after it. A call belongs to the text before it. These ids are in
 events and in snapshots, so that a client finds one in the other.
 
-TanStack's client keeps messages with parts, as we do, and reads those of a conversation once, when
-it opens: `of_branch`.
+TanStack's client keeps messages with parts, as we do, and reads those of a conversation when it
+opens: `of_branch`. `in_order` has the same as AG-UI's own messages, for HttpAgent.
 """
 
 import json
@@ -93,6 +93,35 @@ def _call(body: Body, place: int) -> dict[str, Any]:
     part = body.parts[place]
     function = {"name": call_name(part), "arguments": part.text}
     return {"id": call_id(body, place), "type": "function", "function": function}
+
+
+# --- a conversation, as AG-UI has it -------------------------------------------------------------
+
+
+def in_order(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """The messages of a branch: of each question its results and then what was said."""
+    found: list[dict[str, Any]] = []
+    for message in messages:
+        named, body = str(message.id), message.body
+        if message.role == "assistant":
+            found += of_answer(named, body, len(body.parts))
+            continue
+        for number, result in enumerate(results_of(body)):
+            said = {"toolCallId": result.call_id, "content": result.content}
+            found.append({"id": f"{named}-result-{number}", "role": "tool", **said})
+        parts = list(_content(body))
+        if parts:
+            only = parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
+            found.append({"id": named, "role": "user", "content": only})
+    return found
+
+
+def _content(body: Body) -> Iterator[dict[str, Any]]:
+    for part in body.parts:
+        if is_text(part.kind):
+            yield {"type": "text", "text": part.text}
+        elif part.kind in _MEDIA:
+            yield _media(part)
 
 
 # --- a conversation, as TanStack's client has it -------------------------------------------------

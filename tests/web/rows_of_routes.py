@@ -93,7 +93,6 @@ ROWS: Final = (
     Row("responses.delete", "DELETE", "/v1/responses/{answer}", "write", 200, 404),
     # faces/ag_ui.py
     Row("ag_ui.run", "POST", "/ag-ui", "write", 422, body={}),
-    Row("ag_ui.read", "GET", "/ag-ui?runId={answer}", "read", 200, 404),
     Row("ag_ui.read", "GET", "/ag-ui?threadId={conversation}", "read", 200),
     Row("ag_ui.stop", "POST", "/ag-ui/stop", "write", 202, 404, {"runId": "{answer}"}),
     # faces/anthropic.py

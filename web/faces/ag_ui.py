@@ -183,8 +183,9 @@ def _answer_of(run_id: str) -> Message:
 
 
 def _conversation(thread_id: str) -> dict[str, Any]:
-    """The messages of the newest branch as TanStack's client keeps them; none if there is no such
-    conversation, because it asks before the first question."""
+    """The messages of the newest branch as TanStack's client keeps them, or with `?format=ag-ui` as
+    HttpAgent does; none if there is no such conversation, because clients ask before the first
+    question."""
     db, user = context().db, current_user()
     conversation = threads.id_of_name(db, user, thread_id)
     limit = paging.limit(PAGE_MAX, PAGE_MAX) if "limit" in request.args else None
@@ -199,7 +200,8 @@ def _conversation(thread_id: str) -> dict[str, Any]:
     if turns and before is None and turns[-1].status in OPEN:
         turns[-1] = snapshot(db, context().livelog, turns[-1].id, user)
         found["activeRun"] = {"runId": _run_of(turns[-1].id)}
-    found["messages"] = ag_ui_messages.of_branch(turns)
+    written = {"ag-ui": ag_ui_messages.in_order}.get(_format(), ag_ui_messages.of_branch)
+    found["messages"] = written(turns)
     if page.above:
         found["page"] = {"truncated": True, "cursor": str(turns[0].id)}
     return found
@@ -455,8 +457,16 @@ def _face(
     about: About, *, fresh: bool = False, shown: Sequence[Mapping[str, Any]] | None = None
 ) -> AgUiFace:
     """SSE, or lines if the address says `?format=ndjson`."""
-    kind = LinesFace if request.args.get("format") == "ndjson" else AgUiFace
+    kind = LinesFace if _format() == "ndjson" else AgUiFace
     return kind(about, fresh=fresh, shown=shown)
+
+
+def _format() -> str:
+    """What `?format=` asks for. Raises Invalid."""
+    found = request.args.get("format", "")
+    if found not in ("", "ag-ui", "ndjson"):
+        raise Invalid("format is ag-ui (messages of a conversation) or ndjson (lines of a run).")
+    return found
 
 
 def _usage(message: Message) -> dict[str, Any] | None:

@@ -247,6 +247,17 @@ def test_a_conversation_is_read_with_its_open_run(
     assert found["activeRun"] is None
     last = client.http.get("/ag-ui", params={"threadId": thread, "limit": 1}).json()
     assert [one["id"] for one in last["messages"]] == [found["messages"][-1]["id"]]
+    plain = client.http.get("/ag-ui", params={"threadId": thread, "format": "ag-ui"}).json()
+    assert [(one["role"], one["content"]) for one in plain["messages"]] == [
+        ("user", called),
+        ("reasoning", "Hm."),
+        ("assistant", "Look:"),
+        ("tool", "blue"),
+        ("assistant", "Seen, "),
+    ]
+    assert text_of(api.run(run_input(*plain["messages"], threadId=thread, tools=[TOOL]))) == ""
+    assert calls_of_provider(rig, called) == 2
+    problem(client.http.get("/ag-ui", params={"threadId": thread, "format": "x"}), 422, "invalid")
     more = {"threadId": thread, "before": last["page"]["cursor"]}
     earlier = client.http.get("/ag-ui", params=more).json()
     assert earlier["messages"] == found["messages"][:2]
