@@ -28,6 +28,7 @@ _METHODS: Final = "GET, POST, PUT, PATCH, DELETE"
 _SENT: Final = ", ".join(
     (
         *("Authorization", "Content-Type", "Idempotency-Key", "Accept", "Last-Event-ID"),
+        "If-None-Match",
         *("Outlive-User", "Outlive-Conversation-Id", "Outlive-On-Disconnect", "X-Run-Id"),
         *("OpenAI-Organization", "OpenAI-Project", "OpenAI-Beta"),
         *("X-Api-Key", "Anthropic-Version", "Anthropic-Beta"),

@@ -47,6 +47,10 @@ class Content(ABC):
     def joined(self, items: Sequence[str]) -> list[bytes]:
         """Items as the body of a response, in pieces."""
 
+    @abstractmethod
+    def data(self, items: Sequence[str]) -> str:
+        """Items as the data of an event."""
+
     def has_more(self, source: MessageTopic, offset: int) -> bool:
         """Whether something follows an offset, or nothing ever will."""
         return source.end is not None or self.tail(source) > offset
@@ -83,6 +87,10 @@ class Chunks(Content):
         """An array."""
         return [b"[", ",".join(items).encode("ascii"), b"]"]
 
+    def data(self, items: Sequence[str]) -> str:
+        """An array."""
+        return f"[{','.join(items)}]"
+
 
 class Text(Content):
     """The message's text, without reasoning and calls of tools."""
@@ -116,6 +124,10 @@ class Text(Content):
     def joined(self, items: Sequence[str]) -> list[bytes]:
         """As it is."""
         return [item.encode() for item in items]
+
+    def data(self, items: Sequence[str]) -> str:
+        """As it is."""
+        return "".join(items)
 
 
 def _has_text(body: Body, position: int) -> bool:

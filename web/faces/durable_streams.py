@@ -94,8 +94,7 @@ class StreamFace(Face[MessageTopic, Place]):
         then = Then.ENDED if ended else Then.WAIT if found.all else Then.MORE
         if not (found.items or ended) and place[1]:
             return b"", (found.offset, True), then
-        data = b"".join(self.content.joined(found.items)) if found.items else b""
-        frames = as_event("data", data.decode()) if found.items else b""
+        frames = as_event("data", self.content.data(found.items)) if found.items else b""
         return frames + self._control(found, ended=ended), (found.offset, True), then
 
     def _control(self, found: Read, *, ended: bool) -> bytes:
@@ -155,7 +154,9 @@ def cursor_of_request() -> int:
     return int(sent) + random.randint(1, CURSOR_JITTER)  # noqa: S311
 
 
-def read_response(message_id: uuid.UUID, content: Content) -> Response:
+def read_response(
+    message_id: uuid.UUID, content: Content, dialect: type[StreamFace] = StreamFace
+) -> Response:
     """A read of a message, in the way that `?live=` names. Raises Invalid, NotFound, Gone."""
     live = request.args.get("live")
     if live not in (None, "long-poll", "sse"):
@@ -163,7 +164,7 @@ def read_response(message_id: uuid.UUID, content: Content) -> Response:
     if live is not None and "offset" not in request.args:
         raise Invalid("A live read needs an offset.", "invalid_offset")
     offset = offset_of_request(content)
-    face = StreamFace(content, cursor_of_request())
+    face = dialect(content, cursor_of_request())
     try:
         stream = opened_message(message_id, face, (offset, False))
     except NotFound:
