@@ -393,5 +393,5 @@ def create_app() -> Flask:
         operations.OPERATIONS[f"durable_writer.{name}"] = None
     app = web_app.create_app()
     # A setting lists origins where sign-in is required only; the suite has no credential.
-    app.wsgi_app = cors.with_cors(app.wsgi_app, ORIGINS)  # type: ignore[method-assign]
+    app.wsgi_app = cors.with_cors(app.wsgi_app, ORIGINS)  # type: ignore[method-assign, assignment]
     return app

@@ -6,6 +6,8 @@ stream it is the number of the last event (`shared/numbering.py`), of a text str
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 from typing import ClassVar, Final, NamedTuple
 
 from shared import numbering
@@ -56,8 +58,14 @@ class Content(ABC):
         return source.end is not None or self.tail(source) > offset
 
 
+@dataclass(frozen=True)
 class Chunks(Content):
     """The chunks of a UI message stream, as JSON."""
+
+    #: the client's id of the message that the answer is, or goes on; None: the answer's own
+    named: str | None = None
+    #: chunks of earlier steps of that message
+    before: tuple[str, ...] = ()
 
     type = "application/json"
     start = NOTHING
@@ -66,7 +74,11 @@ class Chunks(Content):
         """Chunks after a number."""
         items: list[str] = []
         for chunk in ui_chunks.after(offset, source.id, source.body, source.end):
-            items.append(chunk.json)
+            if chunk.number == Slot.RUN and self.named is not None:
+                named = encode_basestring_ascii(self.named)
+                items += [f'{{"type":"start","messageId":{named}}}', *self.before]
+            else:
+                items.append(chunk.json)
             offset = chunk.number
             most -= len(chunk.json)
             if most <= 0:

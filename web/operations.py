@@ -410,6 +410,8 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "ui_stream.stream": None,
     "ui_stream.stop": None,
     "ui_stream.show": None,
+    "durable_chats.send": None,
+    "durable_chats.stream": None,
     # --- described by Anthropic: docs/anthropic.md says what is different
     "anthropic.create": None,
     "anthropic.nothing": None,

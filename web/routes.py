@@ -17,6 +17,7 @@ from web import (
     reference,
     sharing,
     sign_in,
+    ui_chats,
     views,
 )
 from web.auth import Right
@@ -26,6 +27,7 @@ from web.faces import (
     anthropic,
     blocks,
     chat_completions,
+    durable_chats,
     durable_streams,
     native,
     notices,
@@ -45,6 +47,7 @@ BLUEPRINTS: Final = tuple(
         ag_ui,
         ui_stream,
         durable_streams,
+        durable_chats,
         anthropic,
         health,
         views,
@@ -66,6 +69,7 @@ STREAMS: Final[dict[str, Face[Any, Any]]] = {
 #: Where errors have another form than ours, by the beginning of the address; longer ones first.
 ERRORS: Final[dict[str, Handler]] = {
     "/v1/messages": anthropic_errors.response_to,
+    "/streams/chat": ui_chats.sentence,
     "/v1/": openai_errors.response_to,
 }
 #: Endpoints that start an answer: they have a rate limit of their own (`web/rate_limits.py`).
@@ -79,6 +83,7 @@ ASKING: Final = frozenset(
         "anthropic.create",
         "ag_ui.run",
         "ui_stream.send",
+        "durable_chats.send",
     }
 )
 #: Endpoints without a rate limit: streams, whose number is limited, and files.
@@ -169,6 +174,9 @@ RIGHTS: Final[dict[str, Right]] = {
     # faces/anthropic.py
     "anthropic.create": Right.WRITE_OWN,
     "anthropic.nothing": Right.USE,
+    # faces/durable_chats.py
+    "durable_chats.send": Right.WRITE_OWN,
+    "durable_chats.stream": Right.READ_OWN,
 }
 #: Endpoints that ask for no credential.
 PUBLIC: Final = frozenset(name for name, right in RIGHTS.items() if right is Right.PUBLIC)

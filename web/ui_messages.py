@@ -73,7 +73,12 @@ def ui_messages(branch: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def frames_before(steps: Sequence[Step]) -> bytes:
-    """The events of steps that are complete, which stand before those of the last answer.
+    """`chunks_before` as events."""
+    return b"".join(b"data: %b\n\n" % line.encode() for line in chunks_before(steps))
+
+
+def chunks_before(steps: Sequence[Step]) -> list[str]:
+    """The chunks of steps that are complete, which stand before those of the last answer.
 
     The input of a call that was answered is not announced as available, or the client would run
     the tool again: it has the input from its deltas, and then the output.
@@ -89,7 +94,7 @@ def frames_before(steps: Sequence[Step]) -> bytes:
         ]
         lines += [sse.to_json(_output_chunk(call, part)) for call, part in step.outputs.items()]
         lines.append('{"type":"finish-step"}')
-    return b"".join(b"data: %b\n\n" % line.encode() for line in lines)
+    return lines
 
 
 def _outputs(body: Body) -> dict[str, Part]:

@@ -81,6 +81,8 @@ ROWS: Final = (
         "read", 200, 404),
     Row("chat_completions.list_models", "GET", "/v1/models", "use", 200),
     Row("chat_completions.show_model", "GET", "/v1/models/scripted", "use", 200),
+    Row("durable_chats.send", "POST", "/streams/chat", "write", 422, body={}),
+    Row("durable_chats.stream", "GET", "/streams/chat/none/stream", "read", 204),
     Row("ui_stream.send", "POST", "/api/chat", "write", 422, body={}),
     Row("ui_stream.stream", "GET", "/api/chat/none/stream", "read", 204),
     Row("ui_stream.stop", "POST", "/api/chat/{conversation}/stop", "write", 202, 404,

@@ -27,15 +27,17 @@ from shared import sse
 from shared.errors import Invalid, NotFound, OutliveError
 from shared.numbering import NOTHING
 from shared.store import messages
+from web import ui_chats, ui_messages
 from web.auth import current_user
 from web.context import context
-from web.durable_content import CHUNKS, TEXT, Content, Read
+from web.durable_content import TEXT, Chunks, Content, Read
 from web.following.face import BURST_BYTES, Face, Then, Written
 from web.following.message_topic import MessageTopic
 from web.following.streaming import Stream
 from web.following.waiting import wait
 from web.page.yielding import Slices
 from web.streams import opened_message, response_of
+from web.ui_request import ID_CHARS
 
 blueprint = Blueprint("durable_streams", __name__, url_prefix="/streams")
 
@@ -246,8 +248,20 @@ def _tag(
 
 @blueprint.get("/<uuid:message_id>")
 def read_chunks(message_id: uuid.UUID) -> Response:
-    """The message as a JSON stream of the AI SDK's chunks."""
-    return read_response(message_id, CHUNKS)
+    """The message as a JSON stream of the AI SDK's chunks.
+
+    After outputs of tools an answer goes on in the message that has the calls. `?message=` is the
+    client's id of that one; with `?steps=all` what it had before is written, too.
+    """
+    if request.args.get("steps") == "all":
+        answer = messages.load_without_body(context().db, message_id, current_user())
+        *before, _ = steps = ui_messages.steps_of(ui_chats.with_steps(answer))
+        whole = tuple(ui_messages.chunks_before(before))
+        return read_response(message_id, Chunks(str(steps[0].answer.id), whole))
+    named = request.args.get("message")
+    if named is not None and not 0 < len(named) <= ID_CHARS:
+        raise Invalid(f"message must have 1 to {ID_CHARS} characters.")
+    return read_response(message_id, Chunks(named))
 
 
 @blueprint.get("/<uuid:message_id>/text")

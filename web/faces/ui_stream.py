@@ -29,10 +29,8 @@ means nothing here: after `reset-step` it is given the whole step anew.
 code is in the header Outlive-Error.
 """
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final
 
@@ -43,14 +41,10 @@ from werkzeug.exceptions import HTTPException
 from shared.errors import Invalid, NotFound, OutliveError
 from shared.lifecycle import OPEN, TERMINAL
 from shared.numbering import NOTHING, Slot
-from shared.store import branches, conversations, files, messages, stopping, threads
-from shared.store.asking import NEWEST, Asked
+from shared.store import branches, messages, stopping
 from shared.store.messages import Message
-from shared.store.threads import History
-from shared.tool_calls import results_of
-from web import errors, gateway, requests, responses, ui_chunks, ui_messages, ui_request
-from web.asking import InThread, Retry
-from web.auth import current_user, principal
+from web import gateway, requests, responses, ui_chats, ui_chunks, ui_messages
+from web.auth import current_user
 from web.context import context
 from web.following.face import BURST_BYTES, Face, Then, Written
 from web.following.message_topic import MessageTopic, snapshot
@@ -60,11 +54,6 @@ from web.wake_ups import wake_message, wake_sidebars
 
 blueprint = Blueprint("ui_stream", __name__, url_prefix="/api/chat")
 
-#: How long after its end an answer is written again to a page that comes back. As long as the
-#: usual stores of resumable streams keep one.
-REPLAYED: Final = timedelta(days=1)
-#: Turns among which the first step of an answer is looked for.
-STEPS: Final = 64
 #: What WorkflowChatTransport sends, and the header that it wants.
 WORKFLOW_TYPE: Final = "text/plain"
 WORKFLOW_RUN: Final = "x-workflow-run-id"
@@ -101,7 +90,7 @@ class UIFace(Face[MessageTopic, int]):
 
     def refusal(self, error: Exception) -> Response:
         """A sentence."""
-        return sentence(error)
+        return ui_chats.sentence(error)
 
     def write(self, source: MessageTopic, place: int) -> Written[int]:
         """The chunks after `place`, and `[DONE]` after the last of them."""
@@ -151,59 +140,14 @@ def send() -> Response:
     """The answer to the last message, or another one (`trigger`), as it is written."""
     sent = requests.json_body(UIChat, as_text=True)
     in_workflow = request.mimetype == WORKFLOW_TYPE
-    stored = files.load_own(context().db, current_user(), ui_request.file_ids(sent))
-    said = ui_request.said(sent, current_user(), stored)
-    answer = _asked(sent, said).answer
+    answer = ui_chats.ask(sent).answer
     # It is committed. A repeat joins it, and so does a page that comes back.
-    goes_on = sent.last.role == "assistant" and not sent.regenerates
-    face = UIFace(named=sent.last.id if goes_on else None, ends_cleanly=in_workflow)
+    face = UIFace(named=ui_chats.goes_on_in(sent), ends_cleanly=in_workflow)
     try:
         response = response_of(opened_message(answer.id, face))
     except Exception as error:  # noqa: BLE001 - it is answered, and logged if it is a bug
-        response = sentence(error)
+        response = ui_chats.sentence(error)
     return _named(response, answer)
-
-
-def _asked(sent: UIChat, said: ui_request.Said) -> Asked:
-    same = gateway.same_request(sent)
-    submits = not sent.regenerates
-    # The client's ids of messages are new for each click, unless the user edits a question.
-    edits = sent.message_id is not None and sent.last.role == "user"
-    history = History(
-        turns=said.turns,
-        system=said.system,
-        name=sent.id,
-        joins=submits,
-        repeat_hash=same.repeat_hash,
-        is_repeat=submits and not edits,
-    )
-    wanted: InThread | Retry = InThread(history)
-    if sent.message is not None:
-        if sent.id is None:
-            raise Invalid("A message alone needs the id of its chat.")
-        found = _retried(sent)
-        below = replace(history, turns=said.turns[-1:], joins=False, below=NEWEST)
-        wanted = InThread(below) if found is None else Retry(found)
-    return context().asker.ask(
-        wanted,
-        user_id=current_user(),
-        model=sent.model,
-        options=sent.answers,
-        key=same.key,
-        request_hash=same.request_hash,
-        key_id=principal().key_id,
-    )
-
-
-def _retried(sent: UIChat) -> uuid.UUID | None:
-    """The answer beside which another one is wanted, where the client sends no history."""
-    if not sent.regenerates:
-        return None
-    if sent.message_id is not None and (named := ui_messages.message_id(sent.message_id)):
-        return named
-    found = _conversation(sent.id or "")
-    branch = _branch(found.id, limit=1) if found is not None else ()
-    return branch[-1].id if branch else None
 
 
 def _named(response: Response, answer: Message) -> Response:
@@ -229,7 +173,7 @@ def stream(chat: str) -> Response:
         return message_response(named, UIFace())
     index = request.args.get("startIndex")
     if index is None:
-        found = _resumable(chat)
+        found = ui_chats.resumable(chat)
         if found is None:
             return Response(status=204)
         return _named(message_response(found[-1].id, _face_of(found)), found[-1])
@@ -238,7 +182,7 @@ def stream(chat: str) -> Response:
 
 def _of_workflow(name: str, *, rebuilds: bool) -> Response:
     """For a client that takes 204 for an error, and any end without `finish` for a cut."""
-    found = _run(name) or _resumable(name)
+    found = _run(name) or ui_chats.resumable(name)
     if found is None:
         face = UIFace()
         return Response(_LONE_FINISH, content_type=face.content_type, headers=dict(face.headers))
@@ -255,27 +199,7 @@ def _run(name: str) -> Sequence[Message] | None:
         found = messages.load_without_body(context().db, message_id, current_user())
     except NotFound:
         return None
-    return _with_steps(found)
-
-
-def _resumable(chat: str) -> Sequence[Message] | None:
-    """The newest answer of a chat, and what stands before it, if it is open or ended lately."""
-    found = _conversation(chat)
-    branch = _branch(found.id, limit=1) if found is not None else ()
-    if not branch or branch[-1].role != "assistant":
-        return None
-    ended_at = branch[-1].ended_at
-    if ended_at is not None and datetime.now(UTC) - ended_at > REPLAYED:
-        return None
-    return _with_steps(branch[-1])
-
-
-def _with_steps(answer: Message) -> Sequence[Message]:
-    """A branch that ends in this answer, as far as the first step of it reaches."""
-    branch = _branch(answer.conversation_id, leaf=answer.id, limit=2)
-    if branch and results_of(branch[0].body):
-        branch = _branch(answer.conversation_id, leaf=answer.id, limit=STEPS)
-    return branch or (answer,)
+    return ui_chats.with_steps(found)
 
 
 def _face_of(branch: Sequence[Message]) -> UIFace:
@@ -294,13 +218,13 @@ def stop(chat: str) -> Response:
     `messageId`: Outlive-Message-Id, or the client's id of a message whose last step is meant.
     """
     named = ui_messages.message_id(requests.json_body(UIStop).message_id)
-    found = _conversation(chat)
+    found = ui_chats.conversation(chat)
     if named is None or found is None:
         raise NotFound("There is no such message.")
     target = named
-    branch = _branch(found.id, limit=1)
+    branch = ui_chats.branch_of(found.id, limit=1)
     if branch and branch[-1].status in OPEN:
-        steps = ui_messages.steps_of(_with_steps(branch[-1]))
+        steps = ui_messages.steps_of(ui_chats.with_steps(branch[-1]))
         if named in [step.answer.id for step in steps]:
             target = branch[-1].id
     stopping.stop(context().db, target, current_user())
@@ -317,7 +241,7 @@ def show(chat: str) -> Response:
     `active`: an answer is being written; it is the last message, as far as it is there. `earlier`:
     there are more messages before the first one. A chat that does not exist yet has none.
     """
-    found = _conversation(chat)
+    found = ui_chats.conversation(chat)
     shown: dict[str, Any] = {"id": chat, "messages": [], "active": False, "earlier": False}
     if found is None:
         return responses.json_reply(shown)
@@ -331,39 +255,5 @@ def show(chat: str) -> Response:
     return responses.json_reply(shown)
 
 
-def _conversation(chat: str) -> conversations.Conversation | None:
-    try:
-        named = threads.id_of_name(context().db, current_user(), chat)
-        return conversations.load(context().db, current_user(), named)
-    except NotFound:
-        return None
-
-
-def _branch(
-    conversation: uuid.UUID, leaf: uuid.UUID | None = None, *, limit: int
-) -> Sequence[Message]:
-    page = branches.turns(context().db, current_user(), conversation, leaf, limit=limit)
-    return [turn.message for turn in page.turns]
-
-
-# --- errors --------------------------------------------------------------------------------------
-
-
-def sentence(error: Exception) -> Response:
-    """What went wrong, for the person who reads it; its code and the rest are in the headers."""
-    problem = errors.of_any(error)
-    document: dict[str, Any] = problem.get_json(silent=True) or {}
-    if not document:
-        return problem
-    response = Response(
-        str(document["detail"]), problem.status_code, content_type="text/plain; charset=utf-8"
-    )
-    for name, value in problem.headers.items():
-        if name not in ("Content-Type", "Content-Length"):
-            response.headers[name] = value
-    response.headers["Outlive-Error"] = str(document["code"])
-    return response
-
-
 for _kind in (OutliveError, ValidationError, HTTPException, Exception):
-    blueprint.register_error_handler(_kind, sentence)
+    blueprint.register_error_handler(_kind, ui_chats.sentence)
