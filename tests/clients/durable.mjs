@@ -14,12 +14,21 @@ const AI = { 6: ai6, 7: ai7 };
 
 let unbegun = 0;
 
+/** Something that has begun when the function was called some times. */
+function beginning(times) {
+  unbegun += 1;
+  return () => {
+    times -= 1;
+    if (times === 0 && !--unbegun) process.stdout.write('{"begun":true}\n');
+  };
+}
+
 /** `fetch` that notes the status and the way of each read. */
 function noting(requests) {
-  unbegun += 1;
+  const begun = beginning(1);
   return async (input, init) => {
     const response = await fetch(input, init);
-    if (!requests.length && !--unbegun) process.stdout.write('{"begun":true}\n');
+    begun();
     const live = new URL(String(input)).searchParams.get("live") ?? "catch-up";
     requests.push(`${live} ${response.status}`);
     return response;
@@ -85,47 +94,60 @@ const DO = {
     return { status: 200 };
   },
 
-  /** A chat that asks, is left after some text, and comes back in another page with its partial. */
-  async chat({ api, version, question, leave = Infinity }) {
+  /**
+   * A chat that asks and, with `leave`, goes on in another page, which has what was shown by then.
+   * Its tools are run by the page.
+   */
+  async chat({ api, version, question, leave = 0, tools = {} }) {
     const made = [];
+    const begun = beginning(leave ? 2 : 1);
     const fetchClient = async (input, init) => {
       const response = await fetch(input, init);
       made.push({
-        status: response.status, method: init.method, location: response.headers.get("Location"),
-        message: response.headers.get("Outlive-Message-Id"), type: response.headers.get("Content-Type"),
-      }); // prettier-ignore
+        asked: `${init.method} ${response.status}`,
+        location: response.headers.get("Location"),
+        message: response.headers.get("Outlive-Message-Id"),
+      });
+      begun();
       return response;
     };
     const transport = createDurableChatTransport({ api, fetchClient });
     const id = crypto.randomUUID();
-    const first = chatOf(version, { id, transport });
+    const first = chatOf(version, { id, transport, tools });
     const sent = first.sendMessage({ text: question });
-    await until(() => shown(first).length >= leave || first.status === "ready" || first.error);
     let chat = first;
-    const states = [first.status];
-    if (leave !== Infinity) {
-      const partial = structuredClone(first.messages);
-      chat = chatOf(version, { id, transport, messages: partial });
-      states.push(shown(chat).length);
-      await chat.resumeStream();
+    let partial = "";
+    if (leave) {
+      await until(() => first.error || shown(first).length >= leave);
+      chat = chatOf(version, { id, transport, tools, messages: structuredClone(first.messages) });
+      partial = shown(chat);
       await first.stop();
+      await chat.resumeStream();
     }
     await sent;
-    const again = chatOf(version, { id, transport, messages: structuredClone(chat.messages) });
-    await again.resumeStream();
-    return {
-      made,
-      states,
-      status: chat.status,
-      error: String(chat.error ?? ""),
-      messages: chat.messages,
-      again: [again.status, again.messages.length],
-    };
+    const found = stateOf(chat);
+    const later = chatOf(version, { id, transport, tools, messages: structuredClone(chat.messages) });
+    await later.resumeStream();
+    return { ...found, made, partial, later: stateOf(later) };
+  },
+
+  /** A refused question, as its user sees it. */
+  async refused({ api, version }) {
+    const transport = createDurableChatTransport({ api });
+    const chat = chatOf(version, { id: "refused", transport });
+    await chat.sendMessage({ parts: [{ type: "data-unknown", data: {} }] });
+    return stateOf(chat);
   },
 };
 
+const stateOf = (chat) => ({
+  status: chat.status,
+  error: String(chat.error?.message ?? ""),
+  messages: chat.messages,
+});
+
 /** What React's state is to `useChat`. */
-function chatOf(version, { id, transport, messages = [] }) {
+function chatOf(version, { id, transport, tools = {}, messages = [] }) {
   const state = {
     messages,
     status: "ready",
@@ -137,7 +159,15 @@ function chatOf(version, { id, transport, messages = [] }) {
     snapshot: (value) => structuredClone(value),
   };
   class Chat extends AI[version].AbstractChat {}
-  return new Chat({ id, transport, state });
+  const chat = new Chat({
+    id,
+    transport,
+    state,
+    onToolCall: ({ toolCall: { toolName: tool, toolCallId } }) =>
+      void chat.addToolOutput({ tool, toolCallId, output: tools[tool] }),
+    sendAutomaticallyWhen: AI[version].lastAssistantMessageIsCompleteWithToolCalls,
+  });
+  return chat;
 }
 
 const shown = (chat) =>

@@ -1,8 +1,8 @@
 """The clients of Durable Streams from npm, on one deployment that cuts them and loses Postgres.
 
-The deployment ends every response after 0.4 s and has nothing to say after 0.3 s, so a client that
-follows an answer of some seconds comes back many times; in the middle Postgres is away for a
-second, and who comes back then gets a 503. All clients run in one Node process at once
+The deployment ends every response after 1.2 s and has nothing to say after 0.3 s, so a client that
+follows an answer of some seconds comes back several times; in the middle Postgres is away for a
+while, and who comes back then gets a 503. All clients run in one Node process at once
 (`tests/clients/durable.mjs`), as their documentation shows. What they read must be exact.
 """
 
@@ -39,6 +39,9 @@ PIECES = (
 TEXT = "".join(f"{number}{piece}" for number in range(40) for piece in PIECES)
 #: Characters a second of an answer that is followed: it takes about four seconds.
 RATE = len(TEXT) / 4
+#: Of an answer in a chat.
+SHORT = TEXT[:400]
+VERSIONS = ("6", "7")
 
 LIVE = ("sse", "long-poll")
 WAYS = [(live, as_json) for live in LIVE for as_json in (True, False)]
@@ -50,6 +53,31 @@ def read_jobs(name: str, url: str, do: str = "read", **more: Any) -> list[dict[s
          "live": live, "json": as_json, **more}
         for live, as_json in WAYS
     ]  # fmt: skip
+
+
+def chat_jobs(api: str) -> list[dict[str, Any]]:
+    written = say(SHORT, rate=len(SHORT) / 4)
+    called = [say("Look: "), tool_call("c1", "add", '{"a": 1, "b": 2}'), finish("tool_calls")]
+    after = [say("It is 3."), finish(), done()]
+    found: list[dict[str, Any]] = []
+    for version in VERSIONS:
+        jobs: dict[str, dict[str, Any]] = {
+            "chat": {"question": script(reasoning("Hm."), written, finish(), done(), tag=new_id())},
+            "come back": {
+                "question": script(written, finish(), done(), tag=new_id()), "leave": 20
+            },
+            "tool": {
+                "question": script(*called, done(), tag=new_id(), after=after),
+                "tools": {"add": {"sum": 3}},
+            },
+            "failed": {"question": script(say("Half of"), cut(), tag=new_id())},
+            "refused": {"do": "refused"},
+        }  # fmt: skip
+        found += [
+            {"name": f"{name} {version}", "do": "chat", "api": api, "version": version, **more}
+            for name, more in jobs.items()
+        ]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +114,7 @@ def found(rig: Rig, long_lived_worker: Worker, place: Path) -> dict[str, Any]:
     with TcpProxy(rig.database_url) as postgres:
         web = rig.web(
             DATABASE_URL=postgres.url, WEB_CONCURRENCY="1",
-            OUTLIVE_SSE_HEARTBEAT_SECONDS="0.3", OUTLIVE_STREAM_MAX_SECONDS="0.4",
+            OUTLIVE_SSE_HEARTBEAT_SECONDS="0.3", OUTLIVE_STREAM_MAX_SECONDS="1.2",
         )  # fmt: skip
         with Client(web.url) as client:
             ended = client.ask(
@@ -111,6 +139,7 @@ def found(rig: Rig, long_lived_worker: Worker, place: Path) -> dict[str, Any]:
                 {"name": "failed", "do": "read", "url": f"{streams}/{failed}", "live": "sse",
                  "json": True},
                 {"name": "unknown", "do": "fail", "url": f"{streams}/{new_id()}", "live": "sse"},
+                *chat_jobs(f"{streams}/chat"),
             ]  # fmt: skip
             with node(place, jobs) as process:
                 assert process.stdout is not None
@@ -119,7 +148,7 @@ def found(rig: Rig, long_lived_worker: Worker, place: Path) -> dict[str, Any]:
                 rig.scripted.release(gate)
                 eventually(lambda: client.message(running)["position"] > len(TEXT) // 4)
                 postgres.cut()
-                time.sleep(1)
+                time.sleep(1.5)  # longer than any response takes
                 postgres.mend()
                 lines += output
             assert process.returncode == 0
@@ -172,3 +201,79 @@ def test_a_failed_answer_closes_its_stream(found: dict[str, Any]) -> None:
 
 def test_an_unknown_stream_is_an_error(found: dict[str, Any]) -> None:
     assert found["unknown"]["status"] == 404
+
+
+# --- useChat, by @durable-streams/aisdk-transport -------------------------------------------------
+
+
+def parts_of(message: dict[str, Any]) -> list[tuple[str, str]]:
+    """Kinds and texts of what a message shows."""
+    return [
+        (part["type"], part.get("text", ""))
+        for part in message["parts"]
+        if part["type"] != "step-start"
+    ]
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_chat_asks_and_reads_its_answer_over_cuts(found: dict[str, Any], version: str) -> None:
+    chat = found[f"chat {version}"]
+
+    assert (chat["status"], chat["error"]) == ("ready", "")
+    _, answer = chat["messages"]
+    assert parts_of(answer) == [("reasoning", "Hm."), ("text", SHORT)]
+    assert {part.get("state", "done") for part in answer["parts"]} == {"done"}
+    asked, again = chat["made"]
+    assert (asked["asked"], again["asked"]) == ("POST 201", "GET 200")
+    assert answer["id"] == asked["message"] == again["message"]
+    assert asked["location"] == again["location"] == f"/streams/{answer['id']}"
+    assert answer["metadata"]["outlive"]["status"] == "DONE"
+    assert chat["later"] == {"status": "ready", "error": "", "messages": chat["messages"]}
+
+
+def test_a_chat_that_comes_back_goes_on_in_its_partial(found: dict[str, Any], version: str) -> None:
+    chat = found[f"come back {version}"]
+
+    assert (chat["status"], chat["error"]) == ("ready", "")
+    assert 20 <= len(chat["partial"]) < len(SHORT)
+    _, answer = chat["messages"]
+    assert parts_of(answer) == [("text", SHORT)]
+    assert [one["asked"] for one in chat["made"]] == ["POST 201", "GET 200", "GET 200"]
+    assert {one["message"] for one in chat["made"]} == {answer["id"]}
+
+
+def test_a_tool_of_the_page_goes_on_in_the_same_message(
+    found: dict[str, Any], version: str
+) -> None:
+    chat = found[f"tool {version}"]
+
+    assert (chat["status"], chat["error"]) == ("ready", "")
+    _, answer = chat["messages"]
+    assert parts_of(answer) == [("text", "Look: "), ("tool-add", ""), ("text", "It is 3.")]
+    [called] = [part for part in answer["parts"] if part["type"] == "tool-add"]
+    assert (called["state"], called["input"]) == ("output-available", {"a": 1, "b": 2})
+    assert called["output"] == {"sum": 3}
+    first, second, _ = chat["made"]
+    assert [first["asked"], second["asked"]] == ["POST 201", "POST 201"]
+    assert first["message"] == answer["id"] != second["message"]
+    assert parts_of(chat["later"]["messages"][-1]) == parts_of(answer)
+    assert len(chat["later"]["messages"]) == 2
+
+
+def test_a_chat_shows_why_its_answer_failed(found: dict[str, Any], version: str) -> None:
+    chat = found[f"failed {version}"]
+
+    assert chat["status"] == "error"
+    assert "connection" in chat["error"]
+    assert parts_of(chat["messages"][-1]) == [("text", "Half of")]
+
+
+def test_a_chat_shows_why_its_question_was_refused(found: dict[str, Any], version: str) -> None:
+    chat = found[f"refused {version}"]
+
+    assert chat["status"] == "error"
+    assert "data-unknown" in chat["error"]

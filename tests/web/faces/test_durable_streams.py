@@ -314,8 +314,10 @@ def test_a_long_poll_waits_for_what_comes_next(
     assert "Stream-Cursor" not in closed.headers
 
 
-def test_a_long_poll_ends_without_anything_new(rig: Rig, client: Client, worker: Worker) -> None:
-    web = rig.web(OUTLIVE_SSE_HEARTBEAT_SECONDS="0.3", WEB_CONCURRENCY="1")
+def test_a_process_that_would_cut_at_once_is_not_waited_for(
+    rig: Rig, client: Client, worker: Worker
+) -> None:
+    web = rig.web(OUTLIVE_STREAM_MAX_SECONDS="0.0000001", WEB_CONCURRENCY="1")
     with (
         holding(rig, client, say("Begun."), finish(), done()) as held,
         httpx2.Client(base_url=web.url, timeout=PATIENCE, verify=False) as http,
@@ -325,10 +327,12 @@ def test_a_long_poll_ends_without_anything_new(rig: Rig, client: Client, worker:
         assert (answer.status_code, answer.content) == (204, b"")
         assert answer.headers["Stream-Up-To-Date"] == "true"
         assert answer.headers["Stream-Cursor"].isdigit()
-        assert (
-            answer.headers["Stream-Next-Offset"]
-            == http.head(f"/streams/{held.id}").headers["Stream-Next-Offset"]
-        )
+        head = http.head(f"/streams/{held.id}")
+        assert answer.headers["Stream-Next-Offset"] == head.headers["Stream-Next-Offset"]
+
+        refused = http.get(f"/streams/{held.id}?offset=now&live=sse")
+        assert (refused.status_code, refused.json()["code"]) == (503, "busy")
+        assert refused.headers["Retry-After"] == "1"
 
 
 @pytest.mark.parametrize("content", CONTENTS, ids=["chunks", "text"])
