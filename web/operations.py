@@ -104,7 +104,7 @@ def _durable(summary: str, content: Other) -> Operation:
             "Stream-Closed": "`true` if there will never be more.",
             "Stream-Cursor": "What a client that lives on sends as `cursor`.",
         },
-        codes=("gone", "too_many_streams"),
+        codes=("gone", "too_many_streams", "busy"),
         ignores_unknown=True,
     )
 

@@ -205,7 +205,7 @@ def _once(stream: Stream, face: StreamFace, offset: int, *, waits: bool) -> Resp
         response.response = content.joined(())
     ended = found.all and source.end is not None
     if waits and not found.items:
-        response = Response(status=204)
+        response = Response(status=204, content_type=content.type)
     _describe(response, found, ended=ended)
     if waits and not ended:
         response.headers["Stream-Cursor"] = str(face.cursor)
