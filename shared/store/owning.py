@@ -102,7 +102,7 @@ WITH RECURSIVE path AS (
         started_at = clock_timestamp(), prompt_chars = CAST(least((
             SELECT sum(chars) FROM path) + coalesce(char_length(system), (
             SELECT char_length(c.system) FROM conversations c WHERE c.id = conversation_id
-            ), 0), {PROMPT_MOST}) AS int)
+            ), 0) + coalesce(char_length(options ->> 'tools'), 0), {PROMPT_MOST}) AS int)
     WHERE id = :id AND status IN {before(Status.STREAMING)}
     RETURNING id, conversation_id, attempt, claim, model, options, user_id,
         system AS instructions,

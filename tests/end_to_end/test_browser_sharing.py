@@ -2,6 +2,7 @@
 
 import time
 
+import httpx2
 import pytest
 from playwright.sync_api import expect
 
@@ -12,6 +13,7 @@ from tests.end_to_end import axe
 from tests.end_to_end.browser import Meet, Tab, text_of
 from tests.end_to_end.questions import answer_text, gated, quick
 from tests.rig import Rig
+from tests.web.faces.test_tools import data_url, image, unique_png
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -79,6 +81,22 @@ def test_a_link_is_made_read_live_and_revoked(meet: Meet, required_web: Web, rig
     owner.press("Close", dialog)
     assert owner.finished() == answer_text(second)
     assert secret not in rig.logs()
+
+
+def test_a_reader_by_a_link_sees_images(meet: Meet, required_web: Web) -> None:
+    headers = bearer(token(new_id()))
+    with httpx2.Client(base_url=required_web.url, headers=headers, verify=False) as owner:
+        place = owner.post("/api/conversations", json={}).json()["id"]
+        body = {"content": quick("Because."), "parts": [image(data_url(unique_png()))]}
+        asked = owner.post(f"/api/conversations/{place}/messages", json=body)
+        assert asked.status_code == 202, asked.text
+        shared = owner.post(f"/api/conversations/{place}/shares", json={}).json()
+
+    page = meet(required_web).open(f"/s#{shared['token']}").page
+
+    expect(page.locator(".message.user img")).to_have_count(1)
+    loaded = "one => one.complete && one.naturalWidth"
+    page.wait_for_function(f"({loaded})(document.querySelector('.message.user img')) === 1")
 
 
 def test_a_named_user_reads_on_a_page_of_its_own(meet: Meet, required_web: Web) -> None:

@@ -1,5 +1,6 @@
 """The ledger: each answer that was begun is counted once, whoever ends it. And budgets."""
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -85,6 +86,14 @@ def test_the_prompt_is_estimated_with_the_conversation_above_and_the_system_text
 
     # 140 characters; then those, the answer and the second question
     assert ledger(store, user) == [(2, 35 + 75, 15 + 15, 140)]
+
+
+def test_the_prompt_is_estimated_with_the_tools_that_it_declares(store: Store) -> None:
+    user = store.user()
+    options = {"tools": [{"type": "function", "function": {"name": "add"}}]}
+    claim = store.claim(store.ask(user, options=options).answer.id)
+
+    assert store.row(claim.id).prompt_chars == len("Why?") + len(json.dumps(options["tools"]))
 
 
 def lost(store: Store, claim: owning.Claim) -> None:

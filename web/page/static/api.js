@@ -109,6 +109,19 @@ export function openBlocks(id, after) {
 export const pollStatus = (id, signal) =>
   outlive.callOnce("GET", `/api/messages/${id}/blocks${query({ after: BEYOND })}`, { signal });
 
+/** A stored file as a data URL, for a reader by a link: the browser asks for images and downloads without its secret. */
+export async function readFile(address) {
+  const response = await fetch(address, { headers: { Authorization: `Bearer ${link}` } });
+  if (!response.ok) throw new Error(response.statusText);
+  const file = await response.blob();
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
+}
+
 // Shares
 export const share = (id, fields) => outlive.callOnce("POST", `/api/conversations/${id}/shares`, { body: fields });
 export const listShares = (id) => call("GET", `/conversations/${id}/shares`);

@@ -5,6 +5,7 @@
  * as its address: to fetch it would tell its server who reads what, and when.
  */
 
+import { link as secret, readFile } from "./api.js";
 import { el } from "./dom.js";
 
 const STORED = "/api/files/";
@@ -19,13 +20,25 @@ function one({ kind, text, meta }) {
 }
 
 function image(address) {
-  const shown = el("img", { className: "sent", src: address, alt: "Image", loading: "lazy" });
-  // As for a reader by a link, whose credential no image is asked for with.
-  shown.addEventListener("error", () => shown.replaceWith(el("p", { className: "elsewhere" }, "An image")), { once: true });
+  const shown = el("img", { className: "sent", alt: "Image", loading: "lazy" });
+  const fail = () => shown.replaceWith(el("p", { className: "elsewhere" }, "An image"));
+  shown.addEventListener("error", fail, { once: true });
+  if (secret) readFile(address).then((data) => (shown.src = data), fail);
+  else shown.src = address;
   return shown;
 }
 
-const link = (kind, address, meta) => el("a", { href: address, download: meta?.filename ?? "" }, meta?.filename ?? nameOf(kind));
+function link(kind, address, meta) {
+  const shown = el("a", { href: address, download: meta?.filename ?? "" }, meta?.filename ?? nameOf(kind));
+  const save = async (event) => {
+    event.preventDefault();
+    shown.href = await readFile(address);
+    shown.removeEventListener("click", save);
+    shown.click();
+  };
+  if (secret) shown.addEventListener("click", save);
+  return shown;
+}
 
 function result(text, meta) {
   const shown = meta?.empty ? "" : text;
