@@ -16,10 +16,11 @@ from shared.settings import Settings
 HEADER: Final = "Outlive-On-Disconnect"
 
 
-def seconds(settings: Settings) -> float | None:
+def seconds(settings: Settings, *, in_background: bool = False) -> float | None:
     """Seconds from when the last reader left until the answer is stopped; None: it goes on.
 
-    Says the request, else the service key that asks, else the deployment. Raises Invalid.
+    Says the request, else the service key that asks, else the deployment. What the request wants
+    in the background goes on whatever these two say: nobody need read it. Raises Invalid.
     """
     if not has_request_context():
         return seconds_of(settings.on_disconnect)
@@ -29,5 +30,7 @@ def seconds(settings: Settings) -> float | None:
             return seconds_of(said)
         except ValueError as error:
             raise Invalid(f"{HEADER}: {error}") from None
+    if in_background:
+        return None
     who = g.get("principal")
     return seconds_of((who and who.on_disconnect) or settings.on_disconnect)

@@ -165,12 +165,14 @@ class Asker:
         request_hash: str | None = None,
         key_id: uuid.UUID | None = None,
         request: Mapping[str, Any] | None = None,
+        in_background: bool = False,
     ) -> Asked:
         """The question and the answer's placeholder, committed before anything is enqueued.
 
         `key` is the Idempotency-Key, and `request_hash` identifies the request that it came with:
         both or neither. Without `model` it is the service's. `key_id` is the service key that asks.
         `request`: what of it a client may ask for again; only of a question InThread.
+        `in_background`: the answer goes on without readers.
         Raises NotFound, Invalid, Conflict, KeyReused, TooMany, BudgetExhausted and StorageDown.
         """
         settings = self._settings
@@ -187,7 +189,7 @@ class Asker:
             key_id=key_id,
             tokens=self._tokens,
             running=settings.running,
-            on_disconnect=abandonment.seconds(settings),
+            on_disconnect=abandonment.seconds(settings, in_background=in_background),
             request=request,
         )
         with self._one_by_one(terms):

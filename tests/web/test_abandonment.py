@@ -12,13 +12,15 @@ from web import abandonment
 from web.auth.principal import Credential, Principal
 
 
-def found(deployment: str, key: str | None, headers: Mapping[str, str]) -> float | None:
+def found(
+    deployment: str, key: str | None, headers: Mapping[str, str], *, in_background: bool = False
+) -> float | None:
     settings = Settings.model_construct(on_disconnect=deployment)
     with Flask("test").test_request_context(headers=headers):
         g.principal = Principal(
             uuid.uuid4(), frozenset(), Credential("key", str(uuid.uuid4())), on_disconnect=key
         )
-        return abandonment.seconds(settings)
+        return abandonment.seconds(settings, in_background=in_background)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,15 @@ def test_the_request_says_else_its_key_else_the_deployment(
     headers = {} if said is None else {abandonment.HEADER: said}
 
     assert found(deployment, key, headers) == seconds
+
+
+@pytest.mark.parametrize(("said", "seconds"), [(None, None), ("stop-after=7", 7.0)])
+def test_in_the_background_only_the_request_itself_says(
+    said: str | None, seconds: float | None
+) -> None:
+    headers = {} if said is None else {abandonment.HEADER: said}
+
+    assert found("stop", "stop", headers, in_background=True) == seconds
 
 
 @pytest.mark.parametrize("said", ["", "perhaps", "stop-after=x"])

@@ -82,6 +82,7 @@ def create() -> Response:
             request_hash=same.request_hash,
             key_id=principal().key_id,
             request=wanted.request,
+            in_background=sent.background,
         )
     except NotFound:
         if wanted.previous is None:
