@@ -7,6 +7,7 @@ chat shows at the end is one message with the exact text, however often it was c
 import itertools
 import json
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -16,14 +17,15 @@ from typing import Any
 
 import pytest
 
-from local.processes import ROOT
+from local.processes import ROOT, children
 from local.programs import Web, Worker
 from scripted import done, finish, hold, reasoning, say, script, tool_call, usage, wrong_key
+from shared.errors import MESSAGE_ERRORS
 from tests.client import Client, new_id, proof
 from tests.cutting import CutPoint, CuttingProxy
 from tests.foreign import need_node, npm_packages
-from tests.rig import PATIENCE, Rig
-from tests.stories import NEVER
+from tests.rig import PATIENCE, Rig, killing
+from tests.stories import NEVER, sweep
 
 VERSIONS = ("6", "7")
 #: Everything that takes more than a byte, and what looks like a frame.
@@ -557,6 +559,46 @@ def test_a_question_whose_response_never_began_is_asked_once(
     assert shown(state) == [("user", question), ("assistant", "Once.")]
     assert proxy.cuts == 1
     assert len(rig.scripted.wait_requests(1, contains=question)) == 1
+
+
+def test_a_killed_web_process_loses_nothing(node: Node, rig: Rig, worker: Worker) -> None:
+    """The fetch goes on at the next process; the client alone sees an error, not a short answer."""
+    gate = f"killed {new_id()}"
+    question = script(say(TEXT), hold(gate), say("the rest"), finish(), done())
+    web = rig.web(WEB_CONCURRENCY="1")
+    with killing(web):
+        chat = Chat(node, web.url, "7", outlive=True)
+        chat.do("begin", text=question)
+        plain = Chat(node, web.url, "7")
+        plain.do("begin", text=script(say("So far"), hold(NEVER), tag=new_id()))
+        chat.do("shows", text=TEXT)
+        plain.do("shows", text="So far")
+        [process] = children(web.pid)
+        os.kill(process, signal.SIGKILL)
+        plain.do("is", status="error")
+        rig.scripted.release(gate)
+        chat.do("is", status="ready")
+
+        assert shown(chat.state) == [("user", question), ("assistant", f"{TEXT}the rest")]
+        assert (chat.state["errors"], plain.state["error"]) == ([], "network error")
+
+
+def test_a_killed_worker_is_an_error_that_keeps_what_was_written(
+    node: Node, web: Web, rig: Rig, worker: Worker
+) -> None:
+    question = script(say("So far"), hold(NEVER), tag=new_id())
+    chat = Chat(node, web.url, "7")
+    chat.do("begin", text=question)
+    chat.do("shows", text="So far")
+
+    worker.kill()
+    sweep(rig, died=worker.boot)
+
+    chat.do("is", status="error")
+    state = chat.state
+    assert shown(state) == [("user", question), ("assistant", "So far")]
+    assert state["error"] == MESSAGE_ERRORS["worker_lost"][0]
+    assert state["messages"][-1]["metadata"]["outlive"]["status"] == "ERROR"
 
 
 # --- the workflow transport -----------------------------------------------------------------------
