@@ -561,6 +561,37 @@ def test_a_question_whose_response_never_began_is_asked_once(
     assert len(rig.scripted.wait_requests(1, contains=question)) == 1
 
 
+def test_a_response_whose_time_is_up_is_cut_as_each_client_wants_it(
+    node: Node, rig: Rig, worker: Worker
+) -> None:
+    """Torn for useChat, which takes a clean end for the whole answer, and clean for a workflow,
+    which takes a third torn response for an error."""
+    web = rig.web(OUTLIVE_STREAM_MAX_SECONDS="0.3")
+    with killing(web):
+        text = "".join(f"{number} {TEXT}" for number in range(30))
+        questions = [
+            script(reasoning("Hm. "), say(text, rate=700), finish(), done(), tag=new_id())
+            for _ in range(3)
+        ]
+        chat = Chat(node, web.url, "7", outlive=True)
+        workflow = Chat(node, web.url, "workflow")
+        plain = Chat(node, web.url, "7")
+        node.do("requests")
+        for one, question in zip((chat, workflow, plain), questions, strict=True):
+            one.do("begin", text=question)
+        plain.do("is", status="error")
+        for one in (chat, workflow):
+            one.do("is", status="ready")
+
+        assert plain.state["error"] == "network error"
+        for one, question in ((chat, questions[0]), (workflow, questions[1])):
+            assert shown(one.state) == [("user", question), ("assistant", text)]
+            assert one.state["errors"] == []
+        resumed = [one["url"] for one in node.do("requests") if one["method"] == "GET"]
+        assert sum("after=" in url for url in resumed) > 3
+        assert sum("startIndex=" in url for url in resumed) > 3
+
+
 def test_a_killed_web_process_loses_nothing(node: Node, rig: Rig, worker: Worker) -> None:
     """The fetch goes on at the next process; the client alone sees an error, not a short answer."""
     gate = f"killed {new_id()}"
