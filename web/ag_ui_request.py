@@ -21,13 +21,15 @@ answer after the question. That is no turn: the client wants the rest of that an
 the assistant after the last question are `partial`, and say only that the client shows something.
 """
 
+import hashlib
+import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from shared import media
-from shared.body import Body
+from shared.body import Body, Part
 from shared.errors import Invalid
 from shared.media import StoredFile
 from shared.parts import PartKind
@@ -56,6 +58,7 @@ from web.ag_ui_input import (
     ToolMessage,
     UserMessage,
 )
+from web.ag_ui_messages import call_input
 from web.options import FunctionTool, Tool
 from web.schemas import SYSTEM_CHARS
 
@@ -122,6 +125,26 @@ def question(sent: RunAgentInput, stored: Stored) -> Asked:
         shown=count,
         partial=count < len(messages),
     )
+
+
+def same(thread_id: str, asked: Asked) -> str:
+    """A hash of what a request asks for.
+
+    It is the same when a client that has read the conversation runs the run again, with other ids
+    of messages and with arguments of calls as it wrote them anew.
+    """
+    said = [
+        (turn.role, [(part.kind, part.meta, _value(part)) for part in turn.body.parts])
+        for turn in asked.turns
+    ]
+    fields = [thread_id, said, asked.system, asked.model, asked.options]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _value(part: Part) -> Any:
+    """A part's text; of a call its arguments as a value, if they are one."""
+    found = call_input(part) if part.kind == PartKind.TOOL_CALL else None
+    return part.text if found is None else found
 
 
 def shown(sent: RunAgentInput, count: int) -> list[dict[str, Any]]:

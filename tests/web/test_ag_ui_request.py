@@ -101,6 +101,34 @@ def test_what_a_client_has_of_the_answer_is_no_turn() -> None:
     assert not asked(thought, user("Hello?")).partial
 
 
+def test_a_run_is_the_same_whatever_ids_and_spaces_its_messages_have() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    answered = {"id": "a", "role": "assistant", "content": "", "toolCalls": [call]}
+    function = {"name": "f", "arguments": '{ "a": 1 }'}
+    anew = {**answered, "id": "b", "toolCalls": [{**call, "function": function}]}
+    first = asked(user("Hello?"), answered, tool("c1", "one"))
+
+    again = asked({**user("Hello?"), "id": "x"}, anew, tool("c1", "one"), assistant("Hel"))
+    others = (
+        asked(user("Hello!"), answered, tool("c1", "one")),
+        asked(user("Hello?"), answered, tool("c1", "two")),
+        asked(user("Hello?"), answered, tool("c1", "one"), forwardedProps={"seed": 1}),
+    )
+
+    same = ag_ui_request.same("t", first)
+    assert ag_ui_request.same("t", again) == same
+    assert (
+        len(
+            {
+                same,
+                ag_ui_request.same("u", first),
+                *(ag_ui_request.same("t", one) for one in others),
+            }
+        )
+        == 5
+    )
+
+
 def test_instructions_and_context_are_the_system_text() -> None:
     question = asked(
         {"id": "s", "role": "system", "content": "Be kind."},

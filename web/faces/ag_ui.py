@@ -89,7 +89,7 @@ def run() -> Response:
             model=asked_for.model,
             options=asked_for.options,
             key=KEY + sent.run_id,
-            request_hash=_request_hash(sent, asked_for.shown),
+            request_hash=ag_ui_request.same(sent.thread_id, asked_for),
             key_id=principal().key_id,
         )
     )
@@ -113,12 +113,6 @@ def _joined(partial: bool) -> frozenset[Status]:
     if request.headers.get("Last-Event-ID"):
         return TERMINAL
     return frozenset({Status.DONE}) if partial else frozenset()
-
-
-def _request_hash(sent: RunAgentInput, shown: int) -> str:
-    """The same for a client that runs the same run again, and sends what it has of the answer."""
-    question = sent.model_copy(update={"messages": sent.messages[:shown]})
-    return requests.request_hash(request.path, question)
 
 
 def _patiently(found: Callable[[], Found]) -> Found:
