@@ -87,4 +87,16 @@ def _invalid(error: ValidationError) -> Response:
     if first["type"] == "union_tag_invalid":  # its message repeats what was sent
         why = f"Not supported here. Those that are: {first['ctx']['expected_tags']}."
     said: Any = openai_errors.response_to(error).get_json()
-    return response(400, f"{field}: {why}", said["error"]["code"])
+    code = said["error"]["code"]
+    if field == "thread":
+        return _without_threads(f"{field}: {why}", code)
+    return response(400, f"{field}: {why}", code)
+
+
+def _without_threads(sentence: str, code: str) -> Response:
+    """As Anthropic refuses a `thread`, a conversation that its server holds: the package's tool
+    runner then goes on without one, and sends the whole history."""
+    said = document(400, sentence, code)
+    details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    said["error"]["details"] = details
+    return Response(json.dumps(said), 400, content_type="application/json")

@@ -276,11 +276,15 @@ class Messages(RequestBody):
     cache_control: CacheControl | None = None
 
     # harmless, or refused
+    billing_policy: Annotated[Any, _refused("the provider is chosen by this service")] = None
+    compaction: Annotated[Any, _refused("all that is sent goes to the model")] = None
     container: Annotated[Any, _refused(_TOOL_OF_THEIRS)] = None
     context_management: Annotated[Any, _refused("all that is sent goes to the model")] = None
     diagnostics: Annotated[Any, _refused("a cache of prompts is the provider's here")] = None
+    fallbacks: Annotated[Any, _refused("the provider is chosen by this service", [])] = None
     inference_geo: Annotated[Any, _refused("the provider is chosen by this service")] = None
     mcp_servers: Annotated[Any, _refused(_TOOL_OF_THEIRS, [])] = None
     speed: Annotated[Any, _refused("the provider is chosen by this service", "standard")] = None
+    thread: Annotated[Any, _refused("send the whole history", False)] = None
     user_profile_id: Annotated[Any, _refused("users are those of this service")] = None
     workspace_id: Annotated[Any, _refused("users are those of this service")] = None

@@ -45,7 +45,7 @@ _SENT: Final = ", ".join(
 #: What a page may read besides the headers that every page may.
 _READ: Final = ", ".join(
     (
-        *("Outlive-Message-Id", "Outlive-Conversation-Id", "Location", "ETag"),
+        *("Outlive-Message-Id", "Outlive-Conversation-Id", "Outlive-Ignored", "Location", "ETag"),
         *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
         *("Retry-After", "X-Should-Retry", "X-Vercel-AI-UI-Message-Stream"),
         *("Stream-Next-Offset", "Stream-Cursor", "Stream-Up-To-Date", "Stream-Closed"),

@@ -208,6 +208,7 @@ def block(**fields: Any) -> dict[str, Any]:
         ({"messages": []}, "messages: "),
         ({"never_heard_of": 1}, "never_heard_of: This field is not known here."),
         ({"container": "c"}, "container: "),
+        ({"thread": {"type": "create"}}, "thread: "),
         ({"mcp_servers": [{"url": "x"}]}, "mcp_servers: "),
         ({"context_management": {}}, "context_management: "),
         ({"speed": "fast"}, "speed: "),

@@ -9,7 +9,7 @@ from typing import Any
 import anthropic
 import httpx2
 import pytest
-from anthropic import Anthropic, AsyncAnthropic
+from anthropic import Anthropic, AsyncAnthropic, beta_tool
 
 from local.programs import Web, Worker
 from scripted import (
@@ -171,6 +171,28 @@ def test_a_tool_loop_stays_one_thread(
     function = {"name": "add", "parameters": {"type": "object"}}
     assert one["tools"] == [{"type": "function", "function": function}]
     assert other["messages"][-1] == {"role": "tool", "tool_call_id": "c1", "content": "3"}
+
+
+@beta_tool
+def add(a: int, b: int) -> str:
+    """Add two numbers."""
+    return str(a + b)
+
+
+def test_the_packages_tool_runner_runs_the_loop(
+    rig: Rig, api: Anthropic, client: Client, worker: Worker
+) -> None:
+    question = script(
+        tool_call("c1", "add", '{"a": 1, "b": 2}'), finish("tool_calls"), done(),
+        after=[say("It is 3."), finish(), done()], tag=new_id(),
+    )  # fmt: skip
+
+    sent: Any = asked_for(question)
+    answer = api.beta.messages.tool_runner(**sent, tools=[add]).until_done()
+
+    assert [getattr(one, "text", None) for one in answer.content] == ["It is 3."]
+    _, second = (record.request or {} for record in rig.scripted.requests(contains=question))
+    assert second["messages"][-1] == {"role": "tool", "tool_call_id": "c1", "content": "3"}
 
 
 def test_an_answer_goes_on_in_the_other_dialect(
