@@ -67,8 +67,9 @@ class CuttingProxy:
         hurry: bool = True,
         streams: re.Pattern[bytes] = _STREAM,
     ) -> None:
-        """`streams`: how a request begins whose response is cut. `rate`: bytes a second for each stream; `hurry`: change `retry:`, so that readers come
-        back at once instead of after a second or more."""
+        """`streams`: how a request begins whose response is cut. `rate`: bytes a second for each
+        stream. `hurry`: change `retry:`, so that readers come back at once instead of after a
+        second or more."""
         where = urlsplit(url)
         self._target = (where.hostname, where.port)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
