@@ -23,7 +23,6 @@ from typing import Any, Final
 from bench.road.wire import BLOCK, SECOND, Checker, receive
 from drill.percentiles import percentile
 
-MARK: Final = b'"text":"'
 #: How every target reports that an answer has ended.
 ENDS: Final = (b"event: end\n", b"data: [DONE]\n")
 LENGTH: Final = re.compile(rb'"status":"(\w+)".*?"length":(\d+)')
@@ -49,6 +48,8 @@ class Road:
     path: str | None
     #: names the answer in the response to a question
     header: str = "outlive-message-id"
+    #: what a piece of text follows
+    mark: str = '"text":"'
 
 
 @dataclass
@@ -240,6 +241,7 @@ class Load:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._mark = job.road.mark.encode()
         self._poll = select.epoll()
         self._open: dict[int, Follower] = {}
         self._due: list[tuple[int, int, Callable[[], None]]] = []
@@ -440,14 +442,15 @@ class Load:
 
     def _take(self, follower: Follower, whole: bytes) -> None:
         now = time.monotonic_ns()
-        at = whole.find(MARK)
+        mark = self._mark
+        at = whole.find(mark)
         texts = []
         while at >= 0:
-            end = whole.index(b'"', at + len(MARK))
-            texts.append(whole[at + len(MARK) : end])
-            at = whole.find(MARK, end)
-        if texts:
-            self._text(follower, texts[0] if len(texts) == 1 else b"".join(texts), now)
+            end = whole.index(b'"', at + len(mark))
+            texts.append(whole[at + len(mark) : end])
+            at = whole.find(mark, end)
+        if text := texts[0] if len(texts) == 1 else b"".join(texts):
+            self._text(follower, text, now)
         if any(end in whole for end in ENDS):
             found = LENGTH.search(whole)
             if found is not None:

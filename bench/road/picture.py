@@ -15,18 +15,21 @@ if TYPE_CHECKING:
 
 COLORS: Final = {
     "us": "#0d9488",
+    "chat": "#5eead4",
     "before": "#b45309",
     "passthrough": "#64748b",
     "follower": "#7c3aed",
 }
 NAMES: Final = {
     "us": "Outlive",
-    "before": "another checkout of it",
-    "passthrough": "passthrough: Flask + openai, keeps nothing",
-    "follower": "follower: npm resumable-stream",
+    "chat": "by chat completions",
+    "before": "another checkout",
+    "passthrough": "Flask + openai, keeps nothing",
+    "follower": "npm resumable-stream",
 }
 SHORT: Final = {
     "us": "Outlive",
+    "chat": "chat",
     "before": "before",
     "passthrough": "passthrough",
     "follower": "follower",
@@ -55,7 +58,7 @@ def draw(results: "Results", workloads: Sequence[str], peers: Sequence[str]) -> 
               'font-size="15" font-weight="600"'),
     ]  # fmt: skip
     for number, peer in enumerate(peers):
-        x: float = MARGIN + (0, 100, 420, 640)[number]
+        x: float = MARGIN + (0, 90, 240, 450, 600)[number]
         parts.append(f'  <rect x="{x}" y="42" width="10" height="10" fill="{COLORS[peer]}"/>')
         parts.append(_text(x + 16, 51, NAMES[peer], GREY))
     for number, (row, values) in enumerate(panels):
@@ -70,7 +73,7 @@ def _values(results: "Results", workload: str, row: Row, peers: Sequence[str]) -
 
 
 def _panel(row: Row, values: dict[str, float], x: float, y: float) -> list[str]:
-    more = any(goal.more for goal in row.least)
+    more = row.least[0].more
     title = f"{row.label}, {row.unit} ({'more' if more else 'less'} is better)"
     parts = [_text(x, y + 12, title, INK, 'font-weight="600"')]
     most, room = max(values.values()) or 1.0, WIDE - LABEL - 70

@@ -240,6 +240,21 @@ class Us(Target):
             run(connection, "CHECKPOINT")
 
 
+class Chat(Us):
+    """Outlive, asked as OpenAI is: the answer comes with the request."""
+
+    name = "chat"
+
+    def start(self) -> None:
+        super().start()
+        self.road = Road(self.road.ask, self.road.ask, None, mark='"content":"')
+
+    def questions(self, prompts: Sequence[str]) -> list[tuple[str, str]]:
+        asked = [[{"role": "user", "content": prompt}] for prompt in prompts]
+        bodies = ({"model": "bench", "messages": one, "stream": True} for one in asked)
+        return [("/v1/chat/completions", json.dumps(body)) for body in bodies]
+
+
 class Before(Us):
     """Another checkout of Outlive, in an environment of its own, to compare a change with."""
 
@@ -301,6 +316,7 @@ class Follower(_Peer):
 
 TARGETS: Final[Mapping[str, type[Target]]] = {
     "us": Us,
+    "chat": Chat,
     "passthrough": Passthrough,
     "follower": Follower,
 }
