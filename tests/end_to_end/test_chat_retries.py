@@ -1,7 +1,7 @@
 """OpenAI's SDKs repeat a request by themselves: one provider call, and the whole text.
 
 They repeat after a cut before the headers, and that of Python also after a cut in a body that is no
-stream. In both cases they have shown nothing yet. OUTLIVE_RETRIES=100 has 100 of each.
+stream. In both cases they have shown nothing yet. CHAT_RETRIES=100 has 100 of each.
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.foreign import need_node, npm_packages, python_packages
 from tests.rig import Rig
 from tests.tcp_proxy import TcpProxy
 
-COUNT: Final = int(os.environ.get("OUTLIVE_RETRIES", "3"))
+COUNT: Final = int(os.environ.get("CHAT_RETRIES", "3"))
 #: Requests at a time.
 BATCH: Final = 20
 TEXT: Final = "Once and whole. 😀"
