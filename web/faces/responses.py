@@ -37,7 +37,7 @@ from shared.store import branches, client_deletions, client_requests, messages, 
 from shared.store.asking import NEWEST
 from shared.store.messages import Message
 from shared.store.threads import History
-from web import gateway, openai_errors, requests, responses, responses_request
+from web import gateway, openai_errors, openai_request, requests, responses, responses_request
 from web import responses_resource as shape
 from web.asking import InThread
 from web.auth import current_user, principal
@@ -97,20 +97,21 @@ def create() -> Response:
 
 
 def _history(wanted: Wanted, same: SameRequest) -> History:
-    header = request.headers.get(gateway.CONVERSATION)
-    name = wanted.conversation or header
+    above, conversation = None, None
     if wanted.previous is not None:
-        name, above = None, shape.message_id(wanted.previous)
+        above = shape.message_id(wanted.previous)
         if above is None:
             raise _no_previous(wanted.previous)
-    else:
-        above = None
+    elif wanted.conversation is None and (header := request.headers.get(gateway.CONVERSATION)):
+        conversation = openai_request.conversation_id(header, gateway.CONVERSATION)
+    name = wanted.conversation and wanted.conversation.removeprefix("conv_")
     return History(
         turns=wanted.turns,
         system=wanted.system,
         system_is_own=True,
-        name=None if name is None else name.removeprefix("conv_"),
-        below=above or (NEWEST if name is not None else None),
+        conversation_id=conversation,
+        name=name,
+        below=above or (NEWEST if name or conversation else None),
         repeat_hash=same.repeat_hash,
         is_repeat=same.is_repeat,
     )
@@ -209,9 +210,9 @@ def input_items(name: str) -> Response:
     items = _newest_first(answer)
     if order == "asc":
         items = iter(list(items)[::-1])
-    if (after := request.args.get("after")) is not None and not any(
-        item["id"] == after for item in items
-    ):
+    after = request.args.get("after")
+    # takes the items up to that one
+    if after is not None and not any(item["id"] == after for item in items):
         raise _invalid("after", "there is no such item")
     limit = _limit()
     found = list(islice(items, limit + 1))

@@ -326,6 +326,42 @@ def test_a_tool_loop_goes_on_by_reference_and_by_repeating_the_input(
         api.responses.create(model=MODEL, input=wrong, previous_response_id=first.id)
 
 
+def test_items_are_referred_to_and_images_reach_the_provider(
+    rig: Rig, api: OpenAI, worker: Worker
+) -> None:
+    first = api.responses.create(model=MODEL, input=saying("One"))
+    question = saying("Two")
+    image = {"type": "input_image", "detail": "auto", "image_url": "https://example.com/a.png"}
+    whole: Any = [
+        {"role": "user", "content": "And?"},
+        {"type": "item_reference", "id": first.output[0].id},
+        {"role": "user", "content": [image, {"type": "input_text", "text": question}]},
+    ]
+
+    api.responses.create(model=MODEL, input=whole)
+
+    said = prompt(rig, question)
+    assert [turn["role"] for turn in said] == ["user", "assistant", "user"]
+    assert said[1]["content"] == "One"
+    assert [part["type"] for part in said[2]["content"]] == ["image_url", "text"]
+
+
+def test_the_header_names_a_conversation_that_is_there(
+    api: OpenAI, client: Client, worker: Worker
+) -> None:
+    place = client.conversation()
+    named = {"Outlive-Conversation-Id": place}
+
+    found = api.responses.create(model=MODEL, input=saying("Here"), extra_headers=named)
+
+    assert found.conversation is not None
+    assert found.conversation.id == f"conv_{place}"
+    with pytest.raises(openai.NotFoundError):
+        api.responses.create(
+            model=MODEL, input="x", extra_headers={"Outlive-Conversation-Id": new_id()}
+        )
+
+
 def test_the_input_of_a_response_is_listed_in_pages(api: OpenAI, worker: Worker) -> None:
     one, two = saying("One"), saying("Two")
     first = api.responses.create(model=MODEL, input=one)
