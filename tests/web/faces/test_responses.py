@@ -28,7 +28,7 @@ from shared.store.database import run
 from tests.client import Client, new_id
 from tests.open_responses import check_event, check_resource
 from tests.rig import PATIENCE, Rig, eventually
-from tests.stories import NEVER
+from tests.stories import NEVER, sweep
 
 MODEL = "scripted"
 TOOL: Any = {
@@ -470,6 +470,32 @@ def test_what_fails_in_the_middle_is_a_failed_response_with_its_partial(
     assert (answer.status, answer.output_text) == ("failed", "So far")
     assert streamed[-1]["type"] == "response.failed"
     assert streamed[-1]["response"]["error"]["code"] == "provider_error"
+
+
+def test_a_killed_worker_is_a_failed_response_with_what_was_shown(
+    rig: Rig, api: OpenAI, worker: Worker
+) -> None:
+    question = script(say("So far"), hold(NEVER), tag=new_id())
+    stream = api.responses.create(model=MODEL, input=question, background=True, stream=True)
+    seen: list[dict[str, Any]] = []
+    for event in stream:
+        seen.append(event.to_dict())
+        if text_of(seen) == {"response.output_text.delta": "So far"}:
+            break
+    worker.kill()
+    sweep(rig, died=worker.boot)
+
+    seen += events(stream)
+
+    assert text_of(seen) == {"response.output_text.delta": "So far"}
+    assert seen[-1]["type"] == "response.failed"
+    assert seen[-1]["response"]["error"]["code"] == "worker_lost"
+    [item] = api.responses.retrieve(seen[0]["response"]["id"]).output
+    assert item.type == "message"
+    assert (item.status, item.to_dict()["content"]) == (
+        "incomplete",
+        [{"type": "output_text", "text": "So far", "annotations": [], "logprobs": []}],
+    )
 
 
 def test_what_is_refused_is_named(web: Web, api: OpenAI) -> None:
