@@ -18,6 +18,7 @@ in the background is answered at once.
 **A cut** tears the connection: these clients take a clean end for the whole answer.
 """
 
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -312,7 +313,8 @@ class ResponseFace(NumberedFace):
         """The face of one answer. Raises NotFound, also for one that was deleted here."""
         asked = client_requests.load(context().db, answer.id, current_user())
         head = shape.head(answer, asked)
-        return cls(answer.id, sse.to_json(head), head["background"], after)
+        # All readers of an answer have one string: it may hold the schemas of many tools.
+        return cls(answer.id, sys.intern(sse.to_json(head)), head["background"], after)
 
     def position(self, request: Request) -> int:  # noqa: ARG002
         """After the number that the request named."""
