@@ -49,7 +49,7 @@ _READ: Final = ", ".join(
         *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
         *("Retry-After", "X-Should-Retry", "X-Vercel-AI-UI-Message-Stream"),
         *("Stream-Next-Offset", "Stream-Cursor", "Stream-Up-To-Date", "Stream-Closed"),
-        "Stream-SSE-Data-Encoding",
+        *("Stream-SSE-Data-Encoding", "Outlive-Error"),
     )
 )
 #: Seconds for which a browser remembers a preflight.

@@ -13,12 +13,12 @@ from typing import Any, Final
 from flask import Response
 
 from shared.errors import Invalid, NotFound
-from shared.store import branches, conversations, files, threads
+from shared.store import branches, conversations, files, messages, threads
 from shared.store.asking import NEWEST, Asked
 from shared.store.messages import Message
 from shared.store.threads import History
 from shared.tool_calls import results_of
-from web import errors, gateway, ui_messages, ui_request
+from web import errors, gateway, ui_request
 from web.asking import InThread, Retry
 from web.auth import current_user, principal
 from web.context import context
@@ -34,7 +34,8 @@ STEPS: Final = 64
 def ask(sent: UIChat) -> Asked:
     """The question and the answer's placeholder. Raises what `Asker.ask` raises."""
     stored = files.load_own(context().db, current_user(), ui_request.file_ids(sent))
-    said = ui_request.said(sent, current_user(), stored)
+    stopped = messages.stopped(context().db, current_user(), ui_request.answer_ids(sent))
+    said = ui_request.said(sent, current_user(), stored, stopped)
     same = gateway.same_request(sent)
     submits = not sent.regenerates
     # The client's ids of messages are new for each click, unless the user edits a question.
@@ -69,7 +70,7 @@ def _retried(sent: UIChat) -> uuid.UUID | None:
     """The answer beside which another one is wanted, where the client sends no history."""
     if not sent.regenerates:
         return None
-    if sent.message_id is not None and (named := ui_messages.message_id(sent.message_id)):
+    if sent.message_id is not None and (named := ui_request.message_id(sent.message_id)):
         return named
     found = conversation(sent.id or "")
     branch = branch_of(found.id, limit=1) if found is not None else ()

@@ -6,7 +6,6 @@ is still open is there as far as it is written: a client that resumes rebuilds i
 """
 
 import json
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -173,11 +172,3 @@ def _question_parts(body: Body) -> Iterator[dict[str, Any]]:
             image = _IMAGE if part.kind == PartKind.IMAGE else "application/octet-stream"
             shown = {"type": "file", "mediaType": meta.get("type", image), "url": part.text}
             yield {**shown, **({"filename": meta["filename"]} if "filename" in meta else {})}
-
-
-def message_id(name: str) -> uuid.UUID | None:
-    """The id of one of our messages, if this is one."""
-    try:
-        return uuid.UUID(name)
-    except ValueError:
-        return None

@@ -44,6 +44,9 @@ SEPARATOR: Final = "\n\n"
 #: What a file without a name is called.
 UNNAMED: Final = "file"
 
+#: No message has it.
+_NONE: Final = uuid.UUID(int=0)
+
 Id = Annotated[Text, Field(min_length=1, max_length=ID_CHARS)]
 
 
@@ -116,14 +119,36 @@ def file_ids(sent: UIChat) -> set[uuid.UUID]:
     return found
 
 
-def said(sent: UIChat, user_id: uuid.UUID, files: Mapping[uuid.UUID, StoredFile]) -> Said:
+def answer_ids(sent: UIChat) -> set[uuid.UUID]:
+    """The ids of answers of ours that the history names."""
+    names = [one.id for one in sent.messages or () if one.role == "assistant"]
+    return {found for name in names if (found := message_id(name)) is not None}
+
+
+def message_id(name: str) -> uuid.UUID | None:
+    """The id of a message of ours, if this is one."""
+    try:
+        return uuid.UUID(name)
+    except ValueError:
+        return None
+
+
+def said(
+    sent: UIChat,
+    user_id: uuid.UUID,
+    files: Mapping[uuid.UUID, StoredFile],
+    stopped: Mapping[uuid.UUID, Body] | None = None,
+) -> Said:
     """All of it, or of the last message alone. `files`: those of `file_ids` that there are.
+
+    `stopped`: those of `answer_ids` that were stopped. The client closed its response when it
+    asked for that, so the last characters that were written may have reached only us.
 
     Raises Invalid for what cannot be passed on, and where nothing is asked.
     """
     messages = [sent.last] if sent.message else sent.messages or []
     instructions = [sent.system] if sent.system else []
-    reading = _Reading(user_id, files)
+    reading = _Reading(user_id, files, stopped or {})
     for number, message in enumerate(messages):
         where = "message" if sent.message else f"messages[{number}]"
         if message.role == "system":
@@ -157,6 +182,7 @@ class _Reading:
 
     user_id: uuid.UUID
     files: Mapping[uuid.UUID, StoredFile]
+    stopped: Mapping[uuid.UUID, Body]
     turns: list[Turn] = field(default_factory=list)
     #: results of the step that was read last, which belong to the question below it
     results: list[_Output] = field(default_factory=list)
@@ -167,9 +193,13 @@ class _Reading:
         if message.role == "user":
             self._question(where, message)
             return
-        for step in _steps(message):
+        steps = list(_steps(message))
+        for step in steps:
             self._flush()
             self._answer(where, step)
+        there = self.stopped.get(message_id(message.id) or _NONE)
+        if there is not None and len(steps) == 1 and _begins(self.turns[-1].body, there):
+            self.turns[-1] = Turn("assistant", there)
 
     def ask(self, where: str, message: UIMessage) -> None:
         """The last turn has to be a question: what the user said, or results of tools."""
@@ -279,6 +309,12 @@ class _Reading:
         else:
             form, content = "json", normalise(_json(where, output))
         self.results.append(_Output(ToolResult(call, content), form))
+
+
+def _begins(shown: Body, there: Body) -> bool:
+    """Whether what a client shows of a stopped answer is its beginning."""
+    only_text = all(part.kind == PartKind.TEXT for part in shown.parts)
+    return only_text and there.text.startswith(shown.text)
 
 
 def _steps(message: UIMessage) -> Iterator[list[Mapping[str, Any]]]:

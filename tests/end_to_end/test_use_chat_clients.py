@@ -523,6 +523,9 @@ def test_a_stop_of_the_chat_reaches_the_server(
     assert (state["status"], state["errors"]) == ("ready", [])
     assert shown(state)[-1] == ("assistant", "So far")
     assert [end["isAbort"] for end in state["ends"]] == [True]
+    chat.ask(script(say("Next."), finish(), done(), tag=new_id()))
+    turns = client.http.get(f"/api/chat/{chat.name}").json()["messages"]
+    assert turns[1]["id"] == state["messages"][-1]["id"]
 
 
 def test_a_page_that_resumes_twice_stops_nothing(
@@ -566,7 +569,7 @@ def test_a_response_whose_time_is_up_is_cut_as_each_client_wants_it(
 ) -> None:
     """Torn for useChat, which takes a clean end for the whole answer, and clean for a workflow,
     which takes a third torn response for an error."""
-    web = rig.web(OUTLIVE_STREAM_MAX_SECONDS="0.3")
+    web = rig.web(OUTLIVE_STREAM_MAX_SECONDS="0.3", WEB_CONCURRENCY="1")
     with killing(web):
         text = "".join(f"{number} {TEXT}" for number in range(30))
         questions = [

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.body import Body
 from shared.errors import Invalid
 from shared.media import StoredFile, file_of
 from shared.parts import PartKind
@@ -16,7 +17,7 @@ from shared.store.threads import Turn
 from shared.tool_calls import calls_of, results_of
 from tests.web.test_ui_chunks import message_of
 from web.ui_messages import ui_messages
-from web.ui_request import Said, UIChat, file_ids, said
+from web.ui_request import Said, UIChat, answer_ids, file_ids, said
 
 USER = uuid.uuid4()
 PNG = file_of(USER, "image/png", b"\x89PNG")
@@ -201,6 +202,22 @@ def test_either_all_messages_or_the_last_one_are_sent() -> None:
             _ = UIChat.model_validate(sent).last
     alone = UIChat.model_validate({"id": "x", "message": message})
     assert [shape(turn) for turn in said(alone, USER, {}).turns] == [("user", [("text", "Why?")])]
+
+
+def test_a_stopped_answer_is_what_was_written_of_it() -> None:
+    """The client saw less: it closed its response when it asked for the stop."""
+    stopped = {USER: body_of("So far and")}
+    for shown, known in (("So far", "So far and"), ("So what", "So what"), ("", "So far and")):
+        answer = {**assistant(*([shown] if shown else [])), "id": str(USER)}
+        sent = chat(user("Why?"), answer, user("And?"))
+        assert answer_ids(sent) == {USER}
+        assert said(sent, USER, {}, stopped).turns[1].body.text == known
+
+
+def body_of(words: str) -> Body:
+    body = Body()
+    body.write(PartKind.TEXT, words)
+    return body
 
 
 def test_options_are_passed_on_and_nothing_else() -> None:

@@ -49,7 +49,7 @@ from web.context import context
 from web.following.face import BURST_BYTES, Face, Then, Written
 from web.following.message_topic import MessageTopic, snapshot
 from web.streams import message_response, opened_message, response_of
-from web.ui_request import UIChat, UIStop
+from web.ui_request import UIChat, UIStop, message_id
 from web.wake_ups import wake_message, wake_sidebars
 
 blueprint = Blueprint("ui_stream", __name__, url_prefix="/api/chat")
@@ -167,7 +167,7 @@ def stream(chat: str) -> Response:
     WorkflowChatTransport's, which has the id of an answer in the place of the chat's.
     """
     if "message" in request.args:
-        named = ui_messages.message_id(request.args["message"])
+        named = message_id(request.args["message"])
         if named is None:
             raise Invalid("message must be the id of an answer.", param="message")
         return message_response(named, UIFace())
@@ -192,11 +192,11 @@ def _of_workflow(name: str, *, rebuilds: bool) -> Response:
 
 def _run(name: str) -> Sequence[Message] | None:
     """The answer that has this id."""
-    message_id = ui_messages.message_id(name)
-    if message_id is None:
+    named = message_id(name)
+    if named is None:
         return None
     try:
-        found = messages.load_without_body(context().db, message_id, current_user())
+        found = messages.load_without_body(context().db, named, current_user())
     except NotFound:
         return None
     return ui_chats.with_steps(found)
@@ -217,7 +217,7 @@ def stop(chat: str) -> Response:
 
     `messageId`: Outlive-Message-Id, or the client's id of a message whose last step is meant.
     """
-    named = ui_messages.message_id(requests.json_body(UIStop).message_id)
+    named = message_id(requests.json_body(UIStop).message_id)
     found = ui_chats.conversation(chat)
     if named is None or found is None:
         raise NotFound("There is no such message.")
