@@ -262,24 +262,17 @@ const TANSTACK = {
     return [state(open), status];
   },
 
-  /** Opens a conversation in which nothing is written. */
-  async open(job) {
-    const open = chat(job, () => undefined, { persistence: true });
-    await until(() => open.client.getMessages().length > 0);
-    await sleep(50);
-    return [state(open)];
-  },
-
-  /** Follows an answer while its test breaks something. */
+  /** Follows an answer while its test breaks something, and opens the conversation once more. */
   async broken(job) {
     const open = chat(job, () => undefined);
     const sending = open.client.sendMessage(job.question);
-    if (job.after) await until(() => textOf(open.client).length >= job.after);
-    else await until(() => open.requests.length > 0);
-    say({ name: job.name, at: "broken" });
-    await sending.catch(() => {});
+    await until(() => (job.shown ? textOf(open.client).length > 0 : open.requests.length > 0));
+    say({ name: job.name, at: "begun" });
+    await sending;
     await until(() => !open.client.getIsLoading());
-    return [state(open)];
+    const again = chat(job, () => undefined, { persistence: true });
+    await until(() => again.client.getMessages().length > 0);
+    return [state(open), state(again)];
   },
 };
 

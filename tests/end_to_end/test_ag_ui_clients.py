@@ -7,11 +7,12 @@ the provider asked once for each answer.
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any, Final
 
 import pytest
@@ -33,7 +34,8 @@ from scripted import (
 )
 from tests.client import Client, new_id
 from tests.foreign import need, need_node, npm_packages
-from tests.rig import Rig
+from tests.rig import PATIENCE, Rig, killing
+from tests.stories import NEVER, start_worker, sweep
 
 AGENTS: Final = ("1.0.0", "0.0.59")
 ADAPTERS: Final = ("sse", "lines")
@@ -99,7 +101,9 @@ class Cases:
                 if said["name"] is None:
                     self.warnings = said["result"]
                 elif "at" in said:
-                    Thread(target=self.by_name[said["name"]].at[said["at"]], daemon=True).start()
+                    threading.Thread(
+                        target=self.by_name[said["name"]].at[said["at"]], daemon=True
+                    ).start()
                 else:
                     self.by_name[said["name"]].result = said["result"]
         assert process.returncode == 0
@@ -362,3 +366,49 @@ def test_tanstack_shows_what_was_stopped(found: Cases, adapter: str) -> None:
     assert case.result["results"][1] == 202
     assert state["messages"][1:] == [{"role": "assistant", "parts": [text_part("Some ")]}]
     assert (state["status"], state["errors"]) == ("ready", [])
+
+
+# --- a worker is killed ---------------------------------------------------------------------------
+
+
+def test_a_worker_that_is_killed_costs_no_text_and_no_client_its_end(
+    rig: Rig, web: Web, no_workers: None
+) -> None:
+    cases, place = Cases(web.url), npm_packages(ROOT / "tests/clients", "clients", "ag_ui.mjs")
+    thinking, begun = f"thinking {new_id()}", threading.Semaphore(0)
+    unshown = script(hold(thinking), say("Here it is."), finish(), done(), tag=new_id())
+    shown_once = [script(say("So far"), hold(NEVER), tag=new_id()) for _ in range(2)]
+    for adapter in ADAPTERS:
+        at = {"begun": begun.release}
+        cases.add(f"{adapter} unshown", "broken", unshown, adapter=adapter, at=at)
+        cases.add(f"{adapter} shown", "broken", shown_once[0], adapter=adapter, shown=True, at=at)
+    cases.add("agent", "run", shown_once[1], client="1.0.0")
+    first = start_worker(rig).wait()
+    with killing(first), ThreadPoolExecutor(1) as pool:
+        running = pool.submit(cases.run, place)
+        for _ in range(len(cases.by_name) - 1):
+            assert begun.acquire(timeout=PATIENCE)
+        rig.scripted.wait_held(thinking, 2)
+        rig.scripted.wait_held(NEVER, 3)
+        second = start_worker(rig).wait()
+        with killing(second):
+            first.kill()
+            sweep(rig, died=first.boot)
+            rig.scripted.wait_requests(4, contains=unshown)
+            rig.scripted.release(thinking)
+            running.result()
+
+    for adapter in ADAPTERS:
+        live, again = cases.by_name[f"{adapter} unshown"].result["results"]
+        whole = [{"role": "assistant", "parts": [text_part("Here it is.")]}]
+        assert live["messages"][1:] == again["messages"][1:] == whole
+        assert (live["status"], live["errors"], live["posts"]) == ("ready", [], 1)
+        live, again = cases.by_name[f"{adapter} shown"].result["results"]
+        partial = [{"role": "assistant", "parts": [text_part("So far")]}]
+        assert live["messages"][1:] == again["messages"][1:] == partial
+        assert (live["status"], len(live["errors"]), again["errors"]) == ("error", 1, [])
+    agent = cases.by_name["agent"]
+    [told] = agent.result["results"]
+    assert [error["code"] for error in told["errors"]] == ["worker_lost"]
+    assert said(agent) == [{"role": "assistant", "content": "So far"}]
+    assert cases.warnings == []
