@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final, Literal, NoReturn, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic.alias_generators import to_camel, to_snake
 from pydantic_core import PydanticCustomError
 
 from web import questions
@@ -195,9 +195,22 @@ class ContextItem(_Camel):
 
 
 class ForwardedProps(Options):
-    """Options of the answer."""
+    """Options of the answer; by OpenAI's names, or by the same in camel case, as assistant-ui and
+    CopilotKit send them."""
 
     model: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_snake_case(cls, sent: Any) -> Any:
+        if not isinstance(sent, dict):
+            return sent
+        found = dict(sent)
+        for name in sent:
+            known = "model" if name == "modelName" else to_snake(name)
+            if known in cls.model_fields and known not in found:
+                found[known] = found.pop(name)
+        return found
 
 
 class RunAgentInput(_Camel):

@@ -173,6 +173,20 @@ def test_tools_are_functions_and_forwarded_props_are_options() -> None:
     assert asked(user("Hello?"), state={}, tools=[], context=[], forwardedProps={}).options == {}
 
 
+def test_options_may_have_names_in_camel_case() -> None:
+    """As assistant-ui sends its call settings and model, and CopilotKit the choice of a tool."""
+    choice = {"type": "function", "function": {"name": "f"}}
+    props = {"maxTokens": 9, "topP": 0.5, "modelName": "m", "toolChoice": choice}
+
+    question = asked(user("Hello?"), forwardedProps=props)
+
+    assert question.model == "m"
+    assert question.options == {"max_tokens": 9, "top_p": 0.5, "tool_choice": choice}
+    for both in ({"topP": 0.5, "top_p": 0.5}, {"apiKey": "x"}):
+        with pytest.raises(ValidationError):
+            asked(user("Hello?"), forwardedProps=both)
+
+
 # --- media ----------------------------------------------------------------------------------------
 
 
