@@ -164,8 +164,8 @@ def test_an_answer_is_followed_over_cuts_and_failures(
 ) -> None:
     read = found[f"{name} {live} {as_json}"]
 
-    assert read["text"] == TEXT
-    assert read["closed"] is True
+    assert read["text"] == TEXT, read["requests"]
+    assert read["closed"] is True, read["requests"]
     statuses = [request.split()[-1] for request in read["requests"]]
     assert "503" in statuses
     assert set(statuses) <= {"200", "204", "503"}
