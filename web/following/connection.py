@@ -271,6 +271,7 @@ class StreamConnection:
 
     def _close(self) -> None:
         poller.open.discard(self)
+        self._stream.left = not self._stream.closed
         if self._stream.torn and not self._chunked:  # else its end would be the body's end
             self._reset_on_close()
         with suppress(OSError):

@@ -85,7 +85,7 @@ class MessageTopic(Topic[Any]):
 
     @property
     def was_cut(self) -> bool:
-        """Whether a reader was cut by us a moment ago."""
+        """Whether the response of a reader who was there ended a moment ago."""
         return self.closed or time.monotonic() - self.cut_at < CUT_SECONDS
 
     def receive(self, deltas: Sequence[Delta], claim: uuid.UUID | None = None) -> bool:

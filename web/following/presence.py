@@ -10,9 +10,10 @@ any dialect, or a client that waits for the whole body.
     leave   The last reader here: written by a greenlet, as the loop may not wait. An answer that is
             to be stopped at once is stopped if no other process speaks for it.
 
-A reader that we cut (its time was up, this process drains) is about to come back, and has LEASE
-seconds for that. Without Postgres nothing is written. What was read here then counts as left when
-the lease has lapsed, unless a renewal comes through before.
+A reader whose response ended while its client was there (its time was up, this process drains, a
+long poll) is about to come back, and has LEASE seconds for that. Without Postgres nothing is
+written. What was read here then counts as left when the lease has lapsed, unless a renewal comes
+through before.
 
 The invariant to keep in mind: what is written about an answer is written one statement after the
 other (`_writing`), so that a reader who leaves and one who comes are never noted in reverse.

@@ -33,7 +33,8 @@ class Source(Generic[Place]):
         self.closed = False
         #: seconds after its last reader left until what is read is stopped; None: it goes on
         self.on_disconnect: float | None = None
-        #: when a reader was last cut by us (monotonic), who may be about to come back
+        #: when a response ended last though its client was there (monotonic): it was cut by us, or
+        #: is one of several, as with long polls; the client may be about to come back
         self.cut_at = -math.inf
         self._frames: dict[tuple[Face[Any, Place], Place], Written[Place]] = {}
 

@@ -173,7 +173,7 @@ class Readers:
         metrics.READERS.inc()
 
     def _leave(self, stream: "Stream") -> None:
-        if stream.closed or stream.is_due_to_be_cut:
+        if not stream.left or stream.is_due_to_be_cut:
             stream.source.cut_at = time.monotonic()
         del self._open[stream]
         metrics.READERS.dec()
@@ -226,8 +226,8 @@ class Stream:
 
     __slots__ = (
         "_deadline", "_evicted", "_heartbeat_due", "_opened", "_place", "_retry", "_then",
-        "_version", "_wrote", "closed", "face", "heartbeat", "on_close", "on_evict", "source",
-        "torn",
+        "_version", "_wrote", "closed", "face", "heartbeat", "left", "on_close", "on_evict",
+        "source", "torn",
     )  # fmt: skip
 
     def __init__(
@@ -252,6 +252,8 @@ class Stream:
         self.closed = False
         #: if so, the body of the response gets no end
         self.torn = False
+        #: its client has closed the connection; without that it may be about to come back
+        self.left = False
         self._place = place
         self._deadline = deadline
         #: when a heartbeat is due (monotonic), and whether `next` returned something last

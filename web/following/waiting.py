@@ -41,7 +41,10 @@ def wait(
     try:
         while not ready():
             left = deadline - time.monotonic()
-            if left <= 0 or stream.is_due_to_be_cut or (watched and has_left(watched)):
+            if watched and has_left(watched):
+                stream.left = True
+                return False
+            if left <= 0 or stream.is_due_to_be_cut:
                 return False
             woken.clear()
             # Nothing is lost: no other greenlet runs between `ready` and this.
