@@ -10,6 +10,7 @@ from typing import Any, Final
 import httpx2
 
 from drill.answer_reader import ANSWER_SECONDS, DEAD, OPEN, AnswerReader, NotFound
+from drill.chat_reader import ChatReader
 from drill.plan import Observation, Plan
 from drill.questions import Question, continues
 from drill.reading import PromiseBroken, Reading, proof
@@ -61,6 +62,9 @@ class DrillClient:
     def _ask_and_read(self) -> bool:
         """Returns False if the question was lost, and has to be asked again."""
         try:
+            if self.question.by_chat:
+                self._by_chat()
+                return True
             self._ask()
             if self.question.reaches:
                 Rendezvous(
@@ -148,6 +152,32 @@ class DrillClient:
             self.observation.stopped = True
             self._until_accepted(f"/api/messages/{self.observation.id}/stop", None, 202)
 
+    # --- by chat completions
+
+    def _by_chat(self) -> None:
+        """Have the question asked and the answer read by a client that knows only OpenAI."""
+        seen = self.observation
+        seen.asked_at = seen.asked_at or time.time()
+        seen.stopped = False
+        reader = ChatReader(
+            self.plan,
+            self.question,
+            seen,
+            answers=self.answers,
+            fetch=self.fetch,
+            stop=self.stop,
+            went_back=self.went_back,
+        )
+        reader.run()
+        seen.known_at = time.time()
+        text = self._note_end(self._stored_end())
+        reason = {"DONE": seen.finish_reason, "CANCELLED": "stop"}.get(seen.status)
+        if reader.finish_reason != reason:
+            self.went_back(f"{seen.status} was shown as {reader.finish_reason}")
+        self._compare_text(reader.text, text)
+        if seen.went_back or seen.lost:
+            self._read_again()
+
     # --- reading
 
     def _read(self) -> None:
@@ -204,6 +234,9 @@ class DrillClient:
             self.went_back("a reader got another end than the message has")
         if reading.proven and not any(continues(answer, shown) for answer in self.answers):
             self._violation("the proof of an end fits text of two answers")
+        self._compare_text(shown, text)
+
+    def _compare_text(self, shown: str, text: str) -> None:
         if shown != text and shown.startswith(text):
             self.observation.lost = max(self.observation.lost, len(shown) - len(text))
         elif shown != text:

@@ -63,6 +63,8 @@ class Observation:
     #: how often the question was sent
     sent: int = 0
     rendezvous: int = 0
+    #: responses of `/v1/chat/completions`
+    chats: int = 0
     #: what only a Postgres that lost its last seconds explains
     went_back: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)

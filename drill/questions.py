@@ -39,6 +39,8 @@ ENDS: Final[list[tuple[list[Step], Ending, int]]] = [
     ([malformed()], ("ERROR", "provider_malformed", None), 4),
 ]
 
+#: The share of questions that clients of OpenAI's Chat Completions ask.
+CHAT_SHARE: Final = 0.25
 #: Characters of a rendezvous' text before its first hold and between two, and readers that come.
 FIRST, BURST, TURNS = 40, 20, 2
 
@@ -55,6 +57,8 @@ class Question:
     #: send the POST again although it was answered
     twice: bool = False
     readers: int = 1
+    #: asked and read by `/v1/chat/completions`, by one client
+    by_chat: bool = False
     #: the positions at which the text of a rendezvous waits for a reader, and its end
     reaches: tuple[int, ...] = ()
 
@@ -95,6 +99,7 @@ def question(seed: int, number: int, *, rendezvous: int, run: str) -> Question:
         stop_at=rng.randrange(1, 600) if rng.random() < 0.06 else None,
         twice=rng.random() < 0.1,
         readers=rng.choice([1, 2, 2]),
+        by_chat=rng.random() < CHAT_SHARE,
     )
 
 

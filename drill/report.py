@@ -26,6 +26,9 @@ class Run:
     statuses: dict[str, int] = field(default_factory=dict)
     characters: int = 0
     rendezvous: int = 0
+    #: answers that were read by chat completions, and the responses that it took
+    chats: int = 0
+    chat_responses: int = 0
     connections: int = 0
     cuts: int = 0
     cuts_running: int = 0
@@ -60,6 +63,8 @@ def counted(
         statuses=dict(Counter(one.status or "?" for one in observations)),
         characters=sum(one.length for one in observations),
         rendezvous=sum(one.rendezvous for one in observations),
+        chats=sum(one.chats > 0 for one in observations),
+        chat_responses=sum(one.chats for one in observations),
         connections=sum(one.connections for one in observations),
         cuts=sum(one.cuts for one in observations),
         cuts_running=sum(one.cuts_running for one in observations),
@@ -104,6 +109,7 @@ def table(run: Run, timings: str) -> list[str]:
         ("generations", f"{run.generations:,}: {_listed(run.statuses)}"),
         ("characters", f"{run.characters:,}"),
         ("rendezvous", f"{run.rendezvous:,}"),
+        ("read by chat completions", f"{run.chats:,}, in {run.chat_responses:,} responses"),
         ("connections of readers", f"{run.connections:,}"),
         (
             "  of which cut at a random byte",
