@@ -28,7 +28,7 @@ values = st.recursive(
 )
 
 #: The statements write nothing, so one store serves all examples.
-same_store = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+same_store = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def said(store: Store, *turns: tuple[str, Body]) -> list[bytes]:
