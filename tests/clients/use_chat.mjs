@@ -67,7 +67,8 @@ async function browserFetch(input, init) {
   return new Response(body, { status: response.status, headers: response.headers });
 }
 
-function make({ version, api, chat, messages = [], body, outlive, last, tools, automatic }) {
+/** `chat` is our name of it; `named` is its own id, which several pages may have. */
+function make({ version, api, chat, named = chat, messages = [], body, outlive, last, tools, automatic }) {
   const sdk = AI[version];
   const send = outlive ? createOutliveFetch({ fetch: browserFetch }) : browserFetch;
   const options = { api, fetch: send, body };
@@ -84,7 +85,7 @@ function make({ version, api, chat, messages = [], body, outlive, last, tools, a
   class Chat extends sdk.AbstractChat {
     constructor() {
       super({
-        id: chat,
+        id: named,
         transport,
         state: new State(messages),
         onError: (error) => seen.errors.push(error.message),

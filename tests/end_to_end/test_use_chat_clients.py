@@ -12,8 +12,9 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
+from typing import Any, Final
 
 import pytest
 
@@ -28,6 +29,8 @@ from tests.rig import PATIENCE, Rig, killing
 from tests.stories import NEVER, sweep
 
 VERSIONS = ("6", "7")
+#: Events of which one is cut: 1 for all of them.
+EVERY: Final = int(os.environ.get("USE_CHAT_EVERY", "5"))
 #: Everything that takes more than a byte, and what looks like a frame.
 TEXT = '你好 👩‍👧 e\u0301 \u2028\r\n\n"data: \\n" id: 7\n\n[DONE] '
 PNG = (
@@ -506,6 +509,41 @@ def test_the_fetch_goes_on_with_a_replay_that_was_cut(
     assert proxy.cuts == len(cuts)
     chat.do("is", status="ready")
     assert stripped(again.state) == stripped(chat.state)
+
+
+def test_the_fetch_goes_on_after_every_event(
+    node: Node, web: Web, client: Client, worker: Worker
+) -> None:
+    """All events of a replay, or some: each is cut in its data and in its id."""
+    text = TEXT * 300
+    question = script(
+        reasoning("Hm. "), say(text, chunk=400), tool_call("c1", "add", '{"a": 1}'),
+        finish("tool_calls"), done(), tag=new_id(),
+    )  # fmt: skip
+    whole = Chat(node, web.url, "7", body={"tools": TOOLS})
+    whole.ask(question)
+    frames = client.http.get(f"/api/chat/{whole.name}/stream").text
+    events = frames.count("\nid: ")
+    assert events > 10
+    cuts = [
+        CutPoint(mark, nth, extra)
+        for nth in range(1, events + 1, EVERY)
+        for mark, extra in ((b'data: {"type"', 20), (b"\nid: ", 5))
+    ]
+    first = whole.state["messages"][:1]
+    with ExitStack() as stack:
+        proxies = [stack.enter_context(CuttingProxy(web.url, [cut])) for cut in cuts]
+        chats = [
+            Chat(node, proxy.url, version, named=whole.name, messages=first, outlive=True)
+            for proxy, version in zip(proxies, cycle(VERSIONS), strict=False)
+        ]
+        waiting = [node.begin("resume", chat=chat.name) for chat in chats]
+        for one in waiting:
+            one.result(2 * PATIENCE)
+
+        found = [(stripped(chat.state), chat.state["errors"]) for chat in chats]
+        assert found == [(stripped(whole.state), [])] * len(cuts)
+        assert [cut for cut, proxy in zip(cuts, proxies, strict=True) if proxy.cuts != 1] == []
 
 
 def test_a_stop_of_the_chat_reaches_the_server(
