@@ -23,7 +23,6 @@ the assistant after the last question are `partial`, and say only that the clien
 
 import hashlib
 import json
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
@@ -34,16 +33,12 @@ from shared.errors import Invalid
 from shared.media import StoredFile
 from shared.parts import PartKind
 from shared.store.threads import Turn
-from shared.text import normalise
 from shared.tool_calls import ToolResult, write_result
 from web import questions
 from web.ag_ui_input import (
     Activity,
-    AddressSource,
     AssistantMessage,
-    BinaryPart,
     ContextItem,
-    DataSource,
     DeclaredTool,
     ForwardedProps,
     InputPart,
@@ -51,7 +46,6 @@ from web.ag_ui_input import (
     MediaPart,
     Message,
     RunAgentInput,
-    Source,
     TextContent,
     TextPart,
     Thought,
@@ -59,13 +53,12 @@ from web.ag_ui_input import (
     UserMessage,
 )
 from web.ag_ui_messages import call_input
+from web.ag_ui_parts import file_id, own_metadata, question_part, refused
 from web.options import FunctionTool, Tool
 from web.schemas import SYSTEM_CHARS
 
 #: Between texts of the instructions: as `worker.provider.prompt` joins turns.
 SEPARATOR: Final = "\n\n"
-#: The address of a file of a question, as this service gives it.
-_OWN_ADDRESS: Final = re.compile(re.escape(media.ADDRESS) + "([0-9a-f-]{36})")
 
 
 class Asked(NamedTuple):
@@ -93,14 +86,7 @@ def file_ids(sent: RunAgentInput) -> list[uuid.UUID]:
     """The files that a request names by the address that this service gave them."""
     said = [one.content for one in sent.messages if isinstance(one, UserMessage)]
     parts = [part for content in said if not isinstance(content, str) for part in content]
-    return [found for part in parts if (found := _file_id(part)) is not None]
-
-
-def _file_id(part: InputPart) -> uuid.UUID | None:
-    if not isinstance(part, MediaPart) or not isinstance(part.source, AddressSource):
-        return None
-    found = _OWN_ADDRESS.fullmatch(part.source.value)
-    return uuid.UUID(found[1]) if found else None
+    return [found for part in parts if (found := file_id(part)) is not None]
 
 
 def question(sent: RunAgentInput, stored: Stored) -> Asked:
@@ -236,13 +222,13 @@ def _said(number: int, message: UserMessage, stored: Stored) -> _Turn:
     said = _Turn("user", Body(), [], False)
     for place, part in enumerate(content):
         where = f"messages.{number}.content.{place}"
-        file_id = _file_id(part)
+        stored_as = file_id(part)
         if isinstance(part, TextPart):
             said.body.write(PartKind.TEXT, part.text, fresh=True)
-        elif file_id is not None:
-            _write_stored(said, where, part, stored.files.get(file_id))
+        elif stored_as is not None:
+            _write_stored(said, where, part, stored.files.get(stored_as))
         else:
-            found = questions.written(stored.user_id, "", [_part(where, part)], [])
+            found = questions.written(stored.user_id, "", [question_part(where, part)], [])
             _append(said.body, found.body)
             said.files.extend(found.files)
     if not said.body.parts:
@@ -260,8 +246,8 @@ def _write_stored(said: _Turn, where: str, part: InputPart, file: StoredFile | N
     assert isinstance(part, MediaPart)
     kinds = {"image": PartKind.IMAGE, "audio": PartKind.AUDIO, "document": PartKind.FILE}
     if file is None or part.type not in kinds:
-        raise _refused(where, "there is no such file")
-    named = _own(part.metadata)
+        raise refused(where, "there is no such file")
+    named = own_metadata(part.metadata)
     media.write_file(said.body, kinds[part.type], file, **named)
     said.files.append(file)
 
@@ -281,86 +267,5 @@ def _result(message: ToolMessage) -> ToolResult:
     return ToolResult(message.tool_call_id, content)
 
 
-# --- content parts as OpenAI has them ------------------------------------------------------------
-
-
-def _part(where: str, part: InputPart) -> questions.Part:
-    """A part as `web/questions.py` takes it. Raises Invalid for what a question cannot hold."""
-    match part:
-        case MediaPart(type="image", source=source):
-            return _image(_address(source), _own(part.metadata).get("detail"))
-        case MediaPart(type="audio", source=DataSource() as source):
-            return _audio(where, source.mime_type, source.value)
-        case MediaPart(type="document", source=DataSource() as source):
-            return _document(_address(source), _own(part.metadata).get("filename"))
-        case BinaryPart():
-            return _binary(where, part)
-        case MediaPart(type="video"):
-            raise _refused(where, "videos are not passed on")
-    raise _refused(where, f"of {part.type}, only data can be passed on, not an address")
-
-
-def _binary(where: str, part: BinaryPart) -> questions.Part:
-    kind = part.mime_type.partition("/")[0]
-    match part:
-        case BinaryPart(id=None, url=str(address), data=None) if kind == "image":
-            return _image(address)
-        case BinaryPart(id=None, url=None, data=str(data)):
-            if kind == "image":
-                return _image(f"data:{part.mime_type};base64,{data}")
-            if kind == "audio":
-                return _audio(where, part.mime_type, data)
-            return _document(f"data:{part.mime_type};base64,{data}", part.filename)
-        case BinaryPart(id=str(file_id), url=None, data=None):
-            return questions.FilePart(type="file", file=questions.Document(file_id=file_id))
-    raise _refused(where, "it needs one of id, data, or (of an image) url")
-
-
-def _address(source: Source) -> str:
-    if isinstance(source, AddressSource):
-        return source.value
-    return f"data:{source.mime_type};base64,{source.value}"
-
-
-def _image(address: str, detail: Any = None) -> questions.Part:
-    image = questions.ImageAddress(url=address, detail=detail)
-    return questions.ImagePart(type="image_url", image_url=image)
-
-
-def _audio(where: str, media_type: str, data: str) -> questions.Part:
-    formats: dict[str, Literal["wav", "mp3"]] = {
-        "audio/wav": "wav",
-        "audio/x-wav": "wav",
-        "audio/mpeg": "mp3",
-        "audio/mp3": "mp3",
-    }
-    if media_type not in formats:
-        raise _refused(where, "sound is audio/wav or audio/mpeg here")
-    sound = questions.AudioData(data=data, format=formats[media_type])
-    return questions.AudioPart(type="input_audio", input_audio=sound)
-
-
-def _document(address: str, filename: str | None) -> questions.Part:
-    named = questions.Document(file_data=address, filename=filename or "document")
-    return questions.FilePart(type="file", file=named)
-
-
-def _own(metadata: Any) -> dict[str, str]:
-    """What a part's metadata says that goes to the provider: a document's name, an image's
-    detail."""
-    found = metadata if isinstance(metadata, dict) else {}
-    name, detail = found.get("filename"), found.get("detail")
-    named = {}
-    if isinstance(name, str) and 0 < len(name) <= questions.NAME_CHARS:
-        named["filename"] = normalise(name)
-    if detail in ("auto", "low", "high"):
-        named["detail"] = detail
-    return named
-
-
 def _invalid(number: int, why: str) -> Invalid:
-    return _refused(f"messages.{number}", why)
-
-
-def _refused(where: str, why: str) -> Invalid:
-    return Invalid(f"{where}: {why}.", "invalid_content")
+    return refused(f"messages.{number}", why)

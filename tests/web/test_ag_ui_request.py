@@ -238,6 +238,7 @@ def test_an_image_of_ours_is_the_same_part_by_its_address_and_by_its_data() -> N
         {"type": "image", "source": source("UE5H", "image/svg+xml")},
         {"type": "image", "source": {"type": "url", "value": "http://a.b/c"}},
         {"type": "image", "source": {"type": "url", "value": f"/api/files/{uuid.uuid4()}"}},
+        {"type": "image", "source": {"type": "url", "value": f"/api/files/{'-' * 36}"}},
         {"type": "document", "source": {"type": "url", "value": "https://a.b/c"}},
         {"type": "audio", "source": source("UE5H", "audio/flac")},
         {"type": "binary", "mimeType": "video/mp4", "data": "UE5H"},

@@ -1,6 +1,7 @@
 """The events of AG-UI, from any body and any place: what a client puts together of them. Pure."""
 
 import json
+import socket
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,16 +9,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from flask import Flask, Response
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import numbering
 from shared.body import Body
+from shared.errors import StorageDown
 from shared.lifecycle import Status
 from shared.store.messages import Message
 from tests.strategies import Written, writings
+from web.ag_ui_events import About, AgUiFace, LinesFace
 from web.ag_ui_messages import of_answer
-from web.faces.ag_ui import About, AgUiFace, LinesFace
+from web.faces import ag_ui
 from web.following.face import Then
 from web.following.message_topic import MessageTopic
 
@@ -270,3 +274,41 @@ def test_long_texts_take_several_frames_and_turns() -> None:
     assert then is Then.MORE
     assert len(frames) < 100_000
     assert Reader().read(written(topic_of(body), -1)[0]).messages == whole(body)
+
+
+def test_only_a_client_that_comes_back_is_held_while_postgres_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ag_ui, "HOLD_STEP", 0.001)
+    app, tries = Flask(__name__), iter([StorageDown(), StorageDown(), None])
+
+    def answer() -> Response:
+        if (error := next(tries)) is not None:
+            raise error
+        return Response("there")
+
+    with app.test_request_context(method="POST", headers={"Last-Event-ID": "7"}):
+        assert ag_ui.patiently(answer).get_data() == b"there"
+        monkeypatch.setattr(ag_ui, "HOLD_SECONDS", -1)
+        tries = iter([StorageDown()])
+        assert ag_ui.patiently(answer).get_data() == b":\n"
+    tries = iter([StorageDown()])
+    with app.test_request_context(method="POST"), pytest.raises(StorageDown):
+        ag_ui.patiently(answer)
+
+
+def test_the_stream_of_a_new_run_that_cannot_begin_is_torn_after_its_first_event() -> None:
+    ours, theirs = socket.socketpair()
+    with (
+        ours,
+        theirs,
+        Flask(__name__).test_request_context(
+            method="POST", environ_overrides={"gunicorn.socket": ours}
+        ),
+    ):
+        assert AgUiFace(ABOUT).refusal(StorageDown()) is None
+        refusal = AgUiFace(ABOUT, fresh=True).refusal(StorageDown())
+
+        assert refusal is not None
+        assert Reader().read(refusal.get_data()).started == 1
+        assert theirs.recv(1) == b""
