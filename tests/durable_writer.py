@@ -11,7 +11,8 @@ Postgres and Redis.
 Three contents: `text/*` is the service's own text stream. JSON is a line for each value, since the
 service's own JSON stream has chunks that nobody appends. Any other type has a character for each
 byte, as a message is text. What a stream is called, its type, its TTL, and what its producers have
-sent is known to this process only: the service has nothing like it.
+sent is known to this process only: the service has nothing like it. (The file is long because a
+server of the protocol, with everything that its suite writes, is one thing.)
 """
 
 import base64
