@@ -25,6 +25,8 @@ EXPECTED: Final[tuple[tuple[str, str, str], ...]] = (
     ("bench/*", "Secret Keyword", "made up for measurements"),
     (".env.example", "Basic Auth Credentials", "placeholders such as user:password"),
     ("drill/fleet.py", "Secret Keyword", "the scripted provider takes any key"),
+    ("drill/chat_reader.py", "Secret Keyword", "what is drilled takes any key"),
+    ("docs/gateway.md", "Secret Keyword", "any key will do without sign-in"),
     ("local/up.py", "Secret Keyword", "the local model takes any key"),
     ("local/secret_scan.py", "Secret Keyword", "this list"),
     ("shared/store/audit.py", "Secret Keyword", "the name of an event"),
