@@ -99,4 +99,5 @@ def own_metadata(metadata: Any) -> dict[str, str]:
 
 
 def refused(where: str, why: str) -> Invalid:
+    """The refusal of a field, by name."""
     return Invalid(f"{where}: {why}.", "invalid_content")
