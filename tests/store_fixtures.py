@@ -155,9 +155,11 @@ class Store:
             connection.execute(text("DELETE FROM conversations"))
             connection.execute(text("DELETE FROM users WHERE deleted_at IS NOT NULL"))
             known = (
-                "INSERT INTO uptime DEFAULT VALUES ON CONFLICT (one) DO UPDATE SET jumped = NULL"
+                "INSERT INTO uptime DEFAULT VALUES ON CONFLICT (one) DO UPDATE"
+                " SET jumped = NULL, looked = clock_timestamp()"
             )
-            connection.execute(text(known))  # a clock of which no jump is known
+            # A clock of which no jump is known. (Nothing may have checked it for a minute.)
+            connection.execute(text(known))
         self.redis.flushdb()
         self.queue = FakeQueue()
 

@@ -75,6 +75,8 @@ OTHERWISE = {
     # of those that ask
     *("asking.asking_transaction", "asking.begin_answer", "asking.check_limits"),
     "asking.must_be_called",
+    # they find nothing of others, and say so in their result
+    *("messages.is_deleted", "messages.key_of", "messages.id_of_key", "messages.stopped"),
     *("search.search", "sidebar.page", "sidebar.state"),
 }
 
@@ -133,6 +135,7 @@ def test_rights_are_checked_by_the_two_predicates_only() -> None:
         "audit.py": 1,  # what an operator looks for
         "conversations.py": 1,  # the key of a creation
         "deletion.py": 2,  # what goes with a user
+        "messages.py": 2,  # the key of a request
         "exporting.py": 5,  # the user's use, keys, sessions, shares, audit rows and files
         "files.py": 3,  # one kept for its user, those of a prompt, and what goes with a user
         "sessions.py": 3,  # the oldest, and those that their user ends
@@ -164,6 +167,25 @@ def test_search_and_sidebar_show_a_users_own_conversations_only(store: Store) ->
 
     assert found(theirs.owner) == (1, 2, 2)
     assert found(theirs.stranger) == (0, 0, 0)
+
+
+def test_questions_about_messages_are_answered_for_their_owner_only(store: Store) -> None:
+    owner, stranger = store.user(), store.user()
+    asked = store.ask(owner, key="k").answer
+    stopping.stop(store.db, asked.id, owner)
+
+    def found(user: uuid.UUID) -> tuple[Any, ...]:
+        return (
+            messages.id_of_key(store.db, user, "k"),
+            messages.key_of(store.db, user, asked.id),
+            list(messages.stopped(store.db, user, [asked.id])),
+        )
+
+    assert found(owner) == (asked.id, "k", [asked.id])
+    assert found(stranger) == (None, None, [])
+    conversations.delete(store.db, owner, asked.conversation_id)
+    assert messages.is_deleted(store.db, asked.id, owner)
+    assert not messages.is_deleted(store.db, asked.id, stranger)
 
 
 # --- lists ----------------------------------------------------------------------------------------
