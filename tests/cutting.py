@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 Manner = Literal["reset", "close"]
 
 _STREAM: Final = re.compile(
-    rb"GET /api/(?:messages|chat)/[^ ]*stream[ ?]|POST /(?:api/chat|v1/chat/completions)[ ?]"
+    rb"GET /api/(?:messages|chat)/[^ ]*stream[ ?]|POST /(?:api/chat|v1/chat/completions|ag-ui)[ ?]"
     rb"|POST [^\r]*\r\n.*^accept: text/event-stream\r",
     re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )

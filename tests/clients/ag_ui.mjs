@@ -41,7 +41,7 @@ function tearing(count, requests = []) {
     sent.message = response.headers.get("outlive-message-id");
     const most = count(number);
     const type = response.headers.get("content-type") ?? "";
-    if (most === undefined || !/event-stream|ndjson/.test(type)) return response;
+    if (!most || !/event-stream|ndjson/.test(type)) return response;
     const end = type.includes("ndjson") ? "\n" : "\n\n";
     const reader = response.body.getReader();
     let text = "";

@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from scripted import (
     wrong_key,
 )
 from tests.client import Client, new_id
+from tests.cutting import CutPoint, CuttingProxy
 from tests.foreign import need, need_node, npm_packages
 from tests.rig import PATIENCE, Rig, killing
 from tests.stories import NEVER, start_worker, sweep
@@ -55,6 +57,13 @@ PIECES: Final = (
 CUTS: Final = tuple(range(1, 9))
 ARGUMENTS: Final = '{"a": 1, "b": 2}'
 WHOLE: Final = "Hello " + "".join(PIECES)
+
+
+#: Clients whose first connection a proxy cuts within an event, as a network does.
+TORN: Final[dict[str, dict[str, str]]] = {
+    **{f"{agent} torn": {"kind": "join", "client": agent} for agent in AGENTS},
+    "sse torn": {"kind": "send", "adapter": "sse"},
+}
 
 
 @dataclass
@@ -136,7 +145,17 @@ def found(rig: Rig, web: Web, long_lived_worker: Worker) -> Cases:
         _agent_cases(cases, rig.scripted, agent)
     for adapter in ADAPTERS:
         _tanstack_cases(cases, rig.scripted, adapter)
-    cases.run(place)
+    with ExitStack() as stack:
+        for name, words in TORN.items():
+            proxy = stack.enter_context(CuttingProxy(web.url, [CutPoint(b'"Hello ', 1, 3)]))
+            gate = new_id()
+            question = thought_and_text(hold(gate), *map(say, PIECES))
+            go_on = partial(rig.scripted.release, gate)
+            url = f"{proxy.url}/ag-ui"
+            cases.add(name, question=question, url=url, at={"joined": go_on}, **words)
+            if words["kind"] == "send":
+                go_on()
+        cases.run(place)
     return cases
 
 
@@ -265,6 +284,21 @@ def test_an_agent_is_told_that_a_run_was_stopped(found: Cases, agent: str) -> No
     assert (status, said(case)) == (202, [{"role": "assistant", "content": "Some "}])
     older = {"outcome": "success", "result": {"status": "cancelled"}}
     assert told["outcome"] == ({"outcome": "cancelled"} if agent == "1.0.0" else older)
+
+
+@pytest.mark.parametrize("name", TORN)
+def test_a_client_sees_that_its_connection_was_torn(rig: Rig, found: Cases, name: str) -> None:
+    case = found.by_name[name]
+
+    if name == "sse torn":
+        state = shown(case)
+        assert (state["messages"][1:], state["posts"], state["errors"]) == ([ANSWER], 2, [])
+    else:
+        first, _, second = case.result["results"]
+        assert (first["outcome"], second["failure"]) == (None, None)
+        assert first["failure"] is not None
+        assert said(case) == thought_and_answer()
+    assert calls_of_provider(rig, case) == 1
 
 
 @pytest.mark.parametrize("agent", AGENTS)
