@@ -41,7 +41,7 @@ from web import app as web_app
 from web import cors, operations, routes
 from web.auth import Right
 from web.context import context
-from web.durable_content import Content, Read, Text
+from web.dialects.durable_content import Content, Read, Text
 from web.faces.durable_streams import StreamFace, encode_offset, read_response
 from web.following.message_topic import MessageTopic
 from web.wake_ups import wake_message

@@ -7,20 +7,9 @@ An endpoint without a row is answered like an address that does not exist, and
 
 from typing import Any, Final
 
-from web import (
-    account,
-    anthropic_errors,
-    audit_table,
-    file_reading,
-    health,
-    openai_errors,
-    reference,
-    sharing,
-    sign_in,
-    ui_chats,
-    views,
-)
+from web import account, audit_table, file_reading, health, reference, sharing, sign_in, views
 from web.auth import Right
+from web.dialects import anthropic_errors, openai_errors, ui_chats
 from web.errors import Handler
 from web.faces import (
     ag_ui,

@@ -8,7 +8,7 @@ was said, it outlives its client, and every other face shows it.
 which is the same POST again, joins the run. HttpAgent knows no reconnect: it runs again, with a new
 id and with what it has of the answer. Then the newest answer to the same question is joined, if it
 is open or complete, and the client is given all messages in a snapshot, and then the rest
-(`web/ag_ui_events.py`).
+(`dialects/ag_ui_events.py`).
 
 **A cut** tears the connection: HttpAgent takes a clean end for success.
 """
@@ -27,13 +27,14 @@ from shared.lifecycle import OPEN, TERMINAL, Status
 from shared.store import branches, conversations, files, messages, stopping, threads
 from shared.store.messages import Message
 from shared.store.threads import History
-from web import ag_ui_messages, ag_ui_request, paging, requests, responses, schemas
-from web.ag_ui_events import About, AgUiFace, LinesFace
-from web.ag_ui_input import RunAgentInput, RunToStop
-from web.ag_ui_request import Stored
+from web import paging, requests, responses, schemas
 from web.asking import InThread
 from web.auth import current_user, principal
 from web.context import context
+from web.dialects import ag_ui_messages, ag_ui_request
+from web.dialects.ag_ui_events import About, AgUiFace, LinesFace
+from web.dialects.ag_ui_input import RunAgentInput, RunToStop
+from web.dialects.ag_ui_request import Stored
 from web.following.message_topic import snapshot
 from web.streams import message_response
 from web.wake_ups import wake_message, wake_sidebars

@@ -29,16 +29,17 @@ from shared.parts import PartKind
 from shared.store.messages import Message
 from shared.store.threads import History
 from shared.tool_calls import call_id
-from web import anthropic_errors, anthropic_request, gateway, requests, responses
-from web.anthropic_request import Question
-from web.anthropic_shapes import Messages
+from web import requests, responses
 from web.asking import InThread
 from web.auth import current_user, principal
 from web.context import context
+from web.dialects import anthropic_errors, anthropic_request, gateway
+from web.dialects.anthropic_request import Question
+from web.dialects.anthropic_shapes import Messages
+from web.dialects.gateway import SameRequest
+from web.dialects.openai_request import conversation_id
 from web.following.face import MessageFace
 from web.following.message_topic import MessageTopic
-from web.gateway import SameRequest
-from web.openai_request import conversation_id
 from web.streams import response_of
 
 blueprint = Blueprint("anthropic", __name__, url_prefix="/v1/messages")

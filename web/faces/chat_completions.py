@@ -26,14 +26,15 @@ from shared.store import branches, client_requests, messages
 from shared.store.client_requests import AskedWith
 from shared.store.messages import Message
 from shared.store.threads import History
-from web import gateway, openai_errors, openai_request, requests, responses
+from web import requests, responses
 from web.asking import InThread
 from web.auth import current_user, principal
-from web.completions import ChunkFace, completion, message_id_of
 from web.context import context
-from web.gateway import SameRequest
-from web.openai_request import ChatCompletion, ChatQuestion
-from web.stored_completions import page_of, stored_messages, stored_with
+from web.dialects import gateway, openai_errors, openai_request
+from web.dialects.completions import ChunkFace, completion, message_id_of
+from web.dialects.gateway import SameRequest
+from web.dialects.openai_request import ChatCompletion, ChatQuestion
+from web.dialects.stored_completions import page_of, stored_messages, stored_with
 from web.streams import response_of
 
 blueprint = Blueprint("chat_completions", __name__, url_prefix="/v1")

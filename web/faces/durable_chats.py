@@ -5,7 +5,7 @@
 
 The transport asks here and reads the answer from the durable stream that `Location` names, with an
 exact cursor: it goes on over cuts, deploys and failures while the page stays open, which `useChat`
-does not do by itself. What is asked, and what `{id}` means, is as at `/api/chat` (`web/ui_chats`).
+does not do by itself. What is asked, and what `{id}` means, is as at `/api/chat` (`dialects/ui_chats.py`).
 
 The transport reads without the headers of its app. Where sign-in is required, that works with a
 session's cookie and not with a bearer token.
@@ -14,8 +14,9 @@ session's cookie and not with a bearer token.
 from flask import Blueprint, Response, jsonify, url_for
 
 from shared.store.messages import Message
-from web import gateway, requests, ui_chats
-from web.ui_request import UIChat
+from web import requests
+from web.dialects import gateway, ui_chats
+from web.dialects.ui_request import UIChat
 
 blueprint = Blueprint("durable_chats", __name__, url_prefix="/streams/chat")
 

@@ -1,7 +1,7 @@
 """Durable Streams (protocol draft 1.0): a message as a stream that any HTTP client resumes.
 
 `GET /streams/{message id}` is a JSON stream of the AI SDK's chunks, which gives `useChat` an exact
-cursor; `/text` below it is a text stream (`web/durable_content.py`). Both are read in three ways:
+cursor; `/text` below it is a text stream (`durable_content.py`). Both are read in three ways:
 what there is (catch-up), what comes next (long-poll), and events. Reading is all there is: workers
 write, and every other method is a 405. Nothing of a message is thrown away before the whole message
 is, so each of its offsets stays good.
@@ -33,10 +33,11 @@ from shared import sse
 from shared.errors import Invalid, NotFound, OutliveError
 from shared.numbering import NOTHING
 from shared.store import messages
-from web import ui_chats, ui_messages
 from web.auth import current_user
 from web.context import context
-from web.durable_content import TEXT, Chunks, Content, Read
+from web.dialects import ui_chats, ui_messages
+from web.dialects.durable_content import TEXT, Chunks, Content, Read
+from web.dialects.ui_request import ID_CHARS
 from web.errors import TooBusy
 from web.following.face import BURST_BYTES, Face, Then, Written
 from web.following.message_topic import MessageTopic
@@ -44,7 +45,6 @@ from web.following.streaming import Stream
 from web.following.waiting import wait
 from web.page.yielding import Slices
 from web.streams import opened_message, response_of
-from web.ui_request import ID_CHARS
 
 blueprint = Blueprint("durable_streams", __name__, url_prefix="/streams")
 

@@ -38,15 +38,16 @@ from shared.store import branches, client_deletions, client_requests, messages, 
 from shared.store.asking import NEWEST
 from shared.store.messages import Message
 from shared.store.threads import History
-from web import gateway, openai_errors, openai_request, requests, responses, responses_request
-from web import responses_resource as shape
+from web import requests, responses
 from web.asking import InThread
 from web.auth import current_user, principal
 from web.context import context
+from web.dialects import gateway, openai_errors, openai_request, responses_request
+from web.dialects import responses_resource as shape
+from web.dialects.gateway import SameRequest
+from web.dialects.responses_request import CreateResponse, Wanted
 from web.following.face import NumberedFace
 from web.following.message_topic import snapshot
-from web.gateway import SameRequest
-from web.responses_request import CreateResponse, Wanted
 from web.streams import message_response, opened_message, response_of
 from web.wake_ups import wake_message, wake_sidebars
 

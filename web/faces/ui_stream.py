@@ -43,13 +43,14 @@ from shared.lifecycle import OPEN, TERMINAL
 from shared.numbering import NOTHING, Slot
 from shared.store import branches, messages, stopping
 from shared.store.messages import Message
-from web import gateway, requests, responses, ui_chats, ui_chunks, ui_messages
+from web import requests, responses
 from web.auth import current_user
 from web.context import context
+from web.dialects import gateway, ui_chats, ui_chunks, ui_messages
+from web.dialects.ui_request import UIChat, UIStop, message_id
 from web.following.face import BURST_BYTES, Face, Then, Written
 from web.following.message_topic import MessageTopic, snapshot
 from web.streams import message_response, opened_message, response_of
-from web.ui_request import UIChat, UIStop, message_id
 from web.wake_ups import wake_message, wake_sidebars
 
 blueprint = Blueprint("ui_stream", __name__, url_prefix="/api/chat")

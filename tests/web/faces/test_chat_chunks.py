@@ -17,7 +17,7 @@ from shared.parts import is_text
 from shared.store.messages import Message
 from shared.tool_calls import calls_of
 from tests.strategies import bodies
-from web.completions import ChunkFace, completion, finish_reason
+from web.dialects.completions import ChunkFace, completion, finish_reason
 from web.following.face import Then
 from web.following.message_topic import MessageTopic
 

@@ -21,12 +21,12 @@ from tests.client import Client, new_id
 from tests.rig import PATIENCE, Rig
 from tests.stories import holding
 from tests.strategies import Written, bodies, grow, writings
-from tests.web.test_ui_chunks import message_of, put_together
-from web.durable_content import CHUNKS, TEXT, Content
+from tests.web.dialects.test_ui_chunks import message_of, put_together
+from web.dialects.durable_content import CHUNKS, TEXT, Content
+from web.dialects.ui_chunks import Chunk
 from web.faces.durable_streams import DIGITS, StreamFace, as_event, encode_offset
 from web.following.face import Then
 from web.following.message_topic import MessageTopic
-from web.ui_chunks import Chunk
 
 CONTENTS = (CHUNKS, TEXT)
 

@@ -23,7 +23,7 @@ from shared.store.client_requests import AskedWith
 from shared.store.messages import Message
 from tests.open_responses import check_event, check_resource
 from tests.strategies import Written, bodies, body_of, thorough, writings
-from web import responses_resource as shape
+from web.dialects import responses_resource as shape
 from web.faces.responses import ResponseFace
 from web.following.face import Then
 from web.following.message_topic import MessageTopic

@@ -16,7 +16,7 @@ from tests.client import Client, new_id
 from tests.credentials import bearer, token
 from tests.rig import Rig
 from tests.stories import NEVER
-from tests.web.test_ui_chunks import message_of
+from tests.web.dialects.test_ui_chunks import message_of
 from web.faces.ui_stream import UIFace
 from web.following.face import Then
 from web.following.message_topic import MessageTopic

@@ -8,7 +8,14 @@ from shared import media
 from shared.errors import Invalid
 from shared.text import normalise
 from web import questions
-from web.ag_ui_input import AddressSource, BinaryPart, DataSource, InputPart, MediaPart, Source
+from web.dialects.ag_ui_input import (
+    AddressSource,
+    BinaryPart,
+    DataSource,
+    InputPart,
+    MediaPart,
+    Source,
+)
 
 #: The address of a file of a question, as this service gives it.
 _OWN_ADDRESS: Final = re.compile(

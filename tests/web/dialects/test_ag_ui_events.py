@@ -19,8 +19,8 @@ from shared.errors import StorageDown
 from shared.lifecycle import Status
 from shared.store.messages import Message
 from tests.strategies import Written, writings
-from web.ag_ui_events import About, AgUiFace, LinesFace
-from web.ag_ui_messages import of_answer
+from web.dialects.ag_ui_events import About, AgUiFace, LinesFace
+from web.dialects.ag_ui_messages import of_answer
 from web.faces import ag_ui
 from web.following.face import Then
 from web.following.message_topic import MessageTopic

@@ -172,7 +172,7 @@ class _Output(NamedTuple):
     form: Literal["json", "error"] | None
 
     def write(self, body: Body) -> None:
-        """Append it to a question; `web/ui_messages.py` reads how it was."""
+        """Append it to a question; `dialects/ui_messages.py` reads how it was."""
         write_result(body, self.result, **({self.form: True} if self.form else {}))
 
 

@@ -14,7 +14,7 @@ from shared import numbering
 from shared.body import Body
 from shared.numbering import NOTHING, STEP, Slot
 from shared.parts import is_text
-from web import ui_chunks
+from web.dialects import ui_chunks
 from web.following.face import stretch_at
 from web.following.message_topic import MessageTopic
 

@@ -25,7 +25,8 @@ from shared.lifecycle import Status
 from shared.numbering import Event, Slot
 from shared.parts import PartKind, is_text
 from shared.store.messages import Message
-from web import ag_ui_messages, requests
+from web import requests
+from web.dialects import ag_ui_messages
 from web.following.face import BURST_BYTES, Face, Then, Written, stretch_at
 from web.following.message_topic import MessageTopic
 

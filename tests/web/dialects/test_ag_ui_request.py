@@ -15,10 +15,10 @@ from shared.media import file_of
 from shared.parts import PartKind
 from shared.tool_calls import calls_of, results_of
 from tests.strategies import texts
-from web import ag_ui_request
-from web.ag_ui_input import RunAgentInput
-from web.ag_ui_messages import of_answer
-from web.ag_ui_request import Asked, Stored
+from web.dialects import ag_ui_request
+from web.dialects.ag_ui_input import RunAgentInput
+from web.dialects.ag_ui_messages import of_answer
+from web.dialects.ag_ui_request import Asked, Stored
 
 USER = uuid.uuid4()
 FILE = file_of(USER, "image/png", b"PNG")

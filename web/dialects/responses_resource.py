@@ -15,7 +15,7 @@ from shared.parts import PartKind, is_text
 from shared.store.client_requests import AskedWith
 from shared.store.messages import Message
 from shared.tool_calls import call_id
-from web import openai_errors
+from web.dialects import openai_errors
 
 COMPLETED: Final = "completed"
 IN_PROGRESS: Final = "in_progress"

@@ -1,4 +1,4 @@
-"""A branch of a conversation as the AI SDK's UI messages. Pure: the reverse of `web/ui_request.py`.
+"""A branch of a conversation as the AI SDK's UI messages. Pure: the reverse of `ui_request.py`.
 
 The client shows what follows a tool call in one message, as further steps. So answers that go on
 after results of tools become one UI message, which has the id of the first of them. An answer that
@@ -15,7 +15,7 @@ from shared.lifecycle import TERMINAL
 from shared.parts import PartKind, is_text
 from shared.store.messages import Message
 from shared.tool_calls import results_of
-from web import ui_chunks
+from web.dialects import ui_chunks
 
 #: Media type of an image that is an address, of which nothing else is known.
 _IMAGE: Final = "image/*"

@@ -12,8 +12,8 @@ from shared.body import Body, Part
 from shared.errors import Invalid
 from shared.text import normalise
 from shared.tool_calls import ToolCall, ToolResult, calls_of, results_of
-from web.openai_errors import param_of
-from web.responses_request import SAME, CreateResponse, Wanted, wanted
+from web.dialects.openai_errors import param_of
+from web.dialects.responses_request import SAME, CreateResponse, Wanted, wanted
 
 ME = uuid.uuid4()
 PIXEL = (

@@ -9,7 +9,7 @@ Nothing is dropped in silence. Each field is one of four kinds:
 
 A field that is null says nothing, as in the original.
 
-`input` becomes turns: `web/responses_items.py`.
+`input` becomes turns: `dialects/responses_items.py`.
 """
 
 import uuid
@@ -19,10 +19,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from shared.store.threads import Turn
-from web.json_types import Text
-from web.options import Options
-from web.questions import NAME_CHARS, Id
-from web.responses_items import (
+from web.dialects.responses_items import (
     SEPARATOR,
     Nothing,
     Resolve,
@@ -32,6 +29,9 @@ from web.responses_items import (
     turns_of,
     validated,
 )
+from web.json_types import Text
+from web.options import Options
+from web.questions import NAME_CHARS, Id
 from web.schemas import SYSTEM_CHARS
 
 # --- the request ----------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from shared.store.asking import NEWEST, Asked
 from shared.store.messages import Message
 from shared.store.threads import History
 from shared.tool_calls import results_of
-from web import errors, gateway, ui_request
+from web import errors
 from web.asking import InThread, Retry
 from web.auth import current_user, principal
 from web.context import context
-from web.ui_request import UIChat
+from web.dialects import gateway, ui_request
+from web.dialects.ui_request import UIChat
 
 #: How long after its end an answer is written again to a page that comes back. As long as the
 #: usual stores of resumable streams keep one.

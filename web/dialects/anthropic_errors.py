@@ -1,7 +1,7 @@
 """Errors as Anthropic's SDKs expect them: `{"type": "error", "error": {"type", "message"}}`.
 
 Which status an error has, and whether an SDK should repeat the request, is decided in one place for
-all gateway faces (`web/openai_errors.py`): these SDKs repeat after the same statuses. Here the same
+all gateway faces (`openai_errors.py`): these SDKs repeat after the same statuses. Here the same
 response is said in the other form. `code` is ours, beside what the form has; `message` names the
 field where one is wrong.
 """
@@ -14,7 +14,7 @@ from flask import Response
 from pydantic import ValidationError
 
 from shared.store.messages import Message
-from web import openai_errors
+from web.dialects import openai_errors
 
 #: Status -> type. Others: by the hundred.
 TYPES: Final[Mapping[int, str]] = {

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from shared.errors import Invalid
 from shared.text import normalise
-from web.openai_errors import param_of
-from web.openai_request import (
+from web.dialects.openai_errors import param_of
+from web.dialects.openai_request import (
     CONVERSATION,
     SEPARATOR,
     ChatCompletion,

@@ -18,7 +18,7 @@ from shared.lifecycle import OPEN, Status
 from shared.parts import PartKind, is_text
 from shared.store.messages import Message
 from shared.tool_calls import ToolCall, call_id, calls_of
-from web import openai_errors
+from web.dialects import openai_errors
 from web.following.face import MessageFace
 from web.following.message_topic import MessageTopic
 

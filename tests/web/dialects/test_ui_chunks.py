@@ -16,8 +16,8 @@ from shared.lifecycle import Status
 from shared.numbering import NOTHING
 from shared.store.messages import Message
 from tests.strategies import Opened, Written, bodies, grow, growth
-from web import ui_chunks
-from web.ui_chunks import Chunk, finish_reason, tool_call
+from web.dialects import ui_chunks
+from web.dialects.ui_chunks import Chunk, finish_reason, tool_call
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 #: What an answer may end as.

@@ -1,4 +1,4 @@
-"""What clients of AG-UI send (RunAgentInput), as models. `web/ag_ui_request.py` understands it."""
+"""What clients of AG-UI send (RunAgentInput), as models. `ag_ui_request.py` understands it."""
 
 from typing import Annotated, Any, Final, Literal, NoReturn, Self
 

@@ -29,7 +29,7 @@ from shared.body import Body
 from shared.errors import Invalid
 from shared.parts import PartKind
 from shared.store.threads import Turn
-from web.anthropic_shapes import (
+from web.dialects.anthropic_shapes import (
     AddressOfImage,
     AskedBlock,
     AssistantMessage,

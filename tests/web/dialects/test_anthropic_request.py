@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shared.errors import Invalid, OutliveError
-from web import anthropic_errors
-from web.anthropic_request import Question, question
-from web.anthropic_shapes import Messages
+from web.dialects import anthropic_errors
+from web.dialects.anthropic_request import Question, question
+from web.dialects.anthropic_shapes import Messages
 
 USER = uuid.UUID(int=7)
 HELLO = {"role": "user", "content": "Hello"}

@@ -15,9 +15,9 @@ from shared.parts import PartKind
 from shared.store.messages import Message
 from shared.store.threads import Turn
 from shared.tool_calls import calls_of, results_of
-from tests.web.test_ui_chunks import message_of
-from web.ui_messages import ui_messages
-from web.ui_request import Said, UIChat, answer_ids, file_ids, said
+from tests.web.dialects.test_ui_chunks import message_of
+from web.dialects.ui_messages import ui_messages
+from web.dialects.ui_request import Said, UIChat, answer_ids, file_ids, said
 
 USER = uuid.uuid4()
 PNG = file_of(USER, "image/png", b"\x89PNG")

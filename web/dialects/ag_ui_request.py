@@ -35,7 +35,7 @@ from shared.parts import PartKind
 from shared.store.threads import Turn
 from shared.tool_calls import ToolResult, write_result
 from web import questions
-from web.ag_ui_input import (
+from web.dialects.ag_ui_input import (
     Activity,
     AssistantMessage,
     ContextItem,
@@ -52,8 +52,8 @@ from web.ag_ui_input import (
     ToolMessage,
     UserMessage,
 )
-from web.ag_ui_messages import call_input
-from web.ag_ui_parts import file_id, own_metadata, question_part, refused
+from web.dialects.ag_ui_messages import call_input
+from web.dialects.ag_ui_parts import file_id, own_metadata, question_part, refused
 from web.options import FunctionTool, Tool
 from web.schemas import SYSTEM_CHARS
 
