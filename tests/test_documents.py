@@ -155,11 +155,7 @@ def test_every_failure_has_a_proof_and_every_proof_is_listed() -> None:
 
 
 def test_every_threat_has_a_defence_and_tests_that_exist() -> None:
-    tests = {
-        name
-        for file in (ROOT / "tests").rglob("test_*.py")
-        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
-    }
+    tests = _tests()
     checks = {word for check in CHECKS for word in check}
     rows = _table("security.md", "threat")
 
@@ -170,6 +166,23 @@ def test_every_threat_has_a_defence_and_tests_that_exist() -> None:
         assert named, threat
         for name in named:
             assert name in tests or name.removeprefix("check:") in checks, (threat, name)
+
+
+def test_every_feature_of_a_client_has_tests_that_exist() -> None:
+    document = (ROOT / "docs" / "clients.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", document))
+
+    assert len(named) > 80
+    assert named - _tests() == set()
+
+
+def _tests() -> set[str]:
+    """The names of all tests."""
+    return {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
 
 
 def test_every_fault_of_the_drill_is_explained() -> None:
