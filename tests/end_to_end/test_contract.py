@@ -302,6 +302,9 @@ def cpu_seconds() -> float:
 
 def test_the_service_keeps_its_contract(deployment: Deployment, tmp_path: Path) -> None:
     document = httpx2.get(f"{deployment.local.url}/api/openapi.json").json()
+    # The protocol of these is another one's, whose conformance suite judges them.
+    for path in [path for path in document["paths"] if path.startswith("/streams/")]:
+        del document["paths"][path]
     runs, before = Runs(tmp_path, deployment, closed(document)), cpu_seconds()
 
     counts = runs.both("examples,coverage,fuzzing,stateful", examples=24, sequences=15)
