@@ -2,18 +2,21 @@
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Collection, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from flask import Flask, request
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared.errors import Invalid
 from shared.lifecycle import TERMINAL
 from shared.store.messages import Message
+from web import aside
 from web.contract.operation import Operation
 from web.errors import Malformed, NotJson
 from web.json_types import RequestBody
@@ -30,6 +33,11 @@ NAME_CHARS: Final = 100
 #: Fields that an object may have. Each unknown one is an error to pydantic: 250,000 of them, which
 #: fit into a body, would hold the loop for seconds.
 MOST_FIELDS: Final = 100
+#: Commas, opening brackets and strings of a body: each value costs some microseconds.
+MOST_TOKENS: Final = 200_000
+_TOKEN: Final = re.compile(rb'[,\[{]|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+#: Mistakes of a body that are listed.
+MOST_MISTAKES: Final = 100
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -76,7 +84,7 @@ def json_body(shape: type[Shape], *, as_text: bool = False) -> Shape:
     `as_text`: also where it is sent as text/plain. A page of any site can make a browser send that,
     with cookies and without asking; the gate refuses those of other sites (`web/auth/site.py`).
 
-    Raises RequestEntityTooLarge, NotJson, Malformed and pydantic's ValidationError.
+    Raises RequestEntityTooLarge, NotJson, Malformed, Invalid and pydantic's ValidationError.
     """
     raw = request.get_data()
     if len(raw) == request.max_content_length:  # werkzeug cuts a chunked body there and accepts it
@@ -85,11 +93,31 @@ def json_body(shape: type[Shape], *, as_text: bool = False) -> Shape:
         return shape.model_validate({})
     if not (request.is_json or (as_text and request.mimetype == "text/plain")):
         raise NotJson
+    parsed: Shape = aside.read(_parsed, raw, shape)
+    return parsed
+
+
+def _parsed(raw: bytes, shape: type[Shape]) -> Shape:
+    if _is_crowded(raw):
+        raise Invalid("The body has more values than a request may have.")
     try:
         found = json.loads(raw.decode(), object_pairs_hook=_object)
     except (ValueError, RecursionError):  # also for a number of 5,000 digits, or no UTF-8
         raise Malformed from None
-    return shape.model_validate(found)
+    try:
+        return shape.model_validate(found)
+    except ValidationError as error:
+        if error.error_count() > MOST_MISTAKES:  # to list them takes longer than to find them
+            raise Invalid(f"The body has more than {MOST_MISTAKES} mistakes.") from None
+        raise
+
+
+def _is_crowded(raw: bytes) -> bool:
+    """Whether it has too many values, however long their texts are."""
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") + raw.count(b'"') // 2 <= MOST_TOKENS:
+        return False  # nearly always
+    found = islice(_TOKEN.finditer(raw), MOST_TOKENS + 1)
+    return sum(1 for _ in found) > MOST_TOKENS
 
 
 def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -125,8 +153,11 @@ def idempotency_key() -> str | None:
 
 def request_hash(path: str, sent: BaseModel) -> str:
     """A hash of the path and the fields that were sent. An Idempotency-Key that comes back with
-    another hash came with another request."""
-    fields = {"path": path, **sent.model_dump(mode="json", exclude_unset=True)}
+    another hash came with another request. Raises Invalid for what is nested too deeply."""
+    try:
+        fields = {"path": path, **sent.model_dump(mode="json", exclude_unset=True)}
+    except ValueError:  # some fields may be any JSON
+        raise Invalid("The body is nested too deeply.") from None
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 

@@ -220,7 +220,7 @@ class RunAgentInput(_Camel):
     run_id: RunName
     parent_run_id: RunName | None = None
     protocol_version: Id | None = None
-    messages: Annotated[list[Message], Field(min_length=1, max_length=MESSAGES)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MESSAGES, fail_fast=True)]
     tools: Annotated[tuple[DeclaredTool, ...], Field(max_length=TOOLS, strict=False)] = ()
     context: Annotated[tuple[ContextItem, ...], Field(max_length=ITEMS, strict=False)] = ()
     forwarded_props: ForwardedProps | None = None

@@ -253,7 +253,7 @@ class Messages(RequestBody):
     """POST /v1/messages"""
 
     # ours
-    messages: Annotated[list[Turned], Field(min_length=1, max_length=TURNS_MAX)]
+    messages: Annotated[list[Turned], Field(min_length=1, max_length=TURNS_MAX, fail_fast=True)]
     system: Annotated[Texts | None, BeforeValidator(_as_blocks)] = None
     model: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
     stream: bool | None = None

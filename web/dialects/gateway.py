@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from shared.lifecycle import Status
 from shared.store.messages import Message
-from web import requests
+from web import aside, requests
 from web.auth import principal
 from web.following.face import Face
 from web.following.message_topic import MessageTopic
@@ -51,7 +51,7 @@ def same_request(sent: BaseModel, *headers: str) -> SameRequest:
     """Of this request. `headers`: those that count besides its path and body."""
     key = requests.idempotency_key()
     counts = " ".join((request.path, *(str(request.headers.get(name)) for name in headers)))
-    same = requests.request_hash(counts, sent)
+    same = aside.read(requests.request_hash, counts, sent)
     if key is not None:
         return SameRequest(key, same, None, False)
     who = principal().credential

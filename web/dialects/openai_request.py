@@ -152,7 +152,7 @@ class ChatCompletion(Options):
     """POST /v1/chat/completions"""
 
     # ours
-    messages: Annotated[list[Message], Field(min_length=1, max_length=TURNS_MAX)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=TURNS_MAX, fail_fast=True)]
     model: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from shared.store.threads import Turn
+from shared.text import normalise
 from web.dialects.responses_items import (
     SEPARATOR,
     Nothing,
@@ -190,6 +191,17 @@ class Wanted(NamedTuple):
     previous: str | None
     #: the client's name of a conversation
     conversation: str | None
+
+
+def references(sent: CreateResponse) -> list[str]:
+    """The ids of items of answers that are here, to which a request refers."""
+    items = sent.input if isinstance(sent.input, list) else []
+    named = [
+        one.get("id")
+        for one in items
+        if isinstance(one, dict) and one.get("type") == "item_reference"
+    ]
+    return [normalise(name) for name in named if isinstance(name, str)]
 
 
 def wanted(sent: CreateResponse, user_id: uuid.UUID, resolve: Resolve) -> Wanted:

@@ -18,7 +18,7 @@ from shared.store.asking import NEWEST, Asked
 from shared.store.messages import Message
 from shared.store.threads import History
 from shared.tool_calls import results_of
-from web import errors
+from web import aside, errors
 from web.asking import InThread, Retry
 from web.auth import current_user, principal
 from web.context import context
@@ -36,7 +36,7 @@ def ask(sent: UIChat) -> Asked:
     """The question and the answer's placeholder. Raises what `Asker.ask` raises."""
     stored = files.load_own(context().db, current_user(), ui_request.file_ids(sent))
     stopped = messages.stopped(context().db, current_user(), ui_request.answer_ids(sent))
-    said = ui_request.said(sent, current_user(), stored, stopped)
+    said = aside.read(ui_request.said, sent, current_user(), stored, stopped)
     same = gateway.same_request(sent)
     submits = not sent.regenerates
     # The client's ids of messages are new for each click, unless the user edits a question.

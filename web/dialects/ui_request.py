@@ -68,7 +68,9 @@ class UIChat(Options):
     """
 
     id: Id | None = None
-    messages: Annotated[list[UIMessage], Field(min_length=1, max_length=MESSAGES)] | None = None
+    messages: (
+        Annotated[list[UIMessage], Field(min_length=1, max_length=MESSAGES, fail_fast=True)] | None
+    ) = None
     message: UIMessage | None = None
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
     message_id: Annotated[Id | None, Field(alias="messageId")] = None

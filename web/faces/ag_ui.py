@@ -27,7 +27,7 @@ from shared.lifecycle import OPEN, TERMINAL, Status
 from shared.store import branches, conversations, files, messages, stopping, threads
 from shared.store.messages import Message
 from shared.store.threads import History
-from web import paging, requests, responses, schemas
+from web import aside, paging, requests, responses, schemas
 from web.asking import InThread
 from web.auth import current_user, principal
 from web.context import context
@@ -65,7 +65,8 @@ def _run() -> Response:
         raise Invalid("X-Run-Id names another run than runId in the body.")
     user, db = current_user(), context().db
     stored = Stored(user, files.load_own(db, user, ag_ui_request.file_ids(sent)))
-    asked_for = ag_ui_request.question(sent, stored)
+    asked_for = aside.read(ag_ui_request.question, sent, stored)
+    same = aside.read(ag_ui_request.same, sent.thread_id, asked_for)
     history = History(
         turns=asked_for.turns,
         system=asked_for.system,
@@ -79,7 +80,7 @@ def _run() -> Response:
         model=asked_for.model,
         options=asked_for.options,
         key=KEY + sent.run_id,
-        request_hash=ag_ui_request.same(sent.thread_id, asked_for),
+        request_hash=same,
         key_id=principal().key_id,
     )
     answer = asked.answer

@@ -29,7 +29,7 @@ from shared.parts import PartKind
 from shared.store.messages import Message
 from shared.store.threads import History
 from shared.tool_calls import call_id
-from web import requests, responses
+from web import aside, requests, responses
 from web.asking import InThread
 from web.auth import current_user, principal
 from web.context import context
@@ -66,7 +66,7 @@ PATH_CHARS: Final = 100
 def create() -> Response:
     """The answer to the last of `messages`: whole, or with `stream` as it is written."""
     sent = requests.json_body(Messages)
-    asked_for = anthropic_request.question(sent, current_user())
+    asked_for = aside.read(anthropic_request.question, sent, current_user())
     same = gateway.same_request(sent, gateway.CONVERSATION)
     asked = context().asker.ask(
         InThread(_history(asked_for, same)),

@@ -26,7 +26,7 @@ from shared.store import branches, client_requests, messages
 from shared.store.client_requests import AskedWith
 from shared.store.messages import Message
 from shared.store.threads import History
-from web import requests, responses
+from web import aside, requests, responses
 from web.asking import InThread
 from web.auth import current_user, principal
 from web.context import context
@@ -52,7 +52,7 @@ MESSAGES_CHARS: Final = 8 << 20
 def create() -> Response:
     """The answer to the last of `messages`: whole, or with `stream` as it is written."""
     sent = requests.json_body(ChatCompletion)
-    asked_for = openai_request.question(current_user(), sent)
+    asked_for = aside.read(openai_request.question, current_user(), sent)
     same = gateway.same_request(sent, gateway.CONVERSATION)
     asked = context().asker.ask(
         InThread(_history(asked_for, same)),

@@ -38,7 +38,7 @@ from shared.store import branches, client_deletions, client_requests, messages, 
 from shared.store.asking import NEWEST
 from shared.store.messages import Message
 from shared.store.threads import History
-from web import requests, responses
+from web import aside, requests, responses
 from web.asking import InThread
 from web.auth import current_user, principal
 from web.context import context
@@ -72,7 +72,8 @@ REFERENCES: Final = 256
 def create() -> Response:
     """The answer to `input`: whole, with `stream` as it is written, with `background` at once."""
     sent = requests.json_body(CreateResponse)
-    wanted = responses_request.wanted(sent, current_user(), _parts_of)
+    named = _parts_of(responses_request.references(sent))
+    wanted = aside.read(responses_request.wanted, sent, current_user(), lambda _: named)
     same = gateway.same_request(sent, gateway.CONVERSATION)
     try:
         asked = context().asker.ask(
