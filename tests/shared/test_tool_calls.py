@@ -1,7 +1,16 @@
 """Calls of tools and their results, as parts of bodies."""
 
+import pytest
+
 from shared.body import Body
-from shared.tool_calls import ToolCall, ToolResult, calls_of, results_of, write_result
+from shared.tool_calls import (
+    ToolCall,
+    ToolResult,
+    calls_of,
+    results_of,
+    value_of,
+    write_result,
+)
 
 
 def test_calls_are_those_of_the_answer_in_order() -> None:
@@ -32,3 +41,27 @@ def test_results_come_out_as_they_went_in() -> None:
 
     assert results_of(body) == sent
     assert (body.text, len(body.parts)) == ("And now?", 4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NaN",
+        "[-Infinity]",
+        "1e400000",
+        '{"a": [1e99999]}',
+        "{",
+        "9" * 5000,
+        "[" * 101 + "]" * 101,
+        "[" * 100_000,
+        '{"a":' * 900 + "1" + "}" * 900,
+    ],
+)
+def test_what_some_client_cannot_read_is_no_value(text: str) -> None:
+    with pytest.raises(ValueError, match=".*"):
+        value_of(text)
+
+
+def test_values_that_every_client_reads() -> None:
+    assert value_of('{"a": [1, 2.5, "[[", null]}') == {"a": [1, 2.5, "[[", None]}
+    assert value_of("[" * 100 + "]" * 100)

@@ -9,7 +9,6 @@ TanStack's client keeps messages with parts, as we do, and reads those of a conv
 opens: `of_branch`. `in_order` has the same as AG-UI's own messages, for HttpAgent.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from shared.body import Body, Part
 from shared.lifecycle import OPEN
 from shared.parts import PartKind, is_text
 from shared.store.messages import Message
-from shared.tool_calls import results_of
+from shared.tool_calls import results_of, value_of
 
 #: Kinds of media in a question, as AG-UI names them.
 _MEDIA: Final = {
@@ -60,8 +59,8 @@ def call_name(part: Part) -> str:
 def call_input(part: Part) -> Any:
     """The arguments of a call as a value; None if they are none, or no JSON."""
     try:
-        return json.loads(part.text)
-    except (ValueError, RecursionError):
+        return value_of(part.text)
+    except ValueError:
         return None
 
 

@@ -19,6 +19,7 @@ from shared.parts import PartKind, is_text
 from shared.store.messages import Message
 from shared.tool_calls import ToolCall, call_id, calls_of
 from web.dialects import openai_errors
+from web.dialects.token_counts import count_of
 from web.following.face import MessageFace
 from web.following.message_topic import MessageTopic
 
@@ -176,8 +177,8 @@ def usage(message: Message) -> dict[str, Any] | None:
     named = {name: value for name, value in found.items() if name not in ("source", "left_out")}
     if not named:
         return None
-    sent = named.get("prompt_tokens", named.get("input_tokens", 0))
-    written = named.get("completion_tokens", named.get("output_tokens", 0))
+    sent = count_of(named, "prompt_tokens", "input_tokens") or 0
+    written = count_of(named, "completion_tokens", "output_tokens") or 0
     totals = {
         "prompt_tokens": sent,
         "completion_tokens": written,

@@ -76,7 +76,7 @@ def begun(
     stream = opened_message(answer.id, face)
     try:
         topic = cast("MessageTopic", stream.source)
-        wait(stream, lambda: topic.body.length > 0 or topic.end is not None, seconds, _client())
+        wait(stream, lambda: topic.body.length > 0 or topic.end is not None, seconds, client())
         end = topic.end
         if end is not None and end.status == Status.ERROR and not topic.body.length:
             stream.close()
@@ -98,13 +98,13 @@ def ended(
     stream = opened_message(answer.id, face)
     try:
         topic = cast("MessageTopic", stream.source)
-        wait(stream, lambda: topic.end is not None, seconds, _client())
+        wait(stream, lambda: topic.end is not None, seconds, client())
         return topic.end
     finally:
         stream.close()
 
 
-def _client() -> "socket.socket | None":
+def client() -> "socket.socket | None":
     """The socket of this request."""
     return request.environ.get("gunicorn.socket")
 

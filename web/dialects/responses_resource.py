@@ -16,6 +16,7 @@ from shared.store.client_requests import AskedWith
 from shared.store.messages import Message
 from shared.tool_calls import call_id
 from web.dialects import openai_errors
+from web.dialects.token_counts import count_of
 
 COMPLETED: Final = "completed"
 IN_PROGRESS: Final = "in_progress"
@@ -303,8 +304,8 @@ def usage(message: Message) -> dict[str, Any] | None:
     found = message.usage or {}
     if found.get("source") != "reported":
         return None
-    sent = _count(found, "prompt_tokens", "input_tokens")
-    written = _count(found, "completion_tokens", "output_tokens")
+    sent = count_of(found, "prompt_tokens", "input_tokens")
+    written = count_of(found, "completion_tokens", "output_tokens")
     if sent is None and written is None:
         return None
     read = found.get("prompt_tokens_details") or found.get("input_tokens_details") or {}
@@ -312,15 +313,10 @@ def usage(message: Message) -> dict[str, Any] | None:
     return {
         "input_tokens": sent or 0,
         "input_tokens_details": {
-            "cached_tokens": _count(read, "cached_tokens") or 0,
-            "cache_write_tokens": _count(read, "cache_write_tokens") or 0,
+            "cached_tokens": count_of(read, "cached_tokens") or 0,
+            "cache_write_tokens": count_of(read, "cache_write_tokens") or 0,
         },
         "output_tokens": written or 0,
-        "output_tokens_details": {"reasoning_tokens": _count(said, "reasoning_tokens") or 0},
+        "output_tokens_details": {"reasoning_tokens": count_of(said, "reasoning_tokens") or 0},
         "total_tokens": found.get("total_tokens", (sent or 0) + (written or 0)),
     }
-
-
-def _count(found: Mapping[str, Any], *names: str) -> int | None:
-    counts = (found[name] for name in names if isinstance(found.get(name), int))
-    return next(counts, None)

@@ -79,7 +79,7 @@ def page_of(listed: Sequence[Mapping[str, Any]], asked: Mapping[str, str]) -> di
     order, limit = asked.get("order", "asc"), asked.get("limit", str(_PAGE))
     if order not in ("asc", "desc"):
         raise Invalid("order must be asc or desc.", param="order")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:4]) <= _MOST):
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 1 <= int(limit) <= _MOST):
         raise Invalid(f"limit must be 1 to {_MOST}.", "invalid_limit", param="limit")
     ordered = listed if order == "asc" else listed[::-1]
     first = 0

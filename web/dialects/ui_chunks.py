@@ -23,7 +23,6 @@ is written of it before its first character. Kinds of parts that the dialect has
 of questions) are left out, too.
 """
 
-import json
 import uuid
 from collections.abc import Iterator
 from json.encoder import encode_basestring_ascii
@@ -35,6 +34,7 @@ from shared.lifecycle import Status
 from shared.numbering import Event, Slot
 from shared.parts import PartKind
 from shared.store.messages import Message
+from shared.tool_calls import value_of
 from web.following.face import stretch_at
 
 #: The provider's finish reason -> the AI SDK's.
@@ -148,17 +148,12 @@ def _input(body: Body, index: int) -> str:
     """A call whose arguments are all there; or they are no JSON, as when the answer was cut."""
     arguments, (_, titled) = body.parts[index].text, _call(body, index)
     try:
-        found = sse.to_json(json.loads(arguments, parse_constant=_refuse))
-    except (ValueError, RecursionError):
+        found = sse.to_json(value_of(arguments))
+    except ValueError:
         wrong = encode_basestring_ascii(NO_JSON)
         quoted = encode_basestring_ascii(arguments)
         return f'{{"type":"tool-input-error",{titled},"input":{quoted},"errorText":{wrong}}}'
     return f'{{"type":"tool-input-available",{titled},"input":{found}}}'
-
-
-def _refuse(name: str) -> None:
-    """NaN and Infinity are no JSON. Raises ValueError."""
-    raise ValueError(name)
 
 
 def _ending(number: int, last: int, end: Message) -> Iterator[Chunk]:

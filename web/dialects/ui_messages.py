@@ -5,7 +5,6 @@ after results of tools become one UI message, which has the id of the first of t
 is still open is there as far as it is written: a client that resumes rebuilds it under its id.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from shared.body import Body, Part
 from shared.lifecycle import TERMINAL
 from shared.parts import PartKind, is_text
 from shared.store.messages import Message
-from shared.tool_calls import results_of
+from shared.tool_calls import results_of, value_of
 from web.dialects import ui_chunks
 
 #: Media type of an image that is an address, of which nothing else is known.
@@ -116,8 +115,8 @@ def _output(part: Part) -> Any:
     if not (part.meta or {}).get("json"):
         return text
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return value_of(text)
+    except ValueError:
         return text
 
 
@@ -147,8 +146,8 @@ def _call(step: Step, index: int, *, done: bool) -> dict[str, Any]:
         return {**shown, "state": "input-streaming"}
     arguments = body.parts[index].text
     try:
-        shown["input"] = json.loads(arguments)
-    except (ValueError, RecursionError):
+        shown["input"] = value_of(arguments)
+    except ValueError:
         return {
             **shown,
             "state": "output-error",

@@ -164,7 +164,7 @@ def _join(run_id: str) -> Response:
 def _answer_of(run_id: str) -> Message:
     """The answer of a run: one that was asked for by this name, or whose own id it is."""
     db, user = context().db, current_user()
-    found = messages.id_of_key(db, user, KEY + run_id)
+    found = None if "\0" in run_id else messages.id_of_key(db, user, KEY + run_id)
     if found is None:
         try:
             found = uuid.UUID(run_id)

@@ -13,7 +13,6 @@ Else what the provider said, in Anthropic's words; `end_turn` for an answer that
 for a stop sequence, as providers here do not say which end it was.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
@@ -28,7 +27,7 @@ from shared.lifecycle import Status
 from shared.parts import PartKind
 from shared.store.messages import Message
 from shared.store.threads import History
-from shared.tool_calls import call_id
+from shared.tool_calls import call_id, value_of
 from web import aside, requests, responses
 from web.asking import InThread
 from web.auth import current_user, principal
@@ -38,6 +37,7 @@ from web.dialects.anthropic_request import Question
 from web.dialects.anthropic_shapes import Messages
 from web.dialects.gateway import SameRequest
 from web.dialects.openai_request import conversation_id
+from web.dialects.token_counts import count_of
 from web.following.face import MessageFace
 from web.following.message_topic import MessageTopic
 from web.streams import response_of
@@ -269,8 +269,8 @@ def _arguments(text: str) -> Any:
     """The arguments of a call; what is no JSON (the answer was stopped, or the model erred) stays a
     text, so that nobody runs a call with half of them."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return value_of(text)
+    except ValueError:
         return text
 
 
@@ -292,9 +292,9 @@ def usage(message: Message) -> dict[str, int]:
     found = message.usage or {}
     if found.get("source") != "reported":
         return {"input_tokens": 0, "output_tokens": 0}
-    sent = found.get("prompt_tokens", found.get("input_tokens", 0))
-    written = found.get("completion_tokens", found.get("output_tokens", 0))
-    details = found.get("prompt_tokens_details", {})
-    cached = min(sent, details.get("cached_tokens", 0))
+    sent = count_of(found, "prompt_tokens", "input_tokens") or 0
+    written = count_of(found, "completion_tokens", "output_tokens") or 0
+    details = found.get("prompt_tokens_details")
+    cached = min(sent, count_of(details, "cached_tokens") or 0)
     counts = {"input_tokens": sent - cached, "output_tokens": written}
     return {**counts, "cache_read_input_tokens": cached} if cached else counts

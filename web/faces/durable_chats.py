@@ -5,7 +5,8 @@
 
 The transport asks here and reads the answer from the durable stream that `Location` names, with an
 exact cursor: it goes on over cuts, deploys and failures while the page stays open, which `useChat`
-does not do by itself. What is asked, and what `{id}` means, is as at `/api/chat` (`dialects/ui_chats.py`).
+does not do by itself. What is asked, and what `{id}` means, is as at `/api/chat`
+(`dialects/ui_chats.py`).
 
 The transport reads without the headers of its app. Where sign-in is required, that works with a
 session's cookie and not with a bearer token.

@@ -35,7 +35,7 @@ from shared.numbering import NOTHING
 from shared.store import messages
 from web.auth import current_user
 from web.context import context
-from web.dialects import ui_chats, ui_messages
+from web.dialects import gateway, ui_chats, ui_messages
 from web.dialects.durable_content import TEXT, Chunks, Content, Read
 from web.dialects.ui_request import ID_CHARS
 from web.errors import TooBusy
@@ -202,7 +202,7 @@ def _once(stream: Stream, face: StreamFace, offset: int, *, waits: bool) -> Resp
     begin = content.tail(source) if offset == NOW else offset
     found = Read([], begin, all=True) if offset == NOW else None
     if waits:
-        wait(stream, lambda: content.has_more(source, begin), stream.heartbeat)
+        wait(stream, lambda: content.has_more(source, begin), stream.heartbeat, gateway.client())
         found = None
     response = Response(content_type=content.type)
     if request.method == "HEAD":

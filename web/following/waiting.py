@@ -16,8 +16,8 @@ from gevent.event import Event
 from web.following.client_left import has_left
 from web.following.streaming import Stream
 
-#: Seconds after which the reasons to stop are checked though nothing changed; and where it matters
-#: whether the client is still there.
+#: Seconds after which the reasons to stop are checked though nothing changed; where an answer is
+#: to be stopped when its readers have left.
 POLL: Final = 5.0
 POLL_CLIENT: Final = 0.5
 
@@ -30,18 +30,17 @@ def wait(
 ) -> bool:
     """Whether `ready` became true, after `seconds` at most, before the stream is to be cut.
 
-    `ready` may depend on the stream's source only. `client`: the request's socket. Where an answer
-    is to be stopped when its readers have left, a client that has closed it is not waited for.
+    `ready` may depend on the stream's source only. `client`: the request's socket. A client that
+    has closed it is not waited for: it would go on to count among the streams of its user.
     """
     deadline = time.monotonic() + seconds
-    watched = client if stream.source.on_disconnect is not None else None
-    poll = POLL if watched is None else POLL_CLIENT
+    poll = POLL if stream.source.on_disconnect is None else POLL_CLIENT
     woken = Event()
     stream.on_evict = woken.set
     try:
         while not ready():
             left = deadline - time.monotonic()
-            if watched and has_left(watched):
+            if client and has_left(client):
                 stream.left = True
                 return False
             if left <= 0 or stream.is_due_to_be_cut:

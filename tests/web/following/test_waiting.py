@@ -1,5 +1,6 @@
 """Waiting for what a response depends on ends with it, with the time, or with the stream."""
 
+import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -63,3 +64,14 @@ def test_it_ends_in_time(topic: MessageTopic) -> None:
     assert not wait(stream_of(topic), lambda: False, 0.2)
 
     assert 0.2 <= time.monotonic() - begun < LONG / 2
+
+
+def test_it_ends_when_its_client_has_left(topic: MessageTopic) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        left = socket.create_connection(server.getsockname())
+        client, _ = server.accept()
+    left.close()
+    with client:
+        stream = stream_of(topic)
+        assert not wait(stream, lambda: False, LONG, client)
+        assert stream.left
