@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from local.programs import Web, Worker
+from scripted import done, finish, say, script
 from tests.client import new_id
 from tests.rig import PATIENCE
 
@@ -38,7 +39,11 @@ def test_hostile_arguments_are_shown_by_every_face(
     turns: list[Any] = [
         {"role": "user", "content": new_id()},
         {"role": "assistant", "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "c", "content": "r"},
+        {
+            "role": "tool",
+            "tool_call_id": "c",
+            "content": script(say("x"), finish(), done(), tag=new_id()),
+        },
     ]
     asked = httpx2.post(
         f"{web.url}/v1/chat/completions", json={"messages": turns}, timeout=PATIENCE
