@@ -19,6 +19,9 @@ from shared.parts import PartKind
 
 #: Where files are read.
 ADDRESS: Final = "/api/files/"
+#: Bytes of stored files that a prompt may have, and one question. Each is sent in base64, and held
+#: while it is sent.
+FILES_BYTES: Final = 16 << 20
 KINDS: Final = frozenset({PartKind.IMAGE, PartKind.AUDIO, PartKind.FILE})
 
 
@@ -30,6 +33,24 @@ class StoredFile:
     type: str
     data: bytes
 
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file that is stored already, without its bytes."""
+
+    id: uuid.UUID
+    type: str
+    size: int
+
+
+#: A file of a message: one that is stored with it, or that is stored already.
+File = StoredFile | KnownFile
+
 
 def file_of(user_id: uuid.UUID, media_type: str, data: bytes) -> StoredFile:
     """A file as this user's."""
@@ -37,9 +58,9 @@ def file_of(user_id: uuid.UUID, media_type: str, data: bytes) -> StoredFile:
     return StoredFile(uuid.uuid5(user_id, name), media_type, data)
 
 
-def write_file(body: Body, kind: PartKind, file: StoredFile, **meta: Any) -> None:
-    """Append a stored file to a question's body."""
-    known = {"file": str(file.id), "type": file.type, "bytes": len(file.data)}
+def write_file(body: Body, kind: PartKind, file: File, **meta: Any) -> None:
+    """Append a file to a question's body."""
+    known = {"file": str(file.id), "type": file.type, "bytes": file.size}
     body.write(kind, f"{ADDRESS}{file.id}", {**meta, **known}, fresh=True)
 
 
@@ -56,7 +77,8 @@ def file_id(part: Part) -> uuid.UUID | None:
 
 def file_bytes(part: Part) -> int:
     """Bytes of the stored file that a part refers to."""
-    return 0 if file_id(part) is None else int((part.meta or {}).get("bytes", 0))
+    meta = part.meta or {}
+    return int(meta.get("bytes", 0)) if part.kind in KINDS and "file" in meta else 0
 
 
 def file_ids(body: Body) -> list[uuid.UUID]:

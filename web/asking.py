@@ -31,7 +31,7 @@ from shared.body import Body, text_body
 from shared.bus.livelog import LiveLog
 from shared.errors import Busy, Invalid
 from shared.jobs import Queue
-from shared.media import StoredFile
+from shared.media import FILES_BYTES, File, file_bytes
 from shared.settings import Settings
 from shared.store import asking, threads
 from shared.store.asking import NEWEST, Asked, Asking, Parent
@@ -62,7 +62,7 @@ class NewQuestion:
     conversation_id: uuid.UUID
     content: str | Body
     parent: Parent = NEWEST
-    files: Sequence[StoredFile] = ()
+    files: Sequence[File] = ()
 
     @property
     def size(self) -> int:
@@ -118,6 +118,11 @@ def _check_history(settings: Settings, history: History) -> None:
     most = settings.history_chars
     if max(turn.body.length for turn in history.turns) > settings.question_chars:
         raise Invalid(code="question_too_long", limit=settings.question_chars)
+    # A question is sent with all its files, and may name any number of those that are stored.
+    if max(sum(map(file_bytes, turn.body.parts)) for turn in history.turns) > FILES_BYTES:
+        raise Invalid(
+            f"The files of a message have at most {FILES_BYTES} bytes together.", "invalid_content"
+        )
     if sum(_size_in_prompt(turn.body) + BETWEEN_TURNS for turn in history.turns) > most:
         raise Invalid(
             f"The messages have more than {most} characters together, which is all that this"

@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from shared.body import Body
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, StorageDown, TooMany
 from shared.lifecycle import OPEN, Status
-from shared.media import StoredFile
+from shared.media import File
 from shared.store import client_requests, files
 from shared.store.access import may_write
 from shared.store.database import Database, run
@@ -96,7 +96,7 @@ def ask(
     question: Body,
     parent: Parent = NEWEST,
     *,
-    stored: Sequence[StoredFile] = (),
+    stored: Sequence[File] = (),
 ) -> Asked:
     """A question below `parent` and its answer's placeholder. `stored`: the question's files.
 
@@ -115,7 +115,7 @@ def ask(
         asked = _found(run(connection, _ASK, **wanted).all())
         if results:
             must_be_called(connection, asking.user_id, asked.question.parent_id, results)
-        files.keep(connection, asking.user_id, asked.question.id, stored)
+        files.keep(connection, asking.user_id, [(asked.question.id, file) for file in stored])
         check_limits(connection, asking)
         return asked
 

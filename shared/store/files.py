@@ -7,17 +7,19 @@ a sweep removes it.
 
 Invariant: a file is stored in the transaction that asks with it, which moves `used_at`. So a sweep,
 which removes only what was not used for UNUSED_SECONDS and compares that again under its lock,
-never removes a file that is about to be referred to.
+never removes a file that is about to be referred to. Of a file that is stored already, a question
+needs no bytes: it locks the row, moves `used_at` and refers to it.
 """
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
+from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from shared.errors import NotFound
-from shared.media import StoredFile
+from shared.media import File, KnownFile, StoredFile
 from shared.store.access import may_read
 from shared.store.database import Database, run
 
@@ -40,20 +42,63 @@ ON CONFLICT DO NOTHING
 """
 
 
+# The rows are locked in order. A file that is gone is not counted.
+_REFER: Final = """
+WITH there AS (
+    SELECT id FROM files WHERE id = ANY(CAST(CAST(:files AS text[]) AS uuid[])) AND user_id = :user
+    ORDER BY id FOR NO KEY UPDATE
+), used AS (
+    UPDATE files SET used_at = clock_timestamp() WHERE id IN (SELECT id FROM there)
+), referred AS (
+    INSERT INTO message_files (message_id, file_id)
+    SELECT CAST(pair.message AS uuid), there.id
+    FROM unnest(CAST(:messages AS text[]), CAST(:files AS text[])) AS pair (message, file)
+    JOIN there ON there.id = CAST(pair.file AS uuid)
+    ON CONFLICT DO NOTHING
+)
+SELECT count(*) FROM there
+"""
+
+
 def keep(
-    connection: Connection, user_id: uuid.UUID, message_id: uuid.UUID, files: Sequence[StoredFile]
+    connection: Connection, user_id: uuid.UUID, sent: Iterable[tuple[uuid.UUID, File]]
 ) -> None:
-    """Store the files of a message that this transaction makes."""
-    for file in sorted(files, key=lambda one: one.id):  # always in one order: no deadlock
-        run(
-            connection,
-            _KEEP,
-            id=file.id,
-            user=user_id,
-            type=file.type,
-            data=file.data,
-            message=message_id,
-        )
+    """Store the files of messages that this transaction makes: (message, file).
+
+    Raises NotFound for one that was stored and has been removed since.
+    """
+    ordered = sorted(sent, key=lambda one: one[1].id)  # always in one order: no deadlock
+    for stored, group in groupby(ordered, key=lambda one: isinstance(one[1], KnownFile)):
+        if stored:
+            _refer(connection, user_id, [(message, file.id) for message, file in group])
+            continue
+        for message, file in group:
+            assert isinstance(file, StoredFile)
+            run(
+                connection,
+                _KEEP,
+                id=file.id,
+                user=user_id,
+                type=file.type,
+                data=file.data,
+                message=message,
+            )
+
+
+def _refer(
+    connection: Connection, user_id: uuid.UUID, pairs: Iterable[tuple[uuid.UUID, uuid.UUID]]
+) -> None:
+    """Let messages refer to files that are stored already: (message, file). Raises NotFound."""
+    wanted = sorted(set(pairs))
+    there = run(
+        connection,
+        _REFER,
+        user=user_id,
+        messages=[str(message) for message, _ in wanted],
+        files=[str(file) for _, file in wanted],
+    ).scalar_one()
+    if there < len({file for _, file in wanted}):
+        raise NotFound("There is no such file.")
 
 
 _READABLE: Final = f"""
@@ -75,7 +120,7 @@ def load(db: Database, user_id: uuid.UUID, file_id: uuid.UUID) -> StoredFile:
 def load_own(
     db: Database, user_id: uuid.UUID, ids: Collection[uuid.UUID]
 ) -> dict[uuid.UUID, StoredFile]:
-    """Files of this user, by id, for a prompt that the user asks with."""
+    """Files of this user with their bytes, by id, for a prompt that the user asks with."""
     if not ids:
         return {}
     rows = db.rows(
@@ -85,6 +130,21 @@ def load_own(
         user=user_id,
     )
     return {row.id: _stored(row) for row in rows}
+
+
+def known(
+    db: Database, user_id: uuid.UUID, ids: Collection[uuid.UUID]
+) -> dict[uuid.UUID, KnownFile]:
+    """The same without their bytes, for a question that names files which are stored already."""
+    if not ids:
+        return {}
+    rows = db.rows(
+        "SELECT id, type, octet_length(data) AS size FROM files"
+        " WHERE id = ANY(CAST(CAST(:ids AS text[]) AS uuid[])) AND user_id = :user",
+        ids=[str(one) for one in ids],
+        user=user_id,
+    )
+    return {row.id: KnownFile(row.id, row.type, row.size) for row in rows}
 
 
 def _stored(row: Any) -> StoredFile:

@@ -39,7 +39,7 @@ from shared.body import Body
 from shared.chain import ROOT, chain
 from shared.errors import Conflict, Invalid, NotFound
 from shared.lifecycle import OPEN, Status
-from shared.media import StoredFile
+from shared.media import File
 from shared.store import client_requests, files
 from shared.store.access import may_write, owns
 from shared.store.asking import (
@@ -67,11 +67,11 @@ EQUALS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What somebody said. `files`: those of its media that are stored with it."""
+    """What somebody said. `files`: those of its media that are stored here."""
 
     role: Literal["user", "assistant"]
     body: Body
-    files: Sequence[StoredFile] = ()
+    files: Sequence[File] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,6 +420,6 @@ def _add(
         hashes=[row["sha256"] for row in rows],
         links=list(links[place.known :]),
     )
-    for turn, message in zip(new, ids, strict=True):
-        files.keep(connection, asking.user_id, message, turn.files)
+    sent = [(one, file) for turn, one in zip(new, ids, strict=True) for file in turn.files]
+    files.keep(connection, asking.user_id, sent)
     return ids[-1]

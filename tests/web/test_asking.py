@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
+from shared.body import Body
 from shared.errors import Conflict, Invalid, StorageDown
 from shared.lifecycle import Status
+from shared.media import FILES_BYTES, KnownFile, write_file
+from shared.parts import PartKind
 from shared.settings import Settings
 from shared.store.asking import Asked
 from shared.store.database import Database
 from shared.store.ending import Ending
+from shared.store.threads import History, Turn
 from tests.store_fixtures import Store, at_once
 from web import asking
-from web.asking import CONTINUE_PROMPT, Asker, Continue, NewQuestion, Retry
+from web.asking import CONTINUE_PROMPT, Asker, Continue, InThread, NewQuestion, Retry
 
 
 class Steps:
@@ -173,6 +177,17 @@ def test_a_question_that_is_too_large_is_refused_with_its_limit(store: Store, st
         assert (refused.value.code, refused.value.fields) == (code, {"limit": limit})
 
     assert asker.ask(NewQuestion(place, "Why?"), user_id=user, options={"max_tokens": 10}).fresh
+
+
+def test_files_that_are_named_again_are_bounded_for_a_message(store: Store, steps: Steps) -> None:
+    asker, user = _asker(store.db, store, steps), store.user()
+    body = Body()
+    for _ in range(2):
+        file = KnownFile(uuid.uuid4(), "image/png", FILES_BYTES // 2 + 1)
+        write_file(body, PartKind.IMAGE, file)
+
+    with pytest.raises(Invalid, match=f"at most {FILES_BYTES} bytes"):
+        asker.ask(InThread(History([Turn("user", body)])), user_id=user)
 
 
 def test_many_questions_of_one_user_wait_without_a_connection(

@@ -30,7 +30,7 @@ from typing import Any, Final, Literal, NamedTuple
 from shared import media
 from shared.body import Body, Part
 from shared.errors import Invalid
-from shared.media import StoredFile
+from shared.media import File, KnownFile
 from shared.parts import PartKind
 from shared.store.threads import Turn
 from shared.tool_calls import ToolResult, write_result
@@ -79,7 +79,7 @@ class Stored(NamedTuple):
     """A user, and those of the user's files that a request names by our addresses."""
 
     user_id: uuid.UUID
-    files: Mapping[uuid.UUID, StoredFile]
+    files: Mapping[uuid.UUID, KnownFile]
 
 
 def file_ids(sent: RunAgentInput) -> list[uuid.UUID]:
@@ -179,7 +179,7 @@ class _Turn(NamedTuple):
 
     role: Literal["user", "assistant"]
     body: Body
-    files: list[StoredFile]
+    files: list[File]
     #: it has results only, so what a person says next belongs to it
     results: bool
 
@@ -241,7 +241,7 @@ def _append(body: Body, more: Body) -> None:
         body.write(part.kind, part.text, part.meta, fresh=True)
 
 
-def _write_stored(said: _Turn, where: str, part: InputPart, file: StoredFile | None) -> None:
+def _write_stored(said: _Turn, where: str, part: InputPart, file: KnownFile | None) -> None:
     """Append a file that this service gave the address of."""
     assert isinstance(part, MediaPart)
     kinds = {"image": PartKind.IMAGE, "audio": PartKind.AUDIO, "document": PartKind.FILE}

@@ -34,7 +34,8 @@ STEPS: Final = 64
 
 def ask(sent: UIChat) -> Asked:
     """The question and the answer's placeholder. Raises what `Asker.ask` raises."""
-    stored = files.load_own(context().db, current_user(), ui_request.file_ids(sent))
+    named = aside.read(ui_request.file_ids, sent)
+    stored = files.known(context().db, current_user(), named)
     stopped = messages.stopped(context().db, current_user(), ui_request.answer_ids(sent))
     said = aside.read(ui_request.said, sent, current_user(), stored, stopped)
     same = gateway.same_request(sent)

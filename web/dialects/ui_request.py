@@ -25,7 +25,7 @@ from pydantic import ConfigDict, Field
 from shared import media
 from shared.body import Body
 from shared.errors import Invalid
-from shared.media import StoredFile
+from shared.media import File, KnownFile
 from shared.parts import PartKind
 from shared.store.threads import Turn
 from shared.text import normalise
@@ -138,7 +138,7 @@ def message_id(name: str) -> uuid.UUID | None:
 def said(
     sent: UIChat,
     user_id: uuid.UUID,
-    files: Mapping[uuid.UUID, StoredFile],
+    files: Mapping[uuid.UUID, KnownFile],
     stopped: Mapping[uuid.UUID, Body] | None = None,
 ) -> Said:
     """All of it, or of the last message alone. `files`: those of `file_ids` that there are.
@@ -183,7 +183,7 @@ class _Reading:
     """The turns of the messages so far."""
 
     user_id: uuid.UUID
-    files: Mapping[uuid.UUID, StoredFile]
+    files: Mapping[uuid.UUID, KnownFile]
     stopped: Mapping[uuid.UUID, Body]
     turns: list[Turn] = field(default_factory=list)
     #: results of the step that was read last, which belong to the question below it
@@ -228,7 +228,7 @@ class _Reading:
 
     def _question(self, where: str, message: UIMessage) -> None:
         body = Body()
-        files: list[StoredFile] = []
+        files: list[File] = []
         for result in self.results:
             result.write(body)
         for number, part in enumerate(message.parts):
@@ -245,7 +245,7 @@ class _Reading:
         self.results, self.open_calls = [], []
         self.turns.append(Turn("user", body, files))
 
-    def _file(self, place: str, part: Mapping[str, Any], body: Body) -> list[StoredFile]:
+    def _file(self, place: str, part: Mapping[str, Any], body: Body) -> Sequence[File]:
         """Write a file to a question; what is stored with it."""
         kind, address = _string(place, part, "mediaType"), _string(place, part, "url")
         name = part.get("filename")

@@ -64,7 +64,7 @@ def _run() -> Response:
     if named is not None and named != sent.run_id:
         raise Invalid("X-Run-Id names another run than runId in the body.")
     user, db = current_user(), context().db
-    stored = Stored(user, files.load_own(db, user, ag_ui_request.file_ids(sent)))
+    stored = Stored(user, files.known(db, user, aside.read(ag_ui_request.file_ids, sent)))
     asked_for = aside.read(ag_ui_request.question, sent, stored)
     same = aside.read(ag_ui_request.same, sent.thread_id, asked_for)
     history = History(

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from shared import media, tool_calls
 from shared.body import Body, Part
-from shared.media import StoredFile
+from shared.media import FILES_BYTES, StoredFile
 from shared.parts import PartKind, is_text
 
 Turn = dict[str, Any]
@@ -29,8 +29,6 @@ Path = Sequence[tuple[str, Body]]
 
 #: Separates two texts that are joined to one turn.
 SEPARATOR: Final = "\n\n"
-#: Bytes of stored files that a prompt may have. Each is sent in base64, and held while it is sent.
-FILES_BYTES: Final = 16 << 20
 #: Fields of a turn that may be joined with its neighbour.
 _JOINED: Final = {"role", "content"}
 

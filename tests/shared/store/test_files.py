@@ -1,15 +1,19 @@
 """Files of questions: kept once for each user, read by readers of the question, gone with it."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from shared import media
 from shared.body import Body
 from shared.errors import Conflict, Invalid, NotFound
 from shared.lifecycle import Status
-from shared.media import StoredFile, file_of
+from shared.media import File, KnownFile, StoredFile, file_of
 from shared.parts import PartKind
 from shared.store import asking, conversations, deletion, exporting, files, owning, shares
 from shared.store.asking import Asked
@@ -23,7 +27,7 @@ def png(user: uuid.UUID, data: bytes = b"png") -> StoredFile:
 
 
 def ask(
-    store: Store, user: uuid.UUID, *sent: StoredFile, place: uuid.UUID | None = None, text: str = ""
+    store: Store, user: uuid.UUID, *sent: File, place: uuid.UUID | None = None, text: str = ""
 ) -> Asked:
     """A question with these images."""
     body = Body()
@@ -94,6 +98,89 @@ def test_a_worker_loads_files_of_the_user_who_asks(store: Store) -> None:
 
     assert files.load_own(store.db, user, ids) == {png(user).id: png(user)}
     assert files.load_own(store.db, user, []) == {}
+
+
+# --- named again ----------------------------------------------------------------------------------
+
+
+class Traffic:
+    """What statements send to Postgres, and the columns that they read."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.read: set[str] = set()
+
+    def add(self, _: Any, cursor: Any, __: Any, parameters: Any, ___: Any, ____: Any) -> None:
+        self.sent += len(str(parameters))
+        self.read |= {column.name for column in cursor.description or ()}
+
+
+@contextmanager
+def traffic(store: Store) -> Iterator[Traffic]:
+    found = Traffic()
+    event.listen(store.db.engine, "after_cursor_execute", found.add)
+    try:
+        yield found
+    finally:
+        event.remove(store.db.engine, "after_cursor_execute", found.add)
+
+
+def test_files_that_are_stored_are_named_again_without_their_bytes(store: Store) -> None:
+    user, other = store.user(), store.user()
+    sent = [png(user, bytes([number]) * 200_000) for number in range(8)]
+    ask(store, user, *sent)
+    ask(store, other, png(other))
+    forget_use(store)
+
+    with traffic(store) as found:
+        known = files.known(store.db, user, [*(file.id for file in sent), png(other).id])
+        asked = ask(store, user, *known.values(), *known.values())
+
+    assert known == {file.id: KnownFile(file.id, "image/png", 200_000) for file in sent}
+    assert found.sent < 20_000
+    assert "data" not in found.read
+    assert media.file_ids(asked.question.body) == [file.id for file in known.values()] * 2
+    assert files.known(store.db, user, []) == {}
+    assert files.load_own(store.db, user, known) == {file.id: file for file in sent}
+    rows = store.db.rows(
+        "SELECT f.used_at > clock_timestamp() - interval '1 minute' AS used FROM message_files r"
+        " JOIN files f ON f.id = r.file_id WHERE r.message_id = :id",
+        id=asked.question.id,
+    )
+    assert [row.used for row in rows] == [True] * 8
+
+
+def test_a_file_that_was_removed_since_it_was_found_is_refused(store: Store) -> None:
+    user = store.user()
+    place = ask(store, user, png(user)).question.conversation_id
+    found = files.known(store.db, user, [png(user).id])
+    store.run("DELETE FROM conversations WHERE id = :id", id=place)
+    forget_use(store)
+    tidy(store)
+
+    with pytest.raises(NotFound):
+        ask(store, user, *found.values(), png(user, b"another"))
+
+    assert kept(store, user) == []
+
+
+def test_a_sweep_leaves_a_file_that_is_just_being_named_again(store: Store) -> None:
+    user = store.user()
+    old = ask(store, user, png(user)).question.conversation_id
+    new = ask(store, user, png(user, b"another")).question.id
+    found = files.known(store.db, user, [png(user).id])
+    store.run("DELETE FROM conversations WHERE id = :id", id=old)
+    forget_use(store)
+
+    with store.db.transaction() as connection:
+        files.keep(connection, user, [(new, file) for file in found.values()])
+        tidy(store)
+    tidy(store)
+
+    assert kept(store, user) == [b"another", b"png"]
+
+
+# --- refused, exported ----------------------------------------------------------------------------
 
 
 def test_a_refused_question_keeps_no_file(store: Store) -> None:

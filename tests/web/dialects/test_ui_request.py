@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.body import Body
 from shared.errors import Invalid
-from shared.media import StoredFile, file_of
+from shared.media import KnownFile
 from shared.parts import PartKind
 from shared.store.messages import Message
 from shared.store.threads import Turn
@@ -20,7 +20,7 @@ from web.dialects.ui_messages import ui_messages
 from web.dialects.ui_request import Said, UIChat, answer_ids, file_ids, said
 
 USER = uuid.uuid4()
-PNG = file_of(USER, "image/png", b"\x89PNG")
+PNG = KnownFile(uuid.uuid4(), "image/png", 4)
 
 
 def chat(*messages: dict[str, Any], **more: Any) -> UIChat:
@@ -304,7 +304,7 @@ def message(turn: Turn) -> Message:
 
 
 def test_a_stored_file_is_named_in_the_message_that_refers_to_it() -> None:
-    found: dict[uuid.UUID, StoredFile] = {PNG.id: PNG}
+    found = {PNG.id: PNG}
     [turn] = said(
         chat(user({"type": "file", "mediaType": "x", "url": f"/api/files/{PNG.id}"})), USER, found
     ).turns

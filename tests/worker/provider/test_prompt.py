@@ -337,7 +337,7 @@ def test_a_question_of_parts_is_joined_with_its_neighbour() -> None:
 
 
 def test_the_oldest_turns_are_dropped_when_their_files_are_too_large() -> None:
-    half = prompt.FILES_BYTES // 2
+    half = media.FILES_BYTES // 2
     files = [file_of(ME, "image/png", bytes([number]) * half) for number in range(3)]
     path = [part for file in files for part in (showing(file), assistant("ok"))]
 
