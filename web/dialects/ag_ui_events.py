@@ -11,7 +11,7 @@ What only 1.0 knows is sent to clients that name a protocol version; others woul
 """
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
 from typing import Any, ClassVar, Final
@@ -62,6 +62,11 @@ class AgUiFace(Face[MessageTopic, int]):
     shown: Sequence[Mapping[str, Any]] | None = field(default=None, compare=False)
 
     start: ClassVar[int] = numbering.NOTHING  # type: ignore[misc]  # the same for all
+
+    @property
+    def frames_key(self) -> Hashable:
+        """Without the messages that its reader shows: they may have megabytes."""
+        return type(self), self.about
 
     def position(self, request: Request) -> int:
         """Last-Event-ID, which is a number of ours; anything else means the beginning."""

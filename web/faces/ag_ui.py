@@ -36,6 +36,7 @@ from web.dialects.ag_ui_events import About, AgUiFace, LinesFace
 from web.dialects.ag_ui_input import RunAgentInput, RunToStop
 from web.dialects.ag_ui_request import Stored
 from web.following.message_topic import snapshot
+from web.questions import NAME_CHARS
 from web.streams import message_response
 from web.wake_ups import wake_message, wake_sidebars
 
@@ -140,12 +141,20 @@ def _named(response: Response, about: About) -> Response:
 def read() -> Response:
     """With `?runId=`, a run from its beginning; with `?threadId=`, the messages of a conversation
     and the run that is open there."""
-    run_id, thread_id = request.args.get("runId"), request.args.get("threadId")
+    run_id, thread_id = _name("runId"), _name("threadId")
     if run_id is not None:
         return patiently(lambda: _join(run_id))
     if thread_id is not None:
         return responses.json_reply(_conversation(thread_id))
     raise Invalid("This call needs runId or threadId.")
+
+
+def _name(param: str) -> str | None:
+    """A name that the request gives. Raises Invalid for one that no dialect takes."""
+    found = request.args.get(param)
+    if found is not None and len(found) > NAME_CHARS:
+        raise Invalid(f"{param} has at most {NAME_CHARS} characters.")
+    return found
 
 
 def _join(run_id: str) -> Response:

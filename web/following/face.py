@@ -38,7 +38,7 @@ without the end of the body, so that the client sees an error.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeVar
 
@@ -90,6 +90,12 @@ class Face(ABC, Generic[SourceT, Place]):
     heartbeat: bytes = sse.HEARTBEAT
     #: The place of a reader who has seen nothing.
     start: Place
+
+    @property
+    def frames_key(self) -> Hashable:
+        """What its frames are kept by: equal for faces that write the same. It has to be small,
+        because it may be kept when the last reader has left."""
+        return self
 
     @abstractmethod
     def position(self, request: Request) -> Place | None:
@@ -148,6 +154,10 @@ class Face(ABC, Generic[SourceT, Place]):
 
 class EndsMessage(Protocol):
     """A face that writes how a message ended."""
+
+    @property
+    def frames_key(self) -> Hashable:
+        """As in Face."""
 
     def end(self, message: Message) -> bytes:
         """The frames that follow the whole text of a message that has ended, however it did."""

@@ -16,7 +16,7 @@ Three rules keep a body true:
 import math
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 from shared.body import Body, Delta
@@ -29,6 +29,7 @@ from shared.store import messages
 from shared.store.database import Database
 from shared.store.messages import Message
 from web.following.face import EndsMessage
+from web.following.source import FRAME_CACHE
 from web.following.topic import Topic
 
 #: Seconds for which the last reader's leaving may be that of one who was cut.
@@ -66,7 +67,7 @@ class MessageTopic(Topic[Any]):
         self.rereading = False
         #: what came during a read, which Postgres and Redis end within seconds; None: there is none
         self._arrived: list[Payload] | None = None
-        self._end_frames: dict[EndsMessage, bytes] = {}
+        self._end_frames: dict[Hashable, bytes] = {}
 
     @property
     def message_id(self) -> uuid.UUID:
@@ -113,9 +114,12 @@ class MessageTopic(Topic[Any]):
     def end_frame(self, face: EndsMessage) -> bytes:
         """The end as a face writes it; written once for all readers, wherever they stand."""
         assert self.end is not None
-        if face not in self._end_frames:
-            self._end_frames[face] = face.end(self.end)
-        return self._end_frames[face]
+        found = self._end_frames.get(face.frames_key)
+        if found is None:
+            if len(self._end_frames) >= FRAME_CACHE:
+                self._end_frames.clear()
+            found = self._end_frames[face.frames_key] = face.end(self.end)
+        return found
 
     # --- reading
 

@@ -1,6 +1,7 @@
 """What a reader reads: a message's text, its blocks, a user's list of conversations."""
 
 import math
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from web.following.notifier import Notifier
@@ -10,8 +11,9 @@ if TYPE_CHECKING:
 
     from web.following.face import Face, Written
 
-#: Places for which a source keeps frames. Readers who are up to date stand at one or two. Those who
-#: return in a storm may stand anywhere, and frames for all of them would be many bodies.
+#: Places for which a source keeps frames, and faces for which a message keeps those of its end.
+#: Readers who are up to date stand at one or two. Those who return in a storm may stand anywhere,
+#: and frames for all of them would be many bodies.
 FRAME_CACHE: Final = 16
 
 Place = TypeVar("Place")
@@ -36,7 +38,7 @@ class Source(Generic[Place]):
         #: when a response ended last though its client was there (monotonic): it was cut by us, or
         #: is one of several, as with long polls; the client may be about to come back
         self.cut_at = -math.inf
-        self._frames: dict[tuple[Face[Any, Place], Place], Written[Place]] = {}
+        self._frames: dict[tuple[Hashable, Place], Written[Place]] = {}
 
     @property
     def message_id(self) -> "uuid.UUID | None":
@@ -55,7 +57,7 @@ class Source(Generic[Place]):
 
     def frames(self, face: "Face[Any, Place]", place: Place) -> "Written[Place]":
         """`face.write` of this source at `place`; kept until the next `notify`."""
-        key = (face, place)
+        key = (face.frames_key, place)
         found = self._frames.get(key)
         if found is None:
             if len(self._frames) >= FRAME_CACHE:

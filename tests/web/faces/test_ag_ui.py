@@ -300,6 +300,14 @@ def test_images_stay_what_they_are_in_a_conversation_that_is_read(
     assert [one["id"] for one in after[:2]] == [asked["id"], answered["id"]]
 
 
+@pytest.mark.parametrize("name", ["threadId", "runId"])
+def test_a_name_that_is_too_long_is_refused(client: Client, name: str) -> None:
+    for length, status in ((255, 200 if name == "threadId" else 404), (256, 422)):
+        found = client.http.get("/ag-ui", params={name: "x" * length})
+
+        assert found.status_code == status
+
+
 # --- stopping, strangers, refusals ----------------------------------------------------------------
 
 

@@ -3,10 +3,12 @@
 import json
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import gevent
@@ -17,10 +19,12 @@ from hypothesis import strategies as st
 from shared.body import Body, Delta
 from shared.errors import TooMany
 from shared.sse import Decoder
+from shared.store.messages import Message
 from tests.rig import until
 from tests.topics import HandReader, PlainFace, ended, say
 from web.auth import Principal
 from web.auth.revocations import Revocations
+from web.dialects.ag_ui_events import About, AgUiFace, LinesFace
 from web.faces import blocks, native
 from web.following.face import BURST_BYTES, FRAME_BYTES, Then
 from web.following.message_topic import MessageTopic
@@ -80,6 +84,48 @@ def test_frames_are_written_once_for_all_at_a_place_and_not_kept_for_every_place
     for position in range(1000):  # a storm of returning readers
         assert topic.frames(face, position) == (b"x" * (1000 - position), 1000, Then.WAIT)
     assert len(topic._frames) <= FRAME_CACHE
+
+
+def test_ends_are_written_once_for_all_of_a_face_and_not_kept_for_every_face(
+    topic: MessageTopic,
+) -> None:
+    written: list[int] = []
+
+    @dataclass(frozen=True)
+    class Named(PlainFace):
+        number: int
+
+        def end(self, message: Message) -> bytes:
+            written.append(self.number)
+            return f" end {self.number}".encode()
+
+    say(topic, "x")
+    ended(topic, topic.body)
+    assert [topic.frames(Named(0), 1)[0] for _ in range(100)] == [b" end 0"] * 100
+    assert written == [0]
+
+    for number in range(1000):  # as many names of runs as somebody thinks up
+        assert topic.end_frame(Named(number)) == f" end {number}".encode()
+    assert len(topic._end_frames) <= FRAME_CACHE
+
+
+def test_what_a_reader_of_ag_ui_shows_is_not_kept_with_its_frames(topic: MessageTopic) -> None:
+    class Shown(list[Any]):
+        """Messages that can be referred to weakly."""
+
+    shown = Shown([{"id": "u", "role": "user", "content": "Why?"}])
+    left = weakref.ref(shown)
+    face = AgUiFace(About("a", "c", "t", "r"), shown=shown)
+    say(topic, "x")
+    assert b"Why?" in face.open(topic, face.start)[0]
+    topic.frames(face, face.start)
+    ended(topic, topic.body)
+    topic.frames(face, face.start)
+
+    lines = LinesFace(face.about)
+    assert topic.frames(lines, face.start) != topic.frames(face, face.start)
+    del face, shown
+    assert left() is None
 
 
 @given(
