@@ -6,13 +6,14 @@ messages that it could be exchanged for: Retry and Edit made them.
 
 import uuid
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from shared.errors import NotFound
 from shared.store.access import may_read
 from shared.store.database import Database, QueryBudget
-from shared.store.messages import PAGE_CHARS, SELECT, Message, to_message
+from shared.store.messages import PAGE_CHARS, SELECT, Message, load_all, to_message
 
 #: A conversation is a tree of any size, and its turns are of any length.
 TREES: Final = QueryBudget(connections=4, patience=5.0, statement=10.0)
@@ -52,13 +53,7 @@ def turns(
 
     As many as have `most` code points of text; the last one always. Others are not even loaded.
     """
-    tree = db.rows_within(
-        TREES,
-        "SELECT id, parent_id, coalesce(length, saved_len) AS chars FROM messages"
-        f" WHERE conversation_id = :id AND {may_read('messages')} ORDER BY seq",
-        id=conversation_id,
-        user=user_id,
-    )
+    tree = _tree(db, user_id, conversation_id)
     if not tree and leaf is None and before is None:
         return Page([], above=False)
     parents = {row.id: row.parent_id for row in tree}
@@ -83,6 +78,54 @@ def turns(
     found = {row.id: to_message(row) for row in rows}
     there = [Turn(found[node], siblings[parents[node]]) for node in shown if node in found]
     return Page(there, above=len(shown) < len(path))
+
+
+class Place(NamedTuple):
+    """A message on a branch, and the code points of its text."""
+
+    message_id: uuid.UUID
+    chars: int
+
+
+def above(
+    db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID, message_id: uuid.UUID
+) -> list[Place]:
+    """What stands above a message of a conversation, root first, without any text. NotFound."""
+    tree = _tree(db, user_id, conversation_id)
+    parents = {row.id: row.parent_id for row in tree}
+    if message_id not in parents:
+        raise NotFound("There is no such message in this conversation.")
+    chars = {row.id: row.chars for row in tree}
+    return [Place(node, chars[node]) for node in _path(parents, message_id)[:-1]]
+
+
+def first_of(
+    db: Database, user_id: uuid.UUID, places: Sequence[Place], most: int = PAGE_CHARS
+) -> tuple[list[Message], int]:
+    """The messages of the first places, and how many places those are.
+
+    As many as have `most` code points of text; the first one always. Others are not even loaded.
+    """
+    count = 0
+    for place in places:
+        most -= place.chars + MESSAGE_CHARS
+        if count and most < 0:
+            break
+        count += 1
+    ids = [place.message_id for place in places[:count]]
+    there = load_all(db, dict.fromkeys(ids, user_id))
+    return [there[one] for one in ids if one in there], count
+
+
+def _tree(db: Database, user_id: uuid.UUID, conversation_id: uuid.UUID) -> list[Any]:
+    """(id, parent_id, chars) of each message, oldest first."""
+    return db.rows_within(
+        TREES,
+        "SELECT id, parent_id, coalesce(length, saved_len) AS chars FROM messages"
+        f" WHERE conversation_id = :id AND {may_read('messages')} ORDER BY seq",
+        id=conversation_id,
+        user=user_id,
+    )
 
 
 Parents = dict[uuid.UUID, uuid.UUID | None]

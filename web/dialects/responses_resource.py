@@ -66,6 +66,15 @@ def part_of(name: str) -> tuple[uuid.UUID, int] | None:
         return None
 
 
+def message_of_item(name: str) -> uuid.UUID | None:
+    """The message that an item's id names."""
+    _, _, rest = name.partition("_")
+    try:
+        return uuid.UUID(rest[:32])
+    except ValueError:
+        return None
+
+
 # --- items ----------------------------------------------------------------------------------------
 
 

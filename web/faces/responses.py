@@ -20,9 +20,8 @@ in the background is answered at once.
 
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final
 
@@ -210,36 +209,58 @@ def input_items(name: str) -> Response:
     order = request.args.get("order", "desc")
     if order not in ("asc", "desc"):
         raise _invalid("order", "it is asc or desc")
-    items = _newest_first(answer)
-    if order == "asc":
-        items = iter(list(items)[::-1])
-    after = request.args.get("after")
-    # takes the items up to that one
-    if after is not None and not any(item["id"] == after for item in items):
-        raise _invalid("after", "there is no such item")
-    limit = _limit()
-    found = list(islice(items, limit + 1))
-    page = found[:limit]
+    page, more = _items(answer, order, request.args.get("after"), _limit())
     data = {
         "object": "list",
         "data": page,
         "first_id": page[0]["id"] if page else None,
         "last_id": page[-1]["id"] if page else None,
-        "has_more": len(found) > limit,
+        "has_more": more,
     }
     return gateway.named(responses.json_reply(data), answer)
 
 
-def _newest_first(answer: Message) -> Iterator[dict[str, Any]]:
-    """The items above an answer."""
-    root = request.url_root.rstrip("/")
-    before, above = answer.id, True
-    while above:
-        page = branches.turns(context().db, current_user(), answer.conversation_id, before=before)
-        for turn in reversed(page.turns):
-            yield from reversed(list(shape.asked_items(turn.message, root)))
-            before = turn.message.id
-        above = page.above
+def _items(
+    answer: Message, order: str, after: str | None, limit: int
+) -> tuple[list[dict[str, Any]], bool]:
+    """Items above an answer, from the one after `after` on, and whether there are more.
+
+    At most `limit`; fewer if their messages have PAGE_CHARS code points together.
+    """
+    db, user, root = context().db, current_user(), request.url_root.rstrip("/")
+    places = branches.above(db, user, answer.conversation_id, answer.id)
+    if order == "desc":
+        places.reverse()
+    if after is not None:
+        named = shape.message_of_item(after)
+        begin = next((n for n, one in enumerate(places) if one.message_id == named), len(places))
+        places = places[begin:]
+    found: list[dict[str, Any]] = []
+    room = messages.PAGE_CHARS
+    while places and (not found or (len(found) <= limit and room > 0)):
+        turns, count = branches.first_of(db, user, places[: max(limit + 2, ITEMS)], room)
+        room -= sum(place.chars for place in places[:count])
+        places = places[count:]
+        for turn in turns:
+            items = list(shape.asked_items(turn, root))
+            found += items if order == "asc" else reversed(items)
+        if after is not None:
+            found = _after(found, after)
+            after = None
+    if after is not None:  # it is on no page
+        raise _no_such_item()
+    return found[:limit], len(found) > limit or bool(places)
+
+
+def _after(items: Sequence[dict[str, Any]], after: str) -> list[dict[str, Any]]:
+    for number, item in enumerate(items):
+        if item["id"] == after:
+            return list(items[number + 1 :])
+    raise _no_such_item()
+
+
+def _no_such_item() -> Invalid:
+    return _invalid("after", "there is no such item")
 
 
 def _now(answer_id: uuid.UUID) -> Response:

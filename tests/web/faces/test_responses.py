@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -374,6 +375,53 @@ def test_the_input_of_a_response_is_listed_in_pages(api: OpenAI, worker: Worker)
     assert oldest.data[0].content[0].text == one
     assert oldest.has_more
     assert oldest.data[1].id == first.output[0].id
+
+
+def test_pages_of_a_long_input_are_bounded_in_both_orders(
+    rig: Rig, web: Web, api: OpenAI, worker: Worker
+) -> None:
+    said = [{"role": ("user", "assistant")[n % 2], "content": new_id()} for n in range(12)]
+    turns: Any = [*said, {"role": "user", "content": saying("One")}]
+    response = api.responses.create(model=MODEL, input=turns)
+    assert response.conversation is not None
+    place = response.conversation.id.removeprefix("conv_")
+    address = f"{web.url}/v1/responses/{response.id}/input_items"
+
+    def pages(**params: Any) -> list[list[str]]:
+        found: list[list[str]] = []
+        while True:
+            page = httpx2.get(address, params=params, timeout=PATIENCE).json()
+            assert (page["first_id"], page["last_id"]) == (
+                page["data"][0]["id"], page["data"][-1]["id"],
+            )  # fmt: skip
+            found.append([item["id"] for item in page["data"]])
+            if not page["has_more"]:
+                return found
+            params["after"] = page["last_id"]
+
+    [whole] = pages(order="asc")
+    assert len(whole) == 13
+    for limit in (1, 5, 6, 13):
+        for order, items in (("asc", whole), ("desc", whole[::-1])):
+            cut = [items[begin : begin + limit] for begin in range(0, 13, limit)]
+            assert pages(order=order, limit=limit) == cut
+
+    with rig.db.transaction() as connection:
+        run(
+            connection,
+            "UPDATE messages SET length = 400000, body = jsonb_build_array(jsonb_build_object("
+            "'kind', 'text', 'text', repeat('x', 400000), 'meta', NULL))"
+            " WHERE conversation_id = :id AND id <> :answer",
+            id=uuid.UUID(place),
+            answer=uuid.UUID(response.id.removeprefix("resp_")),
+        )
+    for order, items in (("asc", whole), ("desc", whole[::-1])):
+        found = pages(order=order, limit=100)
+        assert max(map(len, found)) <= 3
+        assert [item for page in found for item in page] == items
+    for name in (new_id(), f"msg_{uuid.UUID(int=7).hex}", f"{whole[0]}_1", "", "x" * 500):
+        wrong = httpx2.get(address, params={"after": name}, timeout=PATIENCE)
+        assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "after")
 
 
 def test_a_response_that_is_not_there_cannot_be_continued(api: OpenAI, worker: Worker) -> None:
