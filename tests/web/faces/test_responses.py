@@ -401,12 +401,13 @@ def test_pages_of_a_long_input_are_bounded_in_both_orders(
 
     [whole] = pages(order="asc")
     assert len(whole) == 13
-    for limit in (1, 5, 6, 13):
+    for limit in (3, 6, 13):
         for order, items in (("asc", whole), ("desc", whole[::-1])):
             cut = [items[begin : begin + limit] for begin in range(0, 13, limit)]
             assert pages(order=order, limit=limit) == cut
 
     with rig.db.transaction() as connection:
+        run(connection, "SET LOCAL session_replication_role = replica")
         run(
             connection,
             "UPDATE messages SET length = 400000, body = jsonb_build_array(jsonb_build_object("
