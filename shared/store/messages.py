@@ -139,7 +139,7 @@ def stopped(db: Database, user_id: uuid.UUID, ids: Collection[uuid.UUID]) -> dic
     """The bodies of those among a user's answers that were stopped, by id."""
     if not ids:
         return {}
-    wanted = f"{SELECT} WHERE {_IDS} AND {may_read('m')} AND m.status = '{Status.CANCELLED}'"
+    wanted = f"{SELECT} WHERE {_IDS} AND {owns('m')} AND m.status = '{Status.CANCELLED}'"
     rows = db.rows(wanted, ids=[str(one) for one in ids], user=user_id)
     return {row.id: _body(row) for row in rows}
 

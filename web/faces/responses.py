@@ -132,8 +132,11 @@ def _parts_of(names: Sequence[str]) -> Mapping[str, Part]:
     if len(names) > REFERENCES:
         raise Invalid(f"input: it refers to more than {REFERENCES} items.", param="input")
     named = {name: found for name in names if (found := shape.part_of(name))}
-    wanted = {answer: current_user() for answer, _ in named.values()}
-    there = messages.load_all(context().db, wanted) if wanted else {}
+    user = current_user()
+    wanted = {answer: user for answer, _ in named.values()}
+    loaded = messages.load_all(context().db, wanted) if wanted else {}
+    # Others may be there that are only shared with this user.
+    there = {answer: found for answer, found in loaded.items() if found.user_id == user}
     return {
         name: there[answer].body.parts[index]
         for name, (answer, index) in named.items()
