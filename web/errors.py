@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
 from shared.errors import REQUEST_ERRORS, OutliveError, TooMany, Unavailable
+from web.mistakes import sentence
 
 log = structlog.get_logger("web")
 
@@ -176,8 +177,8 @@ def of_ours(error: OutliveError) -> Response:
 def _invalid(error: ValidationError) -> Response:
     """Say which field is wrong and why; never what it held."""
     found = [
-        {"field": ".".join(map(str, item["loc"]))[:_NAME_CHARS], "message": item["msg"]}
-        for item in error.errors(include_url=False, include_input=False, include_context=False)
+        {"field": ".".join(map(str, item["loc"]))[:_NAME_CHARS], "message": sentence(item)}
+        for item in error.errors(include_url=False, include_input=False)
     ]
     detail = "; ".join(f"{item['field'] or 'body'}: {item['message']}" for item in found)
     return problem(422, "invalid", detail, errors=found)

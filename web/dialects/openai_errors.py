@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 from shared.errors import REQUEST_ERRORS, OutliveError
 from shared.store.messages import Message
 from web import errors
+from web.mistakes import sentence
 
 #: Code of an answer that ended in ERROR -> the status of its response.
 STATUSES: Final[Mapping[str, int]] = {
@@ -119,12 +120,12 @@ def _of_http(error: HTTPException) -> Response:
 
 def _invalid(error: ValidationError) -> Response:
     """Say which field is wrong and why; never what it held."""
-    first, *_ = error.errors(include_url=False, include_input=False, include_context=False)
+    first, *_ = error.errors(include_url=False, include_input=False)
     param = param_of(first["loc"], first["type"])
     code = _CODES.get(first["type"], "invalid_value")
     if code == "unknown_parameter":
         return response(400, f"Unknown parameter: {param!r}.", code, param)
-    return response(400, f"{param or 'body'}: {first['msg']}", code, param or None)
+    return response(400, f"{param or 'body'}: {sentence(first)}", code, param or None)
 
 
 #: What pydantic puts between a place in a list and a field: which of several models it took.

@@ -25,6 +25,7 @@ from shared.text import normalise
 from shared.tool_calls import calls_of
 from web import questions
 from web.json_types import RequestBody, Text
+from web.mistakes import sentence
 from web.questions import CONTENT_CHARS, Id
 
 #: Items of one input, and parts of one of them.
@@ -64,11 +65,11 @@ def validated(shape: type[Shape], sent: Any, param: str) -> Shape:
         return shape.model_validate(sent)
     except ValidationError as error:
         # Where several types were tried, the deepest place is that of the one that was meant.
-        errors = error.errors(include_url=False, include_context=False)
-        first = max(errors, key=lambda one: len(one["loc"]))
+        mistakes = error.errors(include_url=False, include_input=False)
+        first = max(mistakes, key=lambda one: len(one["loc"]))
         place = "".join(map(_step, first["loc"]))
         code = "unknown_parameter" if first["type"] == "extra_forbidden" else "invalid"
-        refuse(f"{param}{place}", first["msg"], code)
+        refuse(f"{param}{place}", sentence(first), code)
 
 
 #: Steps of pydantic's places that are no fields: which of several types was tried.

@@ -31,6 +31,7 @@ from web.dialects.responses_items import (
     validated,
 )
 from web.json_types import Text
+from web.mistakes import sentence
 from web.options import Options
 from web.questions import NAME_CHARS, Id
 from web.schemas import SYSTEM_CHARS
@@ -258,12 +259,12 @@ def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return Options.model_validate(found).passed()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         param = _FIELDS.get(name, name)
         if name == "tools" and len(first["loc"]) > 1:
             param = f"tools[{first['loc'][1]}]"
-        refuse(param or "request", first["msg"], "invalid")
+        refuse(param or "request", sentence(first), "invalid")
 
 
 def _tool(number: int, sent: Any) -> dict[str, Any]:
