@@ -3,9 +3,11 @@
 `test_privacy` does the same without sign-in, and for all that can fail. Here are credentials of
 every kind, good and bad: a host product's token and the secret that signs it, a service key, logins
 and passwords, cookies, an identity provider's code and client secret, a share's link. And what
-strangers and operators are shown.
+strangers and operators are shown. Each face is asked, with everything that its API can hold.
 """
 
+import base64
+import json
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -17,7 +19,17 @@ import httpx2
 import pytest
 
 from local.programs import Flower, Web, Worker
-from scripted import done, error_object, finish, reasoning, say, script, status, usage
+from scripted import (
+    done,
+    error_object,
+    finish,
+    reasoning,
+    say,
+    script,
+    status,
+    tool_call,
+    usage,
+)
 from shared.secret_token import SERVICE_KEY
 from tests.client import Client, new_id
 from tests.credentials import SECRET, bearer, client_with, new_key, token
@@ -26,12 +38,18 @@ from tests.identity_provider import CLIENT_SECRET, IdentityProvider
 from tests.rig import API_KEY, Rig, eventually
 from tests.signing_in import attempt, new_account, session_of
 from tests.web.auth.test_oidc import Browser as OidcBrowser
+from tests.web.faces.test_tools import PNG
 
 PROMPT, OUTPUT, SUBJECT, COOKIE, PASSWORD, WRONG, CHANGED = (
     f"{what}-canary-{new_id()}"
     for what in ("prompt", "output", "subject", "cookie", "password", "wrong", "changed")
 )
 QUOTING = {"error": {"message": f"You said {PROMPT} with {API_KEY}", "code": OUTPUT}}
+#: An image with a canary in it; and what only this image has in base64.
+IMAGE = base64.b64encode(PNG + PROMPT.encode()).decode()
+PIXELS = IMAGE[-44:-4]
+DATA, ADDRESS = f"data:image/png;base64,{IMAGE}", f"https://images.example/{PROMPT}.png"
+ARGUMENTS = {"at": PROMPT}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +81,211 @@ def _asked(user: Client) -> None:
         headers={"Accept": "text/event-stream"},
     )
     assert OUTPUT in streamed.text
+
+
+def _bodies(question: str) -> dict[str, dict[str, Any]]:
+    """A request of each face: instructions, images, a call and its result, and the question."""
+    schema = {"type": "object", "description": PROMPT}
+    function = {"name": "look", "description": PROMPT, "parameters": schema}
+    called = {"name": "look", "arguments": json.dumps(ARGUMENTS)}
+    call = {"id": "c1", "type": "function", "function": called}
+    messages = [
+        {"role": "system", "content": f"system {PROMPT}"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": PROMPT},
+                *({"type": "image_url", "image_url": {"url": url}} for url in (DATA, ADDRESS)),
+            ],
+        },
+        {"role": "assistant", "content": OUTPUT, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": f"result {PROMPT}"},
+        {"role": "user", "content": question},
+    ]
+    items = [
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": PROMPT},
+                *({"type": "input_image", "image_url": url} for url in (DATA, ADDRESS)),
+            ],
+        },
+        {"type": "function_call", "call_id": "c1", **called},
+        {"type": "function_call_output", "call_id": "c1", "output": f"result {PROMPT}"},
+        {"role": "user", "content": question},
+    ]
+    sources = (
+        {"type": "base64", "media_type": "image/png", "data": IMAGE},
+        {"type": "url", "url": ADDRESS},
+    )
+    blocks = [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": PROMPT},
+                *({"type": "image", "source": source} for source in sources),
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": "c1", "name": "look", "input": ARGUMENTS}],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "c1", "content": f"result {PROMPT}"},
+                {"type": "text", "text": question},
+            ],
+        },
+    ]
+    files = [{"type": "file", "mediaType": "image/png", "url": url} for url in (DATA, ADDRESS)]
+    tool = {"type": "tool-look", "toolCallId": "c1", "state": "output-available"}
+    chat = {
+        "system": f"system {PROMPT}",
+        "tools": [{"type": "function", "function": function}],
+        "metadata": {"canary": PROMPT},
+        "messages": [
+            {
+                "id": new_id(),
+                "role": "user",
+                "metadata": {"canary": PROMPT},
+                "parts": [{"type": "text", "text": PROMPT}, *files],
+            },
+            {
+                "id": new_id(),
+                "role": "assistant",
+                "parts": [{**tool, "input": ARGUMENTS, "output": {"result": PROMPT}}],
+            },
+            {"id": new_id(), "role": "user", "parts": [{"type": "text", "text": question}]},
+        ],
+    }
+    images = [
+        {"type": "image", "source": {"type": "data", "value": IMAGE, "mimeType": "image/png"}},
+        {"type": "image", "source": {"type": "url", "value": ADDRESS}},
+    ]
+    run = {
+        "threadId": f"thread {PROMPT}",
+        "runId": f"{PROMPT} {new_id()}",
+        "messages": [
+            {"role": "system", "content": f"system {PROMPT}"},
+            {"role": "user", "content": [{"type": "text", "text": PROMPT}, *images]},
+            {"role": "assistant", "toolCalls": [call], "metadata": {"canary": PROMPT}},
+            {"role": "tool", "toolCallId": "c1", "content": f"result {PROMPT}"},
+            {"role": "user", "content": question},
+        ],
+        "tools": [function],
+        "context": [{"description": PROMPT, "value": PROMPT}],
+        "forwardedProps": {"metadata": {"canary": PROMPT}, "user": PROMPT},
+    }
+    return {
+        "/v1/chat/completions": {
+            "messages": messages,
+            "tools": [{"type": "function", "function": function}],
+            "metadata": {"canary": PROMPT},
+            "user": PROMPT,
+        },
+        "/v1/responses": {
+            "input": items,
+            "instructions": f"system {PROMPT}",
+            "tools": [{"type": "function", **function}],
+            "metadata": {"canary": PROMPT},
+        },
+        "/v1/messages": {
+            "messages": blocks,
+            "system": f"system {PROMPT}",
+            "tools": [{"name": "look", "description": PROMPT, "input_schema": schema}],
+            "metadata": {"user_id": PROMPT},
+            "max_tokens": 99,
+        },
+        "/api/chat": {"id": f"chat {PROMPT}", **chat},
+        "/streams/chat": {"id": f"stream {PROMPT}", **chat},
+        "/ag-ui": run,
+    }
+
+
+def _asked_in_every_face(rig: Rig, web: Web, secrets: set[str]) -> list[httpx2.Response]:
+    """Answers of each, and what each refuses, or a provider does; adds the keys that ask."""
+    says = (
+        say(f"say {OUTPUT}", chunk=1000),
+        tool_call("c2", "look", json.dumps({"at": OUTPUT}), chunk=1000),
+        finish("tool_calls"),
+        usage(),
+        done(),
+    )
+    refused = []
+    good, streamed = (_bodies(script(*says, tag=f"{PROMPT} {new_id()}")) for _ in range(2))
+    failing = _bodies(script(status(400, QUOTING), tag=PROMPT))
+    for path, body in good.items():
+        key, _ = new_key(rig, "ask")  # for each face, as a user's requests are limited
+        secrets.add(key)
+        with Client(web.url) as client:
+            http = client.http
+            http.headers.update({"x-api-key": key} if path == "/v1/messages" else bearer(key))
+            bodies = [body]
+            if path.startswith("/v1/"):
+                bodies.append({**streamed[path], "stream": True})
+            for sent in bodies:
+                headers = {"Idempotency-Key": f"{PROMPT} {new_id()}"}
+                assert OUTPUT in _read(http, http.post(path, json=sent, headers=headers)).text
+            failed = _read(http, http.post(path, json=failing[path]))
+            assert "error" in failed.text.lower()
+            refused += [failed, *_refused_bodies(http, path, body)]
+            http.headers["x-api-key"] = guessed = SERVICE_KEY.new()
+            http.headers.pop("Authorization", None)
+            secrets.add(guessed)
+            unknown = http.post(path, json=body)
+            assert unknown.status_code == 401
+            refused.append(unknown)
+    return refused
+
+
+def _read(http: httpx2.Client, answer: httpx2.Response) -> httpx2.Response:
+    """The answer; the one that it leads to, if it only says where that is."""
+    if answer.status_code == 201:
+        return http.get(f"{answer.headers['Location']}?offset=-1&live=sse")
+    return answer
+
+
+def _refused_bodies(http: httpx2.Client, path: str, good: dict[str, Any]) -> list[httpx2.Response]:
+    """What a face answers to bodies that it does not take."""
+    unknown, no_image = (
+        {"id": "m", "role": "user", "content": [part], "parts": [part]}
+        for part in (
+            {"type": PROMPT * 9, "text": PROMPT},
+            {"type": "image_url", "image_url": {"url": PROMPT}},
+        )
+    )
+    wrong = [
+        {"messages": [{"role": PROMPT}], "input": [{"role": PROMPT}]},
+        {"messages": [unknown], "input": [unknown]},
+        {"messages": [no_image], "input": [no_image]},
+        {"messages": PROMPT, "input": {"it": PROMPT}},
+        {"temperature": PROMPT, "forwardedProps": {"temperature": PROMPT}},
+        {"metadata": PROMPT, "forwardedProps": {"metadata": PROMPT}},
+        {"tools": [{"type": PROMPT, "name": [PROMPT]}]},
+        {"model": [PROMPT], "forwardedProps": {"model": [PROMPT]}},
+    ]
+    found = []
+    for one in wrong:
+        known = {name: value for name, value in one.items() if _has(good, name)}
+        if known:
+            found.append(http.post(path, json=good | known))
+    json_type = {"Content-Type": "application/json"}
+    found += [
+        http.post(path, content=f'{{"messages": "{PROMPT}', headers=json_type),
+        http.post(path, content=f"messages={PROMPT}"),
+        http.post(f"{path}/{PROMPT}/{PROMPT}", json=good),
+    ]
+    if path != "/ag-ui":  # where the key is the run's
+        found.append(http.post(path, json=good, headers={"Idempotency-Key": PROMPT * 9}))
+    assert {one.status_code for one in found} <= {400, 404, 415, 422}, found
+    return found
+
+
+def _has(good: dict[str, Any], name: str) -> bool:
+    """Whether this API has such a field."""
+    runs = "runId" in good
+    return name in good or (not runs and name in ("temperature", "model"))
 
 
 def _refused(web: Web, good: str, key: str) -> list[httpx2.Response]:
@@ -191,6 +414,7 @@ def test_no_canary_is_found_where_it_does_not_belong(
         for client in (user, machine, acting):
             _asked(client)
         refused = _refused(oidc_web, good, key)
+        refused += _asked_in_every_face(rig, oidc_web, secrets)
         login = new_account(rig, password=PASSWORD)
         refused += _signed_in(rig, oidc_web, login, secrets)
         came_back = _came_back(oidc_web, secrets)
@@ -218,7 +442,7 @@ def test_no_canary_is_found_where_it_does_not_belong(
         commands = _readable("\n".join(tap.commands()))
     assert "outlive.generate" in commands, "the tap saw no task"
 
-    private = (PROMPT, OUTPUT)
+    private = (PROMPT, OUTPUT, PIXELS)
     places = {
         "logs": _logs(rig),
         "commands of Redis": commands,
