@@ -255,7 +255,7 @@ def _refused_bodies(http: httpx2.Client, path: str, good: dict[str, Any]) -> lis
             {"type": "image_url", "image_url": {"url": PROMPT}},
         )
     )
-    wrong = [
+    wrong: list[dict[str, Any]] = [
         {"messages": [{"role": PROMPT}], "input": [{"role": PROMPT}]},
         {"messages": [unknown], "input": [unknown]},
         {"messages": [no_image], "input": [no_image]},
@@ -300,7 +300,8 @@ def _refused(web: Web, good: str, key: str) -> list[httpx2.Response]:
         {"headers": {"Authorization": f"Basic {key}"}},
         {"headers": {"Authorization": key}},
         {"headers": {"Cookie": f"session={COOKIE}; token={good}"}},
-        {"headers": {"X-API-Key": key}},
+        {"headers": {"X-API-Key": f"{key}x"}},
+        {"headers": {"X-API-Key": good}},
         {"params": {"token": good, "access_token": key}},
     ]
     with Client(web.url) as client:
