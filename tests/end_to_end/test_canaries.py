@@ -40,9 +40,9 @@ from tests.signing_in import attempt, new_account, session_of
 from tests.web.auth.test_oidc import Browser as OidcBrowser
 from tests.web.faces.test_tools import PNG
 
-PROMPT, OUTPUT, SUBJECT, COOKIE, PASSWORD, WRONG, CHANGED = (
+PROMPT, OUTPUT, NAME, SUBJECT, COOKIE, PASSWORD, WRONG, CHANGED = (
     f"{what}-canary-{new_id()}"
-    for what in ("prompt", "output", "subject", "cookie", "password", "wrong", "changed")
+    for what in ("prompt", "output", "name", "subject", "cookie", "password", "wrong", "changed")
 )
 QUOTING = {"error": {"message": f"You said {PROMPT} with {API_KEY}", "code": OUTPUT}}
 #: An image with a canary in it; and what only this image has in base64.
@@ -164,8 +164,8 @@ def _bodies(question: str) -> dict[str, dict[str, Any]]:
         {"type": "image", "source": {"type": "url", "value": ADDRESS}},
     ]
     run = {
-        "threadId": f"thread {PROMPT}",
-        "runId": f"{PROMPT} {new_id()}",
+        "threadId": f"thread {NAME}",
+        "runId": f"run {NAME} {new_id()}",
         "messages": [
             {"role": "system", "content": f"system {PROMPT}"},
             {"role": "user", "content": [{"type": "text", "text": PROMPT}, *images]},
@@ -197,8 +197,8 @@ def _bodies(question: str) -> dict[str, dict[str, Any]]:
             "metadata": {"user_id": PROMPT},
             "max_tokens": 99,
         },
-        "/api/chat": {"id": f"chat {PROMPT}", **chat},
-        "/streams/chat": {"id": f"stream {PROMPT}", **chat},
+        "/api/chat": {"id": f"chat {NAME}", **chat},
+        "/streams/chat": {"id": f"stream {NAME}", **chat},
         "/ag-ui": run,
     }
 
@@ -274,7 +274,7 @@ def _refused_bodies(http: httpx2.Client, path: str, good: dict[str, Any]) -> lis
     found += [
         http.post(path, content=f'{{"messages": "{PROMPT}', headers=json_type),
         http.post(path, content=f"messages={PROMPT}"),
-        http.post(f"{path}/{PROMPT}/{PROMPT}", json=good),
+        http.post(f"{path}/{new_id()}/nothing", json=good),
     ]
     if path != "/ag-ui":  # where the key is the run's
         found.append(http.post(path, json=good, headers={"Idempotency-Key": PROMPT * 9}))
@@ -462,8 +462,9 @@ def test_no_canary_is_found_where_it_does_not_belong(
         for one in (*secrets, *private)
         if one in text
     ] == []
-    for name in (SUBJECT, login):
+    for name in (SUBJECT, login, NAME):
         assert name not in places["logs"] + places["values in Redis"] + places["process lists"]
+    assert NAME not in commands
     # The environment holds what operators put there, and nothing of users.
     environments = "".join(environ for _, environ in _processes())
     operators_own = {API_KEY, SECRET, CLIENT_SECRET}
