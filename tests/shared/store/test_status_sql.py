@@ -21,6 +21,7 @@ NAMED = {
     "messages_streaming": {Status.STREAMING},
     "messages_sending": {Status.SENDING},
     "messages_error": {Status.ERROR},
+    "messages_abandonable": OPEN,
     "messages_ended": OPEN,
     "messages_open": OPEN,
     "messages_failed": {Status.ERROR},
