@@ -51,6 +51,8 @@ OPERATED: Final = {"/metrics", "/api/live", "/api/audit"}
 KNOWN: Final = json.loads(os.environ.get("CONTRACT_CREDENTIALS", "{}"))
 
 _ids: defaultdict[str, list[str]] = defaultdict(list)
+if "CONTRACT_FILE" in os.environ:  # few random questions have an image
+    _ids["file_id"].append(os.environ["CONTRACT_FILE"])
 #: Conversations that are deleted now: an undelete brings them back, which no check knows.
 _deleted: set[str] = set()
 #: The links of conversations, and sessions that nobody needs.

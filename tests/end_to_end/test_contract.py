@@ -171,6 +171,17 @@ def new_credentials(url: str, rig: Rig) -> tuple[Json, list[Json]]:
     ]
 
 
+def new_file(web: Web, user: Json, document: Json) -> str:
+    """The id of a file that is there for this user, or for the local one."""
+    headers = {one["name"]: one["value"] for one in user["fixedHeaders"]}
+    asked = document["components"]["schemas"]["Question"]["examples"][-1]
+    with httpx2.Client(base_url=web.url, headers=headers) as client:
+        place = client.post("/api/conversations").raise_for_status().json()["id"]
+        made = client.post(f"/api/conversations/{place}/messages", json=asked).raise_for_status()
+    [image] = [part for part in made.json()["user"]["parts"] if part["kind"] == "image"]
+    return str(image["meta"]["file"])
+
+
 def closed(document: Json) -> Json:
     """The document as strict as what is sent: without fields and codes that it does not name.
 
@@ -286,6 +297,7 @@ class Runs:
                 "SCHEMATHESIS_HOOKS": "tests.end_to_end.contract_hooks",
                 "CONTRACT_COUNTS": COUNTS,
                 "CONTRACT_CREDENTIALS": json.dumps(credentials),
+                "CONTRACT_FILE": new_file(web, self.deployment.users[0], document),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
