@@ -42,17 +42,18 @@ ON CONFLICT DO NOTHING
 """
 
 
+#: SQL: those of a user among some files.
+_OWN: Final = "id = ANY(CAST(CAST(:ids AS text[]) AS uuid[])) AND user_id = :user"
 # The rows are locked in order. A file that is gone is not counted.
-_REFER: Final = """
+_REFER: Final = f"""
 WITH there AS (
-    SELECT id FROM files WHERE id = ANY(CAST(CAST(:files AS text[]) AS uuid[])) AND user_id = :user
-    ORDER BY id FOR NO KEY UPDATE
+    SELECT id FROM files WHERE {_OWN} ORDER BY id FOR NO KEY UPDATE
 ), used AS (
     UPDATE files SET used_at = clock_timestamp() WHERE id IN (SELECT id FROM there)
 ), referred AS (
     INSERT INTO message_files (message_id, file_id)
     SELECT CAST(pair.message AS uuid), there.id
-    FROM unnest(CAST(:messages AS text[]), CAST(:files AS text[])) AS pair (message, file)
+    FROM unnest(CAST(:messages AS text[]), CAST(:ids AS text[])) AS pair (message, file)
     JOIN there ON there.id = CAST(pair.file AS uuid)
     ON CONFLICT DO NOTHING
 )
@@ -95,7 +96,7 @@ def _refer(
         _REFER,
         user=user_id,
         messages=[str(message) for message, _ in wanted],
-        files=[str(file) for _, file in wanted],
+        ids=[str(file) for _, file in wanted],
     ).scalar_one()
     if there < len({file for _, file in wanted}):
         raise NotFound("There is no such file.")
@@ -124,8 +125,7 @@ def load_own(
     if not ids:
         return {}
     rows = db.rows(
-        "SELECT id, type, data FROM files"
-        " WHERE id = ANY(CAST(CAST(:ids AS text[]) AS uuid[])) AND user_id = :user",
+        f"SELECT id, type, data FROM files WHERE {_OWN}",
         ids=[str(one) for one in ids],
         user=user_id,
     )
@@ -139,8 +139,7 @@ def known(
     if not ids:
         return {}
     rows = db.rows(
-        "SELECT id, type, octet_length(data) AS size FROM files"
-        " WHERE id = ANY(CAST(CAST(:ids AS text[]) AS uuid[])) AND user_id = :user",
+        f"SELECT id, type, octet_length(data) AS size FROM files WHERE {_OWN}",
         ids=[str(one) for one in ids],
         user=user_id,
     )

@@ -61,6 +61,7 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     "branches.turns": lambda it, user: branches.turns(
         it.db, user, it.conversation, before=it.ended
     ),
+    "branches.above": lambda it, user: branches.above(it.db, user, it.conversation, it.ended),
     "asking.ask": lambda it, user: asking.ask(
         it.db, it.store.asking(user), it.conversation, text_body("Why?"), None
     ),
@@ -77,7 +78,7 @@ OTHERWISE = {
     "asking.must_be_called",
     # they find nothing of others, and say so in their result
     *("messages.is_deleted", "messages.key_of", "messages.id_of_key", "messages.stopped"),
-    *("search.search", "sidebar.page", "sidebar.state"),
+    *("search.search", "sidebar.page", "sidebar.state", "branches.first_of"),
 }
 
 
@@ -137,7 +138,7 @@ def test_rights_are_checked_by_the_two_predicates_only() -> None:
         "deletion.py": 2,  # what goes with a user
         "messages.py": 2,  # the key of a request
         "exporting.py": 5,  # the user's use, keys, sessions, shares, audit rows and files
-        "files.py": 3,  # one kept for its user, those of a prompt, and what goes with a user
+        "files.py": 3,  # kept or named by its user, those of a prompt, what goes with a user
         "sessions.py": 3,  # the oldest, and those that their user ends
         "token_use.py": 1,  # what the user used
         "turns.py": 1,  # whose turn it is
@@ -153,6 +154,19 @@ def public_functions(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]
 
 
 # --- what is found --------------------------------------------------------------------------------
+
+
+def test_the_first_messages_of_places_are_those_that_the_user_may_read(store: Store) -> None:
+    theirs = Theirs(store)
+    above = branches.above(store.db, theirs.owner, theirs.conversation, theirs.ended)
+    places = [*above, branches.Place(theirs.ended, 10)]
+
+    for most, count in ((10_000, 2), (1, 1)):
+        found = branches.first_of(store.db, theirs.owner, places, most)
+        assert ([one.id for one in found[0]], found[1]) == (
+            [place.message_id for place in places[:count]], count,
+        )  # fmt: skip
+        assert branches.first_of(store.db, theirs.stranger, places, most) == ([], count)
 
 
 def test_search_and_sidebar_show_a_users_own_conversations_only(store: Store) -> None:
