@@ -20,10 +20,12 @@ from shared.store import (
     messages,
     reaping,
     search,
+    shares,
     sidebar,
     stopping,
 )
 from shared.store.asking import NEWEST
+from tests.client import new_id
 from tests.store_fixtures import Store, body_of
 
 # --- what is whose --------------------------------------------------------------------------------
@@ -187,6 +189,7 @@ def test_questions_about_messages_are_answered_for_their_owner_only(store: Store
     owner, stranger = store.user(), store.user()
     asked = store.ask(owner, key="k").answer
     stopping.stop(store.db, asked.id, owner)
+    link = shares.add(store.db, owner, asked.conversation_id, token_hash=new_id())
 
     def found(user: uuid.UUID) -> tuple[Any, ...]:
         return (
@@ -196,7 +199,8 @@ def test_questions_about_messages_are_answered_for_their_owner_only(store: Store
         )
 
     assert found(owner) == (asked.id, "k", [asked.id])
-    assert found(stranger) == (None, None, [])
+    for other in (stranger, link.id):
+        assert found(other) == (None, None, [])
     conversations.delete(store.db, owner, asked.conversation_id)
     assert messages.is_deleted(store.db, asked.id, owner)
     assert not messages.is_deleted(store.db, asked.id, stranger)
