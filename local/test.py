@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from local import chromium, foreign
 from local.processes import ROOT
 
-#: All tests: four files at a time, each on servers of its own, in the order of tests/conftest.py.
+#: All tests: three files at a time, each on servers of its own, in the order of tests/conftest.py.
 #: On two cores, as a test waits for half of its time. See tests/turns_of_tests.py.
-WHOLE = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+WHOLE = ("--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def missing() -> list[str]:

@@ -44,7 +44,7 @@ from web.auth import known_devices
 Json = dict[str, Any]
 
 #: Requests that are sent, at least.
-REQUESTS: Final = int(os.environ.get("CONTRACT_REQUESTS", "5000"))
+REQUESTS: Final = int(os.environ.get("CONTRACT_REQUESTS", "3500"))
 #: Where a run writes what was answered.
 COUNTS: Final = "counts.json"
 #: An image.
