@@ -169,9 +169,19 @@ def identity_provider(rig: Rig, oidc_web: Web) -> Iterator[IdentityProvider]:
 @pytest.fixture
 def worker(rig: Rig, long_lived_worker: Worker) -> Worker:
     """A running worker; a new one if a test has killed the last."""
-    if not long_lived_worker.alive():
-        long_lived_worker.start().wait()
-    return long_lived_worker
+    return _alive(long_lived_worker)
+
+
+@pytest.fixture(scope="module")
+def worker_of_file(rig: Rig, long_lived_worker: Worker) -> Worker:
+    """The same, for fixtures that a whole file shares."""
+    return _alive(long_lived_worker)
+
+
+def _alive(worker: Worker) -> Worker:
+    if not worker.alive():
+        worker.start().wait()
+    return worker
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import { ChatClient, clientTools, fetchHttpStream, fetchServerSentEvents } from 
 import { toolDefinition } from "@tanstack/ai/client";
 
 /** Milliseconds that a case may take. */
-const PATIENCE = 20_000;
+const PATIENCE = 60_000;
 
 const warnings = [];
 console.warn = (...words) => warnings.push(words.join(" "));

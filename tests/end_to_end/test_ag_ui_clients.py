@@ -136,7 +136,7 @@ def thought_and_text(*rest: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def found(rig: Rig, web: Web, long_lived_worker: Worker) -> Cases:
+def found(rig: Rig, web: Web, worker_of_file: Worker) -> Cases:
     """All cases at once: most of their time they wait."""
     need_node(20)
     place = npm_packages(ROOT / "tests" / "clients", "clients", "ag_ui.mjs")

@@ -49,6 +49,8 @@ def _bad(rig: Rig, secret: str) -> list[bytes]:
 def test_bad_queue_entries_are_dropped_and_counted_and_delay_no_question(
     rig: Rig, client: Client, worker: Worker
 ) -> None:
+    worker.kill()  # whatever earlier tests did to it, this one asks for remote control
+    worker.start().wait()
     secret, name, pid = f"canary-{new_id()}", f"held {new_id()}", worker.pid
     running = client.ask(script(say("so far"), hold(name), say(" and on"), finish(), done()))
     client.shown(running, 6)

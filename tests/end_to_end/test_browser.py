@@ -302,16 +302,16 @@ def test_answer_cut_at_the_length_limit_can_be_continued(tab: Tab) -> None:
 
 
 def test_question_shows_that_it_waits_for_a_worker(
-    meet: Meet, web: Web, long_lived_worker: Worker
+    meet: Meet, web: Web, worker_of_file: Worker
 ) -> None:
-    long_lived_worker.kill()
+    worker_of_file.kill()
     tab = meet(web).open()
 
     tab.ask(quick("Here I am."))
 
     expect(tab.answer.locator(".state")).to_have_text("Waiting in the queue")
     expect(tab.answer).to_have_attribute("data-status", "SENDING")
-    long_lived_worker.start().wait()
+    worker_of_file.start().wait()
     assert tab.finished() == "Here I am."
     expect(tab.answer.locator(".state")).to_be_empty()
 

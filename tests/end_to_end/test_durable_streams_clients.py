@@ -109,7 +109,7 @@ def node(place: Path, jobs: list[dict[str, Any]]) -> Iterator[subprocess.Popen[s
 
 
 @pytest.fixture(scope="module")
-def found(rig: Rig, long_lived_worker: Worker, place: Path) -> dict[str, Any]:
+def found(rig: Rig, worker_of_file: Worker, place: Path) -> dict[str, Any]:
     """What all of them found, by the name of the job."""
     with TcpProxy(rig.database_url) as postgres:
         web = rig.web(

@@ -16,10 +16,10 @@ from tests.rig import Rig, eventually
 
 
 @pytest.fixture(scope="module")
-def flower(rig: Rig, long_lived_worker: Worker) -> Iterator[Flower]:
+def flower(rig: Rig, worker_of_file: Worker) -> Iterator[Flower]:
     """Flower, started by the Procfile's line."""
-    if not long_lived_worker.alive():  # a story before this one has killed it
-        long_lived_worker.start().wait()
+    if not worker_of_file.alive():  # a story before this one has killed it
+        worker_of_file.start().wait()
     flower = rig.flower()
     with httpx2.Client(base_url=flower.url, timeout=10) as window:
         # It knows only what happens after it has subscribed.

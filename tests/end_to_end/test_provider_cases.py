@@ -18,10 +18,10 @@ Asked = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def asked(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
+def asked(rig: Rig, web: Web, worker_of_file: Worker) -> Asked:
     """Every case asked at once: name -> answer."""
-    if not long_lived_worker.alive():
-        long_lived_worker.start().wait()
+    if not worker_of_file.alive():
+        worker_of_file.start().wait()
     with Client(web.url) as client:
         return {
             name: client.ask(question(name), options=case.options, model="scripted")

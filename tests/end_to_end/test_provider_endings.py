@@ -323,10 +323,10 @@ Asked = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def asked(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
+def asked(rig: Rig, web: Web, worker_of_file: Worker) -> Asked:
     """Every question of the table, asked at once: name -> answer."""
-    if not long_lived_worker.alive():
-        long_lived_worker.start().wait()
+    if not worker_of_file.alive():
+        worker_of_file.start().wait()
     with Client(web.url) as client:
         return {
             one.name: client.ask(one.question, options=one.options, model="scripted")
@@ -435,9 +435,9 @@ LIMITS: dict[str, tuple[tuple[Step, ...], str, tuple[str, str] | None, float]] =
 
 
 @pytest.fixture(scope="module")
-def impatient(rig: Rig, web: Web, long_lived_worker: Worker) -> Asked:
+def impatient(rig: Rig, web: Web, worker_of_file: Worker) -> Asked:
     """Answers of a worker with short limits, ended: name -> answer."""
-    long_lived_worker.kill()
+    worker_of_file.kill()
     limits = {
         "OUTLIVE_FIRST_TOKEN_SECONDS": str(FIRST),
         "OUTLIVE_STALL_SECONDS": str(STALL),

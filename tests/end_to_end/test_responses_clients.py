@@ -58,7 +58,7 @@ def _sum() -> str:
 
 
 @pytest.fixture(scope="module")
-def found(rig: Rig, web: Web, long_lived_worker: Worker) -> dict[str, Any]:
+def found(rig: Rig, web: Web, worker_of_file: Worker) -> dict[str, Any]:
     """What every case came to."""
     need_node(20)
     place = npm_packages(HERE, "clients", "responses.mjs")
@@ -81,7 +81,7 @@ def found(rig: Rig, web: Web, long_lived_worker: Worker) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def by_python(rig: Rig, web: Web, long_lived_worker: Worker) -> dict[str, Any]:
+def by_python(rig: Rig, web: Web, worker_of_file: Worker) -> dict[str, Any]:
     """The same of clients from PyPI."""
     python = python_packages(HERE / "judges.txt", "judges")
     cases: list[dict[str, Any]] = [

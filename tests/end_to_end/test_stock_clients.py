@@ -102,7 +102,7 @@ class Found:
 
 @pytest.fixture(scope="module")
 def found(
-    rig: Rig, web: Web, long_lived_worker: Worker, node_modules: Path, browser: Browser
+    rig: Rig, web: Web, worker_of_file: Worker, node_modules: Path, browser: Browser
 ) -> Found:
     """All of them at once: most of their time they wait."""
     gate = f"stock {new_id()}"

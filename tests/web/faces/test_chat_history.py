@@ -11,6 +11,7 @@ from openai import OpenAI
 
 from local.programs import Worker
 from scripted import done, finish, say, script
+from shared.store.database import run
 from tests.client import Client, new_id
 from tests.rig import Rig
 from tests.web.faces.test_chat_completions import api, user
@@ -45,12 +46,15 @@ def test_a_hundred_turns_cost_a_hundred_rows_and_are_one_thread(
     places, written = set(), []
     files = rig.rows("SELECT count(*) AS n FROM files")[0].n
     create = api.chat.completions.with_raw_response.create
-    for text in texts:
+    for number, text in enumerate(texts):
         asked = {"type": "text", "text": question_of(text)}
         history.append(user([asked] if history else [picture, asked]))
         raw = create(model="scripted", messages=history)
         places.add(raw.headers["Outlive-Conversation-Id"])
         history.append(raw.parse().choices[0].message)
+        if number in (0, EXCHANGES // 2):  # else a checkpoint has pages of one half written whole
+            with rig.db.transaction() as connection:
+                run(connection, "CHECKPOINT")
         written.append(wal(rig))
 
     [place] = places

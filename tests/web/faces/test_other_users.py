@@ -155,10 +155,10 @@ class Theirs:
 
 
 @pytest.fixture(scope="module")
-def theirs(rig: Rig, required_web: Web, long_lived_worker: Worker) -> Iterator[Theirs]:
+def theirs(rig: Rig, required_web: Web, worker_of_file: Worker) -> Iterator[Theirs]:
     """A conversation with a picture, a chat, and a run that is held in the middle."""
-    if not long_lived_worker.alive():
-        long_lived_worker.start().wait()
+    if not worker_of_file.alive():
+        worker_of_file.start().wait()
     subject = new_id()
     with client_with(required_web, token(subject)) as owner:
         found = Theirs(owner, subject)
