@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.processes import ROOT
 from shared.body import Body
 from tests.strategies import thorough
 from web.page import blocks, highlighting, markdown, tail
@@ -464,3 +465,19 @@ def test_text_after_a_long_fence_is_not_code() -> None:
 )
 def test_unfinished_text_is_shown_as_it_will_look(text: str, shown: str) -> None:
     assert completed(text) == shown
+
+
+def test_a_prepared_process_has_built_what_a_link_needs() -> None:
+    """Else a person's first text with one would have to, within a limit, and be shown plain."""
+    program = (
+        "from time import thread_time as now\n"
+        "from web.page import markdown\n"
+        "markdown.prepare()\n"
+        "markdown.markdown_html('a')\n"
+        "for _ in range(2):\n"
+        "    before = now(); markdown.markdown_html('See https://exam'); print(now() - before)\n"
+    )
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    first, second = map(float, found.split())
+    assert first - second < markdown.BLOCK_SECONDS / 2
