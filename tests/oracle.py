@@ -281,7 +281,7 @@ def _is_fault(chunk: dict[str, Any]) -> bool:
 
 
 def _choose(reply: Reply, choice: dict[str, Any]) -> None:
-    before = (len(reply.texts), [_call(call) for call in reply.calls])
+    before = _came(reply)
     delta = choice.get("delta")
     delta = delta if isinstance(delta, dict) else {}
     thoughts = list[str]()
@@ -298,7 +298,7 @@ def _choose(reply: Reply, choice: dict[str, Any]) -> None:
                 reply.texts.append((kind, shown))
     for place, piece in enumerate(_objects(delta.get("tool_calls"))):
         _grow(reply, piece, place)
-    if (len(reply.texts), [_call(call) for call in reply.calls]) != before:
+    if _came(reply) != before:
         reply.last = False
     if choice.get("error"):
         raise Bad("provider_error")
@@ -309,6 +309,11 @@ def _choose(reply: Reply, choice: dict[str, Any]) -> None:
         stays = reply.last and reply.reason in ("length", "content_filter") and reason == "stop"
         reply.reason = reply.reason if stays else reason
         reply.last = True
+
+
+def _came(reply: Reply) -> tuple[int, list[tuple[str, str, str]]]:
+    """What has come of the answer, to be compared."""
+    return len(reply.texts), [(one["id"], one["name"], one["arguments"]) for one in reply.calls]
 
 
 def _pieces(value: Any, kind: str) -> list[tuple[str, str]]:

@@ -70,16 +70,17 @@ class ToolCalls:
     def add(self, index: int, call_id: str, name: str, arguments: str) -> bool:
         """Add a piece of a call; whether it brought something new."""
         call = self._call(index, call_id, name)
-        before = self.size
+        new = bool(arguments)
         for key, value in (("id", call_id), ("name", name)):
             if value and call.meta.get(key) != value:
                 self.size += len(value) - len(call.meta.get(key, ""))
                 call.meta[key] = value
+                new = True
         if arguments:
             call.grow(arguments)
             self.size += len(arguments)
-        self.pieces += self.size != before
-        return self.size != before
+        self.pieces += new
+        return new
 
     def _call(self, index: int, call_id: str, name: str) -> ToolCall:
         """The call that a piece belongs to, which may be a new one."""

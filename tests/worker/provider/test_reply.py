@@ -158,6 +158,22 @@ def test_only_a_finish_reason_that_is_a_word_is_an_end(reason: Any) -> None:
     assert reply.finish_reason is None
 
 
+@pytest.mark.parametrize(("name", "arguments"), [("g", None), ("g", "1"), (None, "1"), ("", "1")])
+def test_a_call_that_changes_after_the_finish_reason_shows_that_it_was_none(
+    name: str | None, arguments: str | None
+) -> None:
+    # Also where its name gets shorter by as much as its arguments grow.
+    reply, _ = taken(call(0, "a", "f1", "{"), finish(), call(0, "a", name, arguments))
+
+    assert not reply.ended
+
+
+def test_a_call_that_is_repeated_after_the_finish_reason_changes_nothing() -> None:
+    reply, _ = taken(call(0, "a", "f", "{"), finish(), call(0, "a", "f", ""))
+
+    assert reply.ended
+
+
 def test_a_finish_reason_of_another_choice_is_ignored() -> None:
     other = {"choices": [{"index": 1, "delta": {}, "finish_reason": "stop"}]}
 
