@@ -2,6 +2,10 @@
 
 The servers and the browser are started by the fixtures (tests/rig.py).
 
+In a run of all tests, a few end-to-end tests that failed are run once more when nothing else runs:
+theirs and other tests' processes share two cores, so one may have been late. What fails again has
+failed; what passes is named.
+
 With `--record-durations` alone it runs all of them, too, and notes how long each file took
 (tests/durations.json), so that the next runs begin with the longest.
 """
@@ -10,12 +14,34 @@ import os
 import sys
 from collections.abc import Sequence
 
+import pytest
+
 from local import chromium, foreign
 from local.processes import ROOT
 
 #: All tests: three files at a time, each on servers of its own, in the order of tests/conftest.py.
 #: On two cores, as a test waits for half of its time. See tests/turns_of_tests.py.
 WHOLE = ("--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+#: Where failed tests may be late ones, and how many at most; more are no accident.
+PROCESSES = "tests/end_to_end/"
+LATE = 5
+
+
+class Failures:
+    """Names the tests that failed in a run, of all its processes."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and report.nodeid not in self.names:
+            self.names.append(report.nodeid)
+
+    @property
+    def may_be_late(self) -> bool:
+        """Whether it is worth to run them once more."""
+        few = 0 < len(self.names) <= LATE
+        return few and all(name.startswith(PROCESSES) for name in self.names)
 
 
 def missing() -> list[str]:
@@ -40,8 +66,15 @@ def main(arguments: Sequence[str]) -> None:
         os.environ["CHROMIUM"] = browser
     os.chdir(ROOT)
     whole = set(arguments) <= {"--record-durations"}
-    words = [*WHOLE, *arguments] if whole else arguments
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", *words])  # noqa: S606
+    if whole:
+        failures = Failures()
+        code = pytest.main([*WHOLE, *arguments], [failures])
+        if code != pytest.ExitCode.TESTS_FAILED or not failures.may_be_late:
+            sys.exit(code)
+        print("Failed beside other tests; once more, alone:", *failures.names, sep="\n  ")
+        sys.stdout.flush()
+        arguments = failures.names
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])  # noqa: S606
 
 
 if __name__ == "__main__":
