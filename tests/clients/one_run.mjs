@@ -14,6 +14,8 @@ import { createOutliveFetch } from "./outlive-fetch.js";
 
 /** Milliseconds between two tries. */
 const SOON = 20;
+/** Milliseconds after which TanStack's client has given a join up, or its answer has ended. */
+const GIVEN_UP = 3000;
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const until = async (ready) => {
   while (!ready()) await sleep(SOON);
@@ -55,20 +57,26 @@ const CLIENTS = {
     return textOf(chat.messages.at(-1).parts);
   },
 
-  async TanStack({ url, conversation }) {
-    const errors = [];
-    const client = new ChatClient({
-      connection: fetchServerSentEvents(`${url}/ag-ui`, { reconnect: { delayMs: SOON } }),
-      threadId: conversation,
-      persistence: true,
-      onError: (error) => errors.push(error),
-    });
-    const text = () => textOf(client.getMessages().filter(({ role }) => role === "assistant").at(-1)?.parts ?? []);
-    client.attach();
-    await until(() => errors.length || (text() && client.getIsLoading()));
-    await until(() => errors.length || !client.getIsLoading());
-    if (errors.length) throw errors[0];
-    return text();
+  /** A join that has no event for two seconds is given up in silence: its user reloads the page. */
+  async TanStack({ url, message, conversation }) {
+    for (;;) {
+      const errors = [];
+      const client = new ChatClient({
+        connection: fetchServerSentEvents(`${url}/ag-ui`, { reconnect: { delayMs: SOON } }),
+        threadId: conversation,
+        persistence: true,
+        onError: (error) => errors.push(error),
+      });
+      client.attach();
+      let idle = 0;
+      await until(() => errors.length || (idle = client.getIsLoading() ? 0 : idle + SOON) > GIVEN_UP);
+      client.dispose();
+      if (errors.length) throw errors[0];
+      const read = textOf(client.getMessages().filter(({ role }) => role === "assistant").at(-1)?.parts ?? []);
+      const { status, text } = await (await fetch(`${url}/api/messages/${message}`)).json();
+      if (status === "DONE" && read === text) return read;
+      if (!read.startsWith(text) && !text.startsWith(read)) throw new Error(`not a beginning: ${read}`);
+    }
   },
 
   /** A torn response is fatal to it: its user goes on at the last offset. */
