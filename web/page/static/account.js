@@ -8,9 +8,10 @@
 import * as api from "./api.js";
 import { byId } from "./dom.js";
 import * as outbox from "./outbox.js";
+import { t, why } from "./t.js";
 
 const USER = "outlive.user";
-/** What has to be typed, and is sent, to delete everything. */
+/** What is sent to delete everything, after it was typed in the language of the page. */
 const WORDS = "delete everything";
 /** To tabs on the sign-in page; there is none where storage is forbidden. */
 const channel = "BroadcastChannel" in window ? new BroadcastChannel("outlive.sign-in") : null;
@@ -55,7 +56,7 @@ function open() {
 
 /** Deletion needs the words, typed. */
 function allow() {
-  byId("erase").disabled = byId("erase-word").value.trim().toLowerCase() !== WORDS;
+  byId("erase").disabled = byId("erase-word").value.trim().toLowerCase() !== t("delete everything");
 }
 
 async function erase() {
@@ -63,7 +64,7 @@ async function erase() {
   try {
     await api.deleteEverything(WORDS);
   } catch (problem) {
-    notify("account-notice", problem.message);
+    notify("account-notice", why(problem));
     return allow();
   }
   return leave("deleted");
@@ -73,18 +74,18 @@ async function changePassword(event) {
   event.preventDefault();
   const [now, fresh, again] = ["now", "new", "again"].map((name) => byId(`password-${name}`));
   notify("password-notice", "");
-  if (fresh.value !== again.value) return refuse(again, "The new passwords differ. Type the same one twice.");
+  if (fresh.value !== again.value) return refuse(again, t("The new passwords differ. Type the same one twice."));
   const button = event.target.querySelector("button");
   button.disabled = true;
   try {
     await api.changePassword(now.value, fresh.value);
   } catch (problem) {
-    return refuse(problem.code === "invalid_password" ? fresh : now, problem.message);
+    return refuse(problem.code === "invalid_password" ? fresh : now, why(problem));
   } finally {
     button.disabled = false;
   }
   event.target.reset();
-  notify("password-notice", "Your password is changed.", true);
+  notify("password-notice", t("Your password is changed."), true);
 }
 
 /** Say what is wrong with a field, and let it be typed again. */
@@ -98,7 +99,7 @@ async function signOut(everywhere) {
   try {
     await api.signOut(everywhere);
   } catch (problem) {
-    byId("sign-out").title = problem.message;
+    byId("sign-out").title = why(problem);
     return;
   }
   leave("");

@@ -19,6 +19,7 @@ import { watchPresence } from "./presence.js";
 import { Scroll } from "./scroll.js";
 import { Sharing } from "./sharing.js";
 import { Sidebar } from "./sidebar.js";
+import { number, t, why } from "./t.js";
 import { Thread } from "./thread.js";
 import { offer } from "./toast.js";
 import { nameOf, sendingText } from "./words.js";
@@ -116,7 +117,7 @@ async function refresh(limit = FEW) {
       history.replaceState(null, "", `/c/${id}`); // there is no such branch
       return void showAddress();
     }
-    composer.notify(problem.status === 404 ? "This conversation is gone." : problem.message);
+    composer.notify(problem.status === 404 ? t("This conversation is gone.") : why(problem));
     if (problem.status === 404) thread.clear();
   }
   update();
@@ -180,7 +181,7 @@ function isWriting() {
 /** The tab's title: ● while an answer is written, else the number of unseen ones elsewhere. */
 function updateTitle() {
   const unseen = [...notices.entries.values()].filter(({ id, status }) => id !== here.id && ["unseen", "failed"].includes(status));
-  const mark = isWriting() ? "● " : unseen.length ? `(${unseen.length}) ` : "";
+  const mark = isWriting() ? "● " : unseen.length ? `(${number(unseen.length)}) ` : "";
   document.title = `${mark}${here.conversation ? `${nameOf(here.conversation)} · ` : ""}Outlive`;
 }
 
@@ -234,7 +235,7 @@ async function change(request, { moves = true } = {}) {
     await request();
     if (moves) showNewest({ down: scroll.left === left });
   } catch (problem) {
-    composer.notify(problem.message);
+    composer.notify(why(problem));
     refresh();
   }
 }
@@ -317,7 +318,7 @@ function returnText(entry, problem) {
   if (!mine) return;
   restore();
   composer.put(text);
-  composer.notify(problem.message);
+  composer.notify(why(problem));
 }
 
 /** The session has ended in the middle of an edit: its text becomes the draft. */
@@ -344,11 +345,11 @@ function remove(entry) {
   if (open) navigate(null);
   const deleted = api.deleteConversation(entry.id).catch((problem) => {
     if (problem.status === 404) return; // already deleted
-    composer.notify(problem.message);
+    composer.notify(why(problem));
     notices.entries.set(entry.id, entry);
     sidebar.show();
   });
-  offer(`“${nameOf(entry)}” was deleted.`, "Undo", async () => {
+  offer(t("“{title}” was deleted.", { title: nameOf(entry) }), t("Undo"), async () => {
     await deleted;
     await change(() => api.undelete(entry.id), { moves: false });
     if (open) navigate(entry.id);

@@ -8,6 +8,7 @@
  */
 
 import { el, soon } from "./dom.js";
+import { t } from "./t.js";
 
 /** Blocks in one container: the browser skips the layout of containers that are far away. */
 const RUN = 32;
@@ -109,7 +110,7 @@ export class Blocks {
 
 /** A part that can be folded. */
 function folded(kind, meta, part) {
-  const label = kind === "tool_call" ? `Called ${meta?.name ?? "a tool"}` : "Thoughts";
+  const label = kind === "tool_call" ? t("Called {tool}", { tool: meta?.name ?? t("a tool") }) : t("Thoughts");
   const touched = () => (details.dataset.touched = "true");
   const summary = el("summary", { onclick: touched }, label);
   const details = el("details", { className: `aside ${kind}`, open: true }, summary, part);
@@ -129,7 +130,7 @@ function elementsOf({ html, joins }) {
     if (code && !joins) wide.before(headOf(wide));
     wide.tabIndex = 0;
     wide.setAttribute("role", "region");
-    wide.setAttribute("aria-label", code ? "Code" : "Table");
+    wide.setAttribute("aria-label", code ? t("Code") : t("Table"));
   }
   for (const cell of made.content.querySelectorAll(":is(td, th)")) {
     cell.classList.toggle("long", cell.textContent.length > LONG);
@@ -171,8 +172,8 @@ function setText(node, text) {
 }
 
 function headOf(code) {
-  const copy = el("button", { type: "button", className: "copy-code quiet" }, "Copy");
-  copy.setAttribute("aria-label", "Copy the code");
+  const copy = el("button", { type: "button", className: "copy-code quiet" }, t("Copy"));
+  copy.setAttribute("aria-label", t("Copy the code"));
   return el("div", { className: "code-head" }, el("span", {}, code.dataset.language ?? ""), copy);
 }
 

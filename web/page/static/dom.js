@@ -1,5 +1,7 @@
 /** Elements without HTML strings: text of people and models becomes text nodes. */
 
+import { t } from "./t.js";
+
 /** The element with this id. */
 export const byId = (id) => document.getElementById(id);
 
@@ -24,11 +26,11 @@ export function button(label, onclick, props = {}) {
 export async function copyFor(pressed, text) {
   try {
     await navigator.clipboard.writeText(text);
-    pressed.textContent = "Copied";
+    pressed.textContent = t("Copied");
   } catch {
-    pressed.textContent = "Not copied"; // forbidden, or no clipboard
+    pressed.textContent = t("Not copied"); // forbidden, or no clipboard
   }
-  setTimeout(() => (pressed.textContent = "Copy"), 1500);
+  setTimeout(() => (pressed.textContent = t("Copy")), 1500);
 }
 
 /** An icon from the page's symbols. */
@@ -47,6 +49,3 @@ export function soon(task) {
   if (document.hidden) setTimeout(task, 250);
   else requestAnimationFrame(task);
 }
-
-/** A day as people read it. */
-export const dateOf = (moment) => new Date(moment).toLocaleDateString([], { dateStyle: "medium" });

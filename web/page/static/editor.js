@@ -1,6 +1,7 @@
 /** A text area that grows and sends on Enter, and the form in which a question is edited. */
 
 import { button, el } from "./dom.js";
+import { t } from "./t.js";
 
 /** Make a text area grow and send on Enter; on a touch keyboard Enter is a new line. */
 export function sendsOnEnter(area, send) {
@@ -22,9 +23,9 @@ export function grow(area) {
 export class Editor {
   /** Escape closes it only if nothing was changed: no key throws text away. */
   constructor(text, { send, close }) {
-    this.area = el("textarea", { value: text, rows: 1, dir: "auto", "aria-label": "Edit your question" });
+    this.area = el("textarea", { value: text, rows: 1, dir: "auto", "aria-label": t("Edit your question") });
     const submit = () => this.area.value.trim() && (close(), send(this.area.value));
-    const buttons = [button("Cancel", close), button("Send", submit, { className: "primary" })];
+    const buttons = [button(t("Cancel"), close), button(t("Send"), submit, { className: "primary" })];
     this.element = el("div", { className: "editor" }, this.area, el("div", { className: "row" }, ...buttons));
     sendsOnEnter(this.area, submit);
     this.area.addEventListener("keydown", (event) => {

@@ -1,6 +1,7 @@
 /** The dialog for a conversation's system prompt. */
 
 import { byId } from "./dom.js";
+import { t } from "./t.js";
 
 export class Instructions {
   /** `save(text)` is called when it has changed. */
@@ -27,6 +28,6 @@ export class Instructions {
   show(text) {
     this.text = text ?? "";
     this.opener.dataset.set = String(Boolean(this.text));
-    this.opener.title = this.text || "What the model keeps in mind in this conversation";
+    this.opener.title = this.text || t("What the model keeps in mind in this conversation");
   }
 }

@@ -8,12 +8,13 @@ import { button, copyFor, el } from "./dom.js";
 import { Editor } from "./editor.js";
 import { partsOf } from "./parts.js";
 import { Follower, isOpen, readBlocks } from "./stream.js";
+import { number, t } from "./t.js";
 import { continuable, facts, spokenState, stateText, tokensText } from "./words.js";
 
 /** A message's element. */
 function article({ id, role }, content, below) {
   const element = el("article", { className: `message ${role}`, dataset: { id } }, content, below);
-  element.setAttribute("aria-label", role === "user" ? "You" : "Answer");
+  element.setAttribute("aria-label", role === "user" ? t("You") : t("Answer"));
   return element;
 }
 
@@ -47,7 +48,7 @@ export class QuestionView {
     if (this.message.siblings.length > 1) bar.append(siblings(this.message, this.actions.visit));
     bar.append(copy(() => this.message.text));
     // Editing would ask with the text alone.
-    if (this.actions.edit && !this.message.parts) bar.append(button("Edit", () => this.#edit()));
+    if (this.actions.edit && !this.message.parts) bar.append(button(t("Edit"), () => this.#edit()));
     this.below.replaceChildren(bar);
   }
 
@@ -189,7 +190,7 @@ export class AnswerView {
     const { dataset } = this.element;
     dataset.proof = (await this.body.proves(proof)) ? "ok" : "failed";
     if (dataset.proof === "ok") return;
-    this.below.prepend(el("p", { className: "doubt" }, "This copy differs from the server's; reload the page."));
+    this.below.prepend(el("p", { className: "doubt" }, t("This copy differs from the server's; reload the page.")));
   }
 
   // --- announcements and state
@@ -200,7 +201,7 @@ export class AnswerView {
     const quiet = this.quiet || document.hidden;
     const code = shown.querySelector("pre.code");
     if (!code) this.narrator.narrate(shown.textContent, { ended, quiet });
-    else if (ended && !quiet) announce(`Code. ${code.dataset.language}`);
+    else if (ended && !quiet) announce(t("Code. {language}", { language: code.dataset.language }));
   }
 
   get #thinking() {
@@ -231,13 +232,13 @@ export class AnswerView {
     if (message.siblings.length > 1) this.bar.append(siblings(message, this.actions.visit));
     if (this.open || message.status === "GONE") return;
     if (body.covered) this.bar.append(copy(() => this.body.text));
-    if (this.actions.retry) this.bar.append(button("Retry", (event) => this.#act(event.target, this.actions.retry)));
+    if (this.actions.retry) this.bar.append(button(t("Retry"), (event) => this.#act(event.target, this.actions.retry)));
     if (this.actions.continueAnswer && continuable(message, body.covered)) {
-      this.bar.append(button("Continue", (event) => this.#act(event.target, this.actions.continueAnswer)));
+      this.bar.append(button(t("Continue"), (event) => this.#act(event.target, this.actions.continueAnswer)));
     }
-    const details = button(tokensText(message.usage) || "Details", () => this.#facts(details), { className: "quiet spent" });
+    const details = button(tokensText(message.usage) || t("Details"), () => this.#facts(details), { className: "quiet spent" });
     details.setAttribute("aria-expanded", "false");
-    details.setAttribute("aria-label", `${details.textContent}: how it was written`);
+    details.setAttribute("aria-label", t("{tokens}: how it was written", { tokens: details.textContent }));
     this.bar.append(details);
   }
 
@@ -266,11 +267,11 @@ function siblings({ siblings: all, id }, visit) {
   const here = all.findIndex((one) => one.id === id);
   const step = (label, name, to) =>
     button(label, () => visit(all[to].leaf), { "aria-label": name, disabled: !all[to] });
-  const place = el("span", { className: "place" }, `${here + 1}/${all.length}`);
-  return el("span", { className: "siblings" }, step("‹", "Previous version", here - 1), place, step("›", "Next version", here + 1));
+  const place = el("span", { className: "place" }, `${number(here + 1)}/${number(all.length)}`);
+  return el("span", { className: "siblings" }, step("‹", t("Previous version"), here - 1), place, step("›", t("Next version"), here + 1));
 }
 
 /** A button that copies `text()`. */
 function copy(text) {
-  return button("Copy", ({ target }) => copyFor(target, text()));
+  return button(t("Copy"), ({ target }) => copyFor(target, text()));
 }

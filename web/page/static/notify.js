@@ -2,10 +2,11 @@
 
 import { byId } from "./dom.js";
 import { recall, remember } from "./outbox.js";
+import { t } from "./t.js";
 import { nameOf } from "./words.js";
 
 const WANTED = "outlive.notify";
-const WORDS = { finished: "The answer is ready.", failed: "The answer failed.", stopped: "The answer was stopped." };
+const WORDS = { finished: t("The answer is ready."), failed: t("The answer failed."), stopped: t("The answer was stopped.") };
 
 /** `open(id)` shows a conversation; `tabs.watched`: a tab is visible. */
 export class Notifier {
@@ -32,7 +33,7 @@ export class Notifier {
   #show() {
     this.button.setAttribute("aria-pressed", String(this.wanted));
     const denied = Notification.permission === "denied";
-    this.button.title = denied ? "The browser forbids notifications for this page" : "Notify me on the desktop when an answer is ready";
+    this.button.title = denied ? t("The browser forbids notifications for this page") : t("Notify me on the desktop when an answer is ready");
   }
 
   /** Show a change of a conversation. */

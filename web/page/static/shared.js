@@ -8,10 +8,11 @@
 
 import * as api from "./api.js";
 import { codeBelow } from "./blocks.js";
-import { byId, copyFor, dateOf, el } from "./dom.js";
+import { byId, copyFor, el } from "./dom.js";
 import { pause } from "./outlive.js";
 import { watchPresence } from "./presence.js";
 import { Scroll } from "./scroll.js";
+import { dateOf, t, why } from "./t.js";
 import { Thread } from "./thread.js";
 import { nameOf } from "./words.js";
 
@@ -51,7 +52,7 @@ async function refresh() {
     document.title = `${nameOf(found.conversation)} · Outlive`;
   } catch (problem) {
     if ([401, 404].includes(problem.status)) showGone(); // without a link the page goes to sign in
-    else notify(problem.message);
+    else notify(why(problem));
   }
   update();
 }
@@ -81,9 +82,9 @@ function showGone() {
   byId("mark").hidden = true;
   byId("title").textContent = "";
   document.title = "Outlive";
-  const what = was ? "This conversation is not shared any more." : "Nothing is shared here, or not any more.";
-  const more = was ? "" : "If somebody sent you a link, make sure that it is complete. ";
-  showNothing(what, `${more}Whoever shared it with you can share it again.`);
+  const what = was ? t("This conversation is not shared any more.") : t("Nothing is shared here, or not any more.");
+  const more = was ? "" : `${t("If somebody sent you a link, make sure that it is complete.")} `;
+  showNothing(what, more + t("Whoever shared it with you can share it again."));
 }
 
 function showNothing(what, more) {
@@ -94,12 +95,12 @@ function showNothing(what, more) {
 /** What others share with the user who is signed in. */
 function showList(found) {
   here.gone = true; // nothing to watch
-  byId("title").textContent = "Shared with you";
-  document.title = "Shared with you · Outlive";
+  byId("title").textContent = t("Shared with you");
+  document.title = `${t("Shared with you")} · Outlive`;
   const line = (one) => el("a", { href: `/s/${one.id}`, dir: "auto" }, nameOf(one), el("small", {}, dateOf(one.updated_at)));
   byId("list").replaceChildren(...found.map((one) => el("li", {}, line(one))));
   byId("list").hidden = !found.length;
-  if (!found.length) showNothing("Nothing is shared with you now.", "What others share with you by name is listed here.");
+  if (!found.length) showNothing(t("Nothing is shared with you now."), t("What others share with you by name is listed here."));
 }
 
 function notify(text) {

@@ -1,7 +1,8 @@
 /** The dialog in which a conversation is shared, and shares are revoked. */
 
 import * as api from "./api.js";
-import { button, byId, copyFor, dateOf, el } from "./dom.js";
+import { button, byId, copyFor, el } from "./dom.js";
+import { dateOf, list, n, t, why } from "./t.js";
 
 /** Milliseconds between looks at who reads, while the dialog is open. */
 const EVERY = 3_000;
@@ -56,7 +57,7 @@ export class Sharing {
   #choose() {
     const named = byId("share-with").value === "user";
     byId("share-named").hidden = !named;
-    byId("share-new").textContent = named ? "Share" : "Create link";
+    byId("share-new").textContent = named ? t("Share") : t("Create link");
     if (named) byId("share-user").focus();
   }
 
@@ -66,7 +67,7 @@ export class Sharing {
       const { items } = await api.listShares(id);
       if (id === this.id && changes === this.changes) this.#draw(items);
     } catch (problem) {
-      this.#notify(problem.message);
+      this.#notify(why(problem));
     }
   }
 
@@ -97,7 +98,7 @@ export class Sharing {
       byId("shares").prepend(item);
       item.querySelector("button").focus();
     } catch (problem) {
-      this.#notify(problem.message);
+      this.#notify(why(problem));
     }
   }
 
@@ -106,11 +107,11 @@ export class Sharing {
     const named = { "aria-describedby": label };
     const address = one.user === null ? this.links.get(one.id) : new URL(`/s/${this.id}`, location.href).href;
     const item = el("li", { dataset: { id: one.id } }, el("span", { id: label }, wordsOf(one)));
-    if (address) item.append(button("Copy", ({ target }) => copyFor(target, address), { className: "quiet copy-link", ...named }));
-    item.append(button("Revoke", () => this.#revoke(one.id, item), named));
+    if (address) item.append(button(t("Copy"), ({ target }) => copyFor(target, address), { className: "quiet copy-link", ...named }));
+    item.append(button(t("Revoke"), () => this.#revoke(one.id, item), named));
     if (one.user === null && address) {
-      const field = el("input", { value: address, readOnly: true, "aria-label": "The link", onfocus: () => field.select() });
-      item.append(field, el("small", {}, "Copy it now: this link is not shown again."));
+      const field = el("input", { value: address, readOnly: true, "aria-label": t("The link"), onfocus: () => field.select() });
+      item.append(field, el("small", {}, t("Copy it now: this link is not shown again.")));
     }
     return item;
   }
@@ -125,7 +126,7 @@ export class Sharing {
       this.links.delete(id);
       (next?.querySelector("button:last-of-type") ?? byId("share-new")).focus();
     } catch (problem) {
-      this.#notify(problem.message);
+      this.#notify(why(problem));
     }
   }
 
@@ -137,8 +138,8 @@ export class Sharing {
 
 /** A share in a few words. */
 function wordsOf({ user, readers, created_at: since, expires_at: until }) {
-  const words = [user === null ? "By a link" : `With ${user}`, `since ${dateOf(since)}`];
-  if (until) words.push(`until ${dateOf(until)}`);
-  if (readers) words.push(`${readers} reading`);
-  return words.join(", ");
+  const words = [user === null ? t("By a link") : t("With {user}", { user }), t("since {date}", { date: dateOf(since) })];
+  if (until) words.push(t("until {date}", { date: dateOf(until) }));
+  if (readers) words.push(n(readers, "{n} reading", "{n} reading"));
+  return list(words);
 }

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { pause } from "./outlive.js";
 import { byId, el, icon } from "./dom.js";
+import { t } from "./t.js";
 import { nameOf } from "./words.js";
 
 /** Older conversations loaded at a time. */
@@ -10,7 +11,7 @@ const PAGE = 50;
 /** Milliseconds from the last key to the search. */
 const TYPING = 180;
 const MARKS = { waiting: "writing", writing: "writing", unseen: "unseen", failed: "failed" };
-const LABELS = { waiting: "waiting in the queue", writing: "being written", unseen: "not seen yet", failed: "failed" };
+const LABELS = { waiting: t("waiting in the queue"), writing: t("being written"), unseen: t("not seen yet"), failed: t("failed") };
 
 export class Sidebar {
   /** `on.open(id, leaf)`, `on.remove(entry)`, `on.rename(entry, title)`. */
@@ -108,12 +109,12 @@ export class Sidebar {
     const mark = MARKS[current && one.status === "unseen" ? "idle" : one.status];
     const link = this.#link(one, null, name);
     if (current) link.setAttribute("aria-current", "page");
-    const rename = iconButton("pen", `Rename ${name}`, () => this.#rename(one, item));
-    const remove = iconButton("bin", `Delete ${name}`, () => this.on.remove(one));
+    const rename = iconButton("pen", t("Rename"), t("Rename {name}", { name }), () => this.#rename(one, item));
+    const remove = iconButton("bin", t("Delete"), t("Delete {name}", { name }), () => this.on.remove(one));
     const item = el("li", { dataset: { conversation: one.id, status: one.status } }, link, rename, remove);
     if (mark) {
       item.prepend(el("span", { className: "mark", dataset: { mark } }));
-      link.append(el("span", { className: "unseen" }, `, ${LABELS[one.status]}`));
+      link.append(el("span", { className: "unseen" }, t(", {state}", { state: LABELS[one.status] })));
     }
     if (known?.item.contains(document.activeElement)) queueMicrotask(() => link.focus({ preventScroll: true }));
     this.items.set(one.id, { key, item });
@@ -140,7 +141,7 @@ export class Sidebar {
 
   /** Edit the title in place: Enter or leaving saves, Escape cancels. */
   #rename(one, item) {
-    const input = el("input", { value: one.title ?? "", maxLength: 200, "aria-label": "Name", dir: "auto" });
+    const input = el("input", { value: one.title ?? "", maxLength: 200, "aria-label": t("Name"), dir: "auto" });
     const before = [...item.childNodes];
     let closed = false;
     const close = (title, key) => {
@@ -163,6 +164,6 @@ export class Sidebar {
 }
 
 /** A small button with an icon. */
-function iconButton(name, label, onclick) {
-  return el("button", { type: "button", className: "quiet", onclick, "aria-label": label, title: label.split(" ")[0] }, icon(name));
+function iconButton(name, title, label, onclick) {
+  return el("button", { type: "button", className: "quiet", onclick, "aria-label": label, title }, icon(name));
 }

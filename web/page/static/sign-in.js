@@ -1,6 +1,7 @@
 /** The sign-in page. */
 
 import { byId } from "./dom.js";
+import { t, why } from "./t.js";
 
 const form = byId("sign-in");
 const problem = byId("problem");
@@ -13,9 +14,9 @@ async function signIn(login, password) {
     const response = await fetch("/api/sign-in", { method: "POST", headers, body });
     if (response.ok) return null;
     const data = await response.json().catch(() => null);
-    return data?.detail ?? `The server answered ${response.status}.`;
+    return data?.detail ? why({ code: data.code, message: data.detail }) : t("The server answered {status}.", { status: String(response.status) });
   } catch {
-    return "The server cannot be reached.";
+    return t("The server cannot be reached.");
   }
 }
 

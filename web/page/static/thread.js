@@ -2,6 +2,7 @@
 
 import { el } from "./dom.js";
 import { AnswerView, QuestionView } from "./message.js";
+import { t } from "./t.js";
 
 export class Thread {
   constructor(root, actions) {
@@ -79,15 +80,15 @@ export class Thread {
   }
 
   /** Show a question that is being sent, in place of everything from `before` on. */
-  showPending(content, before = null, text = "Sending") {
+  showPending(content, before = null, text = t("Sending")) {
     this.clearPending();
     const first = before && this.views.get(before)?.element;
     for (let one = first; one; one = one.nextElementSibling) one.hidden = true;
     const part = el("div", { className: "part text", dir: "auto" }, content);
-    const state = el("p", { className: "state" }, navigator.onLine ? text : "Waiting for the network");
+    const state = el("p", { className: "state" }, navigator.onLine ? text : t("Waiting for the network"));
     this.pending = el(
       "article",
-      { className: "message user pending", "aria-label": "You" },
+      { className: "message user pending", "aria-label": t("You") },
       el("div", { className: "body" }, part),
       el("div", { className: "below" }, state),
     );

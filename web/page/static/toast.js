@@ -1,6 +1,7 @@
 /** A short message with a button that undoes what was done. */
 
 import { byId, el } from "./dom.js";
+import { t } from "./t.js";
 
 /** Milliseconds a toast stays; longer while it is hovered or focused. */
 const STAY = 9_000;
@@ -9,7 +10,7 @@ const STAY = 9_000;
 export function offer(text, label, undo) {
   const close = () => toast.remove();
   const action = el("button", { type: "button", onclick: () => (close(), undo()) }, label);
-  const closer = el("button", { type: "button", className: "close", onclick: close, "aria-label": "Close this" }, "×");
+  const closer = el("button", { type: "button", className: "close", onclick: close, "aria-label": t("Close this") }, "×");
   const toast = el("div", { className: "toast" }, el("span", {}, text), action, closer);
   byId("toasts").replaceChildren(toast);
   let timer = setTimeout(close, STAY);
