@@ -329,6 +329,8 @@ class Settings(BaseSettings):
     flower_url: str | None = None
     #: Where a worker serves its metrics, if web (on another machine) cannot; 0 is nowhere.
     metrics_port: Cap = 0
+    #: of the page, where the browser asks for none that we have
+    language: Literal["en", "ar"] = "en"
     auth: Literal["local", "required"] = "local"
     #: Addresses and networks of proxies whose forwarded headers are believed, and origins whose
     #: pages may use the API with a bearer token; comma-separated.

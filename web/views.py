@@ -12,6 +12,7 @@ from werkzeug.exceptions import NotFound
 from shared.store import accounts
 from web.auth import Right, asked_path, is_navigation, principal, safe_path
 from web.context import context
+from web.page import languages
 
 blueprint = Blueprint("pages", __name__)
 
@@ -22,7 +23,7 @@ _POLICY = (
 )
 
 #: What may have gone wrong at an identity provider, by the word in the address.
-_PROBLEMS: Final = {
+PROBLEMS: Final = {
     "refused": "You were not signed in there. Try again.",
     "expired": "That took too long, or began in another browser. Try again.",
     "failed": "The sign-in service cannot be used at the moment. Try again later.",
@@ -31,7 +32,7 @@ _PROBLEMS: Final = {
 }
 
 #: Why somebody is on the sign-in page who did not want to go there, in the same place.
-_HINTS: Final = {
+HINTS: Final = {
     "ended": "You are signed out here, or your session has ended. Sign in to go on.",
     "deleted": "Your account is deleted, and what was yours is being removed.",
 }
@@ -68,8 +69,8 @@ def sign_in() -> Response:
         "sign-in.html",
         next=safe_path(request.args.get("next", "/")),
         provider=sign_ins.provider.name if sign_ins.provider else None,
-        problem=_PROBLEMS.get(why),
-        hint=_HINTS.get(why),
+        problem=PROBLEMS.get(why),
+        hint=HINTS.get(why),
     )
 
 
@@ -105,17 +106,30 @@ def show_error(response: Response) -> Response:
         return response
     shown = _page(
         "error.html",
-        detail=document["detail"],
+        detail=_language().why(document["code"], document["detail"]),
         again=asked_path(request) if response.status_code in (429, 503) else None,
     )
     response.data = shown.data
-    for name in ("Content-Type", "Content-Security-Policy"):
+    for name in ("Content-Type", "Content-Security-Policy", "Content-Language"):
         response.headers[name] = shown.headers[name]
+    response.vary.update(shown.vary)
     return response
 
 
+def _language() -> languages.Language:
+    """The language of the page that is asked for."""
+    return languages.choose(
+        request.cookies.get(languages.COOKIE),
+        request.accept_languages,
+        context().settings.language,
+    )
+
+
 def _page(template: str, **values: str | bool | None) -> Response:
-    response = make_response(render_template(template, **values))
+    language = _language()
+    response = make_response(render_template(template, t=language.t, language=language, **values))
+    response.headers["Content-Language"] = language.code
+    response.vary.update(("Accept-Language", "Cookie"))
     response.headers["Content-Security-Policy"] = _POLICY
     # `no-store` also keeps Back from being instant, so only where a page may outlive a sign-out.
     signed_in = context().sign_ins is not None
