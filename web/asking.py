@@ -201,7 +201,9 @@ class Asker:
             asked = self._commit(wanted, terms)
         if asked.fresh:
             made = asked.answer
-            self._messages.expect(made.id, user_id, made.conversation_id, made.on_disconnect)
+            self._messages.expect(
+                made.id, user_id, made.conversation_id, made.on_disconnect, made.continues_id
+            )
             if not asked.waits:
                 self._queue.enqueue(asked.answer.id)
             wake_sidebars(self._livelog, user_id)

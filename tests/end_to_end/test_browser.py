@@ -193,9 +193,12 @@ def test_stop_keeps_the_text_and_continue_goes_on(rig: Rig, tab: Tab) -> None:
     expect(tab.answer.locator(".state")).to_have_text("Stopped by you")
     expect(tab.answer).to_contain_text("about 4 tokens")
     tab.press("Continue", tab.answer)
-    expect(tab.answers).to_have_count(2)
-    assert tab.finished() == answer_text("Please continue exactly where you stopped.")
-    assert text_of(tab.answers.first) == "As far as this."
+    every = tab.page.locator(".message.assistant")
+    expect(every).to_have_count(2)
+    more = answer_text("Please continue exactly where you stopped.")
+    assert tab.finished() == more
+    assert text_of(every.first) == "As far as this."
+    assert tab.copied(every.last) == f"As far as this.{more}"
 
 
 def test_retry_makes_another_answer_and_keeps_the_old_one(rig: Rig, tab: Tab) -> None:

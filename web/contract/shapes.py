@@ -174,6 +174,10 @@ class TurnShape(BaseModel):
     conversation_id: uuid.UUID
     parent_id: uuid.UUID | None
     continues_id: uuid.UUID | None
+    continues_at: int | None = Field(
+        description="Its first block with text begins with what the answer that it continues shows"
+        " from this position on."
+    )
     role: Role
     status: Status
     state: Literal[

@@ -87,6 +87,7 @@ class MessageKeeper(Keeper[MessageTopic]):
         user_id: uuid.UUID,
         conversation_id: uuid.UUID,
         on_disconnect: float | None = None,
+        continues_id: uuid.UUID | None = None,
     ) -> None:
         """Subscribe to an answer that was made here and that no worker can have taken yet.
 
@@ -96,6 +97,7 @@ class MessageKeeper(Keeper[MessageTopic]):
             return  # in the second case a reader has found it already, in a list
         topic = self._enter(message_id, user_id, conversation_id)
         topic.on_disconnect = on_disconnect
+        topic.continues_id = continues_id
         self._hub.subscribe([topic], CONFIRM_NEW)
         if topic.subscribed.is_set():
             topic.read_begun = True  # from now on a confirmation is one that came again

@@ -47,6 +47,8 @@ class MessageTopic(Topic[Any]):
         #: for whom it is read: its owner, as soon as the row is known
         self.user_id = user_id
         self._conversation_id = conversation_id
+        #: the message that it continues, as soon as the row is known
+        self.continues_id: uuid.UUID | None = None
         self.body = Body()
         #: whose text it is: that of the row, or before that is read, of the first that is received
         self.claim: uuid.UUID | None = None
@@ -140,6 +142,7 @@ class MessageTopic(Topic[Any]):
             return False
         self.user_id = message.user_id  # who asked first may lose the right, others keep it
         self._conversation_id = message.conversation_id
+        self.continues_id = message.continues_id
         self.on_disconnect = message.on_disconnect
         # Text is published after its claim is committed. So a body that has some text was not read
         # too early: it is of a claim that the row does not know any more.

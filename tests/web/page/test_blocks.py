@@ -1,5 +1,6 @@
 """A body as blocks: the same ones however its text arrives, and nothing unsafe in them."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from shared.body import Body
 from tests.strategies import thorough
 from web.page import blocks, highlighting, markdown, tail
-from web.page.blocks import Block, Blocks
+from web.page.blocks import Block, Blocks, Rest
 from web.page.cpu_limit import with_fallback
 from web.page.markdown import block_tokens, code_html, markdown_html
 from web.page.tail import WINDOW_CHARS
@@ -108,6 +109,94 @@ def test_joined_blocks_are_the_text_and_its_html(text: str) -> None:
     assert [block.number for block in found] == list(range(len(found)))
     assert [block.start for block in found] == [0, *(block.end for block in found)][:-1]
     assert squeezed("".join(block.html for block in found)) == squeezed(markdown_html(text))
+
+
+# --- continuations -------------------------------------------------------------------------------
+
+
+def continued(texts: Sequence[str], kind: str = "text") -> list[Block]:
+    """The blocks that are shown of messages, each of which continues the one before it."""
+    found: list[Block] = []
+    rest: Rest | None = None
+    first = 0
+    for text in texts:
+        body, made = Body(), Blocks(continues=rest)
+        body.write(kind, text)
+        list(made.feed(body))
+        opened = made.open()
+        list(made.end())
+        own = made.take()
+        if rest is not None and own:
+            assert opened is None or own[opened.number].start == opened.start
+            found[first:] = [one for one in found[first:] if one.start < rest.start]
+        if own:
+            first = len(found)
+        assert "".join(block.text for block in own) == text
+        assert [block.start for block in own] == [0, *(block.end for block in own)][:-1]
+        found += own
+        rest = made.rest
+    return found
+
+
+def as_shown(found: Sequence[Block]) -> str:
+    """Their HTML without colours, for which there may be no time."""
+    return re.sub("</?span[^>]*>", "", "".join(block.html for block in found))
+
+
+@given(sources, cuts)
+@thorough(300)
+def test_continuations_are_shown_as_if_all_were_one_text(text: str, places: list[int]) -> None:
+    pieces = [piece for piece in pieces_of(text, places) if piece]
+
+    assert as_shown(continued(pieces)) == as_shown(whole(text))
+    with small_limits():
+        assert as_shown(continued(pieces)) == as_shown(whole(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("| a | b |\n|---|---|\n| one | two |\n", "<td"),
+        ("```py\nprint(1)\nprint(2)\n```\n", "print"),
+        ("1. one\n2. two\n   - three\n", "<li"),
+        ("A **bold** word.", "strong"),
+    ],
+)
+def test_text_that_is_cut_anywhere_goes_on_in_its_context(text: str, seen: str) -> None:
+    for first, second in halves(text):
+        found = continued([first, second])
+        assert as_shown(found) == as_shown(whole(text))
+        assert seen in as_shown(found)
+
+
+def test_a_long_fence_goes_on_after_its_pieces() -> None:
+    code = "```py\n" + "".join(f"line({n})\n" for n in range(600))
+
+    found = continued([code, "more()\n" * 4_000, "last()\n```\nEnd."])
+
+    assert as_shown(found) == as_shown(whole(code + "more()\n" * 4_000 + "last()\n```\nEnd."))
+    assert found[1].joins
+
+
+def test_only_text_is_continued() -> None:
+    body, made = Body(), Blocks()
+    body.write("text", "# A table\n| a |")
+    list(made.feed(body))
+    list(made.end())
+    second, going_on = Body(), Blocks(continues=made.rest)
+    second.write("reasoning", "Where was I?")
+    second.write("text", " b |\n|-|-|\n| 1 | 2 |")
+    list(going_on.feed(second))
+    list(going_on.end())
+    thought, table = going_on.take()
+
+    assert made.rest is not None
+    assert made.rest.start == len("# A table\n")
+    assert (thought.kind, thought.html) == ("reasoning", whole("Where was I?", "reasoning")[0].html)
+    assert table.html == whole("| a | b |\n|-|-|\n| 1 | 2 |")[0].html
+    list((thinking := Blocks()).feed(second, 5))
+    list(thinking.end())
+    assert thinking.rest is None
 
 
 def squeezed(html: str) -> str:

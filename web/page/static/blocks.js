@@ -29,6 +29,24 @@ export class Blocks {
     this.clear();
   }
 
+  /**
+   * Hide the blocks of a `body` that a continuation shows again, those from `position` on; null: none
+   * any more. Returns the characters that are hidden.
+   */
+  yieldFrom(position, { blocks }, joins) {
+    let hidden = 0;
+    let last = null;
+    for (const { n, start } of blocks) {
+      const element = this.shown[n]?.element;
+      if (!element) continue;
+      element.hidden = position !== null && start >= position;
+      if (element.hidden) hidden += element.textContent.length;
+      else last = element;
+    }
+    last?.classList.toggle("joined", position !== null ? joins : last.nextElementSibling?.classList.contains("joins") ?? false);
+    return hidden;
+  }
+
   clear() {
     this.root.replaceChildren();
     this.shown = [];
@@ -180,12 +198,24 @@ function headOf(code) {
 /** All elements of a long code, which is spread over blocks that join. */
 function codeElements(block) {
   let first = block;
-  while (first.classList.contains("joins")) first = first.previousElementSibling;
+  while (first?.classList.contains("joins")) first = beside(first, "previous");
+  first ??= block; // the answer that it continues is not here
   const all = [[...first.querySelectorAll("pre.code")].at(-1)];
-  for (let next = first.nextElementSibling; next?.classList.contains("joins"); next = next.nextElementSibling) {
+  for (let next = beside(first, "next"); next?.classList.contains("joins"); next = beside(next, "next")) {
     all.push(next.querySelector("pre.code"));
   }
   return all.filter(Boolean);
+}
+
+/** The block that one may join, "previous" or "next": of the same run, or of a continued answer. */
+function beside(block, which) {
+  const side = `${which}ElementSibling`;
+  const near = block[side];
+  if (near && !near.hidden) return near;
+  const answer = block.closest(".message");
+  if (!answer.classList.contains(which === "next" ? "continues" : "continued")) return null;
+  const found = [...(answer[side]?.[side]?.querySelectorAll(".part.text .block:not([hidden])") ?? [])];
+  return (which === "next" ? found[0] : found.at(-1)) ?? null;
 }
 
 /** The code below a Copy button. */

@@ -22,10 +22,10 @@ export function button(label, onclick, props = {}) {
   return el("button", { type: "button", className: "quiet", onclick, ...props }, label);
 }
 
-/** Copy a text; the button shows whether that worked. */
+/** Copy a text, or what a promise brings; the button shows whether that worked. */
 export async function copyFor(pressed, text) {
   try {
-    await navigator.clipboard.writeText(text);
+    await navigator.clipboard.writeText(await text);
     pressed.textContent = t("Copied");
   } catch {
     pressed.textContent = t("Not copied"); // forbidden, or no clipboard

@@ -34,6 +34,13 @@ export class QuestionView {
 
   open = false;
 
+  /** It only asks to go on: the answers above and below it are shown as one. */
+  join(joint) {
+    if (joint === this.joint) return;
+    this.joint = joint;
+    this.#show();
+  }
+
   refresh(message) {
     this.message = message;
     if (!this.editing) this.#show();
@@ -45,10 +52,13 @@ export class QuestionView {
 
   #show() {
     const bar = el("div", { className: "actions" });
-    if (this.message.siblings.length > 1) bar.append(siblings(this.message, this.actions.visit));
-    bar.append(copy(() => this.message.text));
+    const parted = this.message.siblings.length > 1;
+    if (parted) bar.append(siblings(this.message, this.actions.visit));
+    this.element.classList.toggle("goes-on", Boolean(this.joint));
+    this.element.classList.toggle("parted", parted);
+    if (!this.joint) bar.append(copy(() => this.message.text));
     // Editing would ask with the text alone.
-    if (this.actions.edit && !this.message.parts) bar.append(button(t("Edit"), () => this.#edit()));
+    if (this.actions.edit && !this.message.parts && !this.joint) bar.append(button(t("Edit"), () => this.#edit()));
     this.below.replaceChildren(bar);
   }
 
@@ -87,9 +97,13 @@ export class AnswerView {
     this.below = el("div", { className: "below" }, this.state, this.bar);
     this.element = article(message, content, this.below);
     Object.defineProperty(this.element, "source", { get: () => this.body.text });
+    /** The views of the answer that it continues, and of the one that continues it. */
+    this.before = this.after = null;
+    /** The position from which on the latter shows the text of this one. */
+    this.given = null;
     this.blocks = new Blocks(content, (block, shown) => this.#narrate(block, shown));
     if (this.open) this.#follow();
-    else this.#read();
+    else this.reading = this.#read();
     this.#show();
   }
 
@@ -103,6 +117,41 @@ export class AnswerView {
     this.message.siblings = message.siblings;
     if (this.open && !isOpen(message.status)) this.follower?.hasEnded();
     this.#bar();
+  }
+
+  /** Set which answer it continues, and which one continues it, on this branch. */
+  join(before, after) {
+    if (before !== this.before) {
+      this.before = before;
+      this.#goOn();
+    }
+    if (after === this.after) return;
+    this.after = after;
+    this.element.classList.toggle("continues", Boolean(after));
+    this.give(null); // `after` takes it as soon as it has text
+    this.#show();
+  }
+
+  /** Show the end of the answer before it here, as soon as there is text here. */
+  #goOn(block = this.body.blocks.find(({ kind }) => kind === "text") ?? this.body.open) {
+    const { before, message } = this;
+    if (!before || before.given !== null || block?.kind !== "text") return;
+    this.narrator.skip(before.give(message.continues_at, block.joins));
+  }
+
+  /** Let a continuation show the text from `position` on; null: it is shown here. */
+  give(position, joins) {
+    this.given = position;
+    this.givenJoins = joins;
+    return this.blocks.yieldFrom(position, this.body, joins);
+  }
+
+  /** The text that is copied: with that of all answers that it continues. */
+  async text() {
+    await this.reading;
+    const above = this.message.continues_id;
+    if (!above) return this.body.text;
+    return (await (this.before ?? { text: () => wholeText(above) }).text()) + this.body.text;
   }
 
   /** Remove it; the answer is still written. */
@@ -155,6 +204,7 @@ export class AnswerView {
       if (this.open) this.blocks.flush();
       else this.blocks.settle();
     });
+    if (this.given !== null) this.give(this.given, this.givenJoins);
     this.#show();
   }
 
@@ -195,7 +245,9 @@ export class AnswerView {
 
   // --- announcements and state
 
-  #narrate({ kind, text }, shown) {
+  #narrate(block, shown) {
+    const { kind, text } = block;
+    if (this.before) this.#goOn(block);
     if (!this.open || kind !== "text") return;
     const ended = text !== undefined;
     const quiet = this.quiet || document.hidden;
@@ -218,20 +270,20 @@ export class AnswerView {
       if (this.open) element.dataset.proof = "pending";
     }
     element.classList.toggle("continued", Boolean(message.continues_id));
-    const text = stateText(message, { covered: body.covered, thinking: this.#thinking, silent: this.whole && body.silent });
+    const text = this.after ? "" : stateText(message, { covered: body.covered, thinking: this.#thinking, silent: this.whole && body.silent });
     if (this.state.textContent !== text) this.state.textContent = text;
     this.#bar();
   }
 
   #bar() {
     const { message, body } = this;
-    const key = JSON.stringify([message.status, message.siblings, message.usage, body.covered > 0]);
+    const key = JSON.stringify([message.status, message.siblings, message.usage, body.covered > 0, Boolean(this.after)]);
     if (key === this.shown) return;
     this.shown = key;
     this.bar.replaceChildren();
     if (message.siblings.length > 1) this.bar.append(siblings(message, this.actions.visit));
-    if (this.open || message.status === "GONE") return;
-    if (body.covered) this.bar.append(copy(() => this.body.text));
+    if (this.open || this.after || message.status === "GONE") return;
+    if (body.covered) this.bar.append(copy(() => this.text()));
     if (this.actions.retry) this.bar.append(button(t("Retry"), (event) => this.#act(event.target, this.actions.retry)));
     if (this.actions.continueAnswer && continuable(message, body.covered)) {
       this.bar.append(button(t("Continue"), (event) => this.#act(event.target, this.actions.continueAnswer)));
@@ -269,6 +321,12 @@ function siblings({ siblings: all, id }, visit) {
     button(label, () => visit(all[to].leaf), { "aria-label": name, disabled: !all[to] });
   const place = el("span", { className: "place" }, `${number(here + 1)}/${number(all.length)}`);
   return el("span", { className: "siblings" }, step("‹", t("Previous version"), here - 1), place, step("›", t("Next version"), here + 1));
+}
+
+/** The text of an answer that is not on the page, with that of all answers that it continues. */
+async function wholeText(id) {
+  const { text, continues_id: above } = await getMessage(id);
+  return (above ? await wholeText(above) : "") + text;
 }
 
 /** A button that copies `text()`. */

@@ -71,11 +71,14 @@ export class Thread {
     return view;
   }
 
-  /** A question that only asks to continue is drawn as a joint between two answers. */
+  /** An answer and its continuations are drawn as one, without the questions that only ask to go on. */
   #markContinued() {
     const views = [...this.views.values()];
     views.forEach((view, index) => {
-      view.element.classList.toggle("goes-on", Boolean(views[index + 1]?.message.continues_id));
+      const [next, later] = [views[index + 1], views[index + 2]];
+      if (view.message.role === "user") return void view.join(Boolean(next?.message.continues_id));
+      const { id, continues_id: above } = view.message;
+      view.join((above && this.views.get(above)) || null, later?.message.continues_id === id ? later : null);
     });
   }
 
