@@ -42,7 +42,7 @@ from shared.bus.livelog import LiveLog, extend
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
-from shared.store import abandonment, audit, deletion, files, reaping
+from shared.store import abandonment, audit, deletion, files, reaping, tapes
 from shared.store.clock import DatabaseClock
 from shared.store.database import Database
 from shared.store.ending import Ending
@@ -163,6 +163,7 @@ class Sweep:
             deletion.remove_tombstones(self._db)
             audit.forget(self._db)
             abandonment.tidy(self._db)
+            tapes.tidy(self._db)
             self._files = files.remove_unused(self._db, self._files)
         return purged
 

@@ -7,9 +7,9 @@ the row first and then call `end_locked` in the same transaction.
 Guaranteed: body, length and sha256 are computed by Postgres from the saved pieces, never taken
 from a process; the pieces go in the same transaction; the status is one that the lifecycle allows
 from the row's present one; and an end is later than everything that was seen, asked or ended
-before it in its conversation, although the database's clock may have jumped back. What the answer
-cost is added to the ledger (`token_use`) by the same statement, and the user's next question may
-get its turn (`turns`).
+before it in its conversation, although the database's clock may have jumped back. Its tape is wound
+up (`tape_sql`) and what it cost is added to the ledger (`token_use`) by the same statement, and the
+user's next question may get its turn (`turns`).
 
 Invariant: who ends several answers in one transaction does so in the order of ORDER_OF_ENDS.
 """
@@ -28,6 +28,7 @@ from shared.lifecycle import TERMINAL, Status, sources
 from shared.store import token_use
 from shared.store.database import run_planned
 from shared.store.status_sql import OPEN_STATUSES
+from shared.store.tape_sql import marks_of, tape_of
 from shared.store.turns import DISPATCH_AFTER, NO_TURNS, TURN_COMES, Turns, waits
 
 #: SQL: the order in which a transaction locks rows of the ledger.
@@ -87,11 +88,14 @@ WITH parts AS (
                 WHERE b.conversation_id = messages.conversation_id AND b.role = 'assistant'
                 AND b.ended_at IS NOT NULL))),
         first_text_at = started_at + make_interval(secs => CAST(:first_text AS float8)),
+        tape = {tape_of(":id")}, marks = {marks_of(":id", "created_at")},
         lease_until = NULL, hard_deadline = NULL, queue_deadline = NULL, dispatch_at = NULL
     FROM whole WHERE messages.id = :id AND status = ANY(:before) AND saved_len = whole.length
     RETURNING id, user_id, key_id, tries, messages.length, prompt_chars, ended_at
 ), compacted AS (
     DELETE FROM pieces USING ended WHERE message_id = ended.id
+), noted AS (
+    DELETE FROM message_marks USING ended WHERE message_id = ended.id
 ), cost AS ({token_use.COST}), charged AS ({token_use.ADD})
 """
 _END: Final = f"{_ENDED} SELECT id, true AS ended FROM ended"

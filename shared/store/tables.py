@@ -188,6 +188,9 @@ messages = Table(
     _moment("started_at"),
     _moment("ended_at"),
     _moment("first_text_at"),
+    # by when how much of it was saved, and what happened meanwhile (store/tape_sql.py)
+    Column("tape", LargeBinary),
+    Column("marks", JSONB),
     ForeignKeyConstraint(
         ["conversation_id", "user_id"],
         ["conversations.id", "conversations.user_id"],
@@ -256,6 +259,19 @@ pieces = Table(
     Column("kind", Text, nullable=False),
     Column("meta", JSONB),
     Column("text", Text, nullable=False),
+    # milliseconds from the claim to the save
+    Column("at", Integer),
+)
+
+#: What happened to open answers; it goes into their rows with the end.
+message_marks = Table(
+    "message_marks",
+    metadata,
+    Column("message_id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
+    _moment("at", required=True),
+    Column("kind", Text, nullable=False),
+    Column("device", Text),
 )
 
 #: Of answers with `on_disconnect`: until when a web process speaks for its readers.

@@ -1,0 +1,77 @@
+"""The tape of an answer: at which time it had reached which position. Pure.
+
+A tape is a list of samples, (milliseconds since the claim, position), which grow together. Stored,
+each is two numbers: how much further and how much later than the sample before. A number is
+written in groups of seven bits, the highest first, and every byte but the last has its highest bit
+set (a variable-length quantity). So a sample of a usual answer (a save: 200 characters or a second
+later) takes four bytes.
+
+Postgres writes tapes, with the end of an answer (`store/tape_sql.py`); `encode` is the same in
+Python, and a test holds the two together.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+#: Samples that a tape has at most.
+SAMPLES_MAX: Final = 512
+#: The largest number that is written; a larger difference is written as this one.
+NUMBER_MAX: Final = (1 << 28) - 1
+
+
+class Sample(NamedTuple):
+    """By when how much of an answer was saved."""
+
+    #: milliseconds since the answer was claimed
+    ms: int
+    #: code points
+    position: int
+
+
+def encode(samples: Iterable[Sample]) -> bytes:
+    """A tape of these; times and positions that go back stay where they are."""
+    written, before = bytearray(), Sample(0, 0)
+    for sample in samples:
+        written += _number(sample.position - before.position)
+        written += _number(sample.ms - before.ms)
+        before = Sample(max(sample.ms, before.ms), max(sample.position, before.position))
+    return bytes(written)
+
+
+def _number(value: int) -> bytes:
+    value = max(0, min(value, NUMBER_MAX))
+    groups = [value & 127]
+    while value := value >> 7:
+        groups.append(value & 127 | 128)
+    return bytes(reversed(groups))
+
+
+def decode(tape: bytes) -> list[Sample]:
+    """The samples of a tape; of one that is cut or too long those that are whole and fit."""
+    samples: list[Sample] = []
+    numbers: list[int] = []
+    ms = position = value = 0
+    for byte in tape:
+        value = value << 7 | byte & 127
+        if byte & 128:
+            continue
+        numbers.append(value)
+        value = 0
+        if len(numbers) == 2:  # noqa: PLR2004 - a sample is two numbers
+            position, ms = position + numbers[0], ms + numbers[1]
+            samples.append(Sample(ms, position))
+            numbers.clear()
+            if len(samples) == SAMPLES_MAX:
+                break
+    return samples
+
+
+def kept(number: int, count: int) -> bool:
+    """Whether the sample `number` (from 1) of `count` stays when a tape is thinned out: evenly,
+    and always the last."""
+    return number % step(count) == 0 or number == count
+
+
+def step(count: int) -> int:
+    """Of so many samples every which one stays, so that SAMPLES_MAX stay at most."""
+    return count // SAMPLES_MAX + 1
