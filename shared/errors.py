@@ -89,7 +89,7 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "invalid_idempotency_key": RequestError(
         422, "Idempotency-Key must be some printable characters."
     ),
-    "invalid_format": RequestError(422, "format must be jsonl or markdown."),
+    "invalid_format": RequestError(422, "format must be one of those that this call has."),
     "invalid_leaf": RequestError(422, "leaf must be the id of a message."),
     "invalid_limit": RequestError(422, "limit must be a whole number."),
     "invalid_parent": RequestError(422, "parent_id must name an answer of this conversation."),

@@ -20,11 +20,13 @@ from web.contract.operation import (
     CURSOR,
     EXPENSIVE,
     FORMAT,
+    FORMAT_OF_ONE,
     IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
     LAST_EVENT_ID,
     LAST_EVENT_ID_OF_REPEATED,
     LEAF,
+    LEAF_OF_FILE,
     LIVE,
     NEXT,
     OFFSET,
@@ -325,6 +327,18 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
             200: (
                 Other("A JSON object a line.", "application/jsonl", {"type": "string"}),
                 Other("All conversations, for people.", "text/markdown", {"type": "string"}),
+            )
+        },
+        codes=("too_many_exports", *EXPENSIVE),
+    ),
+    "conversation_export.export_conversation": Operation(
+        tag=_CONVERSATIONS,
+        summary="Export a conversation",
+        parameters=(FORMAT_OF_ONE, LEAF_OF_FILE),
+        answers={
+            200: (
+                Other("Its messages, for people.", "text/markdown", {"type": "string"}),
+                Other("The conversation, and its messages.", "application/json", _ANY_OBJECT),
             )
         },
         codes=("too_many_exports", *EXPENSIVE),

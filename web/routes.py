@@ -7,7 +7,17 @@ An endpoint without a row is answered like an address that does not exist, and
 
 from typing import Any, Final
 
-from web import account, audit_table, file_reading, health, reference, sharing, sign_in, views
+from web import (
+    account,
+    audit_table,
+    conversation_export,
+    file_reading,
+    health,
+    reference,
+    sharing,
+    sign_in,
+    views,
+)
 from web.auth import Right
 from web.dialects import anthropic_errors, openai_errors, ui_chats
 from web.errors import Handler
@@ -44,6 +54,7 @@ BLUEPRINTS: Final = tuple(
         sign_in,
         sharing,
         account,
+        conversation_export,
         audit_table,
         file_reading,
     )
@@ -108,6 +119,8 @@ RIGHTS: Final[dict[str, Right]] = {
     # account.py
     "account.export": Right.READ_OWN,
     "account.delete_user": Right.WRITE_OWN,
+    # conversation_export.py
+    "conversation_export.export_conversation": Right.READ_OWN,
     # audit_table.py
     "audit_table.read_audit": Right.OPERATE,
     # file_reading.py

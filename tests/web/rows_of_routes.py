@@ -21,6 +21,8 @@ class Row(NamedTuple):
 ROWS: Final = (
     # First, as the rows that follow make more and more to export.
     Row("account.export", "GET", "/api/export", "read", 200),
+    Row("conversation_export.export_conversation", "GET",
+        "/api/conversations/{conversation}/export?format=json", "read", 200, 404),
     Row("health.alive", "GET", "/healthz", "public", 200),
     Row("health.ready", "GET", "/readyz", "public", 200),
     Row("health.probe", "GET", "/healthz/stream", "public", 404),  # without a doctor's token

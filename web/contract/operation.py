@@ -161,6 +161,18 @@ FORMAT: Final = Parameter(
     "JSON lines, for programs, or Markdown, for people.",
     "invalid_format",
 )
+FORMAT_OF_ONE: Final = Parameter(
+    "format",
+    {"type": "string", "enum": ["json", "markdown"], "default": "markdown"},
+    "JSON, for programs, or Markdown, for people.",
+    "invalid_format",
+)
+LEAF_OF_FILE: Final = Parameter(
+    "leaf",
+    _MESSAGE_ID,
+    "A message: only the branch that ends in it. By default all branches.",
+    "invalid_leaf",
+)
 NEXT: Final = Parameter(
     "next",
     {"type": "string", "default": "/"},

@@ -150,6 +150,21 @@ async function loadEarlier() {
   });
 }
 
+/** Everything of the branch, on paper. */
+async function printAll() {
+  const { id } = here;
+  for (let earlier = null; here.earlier && here.earlier !== earlier && id === here.id; ) {
+    ({ earlier } = here);
+    await loadEarlier();
+  }
+  if (id === here.id) print();
+}
+
+async function exportHere() {
+  const { openExport } = await import("./export.js");
+  openExport({ id: here.id, leaf: thread.last.id, print: printAll });
+}
+
 /** Update everything that depends on whether an answer is being written. */
 function update() {
   const writing = thread.writing;
@@ -158,6 +173,7 @@ function update() {
   updateStreaming();
   byId("empty").hidden = !thread.empty || Boolean(here.id && !here.conversation);
   sharing.show(here.conversation ? here.id : null);
+  byId("export").hidden = !here.conversation || thread.empty;
   byId("title").textContent = here.conversation ? nameOf(here.conversation) : "";
   updateTitle();
 }
@@ -394,6 +410,7 @@ function leave() {
 byId("menu").addEventListener("click", () => setDrawer(!document.body.classList.contains("drawer")));
 byId("shade").addEventListener("click", () => setDrawer(false));
 byId("earlier").addEventListener("click", loadEarlier);
+byId("export").addEventListener("click", exportHere);
 for (const link of [byId("new"), document.querySelector(".brand")]) {
   link.addEventListener("click", (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;
