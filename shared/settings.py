@@ -3,6 +3,7 @@
 Names without prefix are the ones other software knows too; ours begin with OUTLIVE_.
 """
 
+import base64
 import ipaddress
 import os
 import re
@@ -17,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.disconnects import seconds_of
 from shared.origins import is_host, is_origin
+from shared.push_services import SERVICES, is_service
 
 
 def with_driver(url: str) -> str:
@@ -207,6 +209,38 @@ def _oidc_issuer(url: str, info: ValidationInfo) -> str:
     return url
 
 
+#: The order of the curve P-256: a private key is a number below it.
+_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+def _push_key(key: str) -> str:
+    key = key.strip(_AROUND)
+    if key:
+        try:
+            found = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
+        except ValueError:
+            found = b""
+        if len(found) != 32 or not 0 < int.from_bytes(found) < _ORDER:
+            raise ValueError("OUTLIVE_PUSH_KEY must be a key that `outlive push-key` has made")
+    return key
+
+
+def _push_contact(address: str) -> str:
+    address = address.strip(_AROUND)
+    if address and not address.startswith(("mailto:", "https://")):
+        raise ValueError("OUTLIVE_PUSH_CONTACT must begin with mailto: or https://")
+    return address
+
+
+def _push_services(names: str) -> str:
+    if not all(map(is_service, _split(names))):
+        raise ValueError(
+            "OUTLIVE_PUSH_SERVICES must be hosts like push.example.org or *.example.org, or"
+            " origins like https://push.example.org:8443"
+        )
+    return names
+
+
 def is_trusted(url: str) -> bool:
     """Whether what is read from there cannot be changed on the way."""
     where = urlsplit(url)
@@ -329,6 +363,8 @@ class Settings(BaseSettings):
     flower_url: str | None = None
     #: Where a worker serves its metrics, if web (on another machine) cannot; 0 is nowhere.
     metrics_port: Cap = 0
+    #: What the operator calls this service.
+    name: Annotated[str, Field(min_length=1, max_length=40)] = "Outlive"
     #: of the page, where the browser asks for none that we have
     language: Literal["en", "ar"] = "en"
     auth: Literal["local", "required"] = "local"
@@ -351,6 +387,11 @@ class Settings(BaseSettings):
     oidc_client_id: str = ""
     oidc_issuer: Annotated[str, AfterValidator(_oidc_issuer)] = ""
     oidc_client_secret: str = Field("", repr=False)
+    #: The private key by which push services recognise this deployment (VAPID); without one no
+    #: browser is notified while it is closed. Whom they may write to, and which they may be.
+    push_key: Annotated[str, AfterValidator(_push_key)] = Field("", repr=False)
+    push_contact: Annotated[str, AfterValidator(_push_contact)] = ""
+    push_services: Annotated[str, AfterValidator(_push_services)] = SERVICES
     #: Names this process among all that ever ran (see `owner`).
     boot: Annotated[str, AfterValidator(_boot)] = Field(default_factory=lambda: str(uuid.uuid4()))
     #: A file to create when the process takes work: how a supervisor knows without asking.
@@ -388,6 +429,17 @@ class Settings(BaseSettings):
     def listed_origins(self) -> frozenset[str]:
         """The origins of `cors_origins`."""
         return frozenset(_split(self.cors_origins))
+
+    @property
+    def contact(self) -> str:
+        """Where push services reach the operator: they want an address, whatever it is."""
+        default = self.public_url if self.is_https else "mailto:operator@localhost"
+        return self.push_contact or default
+
+    @cached_property
+    def push_places(self) -> frozenset[str]:
+        """The services of `push_services`."""
+        return frozenset(_split(self.push_services))
 
     @cached_property
     def owner(self) -> str:

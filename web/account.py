@@ -44,6 +44,7 @@ def _json_lines(db: Database, user: uuid.UUID, profile: dict[str, Any]) -> Itera
     for kind, read in (
         ("key", exporting.keys),
         ("session", exporting.sessions),
+        ("notified_browser", exporting.notified),
         ("share", exporting.shares),
         ("usage", exporting.usage),
         ("event", exporting.events),

@@ -12,6 +12,7 @@ from shared.settings import Settings
 from shared.store.database import Database, cooperate
 from shared.store.turns import Turns
 from shared.sweep import Sweep
+from shared.vapid import Vapid
 from web import (
     auth,
     compression,
@@ -105,6 +106,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         revocations=revocations,
         sign_ins=SignIns(settings, db) if settings.auth == "required" else None,
         session_cookies=cookies_for(settings),
+        push_key=Vapid(settings.push_key, "").public_key if settings.push_key else None,
     )
     errors.register(app, routes.ERRORS)
     streams.register(app, routes.STREAMS)

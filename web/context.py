@@ -43,6 +43,8 @@ class Context:
     #: how browsers sign in; None where nobody has to
     sign_ins: SignIns | None
     session_cookies: SessionCookies
+    #: the public key with which browsers subscribe to notifications; None: they cannot
+    push_key: str | None
 
     def start(self, serving: Callable[[], bool]) -> None:
         """Start the background greenlets of a process that takes requests from now on.

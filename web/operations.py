@@ -350,6 +350,26 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         answers={204: None},
         codes=("needs_sign_in",),
     ),
+    "push.show_push": Operation(
+        tag=_PAGE,
+        name="list_notified_browsers",
+        summary="List the browsers that are notified",
+        answers={200: schemas.PushShape},
+    ),
+    "push.subscribe": Operation(
+        tag=_PAGE,
+        name="notify_browser",
+        summary="Notify a browser when answers are ready",
+        body=schemas.NewSubscription,
+        answers={201: schemas.SubscriptionShape},
+        codes=("push_off", "invalid_endpoint", "invalid_push_keys"),
+    ),
+    "push.unsubscribe": Operation(
+        tag=_PAGE,
+        name="stop_notifying_browser",
+        summary="Stop notifying a browser",
+        answers={204: None},
+    ),
     "audit_table.read_audit": Operation(
         tag=_SERVICE,
         summary="Read who did what",
@@ -432,6 +452,8 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     # --- no part of the API: what `outlive doctor` uses, the pages and their files
     "health.probe": None,
     "static": None,
+    "installing.manifest": None,
+    "installing.service_worker": None,
     "pages.page": None,
     "pages.sign_in": None,
     "pages.shared": None,

@@ -13,6 +13,8 @@ from web import (
     conversation_export,
     file_reading,
     health,
+    installing,
+    push,
     reference,
     sharing,
     sign_in,
@@ -55,6 +57,8 @@ BLUEPRINTS: Final = tuple(
         sharing,
         account,
         conversation_export,
+        push,
+        installing,
         audit_table,
         file_reading,
     )
@@ -121,6 +125,13 @@ RIGHTS: Final[dict[str, Right]] = {
     "account.delete_user": Right.WRITE_OWN,
     # conversation_export.py
     "conversation_export.export_conversation": Right.READ_OWN,
+    # push.py
+    "push.show_push": Right.READ_OWN,
+    "push.subscribe": Right.WRITE_OWN,
+    "push.unsubscribe": Right.WRITE_OWN,
+    # installing.py: browsers ask for these by themselves, without a session, too
+    "installing.manifest": Right.OPEN,
+    "installing.service_worker": Right.OPEN,
     # audit_table.py
     "audit_table.read_audit": Right.OPERATE,
     # file_reading.py

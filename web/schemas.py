@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -13,10 +14,12 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from shared.body import Body
 from shared.lifecycle import Status
 from shared.parts import is_text
+from shared.push_services import ENDPOINT_CHARS
 from shared.store.audit import Noted
 from shared.store.branches import Turn
 from shared.store.conversations import Conversation
 from shared.store.messages import Message
+from shared.store.pushes import Subscription
 from shared.store.search import Hit
 from shared.store.shares import Share, SharedConversation
 from shared.store.token_use import Use
@@ -31,6 +34,8 @@ SYSTEM_CHARS = 100_000
 NO_CONTENT: Final = "content, parts or tool_results must be there"
 #: Characters of a user's name, and days for which something may be shared.
 NAME_CHARS = 255
+#: Characters of a key of a browser's subscription: the longer one has 87.
+KEY_CHARS = 100
 SHARE_DAYS = 3650
 
 
@@ -347,6 +352,45 @@ class SharedList(BaseModel):
     """What others share with the user, the newest share first; by a link its conversation."""
 
     items: list[SharedShape]
+
+
+class SubscriptionKeys(RequestBody):
+    """The keys of a browser's subscription, in base64url."""
+
+    p256dh: Annotated[Text, Field(min_length=1, max_length=KEY_CHARS)]
+    auth: Annotated[Text, Field(min_length=1, max_length=KEY_CHARS)]
+
+
+class NewSubscription(RequestBody):
+    """POST /api/push: a browser's subscription, as `PushSubscription.toJSON()` has it.
+
+    `with_text`: notifications show the conversation's title and how the answer begins.
+    """
+
+    endpoint: Annotated[Text, Field(min_length=1, max_length=ENDPOINT_CHARS)]
+    keys: SubscriptionKeys
+    with_text: bool = False
+
+
+class SubscriptionShape(BaseModel):
+    """A browser that is notified. `service`: the host through which it is reached."""
+
+    id: uuid.UUID
+    service: str
+    with_text: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, one: Subscription) -> "SubscriptionShape":
+        """From a row."""
+        return cls(**_named(one, cls, "service"), service=urlsplit(one.endpoint).hostname or "")
+
+
+class PushShape(BaseModel):
+    """GET /api/push. `key`: the public key with which browsers subscribe; null: none can."""
+
+    key: str | None
+    items: list[SubscriptionShape]
 
 
 class AuditRowShape(BaseModel):

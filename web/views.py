@@ -18,8 +18,9 @@ blueprint = Blueprint("pages", __name__)
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
-    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
-    " require-trusted-types-for 'script'; trusted-types blocks"
+    " connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self';"
+    " base-uri 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'; trusted-types blocks service-worker"
 )
 
 #: What may have gone wrong at an identity provider, by the word in the address.
@@ -55,6 +56,7 @@ def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 
         name=names and names.name,
         login=names and names.login,
         watches=Right.WATCH in who.rights,
+        push_key=context().push_key,
     )
 
 

@@ -32,6 +32,7 @@ from shared.store.turns import Turns
 from shared.sweep import Sweep
 from worker import metrics
 from worker.provider.client import Provider
+from worker.pushing import Pushes
 from worker.tasks import register
 from worker.titles import Titles
 from worker.writer import Writer
@@ -83,6 +84,7 @@ class WorkerProcess:
             settings, db, self._livelog, provider, self._owner, enqueue=queue.enqueue
         )
         self.titles = Titles(settings, db, self._livelog, provider)
+        self.pushes = Pushes(settings, db)
         self._sweep = Sweep(
             db,
             self._livelog,
@@ -99,7 +101,7 @@ class WorkerProcess:
         writer = self.writer
         gevent.spawn(awake.watch)
         loops = (writer.publisher.run, writer.saver.run, writer.watch)
-        for loop in (*loops, self._run_sweeps, _send_task_events):
+        for loop in (*loops, self.pushes.run, self._run_sweeps, _send_task_events):
             gevent.spawn(_restarting, loop)
         # A Stop that is lost with a connection is found by the next renewal of the lease.
         stops = Listener(

@@ -9,7 +9,7 @@ from a process; the pieces go in the same transaction; the status is one that th
 from the row's present one; and an end is later than everything that was seen, asked or ended
 before it in its conversation, although the database's clock may have jumped back. Its tape is wound
 up (`tape_sql`) and what it cost is added to the ledger (`token_use`) by the same statement, and the
-user's next question may get its turn (`turns`).
+user's next question may get its turn (`turns`). Where the user wants to be notified, a row says so (`pushes`).
 
 Invariant: who ends several answers in one transaction does so in the order of ORDER_OF_ENDS.
 """
@@ -25,7 +25,7 @@ from sqlalchemy import Connection
 from shared.chain import linked
 from shared.errors import MESSAGE_ERRORS
 from shared.lifecycle import TERMINAL, Status, sources
-from shared.store import token_use
+from shared.store import pushes, token_use
 from shared.store.database import run_planned
 from shared.store.status_sql import OPEN_STATUSES
 from shared.store.tape_sql import marks_of, tape_of
@@ -96,7 +96,7 @@ WITH parts AS (
     DELETE FROM pieces USING ended WHERE message_id = ended.id
 ), noted AS (
     DELETE FROM message_marks USING ended WHERE message_id = ended.id
-), cost AS ({token_use.COST}), charged AS ({token_use.ADD})
+), cost AS ({token_use.COST}), charged AS ({token_use.ADD}), told AS ({pushes.NOTE})
 """
 _END: Final = f"{_ENDED} SELECT id, true AS ended FROM ended"
 _END_AND_CALL: Final = f"""{_ENDED}, next AS (

@@ -102,6 +102,17 @@ def sessions(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in rows]
 
 
+def notified(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
+    """The browsers in which the user is notified, without what reaches them. Raises StorageDown."""
+    rows = db.rows_within(
+        TREES,
+        "SELECT id, with_text, created_at FROM push_subscriptions WHERE user_id = :user"
+        " ORDER BY created_at, id",
+        user=user_id,
+    )
+    return [dict(row._mapping) for row in rows]
+
+
 def events(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
     """What the audit table has of the user, oldest first. Raises StorageDown, Busy and TooSlow."""
     select = "SELECT id, at, action, credential, object_id, address FROM audit"

@@ -359,6 +359,36 @@ token_use = Table(
     ),
 )
 
+#: Browsers in which a user is told when an answer is ready. Where they sign in a subscription ends
+#: with the session that made it.
+push_subscriptions = Table(
+    "push_subscriptions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _user(),
+    Column("session_id", Uuid, ForeignKey("sessions.id", ondelete="CASCADE")),
+    # where the browser is reached, its public key, and a secret that it shares with us
+    Column("endpoint", Text, nullable=False),
+    Column("p256dh", Text, nullable=False),
+    Column("auth", Text, nullable=False),
+    # whether the person wants to see what the answer says
+    Column("with_text", Boolean, nullable=False),
+    _moment("created_at", required=True),
+    UniqueConstraint("endpoint", name="push_subscriptions_endpoint"),
+    Index("push_subscriptions_user", "user_id", "created_at"),
+    Index("push_subscriptions_session", "session_id"),
+)
+
+#: Answers that have ended, of which their users' browsers are to be told. A worker takes a row away
+#: before it sends.
+pushes = Table(
+    "pushes",
+    metadata,
+    Column("message_id", Uuid, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    Index("pushes_due", "due_at"),
+)
+
 #: Who did what, without content. No foreign keys: it outlives what it names.
 audit = Table(
     "audit",

@@ -19,7 +19,7 @@ from shared.media import file_of, write_file
 from shared.parts import PartKind
 from shared.secret_token import SHARE_LINK, hashed
 from shared.settings import Settings
-from shared.store import asking, conversations, shares, stopping
+from shared.store import asking, conversations, pushes, shares, stopping
 from shared.store.asking import Asking
 from tests.client import new_id
 from tests.credentials import ISSUER, user_id
@@ -87,6 +87,10 @@ def new_things(rig: Rig, row: Row) -> dict[str, str]:
     answer = asking.ask(rig.db, terms, made.id, question, stored=[image]).answer
     stopping.stop(rig.db, answer.id, owner)
     things = {"conversation": str(made.id), "answer": str(answer.id), "file": str(image.id)}
+    notified = pushes.subscribe(
+        rig.db, owner, None, endpoint=new_id(), p256dh="", auth="", with_text=False
+    )
+    things["notified"] = str(notified.id)
     for name in ("link", "expired_link", "revoked_link"):
         things[name] = SHARE_LINK.new()
         token_hash = hashed(things[name])
@@ -173,7 +177,7 @@ def test_every_route_has_a_row(app: Flask) -> None:
 
 
 def test_every_row_leads_to_its_route(app: Flask) -> None:
-    things = {name: new_id() for name in ("conversation", "answer", "share", "file")}
+    things = {name: new_id() for name in ("conversation", "answer", "share", "file", "notified")}
     adapter = app.url_map.bind("localhost")
 
     for row in ROWS:

@@ -122,6 +122,11 @@ export async function readFile(address) {
   });
 }
 
+// Browsers that are notified
+export const subscribe = (fields) => outlive.callOnce("POST", "/api/push", { body: fields });
+export const listSubscriptions = () => call("GET", "/push");
+export const unsubscribe = (id) => call("DELETE", `/push/${id}`);
+
 // Shares
 export const share = (id, fields) => outlive.callOnce("POST", `/api/conversations/${id}/shares`, { body: fields });
 export const listShares = (id) => call("GET", `/conversations/${id}/shares`);
