@@ -3,7 +3,7 @@
 A model's text is untrusted. Three things stand between it and the page, before the page's
 Content-Security-Policy:
 
-* raw HTML is shown as text,
+* raw HTML is shown as text, but for a few tags without attributes (`extended_rules`),
 * a link goes to http, https or mailto, and an image is only a link,
 * nh3 removes what is not on the list of what a message may contain (`sanitizer`).
 
@@ -11,12 +11,13 @@ No HTML leaves this module but through `sanitizer.clean`.
 
 Two things of CommonMark are left out, because a later line could change what was already shown:
 link references (`[text][1]` stays as it is written) and headings underlined with `---` or `===`.
-Math is kept as it is written (`math_rules`).
+Math becomes MathML (`math_rules`, `latex`).
 
 Everything that a text can make expensive is bounded: CPU time by `cpu_limit`, which shows the text
 plain instead; nesting, columns of a table and length of the HTML by the numbers below.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from html import escape
@@ -29,7 +30,7 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-from web.page import highlighting, math_rules
+from web.page import extended_rules, highlighting, latex, math_rules
 from web.page.cpu_limit import with_fallback
 from web.page.highlighting import Highlighter, pre_html
 from web.page.sanitizer import clean
@@ -38,6 +39,10 @@ from web.page.sanitizer import clean
 BLOCK_SECONDS: Final = 0.020
 #: Code points of a block's HTML: nh3 cannot be interrupted.
 HTML_CHARS: Final = 64 << 10
+#: Code points of the MathML in a block; formulas beyond are shown as they were written.
+MATH_CHARS: Final = 40 << 10
+#: Letters and signs from which on a formula in a line gets a frame in which it can be scrolled.
+WIDE_FORMULA: Final = 24
 #: Nested quotes and lists (a list and its items are two levels), and columns of a table. Deeper
 #: text is a paragraph, a wider table is none. Each line costs time for each of them.
 MAX_DEPTH: Final = 12
@@ -49,6 +54,9 @@ _WITH_DIRECTION = frozenset(
 )
 #: Where the renderer finds the block's Highlighter.
 _HIGHLIGHTER: Final = "highlighter"
+#: Where it finds the code points of MathML that are left.
+_MATH_LEFT: Final = "math_left"
+_TAGS: Final = re.compile("<[^>]*>")
 
 
 def markdown_html(source: str) -> str:
@@ -57,7 +65,7 @@ def markdown_html(source: str) -> str:
     def plain() -> str:
         return f"<p>{escape(source)}</p>"
 
-    env = {_HIGHLIGHTER: Highlighter()}
+    env = {_HIGHLIGHTER: Highlighter(), _MATH_LEFT: MATH_CHARS}
     html = with_fallback(BLOCK_SECONDS, lambda: str(_parser().render(source, env)), plain)
     return clean(html if len(html) <= HTML_CHARS else plain())
 
@@ -75,7 +83,7 @@ def block_tokens(source: str) -> list[Token]:
 
 def prepare() -> None:
     """Build the parser and most lexers. Called before a process serves: it takes 0.4 s."""
-    _parser().render("*a* https://a.example")
+    markdown_html("*a* https://a.example $a$")
     highlighting.prepare()
 
 
@@ -94,6 +102,7 @@ def _parser() -> MarkdownIt:
     made.block.ruler.before("paragraph", "late_table", _table, {"alt": ["paragraph", "reference"]})
     made.block.ruler.before("code", "max_depth", _too_deep)
     math_rules.install(made)
+    extended_rules.install(made)
     made.core.ruler.push("attributes", _set_attributes)
     made.validateLink = _is_allowed  # type: ignore[method-assign]  # its documented hook
     assert made.linkify is not None
@@ -152,8 +161,34 @@ class _Renderer(RendererHTML):
         source = escape(str(token.attrs.get("src", "")))
         return f'<a href="{source}" target="_blank">Image: {escape(alt)}</a>'
 
-    def math_inline(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
-        return f'<span class="math">{escape(tokens[idx].content)}</span>'
+    def math_inline(self, tokens: Sequence[Token], idx: int, _: OptionsDict, env: EnvType) -> str:
+        return _math(tokens[idx].content, env, "span")
 
-    def math_block(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
-        return f'<div class="math">{escape(tokens[idx].content)}</div>\n'
+    def math_block(self, tokens: Sequence[Token], idx: int, _: OptionsDict, env: EnvType) -> str:
+        return f"{_math(tokens[idx].content, env, 'div')}\n"
+
+    def harmless_tag(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        return f"<{tokens[idx].info}{tokens[idx].tag}>"
+
+    def task(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        return extended_rules.task_html(tokens[idx])
+
+    def footnote_reference(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        return extended_rules.reference_html(tokens[idx])
+
+    def footnote_open(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        return extended_rules.footnote_html(tokens[idx])
+
+
+def _math(source: str, env: EnvType, tag: str) -> str:
+    """Math as MathML, with its source for those who copy it; or as it was written."""
+    found = math_rules.formula(source)
+    made = found and latex.mathml(found[0], display=found[1])
+    if not found or not made or len(made) > env[_MATH_LEFT]:
+        return f'<{tag} class="math">{escape(source)}</{tag}>'
+    env[_MATH_LEFT] -= len(made)
+    if found[1]:
+        classes = "math shown"
+    else:
+        classes = "math wide" if len(_TAGS.sub("", made)) > WIDE_FORMULA else "math"
+    return f'<{tag} class="{classes}" data-tex="{escape(source)}">{made}</{tag}>'

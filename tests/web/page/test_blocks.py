@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from shared.body import Body
 from tests.strategies import thorough
-from web.page import blocks, highlighting, markdown, tail
+from web.page import blocks, extended_rules, highlighting, markdown, tail
 from web.page.blocks import Block, Blocks, Rest
 from web.page.cpu_limit import with_fallback
 from web.page.markdown import block_tokens, code_html, markdown_html
@@ -73,6 +74,8 @@ SIGNS = (
     *("- ", "* ", "1. ", "2) ", "> ", "    ", "  ", "\n", "\n", "\n\n", "\r\n", "\r", "\t", "\\"),
     *("```", "~~~", "```py\n", "|", "---", "|-|-|\n", "| a | b |\n", "# ", "#", "=", "-", "&amp;"),
     *("*", "**", "_", "`", "~~", "$", "$$", "\\[", "\\]", "\\(", "\\)", "<b>", "[x](", ")", "!["),
+    *("- [ ] ", "[x] ", "> [!NOTE]\n", "[!tip]", "[^1]", "[^1]: ", "[^note]:", "<sub>", "</sub>"),
+    *("<b>", "</b>", "<br>", "\\frac{a}", "{b}", "\\begin{aligned}", "\\end{aligned}", "^", "&="),
     *("http://a.b", "javascript:", "[a]: /x\n", "text", "foo\n", "é", "😀", "\u2028", "\u0085"),
 )
 sources = st.lists(st.sampled_from(SIGNS), max_size=40).map("".join)
@@ -213,18 +216,43 @@ class SafetyChecker(HTMLParser):
     TAGS = frozenset(
         {"p", *(f"h{level}" for level in range(1, 7)), "ul", "ol", "li", "blockquote", "hr", "pre"}
         | {"table", "thead", "tbody", "tr", "th", "td", "strong", "em", "s", "br", "code", "a"}
-        | {"div", "span"}
+        | {"div", "span", "sub", "sup", "kbd", "mark", "u", "b", "i", "ins", "del", "small"}
     )
     ATTRIBUTES = frozenset({"dir", "class", "start", "href", "target", "rel", "title"})
+    #: What only places what is in it.
+    MATH = frozenset(
+        {"math", "mrow", "mi", "mn", "mo", "mtext", "mspace", "mfrac", "msqrt", "mroot", "msub"}
+        | {"msup", "msubsup", "munder", "mover", "munderover", "mmultiscripts", "mprescripts"}
+        | {"mtable", "mtr", "mtd", "menclose", "mphantom", "mpadded"}
+    )
+    MATH_ATTRIBUTES = frozenset(
+        {
+            "class",
+            "display",
+            "displaystyle",
+            "scriptlevel",
+            "stretchy",
+            "symmetric",
+            "form",
+            "fence",
+        }
+        | {"movablelimits", "lspace", "rspace", "minsize", "maxsize", "width", "height", "depth"}
+        | {"voffset", "linethickness", "accent", "accentunder", "mathvariant", "notation"}
+    )
+    OWN = frozenset(
+        {("pre", "data-language"), ("blockquote", "data-callout"), ("span", "data-tex")}
+    )
+    OWN |= {("div", "data-tex"), ("div", "data-note"), ("sup", "data-note")}
 
     def __init__(self, *, convert_charrefs: bool = True) -> None:
         super().__init__(convert_charrefs=convert_charrefs)
         self.texts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in self.TAGS, tag
+        assert tag in self.TAGS or tag in self.MATH, tag
+        allowed = self.MATH_ATTRIBUTES if tag in self.MATH else self.ATTRIBUTES
         for name, value in attrs:
-            assert name in self.ATTRIBUTES or (tag, name) == ("pre", "data-language"), (tag, name)
+            assert name in allowed or (tag, name) in self.OWN, (tag, name)
             if name == "href":
                 address = (value or "").strip().lower()
                 assert address.startswith(("http://", "https://", "mailto:")), value
@@ -293,6 +321,17 @@ HOSTILE = [
     "- <details open ontoggle=alert(1)>",
     "> <meta http-equiv=refresh content='0;url=https://evil.example'>",
     "<b id=composer name=thread style='position:fixed;inset:0'>x</b>",
+    "<b onclick=alert(1)>x</b><sub/onload=alert(1)>x</sub>",
+    "<br onload=alert(1)><br/><b><i></b></i></sub><mark>",
+    "$\\href{javascript:alert(1)}{x}$ $\\style{position:fixed}{x}$ $\\class{code}{x}$",
+    "$\\text{<img src=x onerror=alert(1)>}$ $\\unicode{x3c}$",
+    "$$\\text{</math><script>alert(1)</script>}$$",
+    "$\\text{\\textbf{<style>}}<mglyph><annotation-xml>$",
+    '$x"onmouseover=alert(1) y="$',
+    "$\\hspace{-99em}\\raisebox{99em}{x}\\color{red;background:url(//evil.example)}{x}$",
+    '[^1]: <script>alert(1)</script> [^1] [^"onclick=alert(1)]',
+    '> [!NOTE"onclick=alert(1)]\n> [!<script>]',
+    "- [ ] <input onfocus=alert(1) autofocus> [x](javascript:alert(1))",
 ]
 
 
@@ -375,10 +414,11 @@ def test_links_send_no_referrer_and_images_are_not_fetched() -> None:
     "math",
     ["$a_b*c*d$", "$$a_b$$", "\\(x_1 * y_1\\)", "\\[\nx_1\n- y_1\n\\]", "$$\n\\frac{a}{b}\n$$"],
 )
-def test_math_is_kept_as_written(math: str) -> None:
+def test_math_becomes_mathml_and_keeps_its_source(math: str) -> None:
     html = markdown_html(f"Look:\n{math}\nand on")
 
-    assert f'class="math">{math}</' in html
+    assert f'data-tex="{math}"><math' in html
+    assert "<em>" not in html
 
 
 def test_amounts_of_money_are_not_math() -> None:
@@ -389,8 +429,102 @@ def test_underline_does_not_turn_a_paragraph_into_a_heading() -> None:
     assert markdown_html("Text:\n---\n").startswith('<p dir="auto">Text:</p>\n<hr>')
 
 
+@pytest.mark.parametrize(
+    "math",
+    [
+        *(
+            "$\\unknown{x}$",
+            "$\\frac{a}$",
+            "$\\left( x$",
+            "\\(x & y\\)",
+            "$$\n\\begin{aligned}x\n$$",
+        ),
+        *(
+            "$\\def\\a{\\a\\a}\\a$",
+            "$\\newcommand{\\x}{y}\\x$",
+            "$\\gdef\\x{y}\\x$",
+            "$\\let\\x=y\\x$",
+        ),
+        *("$\\hspace{999em}x$", "$\\hspace{-9em}x$", "$" + "{" * 60 + "x" + "}" * 60 + "$"),
+        *("$" + "x+" * 1_200 + "x$", "\\(" + "\\sqrt{" * 51 + "}" * 51 + "\\)", "$$x$$ y $$z"),
+    ],
+)
+def test_math_that_cannot_be_typeset_is_shown_as_written(math: str) -> None:
+    last = math.rsplit("$$", 1)[-1] if math.endswith("z") else math
+
+    html = markdown_html(f"Look:\n{math}\nand on")
+
+    assert escape(last) in html
+    assert html.count("<math") == math.count("$$x$$")
+
+
+def test_a_block_has_a_limited_amount_of_mathml() -> None:
+    with patch.object(markdown, "MATH_CHARS", 200):
+        html = markdown_html("$x_1$ " * 20 + "*so*")
+
+    assert html.count("<math") == 3
+    assert html.count('<span class="math">$x_1$</span>') == 17
+
+
+def test_formulas_of_several_lines_are_aligned_and_not_numbered() -> None:
+    html = markdown_html("$$\n\\begin{align}\na &= b \\\\\n&= c \\tag{1}\n\\end{align}\n$$")
+
+    assert html.count('<mtd class="to-right">') == html.count('<mtd class="to-left">') == 2
+    assert "(1)" in html
+    assert "(2)" not in html
+
+
+@pytest.mark.parametrize(
+    "text", ["$a^2$ or", "> [!TIP]\n> Use\n> it", "- [ ] a\n- [x] b", "x[^1]\n\n[^1]: y"]
+)
+def test_new_blocks_are_the_same_wherever_they_are_cut(text: str) -> None:
+    expected = whole(text)
+    for pieces in halves(text):
+        assert fed(pieces, shown=True) == expected
+
+
+def test_tasks_have_boxes() -> None:
+    html = markdown_html("- [ ] one\n- [x] two\n- [] three\n- [y] four\n")
+
+    assert html.count('<li class="task"') == 2
+    assert '<span class="box">☐</span> one' in html
+    assert '<span class="box">☑</span> two' in html
+
+
+def test_quote_that_begins_with_its_kind_is_a_callout() -> None:
+    html = markdown_html("> [!WARNING]\n> Hot.\n\n> [!OTHER]\n> Cold.\n\n> [!NOTE] Same line.")
+
+    assert '<blockquote data-callout="warning" dir="auto">\n<p dir="auto">Hot.</p>' in html
+    assert html.count("data-callout") == 1
+    assert "[!OTHER]" in html
+
+
+def test_footnotes_stand_where_they_are_written_under_their_labels() -> None:
+    first, note, other, after = whole(
+        "So[^1] it is[^why].\n\n[^1]: Said *one*.\n[^why]: Why.\n\nEnd [^a-z]."
+    )
+
+    assert '<sup class="footnote" data-note="1">1</sup>' in first.html
+    assert 'data-note="why">why</sup>' in first.html
+    assert '<div class="footnote" data-note="1"><sup>1</sup><p dir="auto">Said <em>' in note.html
+    assert 'data-note="why"' in other.html
+    assert "[^a-z]" in after.html
+
+
+def test_a_few_tags_are_html_if_they_are_closed() -> None:
+    html = markdown_html("H<sub>2</sub>O<br>E<SUP>2</SUP> <kbd>A</kbd> <b>open <i>x</b></i> <p>")
+
+    assert "H<sub>2</sub>O<br>" in html
+    assert "E<sup>2</sup> <kbd>A</kbd> &lt;b&gt;open <i>x&lt;/b&gt;</i> &lt;p&gt;" in html
+    assert "<br>" in markdown_html("|a|\n|-|\n|x<br/>y|")
+
+
+def test_nested_tags_are_limited() -> None:
+    assert markdown_html("<b>" * 30 + "x" + "</b>" * 30).count("<b>") == extended_rules.MAX_TAGS
+
+
 def test_raw_html_is_shown_as_text() -> None:
-    assert "&lt;b&gt;bold&lt;/b&gt;" in markdown_html("<b>bold</b>")
+    assert "&lt;p&gt;bold&lt;/p&gt;" in markdown_html("<p>bold</p>")
 
 
 def test_each_part_has_its_own_blocks_and_tool_arguments_are_not_markdown() -> None:
@@ -548,6 +682,21 @@ def test_text_after_a_long_fence_is_not_code() -> None:
         ("Look:\n| a | b |", "Look:\n"),
         ("Look:\n| a | b |\n|--", "Look:\n"),
         ("| a | b |\n|---|---|\n| 1", "| a | b |\n|---|---|\n| 1"),
+        ("so $E = mc^", "so $E = mc$"),
+        ("it costs $5 and = ", "it costs $5 and = "),
+        ("see \\(x + \\fr", "see \\(x +\\)"),
+        ("$$\n\\frac{a}{b", "$$\n\\frac{a}{b}$$"),
+        (
+            "$$\n\\begin{aligned}\na &= \\left(b",
+            "$$\n\\begin{aligned}\na &= \\left(b\\right.\\end{aligned}$$",
+        ),
+        ("$$\nx\n$$\ny", "$$\nx\n$$\ny"),
+        ("- [x] do", "- [x] do"),
+        ("- a\n- [x", "- a\n- "),
+        ("> [!NO", ">"),
+        ("so[^1", "so"),
+        ("H<su", "H"),
+        ("H<sub>2", "H<sub>2</sub>"),
     ],
 )
 def test_unfinished_text_is_shown_as_it_will_look(text: str, shown: str) -> None:

@@ -136,20 +136,37 @@ function folded(kind, meta, part) {
   return details;
 }
 
+/** What the kinds of callouts are called. */
+const KINDS = () => ({ note: t("Note"), tip: t("Tip"), important: t("Important"), warning: t("Warning"), caution: t("Caution") });
+
 /**
  * A block's elements, with a head for code (language, Copy), keyboard scrolling for wide elements,
- * and wider columns for long cells.
+ * wider columns for long cells, and names for callouts and boxes.
  */
 function elementsOf({ html, joins }) {
   const made = document.createElement("template");
   made.innerHTML = trusted(html);
-  for (const wide of made.content.querySelectorAll("pre.code, .table")) {
+  for (const wide of made.content.querySelectorAll("pre.code, .table, .math:is(.shown, .wide)")) {
     const code = wide.tagName === "PRE";
+    const formula = wide.matches(".math");
     if (code && !joins) wide.before(headOf(wide));
     wide.tabIndex = 0;
-    wide.setAttribute("role", "region");
-    wide.setAttribute("aria-label", code ? t("Code") : t("Table"));
+    wide.setAttribute("role", formula ? "group" : "region");
+    wide.setAttribute("aria-label", code ? t("Code") : formula ? t("Formula") : t("Table"));
   }
+  for (const quote of made.content.querySelectorAll("[data-callout]")) {
+    quote.prepend(el("p", { className: "kind" }, KINDS()[quote.dataset.callout]));
+  }
+  for (const box of made.content.querySelectorAll(".box")) {
+    box.setAttribute("role", "img");
+    box.setAttribute("aria-label", box.textContent === "☑" ? t("Done") : t("To do"));
+  }
+  for (const note of made.content.querySelectorAll("sup.footnote, .footnote > sup")) {
+    note.tabIndex = 0;
+    note.setAttribute("role", "link");
+    note.setAttribute("aria-label", t("Footnote {label}", { label: note.textContent }));
+  }
+  if (made.content.querySelector("[data-tex], [data-note]")) import("./rich.js");
   for (const cell of made.content.querySelectorAll(":is(td, th)")) {
     cell.classList.toggle("long", cell.textContent.length > LONG);
     if (!cell.classList.length) cell.removeAttribute("class");
