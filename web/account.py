@@ -46,6 +46,7 @@ def _json_lines(db: Database, user: uuid.UUID, profile: dict[str, Any]) -> Itera
         ("session", exporting.sessions),
         ("notified_browser", exporting.notified),
         ("share", exporting.shares),
+        ("place", exporting.places),
         ("usage", exporting.usage),
         ("event", exporting.events),
         ("file", exporting.files),

@@ -154,6 +154,17 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         body=schemas.SeenUpTo,
         answers={204: None},
     ),
+    "native.show_place": Operation(
+        tag=_CONVERSATIONS,
+        summary="Read where you were in a conversation",
+        answers={200: schemas.FoundPlaceShape},
+    ),
+    "native.keep_place": Operation(
+        tag=_CONVERSATIONS,
+        summary="Keep where you are in a conversation",
+        body=schemas.PlaceBody,
+        answers={204: None},
+    ),
     "native.search_conversations": Operation(
         tag=_CONVERSATIONS,
         summary="Search",

@@ -144,6 +144,8 @@ RIGHTS: Final[dict[str, Right]] = {
     "native.delete_conversation": Right.WRITE_OWN,
     "native.undelete_conversation": Right.WRITE_OWN,
     "native.see_conversation": Right.WRITE_OWN,
+    "native.show_place": Right.READ_OWN,
+    "native.keep_place": Right.WRITE_OWN,
     "native.search_conversations": Right.READ_OWN,
     "native.list_models": Right.USE,
     "native.show_usage": Right.READ_OWN,

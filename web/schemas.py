@@ -8,7 +8,15 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from shared.body import Body
@@ -19,6 +27,7 @@ from shared.store.audit import Noted
 from shared.store.branches import Turn
 from shared.store.conversations import Conversation
 from shared.store.messages import Message
+from shared.store.places import Found, Point
 from shared.store.pushes import Subscription
 from shared.store.search import Hit
 from shared.store.shares import Share, SharedConversation
@@ -30,6 +39,8 @@ from web.questions import CONTENT_CHARS, PARTS, RESULTS, Part, ToolResultPart
 #: Code points that a title and a system text may have.
 TITLE_CHARS = 200
 SYSTEM_CHARS = 100_000
+#: The largest position that is kept.
+POSITION_MOST: Final = 2**31 - 1
 #: What is said of a question without any of the three.
 NO_CONTENT: Final = "content, parts or tool_results must be there"
 #: Characters of a user's name, and days for which something may be shared.
@@ -62,6 +73,32 @@ class SeenUpTo(RequestBody):
     """POST /api/conversations/{id}/seen: up to the end of this answer, or up to now."""
 
     message_id: Annotated[uuid.UUID, Field(strict=False)] | None = None
+
+
+def _must_be_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("moment", "must be a date and time as RFC 3339 writes it")
+    return value
+
+
+class PointBody(RequestBody):
+    """A position in the body of a message."""
+
+    message_id: Annotated[uuid.UUID, Field(strict=False)]
+    position: Annotated[int, Field(ge=0, le=POSITION_MOST)]
+
+
+class PlaceBody(PointBody):
+    """PUT /api/conversations/{id}/place: where its owner reads.
+
+    `end`: where the text of the branch ended then; without it at the place itself. `read_at`: when
+    that was; without it now.
+    """
+
+    end: PointBody | None = None
+    read_at: (
+        Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_must_be_text)] | None
+    ) = None
 
 
 class AnswerRequest(RequestBody):
@@ -206,6 +243,53 @@ class ConversationList(BaseModel):
     next: str | None
 
 
+class PointShape(BaseModel):
+    """A position in the body of a message."""
+
+    message_id: uuid.UUID
+    position: int
+
+    @classmethod
+    def of(cls, point: Point) -> Self:
+        """From a row."""
+        return cls(message_id=point.message_id, position=point.position)
+
+
+class PlaceShape(PointShape):
+    """Where its owner was in a conversation, where the text of the branch ended then, and when."""
+
+    end: PointShape
+    read_at: datetime
+
+
+class RestartedShape(BaseModel):
+    """An answer that was begun again, as its worker was lost before it wrote anything."""
+
+    message_id: uuid.UUID
+    times: int
+
+
+class FoundPlaceShape(BaseModel):
+    """The place, if one is known; `restarted`: answers that ended since, or are open.
+
+    `now`: the clock by which `read_at` is kept.
+    """
+
+    place: PlaceShape | None
+    now: datetime
+    restarted: list[RestartedShape]
+
+    @classmethod
+    def of(cls, found: Found) -> Self:
+        """From rows."""
+        place = None
+        if found.place is not None:
+            at, end = found.place.at, PointShape.of(found.place.end)
+            place = PlaceShape(**at._asdict(), end=end, read_at=found.place.read_at)
+        restarted = [RestartedShape(**one._asdict()) for one in found.restarted]
+        return cls(place=place, now=found.now, restarted=restarted)
+
+
 class PieceShape(BaseModel):
     """A piece of a snippet; `hit`: whether it is a word of the search."""
 
@@ -223,10 +307,14 @@ class FoundShape(BaseModel):
 
 
 class HitShape(BaseModel):
-    """What a search found: a message, or (without one) a conversation by its title."""
+    """What a search found: a message, or (without one) a conversation by its title.
+
+    `position`: of the first hit in the message's body.
+    """
 
     conversation: FoundShape
     message_id: uuid.UUID | None
+    position: int | None
     leaf: uuid.UUID | None
     snippet: list[PieceShape]
 
@@ -236,6 +324,7 @@ class HitShape(BaseModel):
         return cls(
             conversation=FoundShape(**_named(hit, FoundShape)),
             message_id=hit.message_id,
+            position=hit.position,
             leaf=hit.leaf,
             snippet=[PieceShape(text=text, hit=found) for text, found in hit.snippet],
         )

@@ -80,6 +80,17 @@ def shares(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
     )
 
 
+def places(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
+    """Where the user was in each conversation. Raises StorageDown, Busy and TooSlow."""
+    return _in_pages(
+        db,
+        "SELECT id, message_id, position, end_id, end_position, read_at"
+        " FROM (SELECT *, conversation_id AS id FROM places) AS places",
+        user_id,
+        uuid.UUID(int=0),
+    )
+
+
 def keys(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     """The user's service keys, without what would open them. Raises StorageDown."""
     rows = db.rows_within(

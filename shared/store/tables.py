@@ -338,6 +338,25 @@ shares = Table(
     Index("shares_with", "with_user_id", postgresql_where=text("with_user_id IS NOT NULL")),
 )
 
+#: Where its owner was in a conversation, and where its text ended then.
+places = Table(
+    "places",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("conversation_id", Uuid, primary_key=True),
+    Column("message_id", Uuid, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("end_id", Uuid, nullable=False),
+    Column("end_position", Integer, nullable=False),
+    Column("read_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(
+        ["conversation_id", "user_id"],
+        ["conversations.id", "conversations.user_id"],
+        name="places_conversation",
+        ondelete="CASCADE",
+    ),
+)
+
 #: Tokens that a user's answers cost on a day (UTC), by the service key that asked (nil without
 #: one). It outlives the conversations, and is written with the end of each answer.
 token_use = Table(

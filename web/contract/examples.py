@@ -97,6 +97,21 @@ EXAMPLES: Final[dict[str, Any]] = {
     "NewConversation": {"title": "The sky", "system": "Answer in one sentence."},
     "ConversationChange": {"title": "Colours of the sky"},
     "SeenUpTo": {"message_id": _ANSWER_ID},
+    "PlaceBody": {
+        "message_id": _ANSWER_ID,
+        "position": 120,
+        "end": {"message_id": _ANSWER_ID, "position": 137},
+    },
+    "FoundPlace": {
+        "place": {
+            "message_id": _ANSWER_ID,
+            "position": 120,
+            "end": {"message_id": _ANSWER_ID, "position": 137},
+            "read_at": "2026-11-22T11:45:10.120000Z",
+        },
+        "now": "2026-11-22T20:15:00.000000Z",
+        "restarted": [],
+    },
     "Question": {"content": "Why is the sky blue?", "options": {"temperature": 0.2}},
     "AnswerRequest": {"model": "some-model"},
     "Conversation": _CONVERSATION,
@@ -115,6 +130,7 @@ EXAMPLES: Final[dict[str, Any]] = {
                     name: value for name, value in _CONVERSATION.items() if name != "system"
                 },
                 "message_id": _ANSWER_ID,
+                "position": 4,
                 "leaf": _ANSWER_ID,
                 "snippet": [
                     {"text": "The ", "hit": False},

@@ -9,9 +9,10 @@ from flask import Blueprint, Request, Response, jsonify, request
 
 from shared import sse
 from shared.body import Body, Delta
-from shared.store import branches, conversations, search, stopping, token_use
+from shared.store import branches, conversations, places, search, stopping, token_use
 from shared.store.asking import NEWEST, Asked
 from shared.store.messages import PAGE_CHARS, Message
+from shared.store.places import Point
 from shared.text import normalise
 from web import event_source, paging, questions, requests, responses, schemas
 from web.asking import Continue, NewQuestion, Retry, Wanted, token_limits
@@ -114,6 +115,23 @@ def see_conversation(conversation_id: uuid.UUID) -> Response:
     seen = requests.json_body(schemas.SeenUpTo).message_id
     if conversations.mark_seen(context().db, current_user(), conversation_id, seen):
         wake_sidebars(context().livelog, current_user())
+    return Response(status=204)
+
+
+@blueprint.get("/conversations/<uuid:conversation_id>/place")
+def show_place(conversation_id: uuid.UUID) -> Response:
+    """Where you were in it, on whichever device; `place` is null if that is not known."""
+    found = places.load(context().db, current_user(), conversation_id)
+    return responses.reply(schemas.FoundPlaceShape.of(found))
+
+
+@blueprint.put("/conversations/<uuid:conversation_id>/place")
+def keep_place(conversation_id: uuid.UUID) -> Response:
+    """204: it is kept, unless a place is known that was read later."""
+    body = requests.json_body(schemas.PlaceBody)
+    at = Point(body.message_id, body.position)
+    end = at if body.end is None else Point(body.end.message_id, body.end.position)
+    places.keep(context().db, current_user(), conversation_id, at, end, read_at=body.read_at)
     return Response(status=204)
 
 

@@ -18,6 +18,7 @@ from shared.store import (
     branches,
     conversations,
     messages,
+    places,
     reaping,
     search,
     shares,
@@ -25,6 +26,7 @@ from shared.store import (
     stopping,
 )
 from shared.store.asking import NEWEST
+from shared.store.places import Point
 from tests.client import new_id
 from tests.store_fixtures import Store, body_of
 
@@ -60,6 +62,10 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     "conversations.mark_seen": lambda it, user: conversations.mark_seen(
         it.db, user, it.conversation, None
     ),
+    "places.keep": lambda it, user: places.keep(
+        it.db, user, it.conversation, Point(it.ended, 1), Point(it.ended, 1)
+    ),
+    "places.load": lambda it, user: places.load(it.db, user, it.conversation),
     "branches.turns": lambda it, user: branches.turns(
         it.db, user, it.conversation, before=it.ended
     ),
@@ -103,7 +109,7 @@ def test_the_owner_may_make_every_call(store: Store, call: str) -> None:
     CALLS[call](theirs, theirs.owner)
 
 
-MODULES = (messages, stopping, branches, conversations, asking, reaping, search, sidebar)
+MODULES = (messages, stopping, branches, conversations, asking, places, reaping, search, sidebar)
 
 
 def test_every_function_that_takes_a_user_is_tested_for_access() -> None:
@@ -115,6 +121,7 @@ def test_every_function_that_takes_a_user_is_tested_for_access() -> None:
             branches,
             conversations,
             asking,
+            places,
             reaping,
             search,
             sidebar,
