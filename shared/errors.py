@@ -131,6 +131,9 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "max_tokens_too_large": RequestError(
         422, "max_tokens is larger than this service allows. Ask for fewer tokens."
     ),
+    "line_full": RequestError(
+        429, "As many questions wait here as may. Wait until one is sent, or remove one."
+    ),
     "too_many_open": RequestError(429, "Too many answers are being written for you at once."),
     "too_many_exports": RequestError(429, "Your export is being read already. Wait for its end."),
     "too_many_shares": RequestError(

@@ -60,6 +60,8 @@ def _json_lines(db: Database, user: uuid.UUID, profile: dict[str, Any]) -> Itera
         for message in exporting.messages(db, user, one.id):
             counts["messages"] += 1
             yield from exports.line("message", schemas.message_json(message))
+        for row in exporting.line(db, user, one.id):
+            yield from _line("question_in_line", row)
     yield from exports.line("end", counts)
 
 
@@ -78,6 +80,8 @@ def _paragraphs(db: Database, user: uuid.UUID, profile: dict[str, Any]) -> Itera
         for message in exporting.messages(db, user, one.id):
             yield from exports.turn(message, before)
             before = message.id
+        for row in exporting.line(db, user, one.id):
+            yield f"\n### You · not sent yet\n\n{row['content']}\n"
     noun = "conversation" if number == 1 else "conversations"
     yield f"\n---\n\n{number} {noun}. This is the end of the export.\n"
 

@@ -8,6 +8,7 @@ from werkzeug.exceptions import NotFound
 from shared import logs
 from shared.bus.livelog import LiveLog
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
+from shared.line import Lines
 from shared.settings import Settings
 from shared.store.database import Database, cooperate
 from shared.store.turns import Turns
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         livelog=livelog,
         queue=queue,
         asker=Asker(settings, db, messages, queue, livelog),
+        lines=Lines(settings, db, livelog, queue),
         hub=hub,
         messages=messages,
         readers=readers,

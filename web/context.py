@@ -9,6 +9,7 @@ from flask import current_app
 
 from shared.bus.livelog import LiveLog
 from shared.jobs import Queue
+from shared.line import Lines
 from shared.settings import Settings
 from shared.store.database import Database
 from web.asking import Asker
@@ -32,6 +33,7 @@ class Context:
     livelog: LiveLog
     queue: Queue
     asker: Asker
+    lines: Lines
     hub: Hub
     messages: MessageKeeper
     readers: Readers

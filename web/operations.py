@@ -48,6 +48,7 @@ from web.questions import IMAGES
 
 _CONVERSATIONS: Final = "Conversations"
 _MESSAGES: Final = "Messages"
+_LINE: Final = "Questions in line"
 _PAGE: Final = "Page"
 _SIGN_IN: Final = "Sign-in"
 _SHARING: Final = "Sharing"
@@ -187,6 +188,38 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         "not_an_answer",
         "complete",
         name="continue_answer",
+    ),
+    "native.show_line": Operation(
+        tag=_LINE, summary="Show the questions in line", answers={200: schemas.LineShape}
+    ),
+    "native.put_in_line": Operation(
+        tag=_LINE,
+        summary="Put a question in line",
+        body=schemas.LineQuestion,
+        parameters=(IDEMPOTENCY_KEY,),
+        answers={201: schemas.LineShape},
+        codes=(
+            "line_full",
+            "idempotency_key_reused",
+            "question_too_long",
+            "max_tokens_too_large",
+        ),
+    ),
+    "native.change_in_line": Operation(
+        tag=_LINE,
+        summary="Change a question in line",
+        body=schemas.LineChange,
+        answers={200: schemas.LineShape},
+        codes=("question_too_long",),
+    ),
+    "native.take_out_of_line": Operation(
+        tag=_LINE, summary="Remove a question from the line", answers={204: None}
+    ),
+    "native.send_from_line": Operation(
+        tag=_LINE,
+        summary="Send a question of the line now",
+        answers={202: schemas.AskedShape},
+        codes=("answer_open", "too_many_open", "budget_exhausted"),
     ),
     # --- faces/native.py: messages
     "native.show_message": Operation(

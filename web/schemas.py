@@ -20,19 +20,22 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from shared.body import Body
+from shared.errors import REQUEST_ERRORS
 from shared.lifecycle import Status
 from shared.parts import is_text
 from shared.push_services import ENDPOINT_CHARS
+from shared.store.asking import Asked
 from shared.store.audit import Noted
 from shared.store.branches import Turn
 from shared.store.conversations import Conversation
+from shared.store.line import InLine, Line
 from shared.store.messages import Message
 from shared.store.places import Found, Point
 from shared.store.pushes import Subscription
 from shared.store.search import Hit
 from shared.store.shares import Share, SharedConversation
 from shared.store.token_use import Use
-from web.json_types import AnswerErrorCode, Kind, RequestBody, Role, Text
+from web.json_types import AnswerErrorCode, Held, Kind, RequestBody, Role, Text
 from web.options import Options
 from web.questions import CONTENT_CHARS, PARTS, RESULTS, Part, ToolResultPart
 
@@ -149,6 +152,13 @@ class PartShape(BaseModel):
     meta: dict[str, Any] | None
 
 
+class ProblemShape(BaseModel):
+    """Why a question was refused: a code and a sentence, as in a problem document."""
+
+    code: str
+    message: str
+
+
 class ErrorShape(BaseModel):
     """Why an answer ended in ERROR."""
 
@@ -219,6 +229,58 @@ class AskedShape(BaseModel):
 
     user: MessageShape
     assistant: MessageShape
+
+    @classmethod
+    def of(cls, asked: Asked) -> "AskedShape":
+        """From what was asked."""
+        return cls(user=MessageShape.of(asked.question), assistant=MessageShape.of(asked.answer))
+
+
+class LineChange(RequestBody):
+    """PATCH /api/conversations/{id}/line/{question_id}: another text."""
+
+    content: Annotated[Text, Field(min_length=1, max_length=CONTENT_CHARS)]
+
+
+class LineQuestion(AnswerRequest):
+    """POST /api/conversations/{id}/line: a question that waits for the end of an answer."""
+
+    content: Annotated[Text, Field(min_length=1, max_length=CONTENT_CHARS)]
+
+
+class InLineShape(BaseModel):
+    """A question that waits. `problem`: why it was refused when its turn came."""
+
+    id: uuid.UUID
+    content: str
+    model: str | None
+    problem: ProblemShape | None
+    created_at: datetime
+    changed_at: datetime
+
+    @classmethod
+    def of(cls, one: InLine) -> "InLineShape":
+        """From a row."""
+        problem = None
+        if one.problem:
+            sentence = REQUEST_ERRORS[one.problem].sentence
+            problem = ProblemShape(code=one.problem, message=sentence)
+        return cls(**_named(one, cls, "problem"), problem=problem)
+
+
+class LineShape(BaseModel):
+    """The questions that wait in a conversation, in order: at most 20.
+
+    `held`: why they wait although no answer is being written; null: they are sent by themselves.
+    """
+
+    items: list[InLineShape]
+    held: Held | None
+
+    @classmethod
+    def of(cls, line: Line) -> "LineShape":
+        """From the rows."""
+        return cls(items=[InLineShape.of(one) for one in line.items], held=line.held)
 
 
 class ConversationShape(BaseModel):

@@ -26,6 +26,7 @@ from shared.bus.listener import Listener
 from shared.bus.livelog import LiveLog
 from shared.errors import StorageDown
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
+from shared.line import Lines
 from shared.settings import Settings
 from shared.store.database import Database, cooperate
 from shared.store.turns import Turns
@@ -80,8 +81,15 @@ class WorkerProcess:
         provider = Provider(settings)
         # A queue of its own: a worker's may wait long for Redis, an end and a sweep must not.
         queue = Queue(make_app(settings, ENQUEUE_SECONDS))
+        lines = Lines(settings, db, self._livelog, queue)
         self.writer = Writer(
-            settings, db, self._livelog, provider, self._owner, enqueue=queue.enqueue
+            settings,
+            db,
+            self._livelog,
+            provider,
+            self._owner,
+            enqueue=queue.enqueue,
+            send_next=lines.move,
         )
         self.titles = Titles(settings, db, self._livelog, provider)
         self.pushes = Pushes(settings, db)
@@ -92,6 +100,7 @@ class WorkerProcess:
             lease=settings.lease_seconds,
             turns=Turns(settings.running, settings.queue_deadline_seconds),
             retention_days=settings.retention_days,
+            lines=lines,
             take=self.writer.take,
             observe=metrics.swept,
         )

@@ -75,9 +75,13 @@ class Writer:
         owner: str | None = None,
         *,
         enqueue: Callable[[uuid.UUID], bool] = lambda _: False,
+        send_next: Callable[[uuid.UUID], None] = lambda _: None,
     ) -> None:
-        """`owner`: the name that holds the leases, if not the settings' one. `enqueue` takes the
-        questions whose turn comes when an answer ends; if it returns False, a sweep does it."""
+        """`owner`: the name that holds the leases, if not the settings' one.
+
+        `enqueue` takes the questions whose turn comes when an answer ends, `send_next` the
+        conversation whose line moves then; what they do not do, a sweep does.
+        """
         self._settings = settings
         self._db = db
         self._provider = provider
@@ -103,7 +107,13 @@ class Writer:
         )
         turns = Turns(settings.running, settings.queue_deadline_seconds)
         self.finisher = Finisher(
-            db, self._owner, turns, self.publisher, self.saver, enqueue=enqueue
+            db,
+            self._owner,
+            turns,
+            self.publisher,
+            self.saver,
+            enqueue=enqueue,
+            send_next=send_next,
         )
 
     # --- one message

@@ -20,7 +20,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from shared import naming
-from shared.body import Body
+from shared.body import Body, text_body
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, StorageDown, TooMany
 from shared.lifecycle import OPEN, Status
 from shared.media import File
@@ -117,6 +117,15 @@ def ask(
         files.keep(connection, asking.user_id, [(asked.question.id, file) for file in stored])
         check_limits(connection, asking)
         return asked
+
+
+def ask_in(connection: Connection, asking: Asking, conversation: uuid.UUID, content: str) -> Asked:
+    """A question below the newest answer of a conversation that this transaction has locked, after
+    its user. Raises what `ask` raises."""
+    wanted = _both(asking, conversation, text_body(content), NEWEST)
+    asked = _found(run(connection, _ASK, **wanted).all())
+    check_limits(connection, asking)
+    return asked
 
 
 def must_be_called(

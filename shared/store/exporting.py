@@ -91,6 +91,19 @@ def places(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
     )
 
 
+def line(db: Database, user_id: uuid.UUID, conversation: uuid.UUID) -> list[dict[str, Any]]:
+    """The questions that wait in a conversation, in order. Raises StorageDown."""
+    rows = db.rows_within(
+        TREES,
+        "SELECT id, conversation_id, content, model, problem, created_at, changed_at"
+        " FROM questions_in_line WHERE user_id = :user AND conversation_id = :conversation"
+        " ORDER BY seq",
+        user=user_id,
+        conversation=conversation,
+    )
+    return [dict(row._mapping) for row in rows]
+
+
 def keys(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     """The user's service keys, without what would open them. Raises StorageDown."""
     rows = db.rows_within(

@@ -35,7 +35,7 @@ from sqlalchemy import Connection
 from shared.body import Body, Delta
 from shared.lifecycle import MAX_TRIES, OPEN, Status
 from shared.store.database import Database, run
-from shared.store.ending import Ending, end_locked
+from shared.store.ending import Called, Ending, end_locked
 from shared.store.messages import to_body
 from shared.store.part_sql import prompt_parts
 from shared.store.status_sql import OPEN_STATUSES, before
@@ -263,25 +263,18 @@ def lease_state(db: Database, owner: str, ids: Sequence[uuid.UUID]) -> dict[uuid
 # --- R4: finish ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """An answer was ended; the user's questions whose turn has come, to be enqueued."""
-
-    called: Sequence[uuid.UUID]
-
-
 def finish(
     db: Database, owner: str, last: Save, ending: Ending, turns: Turns = NO_TURNS
-) -> Finished | None:
+) -> Called | None:
     """The last pieces, the compaction and the end in one transaction.
 
-    None when the row is not as `last` expects: see `lease_state` and `has_ended`.
+    Returns what its end gives a turn; None when the row is not as `last` expects: see `lease_state`
+    and `has_ended`.
     """
     with db.transaction() as connection:
         if last.id not in _save(connection, owner, _LAST_LEASE, [last]):
             return None
-        called = end_locked(connection, last.id, ending, turns)
-    return Finished(called)
+        return end_locked(connection, last.id, ending, turns)
 
 
 # --- giving back, in place of an end --------------------------------------------------------------

@@ -314,6 +314,38 @@ client_requests = Table(
     _moment("deleted_at"),
 )
 
+#: Questions that wait for the end of the answers before them (shared/store/line.py).
+questions_in_line = Table(
+    "questions_in_line",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    Column("conversation_id", Uuid, nullable=False),
+    Column("content", Text, nullable=False),
+    # what its request asked for and came with, as in `messages`
+    Column("model", Text),
+    Column("options", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("client_key", Text),
+    Column("request_hash", Text),
+    Column("key_id", Uuid),
+    # code of the refusal that it got when its turn came
+    Column("problem", Text),
+    # when a sweep looks whether its turn has come; infinity: when something happens
+    _moment("due_at", required=True),
+    _moment("created_at", required=True),
+    _moment("changed_at", required=True),
+    ForeignKeyConstraint(
+        ["conversation_id", "user_id"],
+        ["conversations.id", "conversations.user_id"],
+        name="questions_in_line_conversation",
+        ondelete="CASCADE",
+    ),
+    UniqueConstraint("user_id", "client_key", name="questions_in_line_client_key"),
+    Index("questions_in_line_order", "conversation_id", "seq"),
+    Index("questions_in_line_due", "due_at"),
+)
+
 #: A conversation that others may read: whoever has the link's token, or one named user.
 shares = Table(
     "shares",

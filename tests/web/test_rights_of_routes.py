@@ -19,8 +19,9 @@ from shared.media import file_of, write_file
 from shared.parts import PartKind
 from shared.secret_token import SHARE_LINK, hashed
 from shared.settings import Settings
-from shared.store import asking, conversations, pushes, shares, stopping
+from shared.store import asking, conversations, line, pushes, shares, stopping
 from shared.store.asking import Asking
+from shared.store.line import NewInLine
 from tests.client import new_id
 from tests.credentials import ISSUER, user_id
 from tests.rig import Rig, eventually
@@ -86,11 +87,18 @@ def new_things(rig: Rig, row: Row) -> dict[str, str]:
     write_file(question, PartKind.IMAGE, image)
     answer = asking.ask(rig.db, terms, made.id, question, stored=[image]).answer
     stopping.stop(rig.db, answer.id, owner)
-    things = {"conversation": str(made.id), "answer": str(answer.id), "file": str(image.id)}
+    line.add(rig.db, owner, made.id, NewInLine("And then?", None, {}, None, None, None))
+    [waiting] = line.read(rig.db, owner, made.id).items
     notified = pushes.subscribe(
         rig.db, owner, None, endpoint=new_id(), p256dh="", auth="", with_text=False
     )
-    things["notified"] = str(notified.id)
+    things = {
+        "conversation": str(made.id),
+        "answer": str(answer.id),
+        "file": str(image.id),
+        "waiting": str(waiting.id),
+        "notified": str(notified.id),
+    }
     for name in ("link", "expired_link", "revoked_link"):
         things[name] = SHARE_LINK.new()
         token_hash = hashed(things[name])

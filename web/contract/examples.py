@@ -91,6 +91,7 @@ _ENTRY: Final = {
         "error_code": None,
         "ended_at": "2026-11-22T11:45:03.445566Z",
     },
+    "line": {"waiting": 1, "changed_at": "2026-11-22T11:45:02.998877Z"},
 }
 
 EXAMPLES: Final[dict[str, Any]] = {
@@ -113,6 +114,21 @@ EXAMPLES: Final[dict[str, Any]] = {
         "restarted": [],
     },
     "Question": {"content": "Why is the sky blue?", "options": {"temperature": 0.2}},
+    "LineQuestion": {"content": "And why is it red in the evening?"},
+    "LineChange": {"content": "And why is it red at dusk?"},
+    "Line": {
+        "items": [
+            {
+                "id": "5f0c4a0e-8a55-4d5a-9f3a-6a1d3c7d2b90",
+                "content": "And why is it red in the evening?",
+                "model": None,
+                "problem": None,
+                "created_at": "2026-11-22T11:45:02.998877Z",
+                "changed_at": "2026-11-22T11:45:02.998877Z",
+            }
+        ],
+        "held": None,
+    },
     "AnswerRequest": {"model": "some-model"},
     "Conversation": _CONVERSATION,
     "ConversationList": {"items": [_CONVERSATION], "next": None},

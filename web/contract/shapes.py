@@ -225,6 +225,13 @@ class LastAnswerShape(BaseModel):
     ended_at: datetime | None
 
 
+class EntryLineShape(BaseModel):
+    """How many questions wait in a conversation's line, and when one of them changed last."""
+
+    waiting: int
+    changed_at: datetime | None
+
+
 class EntryShape(BaseModel):
     """A conversation in the list. `unseen`: an answer ended since it was last seen."""
 
@@ -234,6 +241,7 @@ class EntryShape(BaseModel):
     updated_at: datetime
     status: Literal["waiting", "writing", "failed", "unseen", "idle"]
     answer: LastAnswerShape | None
+    line: EntryLineShape
 
 
 class EntryList(BaseModel):
