@@ -18,6 +18,7 @@ plain instead; nesting, columns of a table and length of the HTML by the numbers
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from html import escape
@@ -50,7 +51,12 @@ MAX_COLUMNS: Final = 100
 
 _SCHEMES = ("http://", "https://", "mailto:")
 _WITH_DIRECTION = frozenset(
-    {"paragraph_open", "heading_open", "list_item_open", "blockquote_open", "td_open", "th_open"}
+    {"paragraph_open", "heading_open", "blockquote_open", "td_open", "th_open"}
+)
+#: What holds blocks. `dir=auto` does not look into what has a direction of its own, so these get
+#: that of their first word: markers, bars and columns are on the side where their text begins.
+_HOLDERS: Final = frozenset(
+    {"bullet_list_open", "ordered_list_open", "blockquote_open", "table_open"}
 )
 #: Where the renderer finds the block's Highlighter.
 _HIGHLIGHTER: Final = "highlighter"
@@ -125,19 +131,38 @@ def _is_allowed(url: str) -> bool:
 
 def _set_attributes(state: StateCore) -> None:
     """Give each block the direction of its text; align columns by classes, not by styles."""
+    undecided: list[Token] = []
     for token in state.tokens:
+        if token.type == "inline" and undecided:
+            direction = _direction(token.content)
+            for holder in undecided if direction else ():
+                if direction == "rtl":
+                    holder.attrSet("dir", "rtl")
+            undecided = [] if direction else undecided
         if token.type in _WITH_DIRECTION:
             token.attrSet("dir", "auto")
         style = token.attrs.pop("style", None)
         if style is not None:
             token.attrSet("class", str(style).removeprefix("text-align:").strip())
+        if token.type in _HOLDERS:
+            undecided.append(token)
+
+
+def _direction(text: str) -> str:
+    """The direction of the first letter that has one; "" if none has."""
+    for letter in text:
+        kind = unicodedata.bidirectional(letter)
+        if kind in ("L", "R", "AL"):
+            return "ltr" if kind == "L" else "rtl"
+    return ""
 
 
 class _Renderer(RendererHTML):
     """markdown-it's renderer with our tables, code, links, images and math."""
 
-    def table_open(self, *_: Any) -> str:
-        return '<div class="table"><table>'
+    def table_open(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        direction = ' dir="rtl"' if tokens[idx].attrs.get("dir") else ""
+        return f'<div class="table"><table{direction}>'
 
     def table_close(self, *_: Any) -> str:
         return "</table></div>"

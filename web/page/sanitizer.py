@@ -28,9 +28,9 @@ _CLEANER: Final = nh3.Cleaner(
     tags={*_BLOCKS, *_PLAIN, *_MATH, "ol", "th", "td", "a", "pre", "div", "span"},
     clean_content_tags=set(),
     attributes={
-        **{tag: {"dir"} for tag in (*_BLOCKS, "th", "td")},
+        **{tag: {"dir"} for tag in (*_BLOCKS, "th", "td", "ul", "table")},
         "a": {"href"},
-        "ol": {"start"},
+        "ol": {"dir", "start"},
         "pre": {"data-language"},
         "div": {"data-tex", "data-note"},
         "span": {"data-tex"},

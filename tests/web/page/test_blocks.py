@@ -523,6 +523,18 @@ def test_nested_tags_are_limited() -> None:
     assert markdown_html("<b>" * 30 + "x" + "</b>" * 30).count("<b>") == extended_rules.MAX_TAGS
 
 
+def test_what_holds_blocks_has_the_direction_of_its_first_word() -> None:
+    assert markdown_html("1. 42: القمر\n2. two\n").startswith('<ol dir="rtl">\n<li>')
+    assert markdown_html("- one\n- القمر\n").startswith("<ul>\n<li>")
+    assert markdown_html("> «البحر»\n").startswith('<blockquote dir="rtl">')
+    assert markdown_html("> 1\n>\n> - one\n").startswith('<blockquote dir="auto">')
+    table = "| | القمر |\n|---|---|\n| kg | 1 |\n"
+    assert markdown_html(table).startswith('<div class="table"><table dir="rtl">')
+    mixed = markdown_html("> hello\n> - مرحبا\n")
+    assert mixed.startswith('<blockquote dir="auto">')
+    assert '<ul dir="rtl">' in mixed
+
+
 def test_raw_html_is_shown_as_text() -> None:
     assert "&lt;p&gt;bold&lt;/p&gt;" in markdown_html("<p>bold</p>")
 

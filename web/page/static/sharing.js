@@ -110,7 +110,7 @@ export class Sharing {
     if (address) item.append(button(t("Copy"), ({ target }) => copyFor(target, address), { className: "quiet copy-link", ...named }));
     item.append(button(t("Revoke"), () => this.#revoke(one.id, item), named));
     if (one.user === null && address) {
-      const field = el("input", { value: address, readOnly: true, "aria-label": t("The link"), onfocus: () => field.select() });
+      const field = el("input", { value: address, readOnly: true, dir: "ltr", "aria-label": t("The link"), onfocus: () => field.select() });
       item.append(field, el("small", {}, t("Copy it now: this link is not shown again.")));
     }
     return item;

@@ -114,7 +114,7 @@ export class Sidebar {
     const item = el("li", { dataset: { conversation: one.id, status: one.status } }, link, rename, remove);
     if (mark) {
       item.prepend(el("span", { className: "mark", dataset: { mark } }));
-      link.append(el("span", { className: "unseen" }, t(", {state}", { state: LABELS[one.status] })));
+      link.append(el("span", { className: "unseen" }, t(", {more}", { more: LABELS[one.status] })));
     }
     if (known?.item.contains(document.activeElement)) queueMicrotask(() => link.focus({ preventScroll: true }));
     this.items.set(one.id, { key, item });

@@ -48,8 +48,8 @@ export const why = ({ code, message }) => fill(errors[code] ?? message, { messag
 export const number = (value, decimals = 0) =>
   value.toLocaleString(locale, { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 
-/** Words as a list: "a, b, c". */
-export const list = (all) => new Intl.ListFormat(locale, { type: "unit", style: "short" }).format(all);
+/** Words as a list: "a, b, c". (Intl's lists have an "and" in Arabic, where we want none.) */
+export const list = (all) => all.reduce((before, more) => before + t(", {more}", { more }));
 
 /** A day, or a moment, as people read it. */
 export const dateOf = (moment) => new Date(moment).toLocaleDateString(locale, { dateStyle: "medium" });
