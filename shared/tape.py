@@ -57,7 +57,7 @@ def decode(tape: bytes) -> list[Sample]:
             continue
         numbers.append(value)
         value = 0
-        if len(numbers) == 2:  # noqa: PLR2004 - a sample is two numbers
+        if len(numbers) == 2:
             position, ms = position + numbers[0], ms + numbers[1]
             samples.append(Sample(ms, position))
             numbers.clear()

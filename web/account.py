@@ -61,7 +61,7 @@ def _json_lines(db: Database, user: uuid.UUID, profile: dict[str, Any]) -> Itera
             counts["messages"] += 1
             yield from exports.line("message", schemas.message_json(message))
         for row in exporting.line(db, user, one.id):
-            yield from _line("question_in_line", row)
+            yield from exports.line("question_in_line", row)
     yield from exports.line("end", counts)
 
 

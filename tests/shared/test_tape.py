@@ -1,5 +1,7 @@
 """The coding of a tape: what was recorded is what is read."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +28,7 @@ def test_decoded_is_what_was_encoded(samples: list[Sample]) -> None:
 def test_whatever_is_encoded_never_goes_back(samples: list[Sample]) -> None:
     decoded = tape.decode(tape.encode(samples))
     assert len(decoded) == min(len(samples), SAMPLES_MAX)
-    for before, after in zip(decoded, decoded[1:], strict=False):
+    for before, after in pairwise(decoded):
         assert before.ms <= after.ms <= before.ms + NUMBER_MAX
         assert before.position <= after.position <= before.position + NUMBER_MAX
 

@@ -14,7 +14,7 @@ from shared.store import owning, tape_sql, tapes
 from shared.store.ending import Ending
 from shared.store.owning import Claim
 from shared.store.tapes import MARKS_MAX, Noted, Tape
-from shared.tape import NUMBER_MAX, SAMPLES_MAX, Sample
+from shared.tape import SAMPLES_MAX, Sample
 from tests.store_fixtures import ME, OTHER, Store, save_of
 
 DONE = Ending(Status.DONE, "stop")
@@ -200,7 +200,9 @@ def test_a_note_says_when_it_was(store: Store) -> None:
     claim = store.streaming()
     store.run("UPDATE messages SET created_at = created_at - interval '20 s' WHERE id = :id",
               id=claim.id)  # fmt: skip
-    tapes.note(store.db, [Noted(claim.id, "left", "phone", ago=5.0), Noted(claim.id, "taken", None)])
+    tapes.note(
+        store.db, [Noted(claim.id, "left", "phone", ago=5.0), Noted(claim.id, "taken", None)]
+    )
     left, taken = read(store, claim).marks
     assert (left.kind, left.device) == ("left", "phone")
     assert 4_900 <= taken.ms - left.ms <= 5_100

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 # A NULL is an answer, or a piece, of an earlier version: it has no time. Pieces come by the save
 # (`store/owning.py`), and are wound up to the tape with the end (`store/tape_sql.py`).

@@ -5,7 +5,7 @@ from alembic import op
 from shared.store.migrations import online
 
 revision = "0011"
-down_revision = "0007"
+down_revision = "0010"
 
 _LINE = """
 CREATE TABLE IF NOT EXISTS questions_in_line (
