@@ -37,6 +37,10 @@ HINTS: Final = {
     "ended": "You are signed out here, or your session has ended. Sign in to go on.",
     "deleted": "Your account is deleted, and what was yours is being removed.",
 }
+#: The cookie in which a browser keeps a person's choice of light or dark (theme.js); its values.
+#: A cookie, as the first byte of a page has to know it: nothing flashes, and no script runs first.
+_THEME: Final = "outlive_theme"
+_THEMES: Final = frozenset({"light", "dark"})
 #: Refusals of what comes by a wrong way: the files of a page would be refused there, too.
 _FROM_ELSEWHERE: Final = ("not_local", "forwarded", "cross_site")
 
@@ -87,7 +91,7 @@ def shared(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG00
 @blueprint.get("/live")
 def dashboard() -> Response:
     """The dashboard, for operators."""
-    return _page("dashboard.html")
+    return _page("dashboard.html", user=str(principal().user_id))
 
 
 @blueprint.get("/api/live")
@@ -128,6 +132,8 @@ def _language() -> languages.Language:
 
 
 def _page(template: str, **values: str | bool | None) -> Response:
+    theme = request.cookies.get(_THEME)
+    values["theme"] = theme if theme in _THEMES else None
     language = _language()
     response = make_response(render_template(template, t=language.t, language=language, **values))
     response.headers["Content-Language"] = language.code

@@ -1,5 +1,6 @@
 """Reaching the provider: its address, its certificate, proxies and retries."""
 
+import json
 import socket
 import ssl
 import subprocess
@@ -160,6 +161,27 @@ def test_anything_but_a_model_list_is_unknown(document: bytes) -> None:
     with recorder(document) as server:
         settings = Settings.model_validate({"OPENAI_BASE_URL": server.url, "model": "a"})
         assert ModelList(settings).listed()["known"] is False
+
+
+def test_models_that_do_not_chat_are_not_listed() -> None:
+    offered = ["gpt-5", "llama-3.3-70b-instruct", "gpt-4-vision-preview", "org/embed-free/qwen3"]
+    left_out = [
+        "text-embedding-3-small", "nomic-embed-text", "baai/bge-m3", "whisper-1", "gpt-4o-tts",
+        "gpt-4o-realtime-preview", "dall-e-3", "gpt-image-1", "omni-moderation-latest", "rerank-v3",
+    ]  # fmt: skip
+    described = [
+        {"id": "m2", "type": "embeddings"},
+        {"id": "m3", "capabilities": {"completion_chat": False}},
+        {"id": "m4", "architecture": {"output_modalities": ["image"]}},
+        {"id": "m5", "type": 7, "capabilities": ["completion"], "architecture": None},
+        {"id": "m6", "type": "llm", "architecture": {"output_modalities": ["text", "image"]}},
+    ]
+    document = json.dumps([*offered, *left_out, *described]).encode()
+    with recorder(document) as server:
+        settings = Settings.model_validate({"OPENAI_BASE_URL": server.url, "model": "gpt-5"})
+        listed = ModelList(settings).listed()["items"]
+
+    assert {one["id"] for one in listed} == {*offered, "m5", "m6"}
 
 
 # --- certificates ---------------------------------------------------------------------------------

@@ -150,14 +150,14 @@ async function loadEarlier() {
   });
 }
 
-/** Everything of the branch, on paper. */
+/** Print all of the open conversation: what has not been read yet is read first. */
 async function printAll() {
-  const { id } = here;
-  for (let earlier = null; here.earlier && here.earlier !== earlier && id === here.id; ) {
-    ({ earlier } = here);
+  for (let cursor = null; here.earlier && here.earlier !== cursor; ) {
+    cursor = here.earlier;
     await loadEarlier();
   }
-  if (id === here.id) print();
+  await thread.read();
+  print();
 }
 
 async function exportHere() {
@@ -390,6 +390,30 @@ function setDrawer(open) {
   else if (was && byId("side").contains(document.activeElement)) byId("menu").focus();
 }
 
+/** Open what is loaded when it is wanted for the first time; offline it may not come. */
+function later(name) {
+  return () => import(`./${name}.js`).then(({ open }) => open()).catch(() => {});
+}
+
+/** Keys; shortcuts.js says to people what they do. */
+const shortcuts = {
+  "Control k": () => {
+    if (getComputedStyle(byId("menu")).display !== "none") setDrawer(true);
+    sidebar.focusSearch();
+  },
+  "Control O": () => navigate(null),
+  "Control p": printAll,
+  "/": () => byId("question").focus(),
+  "?": later("shortcuts"),
+};
+
+/** The pressed key as it is called above; those without Control are letters in a field. */
+function shortcutOf({ key, shiftKey, ctrlKey, metaKey, altKey, target }) {
+  if (altKey) return "";
+  if (ctrlKey || metaKey) return `Control ${shiftKey ? key.toUpperCase() : key.toLowerCase()}`;
+  return target.closest?.("input, textarea, select") ? "" : key;
+}
+
 /** The page is visible again: go on. */
 function onVisible({ slept }) {
   away = false;
@@ -411,7 +435,7 @@ byId("menu").addEventListener("click", () => setDrawer(!document.body.classList.
 byId("shade").addEventListener("click", () => setDrawer(false));
 byId("earlier").addEventListener("click", loadEarlier);
 byId("export").addEventListener("click", exportHere);
-for (const link of [byId("new"), document.querySelector(".brand")]) {
+for (const link of [byId("new"), byId("begin"), document.querySelector(".brand")]) {
   link.addEventListener("click", (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;
     event.preventDefault();
@@ -423,11 +447,12 @@ byId("thread").addEventListener("click", ({ target }) => {
 });
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && document.body.classList.contains("drawer")) setDrawer(false);
-  if (!(event.ctrlKey || event.metaKey) || event.altKey || event.key.toLowerCase() !== "k") return;
+  const pressed = shortcuts[shortcutOf(event)];
+  if (!pressed || document.querySelector("dialog[open]")) return;
   event.preventDefault();
-  if (getComputedStyle(byId("menu")).display !== "none") setDrawer(true);
-  sidebar.focusSearch();
+  pressed();
 });
+for (const name of ["theme", "shortcuts"]) byId(name).addEventListener("click", later(name));
 addEventListener("popstate", showAddress);
 addEventListener("sessionend", keepEdit);
 watchPresence({ visible: onVisible, hidden: updateStreaming, wake: () => notices.reconnect(), leave });
@@ -445,4 +470,3 @@ showAddress();
 showPending();
 update();
 for (const { key } of outbox.waiting()) resume(key);
-models.load().catch(() => {});

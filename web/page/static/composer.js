@@ -28,6 +28,7 @@ export class Composer {
     if (this.writing || !text.trim()) return;
     this.notify("");
     this.put("");
+    if (matchMedia("(pointer: coarse)").matches) this.area.blur(); // its keyboard covers the answer
     this.on.send(text);
   }
 

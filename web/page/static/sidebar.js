@@ -22,6 +22,7 @@ export class Sidebar {
     /** Elements of the results; null without a search. */
     this.found = null;
     this.items = new Map();
+    this.headings = new Map();
     this.root = byId("conversations");
     this.field = byId("search");
     byId("older").addEventListener("click", () => this.#older());
@@ -82,12 +83,33 @@ export class Sidebar {
     if (this.root.querySelector("input")) return; // a name is being edited
     this.root.setAttribute("aria-busy", String(!this.notices.known));
     byId("older").hidden = Boolean(this.found) || !this.notices.next;
-    byId("nothing").hidden = this.found?.length !== 0;
-    const items = this.found ?? this.notices.sorted.map((one) => this.#item(one));
+    const nothing = this.found ? !this.found.length : this.notices.known && !this.notices.entries.size;
+    byId("nothing").hidden = !nothing;
+    byId("nothing").textContent = this.found ? t("Nothing found") : t("What you ask is kept here.");
+    const items = this.found ?? [...this.#grouped()];
     for (const id of this.items.keys()) if (!this.notices.entries.has(id)) this.items.delete(id);
     const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
     this.#arrange(items);
     if (focused?.isConnected) focused.focus({ preventScroll: true });
+  }
+
+  /** The elements of all conversations, below the day of each. */
+  *#grouped() {
+    const now = new Date();
+    let day = null;
+    for (const one of this.notices.sorted) {
+      const its = dayOf(one.updated_at, now);
+      if (its !== day) yield this.#heading((day = its));
+      yield this.#item(one);
+    }
+  }
+
+  #heading(day) {
+    const known = this.headings.get(day);
+    if (known) return known;
+    const made = el("li", { className: "day" }, el("h2", {}, day));
+    this.headings.set(day, made);
+    return made;
   }
 
   /** Show these elements in this order, moving only those that are elsewhere. */
@@ -111,7 +133,8 @@ export class Sidebar {
     if (current) link.setAttribute("aria-current", "page");
     const rename = iconButton("pen", t("Rename"), t("Rename {name}", { name }), () => this.#rename(one, item));
     const remove = iconButton("bin", t("Delete"), t("Delete {name}", { name }), () => this.on.remove(one));
-    const item = el("li", { dataset: { conversation: one.id, status: one.status } }, link, rename, remove);
+    const more = moreButton(name, () => item);
+    const item = el("li", { dataset: { conversation: one.id, status: one.status } }, link, rename, remove, more);
     if (mark) {
       item.prepend(el("span", { className: "mark", dataset: { mark } }));
       link.append(el("span", { className: "unseen" }, t(", {more}", { more: LABELS[one.status] })));
@@ -130,7 +153,7 @@ export class Sidebar {
 
   #link({ id }, leaf, name) {
     const href = `/c/${id}${leaf ? `?leaf=${leaf}` : ""}`;
-    const link = el("a", { href, title: name, dir: "auto" }, name);
+    const link = el("a", { href, title: name }, el("bdi", {}, name));
     link.addEventListener("click", (event) => {
       if (event.metaKey || event.ctrlKey || event.shiftKey) return;
       event.preventDefault();
@@ -161,6 +184,25 @@ export class Sidebar {
     item.replaceChildren(input);
     input.select();
   }
+}
+
+/** Where a conversation stands in the list, by the person's clock: a day, or its month. */
+export function dayOf(at, now) {
+  const then = new Date(at);
+  const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate());
+  const ago = (days) => new Date(midnight).setDate(midnight.getDate() - days);
+  if (then >= midnight) return t("Today");
+  if (then >= ago(1)) return t("Yesterday");
+  if (then >= ago(7)) return t("Last 7 days");
+  const year = then.getFullYear() === now.getFullYear() ? undefined : "numeric";
+  return then.toLocaleDateString(document.documentElement.lang, { month: "long", year });
+}
+
+/** Without a mouse, what shows the other buttons of a conversation. */
+function moreButton(name, item) {
+  const made = el("button", { type: "button", className: "quiet more", "aria-expanded": "false", "aria-label": t("Rename or delete {name}", { name }) }, "⋯");
+  made.onclick = () => made.setAttribute("aria-expanded", String(item().classList.toggle("opened")));
+  return made;
 }
 
 /** A small button with an icon. */

@@ -135,6 +135,11 @@ export class Thread {
     return !this.views.size && !this.pending;
   }
 
+  /** Wait until all that is shown is complete, but for what is being written. */
+  read() {
+    return Promise.all([...this.views.values()].map((view) => view.reading));
+  }
+
   /** Reconnect now. */
   poke(options) {
     for (const view of this.views.values()) view.follower?.poke(options);
