@@ -29,7 +29,11 @@ function duration(seconds) {
 }
 
 const moment = (at) => timeOf(typeof at === "number" ? at * 1000 : at);
-const short = (id) => el("code", { title: id }, id.slice(0, 8));
+/** An answer's id: a link to one's own, as others' are not an operator's to read. */
+function short({ id, conversation_id: place, user_id: user }) {
+  const code = el("code", { title: id }, id.slice(0, 8));
+  return user === document.body.dataset.user ? el("a", { href: `/c/${place}?leaf=${id}` }, code) : code;
+}
 const row = (...cells) => el("tr", {}, ...cells.map((cell) => el("td", {}, cell)));
 const fill = (table, rows) => byId(table).querySelector("tbody").replaceChildren(...rows);
 
@@ -51,7 +55,8 @@ function show(state) {
   };
   for (const [name, chart] of Object.entries(charts)) chart.draw(series.at, series[name], now[name], notes[name] ?? "");
   fill("running", running.map((one) => runningRow(one, readersOf.get(one.id))));
-  fill("errors", errors.map(({ id, code, at }) => row(moment(at), el("code", {}, code), short(id))));
+  fill("errors", errors.map((one) => row(moment(one.at), el("code", {}, one.code), short(one))));
+  byId("causes").replaceChildren(...Object.entries(state.causes).map(([code, count]) => el("li", {}, el("code", {}, code), ` ${number(count)}`)));
   fill("series", series.at.map((at, index) => row(moment(at), ...Object.keys(NAMES).map((name) => number(series[name][index])))).reverse());
   document.querySelector("main").setAttribute("aria-busy", "false");
   byId("quiet").hidden = running.length > 0;
@@ -60,9 +65,10 @@ function show(state) {
   if (state.flower) byId("flower").href = state.flower;
 }
 
-function runningRow({ id, owner, status, model, age, characters, rate }, readers) {
+function runningRow(one, readers) {
+  const { owner, status, model, age, characters, rate } = one;
   const worker = status === "SENDING" ? el("span", { className: "waiting" }, t("waiting")) : owner?.replace(/^(.*?:.{8}).*$/, "$1") ?? "–";
-  return row(short(id), worker, model ?? "–", duration(age), number(characters), number(rate), number(readers?.readers), number(readers?.lag));
+  return row(short(one), worker, model ?? "–", duration(age), number(characters), number(rate), number(readers?.readers), number(readers?.lag));
 }
 
 function report(text, state = "good") {
