@@ -93,8 +93,10 @@ export const getTurns = (id, { leaf, before, limit }, signal) =>
   call("GET", `/conversations/${id}/turns${query({ leaf, before, limit })}`, { signal });
 
 // Messages; `wanted`: {model?, options?}
-export const ask = (conversation, content, parent, key, wanted, sent) =>
-  call("POST", `/conversations/${conversation}/messages`, { body: { content, parent_id: parent, ...wanted }, key, sent });
+export const ask = (conversation, content, parent, key, wanted, sent, parts) => {
+  const body = { ...(content ? { content } : {}), ...(parts?.length ? { parts } : {}), parent_id: parent, ...wanted };
+  return call("POST", `/conversations/${conversation}/messages`, { body, key, sent });
+};
 export const retry = (id, wanted) => call("POST", `/messages/${id}/retry`, { body: wanted, key: newKey() });
 export const continueAnswer = (id, wanted) => call("POST", `/messages/${id}/continue`, { body: wanted, key: newKey() });
 export const stop = (id) => outlive.stop(id);
@@ -109,11 +111,14 @@ export function openBlocks(id, after) {
 export const pollStatus = (id, signal) =>
   outlive.callOnce("GET", `/api/messages/${id}/blocks${query({ after: BEYOND })}`, { signal });
 
-/** A stored file as a data URL, for a reader by a link: the browser asks for images and downloads without its secret. */
-export async function readFile(address) {
-  const response = await fetch(address, { headers: { Authorization: `Bearer ${link}` } });
+/**
+ * A stored file as a data URL (of another type, if one is given). A reader by a link needs it, as the
+ * browser asks for images and downloads without the link's secret.
+ */
+export async function readFile(address, type = "") {
+  const response = await fetch(address, { headers: link ? { Authorization: `Bearer ${link}` } : {} });
   if (!response.ok) throw new Error(response.statusText);
-  const file = await response.blob();
+  const file = new Blob([await response.blob()], { type: type || response.headers.get("Content-Type") });
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);

@@ -6,6 +6,7 @@
 
 import * as account from "./account.js";
 import * as api from "./api.js";
+import { attachments } from "./attach.js";
 import { codeBelow } from "./blocks.js";
 import { Composer } from "./composer.js";
 import { setActivity } from "./connection.js";
@@ -269,6 +270,8 @@ function showNewest({ down }) {
 function ask(content, parent, before = null) {
   const system = here.id ? null : instructions.text || null;
   const entry = { key: api.newKey(), conversation: here.id, parent, before, content, wanted: models.wanted, system };
+  if (before) entry.carried = thread.views.get(before)?.message.parts ?? undefined;
+  else entry.files = composer.attach.take(entry.key);
   outbox.keep(entry);
   askedIn.set(entry.key, visit);
   showPending();
@@ -283,7 +286,9 @@ const askedHere = ({ key }) => !here.id && askedIn.get(key) === visit;
 /** Show this conversation's question that is being sent, if there is one. */
 function showPending() {
   const entry = outbox.waiting().find((one) => (one.conversation ? one.conversation === here.id : askedHere(one)));
-  if (entry) thread.showPending(entry.content, entry.before, sendingText(sent.get(entry.key)));
+  if (!entry) return;
+  thread.showPending(entry.content, entry.before, sendingText(sent.get(entry.key)));
+  if (entry.files) attachments().then(({ show }) => show(entry.key, thread.pending));
 }
 
 /** Show the progress of a question's upload. */
@@ -300,8 +305,10 @@ function deliver(key) {
     if (!entry) return restore(); // another tab has sent it
     try {
       if (!entry.conversation) await createConversation(entry);
-      await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted, (part, whole) => onUpload(key, part, whole));
+      const parts = await partsOf(entry);
+      await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted, (part, whole) => onUpload(key, part, whole), parts);
       outbox.drop(entry);
+      if (entry.files) (await attachments()).forget(key);
       if (here.id === entry.conversation) await showNewest({ down: false });
     } catch (problem) {
       outbox.drop(entry);
@@ -311,6 +318,13 @@ function deliver(key) {
     }
     return undefined;
   });
+}
+
+/** What a question has besides text, as it is sent. */
+async function partsOf({ key, files, carried }) {
+  if (!files && !carried) return [];
+  const loaded = await attachments();
+  return carried ? loaded.carried(carried) : loaded.partsOf(key, files);
 }
 
 /** Create the conversation of a first question. */
@@ -331,6 +345,7 @@ function returnText(entry, problem) {
   const typed = mine ? composer.area.value : outbox.draft(entry.conversation);
   const text = [entry.content, typed].filter(Boolean).join("\n\n");
   outbox.keepDraft(entry.conversation, text);
+  if (entry.files) composer.attach.giveBack(entry.key, entry.conversation);
   if (!mine) return;
   restore();
   composer.put(text);

@@ -1,5 +1,6 @@
 /** The form in which a question is typed and sent, and an answer stopped. */
 
+import { Attach } from "./attach.js";
 import { byId } from "./dom.js";
 import { grow, sendsOnEnter } from "./editor.js";
 import { draft, keepDraft } from "./outbox.js";
@@ -11,6 +12,7 @@ export class Composer {
     this.area = byId("question");
     this.conversation = null;
     this.writing = false;
+    this.attach = new Attach((sentence) => this.notify(sentence), () => {});
     byId("composer").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send();
@@ -25,7 +27,7 @@ export class Composer {
 
   #send() {
     const text = this.area.value;
-    if (this.writing || !text.trim()) return;
+    if (this.writing || !(text.trim() || this.attach.count)) return;
     this.notify("");
     this.put("");
     if (matchMedia("(pointer: coarse)").matches) this.area.blur(); // its keyboard covers the answer
@@ -42,6 +44,7 @@ export class Composer {
   /** Show the draft of another conversation. */
   open(conversation) {
     this.conversation = conversation;
+    this.attach.open(conversation);
     this.notify("");
     this.area.value = draft(conversation);
     grow(this.area);
@@ -53,6 +56,7 @@ export class Composer {
     keepDraft(this.conversation, "");
     this.conversation = conversation;
     keepDraft(conversation, this.area.value);
+    this.attach.rename(conversation);
   }
 
   /** Put a text into the form. */

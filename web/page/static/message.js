@@ -57,8 +57,9 @@ export class QuestionView {
     this.element.classList.toggle("goes-on", Boolean(this.joint));
     this.element.classList.toggle("parted", parted);
     if (!this.joint) bar.append(copy(() => this.message.text));
-    // Editing would ask with the text alone.
-    if (this.actions.edit && !this.message.parts && !this.joint) bar.append(button(t("Edit"), () => this.#edit()));
+    // Results of tools belong to the answer above them.
+    const results = this.message.parts?.some(({ kind }) => kind === "tool_result");
+    if (this.actions.edit && !results && !this.joint) bar.append(button(t("Edit"), () => this.#edit()));
     this.below.replaceChildren(bar);
   }
 

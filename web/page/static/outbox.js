@@ -32,7 +32,8 @@ function attempt(step) {
   }
 }
 
-/** Store a question until there is a response: {key, conversation, parent, content, wanted, system}. */
+/** Store a question until there is a response: {key, conversation, parent, content, wanted, system,
+ * files (how many there are in attachments.js), carried (parts of the question that this one replaces)}. */
 export const keep = (entry) => store.set(OUT + entry.key, JSON.stringify(entry));
 
 /** Remove a question that was accepted or refused. */
@@ -63,7 +64,10 @@ export const recall = (name) => store.get(name);
 export const remember = (name, value) => (value ? store.set(name, value) : store.remove(name));
 
 /** Remove everything. */
-export const clear = () => store.names().filter((name) => name.startsWith("outlive.")).forEach(store.remove);
+export function clear() {
+  store.names().filter((name) => name.startsWith("outlive.")).forEach(store.remove);
+  attempt(() => indexedDB.deleteDatabase("outlive")); // the files of drafts
+}
 
 export const draft = (conversation) => store.get(DRAFT + (conversation ?? "new")) ?? "";
 
