@@ -499,6 +499,7 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "installing.manifest": None,
     "installing.service_worker": None,
     "pages.page": None,
+    "pages.no_page": None,
     "pages.sign_in": None,
     "pages.shared": None,
     "pages.dashboard": None,

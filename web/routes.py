@@ -105,6 +105,7 @@ RIGHTS: Final[dict[str, Right]] = {
     "static": Right.OPEN,
     "pages.sign_in": Right.OPEN,
     "pages.page": Right.USE,
+    "pages.no_page": Right.USE,
     "pages.shared": Right.OPEN,
     "pages.dashboard": Right.WATCH,
     "pages.dashboard_state": Right.WATCH,

@@ -55,6 +55,7 @@ def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 
     return _page(
         "index.html",
         model=settings.model,
+        limit=settings.question_chars,
         shares=settings.auth != "local",
         user=str(who.user_id),
         name=names and names.name,
@@ -62,6 +63,14 @@ def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 
         watches=Right.WATCH in who.rights,
         push_key=context().push_key,
     )
+
+
+@blueprint.get("/c/<path:nothing>")
+def no_page(nothing: str) -> Response:  # noqa: ARG001 - it is no conversation's id
+    """404, as the page: with the list of conversations, and a form for a new one."""
+    response = page()
+    response.status_code = 404
+    return response
 
 
 @blueprint.get("/sign-in")
@@ -131,7 +140,7 @@ def _language() -> languages.Language:
     )
 
 
-def _page(template: str, **values: str | bool | None) -> Response:
+def _page(template: str, **values: str | int | None) -> Response:
     theme = request.cookies.get(_THEME)
     values["theme"] = theme if theme in _THEMES else None
     language = _language()

@@ -130,7 +130,7 @@ def test_a_page_whose_session_ended_elsewhere_asks_to_sign_in_and_loses_nothing(
 
     is_in(other)  # it need not sign in again
     expect(tab.page.locator("#question")).to_have_value("What I was about to ask")
-    expect(other.page.locator("#question")).to_have_value("What I was editing")
+    expect(other.page.get_by_label("Edit your question")).to_have_value("What I was editing")
 
 
 def test_a_person_changes_the_password_and_stays_signed_in_only_here(

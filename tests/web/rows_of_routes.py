@@ -37,6 +37,7 @@ ROWS: Final = (
     Row("sign_in.change_password", "POST", "/api/user/password", "write", 422, body={}),
     Row("pages.page", "GET", "/", "use", 200),
     Row("pages.page", "GET", "/c/{conversation}", "use", 200),
+    Row("pages.no_page", "GET", "/c/nonsense", "use", 404),
     Row("pages.shared", "GET", "/s", "open", 200),
     Row("pages.shared", "GET", "/s/{conversation}", "open", 200),
     Row("pages.dashboard", "GET", "/live", "operate", 200),

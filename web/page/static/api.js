@@ -97,6 +97,11 @@ export const ask = (conversation, content, parent, key, wanted, sent, parts) => 
   const body = { ...(content ? { content } : {}), ...(parts?.length ? { parts } : {}), parent_id: parent, ...wanted };
   return call("POST", `/conversations/${conversation}/messages`, { body, key, sent });
 };
+export const getLine = (id, signal) => call("GET", `/conversations/${id}/line`, { signal });
+export const putInLine = (id, content, key, wanted, sent) => call("POST", `/conversations/${id}/line`, { body: { content, ...wanted }, key, sent });
+export const changeInLine = (id, one, content) => call("PATCH", `/conversations/${id}/line/${one}`, { body: { content } });
+export const takeOutOfLine = (id, one) => call("DELETE", `/conversations/${id}/line/${one}`);
+export const sendFromLine = (id, one) => outlive.callOnce("POST", `/api/conversations/${id}/line/${one}/send`, { body: {} });
 export const retry = (id, wanted) => call("POST", `/messages/${id}/retry`, { body: wanted, key: newKey() });
 export const continueAnswer = (id, wanted) => call("POST", `/messages/${id}/continue`, { body: wanted, key: newKey() });
 export const stop = (id) => outlive.stop(id);

@@ -8,7 +8,7 @@ import * as account from "./account.js";
 import * as api from "./api.js";
 import { attachments } from "./attach.js";
 import { codeBelow } from "./blocks.js";
-import { Composer } from "./composer.js";
+import { Composer, sizeOf, tooLong } from "./composer.js";
 import { setActivity } from "./connection.js";
 import { byId, copyFor } from "./dom.js";
 import { Instructions } from "./instructions.js";
@@ -41,11 +41,14 @@ const sent = new Map();
 let reading = new AbortController();
 /** The page may be frozen, or is. */
 let away = false;
+/** The entry of the drawer is being taken out of the history. */
+let passing = false;
 
 const thread = new Thread(byId("thread"), {
   retry: ({ id }) => change(() => api.retry(id, models.wanted)),
   continueAnswer: ({ id }) => change(() => api.continueAnswer(id, models.wanted)),
   edit: ({ id, parent_id: parent }, text) => ask(text, parent, id),
+  mayEdit,
   edited: () => onNotices(),
   visit: (leaf) => navigate(here.id, leaf),
   changed: update,
@@ -55,8 +58,12 @@ const thread = new Thread(byId("thread"), {
 const models = new Models();
 const composer = new Composer({
   send: (text) => ask(text, thread.last?.id ?? null),
+  line: putInLine,
   stop: () => thread.writing && change(() => api.stop(thread.writing.message.id), { moves: false }),
 });
+/** The questions in line; null: not loaded, as there were none. What was last shown of them. */
+let line = null;
+let lineState = "";
 const instructions = new Instructions((text) => here.id && change(() => api.changeConversation(here.id, { system: text || null }), { moves: false }));
 const sharing = new Sharing();
 const scroll = new Scroll(byId("scroll"), byId("thread"), byId("latest"));
@@ -68,28 +75,31 @@ const notifier = new Notifier(navigate, notices.tabs);
 
 /** Open a conversation, with an entry in the browser's history. */
 function navigate(id, leaf = null) {
-  history.pushState(null, "", id ? `/c/${id}${leaf ? `?leaf=${leaf}` : ""}` : "/");
+  history[history.state?.drawer ? "replaceState" : "pushState"](null, "", id ? `/c/${id}${leaf ? `?leaf=${leaf}` : ""}` : "/");
   showAddress();
 }
 
 /** Show what the address says. */
 function showAddress() {
+  byId("gone").hidden = true;
   const id = location.pathname.match(/^\/c\/([0-9a-f-]{36})$/i)?.[1] ?? null;
   const leaf = new URLSearchParams(location.search).get("leaf");
   const same = id === here.id && here.conversation;
   const branch = leaf !== here.leaf;
   Object.assign(here, { id, leaf });
   visit = Symbol(id);
-  setDrawer(false);
+  closeDrawer();
   sidebar.select(id);
   if (!same) {
     here.conversation = null;
     setEarlier(null);
     thread.clear();
     composer.open(id);
-    instructions.show("");
+    instructions.open(id);
+    line?.clear(id);
     scroll.down();
   }
+  if (!id && location.pathname.startsWith("/c/")) byId("gone").hidden = false;
   update();
   refresh(same && !branch ? FEW : PAGE);
 }
@@ -118,10 +128,41 @@ async function refresh(limit = FEW) {
       history.replaceState(null, "", `/c/${id}`); // there is no such branch
       return void showAddress();
     }
-    composer.notify(problem.status === 404 ? t("This conversation is gone.") : why(problem));
-    if (problem.status === 404) thread.clear();
+    if (problem.status === 404) showGone();
+    else composer.notify(why(problem));
   }
   update();
+}
+
+/** There is no such conversation (any more): what is typed here is the draft of a new one. */
+function showGone(said = "") {
+  const typed = takeTyped();
+  setEarlier(null);
+  here.id = null;
+  here.conversation = null;
+  visit = Symbol("gone");
+  sidebar.select(null);
+  thread.clear();
+  composer.open(null);
+  instructions.open(null);
+  line?.clear(null);
+  byId("gone").hidden = Boolean(said);
+  if (typed) composer.put([typed, composer.area.value].filter(Boolean).join("\n\n"));
+  const kept = typed ? t("What you typed is the draft of a new conversation now.") : "";
+  composer.notify([said, kept].filter(Boolean).join(" "));
+  update();
+}
+
+/** Take what was typed in the open conversation: editors first, as they are above. */
+function takeTyped() {
+  const edits = [...thread.views.values()].filter(({ editing }) => editing);
+  const texts = edits.filter(({ editing, message }) => editing.area.value !== message.text).map(({ editing }) => editing.area.value);
+  for (const { editing } of edits) editing.drop();
+  const system = outbox.system(here.id, true);
+  if (system && !outbox.system(null, true)) outbox.keepSystem(null, true, system);
+  texts.push(composer.area.value);
+  outbox.keepDraft(here.id, "");
+  return texts.filter((text) => text.trim()).join("\n\n");
 }
 
 /** Set the cursor of the turns above. */
@@ -169,10 +210,12 @@ async function exportHere() {
 /** Update everything that depends on whether an answer is being written. */
 function update() {
   const writing = thread.writing;
-  composer.update(Boolean(writing || thread.pending), Boolean(writing));
+  const busy = writing || thread.pending;
+  composer.update(!busy ? "send" : here.id ? "line" : "", Boolean(writing));
+  showLine();
   setActivity(thread.pending ? "sending" : writing ? "writing" : "");
   updateStreaming();
-  byId("empty").hidden = !thread.empty || Boolean(here.id && !here.conversation);
+  byId("empty").hidden = !thread.empty || Boolean(here.id && !here.conversation) || !byId("gone").hidden;
   sharing.show(here.conversation ? here.id : null);
   byId("export").hidden = !here.conversation || thread.empty;
   byId("title").textContent = here.conversation ? nameOf(here.conversation) : "";
@@ -214,9 +257,30 @@ function onNotices(changes = null, { first = false } = {}) {
   updateTitle();
 }
 
+/** Show the questions in line, if there are any: what the notices say of them, and what is being sent. */
+async function showLine() {
+  const { waiting = 0, changed_at: at } = notices.entries.get(here.id)?.line ?? {};
+  const coming = outbox.waiting().filter((one) => one.line && one.conversation === here.id);
+  const state = `${here.id} ${waiting} ${at} ${isWriting()} ${notices.entries.get(here.id)?.status}`;
+  if (!line && !waiting && !coming.length) return;
+  const { Line } = await import("./line.js");
+  line ??= new Line(byId("line"), {
+    sent: () => showNewest({ down: true }),
+    failed: (problem) => composer.notify(sentenceOf(problem)),
+    returned: (text) => composer.put([text, composer.area.value].filter(Boolean).join("\n\n")),
+    again: putInLine,
+  });
+  if (line.conversation !== here.id) line.clear(here.id);
+  line.wait(coming);
+  if (lineState === state || !here.id) return;
+  lineState = state;
+  if (waiting || line.items.length) line.refresh();
+}
+
 /** Compare the open conversation with its notice; `now`: it has just changed. */
 function syncOpen({ title: name, answer, status }, now) {
   if (!here.conversation) return;
+  showLine();
   if (here.conversation.title !== name) {
     here.conversation.title = name;
     update();
@@ -231,7 +295,7 @@ function syncOpen({ title: name, answer, status }, now) {
 /** The open conversation was deleted, here or elsewhere. */
 function onDeleted() {
   history.replaceState(null, "", "/");
-  showAddress();
+  showGone(t("This conversation was deleted."));
 }
 
 /** The end of the answer is visible: report it to the server, which removes the mark in all tabs. */
@@ -266,9 +330,34 @@ function showNewest({ down }) {
   return refresh(limit);
 }
 
+/** Whether an edited question may be sent now: while an answer is written, the person says what becomes of that. */
+async function mayEdit() {
+  const running = thread.writing?.message.id;
+  if (!running) return true;
+  const { choose } = await import("./choose.js");
+  const how = await choose(t("An answer is still being written"), t("Your question begins another branch. What becomes of that answer?"), [
+    ["", t("Cancel")],
+    ["stop", t("Stop it")],
+    ["go", t("Let it go on")],
+  ]);
+  if (how === "stop") await api.stop(running).catch(() => {}); // it may have ended
+  return Boolean(how);
+}
+
+/** Put a question in line: the server sends it when the answer has ended. */
+function putInLine(content) {
+  const entry = { key: api.newKey(), conversation: here.id, content, wanted: models.wanted, line: true };
+  outbox.keep(entry);
+  showLine();
+  scroll.down();
+  return deliver(entry.key);
+}
+
 /** Ask; `before` is the question that this one replaces. */
 function ask(content, parent, before = null) {
   const system = here.id ? null : instructions.text || null;
+  if (system) outbox.keepSystem(null, false, "");
+  byId("gone").hidden = true;
   const entry = { key: api.newKey(), conversation: here.id, parent, before, content, wanted: models.wanted, system };
   if (before) entry.carried = thread.views.get(before)?.message.parts ?? undefined;
   else entry.files = composer.attach.take(entry.key);
@@ -285,7 +374,7 @@ const askedHere = ({ key }) => !here.id && askedIn.get(key) === visit;
 
 /** Show this conversation's question that is being sent, if there is one. */
 function showPending() {
-  const entry = outbox.waiting().find((one) => (one.conversation ? one.conversation === here.id : askedHere(one)));
+  const entry = outbox.waiting().find((one) => !one.line && (one.conversation ? one.conversation === here.id : askedHere(one)));
   if (!entry) return;
   thread.showPending(entry.content, entry.before, sendingText(sent.get(entry.key)));
   if (entry.files) attachments().then(({ show }) => show(entry.key, thread.pending));
@@ -305,10 +394,12 @@ function deliver(key) {
     if (!entry) return restore(); // another tab has sent it
     try {
       if (!entry.conversation) await createConversation(entry);
-      const parts = await partsOf(entry);
-      await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted, (part, whole) => onUpload(key, part, whole), parts);
+      const progress = (part, whole) => onUpload(key, part, whole);
+      if (entry.line) await api.putInLine(entry.conversation, entry.content, key, entry.wanted, progress);
+      else await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted, progress, await partsOf(entry));
       outbox.drop(entry);
       if (entry.files) (await attachments()).forget(key);
+      if (entry.line) return void (here.id === entry.conversation && (lineState = ""), showLine());
       if (here.id === entry.conversation) await showNewest({ down: false });
     } catch (problem) {
       outbox.drop(entry);
@@ -336,28 +427,36 @@ async function createConversation(entry) {
   here.id = entry.conversation;
   history.replaceState(null, "", `/c/${here.id}`);
   composer.rename(here.id);
+  instructions.rename(here.id);
   sidebar.select(here.id);
 }
 
 /** The server refused: put the text back into the form, above what was typed meanwhile. */
 function returnText(entry, problem) {
   const mine = here.id === entry.conversation;
-  const typed = mine ? composer.area.value : outbox.draft(entry.conversation);
+  const gone = problem.status === 404 && Boolean(entry.conversation);
+  const place = gone && !mine ? null : entry.conversation; // its form is not shown any more
+  const typed = here.id === place ? composer.area.value : outbox.draft(place);
   const text = [entry.content, typed].filter(Boolean).join("\n\n");
-  outbox.keepDraft(entry.conversation, text);
-  if (entry.files) composer.attach.giveBack(entry.key, entry.conversation);
-  if (!mine) return;
+  outbox.keepDraft(place, text);
+  if (entry.files) composer.attach.giveBack(entry.key, place);
+  if (!entry.conversation && entry.system) outbox.keepSystem(null, false, entry.system);
+  if (gone && mine) {
+    composer.put(text);
+    return void showGone();
+  }
+  if (here.id !== place) return;
   restore();
   composer.put(text);
-  composer.notify(why(problem));
+  composer.notify(sentenceOf(problem, entry.content));
 }
 
-/** The session has ended in the middle of an edit: its text becomes the draft. */
-function keepEdit() {
-  const edit = [...thread.views.values()].find((view) => view.editing);
-  const text = edit?.editing.area.value;
-  if (!text || text === edit.message.text || !account.isStored()) return;
-  outbox.keepDraft(here.id, [text, composer.area.value].filter(Boolean).join("\n\n"));
+/** What a refusal says; of a question that is too long with the numbers. */
+function sentenceOf(problem, content = "") {
+  if (problem.code === "question_too_long" && problem.limit) return tooLong(sizeOf(content), problem.limit);
+  if (problem.code !== "too_large") return why(problem);
+  const size = number(new Blob([content]).size);
+  return t("This question has {size} bytes, which is more than can be sent at once. Shorten it, or send it in pieces.", { size });
 }
 
 /** No question is being sent: show what there is. */
@@ -396,7 +495,31 @@ function rename(entry, title) {
 
 // --- the browser
 
-/** Open or close the conversations on a narrow screen. */
+/** Open the conversations on a narrow screen, with an entry in the browser's history: Back closes them. */
+function openDrawer() {
+  if (document.body.classList.contains("drawer")) return;
+  history.pushState({ drawer: true }, "");
+  setDrawer(true);
+}
+
+/** Close them. Their entry goes, too, unless another page has taken its place. */
+function closeDrawer() {
+  if (!document.body.classList.contains("drawer")) return;
+  setDrawer(false);
+  if (!history.state?.drawer) return;
+  passing = true;
+  history.back();
+}
+
+/** An entry of the history is shown: that below the drawer's is the page as it is. */
+function onBack() {
+  const open = document.body.classList.contains("drawer");
+  if (open) setDrawer(false);
+  else if (!passing) showAddress();
+  passing = false;
+}
+
+/** Show or hide them. */
 function setDrawer(open) {
   const was = document.body.classList.contains("drawer");
   document.body.classList.toggle("drawer", open);
@@ -446,8 +569,8 @@ function leave() {
   notices.end();
 }
 
-byId("menu").addEventListener("click", () => setDrawer(!document.body.classList.contains("drawer")));
-byId("shade").addEventListener("click", () => setDrawer(false));
+byId("menu").addEventListener("click", () => (document.body.classList.contains("drawer") ? closeDrawer() : openDrawer()));
+byId("shade").addEventListener("click", closeDrawer);
 byId("earlier").addEventListener("click", loadEarlier);
 byId("export").addEventListener("click", exportHere);
 for (const link of [byId("new"), byId("begin"), document.querySelector(".brand")]) {
@@ -461,15 +584,14 @@ byId("thread").addEventListener("click", ({ target }) => {
   if (target.classList.contains("copy-code")) copyFor(target, codeBelow(target.parentElement));
 });
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && document.body.classList.contains("drawer")) setDrawer(false);
+  if (event.key === "Escape") closeDrawer();
   const pressed = shortcuts[shortcutOf(event)];
   if (!pressed || document.querySelector("dialog[open]")) return;
   event.preventDefault();
   pressed();
 });
 for (const name of ["theme", "shortcuts"]) byId(name).addEventListener("click", later(name));
-addEventListener("popstate", showAddress);
-addEventListener("sessionend", keepEdit);
+addEventListener("popstate", onBack);
 watchPresence({ visible: onVisible, hidden: updateStreaming, wake: () => notices.reconnect(), leave });
 
 /** Send a stored question, unless another tab is sending it. */

@@ -6,6 +6,7 @@ import { Blocks } from "./blocks.js";
 import { Body } from "./body.js";
 import { button, copyFor, el } from "./dom.js";
 import { Editor } from "./editor.js";
+import { edit } from "./outbox.js";
 import { partsOf } from "./parts.js";
 import { Follower, isOpen, readBlocks } from "./stream.js";
 import { number, t } from "./t.js";
@@ -20,7 +21,10 @@ function article({ id, role }, content, below) {
 
 /** A question, shown as it was typed. */
 export class QuestionView {
-  /** `actions`: edit(message, text) where one may, edited() after the editor has closed, visit(leaf). */
+  /**
+   * `actions`: edit(message, text) where one may, mayEdit(text) before that, edited() after the editor
+   * has closed, visit(leaf).
+   */
   constructor(message, actions) {
     this.message = message;
     this.actions = actions;
@@ -30,6 +34,7 @@ export class QuestionView {
     this.element = article(message, el("div", { className: "body" }, ...shown, ...partsOf(message.parts)), this.below);
     this.element.source = message.text;
     this.#show();
+    if (actions.edit && edit(message.id) !== null) this.#edit();
   }
 
   open = false;
@@ -59,13 +64,14 @@ export class QuestionView {
     if (!this.joint) bar.append(copy(() => this.message.text));
     // Results of tools belong to the answer above them.
     const results = this.message.parts?.some(({ kind }) => kind === "tool_result");
-    if (this.actions.edit && !results && !this.joint) bar.append(button(t("Edit"), () => this.#edit()));
+    if (this.actions.edit && !results && !this.joint) bar.append(button(t("Edit"), () => this.#edit().focus()));
     this.below.replaceChildren(bar);
   }
 
   /** Edit the question: sending makes another branch, this one stays. */
   #edit() {
-    this.editing = new Editor(this.message.text, {
+    this.editing = new Editor(this.message.id, this.message.text, {
+      ready: this.actions.mayEdit,
       send: (text) => this.actions.edit(this.message, text),
       close: () => {
         this.editing = null;
@@ -77,7 +83,8 @@ export class QuestionView {
     });
     this.element.classList.add("editing");
     this.below.replaceChildren(this.editing.element);
-    this.editing.focus();
+    this.editing.fit();
+    return this.editing;
   }
 }
 

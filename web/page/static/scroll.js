@@ -25,6 +25,7 @@ export class Scroll {
   /** `pane` scrolls, `content` grows, `latest` is the button that scrolls to the end. */
   constructor(pane, content, latest) {
     this.pane = pane;
+    this.content = content;
     this.latest = latest;
     /** The last seen position, and the highest since the end was left. */
     this.top = 0;
@@ -160,7 +161,8 @@ export class Scroll {
   }
 
   #grown() {
-    if (this.following && !this.#held) this.#place(this.pane.scrollHeight);
+    const typing = this.content.querySelector("textarea:focus"); // an open editor stays in view
+    if (this.following && !this.#held && !typing) this.#place(this.pane.scrollHeight);
     this.#button();
   }
 

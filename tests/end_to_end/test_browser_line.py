@@ -1,0 +1,55 @@
+"""Questions in line: they wait on the server, on all devices, and are sent with all tabs closed."""
+
+import os
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.end_to_end.browser import Tab
+from tests.end_to_end.questions import gated, quick
+from tests.rig import Rig
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+
+def waiting(tab: Tab) -> Locator:
+    """The questions in line."""
+    return tab.page.locator("#line li .text")
+
+
+def picture(tab: Tab, name: str) -> None:
+    """Keep a picture, where a folder for them is named."""
+    if folder := os.environ.get("PICTURES"):
+        tab.page.screenshot(path=f"{folder}/{name}.png")
+
+
+def test_line_moves_on_before_the_eyes(rig: Rig, tab: Tab) -> None:
+    tab.ask(gated("First. ", "seen", "End."))
+    tab.written()
+    field = tab.page.locator("#question")
+    field.fill(quick("Second."))
+    expect(tab.page.locator("#stop")).to_be_visible()
+    tab.press("Next")
+    expect(waiting(tab)).to_have_count(1)
+    rig.scripted.release("seen")
+    expect(tab.answers).to_have_count(2)
+    assert tab.finished() == "Second."
+    expect(tab.page.locator("#line")).to_be_hidden()
+    expect(tab.page.locator("#send")).to_have_text("Send")
+
+
+def test_line_waits_after_stop_until_it_is_sent(rig: Rig, tab: Tab) -> None:
+    tab.ask(gated("Some of it. ", "held", "Never."))
+    tab.written()
+    tab.ask(quick("After the stop."))
+    expect(waiting(tab)).to_have_count(1)
+    tab.press("Stop")
+    tab.finished("CANCELLED")
+    expect(tab.page.locator("#line .state")).to_contain_text("The answer was stopped.")
+    picture(tab, "line-held")
+
+    tab.press("Send now")
+    expect(tab.answers).to_have_count(2)
+    assert tab.finished() == "After the stop."
+    expect(tab.page.locator("#line")).to_be_hidden()
+    rig.scripted.release("held")
