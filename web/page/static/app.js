@@ -536,7 +536,7 @@ function later(name) {
 /** Keys; shortcuts.js says to people what they do. */
 const shortcuts = {
   "Control k": () => {
-    if (getComputedStyle(byId("menu")).display !== "none") setDrawer(true);
+    if (getComputedStyle(byId("menu")).display !== "none") openDrawer();
     sidebar.focusSearch();
   },
   "Control O": () => navigate(null),
