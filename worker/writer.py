@@ -33,6 +33,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import gevent
@@ -203,7 +204,8 @@ class Writer:
         try:
             request = self._request(claim)
             with generation.reading.interruptible():
-                reply = self._provider.stream(request, generation.write)
+                retrying = partial(self.publisher.report_retrying, generation.outbox)
+                reply = self._provider.stream(request, generation.write, retrying)
         except Interrupted as interruption:
             return interruption.result
         except TooLong:

@@ -150,6 +150,13 @@ class BlocksShape(BaseModel):
     sha256: str | None
 
 
+class RetryingShape(BaseModel):
+    """No text has come yet, and the provider is asked again."""
+
+    count: int = Field(ge=1, description="How often it was asked again.")
+    answered: bool = Field(description="It answered that it is busy, rather than not at all.")
+
+
 class GrownBlocksShape(BaseModel):
     """Blocks that were finished, and the one that is being written.
 
@@ -159,6 +166,9 @@ class GrownBlocksShape(BaseModel):
     blocks: list[BlockShape]
     open: OpenBlockShape | None
     position: int
+    retry: RetryingShape | None = Field(
+        default=None, description="The provider is asked again; missing otherwise."
+    )
 
 
 class ShownErrorShape(ErrorShape):

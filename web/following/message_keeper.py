@@ -26,7 +26,7 @@ from typing import Final
 import gevent
 import structlog
 
-from shared.bus.coding import decode
+from shared.bus.coding import decode, decode_retrying
 from shared.bus.keys import message_channel
 from shared.bus.livelog import LiveLog
 from shared.errors import NotFound, StorageDown
@@ -184,6 +184,10 @@ class MessageKeeper(Keeper[MessageTopic]):
         """Deltas of a claim, or a wake-up."""
         if topic.end is not None or not topic.read_begun:
             return  # if it is yet to be read, then with what was published before
+        retrying = decode_retrying(payload)
+        if retrying is not None:
+            topic.receive_retrying(*retrying)
+            return
         published = decode(payload)
         if published and published.deltas and topic.receive(published.deltas, published.claim):
             return

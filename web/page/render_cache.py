@@ -34,6 +34,7 @@ import structlog
 from gevent.hub import Waiter
 from gevent.lock import BoundedSemaphore
 
+from shared.bus.coding import Retrying
 from shared.store.messages import Message
 from web.following.message_topic import MessageTopic
 from web.following.source import Source
@@ -65,6 +66,8 @@ IDLE_SECONDS: Final = 5.0
 #: whose open block it was shown.
 BlockPlace = tuple[int, int]
 
+_ACCEPTED: Final = Retrying()
+
 log = structlog.get_logger("render_cache")
 
 
@@ -94,6 +97,8 @@ class BlockSource(Source[BlockPlace]):
         self.rendering = 0
         self._cache = cache
         self._open: bytes = b"null"
+        #: what readers are told of the provider
+        self._retrying = _ACCEPTED
         self._busy = BoundedSemaphore()
         self._following = False
         #: older blocks by position: the events that were rendered again, what goes on from there,
@@ -160,6 +165,7 @@ class BlockSource(Source[BlockPlace]):
             self._open = encode(opened, whole=False) if opened else b"null"
             self.settled, self.length, self.ended = finished.settled, made.length, made.ended
             self.rendering += 1
+            self._retrying = self.topic.retrying
             self.due = time.monotonic() + self._cache.interval(slices.end())
             self.notify()
 
@@ -180,6 +186,7 @@ class BlockSource(Source[BlockPlace]):
         topic = self.topic
         try:
             while self.readers and not topic.closed:
+                self._show_retrying(topic.retrying)
                 if not self.is_behind():
                     _wait_for(topic)
                 elif pause := self.pause():
@@ -191,6 +198,12 @@ class BlockSource(Source[BlockPlace]):
         self._following = False
         if topic.closed:
             self.close()
+
+    def _show_retrying(self, retrying: Retrying) -> None:
+        if retrying != self._retrying:
+            self._retrying = retrying
+            self.rendering += 1
+            self.notify()
 
     def _fail(self, error: Exception) -> None:
         log.error("render_cache.render", error=type(error).__name__)
@@ -208,7 +221,7 @@ class BlockSource(Source[BlockPlace]):
         lines, end = self.finished.cut(position, EVENT_BYTES, self.settled)
         if end < self.settled:
             return _event(lines, b"null", end, end), end, False
-        return _event(lines, self._open, end, self.length), end, True
+        return _event(lines, self._open, end, self.length, self._retrying), end, True
 
     def older_event(self, position: int) -> tuple[bytes, int] | None:
         """Blocks after `position` that are not kept, and the position after them.
@@ -247,12 +260,23 @@ def _put(places: OrderedDict[int, Any], position: int, value: Any) -> None:
         places.popitem(last=False)
 
 
-def _event(blocks: list[bytes], opened: bytes, place: int, covered: int) -> bytes:
+def _event(
+    blocks: list[bytes],
+    opened: bytes,
+    place: int,
+    covered: int,
+    retrying: Retrying = _ACCEPTED,
+) -> bytes:
+    retry = b""
+    if retrying.times:
+        answered = b"true" if retrying.answered else b"false"
+        retry = b',"retry":{"count":%d,"answered":%s}' % (retrying.times, answered)
     # The id comes last, as in `sse.frame`.
-    return b'event: blocks\ndata: {"blocks":[%s],"open":%s,"position":%d}\nid: %d\n\n' % (
+    return b'event: blocks\ndata: {"blocks":[%s],"open":%s,"position":%d%s}\nid: %d\n\n' % (
         b",".join(blocks),
         opened,
         covered,
+        retry,
         place,
     )
 

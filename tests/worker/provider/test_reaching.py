@@ -16,12 +16,14 @@ import pytest
 from scripted import Scripted, done, finish, say, script, start_scripted, status, usage
 from scripted.cases import TEXT, WELL
 from shared.body import Body
+from shared.bus.coding import Retrying
 from shared.errors import GenerationFailed
 from shared.settings import Settings
 from tests.foreign import need
 from web.page.model_list import ModelList
 from worker.provider import retries
 from worker.provider.client import ChatRequest, Provider
+from worker.provider.refusals import Classification, Refusal
 
 ASKED = script(say(TEXT), *WELL)
 
@@ -375,6 +377,25 @@ def test_an_error_before_any_text_is_retried_a_few_times(
         ask(scripted.url, question)
 
     assert len(scripted.requests(contains=question)) == retries.TRIES_IN_STREAM
+
+
+def test_readers_are_told_of_pauses_and_of_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "BACKOFF", 0.01)
+    monkeypatch.setattr(retries, "REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(retries, "UNSEEN_SECONDS", 0.1)
+    told: list[Retrying] = []
+    tries = retries.Retries(told.append)
+
+    tries.wait(Refusal(Classification(retry=True), status=429))
+    tries.accepted()
+    assert told == []  # it was short
+    tries.wait(Refusal(Classification(retry=True), status=429, after=0.15))
+    tries.wait(Refusal(Classification(retry=True)))
+    tries.accepted()
+    tries.accepted()
+
+    assert told[:2] == [Retrying(2), Retrying(2)]
+    assert told[-2:] == [Retrying(3, answered=False), Retrying()]
 
 
 def test_a_refusal_without_end_is_read_up_to_a_limit() -> None:
