@@ -135,7 +135,7 @@ def test_axe_finds_no_serious_violation(meet: Meet, web: Web, scheme: str) -> No
     found = axe.serious(tab.page)
 
     tab.answer_to(rich(scheme))
-    tab.page.get_by_text("Thoughts").click()
+    tab.page.locator("summary").click()
     tab.answer.locator(".spent").click()
     found += axe.serious(tab.page)
     tab.ask(scripted.script(scripted.say("Half"), scripted.cut(), tag=scheme))

@@ -45,7 +45,7 @@ let away = false;
 let passing = false;
 
 const thread = new Thread(byId("thread"), {
-  retry: ({ id }) => change(() => api.retry(id, models.wanted)),
+  retry: ({ id }, model) => change(() => api.retry(id, model ? { model } : models.wanted)),
   continueAnswer: ({ id }) => change(() => api.continueAnswer(id, models.wanted)),
   edit: ({ id, parent_id: parent }, text) => ask(text, parent, id),
   mayEdit,

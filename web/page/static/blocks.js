@@ -8,7 +8,7 @@
  */
 
 import { el, soon } from "./dom.js";
-import { t } from "./t.js";
+import { n, t } from "./t.js";
 
 /** Blocks in one container: the browser skips the layout of containers that are far away. */
 const RUN = 32;
@@ -21,10 +21,14 @@ const policy = globalThis.trustedTypes?.createPolicy("blocks", { createHTML: (ht
 const trusted = (html) => policy?.createHTML(html) ?? html;
 
 export class Blocks {
-  /** `root`: the element to fill; `painted(block, element)` is called for each block that is drawn. */
-  constructor(root, painted = () => {}) {
+  /**
+   * `root`: the element to fill; `painted(block, element)` is called for each block that is drawn;
+   * `thought()`: for how many seconds the model thought, null if that is not known.
+   */
+  constructor(root, painted = () => {}, thought = () => null) {
     this.root = root;
     this.painted = painted;
+    this.thought = thought;
     root.addEventListener("scroll", scrollTogether, true);
     this.clear();
   }
@@ -83,7 +87,7 @@ export class Blocks {
     const shown = (this.shown[block.n] ??= this.#place(block));
     shown.element.classList.toggle("open", !finished);
     const same = shown.html === block.html;
-    if (!same) patch(shown.element, elementsOf(block));
+    if (!same) keepingSelection(shown.element, () => patch(shown.element, elementsOf(block)));
     shown.html = block.html;
     if (!same || finished) this.painted(block, shown.element);
   }
@@ -122,8 +126,16 @@ export class Blocks {
     const details = this.root.lastElementChild;
     if (details?.tagName !== "DETAILS") return;
     details.dataset.writing = "false";
+    if (details.classList.contains("reasoning")) details.firstChild.textContent = thoughtFor(this.thought());
     if (!details.dataset.touched) details.open = false;
   }
+}
+
+/** The summary of thoughts that have ended. */
+function thoughtFor(seconds) {
+  if (seconds === null) return t("Thoughts");
+  if (seconds < 60) return n(Math.max(1, Math.round(seconds)), "Thought for {n} second", "Thought for {n} seconds");
+  return n(Math.round(seconds / 60), "Thought for {n} minute", "Thought for {n} minutes");
 }
 
 /** A part that can be folded. */
@@ -190,6 +202,40 @@ function patch(shown, made) {
     old.remove();
     old = next;
   }
+}
+
+/** Change what is in an element; a selection there stays where it was in the text. */
+function keepingSelection(shown, change) {
+  const selection = getSelection();
+  const { anchorNode, anchorOffset, focusNode, focusOffset } = selection;
+  const inside = (node) => !selection.isCollapsed && shown.contains(node);
+  if (!inside(anchorNode) && !inside(focusNode)) return void change();
+  const ends = [[anchorNode, anchorOffset], [focusNode, focusOffset]];
+  const places = ends.map(([node, offset]) => (inside(node) ? lengthBefore(shown, node, offset) : null));
+  change();
+  if (selection.anchorNode === anchorNode && selection.anchorOffset === anchorOffset && selection.focusNode === focusNode && selection.focusOffset === focusOffset) return;
+  const points = places.map((place, index) => (place === null ? ends[index] : pointAt(shown, place)));
+  selection.setBaseAndExtent(...points.flat());
+}
+
+/** The characters of text in an element before a point in it. */
+function lengthBefore(shown, node, offset) {
+  const range = document.createRange();
+  range.setStart(shown, 0);
+  range.setEnd(node, offset);
+  return range.toString().length;
+}
+
+/** The point after so many characters of text in an element. */
+function pointAt(shown, place) {
+  const texts = document.createTreeWalker(shown, NodeFilter.SHOW_TEXT);
+  let left = place;
+  let node;
+  while ((node = texts.nextNode())) {
+    if (left <= node.length) return [node, left];
+    left -= node.length;
+  }
+  return [shown, shown.childNodes.length];
 }
 
 /** Whether a node only needs its content patched to become the other. */

@@ -24,13 +24,26 @@ export function button(label, onclick, props = {}) {
 
 /** Copy a text, or what a promise brings; the button shows whether that worked. */
 export async function copyFor(pressed, text) {
-  try {
-    await navigator.clipboard.writeText(await text);
-    pressed.textContent = t("Copied");
-  } catch {
-    pressed.textContent = t("Not copied"); // forbidden, or no clipboard
-  }
+  const worked = await copyText(await text).catch(() => false);
+  pressed.textContent = t(worked ? "Copied" : "Not copied");
   setTimeout(() => (pressed.textContent = t("Copy")), 1500);
+}
+
+/** Copy a text. Where there is no clipboard for pages (plain HTTP from another machine), or it refuses, as from a field. */
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const focused = document.activeElement;
+    const field = el("textarea", { className: "unseen", value: text, readOnly: true });
+    (focused?.closest("dialog") ?? document.body).append(field); // a dialog keeps the focus
+    field.select();
+    const worked = document.execCommand("copy");
+    field.remove();
+    focused?.focus({ preventScroll: true });
+    return worked;
+  }
 }
 
 /** An icon from the page's symbols. */

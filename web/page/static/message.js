@@ -9,7 +9,7 @@ import { Editor } from "./editor.js";
 import { edit } from "./outbox.js";
 import { partsOf } from "./parts.js";
 import { Follower, isOpen, readBlocks } from "./stream.js";
-import { number, t } from "./t.js";
+import { locale, number, t } from "./t.js";
 import { continuable, facts, spokenState, stateText, tokensText } from "./words.js";
 
 /** A message's element. */
@@ -105,11 +105,15 @@ export class AnswerView {
     this.below = el("div", { className: "below" }, this.state, this.bar);
     this.element = article(message, content, this.below);
     Object.defineProperty(this.element, "source", { get: () => this.body.text });
+    /** When thinking began and ended, as seen here. */
+    this.thoughts = {};
     /** The views of the answer that it continues, and of the one that continues it. */
     this.before = this.after = null;
+    /** There are messages below it. */
+    this.above = false;
     /** The position from which on the latter shows the text of this one. */
     this.given = null;
-    this.blocks = new Blocks(content, (block, shown) => this.#narrate(block, shown));
+    this.blocks = new Blocks(content, (block, shown) => this.#narrate(block, shown), () => this.#thought());
     if (this.open) this.#follow();
     else this.reading = this.#read();
     this.#show();
@@ -127,23 +131,25 @@ export class AnswerView {
     this.#bar();
   }
 
-  /** Set which answer it continues, and which one continues it, on this branch. */
-  join(before, after) {
+  /** Set which answer it continues, and which one continues it, on this branch; `above`: there is more below. */
+  join(before, after, above) {
+    const same = after === this.after && above === this.above;
+    this.above = above;
     if (before !== this.before) {
       this.before = before;
       this.#goOn();
     }
-    if (after === this.after) return;
+    if (same) return;
+    if (after !== this.after) this.give(null); // `after` takes it as soon as it has text
     this.after = after;
     this.element.classList.toggle("continues", Boolean(after));
-    this.give(null); // `after` takes it as soon as it has text
     this.#show();
   }
 
   /** Show the end of the answer before it here, as soon as there is text here. */
   #goOn(block = this.body.blocks.find(({ kind }) => kind === "text") ?? this.body.open) {
     const { before, message } = this;
-    if (!before || before.given !== null || block?.kind !== "text") return;
+    if (!before || before.given !== null || block?.kind !== "text" || !Number.isInteger(message.continues_at)) return;
     this.narrator.skip(before.give(message.continues_at, block.joins));
   }
 
@@ -182,11 +188,15 @@ export class AnswerView {
     });
   }
 
-  #frame({ blocks, open }) {
+  #frame({ blocks, open, retry }) {
+    this.#watchThoughts();
     this.blocks.show(blocks, open);
+    const again = retry && retry.count !== this.retry?.count;
+    this.retry = retry;
     if (this.late && blocks.length) this.#quietly(() => this.blocks.flush());
     this.late = false;
     this.#setStatus("STREAMING");
+    if (again) announce(this.state.textContent);
   }
 
   /** Show an answer that has ended: its first blocks came with it, the rest is read. */
@@ -235,6 +245,7 @@ export class AnswerView {
     this.follower = null;
     this.whole = true;
     this.blocks.settle();
+    this.message.ended_at ??= new Date().toISOString();
     Object.assign(this.message, { status, finish_reason, usage, error, length, sha256 });
     this.#show();
     announce(spokenState(this.message, this.body));
@@ -264,13 +275,33 @@ export class AnswerView {
     else if (ended && !quiet) announce(t("Code. {language}", { language: code.dataset.language }));
   }
 
+  /** Seconds for which it thought, as the server says, or as was seen here; null: not known. */
+  #thought() {
+    if (this.message.thought_ms) return this.message.thought_ms / 1000;
+    const { begun, ended } = this.thoughts;
+    return begun && ended ? (ended - begun) / 1000 : null;
+  }
+
+  /** Note when thinking began and ended, if both were seen. */
+  #watchThoughts() {
+    const { thoughts } = this;
+    if (this.#thinking) thoughts.begun ??= this.message.first_text_at ? 0 : Date.now() // 0: before we came;
+    else if (this.body.covered) thoughts.ended ??= Date.now();
+  }
+
   get #thinking() {
     const last = this.body.open ?? this.body.blocks.at(-1);
     return last?.kind === "reasoning";
   }
 
+  /** Whether there is text to continue. */
+  get #written() {
+    return !this.open && this.body.covered > 0 && !this.body.without;
+  }
+
   #show() {
     const { element, message, body } = this;
+    element.classList.toggle("unfinished", !this.after && continuable(message, this.#written));
     element.dataset.length = body.covered;
     if (element.dataset.status !== message.status) {
       element.dataset.status = message.status;
@@ -278,28 +309,43 @@ export class AnswerView {
       if (this.open) element.dataset.proof = "pending";
     }
     element.classList.toggle("continued", Boolean(message.continues_id));
-    const text = this.after ? "" : stateText(message, { covered: body.covered, thinking: this.#thinking, silent: this.whole && body.silent });
+    const text = this.after ? "" : stateText(message, { covered: body.covered, thinking: this.#thinking, without: this.whole && body.without, above: this.above, retry: this.retry });
     if (this.state.textContent !== text) this.state.textContent = text;
     this.#bar();
   }
 
   #bar() {
     const { message, body } = this;
-    const key = JSON.stringify([message.status, message.siblings, message.usage, body.covered > 0, Boolean(this.after)]);
+    const key = JSON.stringify([message.status, message.siblings, message.usage, body.covered > 0, this.#written, this.after !== null, this.above]);
     if (key === this.shown) return;
     this.shown = key;
     this.bar.replaceChildren();
     if (message.siblings.length > 1) this.bar.append(siblings(message, this.actions.visit));
     if (this.open || this.after || message.status === "GONE") return;
     if (body.covered) this.bar.append(copy(() => this.text()));
-    if (this.actions.retry) this.bar.append(button(t("Retry"), (event) => this.#act(event.target, this.actions.retry)));
-    if (this.actions.continueAnswer && continuable(message, body.covered)) {
-      this.bar.append(button(t("Continue"), (event) => this.#act(event.target, this.actions.continueAnswer)));
+    if (this.actions.retry) this.bar.append(this.#retry());
+    if (this.actions.continueAnswer && continuable(message, this.#written)) {
+      this.bar.append(button(t("Continue"), (event) => this.#act(event.target, this.actions.continueAnswer), this.#hint));
     }
     const details = button(tokensText(message.usage) || t("Details"), () => this.#facts(details), { className: "quiet spent" });
     details.setAttribute("aria-expanded", "false");
     details.setAttribute("aria-label", t("{tokens}: how it was written", { tokens: details.textContent }));
-    this.bar.append(details);
+    this.bar.append(details, label(message));
+  }
+
+  /** Retry, and a menu of other models for it. */
+  #retry() {
+    const again = button(t("Retry"), (event) => this.#act(event.target, this.actions.retry), this.#hint);
+    const choose = (model) => this.#act(again, (message) => this.actions.retry(message, model));
+    const open = async ({ currentTarget }) => (await import("./retry-menu.js")).toggle(currentTarget, this.message.model, choose);
+    const name = t("Ask another model");
+    const other = button("▾", open, { className: "quiet other", title: name, "aria-label": name, "aria-haspopup": "menu", "aria-expanded": "false" });
+    return el("span", { className: "retry" }, again, other);
+  }
+
+  /** Where there is more below, what asks again begins a branch. */
+  get #hint() {
+    return this.above ? { title: t("Begins a branch here. What is below stays in this one.") } : {};
   }
 
   async #act(pressed, action) {
@@ -331,6 +377,16 @@ function siblings({ siblings: all, id }, visit) {
   return el("span", { className: "siblings" }, step("‹", t("Previous version"), here - 1), place, step("›", t("Next version"), here + 1));
 }
 
+/** Which model wrote an answer, and when. */
+function label({ model, ended_at: ended, created_at: asked }) {
+  const moment = new Date(ended ?? asked);
+  const today = moment.toDateString() === new Date().toDateString();
+  const when = el("time", { dateTime: moment.toISOString(), title: moment.toLocaleString(locale, { dateStyle: "full", timeStyle: "medium" }) });
+  when.textContent = moment.toLocaleString(locale, today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
+  const short = el("bdi", { title: model ?? "" }, (model ?? "").split("/").at(-1));
+  return el("span", { className: "label" }, ...(model ? [short, " · "] : []), when);
+}
+
 /** The text of an answer that is not on the page, with that of all answers that it continues. */
 async function wholeText(id) {
   const { text, continues_id: above } = await getMessage(id);
@@ -341,3 +397,22 @@ async function wholeText(id) {
 function copy(text) {
   return button(t("Copy"), ({ target }) => copyFor(target, text()));
 }
+
+/** Ctrl+A in an answer selects that answer, with its continuations; once more selects the page. */
+function selectAnswer(event) {
+  const { key, target, altKey, shiftKey } = event;
+  if (!(event.ctrlKey || event.metaKey) || altKey || shiftKey || key.toLowerCase() !== "a" || target.closest("input, textarea, select")) return;
+  const selection = getSelection();
+  const at = selection.anchorNode;
+  let first = (at?.nodeType === Node.TEXT_NODE ? at.parentElement : at)?.closest?.("#thread > .assistant");
+  if (!first) return;
+  let last = first;
+  while (first.classList.contains("continued") && first.previousElementSibling?.previousElementSibling) first = first.previousElementSibling.previousElementSibling;
+  while (last.classList.contains("continues")) last = last.nextElementSibling.nextElementSibling;
+  const [from, to] = [first, last].map((one) => one.querySelector(".body"));
+  if (selection.anchorNode === from && selection.focusNode === to) return;
+  event.preventDefault();
+  selection.setBaseAndExtent(from, 0, to, to.childNodes.length);
+}
+
+addEventListener("keydown", selectAnswer);

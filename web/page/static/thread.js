@@ -78,7 +78,7 @@ export class Thread {
       const [next, later] = [views[index + 1], views[index + 2]];
       if (view.message.role === "user") return void view.join(Boolean(next?.message.continues_id));
       const { id, continues_id: above } = view.message;
-      view.join((above && this.views.get(above)) || null, later?.message.continues_id === id ? later : null);
+      view.join((above && this.views.get(above)) || null, later?.message.continues_id === id ? later : null, Boolean(next));
     });
   }
 

@@ -17,17 +17,43 @@ const ADVICE = {
   storage: t("Try again in a moment."),
 };
 
-/** An answer's state in a few words; "" if it is complete. `silent`: it has only reasoning. */
-export function stateText({ status, finish_reason: reason, error }, { covered, thinking, silent } = {}) {
+/**
+ * An answer's state in a few words; "" if it is complete. `without`: what it has instead of text, once it
+ * has ended; `above`: there are messages below it; `retry`: {count, answered} while its provider is asked again.
+ */
+export function stateText(message, { covered, thinking, without, above, retry } = {}) {
+  const { status, finish_reason: reason, error } = message;
+  const branch = above && !without && continuable(message, covered) ? ` ${t("Continue and Retry begin a branch here.")}` : "";
   if (status === "SENDING") return t("Waiting in the queue");
+  if (status === "STREAMING" && retry && !covered) return trying(retry);
   if (status === "STREAMING") return !covered ? t("Waiting for the first word") : thinking ? t("Thinking") : t("Writing");
-  if (status === "CANCELLED") return t("Stopped by you");
+  if (status === "CANCELLED") return stopped(without) + (branch && `.${branch}`);
   if (error?.code === EMPTY) return NO_ANSWER;
-  if (status === "ERROR") return failure(error, covered);
+  if (status === "ERROR") return failure(error, covered) + branch;
   if (status === "GONE") return error?.message ? why(error) : t("This answer is gone.");
-  if (reason === "length") return t("Cut off at the length limit");
+  if (reason === "length") return without ? t("Cut off at the length limit, before any text") : t("Cut off at the length limit") + (branch && `.${branch}`);
   if (reason === "content_filter") return t("Ended by the provider's content filter");
-  return silent ? NO_ANSWER : "";
+  if (without === "tool_call") return t("The model called a tool and wrote no text.");
+  return without ? NO_ANSWER : "";
+}
+
+const ORDINALS = new Intl.PluralRules("en", { type: "ordinal" });
+
+/** The provider is busy, and is asked again for the nth time. */
+function trying({ count: n, answered }) {
+  const what = answered ? t("The provider is busy;") : t("The provider cannot be reached;");
+  const again = {
+    one: t("trying again, {n}st time", { n }),
+    two: t("trying again, {n}nd time", { n }),
+    few: t("trying again, {n}rd time", { n }),
+    other: t("trying again, {n}th time", { n }),
+  };
+  return `${what} ${again[ORDINALS.select(n)]}`;
+}
+
+function stopped(without) {
+  if (without === "nothing") return t("Stopped by you, before the first word");
+  return without ? t("Stopped by you, before any text") : t("Stopped by you");
 }
 
 /** Why it failed, and what to do. */
@@ -91,9 +117,9 @@ function speed(usage, from, to) {
   return tokens && passed > 0.05 ? t("{number} tokens/s", { number: number(tokens / passed, tokens / passed < 10 ? 1 : 0) }) : "";
 }
 
-/** Whether Continue makes sense. */
-export function continuable({ status, finish_reason: reason, error }, covered) {
-  return covered > 0 && error?.code !== EMPTY && (["CANCELLED", "ERROR"].includes(status) || (status === "DONE" && reason === "length"));
+/** Whether Continue makes sense. `written`: there is text to go on from. */
+export function continuable({ status, finish_reason: reason, error }, written) {
+  return written > 0 && error?.code !== EMPTY && (["CANCELLED", "ERROR"].includes(status) || (status === "DONE" && reason === "length"));
 }
 
 /** A conversation's title. */
