@@ -84,6 +84,12 @@ export const changeConversation = (id, fields) => call("PATCH", `/conversations/
 export const deleteConversation = (id) => call("DELETE", `/conversations/${id}`);
 export const undelete = (id) => call("POST", `/conversations/${id}/undelete`);
 export const markSeen = (id, message) => call("POST", `/conversations/${id}/seen`, { body: { message_id: message } });
+export const getPlace = (id) => outlive.callOnce("GET", `/api/conversations/${id}/place`);
+/** Report where the person is; also from a page that is being left, and without a reply. */
+export function putPlace(id, place) {
+  const headers = { "Content-Type": "application/json" };
+  fetch(`/api/conversations/${id}/place`, { method: "PUT", keepalive: true, headers, body: JSON.stringify(place) }).catch(() => {});
+}
 export const listConversations = (limit, cursor) => call("GET", `/sidebar${query({ limit, cursor })}`);
 export const search = (q, signal) => outlive.search(q, { limit: 30 }, { signal });
 export const listModels = () => outlive.models();

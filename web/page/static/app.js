@@ -11,6 +11,7 @@ import { codeBelow } from "./blocks.js";
 import { Composer, sizeOf, tooLong } from "./composer.js";
 import { setActivity } from "./connection.js";
 import { byId, copyFor } from "./dom.js";
+import { fragmentOf, readFragment } from "./fragment.js";
 import { Instructions } from "./instructions.js";
 import { Models } from "./models.js";
 import { Notices } from "./notices.js";
@@ -33,6 +34,9 @@ const FEW = 4;
 
 /** The open conversation (null: new), the leaf of the branch (null: newest), the cursor of earlier turns. */
 const here = { id: null, leaf: null, conversation: null, earlier: null };
+/** The place that the address, or a hit of the search, names; whether one must still arrive at it, or where one was. */
+let target = null;
+let arriving = false;
 /** A token for each time a conversation is shown; and the token of each pending question, by key. */
 let visit = null;
 const askedIn = new Map();
@@ -67,15 +71,21 @@ let lineState = "";
 const instructions = new Instructions((text) => here.id && change(() => api.changeConversation(here.id, { system: text || null }), { moves: false }));
 const sharing = new Sharing();
 const scroll = new Scroll(byId("scroll"), byId("thread"), byId("latest"));
+/** Where one was: loaded with the first conversation that is opened. */
+let places = null;
+let loading = null;
+const loadPlaces = () => (loading ??= import("./place.js").then(({ Places }) => (places = new Places(byId("scroll"), thread, scroll))));
 const notices = new Notices({ state: () => onNotices(), change: onNotices, turn: () => updateStreaming() });
 const sidebar = new Sidebar(notices, { open: navigate, remove, rename });
 const notifier = new Notifier(navigate, notices.tabs);
 
 // --- the open conversation
 
-/** Open a conversation, with an entry in the browser's history. */
-function navigate(id, leaf = null) {
+/** Open a conversation, with an entry in the browser's history; at `place`, with its `words` marked. */
+function navigate(id, leaf = null, place = null) {
+  places?.keep({ leaving: true });
   history[history.state?.drawer ? "replaceState" : "pushState"](null, "", id ? `/c/${id}${leaf ? `?leaf=${leaf}` : ""}` : "/");
+  target = place;
   showAddress();
 }
 
@@ -84,6 +94,11 @@ function showAddress() {
   byId("gone").hidden = true;
   const id = location.pathname.match(/^\/c\/([0-9a-f-]{36})$/i)?.[1] ?? null;
   const leaf = new URLSearchParams(location.search).get("leaf");
+  const named = readFragment(location.hash);
+  if (named) {
+    target = named;
+    history.replaceState(history.state, "", location.pathname + location.search); // a reload is where one was
+  }
   const same = id === here.id && here.conversation;
   const branch = leaf !== here.leaf;
   Object.assign(here, { id, leaf });
@@ -93,15 +108,21 @@ function showAddress() {
   if (!same) {
     here.conversation = null;
     setEarlier(null);
+    places?.leave();
     thread.clear();
+    arriving = true;
     composer.open(id);
     instructions.open(id);
     line?.clear(id);
-    scroll.down();
-  }
+    if (id) scroll.down();
+    else scroll.up();
+  } else if (target && !branch && thread.views.has(target.message_id)) {
+    places.show(target);
+    target = null;
+  } else if (target) arriving = true;
   if (!id && location.pathname.startsWith("/c/")) byId("gone").hidden = false;
   update();
-  refresh(same && !branch ? FEW : PAGE);
+  refresh(same && !branch && !target ? FEW : PAGE);
 }
 
 /** Read the newest turns again and show what is new in them. */
@@ -112,12 +133,14 @@ async function refresh(limit = FEW) {
   if (!here.id) return;
   const { id, leaf } = here;
   try {
-    const all = limit === PAGE || thread.empty;
-    const found = await api.getTurns(id, { leaf, limit: all ? PAGE : limit }, signal);
+    const all = limit === PAGE || thread.empty || arriving;
+    const found = all && arriving ? await findArrival(signal) : await api.getTurns(id, { leaf, limit: all ? PAGE : limit }, signal);
     if (signal.aborted) return;
     here.conversation = found.conversation;
     if (!thread.show(found.items, all ? null : found.earlier)) return void refresh(PAGE);
     if (all) setEarlier(found.earlier);
+    if (all && arriving) await arrive(found.place, signal);
+    if (signal.aborted) return;
     instructions.show(found.conversation.system);
     showPending();
     markSeen();
@@ -163,6 +186,45 @@ function takeTyped() {
   texts.push(composer.area.value);
   outbox.keepDraft(here.id, "");
   return texts.filter((text) => text.trim()).join("\n\n");
+}
+
+/**
+ * Read the branch in which one was, or that the address means: the newest, unless the place is on another
+ * one and nothing has happened since. Returns its newest turns, with the `place` where one was.
+ */
+async function findArrival(signal) {
+  const { id, leaf } = here;
+  const to = target;
+  const read = (which) => api.getTurns(id, { leaf: which, limit: PAGE }, signal);
+  const [found, place] = await Promise.all([read(leaf), loadPlaces().then(() => places.find(id))]);
+  const message = (to ?? place)?.message_id;
+  if (!message || found.items.some((turn) => turn.id === message) || signal.aborted) return { ...found, place };
+  const one = await api.getTurns(id, { leaf: message, limit: 1 }, signal).catch(() => null);
+  const its = one?.items[0]?.siblings.find((sibling) => sibling.id === message)?.leaf;
+  if (!its) return { ...found, place: to ? place : null }; // it is gone
+  const newest = found.items.at(-1);
+  const elsewhere = newest && its !== newest.id && (to || (!leaf && newest.created_at < place.read_at));
+  if (!elsewhere || signal.aborted) return { ...found, place };
+  here.leaf = its;
+  history.replaceState(null, "", `/c/${id}?leaf=${its}`);
+  return { ...(await read(its)), place };
+}
+
+/** The newest turns are shown: read up to the place, and be there. */
+async function arrive(place, signal) {
+  const to = target;
+  const { id } = here;
+  const message = (to ?? place)?.message_id;
+  thread.root.classList.toggle("arriving", Boolean(message && !thread.views.has(message)));
+  for (let count = -1; message && !thread.views.has(message) && here.earlier && thread.count > count && !signal.aborted; ) {
+    count = thread.count;
+    await loadEarlier();
+  }
+  thread.root.classList.remove("arriving");
+  if (signal.aborted) return;
+  [arriving, target] = [false, null];
+  const known = (point) => (point && thread.views.has(point.message_id) ? point : null);
+  places.arrive(id, known(place), known(to));
 }
 
 /** Set the cursor of the turns above. */
@@ -216,6 +278,8 @@ function update() {
   setActivity(thread.pending ? "sending" : writing ? "writing" : "");
   updateStreaming();
   byId("empty").hidden = !thread.empty || Boolean(here.id && !here.conversation) || !byId("gone").hidden;
+  byId("link").hidden = !here.conversation;
+  showAway();
   sharing.show(here.conversation ? here.id : null);
   byId("export").hidden = !here.conversation || thread.empty;
   byId("title").textContent = here.conversation ? nameOf(here.conversation) : "";
@@ -245,11 +309,20 @@ function updateTitle() {
   document.title = `${mark}${here.conversation ? `${nameOf(here.conversation)} · ` : ""}Outlive`;
 }
 
+/** On the first page: what came while one was away. */
+async function showAway() {
+  const entries = [...notices.entries.values()];
+  if (here.id || !(byId("away").dataset.key || entries.some(({ status }) => ["unseen", "failed"].includes(status)))) return;
+  const { showAll } = await import("./away.js");
+  showAll(byId("away"), entries, navigate);
+}
+
 // --- notices
 
 /** All conversations are new, or these changed. */
 function onNotices(changes = null, { first = false } = {}) {
   sidebar.show();
+  showAway();
   const mine = notices.entries.get(here.id);
   if (mine) syncOpen(mine, !changes || changes.some(({ conversation }) => conversation?.id === here.id));
   else if (changes?.some(({ what, id }) => id === here.id && what.includes("deleted"))) onDeleted();
@@ -363,6 +436,7 @@ function ask(content, parent, before = null) {
   else entry.files = composer.attach.take(entry.key);
   outbox.keep(entry);
   askedIn.set(entry.key, visit);
+  places?.seen();
   showPending();
   scroll.down();
   update();
@@ -428,6 +502,8 @@ async function createConversation(entry) {
   history.replaceState(null, "", `/c/${here.id}`);
   composer.rename(here.id);
   instructions.rename(here.id);
+  arriving = false;
+  loadPlaces().then(() => here.id === entry.conversation && places.arrive(here.id, null, null));
   sidebar.select(here.id);
 }
 
@@ -582,6 +658,14 @@ for (const link of [byId("new"), byId("begin"), document.querySelector(".brand")
 }
 byId("thread").addEventListener("click", ({ target }) => {
   if (target.classList.contains("copy-code")) copyFor(target, codeBelow(target.parentElement));
+});
+byId("link").addEventListener("click", async () => {
+  const place = places?.now ?? { message_id: thread.last?.id, position: 0 };
+  const query = here.leaf ? `?leaf=${here.leaf}` : "";
+  const said = { textContent: "" };
+  await copyFor(said, `${location.origin}/c/${here.id}${query}${fragmentOf(places?.selected ?? place)}`);
+  byId("link").textContent = said.textContent;
+  setTimeout(() => (byId("link").textContent = t("Link")), 1500);
 });
 addEventListener("keydown", (event) => {
   if (event.key === "Escape") closeDrawer();

@@ -89,16 +89,17 @@ export class Blocks {
     const same = shown.html === block.html;
     if (!same) keepingSelection(shown.element, () => patch(shown.element, elementsOf(block)));
     shown.html = block.html;
+    if (finished) shown.element.dataset.end = block.end;
     if (!same || finished) this.painted(block, shown.element);
   }
 
   /** Create a block's element in its part. */
-  #place({ part, kind, meta, joins }) {
+  #place({ part, kind, meta, joins, start }) {
     if (!this.parts[part]) {
       this.#fold();
       this.parts[part] = this.#part(kind, meta);
     }
-    const element = el("div", { className: "block", dir: "auto" });
+    const element = el("div", { className: "block", dir: "auto", dataset: { start } });
     const run = this.#run(this.parts[part], joins);
     if (joins) {
       element.classList.add("joins");

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { pause } from "./outlive.js";
 import { byId, el, icon } from "./dom.js";
+import { fragmentOf } from "./fragment.js";
 import { t } from "./t.js";
 import { nameOf } from "./words.js";
 
@@ -14,7 +15,7 @@ const MARKS = { waiting: "writing", writing: "writing", unseen: "unseen", failed
 const LABELS = { waiting: t("waiting in the queue"), writing: t("being written"), unseen: t("not seen yet"), failed: t("failed") };
 
 export class Sidebar {
-  /** `on.open(id, leaf)`, `on.remove(entry)`, `on.rename(entry, title)`. */
+  /** `on.open(id, leaf, target)`, `on.remove(entry)`, `on.rename(entry, title)`. */
   constructor(notices, on) {
     this.notices = notices;
     this.on = on;
@@ -144,20 +145,22 @@ export class Sidebar {
     return item;
   }
 
-  #hit({ conversation, leaf, snippet }) {
-    const link = this.#link(conversation, leaf, nameOf(conversation));
+  #hit({ conversation, message_id: message, position, leaf, snippet }) {
+    const words = [...new Set(snippet.filter(({ hit }) => hit).map(({ text }) => text))];
+    const target = message && { message_id: message, position: position ?? 0, words };
+    const link = this.#link(conversation, leaf, nameOf(conversation), target);
     const parts = snippet.map(({ text, hit }) => (hit ? el("mark", {}, text) : text));
     const found = parts.length ? [el("p", { className: "found", dir: "auto" }, ...parts)] : [];
     return el("li", { dataset: { conversation: conversation.id } }, link, ...found);
   }
 
-  #link({ id }, leaf, name) {
-    const href = `/c/${id}${leaf ? `?leaf=${leaf}` : ""}`;
+  #link({ id }, leaf, name, target = null) {
+    const href = `/c/${id}${leaf ? `?leaf=${leaf}` : ""}${target ? fragmentOf(target) : ""}`;
     const link = el("a", { href, title: name }, el("bdi", {}, name));
     link.addEventListener("click", (event) => {
       if (event.metaKey || event.ctrlKey || event.shiftKey) return;
       event.preventDefault();
-      this.on.open(id, leaf);
+      this.on.open(id, leaf, target);
     });
     return link;
   }
