@@ -18,6 +18,7 @@ from web import (
     auth,
     compression,
     cors,
+    dress,
     errors,
     middleware,
     operations,
@@ -110,6 +111,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         session_cookies=cookies_for(settings),
         push_key=Vapid(settings.push_key, "").public_key if settings.push_key else None,
     )
+    dress.register(app, settings)
     errors.register(app, routes.ERRORS)
     streams.register(app, routes.STREAMS)
     limits = RateLimits(app, settings, routes.ASKING, routes.UNCOUNTED, routes.PUBLIC)

@@ -496,8 +496,10 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     # --- no part of the API: what `outlive doctor` uses, the pages and their files
     "health.probe": None,
     "static": None,
-    "installing.manifest": None,
-    "installing.service_worker": None,
+    "dress.css": None,
+    "dress.logo": None,
+    "dress.manifest": None,
+    "dress.service_worker": None,
     "pages.page": None,
     "pages.no_page": None,
     "pages.sign_in": None,

@@ -11,9 +11,9 @@ from web import (
     account,
     audit_table,
     conversation_export,
+    dress,
     file_reading,
     health,
-    installing,
     push,
     reference,
     sharing,
@@ -58,7 +58,7 @@ BLUEPRINTS: Final = tuple(
         account,
         conversation_export,
         push,
-        installing,
+        dress,
         audit_table,
         file_reading,
     )
@@ -132,9 +132,11 @@ RIGHTS: Final[dict[str, Right]] = {
     "push.show_push": Right.READ_OWN,
     "push.subscribe": Right.WRITE_OWN,
     "push.unsubscribe": Right.WRITE_OWN,
-    # installing.py: browsers ask for these by themselves, without a session, too
-    "installing.manifest": Right.OPEN,
-    "installing.service_worker": Right.OPEN,
+    # dress.py: browsers ask for these by themselves, without a session, too
+    "dress.css": Right.OPEN,
+    "dress.logo": Right.OPEN,
+    "dress.manifest": Right.OPEN,
+    "dress.service_worker": Right.OPEN,
     # audit_table.py
     "audit_table.read_audit": Right.OPERATE,
     # file_reading.py

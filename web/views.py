@@ -16,10 +16,11 @@ from web.page import languages
 
 blueprint = Blueprint("pages", __name__)
 
+#: `{}`: which pages may show this one in a frame.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self';"
-    " base-uri 'none'; frame-ancestors 'none';"
+    " base-uri 'none'; frame-ancestors {};"
     " require-trusted-types-for 'script'; trusted-types blocks service-worker"
 )
 
@@ -54,6 +55,7 @@ def page(conversation_id: uuid.UUID | None = None) -> Response:  # noqa: ARG001 
     names = accounts.names_of(context().db, who.user_id) if signed_in else None
     return _page(
         "index.html",
+        framed=True,
         model=settings.model,
         limit=settings.question_chars,
         shares=settings.auth != "local",
@@ -82,6 +84,7 @@ def sign_in() -> Response:
     why = request.args.get("problem", "")
     return _page(
         "sign-in.html",
+        framed=True,
         next=safe_path(request.args.get("next", "/")),
         provider=sign_ins.provider.name if sign_ins.provider else None,
         problem=PROBLEMS.get(why),
@@ -121,6 +124,7 @@ def show_error(response: Response) -> Response:
         return response
     shown = _page(
         "error.html",
+        framed=True,
         detail=_language().why(document["code"], document["detail"]),
         again=asked_path(request) if response.status_code in (429, 503) else None,
     )
@@ -140,14 +144,16 @@ def _language() -> languages.Language:
     )
 
 
-def _page(template: str, **values: str | int | None) -> Response:
+def _page(template: str, *, framed: bool = False, **values: str | int | None) -> Response:
+    """A page. `framed`: listed origins may show it in a frame."""
     theme = request.cookies.get(_THEME)
     values["theme"] = theme if theme in _THEMES else None
     language = _language()
     response = make_response(render_template(template, t=language.t, language=language, **values))
     response.headers["Content-Language"] = language.code
     response.vary.update(("Accept-Language", "Cookie"))
-    response.headers["Content-Security-Policy"] = _POLICY
+    origins = sorted(context().settings.frames) if framed else []
+    response.headers["Content-Security-Policy"] = _POLICY.format(" ".join(origins) or "'none'")
     # `no-store` also keeps Back from being instant, so only where a page may outlive a sign-out.
     signed_in = context().sign_ins is not None
     response.headers["Cache-Control"] = "no-store" if signed_in else "no-cache"

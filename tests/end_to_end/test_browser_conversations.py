@@ -310,6 +310,34 @@ def test_hidden_tab_shows_a_desktop_notification_when_the_answer_is_ready(
     assert tab.finished() == "Soon. Now."
 
 
+def test_who_left_while_an_answer_was_written_is_offered_notifications_once(
+    rig: Rig, meet: Meet, web: Web
+) -> None:
+    person = meet(web)
+    person.context.add_init_script(
+        "window.Notification = class { static permission = 'default';"
+        " static requestPermission = async () => (Notification.permission = 'granted'); }"
+    )
+    tab = person.open()
+    offer = tab.page.get_by_text("Answers go on while you are away.")
+    tab.page.evaluate(HIDE)
+    tab.page.evaluate(SHOW)
+    expect(offer).to_be_hidden()  # nothing was being written
+    tab.ask(gated("Soon. ", "offer", "Now."))
+    tab.written()
+
+    tab.page.evaluate(HIDE)
+    tab.page.evaluate(SHOW)
+
+    tab.press("Notify me", tab.page.locator("#toasts"))
+    expect(tab.page.locator("#notify")).to_have_attribute("aria-pressed", "true")
+    tab.page.evaluate(HIDE)
+    tab.page.evaluate(SHOW)
+    expect(offer).to_be_hidden()
+    rig.scripted.release("offer")
+    tab.finished()
+
+
 def test_notifications_are_not_offered_where_pages_may_not_show_them(
     rig: Rig, meet: Meet, web: Web
 ) -> None:

@@ -90,8 +90,10 @@ ROWS: Final = (
     Row("push.show_push", "GET", "/api/push", "read", 200),
     Row("push.subscribe", "POST", "/api/push", "write", 422, body={}),
     Row("push.unsubscribe", "DELETE", "/api/push/{notified}", "write", 204, 404),
-    Row("installing.manifest", "GET", "/manifest.webmanifest", "open", 200),
-    Row("installing.service_worker", "GET", "/service-worker.js", "open", 200),
+    Row("dress.css", "GET", "/dress.css", "open", 404),  # nothing is set
+    Row("dress.logo", "GET", "/logo", "open", 404),
+    Row("dress.manifest", "GET", "/manifest.webmanifest", "open", 200),
+    Row("dress.service_worker", "GET", "/service-worker.js", "open", 200),
     Row("audit_table.read_audit", "GET", "/api/audit", "operate", 200),
     Row("durable_streams.read_chunks", "GET", "/streams/{answer}", "shared", 200, 404),
     Row("durable_streams.read_text", "GET", "/streams/{answer}/text", "shared", 200, 404),

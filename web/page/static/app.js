@@ -10,7 +10,7 @@ import { attachments } from "./attach.js";
 import { codeBelow } from "./blocks.js";
 import { Composer, sizeOf, tooLong } from "./composer.js";
 import { setActivity } from "./connection.js";
-import { byId, copyFor } from "./dom.js";
+import { byId, copyFor, NAME } from "./dom.js";
 import { fragmentOf, readFragment } from "./fragment.js";
 import { Instructions } from "./instructions.js";
 import { Models } from "./models.js";
@@ -306,7 +306,7 @@ function isWriting() {
 function updateTitle() {
   const unseen = [...notices.entries.values()].filter(({ id, status }) => id !== here.id && ["unseen", "failed"].includes(status));
   const mark = isWriting() ? "● " : unseen.length ? `(${number(unseen.length)}) ` : "";
-  document.title = `${mark}${here.conversation ? `${nameOf(here.conversation)} · ` : ""}Outlive`;
+  document.title = `${mark}${here.conversation ? `${nameOf(here.conversation)} · ` : ""}${NAME}`;
 }
 
 /** On the first page: what came while one was away. */

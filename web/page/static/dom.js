@@ -5,6 +5,9 @@ import { t } from "./t.js";
 /** The element with this id. */
 export const byId = (id) => document.getElementById(id);
 
+/** What this service is called. */
+export const NAME = document.querySelector("meta[name=application-name]").content;
+
 /** A new element; `props` are properties, or attributes where there is no such property. */
 export function el(tag, props = {}, ...children) {
   const element = document.createElement(tag);

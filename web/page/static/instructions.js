@@ -40,7 +40,7 @@ export class Instructions {
   open(conversation) {
     this.dialog.close();
     this.conversation = conversation;
-    this.show(conversation ? "" : system(null, false));
+    this.show(conversation ? "" : (system(null, false) ?? this.area.dataset.first));
   }
 
   /** The new conversation has an id now, and the server its instructions. */

@@ -8,7 +8,7 @@
 
 import * as api from "./api.js";
 import { codeBelow } from "./blocks.js";
-import { byId, copyFor, el } from "./dom.js";
+import { byId, copyFor, el, NAME } from "./dom.js";
 import { pause } from "./outlive.js";
 import { watchPresence } from "./presence.js";
 import { Scroll } from "./scroll.js";
@@ -49,7 +49,7 @@ async function refresh() {
     else if (all) setEarlier(found.earlier);
     byId("mark").hidden = false;
     byId("title").textContent = nameOf(found.conversation);
-    document.title = `${nameOf(found.conversation)} · Outlive`;
+    document.title = `${nameOf(found.conversation)} · ${NAME}`;
   } catch (problem) {
     if ([401, 404].includes(problem.status)) showGone(); // without a link the page goes to sign in
     else notify(why(problem));
@@ -81,7 +81,7 @@ function showGone() {
   notify("");
   byId("mark").hidden = true;
   byId("title").textContent = "";
-  document.title = "Outlive";
+  document.title = NAME;
   const what = was ? t("This conversation is not shared any more.") : t("Nothing is shared here, or not any more.");
   const more = was ? "" : `${t("If somebody sent you a link, make sure that it is complete.")} `;
   showNothing(what, more + t("Whoever shared it with you can share it again."));
@@ -96,7 +96,7 @@ function showNothing(what, more) {
 function showList(found) {
   here.gone = true; // nothing to watch
   byId("title").textContent = t("Shared with you");
-  document.title = `${t("Shared with you")} · Outlive`;
+  document.title = `${t("Shared with you")} · ${NAME}`;
   const line = (one) => el("a", { href: `/s/${one.id}`, dir: "auto" }, nameOf(one), el("small", {}, dateOf(one.updated_at)));
   byId("list").replaceChildren(...found.map((one) => el("li", {}, line(one))));
   byId("list").hidden = !found.length;

@@ -1,0 +1,88 @@
+"""An operator's dress of the page, and the page in a frame of theirs."""
+
+from pathlib import Path
+
+import httpx2
+import pytest
+from playwright.sync_api import expect
+
+from local.programs import Web
+from tests.client import Client
+from tests.end_to_end.browser import Meet
+from tests.end_to_end.questions import quick
+from tests.rig import Rig
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+#: Whose pages may have it in a frame.
+PARENT = "https://app.example.org"
+LOGO = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle cx="4" cy="4" r="4"/></svg>'
+)
+
+
+@pytest.fixture(scope="module")
+def dressed(rig: Rig) -> Web:
+    logo = Path(rig.home) / "logo.svg"
+    logo.write_text(LOGO)
+    return rig.web(
+        OUTLIVE_NAME="Acme & <Sons>",
+        OUTLIVE_LOGO=str(logo),
+        OUTLIVE_COLORS="#0b3d91,#9dbcff",
+        OUTLIVE_INSTRUCTIONS='Be brief, and "kind".',
+        OUTLIVE_SUGGESTIONS="What is <new>?|And what is old?",
+        OUTLIVE_FRAME_ORIGINS=PARENT,
+    )
+
+
+def test_the_page_wears_the_operators_dress(meet: Meet, dressed: Web) -> None:
+    tab = meet(dressed).open()
+    page = tab.page
+
+    expect(page).to_have_title("Acme & <Sons>")
+    expect(page.locator(".brand")).to_have_text("Acme & <Sons>")
+    assert page.locator(".brand img").evaluate("one => one.decode().then(() => true)")
+    assert page.locator("#send").evaluate("one => getComputedStyle(one).backgroundColor") == (
+        "rgb(11, 61, 145)"
+    )
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("#send")).to_have_css("background-color", "rgb(157, 188, 255)")
+    expect(page.locator("#ideas button")).to_have_count(2)
+    tab.press("Instructions")
+    expect(page.locator("#system-text")).to_have_value('Be brief, and "kind".')
+    tab.press("Cancel")
+    tab.press("What is <new>?")
+    expect(page.locator("#question")).to_have_value("What is <new>?")
+    tab.ask(quick("Soon."))
+    assert tab.finished() == "Soon."
+    with Client(dressed.url) as client:
+        found = client.http.get(f"/api/conversations/{tab.path.removeprefix('/c/')}").json()
+        assert found["system"] == 'Be brief, and "kind".'
+        assert client.http.get("/manifest.webmanifest").json()["name"] == "Acme & <Sons>"
+
+
+def test_only_a_listed_origin_may_have_the_page_in_a_frame(dressed: Web) -> None:
+    def framed_by(path: str) -> str:
+        policy = httpx2.get(dressed.url + path).headers["Content-Security-Policy"]
+        return str(policy.partition("frame-ancestors ")[2].partition(";")[0])
+
+    assert framed_by("/") == PARENT
+    assert [framed_by(path) for path in ("/live", "/s", "/api/docs", "/api/usage")] == [
+        "'none'"
+    ] * 4
+
+
+def test_what_pages_ask_for_stays_closed_to_frames(dressed: Web, web: Web) -> None:
+    framed = {
+        "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"
+    }  # fmt: skip
+
+    def status(web: Web, path: str, **more: str) -> int:
+        return httpx2.get(web.url + path, headers={**framed, **more}).status_code
+
+    assert status(dressed, "/") == 200
+    assert [status(dressed, path) for path in ("/live", "/api/usage", "/api/docs")] == [403] * 3
+    assert status(dressed, "/", **{"Sec-Fetch-Mode": "cors"}) == 403
+    assert status(web, "/") == 403
+    plain = httpx2.get(web.url + "/").headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none';" in plain
