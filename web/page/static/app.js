@@ -344,10 +344,13 @@ async function showLine() {
     again: putInLine,
   });
   if (line.conversation !== here.id) line.clear(here.id);
+  const follows = scroll.following;
   line.wait(coming);
-  if (lineState === state || !here.id) return;
-  lineState = state;
-  if (waiting || line.items.length) line.refresh();
+  if (lineState !== state && here.id && (waiting || line.items.length)) {
+    lineState = state;
+    await line.refresh();
+  }
+  if (follows && scroll.following) scroll.down();
 }
 
 /** Compare the open conversation with its notice; `now`: it has just changed. */
@@ -469,11 +472,15 @@ function deliver(key) {
     try {
       if (!entry.conversation) await createConversation(entry);
       const progress = (part, whole) => onUpload(key, part, whole);
-      if (entry.line) await api.putInLine(entry.conversation, entry.content, key, entry.wanted, progress);
-      else await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted, progress, await partsOf(entry));
+      const found = entry.line && (await api.putInLine(entry.conversation, entry.content, key, entry.wanted, progress));
+      if (!entry.line) await api.ask(entry.conversation, entry.content, entry.parent, key, entry.wanted, progress, await partsOf(entry));
       outbox.drop(entry);
       if (entry.files) (await attachments()).forget(key);
-      if (entry.line) return void (here.id === entry.conversation && (lineState = ""), showLine());
+      if (found) {
+        if (line?.conversation === entry.conversation) line.set(found);
+        lineState = ""; // a later question may be in line already: read it again
+        return void showLine();
+      }
       if (here.id === entry.conversation) await showNewest({ down: false });
     } catch (problem) {
       outbox.drop(entry);

@@ -46,6 +46,13 @@ export class Line {
     return this.line.items;
   }
 
+  /** Show the line as the server has just said it is. */
+  set(line) {
+    this.reading?.abort();
+    this.line = line;
+    this.#draw();
+  }
+
   /** Read the line. */
   async refresh() {
     const { conversation } = this;
