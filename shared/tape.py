@@ -10,6 +10,7 @@ Postgres writes tapes, with the end of an answer (`store/tape_sql.py`); `encode`
 Python, and a test holds the two together.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -75,3 +76,52 @@ def kept(number: int, count: int) -> bool:
 def step(count: int) -> int:
     """Of so many samples every which one stays, so that SAMPLES_MAX stay at most."""
     return count // SAMPLES_MAX + 1
+
+
+class Mark(NamedTuple):
+    """Something that happened while an answer was open."""
+
+    #: milliseconds since it was asked
+    ms: int
+    #: "taken", "lost" and "released" of an attempt; "joined" and "left" of a device
+    kind: str
+    device: str | None = None
+
+
+#: Milliseconds within which a device that left and came is one that only connected again.
+AGAIN_MS: Final = 8_000
+
+
+def settled(marks: Iterable[Mark]) -> list[Mark]:
+    """The marks in order; of a device when it came and when it left for a while.
+
+    Each web process notes what it sees: a device that reads through two of them comes twice, and
+    has left when it has left both.
+    """
+    streams: Counter[str] = Counter()
+    found: list[Mark] = []
+    for mark in sorted(marks, key=lambda mark: mark.ms):
+        device = mark.device
+        if device is None:
+            found.append(mark)
+        elif mark.kind == "joined":
+            streams[device] += 1
+            if streams[device] == 1 and not _undo(found, mark):
+                found.append(mark)
+        elif streams[device]:
+            streams[device] -= 1
+            if not streams[device]:
+                found.append(mark)
+    return found
+
+
+def _undo(found: list[Mark], joined: Mark) -> bool:
+    """Take back that a device left, if it is back soon."""
+    for place in range(len(found) - 1, -1, -1):
+        before = found[place]
+        if before.device == joined.device:
+            if before.kind == "left" and joined.ms - before.ms < AGAIN_MS:
+                del found[place]
+                return True
+            break
+    return False

@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from shared.store.audit import Action
-from web import audit_table, schemas
+from web import audit_table, devices, schemas
 from web.contract import shapes
 from web.contract.operation import (
     ACCEPT,
@@ -31,6 +31,7 @@ from web.contract.operation import (
     NEXT,
     OFFSET,
     ON_DISCONNECT,
+    POSITION,
     STATE,
     STORED,
     STREAM_CURSOR,
@@ -225,6 +226,12 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     "native.show_message": Operation(
         tag=_MESSAGES, summary="Read a message", answers={200: schemas.MessageShape}
     ),
+    "native.show_tape": Operation(
+        tag=_MESSAGES,
+        name="read_tape",
+        summary="Read by when how much of an answer was saved",
+        answers={200: schemas.TapeShape},
+    ),
     "native.stop": Operation(
         tag=_MESSAGES, summary="Stop an answer", answers={202: schemas.MessageShape}
     ),
@@ -248,6 +255,21 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
             304: None,
         },
         headers={"ETag": "Stands for the content, which never changes."},
+    ),
+    # --- devices.py
+    "devices.report": Operation(
+        tag=_PAGE,
+        name="report_device",
+        summary="Say where a device is reading, and learn where the others are",
+        body=devices.Report,
+        answers={200: devices.DeviceList},
+    ),
+    "devices.draw_code": Operation(
+        tag=_PAGE,
+        name="draw_code",
+        summary="Draw a code that opens a place in an answer",
+        parameters=(POSITION,),
+        answers={200: Other("A QR code.", "image/svg+xml", {"type": "string"})},
     ),
     # --- faces/blocks.py and faces/notices.py
     "blocks.stream": Operation(

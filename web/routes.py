@@ -15,6 +15,9 @@ from web import (
     file_reading,
     health,
     push,
+    devices,
+    file_reading,
+    health,
     reference,
     sharing,
     sign_in,
@@ -61,6 +64,7 @@ BLUEPRINTS: Final = tuple(
         dress,
         audit_table,
         file_reading,
+        devices,
     )
 )
 
@@ -141,6 +145,9 @@ RIGHTS: Final[dict[str, Right]] = {
     "audit_table.read_audit": Right.OPERATE,
     # file_reading.py
     "file_reading.read_file": Right.READ_SHARED,
+    # devices.py
+    "devices.report": Right.WRITE_OWN,
+    "devices.draw_code": Right.READ_OWN,
     # faces/native.py
     "native.create_conversation": Right.WRITE_OWN,
     "native.list_conversations": Right.READ_OWN,
@@ -163,6 +170,7 @@ RIGHTS: Final[dict[str, Right]] = {
     "native.take_out_of_line": Right.WRITE_OWN,
     "native.send_from_line": Right.WRITE_OWN,
     "native.show_message": Right.READ_SHARED,
+    "native.show_tape": Right.READ_SHARED,
     "native.stop": Right.WRITE_OWN,
     "native.stream": Right.READ_SHARED,
     # faces/blocks.py

@@ -34,6 +34,7 @@ from shared.store.places import Found, Point
 from shared.store.pushes import Subscription
 from shared.store.search import Hit
 from shared.store.shares import Share, SharedConversation
+from shared.store.tapes import Tape
 from shared.store.token_use import Use
 from web.json_types import AnswerErrorCode, Held, Kind, RequestBody, Role, Text
 from web.options import Options
@@ -222,6 +223,73 @@ class SignOutBody(RequestBody):
     """`everywhere`: end the sessions of all browsers."""
 
     everywhere: bool = False
+
+
+class MarkShape(BaseModel):
+    """Something that happened while an answer was open.
+
+    `ms`: milliseconds since it was asked. An attempt was "taken" by a worker, which died ("lost")
+    or stopped ("released") before any text. A device of the owner's "joined" and "left".
+    """
+
+    ms: int
+    kind: Literal["taken", "lost", "released", "joined", "left"]
+    device: str | None
+
+
+class SampleShape(BaseModel):
+    """By when how much was saved: milliseconds since it was asked, and a position."""
+
+    ms: int
+    position: int
+
+
+class TapeShape(BaseModel):
+    """By when how much of an answer was saved. Times are milliseconds since it was asked.
+
+    `samples` is null for an answer that was written before this was recorded. `started`: when the
+    worker that wrote it took it.
+    """
+
+    id: uuid.UUID
+    status: Status
+    error_code: AnswerErrorCode | None
+    continues: bool
+    asked_at: datetime
+    started: int | None
+    first_text: int | None
+    ended: int | None
+    length: int
+    samples: list[SampleShape] | None
+    marks: list[MarkShape]
+
+    @classmethod
+    def of(cls, message_id: uuid.UUID, tape: Tape, *, own: bool) -> Self:
+        """`own`: whose answer it is reads it. Others do not learn of the owner's devices."""
+        began = tape.since_asked(tape.started_at) or 0
+        samples = tape.samples
+        return cls(
+            id=message_id,
+            status=tape.status,
+            error_code=tape.error_code,
+            continues=tape.continues,
+            asked_at=tape.asked_at,
+            started=tape.since_asked(tape.started_at),
+            first_text=tape.since_asked(tape.first_text_at),
+            ended=tape.since_asked(tape.ended_at),
+            length=tape.length,
+            samples=None
+            if samples is None
+            else [
+                SampleShape(ms=began + one.ms, position=min(one.position, tape.length))
+                for one in samples
+            ],
+            marks=[
+                MarkShape(ms=max(0, mark.ms), kind=mark.kind, device=mark.device)
+                for mark in tape.marks
+                if own or mark.device is None
+            ],
+        )
 
 
 class AskedShape(BaseModel):

@@ -21,7 +21,7 @@ from shared.store.access import may_read
 from shared.store.database import Database, run
 from shared.store.status_sql import OPEN_STATUSES
 from shared.store.tape_sql import marks_of, tape_of
-from shared.tape import Sample
+from shared.tape import Mark, Sample
 
 #: Notes of an answer. One that comes when there are so many is dropped.
 MARKS_MAX: Final = 64
@@ -30,16 +30,6 @@ NOTED_AT_ONCE: Final = 500
 #: Rows of `message_marks` that one sweep removes, and after how many seconds a row is old.
 REMOVED_AT_ONCE: Final = 1_000
 OLD_SECONDS: Final = 60.0
-
-
-class Mark(NamedTuple):
-    """Something that happened while an answer was open."""
-
-    #: milliseconds since it was asked
-    ms: int
-    #: "taken", "lost" and "released" of an attempt; "joined" and "left" of a device
-    kind: str
-    device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +86,7 @@ def load(db: Database, message_id: uuid.UUID, user_id: uuid.UUID) -> Tape:
         ended_at=row.ended_at,
         length=row.length,
         samples=samples,
-        marks=[Mark(*mark) for mark in row.marks or ()][:MARKS_MAX],
+        marks=tape.settled([Mark(*mark) for mark in row.marks or ()][:MARKS_MAX]),
     )
 
 

@@ -1,12 +1,12 @@
 """The coding of a tape: what was recorded is what is read."""
 
-from itertools import pairwise
+import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import tape
-from shared.tape import NUMBER_MAX, SAMPLES_MAX, Sample
+from shared.tape import AGAIN_MS, NUMBER_MAX, SAMPLES_MAX, Mark, Sample, settled
 
 #: Samples of an answer: each later and further than the one before, or at the same time.
 GROWING = st.lists(
@@ -28,7 +28,7 @@ def test_decoded_is_what_was_encoded(samples: list[Sample]) -> None:
 def test_whatever_is_encoded_never_goes_back(samples: list[Sample]) -> None:
     decoded = tape.decode(tape.encode(samples))
     assert len(decoded) == min(len(samples), SAMPLES_MAX)
-    for before, after in pairwise(decoded):
+    for before, after in itertools.pairwise(decoded):
         assert before.ms <= after.ms <= before.ms + NUMBER_MAX
         assert before.position <= after.position <= before.position + NUMBER_MAX
 
@@ -51,8 +51,48 @@ def test_a_usual_sample_takes_four_bytes() -> None:
     assert len(tape.encode(samples)) == 400
 
 
-@given(st.integers(1, 100_000))
+@settings(deadline=None)
+@given(st.integers(1, 5_000))
 def test_thinned_out_a_tape_has_its_last_sample_and_not_too_many(count: int) -> None:
     kept = [number for number in range(1, count + 1) if tape.kept(number, count)]
     assert kept[-1] == count
     assert min(count, SAMPLES_MAX // 2) <= len(kept) <= SAMPLES_MAX
+
+
+def test_a_device_that_connects_again_has_not_left() -> None:
+    phone = "phone Safari"
+    marks = [
+        Mark(0, "joined", phone),
+        Mark(1_000, "left", phone),
+        Mark(1_000 + AGAIN_MS - 1, "joined", phone),
+        Mark(20_000, "left", phone),
+        Mark(20_000 + AGAIN_MS, "joined", phone),
+    ]
+    assert settled(reversed(marks)) == [marks[0], *marks[3:]]
+
+
+def test_a_device_that_reads_twice_has_left_when_it_left_both() -> None:
+    at_desk = "desktop Chrome"
+    marks = [
+        Mark(0, "joined", at_desk),
+        Mark(5, "joined", at_desk),
+        Mark(10, "lost"),
+        Mark(20, "left", at_desk),
+        Mark(30, "left", at_desk),
+        Mark(40, "left", at_desk),
+    ]
+    assert settled(marks) == [marks[0], marks[2], marks[4]]
+
+
+DEVICES = st.sampled_from(["phone Safari", "desktop Chrome"])
+
+
+@given(
+    st.lists(st.builds(Mark, st.integers(0, 50_000), st.sampled_from(["joined", "left"]), DEVICES))
+)
+def test_settled_a_device_comes_and_leaves_in_turn(marks: list[Mark]) -> None:
+    found = settled(marks)
+    assert found == sorted(found, key=lambda mark: mark.ms)
+    for device in {mark.device for mark in found}:
+        kinds = [mark.kind for mark in found if mark.device == device]
+        assert kinds == [("joined", "left")[at % 2] for at in range(len(kinds))]

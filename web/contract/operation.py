@@ -100,6 +100,12 @@ AFTER: Final = Parameter(
     " the end.",
     "invalid_position",
 )
+POSITION: Final = Parameter(
+    "position",
+    {"type": "integer", "minimum": 0, "default": 0},
+    "A position in the message's text.",
+    "invalid_position",
+)
 LAST_EVENT_ID: Final = Parameter(
     "Last-Event-ID",
     {"type": "string", "examples": ["137"]},

@@ -23,7 +23,7 @@ from web.following.message_topic import snapshot
 from web.page.blocks import Rest
 from web.page.continuations import rest_of
 from web.page.render_cache import BlockPlace, BlockSource
-from web.streams import stream_response
+from web.streams import stream_response, watched
 
 blueprint = Blueprint("blocks", __name__, url_prefix="/api")
 
@@ -96,7 +96,7 @@ def _continued(message_id: uuid.UUID | None, at_hand: Iterable[Message] = ()) ->
 
 @contextmanager
 def _follow(message_id: uuid.UUID, user_id: uuid.UUID) -> Iterator[BlockSource]:
-    with context().messages.follow(message_id, user_id) as topic:
+    with watched(message_id, user_id) as topic:
         source = context().render_cache.of(topic, lambda: _continued(topic.continues_id))
         try:
             with source.reading():

@@ -9,7 +9,7 @@ from flask import Blueprint, Request, Response, jsonify, request
 
 from shared import sse
 from shared.body import Body, Delta
-from shared.store import branches, conversations, line, places, search, stopping, token_use
+from shared.store import branches, conversations, line, places, search, stopping, tapes, token_use
 from shared.store.asking import NEWEST, Asked
 from shared.store.messages import PAGE_CHARS, Message
 from shared.store.places import Point
@@ -278,6 +278,14 @@ def _moved(conversation_id: uuid.UUID, status: int) -> Response:
 def show_message(message_id: uuid.UUID) -> Response:
     """A message; while it is written, as far as it is published."""
     return responses.json_reply(schemas.message_json(_snapshot(message_id)))
+
+
+@blueprint.get("/messages/<uuid:message_id>/tape")
+def show_tape(message_id: uuid.UUID) -> Response:
+    """By when how much of an answer was saved, and what happened meanwhile."""
+    found = tapes.load(context().db, message_id, current_user())
+    own = found.user_id == current_user()
+    return responses.reply(schemas.TapeShape.of(message_id, found, own=own))
 
 
 @blueprint.post("/messages/<uuid:message_id>/stop")

@@ -34,6 +34,7 @@ from shared.store import messages
 from shared.store.database import Database
 from shared.sweep import Sweep
 from web import metrics
+from web.following.device_marks import DeviceMarks
 from web.following.hub import Hub, Keeper
 from web.following.message_topic import MessageTopic, read
 from web.following.presence import Presence
@@ -61,6 +62,7 @@ class MessageKeeper(Keeper[MessageTopic]):
         self._sweep = sweep
         self._read_access = ReadAccess(db)
         self._presence = Presence(db, sweep)
+        self._marks = DeviceMarks(db)
 
     def counts(self) -> tuple[int, int]:
         """Bodies in memory and their readers."""
@@ -80,6 +82,22 @@ class MessageKeeper(Keeper[MessageTopic]):
                 yield topic
         finally:
             self._presence.leave(topic)
+
+    @contextmanager
+    def watch(
+        self, message_id: uuid.UUID, user_id: uuid.UUID, device: str | None
+    ) -> Iterator[MessageTopic]:
+        """The same for a browser: if the answer is its user's own, its tape notes that the device
+        came and left."""
+        with self.follow(message_id, user_id) as topic:
+            if device is None or topic.user_id != user_id:
+                yield topic
+                return
+            self._marks.came(topic, device)
+            try:
+                yield topic
+            finally:
+                self._marks.went(topic, device)
 
     def expect(
         self,

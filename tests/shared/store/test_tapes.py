@@ -182,7 +182,7 @@ def test_only_who_may_read_an_answer_may_read_its_tape(store: Store) -> None:
 
 def test_notes_are_bounded_and_end_with_the_answer(store: Store) -> None:
     claim = store.streaming()
-    noted = [Noted(claim.id, "joined", "phone")]
+    noted = [Noted(claim.id, "taken", None)]
     for _ in range(MARKS_MAX + 5):
         tapes.note(store.db, noted)
     tapes.note(store.db, [Noted(uuid.uuid4(), "joined", "phone")])
@@ -201,11 +201,11 @@ def test_a_note_says_when_it_was(store: Store) -> None:
     store.run("UPDATE messages SET created_at = created_at - interval '20 s' WHERE id = :id",
               id=claim.id)  # fmt: skip
     tapes.note(
-        store.db, [Noted(claim.id, "left", "phone", ago=5.0), Noted(claim.id, "taken", None)]
+        store.db, [Noted(claim.id, "joined", "phone", ago=5.0), Noted(claim.id, "taken", None)]
     )
-    left, taken = read(store, claim).marks
-    assert (left.kind, left.device) == ("left", "phone")
-    assert 4_900 <= taken.ms - left.ms <= 5_100
+    joined, taken = read(store, claim).marks
+    assert (joined.kind, joined.device) == ("joined", "phone")
+    assert 4_900 <= taken.ms - joined.ms <= 5_100
 
 
 def test_what_is_left_over_is_tidied(store: Store) -> None:

@@ -27,7 +27,7 @@ export const link = location.pathname === "/s" ? location.hash.slice(1) : "";
 function signIn() {
   dispatchEvent(new Event("sessionend"));
   const why = document.body.dataset.user ? "&problem=ended" : "";
-  location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}${why}`);
+  location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}${why}${location.hash}`);
 }
 
 /**
@@ -112,6 +112,9 @@ export const retry = (id, wanted) => call("POST", `/messages/${id}/retry`, { bod
 export const continueAnswer = (id, wanted) => call("POST", `/messages/${id}/continue`, { body: wanted, key: newKey() });
 export const stop = (id) => outlive.stop(id);
 export const getMessage = (id, signal) => outlive.message(id, { signal });
+/** Where this device is reading; where the user's other devices are. */
+export const reportDevice = (body, signal) => outlive.callOnce("POST", "/api/devices", { body, signal });
+export const getTape = (id) => call("GET", `/messages/${id}/tape`);
 export const getBlocks = (id, after, signal) => call("GET", `/messages/${id}/blocks${query({ after })}`, { signal });
 /** The stream of a message's blocks. EventSource sends no header, so a link needs another one. */
 export function openBlocks(id, after) {

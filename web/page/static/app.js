@@ -47,6 +47,8 @@ let reading = new AbortController();
 let away = false;
 /** The entry of the drawer is being taken out of the history. */
 let passing = false;
+/** What tells the user's other devices, once it is wanted. */
+let baton = null;
 
 const thread = new Thread(byId("thread"), {
   retry: ({ id }, model) => change(() => api.retry(id, model ? { model } : models.wanted)),
@@ -284,6 +286,13 @@ function update() {
   byId("export").hidden = !here.conversation || thread.empty;
   byId("title").textContent = here.conversation ? nameOf(here.conversation) : "";
   updateTitle();
+  knowDevices();
+}
+
+/** Know of the user's other devices, once a conversation is open and all that is needed to read it is here. */
+function knowDevices() {
+  if (baton || !here.id) return;
+  baton = setTimeout(() => import("./baton.js").then(({ Baton }) => new Baton(byId("scroll"), thread, () => here.id)), 1500);
 }
 
 /** Stream the answer if the page is visible and it is this tab's turn. */

@@ -359,9 +359,15 @@ export class AnswerView {
   async #facts(pressed) {
     const open = this.below.querySelector(".facts");
     pressed.setAttribute("aria-expanded", String(!open));
-    if (open) return open.remove();
+    if (open) return this.below.querySelectorAll(".facts, .tape").forEach((one) => one.remove());
     const list = el("dl", { className: "facts" });
-    this.below.append(list);
+    const replay = button(t("Replay"), async () => {
+      place.classList.add("opened");
+      const tape = await import("./tape.js");
+      await tape.open(this, replay);
+    });
+    const place = el("div", { className: "tape" }, replay);
+    this.below.append(list, place);
     const message = this.message.first_text_at ? this.message : await getMessage(this.message.id).catch(() => this.message);
     for (const [name, value] of facts(message)) list.append(el("div", {}, el("dt", {}, name), el("dd", {}, value)));
     return undefined;

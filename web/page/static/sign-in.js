@@ -5,6 +5,8 @@ import { t, why } from "./t.js";
 
 const form = byId("sign-in");
 const problem = byId("problem");
+/** The place in the page comes along as this page's fragment, which no server sees. */
+const next = () => form.dataset.next + location.hash;
 
 /** Sign in; the sentence for what went wrong, or null. */
 async function signIn(login, password) {
@@ -21,7 +23,7 @@ async function signIn(login, password) {
 }
 
 /** Another tab has signed in: this one needs not. */
-if ("BroadcastChannel" in window) new BroadcastChannel("outlive.sign-in").onmessage = () => location.replace(form.dataset.next);
+if ("BroadcastChannel" in window) new BroadcastChannel("outlive.sign-in").onmessage = () => location.replace(next());
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -30,7 +32,7 @@ form.addEventListener("submit", async (event) => {
   problem.hidden = true;
   button.disabled = true;
   const wrong = await signIn(byId("login").value, password.value);
-  if (wrong === null) return void location.replace(form.dataset.next);
+  if (wrong === null) return void location.replace(next());
   button.disabled = false;
   problem.textContent = wrong;
   problem.hidden = false;
