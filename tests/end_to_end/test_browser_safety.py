@@ -96,7 +96,8 @@ def _assert_harmless(tab: Tab) -> None:
     assert tab.page.evaluate("window.ran") is None
     strange = (
         "script, style, iframe, img, svg, link, base, meta, form, input, object, template,"
-        " math:not(.math[data-tex] > math), maction, annotation-xml, [id], [name], [style],"
+        " math:not(.math[data-tex] > math), maction, annotation-xml,"
+        " [id], [name], [style],"
         " [src], [srcdoc]"
     )
     assert tab.page.locator(f".block :is({strange})").count() == 0

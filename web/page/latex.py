@@ -43,12 +43,16 @@ _IN_OTHER_WORDS: Final = (
     (re.compile(r"\\substack\{([^{}]*)\}"), r"\\begin{matrix}\1\\end{matrix}"),
     (re.compile(r"\\tag\*?\{([^{}]*)\}"), r"\\qquad\\text{(\1)}"),
     (re.compile(r"\\(?:label\{[^{}]*\}|notag|nonumber)(?![A-Za-z])"), ""),
+    (re.compile(r"\\sqrt\s*\[([^\[\]]*)\]"), r"{}^{\1}\!\\sqrt"),
     (re.compile(r"\\mbox(?![A-Za-z])"), r"\\text"),
 )
 _LENGTH: Final = re.compile(
     r"(?:width|height|depth|voffset|[lr]space|m..size|thickness|margin-\w+|padding-\w+)"
     r'(?:="|:)\s*(-?[0-9.]+)'
 )
+#: Without a font for math browsers draw roots without their sign, which is another formula. So the
+#: sign is written, and the line above is a border.
+_ROOT: Final = '<mrow><mo form="prefix" stretchy="true">√</mo><mrow class="radicand">'
 _STYLE: Final = re.compile(r' style="([^"]*)"')
 #: Classes by what a style says.
 _CLASSES: Final = (
@@ -85,6 +89,7 @@ def mathml(latex: str, *, display: bool) -> str | None:
         return None
     if any(not MIN_LENGTH <= _number(found) <= MAX_LENGTH for found in _LENGTH.findall(made)):
         return None
+    made = made.replace("<msqrt>", _ROOT).replace("</msqrt>", "</mrow></mrow>")
     return _STYLE.sub(_class, made)
 
 

@@ -66,6 +66,7 @@ _CLEANER: Final = nh3.Cleaner(
         "div": {"math", "shown", "wide", "table", "footnote"},
         "pre": {"code"},
         "span": {"math", "shown", "wide", "box", *filter(None, STANDARD_TYPES.values())},
+        "mrow": {"radicand"},
         "mtd": set(CLASSES),
         "mspace": set(CLASSES),
     },

@@ -462,8 +462,8 @@ def test_a_block_has_a_limited_amount_of_mathml() -> None:
     with patch.object(markdown, "MATH_CHARS", 200):
         html = markdown_html("$x_1$ " * 20 + "*so*")
 
-    assert html.count("<math") == 3
-    assert html.count('<span class="math">$x_1$</span>') == 17
+    assert html.count("<math") == 4
+    assert html.count('<span class="math">$x_1$</span>') == 16
 
 
 def test_formulas_of_several_lines_are_aligned_and_not_numbered() -> None:
@@ -481,6 +481,14 @@ def test_new_blocks_are_the_same_wherever_they_are_cut(text: str) -> None:
     expected = whole(text)
     for pieces in halves(text):
         assert fed(pieces, shown=True) == expected
+
+
+def test_roots_have_their_sign_without_a_font_for_math() -> None:
+    html = markdown_html("$\\sqrt{x} + \\sqrt[3]{y}$")
+
+    assert html.count("√") == 2
+    assert html.count('<mrow class="radicand">') == 2
+    assert "<msqrt" not in html
 
 
 def test_tasks_have_boxes() -> None:

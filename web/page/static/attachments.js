@@ -24,7 +24,7 @@ const PREVIEW = 160;
 const IMAGES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const TEXTS = /\.(txt|md|csv|tsv|json|jsonl|xml|ya?ml|toml|ini|log|html?|css|js|ts|py|rb|go|rs|java|c|h|cpp|cs|php|sh|sql)$/i;
 
-// --- the browser's database; this page's memory where there is none
+// --- the browser's database, which other tabs change, too; this page's memory for what it does not take
 
 const memory = new Map();
 let opening = null;
@@ -34,7 +34,10 @@ function database() {
     const request = indexedDB.open("outlive", 1);
     request.onupgradeneeded = () => request.result.createObjectStore("files");
     request.onsuccess = () => {
-      request.result.onversionchange = () => request.result.close(); // it is being deleted
+      request.result.onversionchange = () => {
+        request.result.close(); // it is being deleted
+        opening = null;
+      };
       request.result.onclose = () => (opening = null);
       resolve(request.result);
     };
@@ -55,8 +58,7 @@ async function transact(mode, step) {
 }
 
 async function load(name) {
-  if (memory.has(name)) return memory.get(name);
-  return (await transact("readonly", (store) => store.get(name)).catch(() => null)) ?? [];
+  return memory.get(name) ?? (await transact("readonly", (store) => store.get(name)).catch(() => null)) ?? [];
 }
 
 /** Store files under a name, and remove another one. False: they are in this page's memory only. */
@@ -69,6 +71,7 @@ async function save(name, items, old = null) {
       if (items.length) store.put(items, name);
       else store.delete(name);
     });
+    if (memory.get(name) === items) memory.delete(name);
     return true;
   } catch {
     return false; // forbidden, or full
@@ -232,7 +235,7 @@ export async function giveBack(key, conversation) {
 }
 
 /** It was accepted. */
-export const forget = (key) => save(`out.${key}`, []).then(() => memory.delete(`out.${key}`));
+export const forget = (key) => save(`out.${key}`, []);
 
 /** Show the files of a question that is being sent. */
 export async function show(key, pending) {
