@@ -4,8 +4,8 @@
  */
 
 import * as api from "./api.js";
-import { button, dateOf, el } from "./dom.js";
-import { t } from "./t.js";
+import { button, el } from "./dom.js";
+import { dateOf, t, why } from "./t.js";
 
 /** Where the service worker finds its sentences. */
 const WORDS = "outlive-words";
@@ -59,7 +59,7 @@ export function openDialog(notifier) {
   const busy = async (step) => {
     on.box.disabled = words.box.disabled = true;
     status.textContent = "";
-    await step().catch((problem) => (status.textContent = problem.message));
+    await step().catch((problem) => (status.textContent = why(problem)));
     on.box.disabled = false;
     words.box.disabled = !on.box.checked;
   };
