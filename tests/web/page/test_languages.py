@@ -20,6 +20,9 @@ CLIENTS = ("outlive.js", "outlive-fetch.js")
 #: A page for programmers, in English as the document that it shows.
 ENGLISH_ONLY = ("reference.html",)
 
+#: Names that are names in every language.
+NAMES = ("Outlive", "Flower", "Markdown", r"Ctrl\+K")
+
 _TEXT = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 #: `t("…"`, and `n(count, "…", "…"`.
 _SAID = re.compile(rf"(?<![\w.])t\(\s*({_TEXT})")
@@ -77,6 +80,25 @@ def test_every_call_names_its_sentence() -> None:
         if path.name != "t.js"
     ]
     assert unknown == []
+
+
+def test_templates_have_no_words_beside_the_catalogue() -> None:
+    forgotten = {
+        path.name: _bare(path.read_text("utf-8")) for path in PAGE.glob("templates/*.html")
+    }
+    assert {
+        name: words for name, words in forgotten.items() if words and name not in ENGLISH_ONLY
+    } == {}
+
+
+def _bare(template: str) -> list[str]:
+    """Words of a template, in its text or in what is read to people, that are not in a `{{ }}`."""
+    plain = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}|<!--.*?-->", "", template, flags=re.DOTALL)
+    plain = re.sub(r"<(kbd|code|strong)\b[^>]*>.*?</\1>", "", plain)
+    attributes = re.findall(r"(?:aria-label|title|placeholder|alt)=\"([^\"]*)\"", plain)
+    texts = re.split(r"<[^>]*>", plain)
+    words = [re.sub("|".join(NAMES), "", one).strip() for one in (*attributes, *texts)]
+    return [one for one in words if re.search("[A-Za-z]{2}", one)]
 
 
 @each
