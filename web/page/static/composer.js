@@ -114,7 +114,7 @@ export class Composer {
   update(mode, stoppable) {
     this.mode = mode;
     this.stoppable = stoppable;
-    this.area.placeholder = t(mode === "line" ? "Ask the next question" : "Ask anything");
+    this.area.placeholder = mode === "line" ? t("Ask the next question") : t("Ask anything");
     this.#showButtons();
   }
 
@@ -123,7 +123,7 @@ export class Composer {
     const focused = document.activeElement === send;
     send.hidden = this.stoppable && !(this.mode === "line" && this.area.value.trim());
     send.disabled = !this.mode;
-    send.textContent = t(this.mode === "line" ? "Next" : "Send");
+    send.textContent = this.mode === "line" ? t("Next") : t("Send");
     send.title = this.mode === "line" ? t("Sent when the answer has ended") : "";
     byId("stop").hidden = !this.stoppable;
     if (focused && (send.hidden || send.disabled)) this.area.focus();
