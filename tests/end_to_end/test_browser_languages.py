@@ -150,7 +150,7 @@ def test_an_arabic_page_is_mirrored_and_code_is_not(meet: Meet, web: Web, client
     def box(selector: str) -> dict[str, float]:
         found = page.locator(selector).last.bounding_box()
         assert found is not None
-        return dict(found)
+        return {"x": found["x"], "width": found["width"]}
 
     # Questions are at the left, the drawer comes from the right.
     assert box(".message.user .body")["x"] < 100
