@@ -145,7 +145,7 @@ RIGHTS: Final[dict[str, Right]] = {
     "file_reading.read_file": Right.READ_SHARED,
     # devices.py
     "devices.report": Right.WRITE_OWN,
-    "devices.draw_code": Right.READ_OWN,
+    "devices.draw_code": Right.READ_SHARED,
     # faces/native.py
     "native.create_conversation": Right.WRITE_OWN,
     "native.list_conversations": Right.READ_OWN,

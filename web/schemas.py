@@ -153,7 +153,7 @@ class PartShape(BaseModel):
     meta: dict[str, Any] | None
 
 
-class ProblemShape(BaseModel):
+class WhyNotSentShape(BaseModel):
     """Why a question was refused: a code and a sentence, as in a problem document."""
 
     code: str
@@ -322,7 +322,7 @@ class InLineShape(BaseModel):
     id: uuid.UUID
     content: str
     model: str | None
-    problem: ProblemShape | None
+    problem: WhyNotSentShape | None
     created_at: datetime
     changed_at: datetime
 
@@ -332,7 +332,7 @@ class InLineShape(BaseModel):
         problem = None
         if one.problem:
             sentence = REQUEST_ERRORS[one.problem].sentence
-            problem = ProblemShape(code=one.problem, message=sentence)
+            problem = WhyNotSentShape(code=one.problem, message=sentence)
         return cls(**_named(one, cls, "problem"), problem=problem)
 
 

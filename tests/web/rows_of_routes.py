@@ -80,7 +80,7 @@ ROWS: Final = (
     Row("devices.report", "POST", "/api/devices", "write", 200,
         body={"device": "00000000-0000-4000-8000-00000000d001", "message_id": "{answer}",
               "position": 1}),
-    Row("devices.draw_code", "GET", "/api/messages/{answer}/code?position=1", "read", 200, 404),
+    Row("devices.draw_code", "GET", "/api/messages/{answer}/code?position=1", "shared", 200, 404),
     Row("native.stop", "POST", "/api/messages/{answer}/stop", "write", 202, 404),
     Row("native.stream", "GET", "/api/messages/{answer}/stream", "shared", 200, 404),
     Row("blocks.stream", "GET", "/api/messages/{answer}/blocks/stream", "shared", 200, 404),

@@ -157,6 +157,8 @@ def test_everybody_is_answered_as_they_should_be(
             for method in methods:
                 status, code = expected(row, caller, method)
                 is_shown = caller.browses and is_page(row, method)
+                if row.endpoint == "pages.no_page":
+                    is_shown = is_shown or status == row.owner
                 wanted[name, method] = status, None if is_shown or method == "HEAD" else code
                 found[name, method] = answered(http, row, caller, method, things)
                 if row.right == "write" and method == row.method and status < 300:
@@ -185,7 +187,10 @@ def test_every_route_has_a_row(app: Flask) -> None:
 
 
 def test_every_row_leads_to_its_route(app: Flask) -> None:
-    things = {name: new_id() for name in ("conversation", "answer", "share", "file", "notified")}
+    things = {
+        name: new_id()
+        for name in ("conversation", "answer", "share", "file", "notified", "waiting")
+    }
     adapter = app.url_map.bind("localhost")
 
     for row in ROWS:

@@ -177,6 +177,7 @@ EXAMPLES: Final[dict[str, Any]] = {
                     for name, value in _ANSWER.items()
                     if name not in ("parts", "position")
                 },
+                "continues_at": None,
                 "state": "finished",
                 "text": None,
                 "parts": None,

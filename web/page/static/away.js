@@ -97,10 +97,10 @@ function outline(headings) {
 // --- all conversations
 
 const KINDS = [
-  ["waits", "Waiting for you"],
-  ["failed", "Failed"],
-  ["finished", "Finished"],
-  ["writing", "Still being written"],
+  ["waits", t("Waiting for you")],
+  ["failed", t("Failed")],
+  ["finished", t("Finished")],
+  ["writing", t("Still being written")],
 ];
 
 /** What became of a conversation; null: nothing that is new. */
@@ -119,7 +119,7 @@ export function showAll(root, entries, open) {
   if (root.dataset.key === key) return;
   root.dataset.key = key;
   const sections = kinds.flatMap(([kind, label, all]) => [
-    el("h4", { dataset: { kind } }, t(label)),
+    el("h4", { dataset: { kind } }, label),
     el("ul", {}, ...all.slice(0, LISTED).map((entry) => item(entry, kind, open)), ...(all.length > LISTED ? [el("li", {}, n(all.length - LISTED, "and {n} more", "and {n} more"))] : [])),
   ]);
   root.replaceChildren(el("h3", {}, t("While you were away")), ...sections);

@@ -28,7 +28,7 @@ export function button(label, onclick, props = {}) {
 /** Copy a text, or what a promise brings; the button shows whether that worked. */
 export async function copyFor(pressed, text) {
   const worked = await copyText(await text).catch(() => false);
-  pressed.textContent = t(worked ? "Copied" : "Not copied");
+  pressed.textContent = worked ? t("Copied") : t("Not copied");
   setTimeout(() => (pressed.textContent = t("Copy")), 1500);
 }
 

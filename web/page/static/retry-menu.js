@@ -30,7 +30,7 @@ export async function toggle(opener, current, choose) {
     choose(name);
   };
   if (names.length) menu.replaceChildren(...names.map((name) => button(name, pick(name), { role: "menuitem", dir: "auto" })));
-  else menu.replaceChildren(el("p", {}, t(found ? "There is no other model." : "The models cannot be read now.")));
+  else menu.replaceChildren(el("p", {}, found ? t("There is no other model.") : t("The models cannot be read now.")));
   menu.querySelector("button")?.focus();
   menu.scrollIntoView({ block: "nearest" });
 }
