@@ -43,7 +43,7 @@ export class QuestionView {
   join(joint) {
     if (joint === this.joint) return;
     this.joint = joint;
-    this.#show();
+    if (!this.editing) this.#show();
   }
 
   refresh(message) {
