@@ -34,7 +34,7 @@ LATIN = """() => {
   const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) check(walker.currentNode.data, walker.currentNode.parentElement);
   for (const name of ["aria-label", "title", "placeholder", "alt", "aria-description"]) {
-    for (const element of document.querySelectorAll(`[${name}]`)) {
+    for (const element of document.querySelectorAll(`[${name}]:not(:has(> bdi))`)) {
       check(element.getAttribute(name), element);
     }
   }
