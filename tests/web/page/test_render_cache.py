@@ -18,10 +18,20 @@ from tests.topics import HandReader, ended, say
 from web.faces import blocks
 from web.following.face import Then
 from web.following.message_topic import MessageTopic
-from web.page import finished_blocks, render_cache, yielding
+from web.page import finished_blocks, highlighting, markdown, render_cache, yielding
 from web.page.blocks import Blocks
 from web.page.markdown import markdown_html
 from web.page.render_cache import BlockSource, RenderCache
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unhurried() -> Iterator[None]:
+    """No limit of CPU time is met, however busy the machine: blocks beyond one differ each time."""
+    with (
+        patch.object(markdown, "BLOCK_SECONDS", 10.0),
+        patch.object(highlighting, "CODE_SECONDS", 10.0),
+    ):
+        yield
 
 
 @pytest.fixture
