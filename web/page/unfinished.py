@@ -29,6 +29,8 @@ _HALF: Final = re.compile(
     r"|\[(?:\^\w{0,20})?\Z"
     r"|</?[a-z]{0,6}\Z"
 )
+#: Characters of the longest, with what stands before it.
+_HALF_MAX: Final = 64
 _TAG: Final = re.compile(rf"<(/?)({'|'.join(TAGS)})>")
 #: Math that is being written: displayed, or in a line, where a dollar may be money.
 _DISPLAYED: Final = re.compile(r"(?:^|\n)[ >]*(\$\$|\\\[)((?:(?!\$\$|\\\]|`).)*)\Z", re.DOTALL)
@@ -51,7 +53,7 @@ def completed(text: str, *, in_table: bool = False) -> str:
 
 
 def _completed(text: str) -> str:
-    found = _DISPLAYED.search(text)
+    found = _DISPLAYED.search(text) if "$$" in text or "\\[" in text else None
     if found is not None and text.count("$$", 0, found.start(1)) % 2 == 0:
         return _with_formula(text, found.start(1), *found.groups())
     begin = complete_end(text.rstrip("\r\n"))
@@ -82,14 +84,16 @@ def _closed(line: str) -> str:
     """A line with its code, emphasis and links closed."""
     end = len(line.rstrip())
     line, blanks = line[:end], line[end:]
-    plain = _CODE_OR_FORMULA.sub(lambda found: " " * len(found.group()), line)
-    found = _IN_LINE.search(plain)
+    plain, found = line, None
+    if any(sign in line for sign in "`$\\"):  # most lines have none: searching them costs more
+        plain = _CODE_OR_FORMULA.sub(lambda found: " " * len(found.group()), line)
+        found = _IN_LINE.search(plain)
     if found is not None:
         opener = found.group(1) or found.group(3)
         start = found.start(1) if found.group(1) else found.start(3)
         return _with_formula(line, start, opener, line[start + len(opener) :])
     if "`" not in plain:
-        line = _HALF.sub("", line)
+        line = line[:-_HALF_MAX] + _HALF.sub("", line[-_HALF_MAX:])
     line = _HALF_LINK.sub(r"\1", line)
     plain = _CODE_OR_MATH.sub("", line)
     ticks = re.search(r"`+", plain)
@@ -108,6 +112,8 @@ def _closed(line: str) -> str:
 
 def _closing_tags(plain: str) -> str:
     opened: list[str] = []
+    if "<" not in plain:
+        return ""
     for slash, name in _TAG.findall(plain):
         if not slash:
             opened.append(name)
