@@ -122,7 +122,7 @@ def test_deleted_conversation_can_be_restored(
     expect(tab.page.locator(f"[data-conversation='{place.removeprefix('/c/')}']")).to_have_count(0)
     eventually(lambda: client.http.get(f"/api/messages/{answer}").status_code == 404)
     tab.page.go_back()
-    expect(tab.page.locator("#notice")).to_have_text("This conversation is gone.")
+    expect(tab.page.locator("#gone")).to_contain_text("There is no such conversation.")
     tab.page.go_forward()
     tab.press("Undo")
 
