@@ -7,7 +7,6 @@
  */
 
 import { trouble } from "./connection.js";
-import { LinkStream } from "./link-stream.js";
 import { newKey, Outlive, queryOf as query } from "./outlive.js";
 
 export { newKey };
@@ -116,7 +115,9 @@ export const getMessage = (id, signal) => outlive.message(id, { signal });
 export const reportDevice = (body, signal) => outlive.callOnce("POST", "/api/devices", { body, signal });
 export const getTape = (id) => call("GET", `/messages/${id}/tape`);
 export const getBlocks = (id, after, signal) => call("GET", `/messages/${id}/blocks${query({ after })}`, { signal });
-/** The stream of a message's blocks. EventSource sends no header, so a link needs another one. */
+/** The stream of a message's blocks. EventSource sends no header, so the page of a link brings another class. */
+let LinkStream = null;
+export const useLinkStream = (its) => (LinkStream = its);
 export function openBlocks(id, after) {
   const path = `/api/messages/${id}/blocks/stream?after=${after}`;
   return link ? new LinkStream((signal) => outlive.open("GET", path, { headers: { Accept: "text/event-stream" }, signal })) : new EventSource(path);

@@ -19,7 +19,6 @@ import { Notifier } from "./notify.js";
 import * as outbox from "./outbox.js";
 import { watchPresence } from "./presence.js";
 import { Scroll } from "./scroll.js";
-import { Sharing } from "./sharing.js";
 import { Sidebar } from "./sidebar.js";
 import { number, t, why } from "./t.js";
 import { Thread } from "./thread.js";
@@ -71,7 +70,9 @@ const composer = new Composer({
 let line = null;
 let lineState = "";
 const instructions = new Instructions((text) => here.id && change(() => api.changeConversation(here.id, { system: text || null }), { moves: false }));
-const sharing = new Sharing();
+/** Without sign-in there is nobody to share with. */
+const share = byId("share");
+let sharing = null;
 const scroll = new Scroll(byId("scroll"), byId("thread"), byId("latest"));
 /** Where one was: loaded with the first conversation that is opened. */
 let places = null;
@@ -282,11 +283,24 @@ function update() {
   byId("empty").hidden = !thread.empty || Boolean(here.id && !here.conversation) || !byId("gone").hidden;
   byId("link").hidden = !here.conversation;
   showAway();
-  sharing.show(here.conversation ? here.id : null);
+  if (share) share.hidden = !here.conversation;
+  if (sharing) sharing.id = here.conversation ? here.id : null;
   byId("export").hidden = !here.conversation || thread.empty;
   byId("title").textContent = here.conversation ? nameOf(here.conversation) : "";
   updateTitle();
   knowDevices();
+}
+
+async function shareHere() {
+  const { Sharing } = await import("./sharing.js");
+  sharing ??= new Sharing();
+  if (here.conversation) sharing.open(here.id);
+}
+
+/** A link to what others share with this user, if they do. */
+async function showShared() {
+  const found = await api.listShared().catch(() => null);
+  byId("shared-with").parentElement.hidden = !found?.items.length;
 }
 
 /** Know of the user's other devices, once a conversation is open and all that is needed to read it is here. */
@@ -665,6 +679,9 @@ byId("menu").addEventListener("click", () => (document.body.classList.contains("
 byId("shade").addEventListener("click", closeDrawer);
 byId("earlier").addEventListener("click", loadEarlier);
 byId("export").addEventListener("click", exportHere);
+share?.addEventListener("click", shareHere);
+// A dialog gives the focus back to what had it: on a narrow screen that is the button of the menu.
+byId("places").addEventListener("click", ({ target }) => target.ariaHasPopup && byId("places").hidePopover?.(), { capture: true });
 for (const link of [byId("new"), byId("begin"), document.querySelector(".brand")]) {
   link.addEventListener("click", (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;
@@ -706,4 +723,5 @@ async function resume(key) {
 showAddress();
 showPending();
 update();
+if (share) showShared();
 for (const { key } of outbox.waiting()) resume(key);

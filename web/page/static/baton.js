@@ -63,7 +63,8 @@ export class Baton {
     const bar = document.querySelector("header.bar");
     this.also = el("p", { id: "also", role: "status" });
     this.opener = button(t("Phone"), () => this.#show(), { id: "to-phone", hidden: true, title: t("Go on on your phone, at this place"), "aria-haspopup": "dialog" });
-    bar.querySelector("#connection").after(this.also, this.opener);
+    bar.querySelector("#connection").after(this.also);
+    bar.querySelector("#places").append(this.opener);
     document.head.append(el("link", { rel: "stylesheet", href: "/static/baton.css" }));
     document.addEventListener("visibilitychange", () => (document.hidden ? this.#leave() : this.#report()));
     addEventListener("pagehide", () => this.#leave());

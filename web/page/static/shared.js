@@ -9,12 +9,15 @@
 import * as api from "./api.js";
 import { codeBelow } from "./blocks.js";
 import { byId, copyFor, el, NAME } from "./dom.js";
+import { LinkStream } from "./link-stream.js";
 import { pause } from "./outlive.js";
 import { watchPresence } from "./presence.js";
 import { Scroll } from "./scroll.js";
 import { dateOf, t, why } from "./t.js";
 import { Thread } from "./thread.js";
 import { nameOf } from "./words.js";
+
+api.useLinkStream(LinkStream);
 
 /** Turns to read at first, and to look for new ones; milliseconds between. */
 const PAGE = 20;

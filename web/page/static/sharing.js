@@ -1,4 +1,4 @@
-/** The dialog in which a conversation is shared, and shares are revoked. */
+/** The dialog in which a conversation is shared, and shares are revoked. Loaded when it is opened. */
 
 import * as api from "./api.js";
 import { button, byId, copyFor, el } from "./dom.js";
@@ -9,15 +9,12 @@ const EVERY = 3_000;
 
 export class Sharing {
   constructor() {
-    this.opener = byId("share");
     this.id = null;
-    if (!this.opener) return; // without sign-in there is nobody to share with
     this.dialog = byId("sharing");
     /** The address of each link that was made here: the server does not know it. */
     this.links = new Map();
     /** Counts what was changed here: a list that was asked for before a change is old. */
     this.changes = 0;
-    this.opener.addEventListener("click", () => this.#open());
     this.dialog.addEventListener("close", () => clearInterval(this.timer));
     byId("share-with").addEventListener("change", () => this.#choose());
     byId("share-new").addEventListener("click", () => this.#add());
@@ -26,22 +23,11 @@ export class Sharing {
       event.preventDefault(); // it would close the dialog
       this.#add();
     });
-    this.#showShared();
   }
 
-  /** Offer to share this conversation; null: there is none. */
-  show(id) {
+  /** Open the dialog for this conversation. */
+  open(id) {
     this.id = id;
-    if (this.opener) this.opener.hidden = !id;
-  }
-
-  /** A link to what others share with this user, if they do. */
-  async #showShared() {
-    const found = await api.listShared().catch(() => null);
-    byId("shared-with").parentElement.hidden = !found?.items.length;
-  }
-
-  #open() {
     byId("shares").replaceChildren();
     byId("share-with").value = "link";
     byId("share-user").value = "";
