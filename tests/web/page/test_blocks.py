@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.processes import ROOT
 from shared.body import Body
 from tests.strategies import thorough
 from web.page import blocks, extended_rules, highlighting, markdown, tail
@@ -721,3 +722,27 @@ def test_text_after_a_long_fence_is_not_code() -> None:
 )
 def test_unfinished_text_is_shown_as_it_will_look(text: str, shown: str) -> None:
     assert completed(text) == shown
+
+
+def test_a_prepared_process_has_built_all_that_a_text_may_need() -> None:
+    """Else the first text of a person would have to, within a limit, and be shown plain."""
+    texts = [
+        "See https://exam",
+        "[x](//evil.example/x)",
+        "$x^2$",
+        "| a |\n|---|\n| b |",
+        "> [!TIP]\n> a",
+    ]
+    program = (
+        "import sys; from web.page import markdown; markdown.prepare()\n"
+        "from web.page.markdown import markdown_html as html\n"
+        "from time import thread_time as now\n"
+        "for text in sys.argv[1:]:\n"
+        "    before = now(); html(text); first = now() - before\n"
+        "    before = now(); html(text); second = now() - before\n"
+        "    print(first - second)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, *texts], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    assert max(map(float, found.split())) < markdown.BLOCK_SECONDS / 4
