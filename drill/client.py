@@ -26,6 +26,14 @@ CALLS_MAX: Final = 12
 TRUTH_SECONDS: Final = 20.0
 
 
+class KeyReused(Exception):
+    """A question that was gone has its key still: it is there."""
+
+
+def _key_is_reused(answer: httpx2.Response) -> bool:
+    return answer.status_code == 422 and "idempotency_key_reused" in answer.text
+
+
 class DrillClient:
     """Asks one question and sees to its readers."""
 
@@ -99,7 +107,11 @@ class DrillClient:
         path = f"/api/conversations/{conversation}/messages"
         key = f"{self.plan.run} {self.question.number}"
         body = {"content": self.question.text, "parent_id": None}
-        seen.id = self._until_accepted(path, body, 202, key)["assistant"]["id"]
+        try:
+            seen.id = self._until_accepted(path, body, 202, key)["assistant"]["id"]
+        except KeyReused:  # it was gone from the old primary only, and is read on
+            seen.taken_at = time.time()
+            return
         if self.question.twice:
             again = self._until_accepted(path, body, 202, key)["assistant"]["id"]
             if again != seen.id:
@@ -117,6 +129,8 @@ class DrillClient:
                 return answer.json()
             if answer is not None and answer.status_code == 404:
                 raise NotFound("what a POST was about")
+            if answer is not None and self.observation.went_back and _key_is_reused(answer):
+                raise KeyReused
             if answer is not None and answer.status_code != 503:
                 raise PromiseBroken(
                     f"POST {path.rpartition('/')[2]}: HTTP {answer.status_code} {answer.text[:200]}"
