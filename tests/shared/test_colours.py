@@ -47,6 +47,6 @@ def test_what_cannot_be_read_is_refused(text: str, why: str) -> None:
 def test_no_colour_is_none_and_the_papers_are_those_of_the_page() -> None:
     assert accent("") is None
     for name in ("paper", "card", "side"):
-        light, dark = re.findall(rf"--{name}: (#\w+);", SHEET)[:2]
+        [(light, dark)] = re.findall(rf"--{name}: light-dark\((#\w+), (#\w+)\);", SHEET)
         assert contrast("#000000", light) >= contrast("#000000", colours.LIGHT[1])
         assert contrast("#ffffff", dark) >= contrast("#ffffff", colours.DARK[0])
