@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from openai import OpenAI
-from sqlalchemy import create_engine
 
 from local.programs import Worker
 from scripted import done, finish, say, script
@@ -43,11 +42,9 @@ def without_whole_pages(rig: Rig) -> Iterator[None]:
     """Only what changes in a page goes to the WAL, whenever the last checkpoint was."""
 
     def write(setting: str) -> None:
-        admin = create_engine(rig.db.engine.url, isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
+        with rig.db.alone() as connection:
             connection.exec_driver_sql(f"ALTER SYSTEM SET full_page_writes = {setting}")
             connection.exec_driver_sql("SELECT pg_reload_conf()")
-        admin.dispose()
         eventually(lambda: rig.rows("SHOW full_page_writes")[0][0] == setting)
 
     write("off")
