@@ -2,8 +2,8 @@
 
 The servers and the browser are started by the fixtures (tests/rig.py).
 
-In a run of all tests, a few end-to-end tests that failed are run once more when nothing else runs:
-theirs and other tests' processes share two cores, so one may have been late. What fails again has
+In a run of all tests, a few that failed are run once more when nothing else runs: two files of
+tests and all their processes share two cores, so one may have been late. What fails again has
 failed; what passes is named.
 
 With `--record-durations` alone it runs all of them, too, and notes how long each file took
@@ -22,8 +22,7 @@ from local.processes import ROOT
 #: All tests: two files at a time, each on servers of its own, in the order of tests/conftest.py.
 #: On two slow cores three are late in too many places. See tests/turns_of_tests.py.
 WHOLE = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-#: Where failed tests may be late ones, and how many at most; more are no accident.
-PROCESSES = "tests/end_to_end/"
+#: So many failed tests at most may be late ones; more are no accident.
 LATE = 12
 
 
@@ -40,8 +39,7 @@ class Failures:
     @property
     def may_be_late(self) -> bool:
         """Whether it is worth to run them once more."""
-        few = 0 < len(self.names) <= LATE
-        return few and all(name.startswith(PROCESSES) for name in self.names)
+        return 0 < len(self.names) <= LATE
 
 
 def missing() -> list[str]:

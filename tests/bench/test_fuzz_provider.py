@@ -44,7 +44,7 @@ def test_streams_that_once_exceeded_a_limit_no_longer_do(
     pieces = tuple(fuzz.pieces(data, random.Random(1)))
     monkeypatch.setattr(fuzz, "stream", lambda _: pieces)
     monkeypatch.setattr(fuzz, "LIMITS", (4_000_000,))
-    monkeypatch.setattr(fuzz, "STEP_SECONDS", 0.025)  # to see it on a fast machine, too
+    monkeypatch.setattr(fuzz, "STEP_SECONDS", 0.04)  # to see it on a fast machine, too
 
     found = fuzz.run(60, 0, 1)
 

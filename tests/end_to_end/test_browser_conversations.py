@@ -66,6 +66,7 @@ def test_many_conversations_are_written_at_once(rig: Rig, tab: Tab) -> None:
     for number in (2, 0, 3, 1):
         rig.scripted.release(f"many-{number}")
         name = places[number].removeprefix("/c/")
+        expect(tab.mark(name)).to_have_attribute("data-mark", "unseen")  # and the list has moved
         tab.page.locator(f"[data-conversation='{name}'] a").click()
         assert tab.finished() == answer_text(questions[number])
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from threading import Barrier
 
 import psycopg2
 import pytest
@@ -13,7 +14,7 @@ from shared.settings import with_driver
 from shared.store.database import Database
 from shared.store.engine import LIMITS
 from tests.pgbouncer import SERVER_CONNECTIONS, PgBouncer, pgbouncer
-from tests.rig import Rig, eventually
+from tests.rig import PATIENCE, Rig, eventually
 from tests.store_fixtures import at_once, migrate, new_database
 from tests.tcp_proxy import TcpProxy
 
@@ -113,9 +114,12 @@ def _locks(db: Database, lock: str) -> bool:
 @pytest.mark.failure(47)
 def test_nothing_of_a_session_meets_another_client(pooler: PgBouncer, db: Database) -> None:
     # given: a plain client of the same pooler, and ours, which have used every server connection
+    all_at_once = Barrier(SERVER_CONNECTIONS, timeout=PATIENCE)  # each in a transaction
+
     def use(number: int) -> None:
         with db.transaction() as connection:
-            connection.exec_driver_sql("SELECT pg_sleep(0.2)")
+            connection.exec_driver_sql("SELECT 1")
+            all_at_once.wait()
         assert db.planned(NUMBER, number=number)[0].number == number
 
     _, errors = at_once(SERVER_CONNECTIONS * 2, use)
@@ -124,8 +128,9 @@ def test_nothing_of_a_session_meets_another_client(pooler: PgBouncer, db: Databa
     def inspect(_: int) -> tuple[int, tuple[str, ...], list[int]]:
         plain = psycopg2.connect(pooler.url)
         with plain, plain.cursor() as cursor:  # one transaction: one server connection
-            cursor.execute("SELECT pg_sleep(0.2), pg_backend_pid()")
-            pid = cursor.fetchone()[1]
+            cursor.execute("SELECT pg_backend_pid()")
+            pid = cursor.fetchone()[0]
+            all_at_once.wait()
             sql = ", ".join(f"current_setting('{name}')" for name in LIMITS)
             cursor.execute(f"SELECT {sql}")
             settings = cursor.fetchone()
