@@ -77,6 +77,7 @@ async function loadEarlier() {
 
 /** It is not shared any more, or never was: the server does not say which. */
 function showGone() {
+  if (here.gone) return; // two requests learn it
   const was = Boolean(byId("title").textContent);
   here.gone = true;
   thread.clear();
