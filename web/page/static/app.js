@@ -306,7 +306,7 @@ async function showShared() {
 /** Know of the user's other devices, once a conversation is open and all that is needed to read it is here. */
 function knowDevices() {
   if (baton || !here.id) return;
-  baton = setTimeout(() => import("./baton.js").then(({ Baton }) => new Baton(byId("scroll"), thread, () => here.id)), 1500);
+  baton = setTimeout(() => import("./baton.js").then(({ Baton }) => new Baton(byId("scroll"), thread, () => here.id)).catch(() => (baton = null)), 1500);
 }
 
 /** Stream the answer if the page is visible and it is this tab's turn. */
