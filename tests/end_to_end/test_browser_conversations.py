@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 import scripted
 from local.programs import Web
+from shared import naming
 from tests.client import Client
 from tests.end_to_end.browser import HIDE, SHOW, Meet, Tab, held
 from tests.end_to_end.questions import answer_text, gated, quick
@@ -250,7 +251,7 @@ def test_first_question_that_is_sent_late_does_not_navigate(rig: Rig, meet: Meet
     rig.scripted.wait_requests(1, contains=question, ended=True)
 
     for one in (tab, second):
-        expect(one.page.get_by_role("link", name=question[:40])).to_have_count(1)
+        expect(one.page.get_by_role("link", name=naming.by_question(question))).to_have_count(1)
         expect(one.page.locator("#empty")).to_be_visible()
         assert one.path == "/"
     expect(tab.page.locator("#question")).to_have_value("something else")
