@@ -22,6 +22,7 @@ from playwright.sync_api import (
 )
 
 from local import chromium
+from tests.foreign import need
 from tests.rig import PATIENCE
 
 ARGUMENTS = (
@@ -66,6 +67,21 @@ def launched() -> Iterator[Browser]:
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     with sync_playwright() as playwright:
         browser = launch(playwright.chromium)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def firefox() -> Iterator[Browser]:
+    """Debian's Firefox, which Playwright drives by WebDriver BiDi; missing in CI it is a failure.
+
+    It has no frozen pages, no `set_offline` and no phone's viewport (`is_mobile`).
+    """
+    path = need("firefox-esr")
+    with sync_playwright() as playwright:
+        browser = playwright.firefox.launch(
+            channel="moz-firefox", executable_path=path, timeout=PATIENCE * 1000
+        )
         yield browser
         browser.close()
 
