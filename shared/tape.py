@@ -16,6 +16,8 @@ from typing import Final, NamedTuple
 
 #: Samples that a tape has at most.
 SAMPLES_MAX: Final = 512
+#: Milliseconds after which a character is saved, unless settings say otherwise.
+SAVED_WITHIN_MS: Final = 1_000
 #: The largest number that is written; a larger difference is written as this one.
 NUMBER_MAX: Final = (1 << 28) - 1
 
@@ -65,6 +67,19 @@ def decode(tape: bytes) -> list[Sample]:
             if len(samples) == SAMPLES_MAX:
                 break
     return samples
+
+
+def passed(samples: Iterable[Sample], position: int) -> int | None:
+    """About when an answer grew beyond this position, to a second; None: it has not, or nobody
+    knows."""
+    before = Sample(0, 0)
+    for sample in samples:
+        if sample.position > position:
+            since = max(before.ms, sample.ms - SAVED_WITHIN_MS)
+            share = (position - before.position) / (sample.position - before.position)
+            return since + round(share * (sample.ms - since))
+        before = sample
+    return None
 
 
 def kept(number: int, count: int) -> bool:

@@ -168,7 +168,11 @@ class ErrorShape(BaseModel):
 
 
 class MessageShape(BaseModel):
-    """A message. `position` is where its text, as far as it is sent here, ends."""
+    """A message. `position` is where its text, as far as it is sent here, ends.
+
+    `thought_ms`: of an answer that began with reasoning, and went on, how long that took, to about
+    a second; null if that is not known.
+    """
 
     id: uuid.UUID
     conversation_id: uuid.UUID
@@ -188,6 +192,7 @@ class MessageShape(BaseModel):
     created_at: datetime
     started_at: datetime | None
     first_text_at: datetime | None
+    thought_ms: int | None
     ended_at: datetime | None
 
     @classmethod

@@ -155,6 +155,8 @@ def test_answer_says_its_model_and_time_and_is_asked_again_with_another(rig: Rig
     usual = label.locator("bdi").inner_text()
 
     expect(summary).to_have_text(re.compile(r"Thought for \d+ seconds?"))
+    tab.page.reload()
+    expect(summary).to_have_text(re.compile(r"Thought for \d+ seconds?"))
     expect(label.locator("time")).to_have_attribute("datetime", re.compile(r"^20\d\d-"))
     tab.press("Ask another model", tab.answer)
     menu = tab.page.get_by_role("menu")

@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,26 @@ def test_whatever_is_encoded_never_goes_back(samples: list[Sample]) -> None:
     for before, after in itertools.pairwise(decoded):
         assert before.ms <= after.ms <= before.ms + NUMBER_MAX
         assert before.position <= after.position <= before.position + NUMBER_MAX
+
+
+@pytest.mark.parametrize(
+    ("samples", "position", "when"),
+    [
+        ([], 0, None),
+        ([Sample(1_000, 10)], 10, None),
+        ([Sample(1_000, 10)], 0, 0),
+        # nothing came for a while: a save takes what came in the second before it
+        ([Sample(1_000, 10), Sample(9_000, 20)], 10, 8_000),
+        ([Sample(1_000, 10), Sample(9_000, 20)], 15, 8_500),
+        # a save because of many characters
+        ([Sample(1_000, 100), Sample(1_200, 300)], 200, 1_100),
+        ([Sample(1_000, 100), Sample(1_200, 300)], 299, 1_199),
+    ],
+)
+def test_a_position_is_passed_in_the_second_before_its_save(
+    samples: list[Sample], position: int, when: int | None
+) -> None:
+    assert tape.passed(samples, position) == when
 
 
 @given(st.binary(max_size=3 * SAMPLES_MAX))

@@ -35,6 +35,7 @@ _QUESTION: Final = {
     "created_at": "2026-11-22T11:45:01.534791Z",
     "started_at": None,
     "first_text_at": None,
+    "thought_ms": None,
     "ended_at": "2026-11-22T11:45:01.534791Z",
 }
 _PLACEHOLDER: Final = {
@@ -66,6 +67,7 @@ _ANSWER: Final = {
     "finish_reason": "stop",
     "started_at": "2026-11-22T11:45:01.571542Z",
     "first_text_at": "2026-11-22T11:45:02.112233Z",
+    "thought_ms": 804,
     "ended_at": "2026-11-22T11:45:03.445566Z",
 }
 _BLOCK: Final = {

@@ -208,6 +208,7 @@ class TurnShape(BaseModel):
     created_at: datetime
     started_at: datetime | None
     first_text_at: datetime | None
+    thought_ms: int | None
     ended_at: datetime | None
     siblings: list[SiblingShape]
 

@@ -1,6 +1,7 @@
 """A tape is wound up from what was saved, by whoever ends the answer, and holds nothing else."""
 
 import uuid
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,7 @@ from shared.errors import NotFound
 from shared.lifecycle import Status
 from shared.store import owning, tape_sql, tapes
 from shared.store.ending import Ending
+from shared.store.messages import load, load_without_body
 from shared.store.owning import Claim
 from shared.store.tapes import MARKS_MAX, Noted, Tape
 from shared.tape import SAMPLES_MAX, Sample
@@ -69,6 +71,33 @@ def test_each_save_is_a_sample_of_an_open_answer_and_of_the_ended_one(store: Sto
     assert samples[:2] == [Sample(1000, 200), Sample(2000, 250)]
     assert samples[-1].position == 253
     assert store.pieces(claim.id) == []
+
+
+def test_how_long_it_thought_is_known_while_it_is_written_and_later(store: Store) -> None:
+    claim = store.streaming()
+    body = Body()
+    body.write("reasoning", "why " * 50)
+    assert store.save(claim, body)
+    assert load(store.db, claim.id, claim.user_id).thought_ms is None
+
+    body.write("text", "because")
+    assert store.save(claim, body, 200)
+    move_pieces(store, claim, "CASE start WHEN 0 THEN 1500 ELSE 9500 END")
+    # the first word came in the second before the first save, and the text likewise
+    assert load(store.db, claim.id, claim.user_id).thought_ms == 8_000
+
+    ending = replace(DONE, first_text=1.25)
+    assert owning.finish(store.db, ME, save_of(claim, body, body.length), ending)
+    assert load(store.db, claim.id, claim.user_id).thought_ms == 7_250
+    assert load_without_body(store.db, claim.id, claim.user_id).thought_ms is None
+
+
+def test_an_answer_that_did_not_begin_with_reasoning_has_not_thought(store: Store) -> None:
+    claim = store.streaming()
+    body = saved(store, claim, "So.")
+    body.write("reasoning", "Hm.")
+    assert store.save(claim, body, 3)
+    assert load(store.db, claim.id, claim.user_id).thought_ms is None
 
 
 def test_parts_that_are_saved_together_are_one_sample(store: Store) -> None:

@@ -127,8 +127,14 @@ export class Blocks {
     const details = this.root.lastElementChild;
     if (details?.tagName !== "DETAILS") return;
     details.dataset.writing = "false";
-    if (details.classList.contains("reasoning")) details.firstChild.textContent = thoughtFor(this.thought());
+    this.nameThoughts();
     if (!details.dataset.touched) details.open = false;
+  }
+
+  /** Say how long it thought: of thoughts that an answer begins with, not of later ones. */
+  nameThoughts() {
+    const first = this.root.firstElementChild;
+    if (first?.matches(".reasoning[data-writing=false]")) first.firstChild.textContent = thoughtFor(this.thought());
   }
 }
 

@@ -245,6 +245,7 @@ export class AnswerView {
     this.follower = null;
     this.whole = true;
     this.blocks.settle();
+    if (this.thoughts.begun === 0) this.#askThoughts();
     this.message.ended_at ??= new Date().toISOString();
     Object.assign(this.message, { status, finish_reason, usage, error, length, sha256 });
     this.#show();
@@ -277,7 +278,7 @@ export class AnswerView {
 
   /** Seconds for which it thought, as the server says, or as was seen here; null: not known. */
   #thought() {
-    if (this.message.thought_ms) return this.message.thought_ms / 1000;
+    if (this.message.thought_ms != null) return this.message.thought_ms / 1000;
     const { begun, ended } = this.thoughts;
     return begun && ended ? (ended - begun) / 1000 : null;
   }
@@ -285,8 +286,15 @@ export class AnswerView {
   /** Note when thinking began and ended, if both were seen. */
   #watchThoughts() {
     const { thoughts } = this;
-    if (this.#thinking) thoughts.begun ??= this.message.first_text_at ? 0 : Date.now() // 0: before we came;
+    if (this.#thinking) thoughts.begun ??= this.late ? 0 : Date.now(); // 0: before we came
     else if (this.body.covered) thoughts.ended ??= Date.now();
+  }
+
+  /** It thought when we came: for how long, the server knows. */
+  async #askThoughts() {
+    const found = await getMessage(this.message.id).catch(() => this.message);
+    this.message.thought_ms = found.thought_ms;
+    this.blocks.nameThoughts();
   }
 
   get #thinking() {
