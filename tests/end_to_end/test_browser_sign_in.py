@@ -231,19 +231,34 @@ def test_a_person_signs_in_at_an_identity_provider(
     meet: Meet, oidc_web: Web, identity_provider: IdentityProvider
 ) -> None:
     person = meet(oidc_web)
-    page = person.open("/").page
+    tab = person.open("/")
+    page, subject = tab.page, new_id()
     person.url = "http://127.0.0.1:"  # the provider is another server
-    page.get_by_role("link", name="Sign in with 127.0.0.1").click()
-    page.wait_for_url(f"{identity_provider.url}/**")
-    page.get_by_label("Subject").fill(new_id())
-    page.get_by_label("Name").fill("Zoë Example")
 
-    page.get_by_role("button", name="Continue").click()
+    def go_through() -> None:
+        page.get_by_role("link", name="Sign in with 127.0.0.1").click()
+        page.wait_for_url(f"{identity_provider.url}/**")
+        assert "#" not in page.url
+        page.get_by_label("Subject").fill(subject)
+        page.get_by_label("Name").fill("Zoë Example")
+        page.get_by_role("button", name="Continue").click()
+        is_in(tab)
 
-    expect(is_in(Tab(page)).page.locator("#who")).to_have_text("Zoë Example")
+    go_through()
+
+    expect(page.locator("#who")).to_have_text("Zoë Example")
     assert page.url == f"{oidc_web.url}/"
-    sign_out(Tab(page))
+    tab.answer_to(quick("Because."))
+    place = f"{tab.path}#{tab.answer.get_attribute('data-id')}.3"
+    sign_out(tab)
     page.wait_for_url("**/sign-in")
+
+    # a link to a place still leads there
+    page.goto(oidc_web.url + place)
+    page.wait_for_url("**/sign-in?next=**")
+    go_through()
+    expect(page.locator(".linked")).to_contain_text("Because.")
+    assert page.evaluate("sessionStorage.getItem('outlive.back')") is None
 
 
 # --- another site --------------------------------------------------------------------------------

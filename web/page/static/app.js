@@ -11,7 +11,7 @@ import { codeBelow } from "./blocks.js";
 import { Composer, sizeOf, tooLong } from "./composer.js";
 import { setActivity } from "./connection.js";
 import { byId, copyFor, NAME } from "./dom.js";
-import { fragmentOf, readFragment } from "./fragment.js";
+import { fragmentOf, readFragment, takeFragment } from "./fragment.js";
 import { Instructions } from "./instructions.js";
 import { Models } from "./models.js";
 import { Notices } from "./notices.js";
@@ -97,7 +97,7 @@ function showAddress() {
   byId("gone").hidden = true;
   const id = location.pathname.match(/^\/c\/([0-9a-f-]{36})$/i)?.[1] ?? null;
   const leaf = new URLSearchParams(location.search).get("leaf");
-  const named = readFragment(location.hash);
+  const named = readFragment(location.hash || takeFragment(location.pathname + location.search));
   if (named) {
     target = named;
     history.replaceState(history.state, "", location.pathname + location.search); // a reload is where one was

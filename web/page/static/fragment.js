@@ -8,3 +8,26 @@ export function readFragment(fragment) {
 
 /** The other way round. */
 export const fragmentOf = ({ message_id: id, position }) => `#${id}.${position}`;
+
+/** Where an address waits for its page to come back from a sign-in at another server. */
+const KEPT = "outlive.back";
+
+/** Keep an address with its fragment, which no server is to see. */
+export function keepAddress(address) {
+  try {
+    sessionStorage.setItem(KEPT, address);
+  } catch {
+    // no storage
+  }
+}
+
+/** The fragment that was kept with this path, once; "" without one. */
+export function takeFragment(path) {
+  try {
+    const [kept, fragment] = (sessionStorage.getItem(KEPT) ?? "").split("#");
+    sessionStorage.removeItem(KEPT);
+    return kept === path && fragment ? `#${fragment}` : "";
+  } catch {
+    return "";
+  }
+}

@@ -1,12 +1,17 @@
 /** The sign-in page. */
 
 import { byId } from "./dom.js";
+import { keepAddress, takeFragment } from "./fragment.js";
 import { t, why } from "./t.js";
 
 const form = byId("sign-in");
 const problem = byId("problem");
 /** The place in the page comes along as this page's fragment, which no server sees. */
-const next = () => form.dataset.next + location.hash;
+const fragment = location.hash || takeFragment(form.dataset.next);
+const next = () => form.dataset.next + fragment;
+
+/** An identity provider brings the browser back without it. */
+document.querySelector(".provider")?.addEventListener("click", () => keepAddress(next()));
 
 /** Sign in; the sentence for what went wrong, or null. */
 async function signIn(login, password) {
