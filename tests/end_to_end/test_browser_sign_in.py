@@ -4,10 +4,6 @@ The file is long because all of its stories begin at the sign-in page.
 """
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -16,6 +12,7 @@ from local.programs import Web
 from tests.client import new_id
 from tests.end_to_end import axe
 from tests.end_to_end.browser import Meet, Person, Tab
+from tests.end_to_end.other_site import other_site
 from tests.end_to_end.questions import answer_text, gated, quick
 from tests.identity_provider import IdentityProvider
 from tests.rig import Rig, eventually
@@ -262,28 +259,6 @@ def test_a_person_signs_in_at_an_identity_provider(
 
 
 # --- another site --------------------------------------------------------------------------------
-
-
-@contextmanager
-def other_site(html: str) -> Iterator[str]:
-    """The address of a page on another origin."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = html.encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://localhost:{server.server_port}/"
-        server.shutdown()
 
 
 ATTACK = """<!doctype html><title>x</title>
