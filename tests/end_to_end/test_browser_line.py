@@ -5,7 +5,8 @@ import os
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.end_to_end.browser import Tab
+from local.programs import Web
+from tests.end_to_end.browser import Meet, Tab
 from tests.end_to_end.questions import gated, quick
 from tests.rig import Rig
 
@@ -53,3 +54,28 @@ def test_line_waits_after_stop_until_it_is_sent(rig: Rig, tab: Tab) -> None:
     assert tab.finished() == "After the stop."
     expect(tab.page.locator("#line")).to_be_hidden()
     rig.scripted.release("held")
+
+
+def test_line_is_changed_and_removed_on_all_devices(rig: Rig, meet: Meet, web: Web) -> None:
+    tab = meet(web).open()
+    tab.ask(gated("First. ", "devices", "End."))
+    tab.written()
+    for number, text in enumerate(("Second.", "Third."), 1):
+        tab.ask(quick(text))
+        expect(waiting(tab)).to_have_count(number)
+    there = meet(web).open(tab.path)
+    expect(waiting(there)).to_have_text([quick("Second."), quick("Third.")])
+
+    there.press("Edit", there.page.locator("#line li").first)
+    editor = there.page.get_by_label("Edit your question")
+    editor.fill(quick("Changed."))
+    editor.press("Enter")
+    expect(waiting(tab).first).to_have_text(quick("Changed."))
+    tab.press("Remove", tab.page.locator("#line li").last)
+    expect(waiting(there)).to_have_text([quick("Changed.")])
+
+    rig.scripted.release("devices")
+    for one in (tab, there):
+        expect(one.answers).to_have_count(2)
+        assert one.finished() == "Changed."
+        expect(one.page.locator("#line")).to_be_hidden()

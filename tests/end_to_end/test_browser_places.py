@@ -103,10 +103,16 @@ def test_what_came_meanwhile_is_below_a_line_that_says_what_happened(
     rig.scripted.release("news")
     rig.scripted.wait_requests(1, contains="news", ended=True)
 
+    cut = client.ended(client.ask(scripted.script(scripted.say("Half"), scripted.cut())))
+    empty = client.ended(client.ask(scripted.script(scripted.finish(), scripted.done())))
+
     tab.page.goto(web.url)  # first the page of the morning
     away = tab.page.locator("#away")
     expect(away).to_contain_text("While you were away")
     expect(away.locator("h4[data-kind='finished']")).to_have_text("Finished")
+    for kind, message in (("waits", cut), ("failed", empty)):
+        link = f"a[href='/c/{message['conversation_id']}']"
+        expect(away.locator(f"h4[data-kind='{kind}'] + ul {link}")).to_be_visible()
     away.locator(f"a[href='{path}']").click()
     tab.finished()
 
