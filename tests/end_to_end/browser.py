@@ -75,7 +75,7 @@ def launched() -> Iterator[Browser]:
 def firefox() -> Iterator[Browser]:
     """Debian's Firefox, which Playwright drives by WebDriver BiDi; missing in CI it is a failure.
 
-    It has no frozen pages, no `set_offline` and no phone's viewport (`is_mobile`).
+    There it has no frozen pages, no `set_offline`, no `color_scheme` and no `is_mobile`.
     """
     path = need("firefox-esr")
     with sync_playwright() as playwright:

@@ -132,7 +132,7 @@ def test_two_tabs_and_a_device_show_the_same(rig: Rig, meet: Meet, web: Web) -> 
 
 
 def test_page_works_without_a_service_worker_and_notifications(meet: Meet, web: Web) -> None:
-    person = meet(web, color_scheme="dark", viewport={"width": 390, "height": 700}, has_touch=True)
+    person = meet(web, viewport={"width": 390, "height": 700})
     person.context.add_init_script(WITHOUT_PUSH)
     tab = person.open()
 
