@@ -41,7 +41,10 @@ def test_devices_know_of_one_another_and_a_phone_can_go_on(meet: Meet, web: Web)
     expect(tab.page.locator("#also")).to_have_text("Also open: phone (Safari), at 100 %")
     assert not there.page.locator("#to-phone").is_visible()
     # its own other tabs are no other device
-    assert "computer (Chrome)" in str(there.page.locator("#also").text_content())
+    also = there.page.locator("#also button")
+    assert "computer (Chrome)" in str(also.text_content())
+    # all of it can be read in a narrow bar
+    assert also.evaluate("one => one.scrollWidth <= one.clientWidth")
 
     tab.press("Phone")
     dialog = tab.page.get_by_role("dialog")

@@ -33,6 +33,19 @@ def test_a_conversation_is_exported_and_printed(meet: Meet, web: Web) -> None:
         dialog.get_by_role("link", name="JSON").click()
     assert download.value.suggested_filename.endswith(".json")
 
+    # On a phone the same is in a menu, and the words of the buttons are in them.
+    tab.page.set_viewport_size({"width": 360, "height": 740})
+    more = tab.page.get_by_role("button", name="More")
+    more.click()
+    expect(tab.page.get_by_role("button", name="Copy a link to this place")).to_be_visible()
+    export.click()
+    expect(tab.page.locator("#places")).to_be_hidden()
+    within = "all => all.every(one => one.scrollWidth <= one.clientWidth)"
+    assert dialog.locator(".choice > :last-child").evaluate_all(within)
+    tab.press("Close", dialog)
+    expect(more).to_be_focused()
+    tab.page.set_viewport_size({"width": 900, "height": 700})
+
     tab.page.evaluate("window.print = () => (window.printed = document.title)")
     export.click()
     dialog.get_by_role("button", name="Print").click()

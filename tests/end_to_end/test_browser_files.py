@@ -91,8 +91,11 @@ def test_files_are_added_kept_sent_and_carried_by_an_edit(
     page.locator("#question").wait_for()
 
     # The button, a paste, a drop; what cannot be sent is said.
+    send = page.locator("#send")
+    quiet = send.evaluate("one => getComputedStyle(one).backgroundColor")
     page.locator("#files").set_input_files(_dot())
     expect(tray).to_have_count(1)
+    expect(send).not_to_have_css("background-color", quiet)  # files alone can be sent
     page.evaluate(GIVE, ["paste", "#question", list(unique_png()), "pasted.png", "image/png"])
     expect(tray).to_have_count(2)
     page.evaluate(GIVE, ["drop", "main", list(b"Some notes."), "notes.md", ""])

@@ -10,6 +10,7 @@ import { readFile } from "./api.js";
 import { FLAG } from "./attach.js";
 import { button, el } from "./dom.js";
 import { remember } from "./outbox.js";
+import { sheet } from "./sheet.js";
 import { n, t } from "./t.js";
 
 /** Bytes of one file and of all files of a question, and how many there may be: the server's limits. */
@@ -23,6 +24,8 @@ const PIXELS = 2_048;
 const PREVIEW = 160;
 const IMAGES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const TEXTS = /\.(txt|md|csv|tsv|json|jsonl|xml|ya?ml|toml|ini|log|html?|css|js|ts|py|rb|go|rs|java|c|h|cpp|cs|php|sh|sql)$/i;
+
+await sheet("attachments"); // nothing is shown without its style
 
 // --- the browser's database, which other tabs change, too; this page's memory for what it does not take
 

@@ -8,8 +8,9 @@
 
 import { reportDevice } from "./api.js";
 import { button, copyFor, el } from "./dom.js";
-import { t } from "./t.js";
 import { deviceName } from "./device-name.js";
+import { sheet } from "./sheet.js";
+import { t } from "./t.js";
 
 /** Milliseconds between two reports: alone, and while another device is there. */
 const EVERY = 10_000;
@@ -65,7 +66,7 @@ export class Baton {
     this.opener = button(t("Phone"), () => this.#show(), { id: "to-phone", hidden: true, title: t("Go on on your phone, at this place"), "aria-haspopup": "dialog" });
     bar.querySelector("#connection").after(this.also);
     bar.querySelector("#places").append(this.opener);
-    document.head.append(el("link", { rel: "stylesheet", href: "/static/baton.css" }));
+    sheet("baton");
     document.addEventListener("visibilitychange", () => (document.hidden ? this.#leave() : this.#report()));
     addEventListener("pagehide", () => this.#leave());
     this.#report();

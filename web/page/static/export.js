@@ -1,7 +1,10 @@
 /** The dialog in which a conversation becomes a file or is printed. Loaded when it is wanted. */
 
 import { button, el } from "./dom.js";
+import { sheet } from "./sheet.js";
 import { t } from "./t.js";
+
+await sheet("dialogs");
 
 /**
  * Open it. `id`: the conversation; `leaf`: the last message of the branch that is shown; `print()`

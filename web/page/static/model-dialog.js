@@ -3,7 +3,10 @@
 import { listModels } from "./api.js";
 import { el } from "./dom.js";
 import { recall, remember } from "./outbox.js";
+import { sheet } from "./sheet.js";
 import { t } from "./t.js";
+
+await sheet("dialogs");
 
 const FAVOURITES = "outlive.models";
 

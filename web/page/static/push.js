@@ -5,7 +5,10 @@
 
 import * as api from "./api.js";
 import { button, el } from "./dom.js";
+import { sheet } from "./sheet.js";
 import { dateOf, t, why } from "./t.js";
+
+await sheet("dialogs");
 
 /** Where the service worker finds its sentences. */
 const WORDS = "outlive-words";

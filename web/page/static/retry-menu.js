@@ -2,7 +2,10 @@
 
 import { listModels } from "./api.js";
 import { button, el } from "./dom.js";
+import { sheet } from "./sheet.js";
 import { t } from "./t.js";
+
+await sheet("dialogs");
 
 /** Open it at a button, or close it; `choose(model)` is called with the name of one. */
 export async function toggle(opener, current, choose) {

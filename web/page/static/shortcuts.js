@@ -1,17 +1,20 @@
 /** The sheet of keyboard shortcuts. */
 
 import { el } from "./dom.js";
+import { sheet } from "./sheet.js";
 import { t } from "./t.js";
+
+await sheet("dialogs");
 
 let dialog = null;
 
 /** Show the sheet; the same key closes it. */
 export function open() {
-  dialog ??= sheet();
+  dialog ??= build();
   dialog.showModal();
 }
 
-function sheet() {
+function build() {
   const control = /Mac|iP/.test(navigator.platform) ? "⌘" : t("Ctrl");
   const all = [
     [t("Send"), ["Enter"]],

@@ -8,6 +8,7 @@
 
 import { getTape } from "./api.js";
 import { button, el } from "./dom.js";
+import { sheet } from "./sheet.js";
 import { n, t } from "./t.js";
 import { deviceName } from "./device-name.js";
 
@@ -20,13 +21,6 @@ const GATHERED = 1000;
 const BLOCKS = 30;
 /** Milliseconds between two pictures with reduced motion. */
 const CALM = 1000;
-
-/** The style sheet, once for all tapes. */
-let styled = null;
-const style = () =>
-  (styled ??= new Promise((resolve) => {
-    document.head.append(el("link", { rel: "stylesheet", href: "/static/tape.css", onload: resolve, onerror: resolve }));
-  }));
 
 /** The position that an answer had reached after so many milliseconds. Pure. */
 export function positionAt(samples, ms, gathered = GATHERED) {
@@ -86,7 +80,7 @@ const clock = (ms) => `${Math.floor(ms / 60_000)}:${String(Math.floor(ms / 1000)
 export async function open(view, pressed) {
   const place = pressed.parentElement;
   pressed.disabled = true;
-  const [tape] = await Promise.all([getTape(view.message.id).catch((problem) => problem), style()]);
+  const [tape] = await Promise.all([getTape(view.message.id).catch((problem) => problem), sheet("tape")]);
   if (!place.isConnected) return;
   if (!tape.samples?.length) {
     const none = tape.samples ? t("Nothing was written, so there is nothing to replay.") : t("This answer was written before the times were recorded.");
