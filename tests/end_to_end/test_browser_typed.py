@@ -191,6 +191,11 @@ def test_editing_while_an_answer_is_written(rig: Rig, tab: Tab) -> None:
     editor = page.get_by_label("Edit your question")
     tab.written(2000)
     expect(editor).to_be_in_viewport()
+    # all of it, its buttons, too: nothing is above it
+    expect(page.locator("#latest")).to_be_visible()
+    below = "one => one.getBoundingClientRect().bottom"
+    top = page.locator("#latest").evaluate("one => one.getBoundingClientRect().top")
+    assert page.locator(".editor").evaluate(below) <= top
 
     editor.press("Enter")
     dialog = page.get_by_role("dialog")
@@ -203,6 +208,9 @@ def test_editing_while_an_answer_is_written(rig: Rig, tab: Tab) -> None:
     expect(tab.answer).to_contain_text("Another branch.")
     tab.finished()
 
+    tab.press("Edit", tab.questions.last)
+    tab.press("Cancel", tab.questions.last)
+    expect(tab.questions.last.get_by_role("button", name="Edit")).to_be_focused()
     tab.press("Previous version", tab.questions.last)
     expect(tab.answer).to_have_attribute("data-id", running or "")
     expect(tab.answer).to_have_attribute("data-status", "STREAMING")

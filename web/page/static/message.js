@@ -56,15 +56,18 @@ export class QuestionView {
   }
 
   #show() {
+    const key = JSON.stringify([this.message.siblings, Boolean(this.joint)]);
+    if (key === this.shown) return; // the buttons stay, and with them the focus
+    this.shown = key;
     const bar = el("div", { className: "actions" });
     const parted = this.message.siblings.length > 1;
-    if (parted) bar.append(siblings(this.message, this.actions.visit));
     this.element.classList.toggle("goes-on", Boolean(this.joint));
     this.element.classList.toggle("parted", parted);
     if (!this.joint) bar.append(copy(() => this.message.text));
     // Results of tools belong to the answer above them.
     const results = this.message.parts?.some(({ kind }) => kind === "tool_result");
     if (this.actions.edit && !results && !this.joint) bar.append(button(t("Edit"), () => this.#edit().focus()));
+    if (parted) bar.append(siblings(this.message, this.actions.visit)); // always shown: at the edge
     this.below.replaceChildren(bar);
   }
 
@@ -74,7 +77,7 @@ export class QuestionView {
       ready: this.actions.mayEdit,
       send: (text) => this.actions.edit(this.message, text),
       close: () => {
-        this.editing = null;
+        this.editing = this.shown = null;
         this.element.classList.remove("editing");
         this.#show();
         this.below.querySelector("button:last-of-type").focus();
