@@ -72,6 +72,30 @@ def test_many_conversations_are_written_at_once(rig: Rig, tab: Tab) -> None:
         assert tab.finished() == answer_text(questions[number])
 
 
+#: A pointer that moves in the list, until `away` is called.
+POINT = """() => {
+  const list = document.getElementById("conversations");
+  const move = () => list.dispatchEvent(new PointerEvent("pointermove"));
+  move();
+  const timer = setInterval(move, 100);
+  window.away = () => clearInterval(timer);
+}"""
+
+
+def test_no_conversation_moves_away_from_under_the_pointer(tab: Tab, client: Client) -> None:
+    below, above = client.conversation(title="Below"), client.conversation(title="Above")
+    listed = tab.page.locator("#conversations [data-conversation]")
+    expect(listed.first).to_have_attribute("data-conversation", above)
+    tab.page.evaluate(POINT)
+
+    client.ask(quick("Asked on another device."), below)
+
+    expect(tab.mark(below)).to_have_attribute("data-mark", "unseen")
+    expect(listed.first).to_have_attribute("data-conversation", above)
+    tab.page.evaluate("away()")
+    expect(listed.first).to_have_attribute("data-conversation", below)
+
+
 def test_failure_and_stop_in_other_conversations_are_shown(
     rig: Rig, tab: Tab, client: Client
 ) -> None:

@@ -11,6 +11,8 @@ import { nameOf } from "./words.js";
 const PAGE = 50;
 /** Milliseconds from the last key to the search. */
 const TYPING = 180;
+/** Milliseconds that the list keeps its order after a pointer has moved in it: a click comes soon after. */
+const STILL = 1500;
 const MARKS = { waiting: "writing", writing: "writing", unseen: "unseen", failed: "failed" };
 const LABELS = { waiting: t("waiting in the queue"), writing: t("being written"), unseen: t("not seen yet"), failed: t("failed") };
 
@@ -30,6 +32,7 @@ export class Sidebar {
     this.field.addEventListener("input", () => this.#search());
     this.field.addEventListener("keydown", (event) => this.#keys(event));
     this.root.addEventListener("keydown", (event) => this.#keys(event));
+    for (const kind of ["pointerdown", "pointermove", "pointerup"]) this.root.addEventListener(kind, () => this.#hold());
   }
 
   /** Mark the open conversation. */
@@ -79,6 +82,13 @@ export class Sidebar {
     this.#search();
   }
 
+  /** A person points at a conversation: none moves away from under the pointer. */
+  #hold() {
+    this.held = performance.now() + STILL;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.show(), STILL);
+  }
+
   /** Draw the list. */
   show() {
     if (this.root.querySelector("input")) return; // a name is being edited
@@ -87,7 +97,9 @@ export class Sidebar {
     const nothing = this.found ? !this.found.length : this.notices.known && !this.notices.entries.size;
     byId("nothing").hidden = !nothing;
     byId("nothing").textContent = this.found ? t("Nothing found") : t("What you ask is kept here.");
-    const items = this.found ?? [...this.#grouped()];
+    const still = performance.now() < this.held && this.listed && !this.found;
+    const items = this.found ?? [...(still ? this.#asTheyAre() : this.#grouped())];
+    this.listed = !this.found;
     for (const id of this.items.keys()) if (!this.notices.entries.has(id)) this.items.delete(id);
     const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
     this.#arrange(items);
@@ -102,6 +114,15 @@ export class Sidebar {
       const its = dayOf(one.updated_at, now);
       if (its !== day) yield this.#heading((day = its));
       yield this.#item(one);
+    }
+  }
+
+  /** What is in the list, in its order: changed, but not moved. */
+  *#asTheyAre() {
+    for (const item of this.root.children) {
+      const { conversation } = item.dataset;
+      const entry = this.notices.entries.get(conversation);
+      if (entry || !conversation) yield entry ? this.#item(entry) : item;
     }
   }
 
