@@ -24,6 +24,23 @@ def picture(tab: Tab, name: str) -> None:
         tab.page.screenshot(path=f"{folder}/{name}.png")
 
 
+def test_question_in_line_is_shown_while_there_is_no_network(rig: Rig, tab: Tab) -> None:
+    with tab.page.expect_response("**/static/line.js"):
+        tab.ask(gated("First. ", "no-network", "End."))
+    tab.page.context.set_offline(True)
+    expect(tab.page.locator("#connection")).to_have_attribute("data-state", "offline")
+
+    tab.page.locator("#question").fill(quick("Second."))
+    tab.press("Next")
+
+    expect(waiting(tab)).to_have_text(quick("Second."))
+    tab.page.context.set_offline(False)
+    expect(tab.page.locator("#line").get_by_role("button", name="Remove")).to_be_visible()
+    rig.scripted.release("no-network")
+    expect(tab.answers).to_have_count(2)
+    assert tab.finished() == "Second."
+
+
 def test_line_moves_on_before_the_eyes(rig: Rig, tab: Tab) -> None:
     tab.ask(gated("First. ", "seen", "End."))
     tab.written()

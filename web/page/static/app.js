@@ -306,7 +306,14 @@ async function showShared() {
 /** Know of the user's other devices, once a conversation is open and all that is needed to read it is here. */
 function knowDevices() {
   if (baton || !here.id) return;
-  baton = setTimeout(() => import("./baton.js").then(({ Baton }) => new Baton(byId("scroll"), thread, () => here.id)).catch(() => (baton = null)), 1500);
+  baton = setTimeout(async () => {
+    try {
+      const [{ Baton }] = await Promise.all([import("./baton.js"), loadLine()]);
+      new Baton(byId("scroll"), thread, () => here.id);
+    } catch {
+      baton = null; // offline: next time
+    }
+  }, 1500);
 }
 
 /** Stream the answer if the page is visible and it is this tab's turn. */
@@ -353,13 +360,16 @@ function onNotices(changes = null, { first = false } = {}) {
   updateTitle();
 }
 
+const loadLine = () => import("./line.js");
+
 /** Show the questions in line, if there are any: what the notices say of them, and what is being sent. */
 async function showLine() {
   const { waiting = 0, changed_at: at } = notices.entries.get(here.id)?.line ?? {};
   const coming = outbox.waiting().filter((one) => one.line && one.conversation === here.id);
   const state = `${here.id} ${waiting} ${at} ${isWriting()} ${notices.entries.get(here.id)?.status}`;
   if (!line && !waiting && !coming.length) return;
-  const { Line } = await import("./line.js");
+  const { Line } = await loadLine().catch(() => ({})); // offline: a later change tries again
+  if (!Line) return;
   line ??= new Line(byId("line"), {
     sent: () => showNewest({ down: true }),
     failed: (problem) => composer.notify(sentenceOf(problem)),
