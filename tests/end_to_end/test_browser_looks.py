@@ -133,6 +133,13 @@ def test_what_is_to_be_pressed_next_stands_out(rig: Rig, tab: Tab) -> None:
     assert stop.evaluate(look)[1] == ink
     assert "Stop" in stop.inner_text()
 
+    # in one line on a small phone, beside a long name
+    tab.page.set_viewport_size({"width": 360, "height": 640})
+    tab.page.locator("#model").evaluate("one => one.textContent = 'a-model-with-a-long-name'")
+    box = stop.bounding_box()
+    assert box
+    assert box["height"] < 48
+
     rig.scripted.release("stands-out")
     tab.finished()
     expect(stop).to_be_hidden()
