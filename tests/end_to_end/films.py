@@ -13,6 +13,8 @@ from tests.end_to_end.sayings import (
     BREAD,
     HOW_BEAMS,
     HOW_BREAD,
+    NIGHT,
+    NIGHT_READ,
     STORY,
     WHY_NIGHT,
 )
@@ -138,12 +140,13 @@ def tape(the: Set) -> None:
     sweep(rig, died=died)
     rig.scripted.wait_held("night", 1)
     rig.scripted.release("night")
-    tab.written(250)
+    tab.written(NIGHT_READ)
     place = tab.path
     there = phone.open(place)
-    there.written(450)
+    there.written(NIGHT_READ)
+    rig.scripted.release("night-2")
+    there.written(NIGHT_READ + 60)
     tab.close()
-    there.written(650)
     there.close()
     time.sleep(AWAY_ON_TAPE)
     tab = desk.open(place)
@@ -161,17 +164,18 @@ def tape(the: Set) -> None:
     replay.click()
     player = tab.answer.locator(".player")
     player.locator(".marks").scroll_into_view_if_needed()
-    player.get_by_label("Speed").select_option("2")
+    player.get_by_label("Speed").select_option("1")
     _settle(tab)
     play = player.locator(".play")
     film.shoot("Replay it: the worker died, another one went on.", 1200, tab, pressed=play)
     play.click()
-    started = len(film.frames)
+    taken = False
     while play.text_content() == "Pause":
-        film.shoot("Replay it: the worker died, another one went on.", 220, tab)
-        if len(film.frames) == started + 25:
+        film.shoot("Replay it: the worker died, another one went on.", 200, tab)
+        if not taken and int(player.get_attribute("data-position") or 0) > len(NIGHT) * 0.6:
             the.camera.take(tab, "page-tape")
-        tab.page.wait_for_timeout(300)
+            taken = True
+        tab.page.wait_for_timeout(600)
     _settle(tab)
     film.shoot("You left, a phone joined, you came back: nothing is missing.", 3500, tab)
     tab.close()

@@ -130,6 +130,7 @@ the infrared.
 And the sky is not quite dark. In every direction there is a glow from the first 380,000 years, \
 stretched a thousandfold into microwaves. If our eyes could see it, the night would be bright.
 """
+NIGHT_READ: Final = NIGHT.index("## What it is not")
 BREAD: Final = """You need flour, water, salt and a weekend. Nothing in it is difficult; most of \
 it is waiting.
 
@@ -215,7 +216,12 @@ def answers() -> dict[str, str]:
         WHAT_TO_PACK: _said(
             scripted.say(PACKING, rate=900), scripted.hold("packing"), scripted.say(".")
         ),
-        WHY_NIGHT: _said(scripted.hold("night"), scripted.say(NIGHT, rate=32)),
+        WHY_NIGHT: _said(
+            scripted.hold("night"),
+            scripted.say(NIGHT[:NIGHT_READ], rate=60),
+            scripted.hold("night-2"),
+            scripted.say(NIGHT[NIGHT_READ:], rate=25),
+        ),
         HOW_BREAD: _said(
             scripted.say(BREAD, rate=900), scripted.hold("bread"), scripted.say(BREAD_LATER)
         ),
