@@ -661,7 +661,8 @@ def test_too_deep_nesting_becomes_a_paragraph_and_loses_no_text(sign: str) -> No
 
 
 def test_long_table_repeats_its_head_above_each_piece() -> None:
-    found = whole(LONG["table"])
+    with patch.object(markdown, "BLOCK_SECONDS", 10.0):  # a slow machine shows it as plain text
+        found = whole(LONG["table"])
 
     assert len(found) > 5
     assert all("<th" in block.html and block.html.count("<td") > 100 for block in found[:-1])
