@@ -109,11 +109,11 @@ def _parsed(text: str) -> dict[str, Any] | None:
 @blueprint.get("/messages/<uuid:message_id>/code")
 def draw_code(message_id: uuid.UUID) -> Response:
     """A QR code of the address at which the page shows a place in a message."""
-    position = request.args.get("position", "0")
-    if not (position.isascii() and position.isdecimal() and len(position) <= len("2147483647")):
+    position = requests.position(request.args.get("position", "0"))
+    if position is None or position == requests.END:
         raise Invalid("position: must be a whole number", "invalid_position")
     found = messages.load_without_body(context().db, message_id, current_user())
-    place = f"{request.host_url}c/{found.conversation_id}#{message_id}.{int(position)}"
+    place = f"{request.host_url}c/{found.conversation_id}#{message_id}.{position}"
     drawn = io.BytesIO()
     segno.make(place, error="m", micro=False).save(
         drawn, kind="svg", border=4, omitsize=True, xmldecl=False, dark="#000", light="#fff"
