@@ -117,6 +117,7 @@ class Rig:
             "OPENAI_API_KEY": API_KEY,
             "OUTLIVE_AUTH": "local",
             "OUTLIVE_MODEL": "scripted",
+            "OUTLIVE_STALL_SECONDS": "300",  # answers are held for as long as a slow machine needs
             "PROMETHEUS_MULTIPROC_DIR": str(self.home / "metrics"),
             "WEB_CONCURRENCY": "2",
             "PYTHONWARNINGS": "default",
