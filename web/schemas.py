@@ -4,11 +4,12 @@ import sys
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -92,6 +93,14 @@ class PointBody(RequestBody):
     position: Annotated[int, Field(ge=0, le=POSITION_MOST)]
 
 
+def _in_utc(moment: datetime) -> datetime:
+    """Postgres knows no zone that is 16 hours away, and Python no year 0."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return moment.replace(tzinfo=UTC)
+
+
 class PlaceBody(PointBody):
     """PUT /api/conversations/{id}/place: where its owner reads.
 
@@ -101,7 +110,13 @@ class PlaceBody(PointBody):
 
     end: PointBody | None = None
     read_at: (
-        Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_must_be_text)] | None
+        Annotated[
+            AwareDatetime,
+            Field(strict=False),
+            BeforeValidator(_must_be_text),
+            AfterValidator(_in_utc),
+        ]
+        | None
     ) = None
 
 

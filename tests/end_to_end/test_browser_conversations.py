@@ -258,7 +258,7 @@ def test_each_conversation_keeps_its_draft(tab: Tab, client: Client, web: Web) -
 
 
 def test_first_question_that_is_sent_late_does_not_navigate(rig: Rig, meet: Meet, web: Web) -> None:
-    person, question = meet(web), quick("At last.")
+    person, question = meet(web), quick("Eventually, somebody asked.")
     tab = person.open()
     routes = held(tab.page, "**/api/conversations")
     with tab.page.expect_request("**/api/conversations"):

@@ -83,6 +83,7 @@ OTHERWISE = {
     *("conversations.create", "conversations.newest", "asking.lock_user"),
     # of those that ask
     *("asking.asking_transaction", "asking.begin_answer", "asking.check_limits"),
+    "asking.ask_in",  # of the line (test_line.py)
     "asking.must_be_called",
     # they find nothing of others, and say so in their result
     *("messages.is_deleted", "messages.key_of", "messages.id_of_key", "messages.stopped"),
@@ -145,8 +146,11 @@ def test_rights_are_checked_by_the_two_predicates_only() -> None:
         "audit.py": 1,  # what an operator looks for
         "conversations.py": 1,  # the key of a creation
         "deletion.py": 2,  # what goes with a user
+        "line.py": 3,  # the key of a request
         "messages.py": 2,  # the key of a request
-        "exporting.py": 5,  # the user's use, keys, sessions, shares, audit rows and files
+        "pushes.py": 3,  # their user's subscriptions
+        # the user's use, keys, sessions, shares, audit rows, files, lines and subscriptions
+        "exporting.py": 7,
         "files.py": 3,  # kept or named by its user, those of a prompt, what goes with a user
         "sessions.py": 3,  # the oldest, and those that their user ends
         "token_use.py": 1,  # what the user used
