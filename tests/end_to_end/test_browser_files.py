@@ -57,7 +57,7 @@ def test_stored_images_are_shown_and_what_is_elsewhere_is_not_loaded(
 
     question = page.locator(".message.user")
     expect(question.locator("img")).to_have_count(1)
-    page.wait_for_function(f"({LOADED})(document.querySelector('.message.user img')) === 1")
+    page.wait_for_function(f"() => ({LOADED})(document.querySelector('.message.user img')) === 1")
     expect(question.locator(".elsewhere")).to_have_text(f"Image: {elsewhere}")
     expect(question.get_by_role("button", name="Edit")).to_have_count(1)
 

@@ -96,7 +96,7 @@ def test_a_reader_by_a_link_sees_images(meet: Meet, required_web: Web) -> None:
 
     expect(page.locator(".message.user img")).to_have_count(1)
     loaded = "one => one.complete && one.naturalWidth"
-    page.wait_for_function(f"({loaded})(document.querySelector('.message.user img')) === 1")
+    page.wait_for_function(f"() => ({loaded})(document.querySelector('.message.user img')) === 1")
 
 
 def test_a_named_user_reads_on_a_page_of_its_own(meet: Meet, required_web: Web) -> None:

@@ -188,7 +188,7 @@ def _open(browser: Browser, job: Job) -> Page:
 
 def _by_chromium(job: Job, page: Page) -> Read:
     """Wait until it has come back after the end, got a 204 and closed for good."""
-    page.wait_for_function("window.reading.closed", timeout=2000 * PATIENCE)
+    page.wait_for_function("() => window.reading.closed", timeout=2000 * PATIENCE)
     found = page.evaluate("window.reading")
     page.close()
     return Read(job, found["text"], found["ends"], found["elsewhere"], None)
