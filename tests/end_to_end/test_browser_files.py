@@ -6,13 +6,11 @@ from playwright.sync_api import expect
 import scripted
 from local.programs import Web
 from tests.client import Client, new_id
-from tests.end_to_end.browser import Meet
+from tests.end_to_end.browser import Meet, expect_loaded
 from tests.end_to_end.questions import quick
 from tests.web.faces.test_tools import TOOLS, data_url, image, unique_png
 
 pytestmark = pytest.mark.usefixtures("worker")
-
-LOADED = "one => one.complete && one.naturalWidth"
 
 
 def test_stored_images_are_shown_and_what_is_elsewhere_is_not_loaded(
@@ -28,8 +26,7 @@ def test_stored_images_are_shown_and_what_is_elsewhere_is_not_loaded(
     page = person.open(f"/c/{place}").page
 
     question = page.locator(".message.user")
-    expect(question.locator("img")).to_have_count(1)
-    page.wait_for_function(f"() => ({LOADED})(document.querySelector('.message.user img')) === 1")
+    expect_loaded(question.locator("img"))
     expect(question.locator(".elsewhere")).to_have_text(f"Image: {elsewhere}")
     expect(question.get_by_role("button", name="Edit")).to_have_count(0)
 
