@@ -25,6 +25,7 @@ COMMANDS = {
     "key": "cli.key_commands:key",
     "audit": "cli.audit_command:audit",
     "budget": "cli.budget_command:budget",
+    "push-key": "cli.push_key_command:push_key",
     "migrate": "cli.admin_commands:migrate",
     "sweep": "cli.admin_commands:sweep",
     "doctor": "cli.doctor_command:doctor",

@@ -16,6 +16,7 @@ from cli.exit_status import Exit
 from shared import logs, store
 from shared.bus.livelog import LiveLog
 from shared.jobs import Queue, make_app
+from shared.line import Lines
 from shared.settings import Settings
 from shared.store.database import Database, schema_head
 from shared.store.turns import Turns
@@ -43,13 +44,16 @@ def sweep(died: uuid.UUID | None, *, as_json: bool) -> int:
 
 
 def _sweep(settings: Settings, db: Database) -> Sweep:
+    livelog = LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60, settings.prefix)
+    queue = Queue(make_app(settings))
     return Sweep(
         db,
-        LiveLog(settings.redis_url, settings.hard_deadline_seconds + 60, settings.prefix),
-        Queue(make_app(settings)),
+        livelog,
+        queue,
         lease=settings.lease_seconds,
         turns=Turns(settings.running, settings.queue_deadline_seconds),
         retention_days=settings.retention_days,
+        lines=Lines(settings, db, livelog, queue),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from local.saved_addresses import write_private
+from shared import vapid
 
 #: The name of the file that all processes read.
 COMMON: Final = "outlive"
@@ -24,6 +25,8 @@ OUTLIVE_HOSTS=127.0.0.1:8000
 # Whose X-Forwarded-... headers are believed: nginx, on this machine.
 OUTLIVE_TRUSTED_PROXIES=127.0.0.1
 OUTLIVE_PREFIX={prefix}
+# By it push services recognise this deployment; another key unsubscribes all browsers.
+OUTLIVE_PUSH_KEY={push_key}
 DATABASE_URL=postgresql://{role}:{secret}@127.0.0.1:5432/{role}
 
 # The provider: any server with OpenAI's chat completions.
@@ -74,6 +77,7 @@ def create(folder: Path, host: str, prefix: str) -> list[Path]:
             while "{secret}" in text:
                 text = text.replace("{secret}", secrets.token_hex(24), 1)  # noqa: PLW2901
             words = {"host": host, "prefix": prefix, "role": prefix.replace("-", "_")}
+            words["push_key"] = vapid.new_key() if "{push_key}" in text else ""
             write_private(file, text.format(**words))
             created.append(file)
     return created

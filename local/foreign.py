@@ -38,6 +38,7 @@ PROGRAMS: Final[Mapping[str, Foreign]] = {
         Foreign("node", "nodejs", "stock clients from npm"),
         Foreign("npm", "npm", "stock clients from npm"),
         Foreign("curl", "curl", "a client of the streams"),
+        Foreign("firefox-esr", "firefox-esr", "the page in Firefox"),
     )
 }
 

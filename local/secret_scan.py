@@ -30,6 +30,7 @@ EXPECTED: Final[tuple[tuple[str, str, str], ...]] = (
     ("local/up.py", "Secret Keyword", "the local model takes any key"),
     ("local/secret_scan.py", "Secret Keyword", "this list"),
     ("shared/store/audit.py", "Secret Keyword", "the name of an event"),
+    ("web/page/static/words/ar.json", "Secret Keyword", "what the page says of a password"),
 )
 
 

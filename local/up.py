@@ -20,6 +20,7 @@ from local.server import Server, StartError, wait_until
 from local.signals import Signals, Stop
 from local.supervisor import Supervisor
 from local.terminal import echo
+from shared import vapid
 
 FLOWER_PORT = 5555
 #: Connections that may wait while gunicorn starts again; the kernel has a limit of its own.
@@ -153,6 +154,7 @@ class Up:
         self.env |= {
             "PORT": str(listener.getsockname()[1]),
             "OUTLIVE_BIND": f"fd://{listener.fileno()}",
+            "OUTLIVE_PUSH_KEY": os.environ.get("OUTLIVE_PUSH_KEY") or self._push_key(),
         }
         if "postgres" in urls:
             self.env["DATABASE_URL"] = urls["postgres"]
@@ -165,6 +167,14 @@ class Up:
                 "OUTLIVE_MODEL": model.NAME,
                 "OUTLIVE_HISTORY_CHARS": str(HISTORY_CHARS),
             }
+
+    def _push_key(self) -> str:
+        """The key of this folder's deployment, made at its first start: another one would make all
+        browsers that subscribed unreachable."""
+        file = self.data / "push.key"
+        if not file.exists():
+            saved_addresses.write_private(file, vapid.new_key())
+        return file.read_text().strip()
 
     def _programs(self, supervisor: Supervisor, listener: socket.socket) -> list[Program]:
         programs: list[Program] = [

@@ -30,11 +30,14 @@ class Script:
     varies: bool = False
     #: what is played to a request that brings the results of the calls
     after: list[Step] = field(default_factory=list)
+    #: what is played to the plain questions below it: the first, the second, and so on
+    below: list[list[Step]] = field(default_factory=list)
 
 
 def script(
     *steps: Step,
     after: Sequence[Step] = (),
+    below: Sequence[Sequence[Step]] = (),
     tag: str = "",
     role: bool = True,
     crlf: bool = False,
@@ -48,13 +51,16 @@ def script(
     `tag` distinguishes equal scripts; `role` sends the role chunk first; `crlf`, `space`, `event`
     choose the line ends, the blank after `data:` and an `event:` line; `size` pads the frames.
     With `varies` each request gets another text, as from a real model: see `answers.expected`.
-    `after`: the steps of the answer to the results of the tools that `steps` call.
+    `after`: the steps of the answer to the results of the tools that `steps` call. `below`: those
+    of the answers to the next questions, which are plain ones, as those of Continue.
     """
     manner = {"tag": tag, "role": role, "crlf": crlf, "space": space, "event": event, "size": size}
     if varies:
         manner["varies"] = True
     if after:
         manner["after"] = list(after)
+    if below:
+        manner["below"] = [list(one) for one in below]
     return json.dumps({"script": steps, **manner}, separators=(",", ":"))
 
 
@@ -78,9 +84,21 @@ def parse_script(text: str) -> Script | None:
     try:
         steps = [_checked(**step) for step in value.pop("script")]
         after = [_checked(**step) for step in value.pop("after", ())]
-        return Script(steps=steps, after=after, **value)
+        below = [[_checked(**step) for step in one] for one in value.pop("below", ())]
+        return Script(steps=steps, after=after, below=below, **value)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a script: {error}") from error
+
+
+def question_below(questions: Sequence[str]) -> str:
+    """The question that the last one stands for: itself, or what a script above has for it."""
+    for count, question in enumerate(reversed(questions)):
+        found = parse_script(question)
+        if found is not None and 0 < count <= len(found.below):
+            return script(*found.below[count - 1])
+        if found is not None:
+            break
+    return questions[-1]
 
 
 def question_after(question: str, results: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from scripted import wire
 from scripted.answers import script_for_call, script_of
 from scripted.ledger import Ended, Ledger, Record, text_of
 from scripted.player import Player
-from scripted.question import question_after
+from scripted.question import question_after, question_below
 from scripted.refusals import error_body
 
 MODELS = ("scripted", "scripted-large")  #: they answer alike
@@ -148,7 +148,7 @@ def parse_request(record: Record, request: wire.Request) -> str:
     results = [*takewhile(lambda message: message.get("role") == "tool", reversed(messages))]
     if not (questions or results):
         raise ValueError("there is no user message")
-    question = questions[-1] if questions else ""
+    question = question_below(questions) if questions else ""
     texts = [text_of(one) for one in reversed(results)]
     return question_after(question, texts) if texts else question
 

@@ -70,6 +70,9 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     ),
     "request_timeout": RequestError(408, "The body of the request came too slowly. Send it again."),
     "answer_open": RequestError(409, "That answer is still being written; stop it or wait."),
+    "push_off": RequestError(
+        409, "This service notifies no browsers: it has no key for that (OUTLIVE_PUSH_KEY)."
+    ),
     "needs_sign_in": RequestError(
         409,
         "Without sign-in there is one user, who has nobody to share with and cannot be deleted."
@@ -89,7 +92,11 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "invalid_idempotency_key": RequestError(
         422, "Idempotency-Key must be some printable characters."
     ),
-    "invalid_format": RequestError(422, "format must be jsonl or markdown."),
+    "invalid_endpoint": RequestError(
+        422, "endpoint must be an https address of a push service that this service knows."
+    ),
+    "invalid_push_keys": RequestError(422, "The keys are not those of a browser's subscription."),
+    "invalid_format": RequestError(422, "format must be one of those that this call has."),
     "invalid_leaf": RequestError(422, "leaf must be the id of a message."),
     "invalid_limit": RequestError(422, "limit must be a whole number."),
     "invalid_parent": RequestError(422, "parent_id must name an answer of this conversation."),
@@ -123,6 +130,9 @@ REQUEST_ERRORS: Final[dict[str, RequestError]] = {
     "question_too_long": RequestError(422, "The question is too long. Ask a shorter one."),
     "max_tokens_too_large": RequestError(
         422, "max_tokens is larger than this service allows. Ask for fewer tokens."
+    ),
+    "line_full": RequestError(
+        429, "As many questions wait here as may. Wait until one is sent, or remove one."
     ),
     "too_many_open": RequestError(429, "Too many answers are being written for you at once."),
     "too_many_exports": RequestError(429, "Your export is being read already. Wait for its end."),

@@ -3,20 +3,24 @@
 Names without prefix are the ones other software knows too; ours begin with OUTLIVE_.
 """
 
+import base64
 import ipaddress
 import os
 import re
 import socket
 import uuid
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.colours import accent
 from shared.disconnects import seconds_of
 from shared.origins import is_host, is_origin
+from shared.push_services import SERVICES, is_service
 
 
 def with_driver(url: str) -> str:
@@ -207,6 +211,115 @@ def _oidc_issuer(url: str, info: ValidationInfo) -> str:
     return url
 
 
+#: The order of the curve P-256: a private key is a number below it.
+_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+def _push_key(key: str) -> str:
+    key = key.strip(_AROUND)
+    if key:
+        try:
+            found = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
+        except ValueError:
+            found = b""
+        if len(found) != 32 or not 0 < int.from_bytes(found) < _ORDER:
+            raise ValueError("OUTLIVE_PUSH_KEY must be a key that `outlive push-key` has made")
+    return key
+
+
+def _push_contact(address: str) -> str:
+    address = address.strip(_AROUND)
+    if address and not address.startswith(("mailto:", "https://")):
+        raise ValueError("OUTLIVE_PUSH_CONTACT must begin with mailto: or https://")
+    return address
+
+
+def _push_services(names: str) -> str:
+    if not all(map(is_service, _split(names))):
+        raise ValueError(
+            "OUTLIVE_PUSH_SERVICES must be hosts like push.example.org or *.example.org, or"
+            " origins like https://push.example.org:8443"
+        )
+    return names
+
+
+#: Characters of the name, of a suggestion and of the instructions, and suggestions in all.
+NAME_CHARS: Final = 40
+SUGGESTION_CHARS: Final = 120
+INSTRUCTIONS_CHARS: Final = 20_000
+MOST_SUGGESTIONS: Final = 6
+#: Bytes of a logo.
+LOGO_BYTES: Final = 64 << 10
+
+
+def _name(name: str) -> str:
+    name = name.strip()
+    if not (0 < len(name) <= NAME_CHARS and name.isprintable()):
+        raise ValueError(f"OUTLIVE_NAME must be 1 to {NAME_CHARS} characters in one line")
+    return name
+
+
+def logo_type(data: bytes) -> str:
+    """The media type of a logo. Raises ValueError for what is none."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if re.match(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<svg[\s>]", data, re.DOTALL):
+        return "image/svg+xml"
+    raise ValueError("OUTLIVE_LOGO must be an SVG, a PNG or a WebP")
+
+
+def _logo(file: str) -> str:
+    if file:
+        try:
+            data = Path(file).read_bytes()
+        except OSError as error:
+            raise ValueError(f"OUTLIVE_LOGO cannot be read: {error.strerror}") from None
+        if len(data) > LOGO_BYTES:
+            raise ValueError(f"OUTLIVE_LOGO has more than {LOGO_BYTES >> 10} KiB")
+        logo_type(data)
+    return file
+
+
+def _colors(text: str) -> str:
+    try:
+        accent(text)
+    except ValueError as error:
+        raise ValueError(f"OUTLIVE_COLORS {error}") from None
+    return text
+
+
+def _instructions(text: str) -> str:
+    if len(text) > INSTRUCTIONS_CHARS:
+        raise ValueError(f"OUTLIVE_INSTRUCTIONS has more than {INSTRUCTIONS_CHARS} characters")
+    return text
+
+
+def _suggestions(text: str) -> str:
+    found = _listed(text)
+    if len(found) > MOST_SUGGESTIONS or any(len(one) > SUGGESTION_CHARS for one in found):
+        raise ValueError(
+            f"OUTLIVE_SUGGESTIONS must be {MOST_SUGGESTIONS} questions of {SUGGESTION_CHARS}"
+            ' characters at most, with a "|" between them, or "none"'
+        )
+    return text
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split("|") if one.strip()]
+
+
+def _frame_origins(names: str) -> str:
+    for name in _split(names):
+        near = urlsplit(name).hostname in ("localhost", "127.0.0.1")
+        if not is_origin(name) or not (name.startswith("https://") or near):
+            raise ValueError(
+                "OUTLIVE_FRAME_ORIGINS must be origins like https://app.example.org: no path, no *"
+            )
+    return names
+
+
 def is_trusted(url: str) -> bool:
     """Whether what is read from there cannot be changed on the way."""
     where = urlsplit(url)
@@ -329,6 +442,15 @@ class Settings(BaseSettings):
     flower_url: str | None = None
     #: Where a worker serves its metrics, if web (on another machine) cannot; 0 is nowhere.
     metrics_port: Cap = 0
+    #: What the operator calls this service, a file with its logo, and its colours (see `colours`).
+    name: Annotated[str, AfterValidator(_name)] = "Outlive"
+    logo: Annotated[str, AfterValidator(_logo)] = ""
+    colors: Annotated[str, AfterValidator(_colors)] = ""
+    #: What a new conversation in the page begins with, and questions that it suggests.
+    instructions: Annotated[str, AfterValidator(_instructions)] = ""
+    suggestions: Annotated[str, AfterValidator(_suggestions)] = ""
+    #: of the page, where the browser asks for none that we have
+    language: Literal["en", "ar"] = "en"
     auth: Literal["local", "required"] = "local"
     #: Addresses and networks of proxies whose forwarded headers are believed, and origins whose
     #: pages may use the API with a bearer token; comma-separated.
@@ -340,6 +462,8 @@ class Settings(BaseSettings):
     jwt_secret: Annotated[str, AfterValidator(_secrets)] = Field("", repr=False)
     jwt_public_key: Annotated[str, AfterValidator(_pem)] = ""
     jwt_jwks_url: Annotated[str, AfterValidator(_jwks_url)] = ""
+    #: Origins whose pages may show this one in a frame, comma-separated.
+    frame_origins: Annotated[str, AfterValidator(_frame_origins)] = ""
     #: The address that browsers use. With https, cookies are for https only.
     public_url: Annotated[str, AfterValidator(_public_url)] = ""
     #: A session ends after this long without use, and in any case.
@@ -349,6 +473,11 @@ class Settings(BaseSettings):
     oidc_client_id: str = ""
     oidc_issuer: Annotated[str, AfterValidator(_oidc_issuer)] = ""
     oidc_client_secret: str = Field("", repr=False)
+    #: The private key by which push services recognise this deployment (VAPID); without one no
+    #: browser is notified while it is closed. Whom they may write to, and which they may be.
+    push_key: Annotated[str, AfterValidator(_push_key)] = Field("", repr=False)
+    push_contact: Annotated[str, AfterValidator(_push_contact)] = ""
+    push_services: Annotated[str, AfterValidator(_push_services)] = SERVICES
     #: Names this process among all that ever ran (see `owner`).
     boot: Annotated[str, AfterValidator(_boot)] = Field(default_factory=lambda: str(uuid.uuid4()))
     #: A file to create when the process takes work: how a supervisor knows without asking.
@@ -386,6 +515,27 @@ class Settings(BaseSettings):
     def listed_origins(self) -> frozenset[str]:
         """The origins of `cors_origins`."""
         return frozenset(_split(self.cors_origins))
+
+    @property
+    def contact(self) -> str:
+        """Where push services reach the operator: they want an address, whatever it is."""
+        default = self.public_url if self.is_https else "mailto:operator@localhost"
+        return self.push_contact or default
+
+    @cached_property
+    def frames(self) -> frozenset[str]:
+        """The origins of `frame_origins`."""
+        return frozenset(_split(self.frame_origins))
+
+    @cached_property
+    def ideas(self) -> tuple[str, ...]:
+        """The questions of `suggestions`."""
+        return () if self.suggestions == "none" else tuple(_listed(self.suggestions))
+
+    @cached_property
+    def push_places(self) -> frozenset[str]:
+        """The services of `push_services`."""
+        return frozenset(_split(self.push_services))
 
     @cached_property
     def owner(self) -> str:

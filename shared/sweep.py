@@ -42,7 +42,8 @@ from shared.bus.livelog import LiveLog, extend
 from shared.errors import RedisDown, StorageDown
 from shared.jobs import Queue
 from shared.lifecycle import Status
-from shared.store import abandonment, audit, deletion, files, reaping
+from shared.line import Lines
+from shared.store import abandonment, audit, deletion, files, reaping, tapes
 from shared.store.clock import DatabaseClock
 from shared.store.database import Database
 from shared.store.ending import Ending
@@ -81,6 +82,8 @@ class Swept:
     purged: int = 0
     #: whose last reader left long enough ago
     abandoned: int = 0
+    #: from the lines of conversations
+    sent: int = 0
 
 
 class Sweep:
@@ -95,12 +98,14 @@ class Sweep:
         lease: float,
         turns: Turns,
         retention_days: int = 0,
+        lines: Lines | None = None,
         take: Callable[[uuid.UUID], bool] | None = None,
         observe: Callable[[str], None] | None = None,
     ) -> None:
         """`lease`: seconds for which an owner that cannot renew may be alive; 0: none is alive.
         `turns`: whose question may go to the workers, and for how long it may wait there.
         `retention_days`: after which an unused conversation is removed; 0: it is kept.
+        `lines`: moves the lines of conversations; None: another process does.
 
         `take` writes a message in this process and returns whether it does: how a worker takes
         questions that Redis does not. `observe` is called with each action's name (for metrics).
@@ -113,6 +118,7 @@ class Sweep:
         self._clock = DatabaseClock(lease, reaping.DISPATCH_AGAIN)
         self._turns = turns
         self._retention_days = retention_days
+        self._lines = lines
         #: the user up to whom conversations were compared with the retention time
         self._retired = reaping.FIRST
         #: the file up to which files were compared with the messages that refer to them
@@ -131,6 +137,7 @@ class Sweep:
             expired=len(self._expire(begun)),
             cancelled=len(self._cancel(begun)),
             dispatched=self._dispatch(),
+            sent=self._lines.sweep() if self._lines else 0,
             purged=reaping.purge(self._db) + self._retire() + self._purge_users(begun),
             abandoned=len(self._stop_abandoned(begun, None)),
         )
@@ -163,6 +170,7 @@ class Sweep:
             deletion.remove_tombstones(self._db)
             audit.forget(self._db)
             abandonment.tidy(self._db)
+            tapes.tidy(self._db)
             self._files = files.remove_unused(self._db, self._files)
         return purged
 

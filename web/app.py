@@ -3,19 +3,23 @@
 import posixpath
 
 from flask import Flask, Response
+from rjsmin import jsmin
 from werkzeug.exceptions import NotFound
 
 from shared import logs
 from shared.bus.livelog import LiveLog
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
+from shared.line import Lines
 from shared.settings import Settings
 from shared.store.database import Database, cooperate
 from shared.store.turns import Turns
 from shared.sweep import Sweep
+from shared.vapid import Vapid
 from web import (
     auth,
     compression,
     cors,
+    dress,
     errors,
     middleware,
     operations,
@@ -48,13 +52,19 @@ class App(Flask):
     """Flask, which serves each static file whole and at one address."""
 
     def send_static_file(self, filename: str) -> Response:
-        """A file in one piece, so that it can be compressed; 404 for a path like `x/../app.js`."""
+        """A file in one piece, so that it can be compressed; 404 for a path like `x/../app.js`.
+
+        Scripts are sent without comments and space, which are a third of what is compressed: to
+        leave them out takes 0.3 ms for the longest.
+        """
         if posixpath.normpath(filename) != filename or "\\" in filename:
             raise NotFound
         response = super().send_static_file(filename)
         if response.status_code == 200:
             response.direct_passthrough = False
             response.make_sequence()
+            if filename.endswith(".js"):
+                response.set_data(jsmin(response.get_data()))
         return response
 
 
@@ -95,6 +105,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         livelog=livelog,
         queue=queue,
         asker=Asker(settings, db, messages, queue, livelog),
+        lines=Lines(settings, db, livelog, queue),
         hub=hub,
         messages=messages,
         readers=readers,
@@ -105,7 +116,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         revocations=revocations,
         sign_ins=SignIns(settings, db) if settings.auth == "required" else None,
         session_cookies=cookies_for(settings),
+        push_key=Vapid(settings.push_key, "").public_key if settings.push_key else None,
     )
+    dress.register(app, settings)
     errors.register(app, routes.ERRORS)
     streams.register(app, routes.STREAMS)
     limits = RateLimits(app, settings, routes.ASKING, routes.UNCOUNTED, routes.PUBLIC)

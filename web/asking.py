@@ -101,11 +101,15 @@ def token_limits(settings: Settings) -> TokenLimits:
 
 def _check_size(settings: Settings, wanted: Wanted, options: Mapping[str, Any]) -> None:
     """Raise Invalid for a question that is longer, or asks for more, than is allowed."""
-    most = settings.question_chars
-    if isinstance(wanted, NewQuestion) and wanted.size > most:
-        raise Invalid(code="question_too_long", limit=most)
     if isinstance(wanted, InThread):
         _check_history(settings, wanted.history)
+    check_question(settings, wanted.size if isinstance(wanted, NewQuestion) else 0, options)
+
+
+def check_question(settings: Settings, size: int, options: Mapping[str, Any]) -> None:
+    """The same for a question of so many code points."""
+    if size > settings.question_chars:
+        raise Invalid(code="question_too_long", limit=settings.question_chars)
     if settings.max_tokens:
         for name in ("max_tokens", "max_completion_tokens"):
             if (options.get(name) or 0) > settings.max_tokens:
@@ -153,9 +157,7 @@ class Asker:
         self._messages = messages
         self._queue = queue
         self._livelog = livelog
-        #: None where no user has a budget: then nothing is asked about budgets
-        checked = settings.auth != "local" or settings.daily_tokens or settings.monthly_tokens
-        self._tokens = token_limits(settings) if checked else None
+        self._tokens = TokenLimits.checked(settings)
         #: of users whose requests wait for each other; two greenlets never meet in a look-up
         self._turns: WeakValueDictionary[uuid.UUID, BoundedSemaphore] = WeakValueDictionary()
 
@@ -201,7 +203,9 @@ class Asker:
             asked = self._commit(wanted, terms)
         if asked.fresh:
             made = asked.answer
-            self._messages.expect(made.id, user_id, made.conversation_id, made.on_disconnect)
+            self._messages.expect(
+                made.id, user_id, made.conversation_id, made.on_disconnect, made.continues_id
+            )
             if not asked.waits:
                 self._queue.enqueue(asked.answer.id)
             wake_sidebars(self._livelog, user_id)

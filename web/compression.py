@@ -29,7 +29,7 @@ def register(app: Flask) -> None:
         "COMPRESS_STREAMS": False,
         # What every client accepts. Only one, so that a compressed file has one ETag.
         "COMPRESS_ALGORITHM": ("gzip",),
-        # The loop waits meanwhile: 3 takes a third of the time of 6, and the result is 5 % larger.
-        "COMPRESS_LEVEL": 3,
+        # 6 takes three times as long as 3, while the loop waits; the first page is 7 % smaller.
+        "COMPRESS_LEVEL": 6,
     }
     Compress(app)

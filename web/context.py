@@ -9,6 +9,7 @@ from flask import current_app
 
 from shared.bus.livelog import LiveLog
 from shared.jobs import Queue
+from shared.line import Lines
 from shared.settings import Settings
 from shared.store.database import Database
 from web.asking import Asker
@@ -32,6 +33,7 @@ class Context:
     livelog: LiveLog
     queue: Queue
     asker: Asker
+    lines: Lines
     hub: Hub
     messages: MessageKeeper
     readers: Readers
@@ -43,6 +45,8 @@ class Context:
     #: how browsers sign in; None where nobody has to
     sign_ins: SignIns | None
     session_cookies: SessionCookies
+    #: the public key with which browsers subscribe to notifications; None: they cannot
+    push_key: str | None
 
     def start(self, serving: Callable[[], bool]) -> None:
         """Start the background greenlets of a process that takes requests from now on.

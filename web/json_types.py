@@ -21,6 +21,10 @@ Role = Literal["user", "assistant"]
 Kind = Annotated[str, Field(json_schema_extra={"x-extensible-enum": [*PartKind]})]
 AnswerErrorCode = Annotated[str, Field(json_schema_extra={"x-extensible-enum": [*MESSAGE_ERRORS]})]
 
+Held = Annotated[
+    str, Field(json_schema_extra={"x-extensible-enum": ["stopped", "failed", "refused"]})
+]
+
 
 class RequestBody(BaseModel):
     """A request body: unknown fields are refused, nothing is coerced, all text can be stored."""

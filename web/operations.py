@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from shared.store.audit import Action
-from web import audit_table, schemas
+from web import audit_table, devices, schemas
 from web.contract import shapes
 from web.contract.operation import (
     ACCEPT,
@@ -20,15 +20,18 @@ from web.contract.operation import (
     CURSOR,
     EXPENSIVE,
     FORMAT,
+    FORMAT_OF_ONE,
     IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
     LAST_EVENT_ID,
     LAST_EVENT_ID_OF_REPEATED,
     LEAF,
+    LEAF_OF_FILE,
     LIVE,
     NEXT,
     OFFSET,
     ON_DISCONNECT,
+    POSITION,
     STATE,
     STORED,
     STREAM_CURSOR,
@@ -46,6 +49,7 @@ from web.questions import IMAGES
 
 _CONVERSATIONS: Final = "Conversations"
 _MESSAGES: Final = "Messages"
+_LINE: Final = "Questions in line"
 _PAGE: Final = "Page"
 _SIGN_IN: Final = "Sign-in"
 _SHARING: Final = "Sharing"
@@ -152,6 +156,17 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         body=schemas.SeenUpTo,
         answers={204: None},
     ),
+    "native.show_place": Operation(
+        tag=_CONVERSATIONS,
+        summary="Read where you were in a conversation",
+        answers={200: schemas.FoundPlaceShape},
+    ),
+    "native.keep_place": Operation(
+        tag=_CONVERSATIONS,
+        summary="Keep where you are in a conversation",
+        body=schemas.PlaceBody,
+        answers={204: None},
+    ),
     "native.search_conversations": Operation(
         tag=_CONVERSATIONS,
         summary="Search",
@@ -175,9 +190,47 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         "complete",
         name="continue_answer",
     ),
+    "native.show_line": Operation(
+        tag=_LINE, summary="Show the questions in line", answers={200: schemas.LineShape}
+    ),
+    "native.put_in_line": Operation(
+        tag=_LINE,
+        summary="Put a question in line",
+        body=schemas.LineQuestion,
+        parameters=(IDEMPOTENCY_KEY,),
+        answers={201: schemas.LineShape},
+        codes=(
+            "line_full",
+            "idempotency_key_reused",
+            "question_too_long",
+            "max_tokens_too_large",
+        ),
+    ),
+    "native.change_in_line": Operation(
+        tag=_LINE,
+        summary="Change a question in line",
+        body=schemas.LineChange,
+        answers={200: schemas.LineShape},
+        codes=("question_too_long",),
+    ),
+    "native.take_out_of_line": Operation(
+        tag=_LINE, summary="Remove a question from the line", answers={204: None}
+    ),
+    "native.send_from_line": Operation(
+        tag=_LINE,
+        summary="Send a question of the line now",
+        answers={202: schemas.AskedShape},
+        codes=("answer_open", "too_many_open", "budget_exhausted"),
+    ),
     # --- faces/native.py: messages
     "native.show_message": Operation(
         tag=_MESSAGES, summary="Read a message", answers={200: schemas.MessageShape}
+    ),
+    "native.show_tape": Operation(
+        tag=_MESSAGES,
+        name="read_tape",
+        summary="Read by when how much of an answer was saved",
+        answers={200: schemas.TapeShape},
     ),
     "native.stop": Operation(
         tag=_MESSAGES, summary="Stop an answer", answers={202: schemas.MessageShape}
@@ -202,6 +255,21 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
             304: None,
         },
         headers={"ETag": "Stands for the content, which never changes."},
+    ),
+    # --- devices.py
+    "devices.report": Operation(
+        tag=_PAGE,
+        name="report_device",
+        summary="Say where a device is reading, and learn where the others are",
+        body=devices.Report,
+        answers={200: devices.DeviceList},
+    ),
+    "devices.draw_code": Operation(
+        tag=_PAGE,
+        name="draw_code",
+        summary="Draw a code that opens a place in an answer",
+        parameters=(POSITION,),
+        answers={200: Other("A QR code.", "image/svg+xml", {"type": "string"})},
     ),
     # --- faces/blocks.py and faces/notices.py
     "blocks.stream": Operation(
@@ -329,12 +397,44 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
         },
         codes=("too_many_exports", *EXPENSIVE),
     ),
+    "conversation_export.export_conversation": Operation(
+        tag=_CONVERSATIONS,
+        summary="Export a conversation",
+        parameters=(FORMAT_OF_ONE, LEAF_OF_FILE),
+        answers={
+            200: (
+                Other("Its messages, for people.", "text/markdown", {"type": "string"}),
+                Other("The conversation, and its messages.", "application/json", _ANY_OBJECT),
+            )
+        },
+        codes=("too_many_exports", *EXPENSIVE),
+    ),
     "account.delete_user": Operation(
         tag=_SERVICE,
         summary="Delete everything of yours",
         body=schemas.Deletion,
         answers={204: None},
         codes=("needs_sign_in",),
+    ),
+    "push.show_push": Operation(
+        tag=_PAGE,
+        name="list_notified_browsers",
+        summary="List the browsers that are notified",
+        answers={200: schemas.PushShape},
+    ),
+    "push.subscribe": Operation(
+        tag=_PAGE,
+        name="notify_browser",
+        summary="Notify a browser when answers are ready",
+        body=schemas.NewSubscription,
+        answers={201: schemas.SubscriptionShape},
+        codes=("push_off", "invalid_endpoint", "invalid_push_keys"),
+    ),
+    "push.unsubscribe": Operation(
+        tag=_PAGE,
+        name="stop_notifying_browser",
+        summary="Stop notifying a browser",
+        answers={204: None},
     ),
     "audit_table.read_audit": Operation(
         tag=_SERVICE,
@@ -418,7 +518,12 @@ OPERATIONS: Final[dict[str, Operation | None]] = {
     # --- no part of the API: what `outlive doctor` uses, the pages and their files
     "health.probe": None,
     "static": None,
+    "dress.css": None,
+    "dress.logo": None,
+    "dress.manifest": None,
+    "dress.service_worker": None,
     "pages.page": None,
+    "pages.no_page": None,
     "pages.sign_in": None,
     "pages.shared": None,
     "pages.dashboard": None,

@@ -7,7 +7,20 @@ An endpoint without a row is answered like an address that does not exist, and
 
 from typing import Any, Final
 
-from web import account, audit_table, file_reading, health, reference, sharing, sign_in, views
+from web import (
+    account,
+    audit_table,
+    conversation_export,
+    devices,
+    dress,
+    file_reading,
+    health,
+    push,
+    reference,
+    sharing,
+    sign_in,
+    views,
+)
 from web.auth import Right
 from web.dialects import anthropic_errors, openai_errors, ui_chats
 from web.errors import Handler
@@ -44,8 +57,12 @@ BLUEPRINTS: Final = tuple(
         sign_in,
         sharing,
         account,
+        conversation_export,
+        push,
+        dress,
         audit_table,
         file_reading,
+        devices,
     )
 )
 
@@ -67,6 +84,8 @@ ASKING: Final = frozenset(
         "native.ask",
         "native.retry",
         "native.go_on",
+        "native.put_in_line",
+        "native.send_from_line",
         "chat_completions.create",
         "responses.create",
         "anthropic.create",
@@ -88,6 +107,7 @@ RIGHTS: Final[dict[str, Right]] = {
     "static": Right.OPEN,
     "pages.sign_in": Right.OPEN,
     "pages.page": Right.USE,
+    "pages.no_page": Right.USE,
     "pages.shared": Right.OPEN,
     "pages.dashboard": Right.WATCH,
     "pages.dashboard_state": Right.WATCH,
@@ -108,10 +128,24 @@ RIGHTS: Final[dict[str, Right]] = {
     # account.py
     "account.export": Right.READ_OWN,
     "account.delete_user": Right.WRITE_OWN,
+    # conversation_export.py
+    "conversation_export.export_conversation": Right.READ_OWN,
+    # push.py
+    "push.show_push": Right.READ_OWN,
+    "push.subscribe": Right.WRITE_OWN,
+    "push.unsubscribe": Right.WRITE_OWN,
+    # dress.py: browsers ask for these by themselves, without a session, too
+    "dress.css": Right.OPEN,
+    "dress.logo": Right.OPEN,
+    "dress.manifest": Right.OPEN,
+    "dress.service_worker": Right.OPEN,
     # audit_table.py
     "audit_table.read_audit": Right.OPERATE,
     # file_reading.py
     "file_reading.read_file": Right.READ_SHARED,
+    # devices.py
+    "devices.report": Right.WRITE_OWN,
+    "devices.draw_code": Right.READ_SHARED,
     # faces/native.py
     "native.create_conversation": Right.WRITE_OWN,
     "native.list_conversations": Right.READ_OWN,
@@ -120,13 +154,21 @@ RIGHTS: Final[dict[str, Right]] = {
     "native.delete_conversation": Right.WRITE_OWN,
     "native.undelete_conversation": Right.WRITE_OWN,
     "native.see_conversation": Right.WRITE_OWN,
+    "native.show_place": Right.READ_OWN,
+    "native.keep_place": Right.WRITE_OWN,
     "native.search_conversations": Right.READ_OWN,
     "native.list_models": Right.USE,
     "native.show_usage": Right.READ_OWN,
     "native.ask": Right.WRITE_OWN,
     "native.retry": Right.WRITE_OWN,
     "native.go_on": Right.WRITE_OWN,
+    "native.show_line": Right.READ_OWN,
+    "native.put_in_line": Right.WRITE_OWN,
+    "native.change_in_line": Right.WRITE_OWN,
+    "native.take_out_of_line": Right.WRITE_OWN,
+    "native.send_from_line": Right.WRITE_OWN,
     "native.show_message": Right.READ_SHARED,
+    "native.show_tape": Right.READ_SHARED,
     "native.stop": Right.WRITE_OWN,
     "native.stream": Right.READ_SHARED,
     # faces/blocks.py

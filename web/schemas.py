@@ -4,33 +4,54 @@ import sys
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from shared.body import Body
+from shared.errors import REQUEST_ERRORS
 from shared.lifecycle import Status
 from shared.parts import is_text
+from shared.push_services import ENDPOINT_CHARS
+from shared.store.asking import Asked
 from shared.store.audit import Noted
 from shared.store.branches import Turn
 from shared.store.conversations import Conversation
+from shared.store.line import InLine, Line
 from shared.store.messages import Message
+from shared.store.places import Found, Point
+from shared.store.pushes import Subscription
 from shared.store.search import Hit
 from shared.store.shares import Share, SharedConversation
+from shared.store.tapes import Tape
 from shared.store.token_use import Use
-from web.json_types import AnswerErrorCode, Kind, RequestBody, Role, Text
+from web.json_types import AnswerErrorCode, Held, Kind, RequestBody, Role, Text
 from web.options import Options
 from web.questions import CONTENT_CHARS, PARTS, RESULTS, Part, ToolResultPart
 
 #: Code points that a title and a system text may have.
 TITLE_CHARS = 200
 SYSTEM_CHARS = 100_000
+#: The largest position that is kept.
+POSITION_MOST: Final = 2**31 - 1
 #: What is said of a question without any of the three.
 NO_CONTENT: Final = "content, parts or tool_results must be there"
 #: Characters of a user's name, and days for which something may be shared.
 NAME_CHARS = 255
+#: Characters of a key of a browser's subscription: the longer one has 87.
+KEY_CHARS = 100
 SHARE_DAYS = 3650
 
 
@@ -57,6 +78,46 @@ class SeenUpTo(RequestBody):
     """POST /api/conversations/{id}/seen: up to the end of this answer, or up to now."""
 
     message_id: Annotated[uuid.UUID, Field(strict=False)] | None = None
+
+
+def _must_be_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("moment", "must be a date and time as RFC 3339 writes it")
+    return value
+
+
+class PointBody(RequestBody):
+    """A position in the body of a message."""
+
+    message_id: Annotated[uuid.UUID, Field(strict=False)]
+    position: Annotated[int, Field(ge=0, le=POSITION_MOST)]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Postgres knows no zone that is 16 hours away, and Python no year 0."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return moment.replace(tzinfo=UTC)
+
+
+class PlaceBody(PointBody):
+    """PUT /api/conversations/{id}/place: where its owner reads.
+
+    `end`: where the text of the branch ended then; without it at the place itself. `read_at`: when
+    that was; without it now.
+    """
+
+    end: PointBody | None = None
+    read_at: (
+        Annotated[
+            AwareDatetime,
+            Field(strict=False),
+            BeforeValidator(_must_be_text),
+            AfterValidator(_in_utc),
+        ]
+        | None
+    ) = None
 
 
 class AnswerRequest(RequestBody):
@@ -107,6 +168,13 @@ class PartShape(BaseModel):
     meta: dict[str, Any] | None
 
 
+class WhyNotSentShape(BaseModel):
+    """Why a question was refused: a code and a sentence, as in a problem document."""
+
+    code: str
+    message: str
+
+
 class ErrorShape(BaseModel):
     """Why an answer ended in ERROR."""
 
@@ -115,7 +183,11 @@ class ErrorShape(BaseModel):
 
 
 class MessageShape(BaseModel):
-    """A message. `position` is where its text, as far as it is sent here, ends."""
+    """A message. `position` is where its text, as far as it is sent here, ends.
+
+    `thought_ms`: of an answer that began with reasoning, and went on, how long that took, to about
+    a second; null if that is not known.
+    """
 
     id: uuid.UUID
     conversation_id: uuid.UUID
@@ -135,6 +207,7 @@ class MessageShape(BaseModel):
     created_at: datetime
     started_at: datetime | None
     first_text_at: datetime | None
+    thought_ms: int | None
     ended_at: datetime | None
 
     @classmethod
@@ -172,11 +245,130 @@ class SignOutBody(RequestBody):
     everywhere: bool = False
 
 
+class MarkShape(BaseModel):
+    """Something that happened while an answer was open.
+
+    `ms`: milliseconds since it was asked. An attempt was "taken" by a worker, which died ("lost")
+    or stopped ("released") before any text. A device of the owner's "joined" and "left".
+    """
+
+    ms: int
+    kind: Literal["taken", "lost", "released", "joined", "left"]
+    device: str | None
+
+
+class SampleShape(BaseModel):
+    """By when how much was saved: milliseconds since it was asked, and a position."""
+
+    ms: int
+    position: int
+
+
+class TapeShape(BaseModel):
+    """By when how much of an answer was saved. Times are milliseconds since it was asked.
+
+    `samples` is null for an answer that was written before this was recorded. `started`: when the
+    worker that wrote it took it.
+    """
+
+    id: uuid.UUID
+    status: Status
+    error_code: AnswerErrorCode | None
+    continues: bool
+    asked_at: datetime
+    started: int | None
+    first_text: int | None
+    ended: int | None
+    length: int
+    samples: list[SampleShape] | None
+    marks: list[MarkShape]
+
+    @classmethod
+    def of(cls, message_id: uuid.UUID, tape: Tape, *, own: bool) -> Self:
+        """`own`: whose answer it is reads it. Others do not learn of the owner's devices."""
+        began = tape.since_asked(tape.started_at) or 0
+        samples = tape.samples
+        return cls(
+            id=message_id,
+            status=tape.status,
+            error_code=tape.error_code,
+            continues=tape.continues,
+            asked_at=tape.asked_at,
+            started=tape.since_asked(tape.started_at),
+            first_text=tape.since_asked(tape.first_text_at),
+            ended=tape.since_asked(tape.ended_at),
+            length=tape.length,
+            samples=None
+            if samples is None
+            else [
+                SampleShape(ms=began + one.ms, position=min(one.position, tape.length))
+                for one in samples
+            ],
+            marks=[
+                MarkShape(ms=max(0, mark.ms), kind=mark.kind, device=mark.device)
+                for mark in tape.marks
+                if own or mark.device is None
+            ],
+        )
+
+
 class AskedShape(BaseModel):
     """A question and its answer, which is going to be written."""
 
     user: MessageShape
     assistant: MessageShape
+
+    @classmethod
+    def of(cls, asked: Asked) -> "AskedShape":
+        """From what was asked."""
+        return cls(user=MessageShape.of(asked.question), assistant=MessageShape.of(asked.answer))
+
+
+class LineChange(RequestBody):
+    """PATCH /api/conversations/{id}/line/{question_id}: another text."""
+
+    content: Annotated[Text, Field(min_length=1, max_length=CONTENT_CHARS)]
+
+
+class LineQuestion(AnswerRequest):
+    """POST /api/conversations/{id}/line: a question that waits for the end of an answer."""
+
+    content: Annotated[Text, Field(min_length=1, max_length=CONTENT_CHARS)]
+
+
+class InLineShape(BaseModel):
+    """A question that waits. `problem`: why it was refused when its turn came."""
+
+    id: uuid.UUID
+    content: str
+    model: str | None
+    problem: WhyNotSentShape | None
+    created_at: datetime
+    changed_at: datetime
+
+    @classmethod
+    def of(cls, one: InLine) -> "InLineShape":
+        """From a row."""
+        problem = None
+        if one.problem:
+            sentence = REQUEST_ERRORS[one.problem].sentence
+            problem = WhyNotSentShape(code=one.problem, message=sentence)
+        return cls(**_named(one, cls, "problem"), problem=problem)
+
+
+class LineShape(BaseModel):
+    """The questions that wait in a conversation, in order: at most 20.
+
+    `held`: why they wait although no answer is being written; null: they are sent by themselves.
+    """
+
+    items: list[InLineShape]
+    held: Held | None
+
+    @classmethod
+    def of(cls, line: Line) -> "LineShape":
+        """From the rows."""
+        return cls(items=[InLineShape.of(one) for one in line.items], held=line.held)
 
 
 class ConversationShape(BaseModel):
@@ -201,6 +393,53 @@ class ConversationList(BaseModel):
     next: str | None
 
 
+class PointShape(BaseModel):
+    """A position in the body of a message."""
+
+    message_id: uuid.UUID
+    position: int
+
+    @classmethod
+    def of(cls, point: Point) -> Self:
+        """From a row."""
+        return cls(message_id=point.message_id, position=point.position)
+
+
+class PlaceShape(PointShape):
+    """Where its owner was in a conversation, where the text of the branch ended then, and when."""
+
+    end: PointShape
+    read_at: datetime
+
+
+class RestartedShape(BaseModel):
+    """An answer that was begun again, as its worker was lost before it wrote anything."""
+
+    message_id: uuid.UUID
+    times: int
+
+
+class FoundPlaceShape(BaseModel):
+    """The place, if one is known; `restarted`: answers that ended since, or are open.
+
+    `now`: the clock by which `read_at` is kept.
+    """
+
+    place: PlaceShape | None
+    now: datetime
+    restarted: list[RestartedShape]
+
+    @classmethod
+    def of(cls, found: Found) -> Self:
+        """From rows."""
+        place = None
+        if found.place is not None:
+            at, end = found.place.at, PointShape.of(found.place.end)
+            place = PlaceShape(**at._asdict(), end=end, read_at=found.place.read_at)
+        restarted = [RestartedShape(**one._asdict()) for one in found.restarted]
+        return cls(place=place, now=found.now, restarted=restarted)
+
+
 class PieceShape(BaseModel):
     """A piece of a snippet; `hit`: whether it is a word of the search."""
 
@@ -218,10 +457,14 @@ class FoundShape(BaseModel):
 
 
 class HitShape(BaseModel):
-    """What a search found: a message, or (without one) a conversation by its title."""
+    """What a search found: a message, or (without one) a conversation by its title.
+
+    `position`: of the first hit in the message's body.
+    """
 
     conversation: FoundShape
     message_id: uuid.UUID | None
+    position: int | None
     leaf: uuid.UUID | None
     snippet: list[PieceShape]
 
@@ -231,6 +474,7 @@ class HitShape(BaseModel):
         return cls(
             conversation=FoundShape(**_named(hit, FoundShape)),
             message_id=hit.message_id,
+            position=hit.position,
             leaf=hit.leaf,
             snippet=[PieceShape(text=text, hit=found) for text, found in hit.snippet],
         )
@@ -347,6 +591,45 @@ class SharedList(BaseModel):
     """What others share with the user, the newest share first; by a link its conversation."""
 
     items: list[SharedShape]
+
+
+class SubscriptionKeys(RequestBody):
+    """The keys of a browser's subscription, in base64url."""
+
+    p256dh: Annotated[Text, Field(min_length=1, max_length=KEY_CHARS)]
+    auth: Annotated[Text, Field(min_length=1, max_length=KEY_CHARS)]
+
+
+class NewSubscription(RequestBody):
+    """POST /api/push: a browser's subscription, as `PushSubscription.toJSON()` has it.
+
+    `with_text`: notifications show the conversation's title and how the answer begins.
+    """
+
+    endpoint: Annotated[Text, Field(min_length=1, max_length=ENDPOINT_CHARS)]
+    keys: SubscriptionKeys
+    with_text: bool = False
+
+
+class SubscriptionShape(BaseModel):
+    """A browser that is notified. `service`: the host through which it is reached."""
+
+    id: uuid.UUID
+    service: str
+    with_text: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, one: Subscription) -> "SubscriptionShape":
+        """From a row."""
+        return cls(**_named(one, cls, "service"), service=urlsplit(one.endpoint).hostname or "")
+
+
+class PushShape(BaseModel):
+    """GET /api/push. `key`: the public key with which browsers subscribe; null: none can."""
+
+    key: str | None
+    items: list[SubscriptionShape]
 
 
 class AuditRowShape(BaseModel):

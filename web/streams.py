@@ -21,6 +21,7 @@ from web.following.message_topic import MessageTopic
 from web.following.source import Source
 from web.following.streaming import Stream
 from web.rate_limits import address
+from web.user_agents import device_of
 
 log = structlog.get_logger("http")
 
@@ -46,7 +47,14 @@ def register(app: Flask, faces: Mapping[str, Face[Any, Any]]) -> None:
 
 def message_response(message_id: uuid.UUID, face: Face[MessageTopic, Any]) -> Response:
     """A message as `face` writes it, from the place that the request names to its end."""
-    return stream_response(face, partial(context().messages.follow, message_id), message_id)
+    return stream_response(face, partial(watched, message_id), message_id)
+
+
+def watched(message_id: uuid.UUID, user_id: uuid.UUID) -> AbstractContextManager[MessageTopic]:
+    """A message for as long as this request's reader stays, whose device its tape notes."""
+    is_person = principal().credential.kind in ("local", "session")
+    device = device_of(request.headers) if is_person else None
+    return context().messages.watch(message_id, user_id, device)
 
 
 def stream_response(

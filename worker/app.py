@@ -26,12 +26,14 @@ from shared.bus.listener import Listener
 from shared.bus.livelog import LiveLog
 from shared.errors import StorageDown
 from shared.jobs import ENQUEUE_SECONDS, Queue, make_app
+from shared.line import Lines
 from shared.settings import Settings
 from shared.store.database import Database, cooperate
 from shared.store.turns import Turns
 from shared.sweep import Sweep
 from worker import metrics
 from worker.provider.client import Provider
+from worker.pushing import Pushes
 from worker.tasks import register
 from worker.titles import Titles
 from worker.writer import Writer
@@ -79,10 +81,18 @@ class WorkerProcess:
         provider = Provider(settings)
         # A queue of its own: a worker's may wait long for Redis, an end and a sweep must not.
         queue = Queue(make_app(settings, ENQUEUE_SECONDS))
+        lines = Lines(settings, db, self._livelog, queue)
         self.writer = Writer(
-            settings, db, self._livelog, provider, self._owner, enqueue=queue.enqueue
+            settings,
+            db,
+            self._livelog,
+            provider,
+            self._owner,
+            enqueue=queue.enqueue,
+            send_next=lines.move,
         )
         self.titles = Titles(settings, db, self._livelog, provider)
+        self.pushes = Pushes(settings, db)
         self._sweep = Sweep(
             db,
             self._livelog,
@@ -90,6 +100,7 @@ class WorkerProcess:
             lease=settings.lease_seconds,
             turns=Turns(settings.running, settings.queue_deadline_seconds),
             retention_days=settings.retention_days,
+            lines=lines,
             take=self.writer.take,
             observe=metrics.swept,
         )
@@ -99,7 +110,7 @@ class WorkerProcess:
         writer = self.writer
         gevent.spawn(awake.watch)
         loops = (writer.publisher.run, writer.saver.run, writer.watch)
-        for loop in (*loops, self._run_sweeps, _send_task_events):
+        for loop in (*loops, self.pushes.run, self._run_sweeps, _send_task_events):
             gevent.spawn(_restarting, loop)
         # A Stop that is lost with a connection is found by the next renewal of the lease.
         stops = Listener(

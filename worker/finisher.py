@@ -15,7 +15,7 @@ If the process dies first, the row is still STREAMING, and the sweep ends it whe
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -28,7 +28,7 @@ from shared.errors import StorageDown
 from shared.lifecycle import Status
 from shared.store import owning
 from shared.store.database import Database
-from shared.store.ending import Ending
+from shared.store.ending import Called, Ending
 from shared.store.turns import Turns
 from worker import metrics
 from worker.generation import Generation, Result
@@ -55,13 +55,15 @@ class Finisher:
         saver: Saver,
         *,
         enqueue: Callable[[uuid.UUID], bool],
+        send_next: Callable[[uuid.UUID], None],
     ) -> None:
         """`turns.queue_deadline`: also of a released message. `enqueue` takes the questions whose
-        turn comes when an answer ends."""
+        turn comes when an answer ends, `send_next` the conversation whose line moves then."""
         self._db = db
         self._owner = owner
         self._turns = turns
         self._enqueue = enqueue
+        self._send_next = send_next
         self._publisher = publisher
         self._saver = saver
 
@@ -87,20 +89,20 @@ class Finisher:
         written, called = self._persist(generation, ending)
         self._publisher.end(generation.outbox)
         _report(generation, written)
-        for question in called:  # if Redis does not take one, a sweep enqueues it
+        for question in called.questions:  # if Redis does not take one, a sweep enqueues it
             self._enqueue(question)
+        if called.line:
+            self._send_next(called.line)
         return written
 
     def release(self, message_id: uuid.UUID, token: uuid.UUID) -> bool:
         """Give a message back to the queue. False if it has to be ended. Raises StorageDown."""
         return owning.release(self._db, self._owner, message_id, token, self._turns.queue_deadline)
 
-    def _persist(
-        self, generation: Generation, ending: Ending
-    ) -> tuple[Ending | None, Sequence[uuid.UUID]]:
+    def _persist(self, generation: Generation, ending: Ending) -> tuple[Ending | None, Called]:
         """Try until the end is written, or the row is known to be another's: then it is None.
 
-        And the questions whose turn has come.
+        And what it gives a turn.
         """
         begun = time.monotonic()
         while True:
@@ -108,12 +110,12 @@ class Finisher:
                 last = generation.save_state.to_save()
                 finished = owning.finish(self._db, self._owner, last, ending, self._turns)
                 if finished:
-                    return ending, finished.called
+                    return ending, finished
                 if not self._still_ours(generation):
                     landed = owning.has_ended(
                         self._db, generation.id, generation.claim, generation.attempt
                     )
-                    return ending if landed else None, ()
+                    return ending if landed else None, Called()
             except StorageDown:
                 if awake.since(begun) > STORAGE_PATIENCE:
                     ending = Ending.error("storage")

@@ -29,6 +29,7 @@ LEFT_OUT = Counter(
 SAVES = Counter("outlive_saves", "Rows saved or renewed in Postgres")
 SAVED_CHARACTERS = Counter("outlive_saved_characters", "Code points saved before the end")
 SAVE_SECONDS = Histogram("outlive_save_seconds", "One saving round", buckets=_QUICK)
+PUSHES = Counter("outlive_pushes", "Notifications of browsers, by what became of them", ["result"])
 SWEEPS = Counter("outlive_sweep_actions", "Actions of the sweep, by kind", ["action"])
 
 

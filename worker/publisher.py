@@ -35,6 +35,7 @@ import structlog
 from gevent.event import Event
 
 from shared import awake
+from shared.bus.coding import Retrying
 from shared.bus.connection import TIMEOUT
 from shared.bus.livelog import LiveLog
 from shared.bus.publishing import Publication, PublishConnection, PublishResult
@@ -89,6 +90,7 @@ class Publisher:
         self._opened: list[Outbox] = []
         self._waiting: dict[Outbox, None] = {}
         self._ended: list[Outbox] = []
+        self._retrying: dict[Outbox, Retrying] = {}
         #: publications without a reply, oldest first
         self._unconfirmed: deque[Sent] = deque()
         #: outboxes of which Redis lost text; Postgres has to confirm that they are ours
@@ -108,6 +110,11 @@ class Publisher:
     def end(self, outbox: Outbox) -> None:
         """Announce that the answer has ended in Postgres."""
         self._ended.append(outbox)
+        self._wake.set()
+
+    def report_retrying(self, outbox: Outbox, state: Retrying) -> None:
+        """Tell readers that the provider is asked again. Nothing repeats it if Redis is away."""
+        self._retrying[outbox] = state
         self._wake.set()
 
     def poll(self) -> None:
@@ -172,6 +179,10 @@ class Publisher:
                 self._unconfirmed.append(Sent(outbox, outbox.sent, now))
                 self._publications += 1
                 self._lag = max(self._lag, now - unsent_since)
+        retrying, self._retrying = self._retrying, {}
+        for outbox, state in retrying.items():
+            if not outbox.closed:
+                connection.notify_retrying(outbox.id, outbox.claim, state)
         ended = len(self._ended)
         for outbox in self._ended:
             connection.notify_ended(outbox.id, outbox.claim, outbox.user_id)

@@ -1,39 +1,43 @@
 """Titles by the model: after the first answer, in a task of its own.
 
-No request waits for one. A conversation whose title could not be made keeps the first words of its
-question, and a title that a person gave is never replaced. The usage is kept with the conversation.
+No request waits for one. A conversation whose title could not be made, or is no better than its
+question (`shared/naming.py`), keeps the question's; and a title that a person gave is never
+replaced. The usage is kept with the conversation.
+
+The model sees four examples and the question, without its answer: a small model goes on with an
+answer that it sees, and one asked for "at most six words" repeats that.
 """
 
-import re
 import uuid
 from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 
+from shared import naming
 from shared.bus.livelog import LiveLog
 from shared.errors import GenerationFailed, RedisDown, StorageDown
 from shared.settings import Settings
 from shared.store import titles
 from shared.store.database import Database
 from shared.text import normalise
-from worker.provider import prompt
 from worker.provider.client import ChatRequest, Provider
 
-#: Seconds that a title may take, and code points that it may have.
+#: Seconds that a title may take.
 SECONDS: Final = 30.0
-CHARS: Final = 60
 #: Failures that cost nothing, so that another answer may try again.
 FREE: Final = frozenset({"provider_unavailable", "provider_rejected"})
 
-SYSTEM: Final = "You give conversations a title."
-WANTED: Final = (
-    "Write a title for this conversation, in its language: at most six words, no quotation marks,"
-    " no full stop. Write the title and nothing else."
+SYSTEM: Final = (
+    "You name conversations: two to five words that say what a question is about, in its language"
 )
-
-#: What models put before a title.
-_PREFIX: Final = re.compile(r"^[\s#*_>\"'“”„«»`]*(?:title\s*:)?[\s*_\"'“”„«»`]*", re.IGNORECASE)
+WANTED: Final = "Name this question:\n\n"
+EXAMPLES: Final = (
+    ("How long do I have to boil an egg so that it is soft?", "Boiling a soft egg"),
+    ("Schreib mir ein Gedicht über den Herbst", "Gedicht über den Herbst"),
+    ("my code throws KeyError: 'id' in line 3, why?", "KeyError in Python code"),
+    ("Who painted the Mona Lisa?", "Painter of the Mona Lisa"),
+)
 
 log = structlog.get_logger("titles")
 
@@ -62,7 +66,8 @@ class Titles:
             if talk is None:
                 return
             text, usage = self._ask(message_id, talk)
-            user_id = titles.set_title(self._db, message_id, title_of(text), usage or {})
+            title = naming.by_model(normalise(text), talk.question, talk.answer)
+            user_id = titles.set_title(self._db, message_id, title, usage or {})
         except (GenerationFailed, StorageDown) as error:
             log.info("title.none", message_id=str(message_id), code=error.code)
             return
@@ -83,21 +88,9 @@ class Titles:
 
 
 def _request(talk: titles.Exchange) -> ChatRequest:
-    turns = [
-        {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": talk.question},
-        {"role": "assistant", "content": talk.answer},
-        {"role": "user", "content": WANTED},
-    ]
-    return ChatRequest(talk.model, prompt.joined([turn for turn in turns if turn["content"]]), {})
-
-
-def title_of(text: str) -> str | None:
-    """A model's answer as a title: its first line, without thoughts, quotes and markup."""
-    text = re.sub(r"<think>.*?(</think>|\Z)", "", normalise(text), flags=re.DOTALL)
-    line = next((line for line in text.split("\n") if line.strip()), "")
-    line = _PREFIX.sub("", line, count=1)
-    title = " ".join(line.split()).rstrip(" *_\"'“”«»`.")
-    if len(title) > CHARS:
-        title = title[: CHARS - 1].rsplit(" ", 1)[0].rstrip() + "…"
-    return title or None
+    turns = [{"role": "system", "content": SYSTEM}]
+    for question, title in (*EXAMPLES, (talk.question or talk.answer, None)):
+        turns.append({"role": "user", "content": WANTED + question})
+        if title is not None:
+            turns.append({"role": "assistant", "content": title})
+    return ChatRequest(talk.model, turns, {})

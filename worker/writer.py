@@ -33,6 +33,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import gevent
@@ -75,9 +76,13 @@ class Writer:
         owner: str | None = None,
         *,
         enqueue: Callable[[uuid.UUID], bool] = lambda _: False,
+        send_next: Callable[[uuid.UUID], None] = lambda _: None,
     ) -> None:
-        """`owner`: the name that holds the leases, if not the settings' one. `enqueue` takes the
-        questions whose turn comes when an answer ends; if it returns False, a sweep does it."""
+        """`owner`: the name that holds the leases, if not the settings' one.
+
+        `enqueue` takes the questions whose turn comes when an answer ends, `send_next` the
+        conversation whose line moves then; what they do not do, a sweep does.
+        """
         self._settings = settings
         self._db = db
         self._provider = provider
@@ -103,7 +108,13 @@ class Writer:
         )
         turns = Turns(settings.running, settings.queue_deadline_seconds)
         self.finisher = Finisher(
-            db, self._owner, turns, self.publisher, self.saver, enqueue=enqueue
+            db,
+            self._owner,
+            turns,
+            self.publisher,
+            self.saver,
+            enqueue=enqueue,
+            send_next=send_next,
         )
 
     # --- one message
@@ -193,7 +204,8 @@ class Writer:
         try:
             request = self._request(claim)
             with generation.reading.interruptible():
-                reply = self._provider.stream(request, generation.write)
+                retrying = partial(self.publisher.report_retrying, generation.outbox)
+                reply = self._provider.stream(request, generation.write, retrying)
         except Interrupted as interruption:
             return interruption.result
         except TooLong:

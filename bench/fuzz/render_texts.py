@@ -33,7 +33,21 @@ MARKS: Final = (
     "[a][b]", "http://a.b", "http://", "https://a.b/(", "mailto:a@b.c", "www.a.b", "a@b.c",
     "javascript:", "text", "a", "aA", "foo\n", "é", "😀", "漢", "\u2028", "\xa0", "\u200b", "0",
     "1", ".", ":", '"', "'", "{", "}", ";", ",", "+", "%", "@", "^", "?", "/", "//", "/*", "*/",
-    "--", "<<", ">>",
+    "--", "<<", ">>", "- [ ] ", "[x] ", "> [!NOTE]\n", "[!TIP]", "[^1]", "[^1]: ", "[^note]", "[^",
+    "<sub>", "</sub>", "<b>", "</b>", "<br>", "</", "\\frac", "{a}", "{", "}", "^", "_{", "&=",
+    "\\\\", "\\left(", "\\right)", "\\begin{aligned}", "\\end{aligned}", "\\sqrt[", "\\text{",
+    "\\def\\a", "\\hspace{9em}", "$x^2$", "$$\n", "\n$$\n",
+)
+#: What formulas are made of.
+MATH: Final = (
+    "\\frac", "\\sqrt", "\\sqrt[", "]", "{", "}", "{a}", "^", "_", "^{", "_{", "'", "a", "0", "+",
+    "=", "&", "\\\\", "\\left(", "\\right)", "\\left.", "\\middle|", "\\right|", "\\begin{aligned}",
+    "\\end{aligned}", "\\begin{pmatrix}", "\\end{pmatrix}", "\\begin{cases}", "\\end{cases}",
+    "\\begin{array}{c|c}", "\\end{array}", "\\hline", "\\text{", "\\mathbb{", "\\hat", "\\widehat",
+    "\\overbrace", "\\underset", "\\sum", "\\limits", "\\int", "\\cancel", "\\boxed", "\\tag{1}",
+    "\\substack{", "\\color{red}", "\\implies", "\\pmod", "\\operatorname*{", "\\hspace{1em}",
+    "\\!", "\\bigl(", "\\def\\a{", "\\a", "#1", "%", "~", "\n", " ", "é", "漢", "😀", "\u2028",
+    "<b>", '"', "\\",
 )
 SIGNS: Final = (
     "\\", '"', "'", "`", '"""', "'''", "/*", "*/", "//", "#", "--", "{", "}", "(", ")", "[",
@@ -180,9 +194,11 @@ class Grammar:
         return "".join(self._chance.choice(tokens) for _ in range(self._count(most // 3)))
 
     def _piece(self) -> str:
-        match self._chance.randrange(6):
+        match self._chance.randrange(7):
             case 0:
                 return self._of(MARKS, USUAL_CHARS)
+            case 6:
+                return self._formulas()
             case 1 | 2 | 3:
                 return self._fence()
             case 4:
@@ -191,6 +207,15 @@ class Grammar:
         cell = self._unit(MARKS).replace("\n", " ").replace("\r", " ")
         row = f"|{cell}" * columns + "|\n"
         return f"{row}{'|-' * columns}|\n{row * self._count(USUAL_CHARS // len(row) + 1)}"
+
+    def _formulas(self) -> str:
+        """Formulas, displayed or in a line, closed or not."""
+        opener, closer = self._chance.choice(
+            (("$", "$"), ("$$\n", "\n$$\n"), ("\\(", "\\)"), ("\\[", "\\]"), ("$$", ""))
+        )
+        most = self._chance.choice((40, 400, 1_900))
+        made = f"{opener}{self._of(MATH, most)[:1_990]}{closer} "
+        return made * self._count(USUAL_CHARS // len(made) + 1)
 
     def _fence(self) -> str:
         if self._chance.random() < 0.7:

@@ -29,13 +29,15 @@ export function queryOf(values: Json): string;
  * @typedef {{model?: string, options?: Json, key?: string, signal?: AbortSignal, onCut?: () => void}} AnswerOptions
  *   `key`: an Idempotency-Key of your own; `onCut`: called before each pause after a cut.
  */
-/** A request that failed. `status` 0: there was no response. `retryAfter`: seconds, if the service said so. */
+/** A request that failed. `status` 0: there was no response. `retryAfter`: seconds, if the service said so. `limit`: what was exceeded, likewise. */
 export class OutliveError extends Error {
     /** @param {number} status @param {string | undefined} code @param {string} message @param {number | null} [retryAfter] */
     constructor(status: number, code: string | undefined, message: string, retryAfter?: number | null);
     status: number;
     code: string | undefined;
     retryAfter: number | null;
+    /** @type {number | null} */
+    limit: number | null;
     /** Whether the same request may succeed a moment later. */
     get temporary(): boolean;
     /**

@@ -47,7 +47,7 @@ const TEMPORARY = [0, 408, 502, 503, 504];
  *   `key`: an Idempotency-Key of your own; `onCut`: called before each pause after a cut.
  */
 
-/** A request that failed. `status` 0: there was no response. `retryAfter`: seconds, if the service said so. */
+/** A request that failed. `status` 0: there was no response. `retryAfter`: seconds, if the service said so. `limit`: what was exceeded, likewise. */
 export class OutliveError extends Error {
   /** @param {number} status @param {string | undefined} code @param {string} message @param {number | null} [retryAfter] */
   constructor(status, code, message, retryAfter = null) {
@@ -56,6 +56,8 @@ export class OutliveError extends Error {
     this.status = status;
     this.code = code;
     this.retryAfter = retryAfter;
+    /** @type {number | null} */
+    this.limit = null;
   }
 
   /** Whether the same request may succeed a moment later. */
@@ -274,7 +276,9 @@ function refusal({ status, headers, text }) {
   if (status < 300) return new OutliveError(0, "unreachable", "The server cannot be reached.");
   const after = headers.get("Retry-After");
   const seconds = after && /^\d{1,9}$/.test(after) ? Number(after) : null;
-  return new OutliveError(status, document?.code, document?.detail || `The server answered ${status}.`, seconds);
+  const error = new OutliveError(status, document?.code, document?.detail || `The server answered ${status}.`, seconds);
+  error.limit = document?.limit ?? null;
+  return error;
 }
 
 /**

@@ -11,6 +11,7 @@ with values that Postgres can store and browsers can be sent; everything else is
 
 import json
 import math
+import re
 import uuid
 from collections.abc import Sequence
 from functools import lru_cache
@@ -56,6 +57,38 @@ def encode_after(payload_head: str, deltas: Sequence[Delta]) -> str:
 def head(claim: uuid.UUID) -> str:
     """The characters with which every payload of this claim begins (also known to publish.lua)."""
     return f'[[0,0,"{claim.hex}","",null],'
+
+
+class Retrying(NamedTuple):
+    """What readers of an answer are told while its provider is asked again."""
+
+    #: how often it was asked again; 0: it has accepted the request
+    times: int = 0
+    #: it answered that it cannot answer now, rather than not at all
+    answered: bool = True
+
+
+#: Tries that a reader is told of at most.
+RETRIES_MAX: Final = 1_000
+_RETRYING: Final = re.compile(r'\{"retry":(\d{1,4}),"answered":([01]),"claim":"([0-9a-f]{32})"\}')
+
+
+def encode_retrying(claim: uuid.UUID, state: Retrying) -> str:
+    """Encode that a claim's owner asks its provider again. It is published and never stored.
+
+    (For a version that does not know it, it is a reason to read the row.)
+    """
+    times = min(state.times, RETRIES_MAX)
+    return f'{{"retry":{times},"answered":{int(state.answered)},"claim":"{claim.hex}"}}'
+
+
+def decode_retrying(payload: str) -> tuple[uuid.UUID, Retrying] | None:
+    """The claim and its state; None for any other payload."""
+    found = _RETRYING.fullmatch(payload)
+    if found is None:
+        return None
+    times, answered, claim = found.groups()
+    return _parsed_token(claim), Retrying(int(times), answered == "1")
 
 
 def _encoded(delta: Delta) -> str:

@@ -17,6 +17,11 @@ Keys:
         read by      web
         expires      a minute, hour or day after the last of them
 
+    outlive:devices:<user>          hash, where each of a user's devices is reading
+        written by   web, for a page that is visible, every few seconds
+        read by      web, for the user's other devices
+        expires      60 s after the last write
+
     outlive:probe:<token>           string, permits one stream to `outlive doctor`
         written by   the doctor
         read by      web, which deletes it
@@ -95,6 +100,11 @@ def message_channel(message_id: uuid.UUID) -> str:
 def user_channel(user_id: uuid.UUID) -> str:
     """The channel that carries a wake-up when something in a user's conversations has changed."""
     return f"{_USER}{user_id}"
+
+
+def devices_key(user_id: uuid.UUID) -> str:
+    """The key of where a user's devices are reading."""
+    return f"outlive:devices:{user_id}"
 
 
 def probe_key(token: str) -> str:

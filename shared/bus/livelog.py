@@ -41,6 +41,7 @@ from shared.bus.keys import (
     RIGHTS_CHANNEL,
     STOP_CHANNEL,
     WEB_STATS,
+    devices_key,
     log_key,
     message_channel,
     probe_key,
@@ -53,6 +54,8 @@ from shared.errors import RedisDown
 
 #: Seconds after which the figures of web processes go, if none writes.
 _WEB_STATS_TTL: Final = 60
+#: Seconds for which a user's devices are remembered after the last one reported.
+_DEVICES_TTL: Final = 60
 
 
 class LiveLog:
@@ -184,6 +187,22 @@ class LiveLog:
         with redis_errors():
             found: Any = self._redis.hgetall(self._name(WEB_STATS))
             return dict(found)
+
+    def put_device(self, user_id: uuid.UUID, device: uuid.UUID, entry: str) -> dict[str, str]:
+        """Store where one of a user's devices is reading; what all of them stored last."""
+        with redis_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            key = self._name(devices_key(user_id))
+            pipeline.hset(key, str(device), entry)
+            pipeline.expire(key, _DEVICES_TTL)
+            pipeline.hgetall(key)
+            found: Any = pipeline.execute()[-1]
+            return dict(found)
+
+    def drop_devices(self, user_id: uuid.UUID, *devices: str) -> None:
+        """Forget these devices of a user."""
+        with redis_errors():
+            self._redis.hdel(self._name(devices_key(user_id)), *devices)
 
     def take_probe(self, token: str) -> bool:
         """Whether a doctor wrote this token; it is used up."""

@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from shared.body import Delta
-from shared.bus.coding import KNOWN_CLAIMS, WAKE, encode_after, head
+from shared.bus.coding import (
+    KNOWN_CLAIMS,
+    WAKE,
+    Retrying,
+    encode_after,
+    encode_retrying,
+    head,
+)
 from shared.bus.connection import TIMEOUT, RawConnection, ReplyError, pack
 from shared.bus.keys import PREFIX, log_key, message_channel, user_channel, with_prefix
 from shared.errors import RedisDown
@@ -149,6 +156,10 @@ class PublishConnection(RawConnection):
         """Have readers read the row, and let the log go soon."""
         for command in ended_commands(message_id, claim, user_id):
             self._add(*command)
+
+    def notify_retrying(self, message_id: uuid.UUID, claim: uuid.UUID, state: Retrying) -> None:
+        """Tell the readers who are there that the provider is asked again."""
+        self._add("PUBLISH", message_channel(message_id), encode_retrying(claim, state))
 
     def _add(self, verb: str, name: str, *rest: str | int) -> None:
         """Pack a command whose reply does not matter (an entry was there before, no subscriber)."""

@@ -22,6 +22,7 @@ class Running:
     """An open message: its user and owner, its age in seconds, the code points saved."""
 
     id: uuid.UUID
+    conversation_id: uuid.UUID
     user_id: uuid.UUID
     status: str
     model: str | None
@@ -35,6 +36,8 @@ class Failed:
     """An answer that ended in ERROR."""
 
     id: uuid.UUID
+    conversation_id: uuid.UUID
+    user_id: uuid.UUID
     code: str
     at: datetime
 
@@ -53,8 +56,9 @@ def running(db: Database) -> list[Running]:
     """Open messages, those being written first, the oldest of each first."""
     rows = db.rows_within(
         OPERATORS,
-        "SELECT id, user_id, status, model, owner, CAST(extract(epoch FROM clock_timestamp()"
-        " - coalesce(started_at, created_at)) AS float8), saved_len FROM messages"
+        "SELECT id, conversation_id, user_id, status, model, owner,"
+        " CAST(extract(epoch FROM clock_timestamp() - coalesce(started_at, created_at))"
+        " AS float8), saved_len FROM messages"
         f" WHERE status IN {OPEN_STATUSES} ORDER BY status DESC, created_at LIMIT :most",
         most=MOST,
     )
@@ -65,11 +69,24 @@ def failed(db: Database) -> list[Failed]:
     """The last that ended in ERROR, newest first."""
     rows = db.rows_within(
         OPERATORS,
-        f"SELECT id, error_code, ended_at FROM messages WHERE status = '{Status.ERROR}'"
+        "SELECT id, conversation_id, user_id, error_code, ended_at FROM messages"
+        f" WHERE status = '{Status.ERROR}'"
         " ORDER BY ended_at DESC LIMIT :most",
         most=ERRORS,
     )
     return [Failed(*row) for row in rows]
+
+
+def causes(db: Database) -> dict[str, int]:
+    """How many of the last MOST errors of a day have each code, the most frequent first."""
+    rows = db.rows_within(
+        OPERATORS,
+        "SELECT error_code, count(*) AS number FROM (SELECT error_code FROM messages"
+        f" WHERE status = '{Status.ERROR}' AND ended_at > clock_timestamp() - interval '1 day'"
+        " ORDER BY ended_at DESC LIMIT :most) AS newest GROUP BY 1 ORDER BY number DESC, 1",
+        most=MOST,
+    )
+    return {row.error_code: row.number for row in rows}
 
 
 def totals(db: Database, seconds: float) -> Totals:

@@ -19,7 +19,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from shared.body import Body
+from shared import naming
+from shared.body import Body, text_body
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, StorageDown, TooMany
 from shared.lifecycle import OPEN, Status
 from shared.media import File
@@ -31,8 +32,6 @@ from shared.store.status_sql import OPEN_STATUSES
 from shared.store.token_use import TokenLimits, within_budget
 from shared.store.turns import DISPATCH_AFTER, MUST_WAIT
 from shared.tool_calls import ToolResult, calls_of, results_of
-
-TITLE_CHARS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +117,15 @@ def ask(
         files.keep(connection, asking.user_id, [(asked.question.id, file) for file in stored])
         check_limits(connection, asking)
         return asked
+
+
+def ask_in(connection: Connection, asking: Asking, conversation: uuid.UUID, content: str) -> Asked:
+    """A question below the newest answer of a conversation that this transaction has locked, after
+    its user. Raises what `ask` raises."""
+    wanted = _both(asking, conversation, text_body(content), NEWEST)
+    asked = _found(run(connection, _ASK, **wanted).all())
+    check_limits(connection, asking)
+    return asked
 
 
 def must_be_called(
@@ -368,18 +376,10 @@ def _both(
         "parent": None if newest else parent,
         "newest": newest,
         "root": parent is None,
-        "title": title_of(question.text) if asking.titles else None,
+        "title": naming.by_question(question.text) if asking.titles else None,
         **body_columns(question),
         **_answer(asking, conversation, uuid.uuid4(), uuid.uuid4(), None),
     }
-
-
-def title_of(question: str) -> str | None:
-    """The first words of a question, as the title of its conversation; None: it has none."""
-    title = " ".join(question[: 4 * TITLE_CHARS].split())
-    if len(title) > TITLE_CHARS:
-        title = title[: TITLE_CHARS - 1].rstrip() + "…"
-    return title or None
 
 
 def _found(rows: Sequence[Any]) -> Asked:

@@ -75,6 +75,7 @@ def begin(
         )
         end_every(connection, user_id)
         run(connection, "DELETE FROM shares WHERE with_user_id = :id", id=user_id)
+        run(connection, "DELETE FROM push_subscriptions WHERE user_id = :id", id=user_id)
         keys = "DELETE FROM service_keys WHERE user_id = :id RETURNING id"
         ended += [Ended("key", row.id) for row in run(connection, keys, id=user_id)]
         links = "DELETE FROM shares WHERE user_id = :id RETURNING id, with_user_id"

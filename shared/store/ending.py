@@ -7,27 +7,29 @@ the row first and then call `end_locked` in the same transaction.
 Guaranteed: body, length and sha256 are computed by Postgres from the saved pieces, never taken
 from a process; the pieces go in the same transaction; the status is one that the lifecycle allows
 from the row's present one; and an end is later than everything that was seen, asked or ended
-before it in its conversation, although the database's clock may have jumped back. What the answer
-cost is added to the ledger (`token_use`) by the same statement, and the user's next question may
-get its turn (`turns`).
+before it in its conversation, although the database's clock may have jumped back. Its tape is wound
+up (`tape_sql`) and what it cost is added to the ledger (`token_use`) by the same statement, and the
+user's next question may get its turn (`turns`). Where the user wants to be notified, a row says so
+(`pushes`). After DONE the first question in line of its conversation is due (`line`).
 
 Invariant: who ends several answers in one transaction does so in the order of ORDER_OF_ENDS.
 """
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
 from shared.chain import linked
 from shared.errors import MESSAGE_ERRORS
 from shared.lifecycle import TERMINAL, Status, sources
-from shared.store import token_use
+from shared.store import pushes, token_use
 from shared.store.database import run_planned
 from shared.store.status_sql import OPEN_STATUSES
+from shared.store.tape_sql import marks_of, tape_of
 from shared.store.turns import DISPATCH_AFTER, NO_TURNS, TURN_COMES, Turns, waits
 
 #: SQL: the order in which a transaction locks rows of the ledger.
@@ -60,6 +62,13 @@ class Ending:
         return cls(Status.ERROR, None, None, code, message or sentence, upstream=upstream)
 
 
+class Called(NamedTuple):
+    """What an end gives its turn: questions to enqueue, and a conversation whose line moves."""
+
+    questions: Sequence[uuid.UUID] = ()
+    line: uuid.UUID | None = None
+
+
 # Length and hash are computed here, from what is really saved, and copied everywhere else.
 # An end comes after everything that was seen, asked or ended before, though the clock jump back.
 _ENDED: Final = f"""
@@ -87,14 +96,27 @@ WITH parts AS (
                 WHERE b.conversation_id = messages.conversation_id AND b.role = 'assistant'
                 AND b.ended_at IS NOT NULL))),
         first_text_at = started_at + make_interval(secs => CAST(:first_text AS float8)),
+        tape = {tape_of(":id")}, marks = {marks_of(":id", "created_at")},
         lease_until = NULL, hard_deadline = NULL, queue_deadline = NULL, dispatch_at = NULL
     FROM whole WHERE messages.id = :id AND status = ANY(:before) AND saved_len = whole.length
-    RETURNING id, user_id, key_id, tries, messages.length, prompt_chars, ended_at
+    RETURNING id, user_id, conversation_id, key_id, tries, messages.length, prompt_chars, ended_at
 ), compacted AS (
     DELETE FROM pieces USING ended WHERE message_id = ended.id
-), cost AS ({token_use.COST}), charged AS ({token_use.ADD})
+), noted AS (
+    DELETE FROM message_marks USING ended WHERE message_id = ended.id
+), cost AS ({token_use.COST}), charged AS ({token_use.ADD}), told AS ({pushes.NOTE}), line AS (
+    UPDATE questions_in_line SET due_at = clock_timestamp() FROM ended CROSS JOIN LATERAL (
+        SELECT id FROM questions_in_line q WHERE q.conversation_id = ended.conversation_id
+        ORDER BY q.seq LIMIT 1
+    ) AS first
+    WHERE questions_in_line.id = first.id AND CAST(:status AS text) = '{Status.DONE}'
+    RETURNING questions_in_line.conversation_id AS id
+)
 """
-_END: Final = f"{_ENDED} SELECT id, true AS ended FROM ended"
+#: What a row of the result says.
+_WHATS: Final = ("ended", "line", "called")
+_FOUND: Final = "SELECT id, 'ended' AS what FROM ended UNION ALL SELECT id, 'line' FROM line"
+_END: Final = f"{_ENDED} {_FOUND}"
 _END_AND_CALL: Final = f"""{_ENDED}, next AS (
     SELECT m.id FROM ended JOIN messages m ON m.user_id = ended.user_id
     WHERE {waits("m")}
@@ -106,17 +128,16 @@ _END_AND_CALL: Final = f"""{_ENDED}, next AS (
 ), called AS (
     UPDATE messages SET {TURN_COMES} FROM next WHERE messages.id = next.id RETURNING messages.id
 )
-SELECT id, true AS ended FROM ended UNION ALL SELECT id, false FROM called
+{_FOUND} UNION ALL SELECT id, 'called' FROM called
 """
 
 
 def end_locked(
     connection: Connection, message_id: uuid.UUID, ending: Ending, turns: Turns = NO_TURNS
-) -> list[uuid.UUID]:
+) -> Called:
     """Compact and end a row that this transaction has locked.
 
-    Returns the user's questions whose turn has come: to be enqueued after the commit. (If they are
-    not, a sweep does it.)
+    Returns what is to be done after the commit. (If it is not, a sweep does it.)
     """
     tokens = token_use.reported(ending.usage)
     calls = {
@@ -140,6 +161,7 @@ def end_locked(
         output=tokens.output,
         **(calls if turns.running else {}),
     )
-    if not any(row.ended for row in rows):  # pragma: no cover - the row is ours and locked: a bug
+    found = {what: [row.id for row in rows if row.what == what] for what in _WHATS}
+    if not found["ended"]:  # pragma: no cover - the row is ours and locked: a bug
         raise AssertionError(f"message {message_id} cannot end as {ending.status} with its pieces")
-    return [row.id for row in rows if not row.ended]
+    return Called(found["called"], next(iter(found["line"]), None))

@@ -80,6 +80,30 @@ def shares(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
     )
 
 
+def places(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
+    """Where the user was in each conversation. Raises StorageDown, Busy and TooSlow."""
+    return _in_pages(
+        db,
+        "SELECT id, message_id, position, end_id, end_position, read_at"
+        " FROM (SELECT *, conversation_id AS id FROM places) AS places",
+        user_id,
+        uuid.UUID(int=0),
+    )
+
+
+def line(db: Database, user_id: uuid.UUID, conversation: uuid.UUID) -> list[dict[str, Any]]:
+    """The questions that wait in a conversation, in order. Raises StorageDown."""
+    rows = db.rows_within(
+        TREES,
+        "SELECT id, conversation_id, content, model, problem, created_at, changed_at"
+        " FROM questions_in_line WHERE user_id = :user AND conversation_id = :conversation"
+        " ORDER BY seq",
+        user=user_id,
+        conversation=conversation,
+    )
+    return [dict(row._mapping) for row in rows]
+
+
 def keys(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     """The user's service keys, without what would open them. Raises StorageDown."""
     rows = db.rows_within(
@@ -96,6 +120,17 @@ def sessions(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     rows = db.rows_within(
         TREES,
         "SELECT id, created_at, seen_at, expires_at FROM sessions WHERE user_id = :user"
+        " ORDER BY created_at, id",
+        user=user_id,
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def notified(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
+    """The browsers in which the user is notified, without what reaches them. Raises StorageDown."""
+    rows = db.rows_within(
+        TREES,
+        "SELECT id, with_text, created_at FROM push_subscriptions WHERE user_id = :user"
         " ORDER BY created_at, id",
         user=user_id,
     )

@@ -11,23 +11,27 @@ import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from shared import tape
 from shared.body import Body, Delta
 from shared.errors import NotFound
 from shared.lifecycle import Status
+from shared.parts import PartKind
 from shared.store.access import may_read, owns
 from shared.store.database import Database
 from shared.store.status_sql import OPEN_STATUSES
 from shared.store.turns import waits
+from shared.tape import Sample
 
 #: Code points of text in a page of messages or conversations, however many there are.
 PAGE_CHARS: Final = 1 << 20
 
 SELECT: Final = """
 SELECT m.*, (
-    SELECT json_agg(json_build_array(p.start, p.part, p.kind, p.text, p.meta) ORDER BY p.start)
+    SELECT json_agg(json_build_array(p.start, p.part, p.kind, p.text, p.meta, p.at)
+        ORDER BY p.start)
     FROM pieces p WHERE p.message_id = m.id
 ) AS pieces
 FROM messages m
@@ -64,21 +68,42 @@ class Message:
     upstream: dict[str, Any] | None = None
     #: seconds after its last reader left until it is stopped; None: it goes on
     on_disconnect: float | None = None
+    #: of an answer that began with reasoning: how long that took
+    thought_ms: int | None = None
 
 
-_PLAIN_FIELDS = sorted(Message.__dataclass_fields__.keys() - {"status", "body"})
+_PLAIN_FIELDS = sorted(Message.__dataclass_fields__.keys() - {"status", "body", "thought_ms"})
 
 
 def to_message(row: Any) -> Message:
     """A Message from a row of SELECT."""
     plain = {name: getattr(row, name) for name in _PLAIN_FIELDS}
-    return Message(status=Status(row.status), body=_body(row), **plain)
+    body = _body(row)
+    return Message(status=Status(row.status), body=body, thought_ms=_thought_ms(row, body), **plain)
 
 
 def _body(row: Any) -> Body:
     if row.body is None:
-        return Body(Delta(*piece) for piece in row.pieces or ())
+        return Body(Delta(*piece[:5]) for piece in row.pieces or ())
     return to_body(row.body)
+
+
+def _thought_ms(row: Any, body: Body) -> int | None:
+    """Milliseconds from the first character of an answer to the end of the reasoning it begins
+    with: when what follows came, as its tape knows it, or that of its pieces."""
+    if len(body.parts) < 2 or body.parts[0].kind != PartKind.REASONING:
+        return None
+    if row.body is None:
+        pieces = sorted((at, start + len(text)) for start, _, _, text, _, at in row.pieces if at)
+        samples = [Sample(*piece) for piece in pieces]
+    else:
+        samples = tape.decode(bytes(row.tape or b""))
+    ended = tape.passed(samples, body.parts[0].end)
+    if ended is None:
+        return None
+    first: timedelta | None = row.first_text_at and row.first_text_at - row.started_at
+    began = tape.passed(samples, 0) or 0 if first is None else first // timedelta(milliseconds=1)
+    return max(0, ended - began)
 
 
 def to_body(parts: Sequence[Mapping[str, Any]]) -> Body:

@@ -35,10 +35,11 @@ from sqlalchemy import Connection
 from shared.body import Body, Delta
 from shared.lifecycle import MAX_TRIES, OPEN, Status
 from shared.store.database import Database, run
-from shared.store.ending import Ending, end_locked
+from shared.store.ending import Called, Ending, end_locked
 from shared.store.messages import to_body
 from shared.store.part_sql import prompt_parts
 from shared.store.status_sql import OPEN_STATUSES, before
+from shared.store.tape_sql import SINCE_CLAIM, attempt_ended
 from shared.store.turns import NO_TURNS, Turns
 
 #: Code points of history where no setting limits them: more than one text in Postgres can hold.
@@ -197,10 +198,11 @@ WITH due AS (
 ), kept AS (
     UPDATE messages m SET saved_len = mine.reaches,
         lease_until = clock_timestamp() + make_interval(secs => :lease)
-    FROM mine WHERE m.id = mine.id RETURNING m.id, m.claim, m.user_id, m.stop_requested
+    FROM mine WHERE m.id = mine.id RETURNING m.id, m.claim, m.user_id, m.stop_requested,
+        {SINCE_CLAIM} AS at
 ), written AS (
-    INSERT INTO pieces (message_id, start, user_id, part, kind, meta, text)
-    SELECT p.id, p.start, kept.user_id, p.part, p.kind, CAST(p.meta AS jsonb), p.text
+    INSERT INTO pieces (message_id, start, user_id, part, kind, meta, text, at)
+    SELECT p.id, p.start, kept.user_id, p.part, p.kind, CAST(p.meta AS jsonb), p.text, kept.at
     FROM unnest(CAST(:piece_ids AS uuid[]), CAST(:piece_claims AS uuid[]),
         CAST(:starts AS int[]), CAST(:parts AS int[]), CAST(:kinds AS text[]),
         CAST(:metas AS text[]), CAST(:texts AS text[]))
@@ -261,25 +263,18 @@ def lease_state(db: Database, owner: str, ids: Sequence[uuid.UUID]) -> dict[uuid
 # --- R4: finish ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """An answer was ended; the user's questions whose turn has come, to be enqueued."""
-
-    called: Sequence[uuid.UUID]
-
-
 def finish(
     db: Database, owner: str, last: Save, ending: Ending, turns: Turns = NO_TURNS
-) -> Finished | None:
+) -> Called | None:
     """The last pieces, the compaction and the end in one transaction.
 
-    None when the row is not as `last` expects: see `lease_state` and `has_ended`.
+    Returns what its end gives a turn; None when the row is not as `last` expects: see `lease_state`
+    and `has_ended`.
     """
     with db.transaction() as connection:
         if last.id not in _save(connection, owner, _LAST_LEASE, [last]):
             return None
-        called = end_locked(connection, last.id, ending, turns)
-    return Finished(called)
+        return end_locked(connection, last.id, ending, turns)
 
 
 # --- giving back, in place of an end --------------------------------------------------------------
@@ -294,12 +289,14 @@ def release(
     too often or was stopped: then it has to be ended.
     """
     rows = db.rows(
-        f"UPDATE messages SET status = '{Status.SENDING}', attempt = attempt + 1, owner = NULL,"
-        " claim = NULL, lease_until = NULL, hard_deadline = NULL, dispatch_at = clock_timestamp(),"
+        f"WITH released AS (UPDATE messages SET status = '{Status.SENDING}', attempt = attempt + 1,"
+        " owner = NULL, claim = NULL, lease_until = NULL, hard_deadline = NULL,"
+        " dispatch_at = clock_timestamp(),"
         " queue_deadline = clock_timestamp() + make_interval(secs => :deadline)"
         " WHERE id = :id AND claim = :claim AND owner = :owner"
         f" AND status IN {before(Status.SENDING)}"
-        " AND saved_len = 0 AND NOT stop_requested AND tries < :tries RETURNING id",
+        " AND saved_len = 0 AND NOT stop_requested AND tries < :tries RETURNING id, started_at"
+        f"), noted AS ({attempt_ended('released', 'released')}) SELECT id FROM released",
         id=message_id,
         claim=claim,
         owner=owner,

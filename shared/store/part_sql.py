@@ -29,3 +29,12 @@ def prompt_parts(body: str) -> str:
         f" FROM jsonb_array_elements({body}) WITH ORDINALITY AS parts (part, number)"
         f" WHERE part ->> 'kind' IN ({chosen}))"
     )
+
+
+def part_lengths(body: str) -> str:
+    """SQL: the parts of `body` (jsonb) in their order, each as [kind, code points]; as json."""
+    return (
+        "(SELECT coalesce(json_agg(json_build_array(part ->> 'kind',"
+        " char_length(part ->> 'text')) ORDER BY number), '[]')"
+        f" FROM jsonb_array_elements({body}) WITH ORDINALITY AS parts (part, number))"
+    )

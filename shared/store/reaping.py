@@ -21,6 +21,7 @@ from shared.store.database import Database, run
 from shared.store.ending import ORDER_OF_ENDS, Ending, end_locked
 from shared.store.messages import SELECT, to_message
 from shared.store.status_sql import OPEN_STATUSES, before
+from shared.store.tape_sql import attempt_ended
 from shared.store.turns import waits
 
 #: Seconds until a question that no worker took is enqueued once more.
@@ -104,11 +105,12 @@ class LapsedRow:
         """Back to SENDING, due at once. Only when no character was ever published."""
         run(
             self._connection,
-            f"UPDATE messages SET status = '{Status.SENDING}', attempt = attempt + 1, owner = NULL,"
-            " claim = NULL, lease_until = NULL, hard_deadline = NULL,"
-            " dispatch_at = clock_timestamp(),"
+            f"WITH restarted AS (UPDATE messages SET status = '{Status.SENDING}',"
+            " attempt = attempt + 1, owner = NULL, claim = NULL, lease_until = NULL,"
+            " hard_deadline = NULL, dispatch_at = clock_timestamp(),"
             " queue_deadline = clock_timestamp() + make_interval(secs => :deadline)"
-            f" WHERE id = :id AND status IN {before(Status.SENDING)}",
+            f" WHERE id = :id AND status IN {before(Status.SENDING)} RETURNING id, started_at)"
+            f" {attempt_ended('restarted', 'lost')}",
             id=self.id,
             deadline=queue_deadline,
         )

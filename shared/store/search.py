@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from shared.parts import traits
 from shared.store.access import owns
 from shared.store.database import Database, QueryBudget
-from shared.store.part_sql import joined_text
+from shared.store.part_sql import joined_text, part_lengths
 
-#: Code points of a message that are searched, and of a snippet before and after its first hit.
+#: Code points of a message that are searched, of a snippet before and after its first hit, and of
+#: the text around it that is read as Markdown.
 SEARCHED: Final = 100_000
 AROUND: Final = (40, 120)
+READ_AROUND: Final = (400, 800)
 #: Words of a query that count.
 WORDS: Final = 12
 #: A search at each keystroke must not take Postgres from everything else.
@@ -39,6 +42,8 @@ class Hit:
     created_at: datetime
     updated_at: datetime
     message_id: uuid.UUID | None
+    #: of the first hit in the message's body
+    position: int | None
     #: the newest message below it
     leaf: uuid.UUID | None
     #: (text, whether it is a hit)
@@ -58,7 +63,8 @@ WITH hits AS (
     WHERE {owns("m")} AND m.body IS NOT NULL AND {{fits}}
     ORDER BY m.conversation_id, m.seq DESC
 )
-SELECT c.id, c.title, c.created_at, c.updated_at, m.id AS message_id, {_TEXT} AS text
+SELECT c.id, c.title, c.created_at, c.updated_at, m.id AS message_id, m.role,
+    {_TEXT} AS text, {part_lengths("m.body")} AS parts
 FROM conversations c LEFT JOIN hits ON hits.conversation_id = c.id
 LEFT JOIN messages m ON m.id = hits.id
 WHERE {owns("c")} AND c.deleted_at IS NULL
@@ -114,8 +120,9 @@ def search(
             created_at=row.created_at,
             updated_at=row.updated_at,
             message_id=row.message_id,
+            position=position(row.text, row.parts, words) if row.message_id else None,
             leaf=leaves.get(row.message_id),
-            snippet=snippet(row.text or row.title or "", words),
+            snippet=snippet(row.text or row.title or "", words, markdown=row.role == "assistant"),
         )
         for row in rows
     ]
@@ -126,17 +133,87 @@ def _leaves(db: Database, user_id: uuid.UUID, rows: Sequence[Any]) -> dict[uuid.
     return {row.hit: row.id for row in db.rows_within(SEARCHES, _LEAVES, ids=ids, user=user_id)}
 
 
-def snippet(text: str, words: Sequence[str]) -> list[tuple[str, bool]]:
-    """The text around the first hit, in pieces that are hits and pieces that are not."""
-    pattern = re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
+def _pattern(words: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
+
+
+def position(text: str, parts: Sequence[tuple[str, int]], words: Sequence[str]) -> int:
+    """Where in a body the first hit of its searched `text` is; (kind, code points) of its parts."""
+    found = _pattern(words).search(text)
+    rest, start = found.start() if found else 0, 0
+    for kind, length in parts:
+        if traits(kind).searched:
+            if rest < length:
+                break
+            rest -= length
+        start += length
+    return start + rest
+
+
+def snippet(text: str, words: Sequence[str], *, markdown: bool = False) -> list[tuple[str, bool]]:
+    """The text around the first hit, in pieces that are hits and pieces that are not.
+
+    `markdown`: as a reader sees it, without what only marks it up; unless the hit is in that.
+    """
+    pattern = _pattern(words)
     first = pattern.search(text)
+    if markdown:
+        at, after = first.span() if first else (0, 0)
+        start = max(0, at - READ_AROUND[0])
+        if start:  # the beginning of a line says what it is
+            start = text.find("\n", start, at) + 1 or start
+        stop = after + READ_AROUND[1]
+        shown = plain(text[start:stop])
+        seen = pattern.search(shown)
+        if seen or not first:
+            return _pieces(shown, pattern, seen, before=start > 0, more=stop < len(text))
+    return _pieces(text, pattern, first)
+
+
+def _pieces(
+    text: str,
+    pattern: re.Pattern[str],
+    first: re.Match[str] | None,
+    *,
+    before: bool = False,
+    more: bool = False,
+) -> list[tuple[str, bool]]:
+    """AROUND the first hit. `before`, `more`: there is text on that side of this one."""
     begin = max(0, (first.start() if first else 0) - AROUND[0])
     end = min(len(text), (first.end() if first else 0) + AROUND[1])
     shown = " ".join(text[begin:end].split())
-    shown = f"{'…' if begin else ''}{shown}{'…' if end < len(text) else ''}"
+    shown = f"{'…' if begin or before else ''}{shown}{'…' if end < len(text) or more else ''}"
     pieces: list[tuple[str, bool]] = []
     at = 0
     for found in pattern.finditer(shown):
         pieces += [(shown[at : found.start()], False), (found.group(), True)]
         at = found.end()
     return [piece for piece in [*pieces, (shown[at:], False)] if piece[0]]
+
+
+#: What marks Markdown up, and what is left of it; in this order. Each is linear in the text.
+_MARKUP: Final = [
+    (re.compile(pattern, re.MULTILINE), left)
+    for pattern, left in (
+        (r"^[ \t]*(?:`{3,}|~{3,})[^\n]*$", ""),  # fences
+        (r"^[ \t]*\|?(?:[ \t]*:?-{3,}:?[ \t]*\|)+[ \t:|-]*$", ""),  # the line below a table's head
+        (r"^[ \t]*(?:[-*_][ \t]*){3,}$", ""),  # rules
+        (r"^(?:[ \t]*>)+[ \t]?", ""),  # quotes
+        (r"^[ \t]{0,3}#{1,6}[ \t]+", ""),  # headings
+        (r"^[ \t]*[-*+][ \t]+(?:\[[ xX]\][ \t]+)?", ""),  # items of lists
+        (r"!?\[([^\[\]\n]{0,300})\]\([^()\s]{0,500}(?:[ \t]\"[^\"\n]{0,300}\")?\)", r"\1"),  # links
+        (r"</?[a-zA-Z][^<>\n]{0,100}>", " "),  # tags
+        (r"[ \t]*(?<!\\)\|[ \t]*", " "),  # cells
+        (r"(?<!\\)(\*{1,3}|~~)(?=\S)|(?<=\S)(?<!\\)(\*{1,3}|~~)", ""),  # bold, italic, struck
+        (r"(?<![\w\\])_{1,3}(?=\S)|(?<=\S)(?<!\\)_{1,3}(?!\w)", ""),
+        (r"`+", ""),  # code
+        (r"\\([!-/:-@\[-`{-~])", r"\1"),  # escapes
+    )
+]
+
+
+def plain(markdown: str) -> str:
+    """A piece of Markdown as text: what it says, without what only marks it up."""
+    for pattern, left in _MARKUP:
+        markdown = pattern.sub(left, markdown)
+    return markdown

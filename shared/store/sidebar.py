@@ -31,6 +31,9 @@ class Entry:
     answer_status: str | None
     error_code: str | None
     ended_at: datetime | None
+    #: questions in line, and when the line changed last
+    waiting: int = 0
+    line_changed_at: datetime | None = None
 
     @property
     def status(self) -> str:
@@ -75,7 +78,8 @@ WITH open AS (
 SELECT c.id, c.title, c.created_at, c.updated_at, c.seen_at,
     coalesce(open.id, last.id) AS answer_id, coalesce(open.status, last.status) AS answer_status,
     CASE WHEN open.id IS NULL THEN last.error_code END AS error_code,
-    CASE WHEN open.id IS NULL THEN last.ended_at END AS ended_at
+    CASE WHEN open.id IS NULL THEN last.ended_at END AS ended_at,
+    coalesce(line.waiting, 0) AS waiting, line.changed_at
 FROM chosen JOIN conversations c ON c.id = chosen.id
 LEFT JOIN open ON open.conversation_id = c.id
 LEFT JOIN LATERAL (
@@ -83,6 +87,10 @@ LEFT JOIN LATERAL (
     WHERE m.conversation_id = c.id AND m.role = 'assistant' AND m.ended_at IS NOT NULL
     ORDER BY m.ended_at DESC LIMIT 1
 ) last ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) AS waiting, max(changed_at) AS changed_at FROM questions_in_line q
+    WHERE q.conversation_id = c.id
+) line ON true
 WHERE {owns("c")} AND c.deleted_at IS NULL ORDER BY c.updated_at DESC
 """
 

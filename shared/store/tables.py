@@ -188,6 +188,9 @@ messages = Table(
     _moment("started_at"),
     _moment("ended_at"),
     _moment("first_text_at"),
+    # by when how much of it was saved, and what happened meanwhile (store/tape_sql.py)
+    Column("tape", LargeBinary),
+    Column("marks", JSONB),
     ForeignKeyConstraint(
         ["conversation_id", "user_id"],
         ["conversations.id", "conversations.user_id"],
@@ -256,6 +259,19 @@ pieces = Table(
     Column("kind", Text, nullable=False),
     Column("meta", JSONB),
     Column("text", Text, nullable=False),
+    # milliseconds from the claim to the save
+    Column("at", Integer),
+)
+
+#: What happened to open answers; it goes into their rows with the end.
+message_marks = Table(
+    "message_marks",
+    metadata,
+    Column("message_id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
+    _moment("at", required=True),
+    Column("kind", Text, nullable=False),
+    Column("device", Text),
 )
 
 #: Of answers with `on_disconnect`: until when a web process speaks for its readers.
@@ -298,6 +314,38 @@ client_requests = Table(
     _moment("deleted_at"),
 )
 
+#: Questions that wait for the end of the answers before them (shared/store/line.py).
+questions_in_line = Table(
+    "questions_in_line",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    Column("conversation_id", Uuid, nullable=False),
+    Column("content", Text, nullable=False),
+    # what its request asked for and came with, as in `messages`
+    Column("model", Text),
+    Column("options", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("client_key", Text),
+    Column("request_hash", Text),
+    Column("key_id", Uuid),
+    # code of the refusal that it got when its turn came
+    Column("problem", Text),
+    # when a sweep looks whether its turn has come; infinity: when something happens
+    _moment("due_at", required=True),
+    _moment("created_at", required=True),
+    _moment("changed_at", required=True),
+    ForeignKeyConstraint(
+        ["conversation_id", "user_id"],
+        ["conversations.id", "conversations.user_id"],
+        name="questions_in_line_conversation",
+        ondelete="CASCADE",
+    ),
+    UniqueConstraint("user_id", "client_key", name="questions_in_line_client_key"),
+    Index("questions_in_line_order", "conversation_id", "seq"),
+    Index("questions_in_line_due", "due_at"),
+)
+
 #: A conversation that others may read: whoever has the link's token, or one named user.
 shares = Table(
     "shares",
@@ -322,6 +370,25 @@ shares = Table(
     Index("shares_with", "with_user_id", postgresql_where=text("with_user_id IS NOT NULL")),
 )
 
+#: Where its owner was in a conversation, and where its text ended then.
+places = Table(
+    "places",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("conversation_id", Uuid, primary_key=True),
+    Column("message_id", Uuid, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("end_id", Uuid, nullable=False),
+    Column("end_position", Integer, nullable=False),
+    Column("read_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(
+        ["conversation_id", "user_id"],
+        ["conversations.id", "conversations.user_id"],
+        name="places_conversation",
+        ondelete="CASCADE",
+    ),
+)
+
 #: Tokens that a user's answers cost on a day (UTC), by the service key that asked (nil without
 #: one). It outlives the conversations, and is written with the end of each answer.
 token_use = Table(
@@ -341,6 +408,36 @@ token_use = Table(
         "day",
         postgresql_where=text(f"key_id <> '{uuid.UUID(int=0)}'"),
     ),
+)
+
+#: Browsers in which a user is told when an answer is ready. Where they sign in a subscription ends
+#: with the session that made it.
+push_subscriptions = Table(
+    "push_subscriptions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _user(),
+    Column("session_id", Uuid, ForeignKey("sessions.id", ondelete="CASCADE")),
+    # where the browser is reached, its public key, and a secret that it shares with us
+    Column("endpoint", Text, nullable=False),
+    Column("p256dh", Text, nullable=False),
+    Column("auth", Text, nullable=False),
+    # whether the person wants to see what the answer says
+    Column("with_text", Boolean, nullable=False),
+    _moment("created_at", required=True),
+    UniqueConstraint("endpoint", name="push_subscriptions_endpoint"),
+    Index("push_subscriptions_user", "user_id", "created_at"),
+    Index("push_subscriptions_session", "session_id"),
+)
+
+#: Answers that have ended, of which their users' browsers are to be told. A worker takes a row away
+#: before it sends.
+pushes = Table(
+    "pushes",
+    metadata,
+    Column("message_id", Uuid, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    Index("pushes_due", "due_at"),
 )
 
 #: Who did what, without content. No foreign keys: it outlives what it names.

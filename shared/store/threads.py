@@ -35,6 +35,7 @@ from typing import Final, Literal
 
 from sqlalchemy import Connection
 
+from shared import naming
 from shared.body import Body
 from shared.chain import ROOT, chain
 from shared.errors import Conflict, Invalid, NotFound
@@ -52,7 +53,6 @@ from shared.store.asking import (
     enter,
     load_asked,
     must_be_called,
-    title_of,
     touch,
 )
 from shared.store.database import Database, run
@@ -357,7 +357,7 @@ def _new_conversation(
         " ON CONFLICT (id) DO NOTHING",
         id=made,
         user=asking.user_id,
-        title=title_of(first.text) if asking.titles else None,
+        title=naming.by_question(first.text) if asking.titles else None,
         system=None if history.system_is_own else history.system,
     )
     return made

@@ -22,11 +22,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from sqlalchemy import Connection
 
 from shared.errors import BudgetExhausted, NotFound
+from shared.settings import Settings
 from shared.store.database import Database, run
 
 #: The key of what was asked without a service key.
@@ -101,6 +102,13 @@ class TokenLimits(NamedTuple):
 
     daily: int
     monthly: int
+
+    @classmethod
+    def checked(cls, settings: Settings) -> Self | None:
+        """Those of a deployment; None where no user has a budget: then nothing is asked about
+        budgets."""
+        limits = cls(settings.daily_tokens, settings.monthly_tokens)
+        return limits if settings.auth != "local" or any(limits) else None
 
 
 @dataclass(frozen=True, slots=True)

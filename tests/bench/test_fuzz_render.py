@@ -71,6 +71,18 @@ EXPENSIVE = {
     "tiny blocks": "a\n\n" * 6_000,
     "blank lines": "\n" * 30_000,
     "math": "$$" * 6_000 + "\\[" * 6_000,
+    "long formulas": ("$" + "\\hat{\\frac{a}{b}}" * 110 + "$ ") * 12,
+    "short formulas": "$x_1^2$ " * 4_000,
+    "deep formulas": ("$" + "{" * 900 + "x" + "}" * 900 + "$ ") * 12,
+    "commands in a row": ("\\(" + "\\hat" * 490 + "x\\) ") * 12,
+    "an open formula": "$$\n" + "\\frac{a}{b} + " * 140,
+    "tables in formulas": ("$$\n\\begin{matrix}" + "&" * 1_900 + "\\end{matrix}\n$$\n") * 12,
+    "definitions": "$\\def\\a{\\a\\a}\\a$ " * 800,
+    "tags": "<b>" * 6_000 + "</b>" * 6_000,
+    "half tags": "<b><i></b></i>" * 2_000,
+    "footnotes": "[^1]: [^2]\n" * 4_000 + "[^" * 6_000,
+    "tasks": "- [ ] [x] a\n" * 4_000,
+    "callouts": "> [!NOTE]\n> > [!TIP]\n" * 2_000,
 }
 
 

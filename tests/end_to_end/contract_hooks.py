@@ -47,6 +47,8 @@ STRANGERS: Final = 4
 NEWEST: Final = 20
 #: What only operators may see.
 OPERATED: Final = {"/metrics", "/api/live", "/api/audit"}
+#: What belongs to a conversation, and is nothing for those who have a link to it.
+NOT_SHARED: Final = ("/shares", "/export", "/line", "/place")
 #: What is signed in with, and what is the same for the owner. Empty without sign-in.
 KNOWN: Final = json.loads(os.environ.get("CONTRACT_CREDENTIALS", "{}"))
 
@@ -104,7 +106,7 @@ def _use_a_credential(case: Any) -> None:
     elif (
         link
         and case.operation.method == "get"
-        and not path.endswith("/shares")
+        and not path.endswith(NOT_SHARED)
         and number % STRANGERS == 0
     ):
         _send(case, {"Authorization": f"Bearer {link}"})
@@ -142,6 +144,10 @@ def after_call(context: Any, case: Any, response: Any) -> None:
             _ids["share_id"].append(made["id"])
             if made["token"]:
                 _links[str(case.path_parameters["conversation_id"])] = made["token"]
+        elif path.endswith("/line"):
+            _ids["question_id"] += [one["id"] for one in made["items"]]
+        elif path == "/api/push":
+            _ids["subscription_id"].append(made["id"])
         else:
             _ids["conversation_id"].append(made["id"])
     elif response.status_code == 202:

@@ -10,6 +10,8 @@ from playwright.sync_api import expect
 import scripted
 from local.processes import children
 from local.programs import Web, Worker
+from scripted.steps import Step
+from shared import naming
 from tests.client import Client
 from tests.end_to_end.browser import Meet, Tab, drawn, held, text_of
 from tests.end_to_end.questions import answer_text, gated, lengthy, quick
@@ -142,7 +144,7 @@ def test_question_asked_while_the_server_is_down_is_asked_once(rig: Rig, meet: M
 
         assert back.finished() == answer_text(question)
         found = client.http.get("/api/conversations").json()["items"]
-        assert [one["title"] for one in found].count(question[:59] + "…") == 1
+        assert [one["title"] for one in found].count(naming.by_question(question)) == 1
         back.page.reload()
         assert back.finished() == answer_text(question)
 
@@ -193,9 +195,12 @@ def test_stop_keeps_the_text_and_continue_goes_on(rig: Rig, tab: Tab) -> None:
     expect(tab.answer.locator(".state")).to_have_text("Stopped by you")
     expect(tab.answer).to_contain_text("about 4 tokens")
     tab.press("Continue", tab.answer)
-    expect(tab.answers).to_have_count(2)
-    assert tab.finished() == answer_text("Please continue exactly where you stopped.")
-    assert text_of(tab.answers.first) == "As far as this."
+    every = tab.page.locator(".message.assistant")
+    expect(every).to_have_count(2)
+    more = answer_text("Please continue exactly where you stopped.")
+    assert tab.finished() == more
+    assert text_of(every.first) == "As far as this."
+    assert tab.copied(every.last) == f"As far as this.{more}"
 
 
 def test_retry_makes_another_answer_and_keeps_the_old_one(rig: Rig, tab: Tab) -> None:
@@ -353,7 +358,7 @@ def test_reasoning_is_a_part_of_its_own_and_folds(rig: Rig, tab: Tab) -> None:
     assert tab.finished() == "The Moon."
     expect(thinking).to_be_hidden()
     assert tab.copied(tab.answer) == "The Moon."
-    tab.page.get_by_text("Thoughts").click()
+    tab.page.locator("summary").click()
     expect(thinking).to_have_text(thoughts)
 
 
@@ -368,7 +373,8 @@ def test_markup_in_questions_and_answers_is_shown_as_text(tab: Tab) -> None:
     tab.ask(evil)
     expect(tab.questions).to_have_count(2)
     assert text_of(tab.questions.last) == evil
-    assert tab.page.locator("#thread :is(iframe, svg, u, b, script, img)").count() == 0
+    assert tab.page.locator("#thread :is(iframe, svg, b, script, img)").count() == 0
+    expect(tab.answers.first.locator("strong u")).to_have_text("bold")  # it may be underlined
     tab.page.reload()
     expect(tab.answers).to_have_count(2)
     assert text_of(tab.answers.first) == evil
@@ -377,6 +383,7 @@ def test_markup_in_questions_and_answers_is_shown_as_text(tab: Tab) -> None:
 def test_forbidden_clipboard_is_reported_on_the_button(tab: Tab) -> None:
     tab.answer_to(quick("Words.\n\n```\ncode\n```\n"))
     tab.page.evaluate("void (navigator.clipboard.writeText = async () => { throw new Error(); })")
+    tab.page.evaluate("void (document.execCommand = () => false)")
 
     for name in ("Copy", "Copy the code"):
         pressed = tab.answer.get_by_role("button", name=name, exact=True).element_handle()
@@ -428,14 +435,39 @@ def test_page_fits_the_width_of_a_phone(meet: Meet, web: Web) -> None:
     expect(tab.page.locator("#side")).to_be_hidden()
 
 
-@pytest.mark.parametrize("thought", ["", "Nothing but a thought."])
-def test_empty_answer_says_so_and_offers_retry(tab: Tab, thought: str) -> None:
-    steps = [scripted.reasoning(thought)] if thought else []
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ((), "The model gave no answer. Retry asks again."),
+        (
+            (scripted.reasoning("Nothing but a thought."),),
+            "The model gave no answer. Retry asks again.",
+        ),
+        (
+            (scripted.tool_call("call-1", "look", "{}"),),
+            "The model called a tool and wrote no text.",
+        ),
+        ((scripted.hold("mute"),), "Stopped by you, before the first word"),
+        (
+            (scripted.reasoning("Half a"), scripted.hold("mute")),
+            "Stopped by you, before any text",
+        ),
+    ],
+    ids=["nothing", "reasoning", "tool call", "stopped", "stopped while thinking"],
+)
+def test_answer_without_text_says_so_and_offers_retry(
+    tab: Tab, steps: tuple[Step, ...], said: str
+) -> None:
     tab.ask(scripted.script(*steps, scripted.finish(), scripted.done(), tag="silent"))
+    if "Stopped" in said:
+        if len(steps) > 1:
+            expect(tab.answer).to_contain_text("Half a")
+        expect(tab.answer).to_have_attribute("data-status", "STREAMING")
+        tab.press("Stop")
 
     state = tab.answer.locator(".state")
-    expect(state).to_have_text("The model gave no answer. Retry asks again.")
+    expect(state).to_have_text(said)
     expect(tab.answer.get_by_role("button", name="Retry")).to_be_visible()
     expect(tab.answer.get_by_role("button", name="Continue")).to_have_count(0)
     tab.page.reload()
-    expect(state).to_have_text("The model gave no answer. Retry asks again.")
+    expect(state).to_have_text(said)

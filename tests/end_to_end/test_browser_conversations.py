@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 import scripted
 from local.programs import Web
+from shared import naming
 from tests.client import Client
 from tests.end_to_end.browser import HIDE, SHOW, Meet, Tab, held
 from tests.end_to_end.questions import answer_text, gated, quick
@@ -71,6 +72,30 @@ def test_many_conversations_are_written_at_once(rig: Rig, tab: Tab) -> None:
         assert tab.finished() == answer_text(questions[number])
 
 
+#: A pointer that moves in the list, until `away` is called.
+POINT = """() => {
+  const list = document.getElementById("conversations");
+  const move = () => list.dispatchEvent(new PointerEvent("pointermove"));
+  move();
+  const timer = setInterval(move, 100);
+  window.away = () => clearInterval(timer);
+}"""
+
+
+def test_no_conversation_moves_away_from_under_the_pointer(tab: Tab, client: Client) -> None:
+    below, above = client.conversation(title="Below"), client.conversation(title="Above")
+    listed = tab.page.locator("#conversations [data-conversation]")
+    expect(listed.first).to_have_attribute("data-conversation", above)
+    tab.page.evaluate(POINT)
+
+    client.ask(quick("Asked on another device."), below)
+
+    expect(tab.mark(below)).to_have_attribute("data-mark", "unseen")
+    expect(listed.first).to_have_attribute("data-conversation", above)
+    tab.page.evaluate("away()")
+    expect(listed.first).to_have_attribute("data-conversation", below)
+
+
 def test_failure_and_stop_in_other_conversations_are_shown(
     rig: Rig, tab: Tab, client: Client
 ) -> None:
@@ -123,7 +148,7 @@ def test_deleted_conversation_can_be_restored(
     expect(tab.page.locator(f"[data-conversation='{place.removeprefix('/c/')}']")).to_have_count(0)
     eventually(lambda: client.http.get(f"/api/messages/{answer}").status_code == 404)
     tab.page.go_back()
-    expect(tab.page.locator("#notice")).to_have_text("This conversation is gone.")
+    expect(tab.page.locator("#gone")).to_contain_text("There is no such conversation.")
     tab.page.go_forward()
     tab.press("Undo")
 
@@ -145,7 +170,7 @@ def test_search_finds_words_in_messages(meet: Meet, web: Web, client: Client) ->
     tab.page.keyboard.press("Control+k")
     tab.page.keyboard.type("cormorant")
 
-    hit = tab.page.locator("#conversations li")
+    hit = tab.page.locator("[data-conversation]")
     expect(hit).to_have_count(1)
     expect(hit.locator("mark").first).to_have_text("cormorant")
     tab.page.keyboard.press("ArrowDown")
@@ -171,7 +196,7 @@ def test_long_lists_and_long_conversations_load_in_pages(
         client.ended(client.ask(quick(f"Answer {number}."), place))
     person = meet(web)
     tab = person.open(f"/c/{place}")
-    listed = tab.page.locator("#conversations li")
+    listed = tab.page.locator("[data-conversation]")
 
     expect(listed.first).to_contain_text("Long")
     assert listed.count() <= 101
@@ -233,7 +258,7 @@ def test_each_conversation_keeps_its_draft(tab: Tab, client: Client, web: Web) -
 
 
 def test_first_question_that_is_sent_late_does_not_navigate(rig: Rig, meet: Meet, web: Web) -> None:
-    person, question = meet(web), quick("At last.")
+    person, question = meet(web), quick("Eventually, somebody asked.")
     tab = person.open()
     routes = held(tab.page, "**/api/conversations")
     with tab.page.expect_request("**/api/conversations"):
@@ -250,17 +275,19 @@ def test_first_question_that_is_sent_late_does_not_navigate(rig: Rig, meet: Meet
     rig.scripted.wait_requests(1, contains=question, ended=True)
 
     for one in (tab, second):
-        expect(one.page.get_by_role("link", name=question[:40])).to_have_count(1)
+        listed = one.page.locator("#conversations").get_by_role("link")
+        expect(listed.filter(has_text=naming.by_question(question))).to_have_count(1)
         expect(one.page.locator("#empty")).to_be_visible()
         assert one.path == "/"
     expect(tab.page.locator("#question")).to_have_value("something else")
 
 
 def test_model_and_instructions_are_sent_with_the_question(rig: Rig, tab: Tab) -> None:
-    model = tab.page.locator("#model")
-    expect(model).to_be_enabled()
-    names = model.locator("option").all_inner_texts()
-    model.select_option(names[-1])
+    model, names = tab.page.locator("#model"), tab.page.locator("#models .name")
+    model.click()
+    expect(names.nth(1)).to_be_visible()
+    other = names.last.inner_text()
+    names.last.click()
     tab.press("Instructions")
     tab.page.get_by_role("textbox", name="Instructions").fill("Answer like a lighthouse keeper.")
     tab.press("Save")
@@ -270,16 +297,16 @@ def test_model_and_instructions_are_sent_with_the_question(rig: Rig, tab: Tab) -
 
     [record] = rig.scripted.wait_requests(1, contains=question)
     assert record.request is not None
-    assert record.request["model"] == names[-1]
+    assert record.request["model"] == other
     assert record.request["messages"][0] == {
         "role": "system",
         "content": "Answer like a lighthouse keeper.",
     }
     tab.page.reload()
     expect(tab.page.locator("#instructions")).to_have_attribute("data-set", "true")
-    expect(model.locator("option:checked")).to_have_text(names[-1])
+    expect(model).to_have_text(other)
     tab.press(f"{tab.answer.locator('.spent').inner_text()}: how it was written")
-    expect(tab.answer.locator(".facts")).to_contain_text(names[-1])
+    expect(tab.answer.locator(".facts")).to_contain_text(other)
     expect(tab.answer.locator(".facts")).to_contain_text("First token after")
 
 
@@ -308,6 +335,34 @@ def test_hidden_tab_shows_a_desktop_notification_when_the_answer_is_ready(
     assert tab.page.evaluate("window.shown[0]").endswith(": The answer is ready.")
     tab.page.evaluate(SHOW)
     assert tab.finished() == "Soon. Now."
+
+
+def test_who_left_while_an_answer_was_written_is_offered_notifications_once(
+    rig: Rig, meet: Meet, web: Web
+) -> None:
+    person = meet(web)
+    person.context.add_init_script(
+        "window.Notification = class { static permission = 'default';"
+        " static requestPermission = async () => (Notification.permission = 'granted'); }"
+    )
+    tab = person.open()
+    offer = tab.page.get_by_text("Answers go on while you are away.")
+    tab.page.evaluate(HIDE)
+    tab.page.evaluate(SHOW)
+    expect(offer).to_be_hidden()  # nothing was being written
+    tab.ask(gated("Soon. ", "offer", "Now."))
+    tab.written()
+
+    tab.page.evaluate(HIDE)
+    tab.page.evaluate(SHOW)
+
+    tab.press("Notify me", tab.page.locator("#toasts"))
+    expect(tab.page.locator("#notify")).to_have_attribute("aria-pressed", "true")
+    tab.page.evaluate(HIDE)
+    tab.page.evaluate(SHOW)
+    expect(offer).to_be_hidden()
+    rig.scripted.release("offer")
+    tab.finished()
 
 
 def test_notifications_are_not_offered_where_pages_may_not_show_them(

@@ -37,6 +37,12 @@ def test_dashboard_shows_running_answers_their_readers_and_the_last_errors(
     expect(page.locator("#errors tbody tr").filter(has=page.get_by_title(failed))).to_contain_text(
         "provider_cut"
     )
+    cause = page.locator("#causes li").filter(has_text="provider_cut")
+    expect(cause).to_have_text(re.compile(r"^provider_cut [1-9]\d*$"))
+    place = client.message(failed)["conversation_id"]
+    expect(page.locator("#errors").get_by_role("link", name=failed[:8])).to_have_attribute(
+        "href", f"/c/{place}?leaf={failed}"
+    )
     expect(page.locator(".chart[data-name=running] .line")).to_have_attribute("d", re.compile("^M"))
     expect(page.locator(".chart")).to_have_count(5)
     assert axe.serious(page) == []

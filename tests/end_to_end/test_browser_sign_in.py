@@ -4,10 +4,6 @@ The file is long because all of its stories begin at the sign-in page.
 """
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -16,6 +12,7 @@ from local.programs import Web
 from tests.client import new_id
 from tests.end_to_end import axe
 from tests.end_to_end.browser import Meet, Person, Tab
+from tests.end_to_end.other_site import other_site
 from tests.end_to_end.questions import answer_text, gated, quick
 from tests.identity_provider import IdentityProvider
 from tests.rig import Rig, eventually
@@ -130,7 +127,7 @@ def test_a_page_whose_session_ended_elsewhere_asks_to_sign_in_and_loses_nothing(
 
     is_in(other)  # it need not sign in again
     expect(tab.page.locator("#question")).to_have_value("What I was about to ask")
-    expect(other.page.locator("#question")).to_have_value("What I was editing")
+    expect(other.page.get_by_label("Edit your question")).to_have_value("What I was editing")
 
 
 def test_a_person_changes_the_password_and_stays_signed_in_only_here(
@@ -231,44 +228,37 @@ def test_a_person_signs_in_at_an_identity_provider(
     meet: Meet, oidc_web: Web, identity_provider: IdentityProvider
 ) -> None:
     person = meet(oidc_web)
-    page = person.open("/").page
+    tab = person.open("/")
+    page, subject = tab.page, new_id()
     person.url = "http://127.0.0.1:"  # the provider is another server
-    page.get_by_role("link", name="Sign in with 127.0.0.1").click()
-    page.wait_for_url(f"{identity_provider.url}/**")
-    page.get_by_label("Subject").fill(new_id())
-    page.get_by_label("Name").fill("Zoë Example")
 
-    page.get_by_role("button", name="Continue").click()
+    def go_through() -> None:
+        page.get_by_role("link", name="Sign in with 127.0.0.1").click()
+        page.wait_for_url(f"{identity_provider.url}/**")
+        assert "#" not in page.url
+        page.get_by_label("Subject").fill(subject)
+        page.get_by_label("Name").fill("Zoë Example")
+        page.get_by_role("button", name="Continue").click()
+        is_in(tab)
 
-    expect(is_in(Tab(page)).page.locator("#who")).to_have_text("Zoë Example")
+    go_through()
+
+    expect(page.locator("#who")).to_have_text("Zoë Example")
     assert page.url == f"{oidc_web.url}/"
-    sign_out(Tab(page))
+    tab.answer_to(quick("Because."))
+    place = f"{tab.path}#{tab.answer.get_attribute('data-id')}.3"
+    sign_out(tab)
     page.wait_for_url("**/sign-in")
+
+    # a link to a place still leads there
+    page.goto(oidc_web.url + place)
+    page.wait_for_url("**/sign-in?next=**")
+    go_through()
+    expect(page.locator(".linked")).to_contain_text("Because.")
+    assert page.evaluate("sessionStorage.getItem('outlive.back')") is None
 
 
 # --- another site --------------------------------------------------------------------------------
-
-
-@contextmanager
-def other_site(html: str) -> Iterator[str]:
-    """The address of a page on another origin."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = html.encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://localhost:{server.server_port}/"
-        server.shutdown()
 
 
 ATTACK = """<!doctype html><title>x</title>

@@ -26,7 +26,7 @@ from werkzeug.local import LocalProxy
 from shared.errors import Forbidden
 from shared.settings import Settings
 from web.auth.credential_kind import CredentialKind
-from web.auth.pages import asked_path, is_navigation, sign_in_path
+from web.auth.pages import asked_path, is_framed_page, is_navigation, sign_in_path
 from web.auth.place import check_place
 from web.auth.principal import Principal, Right
 from web.auth.scopes import scopes_for
@@ -59,7 +59,8 @@ class Gate:
             check_site(here)
             return None
         check_place(self._settings, here.environ)
-        check_site(here)
+        if not (self._settings.frames and is_framed_page(here)):
+            check_site(here)
         if right is Right.OPEN:
             return None
         try:

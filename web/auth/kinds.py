@@ -41,7 +41,11 @@ def credential_kinds(
 
 def cookies_for(settings: Settings) -> SessionCookies:
     """The cookies of this deployment's sessions."""
-    return SessionCookies(secure=settings.is_https, seconds=lifetime(settings).most)
+    return SessionCookies(
+        secure=settings.is_https,
+        seconds=lifetime(settings).most,
+        framed=settings.is_https and bool(settings.frames),
+    )
 
 
 def key_sources(settings: Settings) -> Sequence[KeySource]:

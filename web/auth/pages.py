@@ -30,6 +30,17 @@ def is_navigation(request: Request) -> bool:
     )
 
 
+def is_framed_page(request: Request) -> bool:
+    """Whether a browser asks for a page to show it in a frame. Which sites may is for the browser
+    to enforce, by the page's `frame-ancestors`: a request does not say who has the frame."""
+    return (
+        request.method in ("GET", "HEAD")
+        and request.environ.get("HTTP_SEC_FETCH_DEST") == "iframe"
+        and request.environ.get("HTTP_SEC_FETCH_MODE") == "navigate"
+        and (request.path in ("/", SIGN_IN) or request.path.startswith("/c/"))
+    )
+
+
 def is_page(path: str) -> bool:
     """Whether a link may lead to this path; it is none of those that pages send requests to."""
     return path == DOCS or not path.startswith(("/api", "/v1/"))

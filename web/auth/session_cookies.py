@@ -10,6 +10,11 @@ Both stay on this host and are not sent with requests that other sites' pages ma
 that a person follows (SameSite=Lax). Where the public address is https they are Secure, and their
 names begin with `__Host-`: no other host, and nobody on a network, can plant such a cookie
 (RFC 6265bis, 4.1.3).
+
+Where listed origins may show the page in a frame (OUTLIVE_FRAME_ORIGINS) and the address is https,
+they are SameSite=None, as a frame's page has no others, and Partitioned: those of a frame are kept
+for the site around it, and are not sent from anywhere else. What keeps other sites out is the same
+as ever: `site`, and the CSRF token.
 """
 
 import base64
@@ -40,8 +45,10 @@ def csrf_token(token: str) -> str:
 class SessionCookies:
     """The cookies of one deployment."""
 
-    def __init__(self, *, secure: bool, seconds: float) -> None:
-        """`secure`: the public address is https. `seconds`: how long a browser keeps them."""
+    def __init__(self, *, secure: bool, seconds: float, framed: bool = False) -> None:
+        """`secure`: the public address is https. `seconds`: how long a browser keeps them.
+        `framed`: they are also for pages in frames of other sites."""
+        self._framed = framed
         self._secure = secure
         self._seconds = int(seconds)
         self._prefix = "__Host-" if secure else ""
@@ -109,5 +116,6 @@ class SessionCookies:
             path="/",
             secure=self._secure,
             httponly=hidden,
-            samesite="Lax",
+            samesite="None" if self._framed else "Lax",
+            partitioned=self._framed,
         )

@@ -66,6 +66,7 @@ _CHALLENGED: Final = (401, 403)
 _PLACES: Final = {
     "conversation_id": "The conversation's id.",
     "message_id": "The message's id.",
+    "question_id": "The id of the question in line.",
     "share_id": "The share's id.",
     "file_id": "The file's id: `meta.file` of a part.",
 }

@@ -35,6 +35,7 @@ _QUESTION: Final = {
     "created_at": "2026-11-22T11:45:01.534791Z",
     "started_at": None,
     "first_text_at": None,
+    "thought_ms": None,
     "ended_at": "2026-11-22T11:45:01.534791Z",
 }
 _PLACEHOLDER: Final = {
@@ -66,6 +67,7 @@ _ANSWER: Final = {
     "finish_reason": "stop",
     "started_at": "2026-11-22T11:45:01.571542Z",
     "first_text_at": "2026-11-22T11:45:02.112233Z",
+    "thought_ms": 804,
     "ended_at": "2026-11-22T11:45:03.445566Z",
 }
 _BLOCK: Final = {
@@ -91,13 +93,44 @@ _ENTRY: Final = {
         "error_code": None,
         "ended_at": "2026-11-22T11:45:03.445566Z",
     },
+    "line": {"waiting": 1, "changed_at": "2026-11-22T11:45:02.998877Z"},
 }
 
 EXAMPLES: Final[dict[str, Any]] = {
     "NewConversation": {"title": "The sky", "system": "Answer in one sentence."},
     "ConversationChange": {"title": "Colours of the sky"},
     "SeenUpTo": {"message_id": _ANSWER_ID},
+    "PlaceBody": {
+        "message_id": _ANSWER_ID,
+        "position": 120,
+        "end": {"message_id": _ANSWER_ID, "position": 137},
+    },
+    "FoundPlace": {
+        "place": {
+            "message_id": _ANSWER_ID,
+            "position": 120,
+            "end": {"message_id": _ANSWER_ID, "position": 137},
+            "read_at": "2026-11-22T11:45:10.120000Z",
+        },
+        "now": "2026-11-22T20:15:00.000000Z",
+        "restarted": [],
+    },
     "Question": {"content": "Why is the sky blue?", "options": {"temperature": 0.2}},
+    "LineQuestion": {"content": "And why is it red in the evening?"},
+    "LineChange": {"content": "And why is it red at dusk?"},
+    "Line": {
+        "items": [
+            {
+                "id": "5f0c4a0e-8a55-4d5a-9f3a-6a1d3c7d2b90",
+                "content": "And why is it red in the evening?",
+                "model": None,
+                "problem": None,
+                "created_at": "2026-11-22T11:45:02.998877Z",
+                "changed_at": "2026-11-22T11:45:02.998877Z",
+            }
+        ],
+        "held": None,
+    },
     "AnswerRequest": {"model": "some-model"},
     "Conversation": _CONVERSATION,
     "ConversationList": {"items": [_CONVERSATION], "next": None},
@@ -115,6 +148,7 @@ EXAMPLES: Final[dict[str, Any]] = {
                     name: value for name, value in _CONVERSATION.items() if name != "system"
                 },
                 "message_id": _ANSWER_ID,
+                "position": 4,
                 "leaf": _ANSWER_ID,
                 "snippet": [
                     {"text": "The ", "hit": False},
@@ -145,6 +179,7 @@ EXAMPLES: Final[dict[str, Any]] = {
                     for name, value in _ANSWER.items()
                     if name not in ("parts", "position")
                 },
+                "continues_at": None,
                 "state": "finished",
                 "text": None,
                 "parts": None,

@@ -100,6 +100,12 @@ AFTER: Final = Parameter(
     " the end.",
     "invalid_position",
 )
+POSITION: Final = Parameter(
+    "position",
+    {"type": "integer", "minimum": 0, "default": 0},
+    "A position in the message's text.",
+    "invalid_position",
+)
 LAST_EVENT_ID: Final = Parameter(
     "Last-Event-ID",
     {"type": "string", "examples": ["137"]},
@@ -160,6 +166,18 @@ FORMAT: Final = Parameter(
     {"type": "string", "enum": ["jsonl", "markdown"], "default": "jsonl"},
     "JSON lines, for programs, or Markdown, for people.",
     "invalid_format",
+)
+FORMAT_OF_ONE: Final = Parameter(
+    "format",
+    {"type": "string", "enum": ["json", "markdown"], "default": "markdown"},
+    "JSON, for programs, or Markdown, for people.",
+    "invalid_format",
+)
+LEAF_OF_FILE: Final = Parameter(
+    "leaf",
+    _MESSAGE_ID,
+    "A message: only the branch that ends in it. By default all branches.",
+    "invalid_leaf",
 )
 NEXT: Final = Parameter(
     "next",

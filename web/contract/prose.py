@@ -56,6 +56,8 @@ do not compute one from the length of a string.
 TAGS: Final[dict[str, str]] = {
     "Conversations": "A conversation is a tree of messages.",
     "Asking": "Each of these calls makes a message that is going to be written.",
+    "Questions in line": "Questions that wait until the answer before them has ended, and are then"
+    " asked by the service.",
     "Messages": "Reading a message, while it is written and afterwards.",
     "Durable streams": (
         "Messages for clients of the Durable Streams protocol, which say more about it than this"

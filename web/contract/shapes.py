@@ -150,6 +150,13 @@ class BlocksShape(BaseModel):
     sha256: str | None
 
 
+class RetryingShape(BaseModel):
+    """No text has come yet, and the provider is asked again."""
+
+    count: int = Field(ge=1, description="How often it was asked again.")
+    answered: bool = Field(description="It answered that it is busy, rather than not at all.")
+
+
 class GrownBlocksShape(BaseModel):
     """Blocks that were finished, and the one that is being written.
 
@@ -159,6 +166,9 @@ class GrownBlocksShape(BaseModel):
     blocks: list[BlockShape]
     open: OpenBlockShape | None
     position: int
+    retry: RetryingShape | None = Field(
+        default=None, description="The provider is asked again; missing otherwise."
+    )
 
 
 class ShownErrorShape(ErrorShape):
@@ -174,6 +184,10 @@ class TurnShape(BaseModel):
     conversation_id: uuid.UUID
     parent_id: uuid.UUID | None
     continues_id: uuid.UUID | None
+    continues_at: int | None = Field(
+        description="Its first block with text begins with what the answer that it continues shows"
+        " from this position on."
+    )
     role: Role
     status: Status
     state: Literal[
@@ -194,6 +208,7 @@ class TurnShape(BaseModel):
     created_at: datetime
     started_at: datetime | None
     first_text_at: datetime | None
+    thought_ms: int | None
     ended_at: datetime | None
     siblings: list[SiblingShape]
 
@@ -221,6 +236,13 @@ class LastAnswerShape(BaseModel):
     ended_at: datetime | None
 
 
+class EntryLineShape(BaseModel):
+    """How many questions wait in a conversation's line, and when one of them changed last."""
+
+    waiting: int
+    changed_at: datetime | None
+
+
 class EntryShape(BaseModel):
     """A conversation in the list. `unseen`: an answer ended since it was last seen."""
 
@@ -230,6 +252,7 @@ class EntryShape(BaseModel):
     updated_at: datetime
     status: Literal["waiting", "writing", "failed", "unseen", "idle"]
     answer: LastAnswerShape | None
+    line: EntryLineShape
 
 
 class EntryList(BaseModel):

@@ -1,7 +1,7 @@
 """The page's face: messages as blocks of safe HTML, and conversations as turns of them."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -20,8 +20,10 @@ from web.context import context
 from web.event_source import EventSourceFace
 from web.following.face import Then, Written
 from web.following.message_topic import snapshot
+from web.page.blocks import Rest
+from web.page.continuations import rest_of
 from web.page.render_cache import BlockPlace, BlockSource
-from web.streams import stream_response
+from web.streams import stream_response, watched
 
 blueprint = Blueprint("blocks", __name__, url_prefix="/api")
 
@@ -87,10 +89,15 @@ class BlocksFace(EventSourceFace[BlockSource, BlockPlace]):
 FACE = BlocksFace()
 
 
+def _continued(message_id: uuid.UUID | None, at_hand: Iterable[Message] = ()) -> Rest | None:
+    """The end of the answer that another one continues."""
+    return rest_of(context().db, context().render_cache, current_user(), message_id, at_hand)
+
+
 @contextmanager
 def _follow(message_id: uuid.UUID, user_id: uuid.UUID) -> Iterator[BlockSource]:
-    with context().messages.follow(message_id, user_id) as topic:
-        source = context().render_cache.of(topic)
+    with watched(message_id, user_id) as topic:
+        source = context().render_cache.of(topic, lambda: _continued(topic.continues_id))
         try:
             with source.reading():
                 yield source
@@ -111,7 +118,7 @@ def blocks(message_id: uuid.UUID) -> Response:
     pages = context().render_cache.known(row)
     if pages is None:  # else its text need not be read again for each page
         row = snapshot(context().db, context().livelog, message_id, current_user())
-        pages = context().render_cache.pages(row)
+        pages = context().render_cache.pages(row, _continued(row.continues_id))
     position, length = requests.after_in(row), pages.finished.body.length
     # A request for what is beyond the end asks only for the state of the message.
     shown, following = pages.page(position, PAGE_BYTES) if position <= length else ([], None)
@@ -140,12 +147,14 @@ def turns(conversation_id: uuid.UUID) -> Response:
     )
     items: list[dict[str, Any]] = []
     room = TURNS_BYTES
+    at_hand = [turn.message for turn in page.turns]
     for turn in reversed(
         page.turns
     ):  # the newest are shown, even if nothing is left for those above
         if items and room <= 0:
             break
-        item, size = _turn(turn, min(TURN_BYTES, max(1, room)))
+        continued = _continued(turn.message.continues_id, at_hand)
+        item, size = _turn(turn, continued, min(TURN_BYTES, max(1, room)))
         room -= size
         items.insert(0, item)
     shown = schemas.ConversationShape.of(found).model_dump(mode="json")
@@ -162,19 +171,23 @@ def turns(conversation_id: uuid.UUID) -> Response:
 _PLAIN = ("text", "parts", "position", "error")
 
 
-def _turn(turn: Turn, most: int) -> tuple[dict[str, Any], int]:
-    """A turn as it is shown, with about `most` bytes of blocks; how many bytes it has."""
+def _turn(turn: Turn, continued: Rest | None, most: int) -> tuple[dict[str, Any], int]:
+    """A turn as it is shown, with about `most` bytes of blocks; how many bytes it has.
+
+    `continued`: the end of the answer that it continues.
+    """
     message = turn.message
     plain = schemas.turn_json(turn, most=0)
     shown: responses.EncodedItems | None = None
     following: int | None = None
     if message.role == "assistant" and message.ended_at is not None:
-        found, following = context().render_cache.pages(message).page(0, most)
+        found, following = context().render_cache.pages(message, continued).page(0, most)
         shown = responses.EncodedItems(found)
     text = message.body.text if message.role == "user" else None
     parts = _other_parts(message) if message.role == "user" else None
     item = {
         **{name: value for name, value in plain.items() if name not in _PLAIN},
+        "continues_at": continued.start if continued else None,
         "state": state_of(message),
         "text": text,
         "parts": parts,

@@ -9,12 +9,13 @@ from flask import Blueprint, Request, Response, jsonify, request
 
 from shared import sse
 from shared.body import Body, Delta
-from shared.store import branches, conversations, search, stopping, token_use
+from shared.store import branches, conversations, line, places, search, stopping, tapes, token_use
 from shared.store.asking import NEWEST, Asked
 from shared.store.messages import PAGE_CHARS, Message
+from shared.store.places import Point
 from shared.text import normalise
 from web import event_source, paging, questions, requests, responses, schemas
-from web.asking import Continue, NewQuestion, Retry, Wanted, token_limits
+from web.asking import Continue, NewQuestion, Retry, Wanted, check_question, token_limits
 from web.auth import current_user, principal
 from web.context import context
 from web.event_source import EventSourceFace
@@ -117,6 +118,23 @@ def see_conversation(conversation_id: uuid.UUID) -> Response:
     return Response(status=204)
 
 
+@blueprint.get("/conversations/<uuid:conversation_id>/place")
+def show_place(conversation_id: uuid.UUID) -> Response:
+    """Where you were in it, on whichever device; `place` is null if that is not known."""
+    found = places.load(context().db, current_user(), conversation_id)
+    return responses.reply(schemas.FoundPlaceShape.of(found))
+
+
+@blueprint.put("/conversations/<uuid:conversation_id>/place")
+def keep_place(conversation_id: uuid.UUID) -> Response:
+    """204: it is kept, unless a place is known that was read later."""
+    body = requests.json_body(schemas.PlaceBody)
+    at = Point(body.message_id, body.position)
+    end = at if body.end is None else Point(body.end.message_id, body.end.position)
+    places.keep(context().db, current_user(), conversation_id, at, end, read_at=body.read_at)
+    return Response(status=204)
+
+
 @blueprint.get("/search")
 def search_conversations() -> Response:
     """Conversations in which every word of `?q=` is, most recently active first."""
@@ -185,13 +203,72 @@ def _ask(wanted: Wanted, sent: schemas.AnswerRequest) -> Response:
     if request.accept_mimetypes.best_match(ACCEPTED) == EVENTS:
         response = message_response(asked.answer.id, AskedFace(asked))
     else:
-        shape = schemas.AskedShape(
-            user=schemas.MessageShape.of(asked.question),
-            assistant=schemas.MessageShape.of(asked.answer),
-        )
-        response = responses.reply(shape, 202)
+        response = responses.reply(schemas.AskedShape.of(asked), 202)
     response.headers["Outlive-Message-Id"] = str(asked.answer.id)
     return response
+
+
+# --- questions in line ---------------------------------------------------------------------------
+
+
+@blueprint.get("/conversations/<uuid:conversation_id>/line")
+def show_line(conversation_id: uuid.UUID) -> Response:
+    """The questions that wait for the end of the answers before them, in order."""
+    found = line.read(context().db, current_user(), conversation_id)
+    return responses.reply(schemas.LineShape.of(found))
+
+
+@blueprint.post("/conversations/<uuid:conversation_id>/line")
+def put_in_line(conversation_id: uuid.UUID) -> Response:
+    """201 with the line, in which the question is the last. If no answer is being written, and the
+    newest one did not fail, it is asked at once."""
+    question = requests.json_body(schemas.LineQuestion)
+    check_question(context().settings, len(question.content), question.options.passed())
+    key = requests.idempotency_key()
+    new = line.NewInLine(
+        question.content,
+        question.model,
+        question.options.passed(),
+        key,
+        requests.request_hash(request.path, question) if key is not None else None,
+        principal().key_id,
+    )
+    line.add(context().db, current_user(), conversation_id, new)
+    return _moved(conversation_id, 201)
+
+
+@blueprint.patch("/conversations/<uuid:conversation_id>/line/<uuid:question_id>")
+def change_in_line(conversation_id: uuid.UUID, question_id: uuid.UUID) -> Response:
+    """The line, with another text of one of its questions; 404 if that has been sent."""
+    content = requests.json_body(schemas.LineChange).content
+    check_question(context().settings, len(content), {})
+    line.change(context().db, current_user(), conversation_id, question_id, content)
+    return _moved(conversation_id, 200)
+
+
+@blueprint.delete("/conversations/<uuid:conversation_id>/line/<uuid:question_id>")
+def take_out_of_line(conversation_id: uuid.UUID, question_id: uuid.UUID) -> Response:
+    """204; 404 if it has been sent."""
+    line.remove(context().db, current_user(), conversation_id, question_id)
+    wake_sidebars(context().livelog, current_user())
+    return Response(status=204)
+
+
+@blueprint.post("/conversations/<uuid:conversation_id>/line/<uuid:question_id>/send")
+def send_from_line(conversation_id: uuid.UUID, question_id: uuid.UUID) -> Response:
+    """202 with the question and the answer's placeholder: it waits no longer."""
+    asked = context().lines.send_now(
+        current_user(), conversation_id, question_id, key_id=principal().key_id
+    )
+    return responses.reply(schemas.AskedShape.of(asked), 202)
+
+
+def _moved(conversation_id: uuid.UUID, status: int) -> Response:
+    """The line after a change, which may have given it its turn."""
+    context().lines.move(conversation_id)
+    wake_sidebars(context().livelog, current_user())
+    found = line.read(context().db, current_user(), conversation_id)
+    return responses.reply(schemas.LineShape.of(found), status)
 
 
 # --- messages ------------------------------------------------------------------------------------
@@ -201,6 +278,14 @@ def _ask(wanted: Wanted, sent: schemas.AnswerRequest) -> Response:
 def show_message(message_id: uuid.UUID) -> Response:
     """A message; while it is written, as far as it is published."""
     return responses.json_reply(schemas.message_json(_snapshot(message_id)))
+
+
+@blueprint.get("/messages/<uuid:message_id>/tape")
+def show_tape(message_id: uuid.UUID) -> Response:
+    """By when how much of an answer was saved, and what happened meanwhile."""
+    found = tapes.load(context().db, message_id, current_user())
+    own = found.user_id == current_user()
+    return responses.reply(schemas.TapeShape.of(message_id, found, own=own))
 
 
 @blueprint.post("/messages/<uuid:message_id>/stop")

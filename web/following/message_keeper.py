@@ -26,7 +26,7 @@ from typing import Final
 import gevent
 import structlog
 
-from shared.bus.coding import decode
+from shared.bus.coding import decode, decode_retrying
 from shared.bus.keys import message_channel
 from shared.bus.livelog import LiveLog
 from shared.errors import NotFound, StorageDown
@@ -34,6 +34,7 @@ from shared.store import messages
 from shared.store.database import Database
 from shared.sweep import Sweep
 from web import metrics
+from web.following.device_marks import DeviceMarks
 from web.following.hub import Hub, Keeper
 from web.following.message_topic import MessageTopic, read
 from web.following.presence import Presence
@@ -61,6 +62,7 @@ class MessageKeeper(Keeper[MessageTopic]):
         self._sweep = sweep
         self._read_access = ReadAccess(db)
         self._presence = Presence(db, sweep)
+        self._marks = DeviceMarks(db)
 
     def counts(self) -> tuple[int, int]:
         """Bodies in memory and their readers."""
@@ -81,12 +83,29 @@ class MessageKeeper(Keeper[MessageTopic]):
         finally:
             self._presence.leave(topic)
 
+    @contextmanager
+    def watch(
+        self, message_id: uuid.UUID, user_id: uuid.UUID, device: str | None
+    ) -> Iterator[MessageTopic]:
+        """The same for a browser: if the answer is its user's own, its tape notes that the device
+        came and left."""
+        with self.follow(message_id, user_id) as topic:
+            if device is None or topic.user_id != user_id:
+                yield topic
+                return
+            self._marks.came(topic, device)
+            try:
+                yield topic
+            finally:
+                self._marks.went(topic, device)
+
     def expect(
         self,
         message_id: uuid.UUID,
         user_id: uuid.UUID,
         conversation_id: uuid.UUID,
         on_disconnect: float | None = None,
+        continues_id: uuid.UUID | None = None,
     ) -> None:
         """Subscribe to an answer that was made here and that no worker can have taken yet.
 
@@ -96,6 +115,7 @@ class MessageKeeper(Keeper[MessageTopic]):
             return  # in the second case a reader has found it already, in a list
         topic = self._enter(message_id, user_id, conversation_id)
         topic.on_disconnect = on_disconnect
+        topic.continues_id = continues_id
         self._hub.subscribe([topic], CONFIRM_NEW)
         if topic.subscribed.is_set():
             topic.read_begun = True  # from now on a confirmation is one that came again
@@ -182,6 +202,10 @@ class MessageKeeper(Keeper[MessageTopic]):
         """Deltas of a claim, or a wake-up."""
         if topic.end is not None or not topic.read_begun:
             return  # if it is yet to be read, then with what was published before
+        retrying = decode_retrying(payload)
+        if retrying is not None:
+            topic.receive_retrying(*retrying)
+            return
         published = decode(payload)
         if published and published.deltas and topic.receive(published.deltas, published.claim):
             return

@@ -20,7 +20,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 from shared.body import Body, Delta
-from shared.bus.coding import Payload
+from shared.bus.coding import Payload, Retrying
 from shared.bus.keys import message_channel
 from shared.bus.livelog import LiveLog, extend
 from shared.errors import RedisDown
@@ -47,9 +47,13 @@ class MessageTopic(Topic[Any]):
         #: for whom it is read: its owner, as soon as the row is known
         self.user_id = user_id
         self._conversation_id = conversation_id
+        #: the message that it continues, as soon as the row is known
+        self.continues_id: uuid.UUID | None = None
         self.body = Body()
         #: whose text it is: that of the row, or before that is read, of the first that is received
         self.claim: uuid.UUID | None = None
+        #: the provider is asked again, as its owner says
+        self.retrying = Retrying()
         #: the row, once it has ended, and when that was read
         self.end: Message | None = None
         self.end_read_at = 0.0
@@ -108,8 +112,17 @@ class MessageTopic(Topic[Any]):
         before = self.body.length
         fits = extend(self.body, deltas)
         if self.body.length > before:
+            self.retrying = Retrying()
             self.notify()
         return fits
+
+    def receive_retrying(self, claim: uuid.UUID, state: Retrying) -> None:
+        """Take what the owner says of its provider; nothing once there is text."""
+        if self.body.length or (self.claim is not None and claim != self.claim):
+            return
+        if state != self.retrying:
+            self.retrying = state
+            self.notify()
 
     def end_frame(self, face: EndsMessage) -> bytes:
         """The end as a face writes it; written once for all readers, wherever they stand."""
@@ -140,12 +153,15 @@ class MessageTopic(Topic[Any]):
             return False
         self.user_id = message.user_id  # who asked first may lose the right, others keep it
         self._conversation_id = message.conversation_id
+        self.continues_id = message.continues_id
         self.on_disconnect = message.on_disconnect
         # Text is published after its claim is committed. So a body that has some text was not read
         # too early: it is of a claim that the row does not know any more.
         if message.claim != self.claim and self.body.length:
             self.replaced = True
             return True
+        if message.claim != self.claim:
+            self.retrying = Retrying()
         self.claim = message.claim
         if message.status in TERMINAL:
             self.finish(message)

@@ -22,6 +22,13 @@ Work comes in steps: `feed` and `end` are iterators, and their caller may let ot
 between two steps. A step is one parse of the structure or one rendering, each with a limit of CPU
 time (`cpu_limit`), and besides that a little work on at most SLICE_CHARS of new text.
 
+What a body continues. An answer may be cut in the middle of a table, a fence or a word, and another
+message goes on from there. Its blocks begin with the `Rest` of the first one: the open end, and
+whether that is inside of a fence or a table. So the first blocks of a continuation also show the
+end of what it continues, as if both were one text, and the page hides that end where it stood.
+Their `text` and positions are the continuation's own; a block that would have none of it is shown
+with the next one.
+
 When a limit is exceeded, or a library raises, the block is shown as plain text; a structure that
 cannot be parsed in time counts as having no blocks, so the tail is cut at WINDOW_CHARS. Only then
 may two processes cut the same text differently. No text is lost even so.
@@ -33,7 +40,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.body import Body, Delta, Meta
-from shared.parts import traits
+from shared.parts import is_text, traits
 from web.page.tail import MarkdownTail, Piece, PlainTail
 
 #: Code points that are taken from a body at a time.
@@ -76,10 +83,25 @@ class Mark:
     tail: PlainTail
 
 
-class Blocks:
-    """The blocks of a growing body; of its end only, if made from a `mark` in the same body."""
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The open end of an ended body, from which another one goes on."""
 
-    def __init__(self, mark: Mark | None = None) -> None:
+    #: where it begins; a continuation shows the text from here on again
+    start: int
+    #: its state, with its text
+    tail: PlainTail
+    #: what is shown before it in the same block
+    above: Piece | None
+
+
+class Blocks:
+    """The blocks of a growing body; of its end only, if made from a `mark` in the same body.
+
+    `continues`: what it continues, if that is known.
+    """
+
+    def __init__(self, mark: Mark | None = None, continues: Rest | None = None) -> None:
         self._finished: list[Block] = []
         #: number of finished blocks
         self.count = mark.number if mark else 0
@@ -91,6 +113,14 @@ class Blocks:
         self._kind = ""
         self._meta: Meta = None
         self._tail = PlainTail("")
+        #: what is continued, until the first text comes
+        self._continues = continues
+        #: how many of the tail's first code points are of the body that is continued, and the HTML
+        #: of finished ones that are shown with the next block
+        self._foreign = 0
+        self._above: Piece | None = None
+        #: the end from which a continuation goes on, once the body has ended with text
+        self.rest: Rest | None = None
         self._mark = mark
         self.marks: list[Mark] = [mark or Mark(0, -1, 0, 0, self._tail)]
 
@@ -110,19 +140,26 @@ class Blocks:
 
     def end(self) -> Iterator[None]:
         """Finish the tail: the body will not grow any more. In steps, as `feed`."""
+        if is_text(self._kind):
+            tail = self._tail.copy(self._tail.text)
+            self.rest = Rest(self.settled, tail, self._above)
         yield from self._finish(self._tail.end())
         self.ended = True
 
     def open(self) -> Block | None:
         """The tail as it may be shown for now; None if there is none."""
-        text = self._tail.text
-        return self._block(text, self._tail.open_html(), joins=self._tail.joins) if text else None
+        text = self._tail.text[self._foreign :]
+        if not text:
+            return None
+        return self._shown(text, Piece(len(text), self._tail.open_html(), self._tail.joins))
 
     def _resume(self, mark: Mark, body: Body) -> None:
         self._mark = None
         if mark.part < 0:
             return
         part = body.parts[mark.part]
+        if any(is_text(one.kind) for one in body.parts[: mark.part + 1]):
+            self._continues = None
         self._part, self._kind, self._meta = mark.part, part.kind, part.meta
         self._tail = mark.tail.copy(part.between(mark.settled, mark.length))
         self.length = mark.length
@@ -132,9 +169,11 @@ class Blocks:
             yield from self._finish(self._tail.end())
             self._part, self._kind, self._meta = delta.part, delta.kind, delta.meta
             self._tail = MarkdownTail("") if traits(delta.kind).markdown else PlainTail("")
+            if self._continues is not None and is_text(delta.kind):
+                self._go_on(self._continues)
         self.length = delta.end
         yield from self._finish(self._tail.grow(delta.text))
-        if self.settled - self.marks[-1].settled >= MARK_CHARS:
+        if self.settled - self.marks[-1].settled >= MARK_CHARS and not self._foreign:
             tail = self._tail.copy("")
             self.marks.append(Mark(self.count, self._part, self.settled, self.length, tail))
         yield
@@ -142,13 +181,28 @@ class Blocks:
     def _finish(self, pieces: Iterable[Piece | None]) -> Iterator[None]:
         for piece in pieces:
             if piece is not None:
-                text = self._tail.take(piece.length)
-                self._finished.append(self._block(text, piece.html, joins=piece.joins))
-                self.settled += piece.length
-                self.count += 1
+                text = self._tail.take(piece.length)[self._foreign :]
+                self._foreign = max(0, self._foreign - piece.length)
+                block = self._shown(text, piece)
+                if text:
+                    self._finished.append(block)
+                    self._above = None
+                    self.settled += len(text)
+                    self.count += 1
+                else:
+                    self._above = Piece(0, block.html, block.joins)
             yield
 
-    def _block(self, text: str, html: str, *, joins: bool) -> Block:
+    def _go_on(self, rest: Rest) -> None:
+        self._continues = None
+        self._tail = rest.tail.copy(rest.tail.text)
+        self._foreign = len(rest.tail.text)
+        self._above = rest.above
+
+    def _shown(self, text: str, piece: Piece) -> Block:
+        html, joins = piece.html, piece.joins
+        if self._above is not None:
+            html, joins = self._above.html + html, self._above.joins
         return Block(
             self.count, self._part, self._kind, self._meta, self.settled, text, html, joins=joins
         )

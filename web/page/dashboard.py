@@ -160,9 +160,16 @@ class Dashboard:
             "streams": sum(one["streams"] for one in reports),
             "notices": sum(one["notices"] for one in reports),
             "errors": [
-                {"id": str(one.id), "code": one.code, "at": one.at.isoformat()}
+                {
+                    "id": str(one.id),
+                    "conversation_id": str(one.conversation_id),
+                    "user_id": str(one.user_id),
+                    "code": one.code,
+                    "at": one.at.isoformat(),
+                }
                 for one in admin_queries.failed(self._db)
             ],
+            "causes": admin_queries.causes(self._db),
             "series": {"every": EVERY, **{name: [one[name] for one in samples] for name in names}},
             "flower": self._settings.flower_url,
         }
@@ -170,6 +177,7 @@ class Dashboard:
     def _row(self, one: Running) -> Json:
         return {
             "id": str(one.id),
+            "conversation_id": str(one.conversation_id),
             "user_id": str(one.user_id),
             "status": one.status,
             "model": one.model,

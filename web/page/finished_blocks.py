@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from shared.body import Body
-from web.page.blocks import Block, Blocks
+from web.page.blocks import Block, Blocks, Rest
 from web.page.yielding import Slices
 
 #: Bytes of encoded blocks that are kept of a body: at least, and for each code point.
@@ -25,9 +25,11 @@ BLOCK_BYTES: Final = 100
 class FinishedBlocks:
     """The finished blocks of a body, encoded, in order; of a long one, only the newest are kept."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, continues: Rest | None = None) -> None:
+        """`continues`: the end of the body that this one continues."""
         self.body = body
-        self.made = Blocks()
+        self.continues = continues
+        self.made = Blocks(continues=continues)
         #: where the first kept block begins, and the position after the last one
         self.start = 0
         self.settled = 0
@@ -77,7 +79,7 @@ class FinishedBlocks:
         """The blocks after `position` that are not kept any more."""
         marks = self.made.marks
         mark = marks[bisect_right(marks, position, key=lambda one: one.settled) - 1]
-        return OlderBlocks(self, Blocks(mark), position)
+        return OlderBlocks(self, Blocks(mark, self.continues), position)
 
 
 class OlderBlocks:
@@ -133,6 +135,13 @@ class BlockPages:
             lines += more
             size += sum(map(len, more))
             slices.pause()
+
+    def rest(self) -> Rest | None:
+        """The end of an ended body, from which a continuation goes on."""
+        slices = Slices()
+        while self._step():
+            slices.pause()
+        return self.finished.made.rest
 
     def _step(self) -> bool:
         if next(self._steps, self) is self:

@@ -1,6 +1,6 @@
-"""Rules for markdown-it that keep math as it is written. Pure.
+"""Rules for markdown-it that find math, in which nothing is read as Markdown. Pure.
 
-The page does not typeset math; it shows the source, and nothing in it is read as Markdown.
+What is found is shown as MathML, or as it was written where that is not possible (`latex`).
 """
 
 import re
@@ -11,15 +11,30 @@ from markdown_it.rules_inline import StateInline
 
 _CLOSERS = {"$$": "$$", "\\[": "\\]"}
 _DOLLARS = re.compile(r"\$\$[^$`]+\$\$|\$(?![\s$])[^$`\n]*(?<![\s\\])\$(?![0-9])")
+#: The signs around math, and whether it stands on lines of its own.
+_SIGNS = (("$$", "$$", True), ("\\[", "\\]", True), ("\\(", "\\)", False), ("$", "$", False))
+_AFTER = re.compile(r"[.,;:!?]?")
 _BRACKETS = re.compile(r"\\\([^`]*?\\\)|\\\[[^`]*?\\\]")
-#: Blocks that a line of math ends.
-_INTERRUPTED = ["paragraph", "reference", "blockquote", "list"]
+#: Blocks that a line of math or a footnote ends.
+INTERRUPTED = ["paragraph", "reference", "blockquote", "list"]
 
 
 def install(markdown: MarkdownIt) -> None:
     """Add the rules; tokens are `math_inline` and `math_block`."""
-    markdown.block.ruler.before("fence", "math", _block, {"alt": _INTERRUPTED})
+    markdown.block.ruler.before("fence", "math", _block, {"alt": INTERRUPTED})
     markdown.inline.ruler.before("escape", "math", _inline)
+
+
+def formula(content: str) -> tuple[str, bool] | None:
+    """The LaTeX of a token, and whether it is displayed; None if the math is not closed.
+
+    A mark of punctuation after it, which is usual at its end, becomes a part of it.
+    """
+    opener, closer, display = next(one for one in _SIGNS if content.startswith(one[0]))
+    end = content.rfind(closer)
+    if end < len(opener) or not _AFTER.fullmatch(after := content[end + len(closer) :].strip()):
+        return None
+    return content[len(opener) : end].strip() + after, display
 
 
 def line_at(state: StateBlock, number: int) -> str:

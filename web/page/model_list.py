@@ -2,9 +2,13 @@
 
 The list is kept for a while. If the provider has none, or does not answer in time, only the
 service's own model is offered, and the answer says so (`known`: false).
+
+Models that do not chat (embeddings, speech, pictures, moderation) are left out of the list. Some
+providers say what a model is for; from the others there is only its name.
 """
 
 import json
+import re
 import time
 from typing import Any, Final
 
@@ -24,6 +28,14 @@ TIMEOUT: Final = 3.0
 MAX_BYTES: Final = 1 << 20
 MAX_NAMES: Final = 500
 NAME_CHARS: Final = 200
+
+#: Words in the name, or in the type, of a model that does not chat.
+_OTHERS: Final = frozenset({
+    "asr", "audio", "bark", "bge", "clip", "colbert", "dall", "dalle", "diffusion", "embed",
+    "embedding", "embeddings", "flux", "gte", "image", "images", "imagen", "minilm", "moderation",
+    "parakeet", "realtime", "rerank", "reranker", "reranking", "reward", "sdxl", "sora", "speech",
+    "stt", "transcribe", "transcription", "tts", "veo", "video", "voice", "whisper",
+})  # fmt: skip
 
 log = structlog.get_logger("models")
 
@@ -82,9 +94,33 @@ def _names(data: bytes) -> list[str]:
     listed = json.loads(data)
     if isinstance(listed, dict):
         listed = listed["data"] if "data" in listed else listed["models"]
-    names = [_name(one) for one in listed] if isinstance(listed, list) else []
+    chatting = [one for one in listed if chats(one)] if isinstance(listed, list) else []
+    names = [_name(one) for one in chatting]
     valid = [name for name in names if 0 < len(name) <= NAME_CHARS and name.isprintable()]
     return valid[:MAX_NAMES]
+
+
+def chats(model: Any) -> bool:
+    """Whether one of a provider's models answers questions with text, as far as can be told."""
+    words = _words(_name(model).rpartition("/")[2])
+    if isinstance(model, dict):
+        words |= _words(model.get("type"))  # of Together, LM Studio and others
+        if _part(model, "capabilities").get("completion_chat") is False:  # Mistral's
+            return False
+        written = _part(model, "architecture").get("output_modalities")  # OpenRouter's
+        if isinstance(written, list) and written and "text" not in written:
+            return False
+    return not words & _OTHERS
+
+
+def _words(text: Any) -> set[str]:
+    """The words of a name: `text-embedding-3-small` has `embedding`, `nomic-embed-text` `embed`."""
+    return set(re.findall(r"[a-z]+", text.lower())) if isinstance(text, str) else set()
+
+
+def _part(model: dict[str, Any], name: str) -> dict[str, Any]:
+    found = model.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _name(model: Any) -> str:

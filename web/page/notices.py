@@ -177,4 +177,5 @@ def shape(entry: Entry) -> dict[str, Any]:
         "updated_at": iso_time(entry.updated_at),
         "status": entry.status,
         "answer": answer,
+        "line": {"waiting": entry.waiting, "changed_at": iso_time(entry.line_changed_at)},
     }

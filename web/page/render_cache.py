@@ -23,7 +23,7 @@ open the same one. Whichever request comes first to a block renders it.
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, Final
@@ -34,9 +34,11 @@ import structlog
 from gevent.hub import Waiter
 from gevent.lock import BoundedSemaphore
 
+from shared.bus.coding import Retrying
 from shared.store.messages import Message
 from web.following.message_topic import MessageTopic
 from web.following.source import Source
+from web.page.blocks import Rest
 from web.page.finished_blocks import BlockPages, FinishedBlocks, OlderBlocks, encode
 from web.page.yielding import Slices
 
@@ -53,6 +55,8 @@ EVENT_BYTES: Final = 16 << 10
 #: Bytes of blocks and bodies of ended messages that are kept, and for how many seconds.
 ENDED_BYTES: Final = 16 << 20
 ENDED_SECONDS: Final = 600.0
+#: Ends of messages that are kept for their continuations.
+RESTS: Final = 256
 #: Places in a body from which older blocks are rendered again, and those places' next events.
 OLDER_PLACES: Final = 16
 #: Seconds after which a greenlet that renders checks whether it still has readers.
@@ -62,19 +66,24 @@ IDLE_SECONDS: Final = 5.0
 #: whose open block it was shown.
 BlockPlace = tuple[int, int]
 
+_ACCEPTED: Final = Retrying()
+
 log = structlog.get_logger("render_cache")
 
 
 class BlockSource(Source[BlockPlace]):
     """A followed message as blocks, and the events that carry them."""
 
-    def __init__(self, cache: "RenderCache", topic: MessageTopic) -> None:
+    def __init__(
+        self, cache: "RenderCache", topic: MessageTopic, continues: Rest | None = None
+    ) -> None:
+        """`continues`: the end of the message that this one continues."""
         super().__init__()
         #: weak, because the cache keeps this object for as long as its topic lives. A reader holds
         #: the topic.
         self._topic = ref(topic)
         self.on_disconnect = topic.on_disconnect
-        self.finished = FinishedBlocks(topic.body)
+        self.finished = FinishedBlocks(topic.body, continues)
         self.readers = 0
         #: when it may be rendered again (monotonic)
         self.due = 0.0
@@ -88,6 +97,8 @@ class BlockSource(Source[BlockPlace]):
         self.rendering = 0
         self._cache = cache
         self._open: bytes = b"null"
+        #: what readers are told of the provider
+        self._retrying = _ACCEPTED
         self._busy = BoundedSemaphore()
         self._following = False
         #: older blocks by position: the events that were rendered again, what goes on from there,
@@ -136,7 +147,7 @@ class BlockSource(Source[BlockPlace]):
                 return
             body, ended = self.topic.body, self.topic.end is not None
             if self.finished.made.length > body.length:  # it ended shorter than it had been shown
-                self.finished = FinishedBlocks(body)
+                self.finished = FinishedBlocks(body, self.finished.continues)
                 self._older.clear()
                 self._going_on.clear()
             finished, slices = self.finished, Slices()
@@ -154,6 +165,7 @@ class BlockSource(Source[BlockPlace]):
             self._open = encode(opened, whole=False) if opened else b"null"
             self.settled, self.length, self.ended = finished.settled, made.length, made.ended
             self.rendering += 1
+            self._retrying = self.topic.retrying
             self.due = time.monotonic() + self._cache.interval(slices.end())
             self.notify()
 
@@ -174,6 +186,7 @@ class BlockSource(Source[BlockPlace]):
         topic = self.topic
         try:
             while self.readers and not topic.closed:
+                self._show_retrying(topic.retrying)
                 if not self.is_behind():
                     _wait_for(topic)
                 elif pause := self.pause():
@@ -185,6 +198,12 @@ class BlockSource(Source[BlockPlace]):
         self._following = False
         if topic.closed:
             self.close()
+
+    def _show_retrying(self, retrying: Retrying) -> None:
+        if retrying != self._retrying:
+            self._retrying = retrying
+            self.rendering += 1
+            self.notify()
 
     def _fail(self, error: Exception) -> None:
         log.error("render_cache.render", error=type(error).__name__)
@@ -202,7 +221,7 @@ class BlockSource(Source[BlockPlace]):
         lines, end = self.finished.cut(position, EVENT_BYTES, self.settled)
         if end < self.settled:
             return _event(lines, b"null", end, end), end, False
-        return _event(lines, self._open, end, self.length), end, True
+        return _event(lines, self._open, end, self.length, self._retrying), end, True
 
     def older_event(self, position: int) -> tuple[bytes, int] | None:
         """Blocks after `position` that are not kept, and the position after them.
@@ -241,12 +260,23 @@ def _put(places: OrderedDict[int, Any], position: int, value: Any) -> None:
         places.popitem(last=False)
 
 
-def _event(blocks: list[bytes], opened: bytes, place: int, covered: int) -> bytes:
+def _event(
+    blocks: list[bytes],
+    opened: bytes,
+    place: int,
+    covered: int,
+    retrying: Retrying = _ACCEPTED,
+) -> bytes:
+    retry = b""
+    if retrying.times:
+        answered = b"true" if retrying.answered else b"false"
+        retry = b',"retry":{"count":%d,"answered":%s}' % (retrying.times, answered)
     # The id comes last, as in `sse.frame`.
-    return b'event: blocks\ndata: {"blocks":[%s],"open":%s,"position":%d}\nid: %d\n\n' % (
+    return b'event: blocks\ndata: {"blocks":[%s],"open":%s,"position":%d%s}\nid: %d\n\n' % (
         b",".join(blocks),
         opened,
         covered,
+        retry,
         place,
     )
 
@@ -257,13 +287,16 @@ class RenderCache:
     def __init__(self) -> None:
         self._sources: WeakKeyDictionary[MessageTopic, BlockSource] = WeakKeyDictionary()
         self._ended: OrderedDict[tuple[uuid.UUID, str | None], BlockPages] = OrderedDict()
+        self._rests: OrderedDict[uuid.UUID, Rest | None] = OrderedDict()
 
-    def of(self, topic: MessageTopic) -> BlockSource:
-        """The blocks of a followed message."""
-        found = self._sources.get(topic)
-        if found is None:
-            found = self._sources[topic] = BlockSource(self, topic)
-        return found
+    def of(
+        self, topic: MessageTopic, continues: Callable[[], Rest | None] = lambda: None
+    ) -> BlockSource:
+        """The blocks of a followed message. `continues`: looks up the end of what it continues."""
+        if topic not in self._sources:
+            rest = continues()
+            self._sources.setdefault(topic, BlockSource(self, topic, rest))
+        return self._sources[topic]
 
     def forget(self, topic: MessageTopic) -> None:
         """Begin anew with this one."""
@@ -280,9 +313,24 @@ class RenderCache:
         """Those of a message that has ended, if they are kept here; its body is not needed."""
         return self._ended.get((message.id, message.sha256)) if message.ended_at else None
 
-    def pages(self, message: Message) -> "BlockPages":
+    def known_rest(self, message_id: uuid.UUID) -> tuple[Rest | None] | None:
+        """The end of an ended message, if it is kept here."""
+        return (self._rests[message_id],) if message_id in self._rests else None
+
+    def rest(self, message: Message, continues: Rest | None) -> Rest | None:
+        """The end of an ended message, from which another one goes on; None without text there."""
+        rest = self.pages(message, continues).rest()
+        if message.id not in self._rests:
+            gevent.spawn_later(ENDED_SECONDS, self._rests.pop, message.id, None)
+        self._rests[message.id] = rest
+        if len(self._rests) > RESTS:
+            self._rests.popitem(last=False)
+        return rest
+
+    def pages(self, message: Message, continues: Rest | None = None) -> "BlockPages":
         """The finished blocks of a message as it is, rendered as far as they are asked for.
 
+        `continues`: the end of the message that it continues.
         Those of ended ones are kept for a while; those of one that is followed here are there.
         """
         same = (message.id, message.claim)  # another claim's text is another body
@@ -293,7 +341,7 @@ class RenderCache:
                 source.refresh()
             if message.ended_at is None or source.ended:
                 return BlockPages(source.finished, iter(()))
-        finished = FinishedBlocks(message.body)
+        finished = FinishedBlocks(message.body, continues)
         if message.ended_at is None:
             return BlockPages(finished, finished.made.feed(message.body))
         key = (message.id, message.sha256)

@@ -9,7 +9,9 @@ the text as it is.
 import re
 from typing import Final
 
+from web.page import latex
 from web.page.cpu_limit import with_fallback
+from web.page.extended_rules import CALLOUTS, TAGS
 from web.page.structure import complete_end
 
 #: Seconds of CPU time for completing a line.
@@ -20,6 +22,23 @@ _UNDECIDED: Final = re.compile(r"[-*+=_#>|~`:$\\.)\[\]!\s]*|\s*\d{1,9}[.)]?\s*")
 #: A link whose address is being written.
 _HALF_LINK: Final = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*\Z")
 _CODE_OR_MATH: Final = re.compile(r"(`+)[^`]+?\1|\$[^$]+\$|\\\(.*?\\\)|\\.", re.DOTALL)
+#: The first half of a box, a callout, a footnote's label, or a tag.
+_HALF: Final = re.compile(
+    r"(?:(?<=[-*+.)] )|(?<=[-*+.)]  ))\[(?:[ xX]\]?)?\s*\Z"
+    rf"|(?<=>)[ ]?\[!?[A-Za-z]{{0,{max(map(len, CALLOUTS))}}}\Z"
+    r"|\[(?:\^\w{0,20})?\Z"
+    r"|</?[a-z]{0,6}\Z"
+)
+#: Characters of the longest, with what stands before it.
+_HALF_MAX: Final = 64
+_TAG: Final = re.compile(rf"<(/?)({'|'.join(TAGS)})>")
+#: Math that is being written: displayed, or in a line, where a dollar may be money.
+_DISPLAYED: Final = re.compile(r"(?:^|\n)[ >]*(\$\$|\\\[)((?:(?!\$\$|\\\]|`).)*)\Z", re.DOTALL)
+_IN_LINE: Final = re.compile(
+    r"(\$)(?=[^\s\d$])(?=[^$\n]*(?:[\^_=]|\\[a-zA-Z]))([^$\n`]*)\Z|(\\\()([^`]*)\Z"
+)
+_CLOSERS: Final = {"$$": "$$", "\\[": "\\]", "$": "$", "\\(": "\\)"}
+_CODE_OR_FORMULA: Final = re.compile(r"(`+)[^`]+?\1|\$[^$\n]+\$|\\\(.*?\\\)", re.DOTALL)
 _TABLE_ROW: Final = re.compile(r" {0,3}\|")
 
 
@@ -30,10 +49,22 @@ def completed(text: str, *, in_table: bool = False) -> str:
         text = text[:last]
     if not in_table:
         text = _without_half_table_head(text)
+    return with_fallback(COMPLETE_SECONDS, lambda: _completed(text), lambda: text)
+
+
+def _completed(text: str) -> str:
+    found = _DISPLAYED.search(text) if "$$" in text or "\\[" in text else None
+    if found is not None and text.count("$$", 0, found.start(1)) % 2 == 0:
+        return _with_formula(text, found.start(1), *found.groups())
     begin = complete_end(text.rstrip("\r\n"))
-    return with_fallback(
-        COMPLETE_SECONDS, lambda: text[:begin] + _closed(text[begin:]), lambda: text
-    )
+    return text[:begin] + _closed(text[begin:])
+
+
+def _with_formula(text: str, start: int, opener: str, formula: str) -> str:
+    """The text with as much of its last formula as can be shown, or without that formula."""
+    formula = formula.removesuffix("$") if opener == "$$" else formula.removesuffix("\\")
+    shown = latex.repaired(formula, display=opener in ("$$", "\\["))
+    return text[:start] + f"{opener}{shown}{_CLOSERS[opener]}" if shown else text[:start]
 
 
 def _without_half_table_head(text: str) -> str:
@@ -53,6 +84,16 @@ def _closed(line: str) -> str:
     """A line with its code, emphasis and links closed."""
     end = len(line.rstrip())
     line, blanks = line[:end], line[end:]
+    plain, found = line, None
+    if any(sign in line for sign in "`$\\"):  # most lines have none: searching them costs more
+        plain = _CODE_OR_FORMULA.sub(lambda found: " " * len(found.group()), line)
+        found = _IN_LINE.search(plain)
+    if found is not None:
+        opener = found.group(1) or found.group(3)
+        start = found.start(1) if found.group(1) else found.start(3)
+        return _with_formula(line, start, opener, line[start + len(opener) :])
+    if "`" not in plain:
+        line = line[:-_HALF_MAX] + _HALF.sub("", line[-_HALF_MAX:])
     line = _HALF_LINK.sub(r"\1", line)
     plain = _CODE_OR_MATH.sub("", line)
     ticks = re.search(r"`+", plain)
@@ -66,7 +107,19 @@ def _closed(line: str) -> str:
         plain = plain.replace(sign, "")
     if re.search(r"(?:^|[\s(])\*(?=[^\s*])[^*]*\Z", plain) and not line.endswith("*"):
         line = _close(line, "*")
-    return line + blanks
+    return line + _closing_tags(plain) + blanks
+
+
+def _closing_tags(plain: str) -> str:
+    opened: list[str] = []
+    if "<" not in plain:
+        return ""
+    for slash, name in _TAG.findall(plain):
+        if not slash:
+            opened.append(name)
+        elif opened and opened[-1] == name:
+            opened.pop()
+    return "".join(f"</{name}>" for name in reversed(opened))
 
 
 def _close(line: str, sign: str) -> str:

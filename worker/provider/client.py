@@ -45,7 +45,7 @@ from worker.provider.refusals import (
     error_text,
 )
 from worker.provider.reply import Reply, Write
-from worker.provider.retries import Retries, retry_after
+from worker.provider.retries import Report, Retries, retry_after
 from worker.provider.transport import DirectTransport, is_direct
 
 #: Seconds to connect.
@@ -97,17 +97,22 @@ class Provider:
         #: the provider has not refused `stream_options` by name
         self._asks_usage = True
 
-    def stream(self, request: ChatRequest, write: Write) -> Reply:
+    def stream(
+        self, request: ChatRequest, write: Write, retrying: Report = lambda _: None
+    ) -> Reply:
         """Write the answer as it comes; returns when the provider has said that it is complete.
+
+        `retrying` is called while the provider is asked again, see `Retries`.
 
         Raises GenerationFailed for every other end, and whatever `write` raises.
         """
         without: set[Feature] = set() if self._asks_usage else {Feature.USAGE}
-        retries = Retries()
+        retries = Retries(retrying)
         while True:
             form = _form(request, without)
             try:
                 with self._open(request, form) as response:
+                    retries.accepted()
                     return self._receiver.receive(response, write, form)
             except Refusal as refusal:
                 found = refusal.classification

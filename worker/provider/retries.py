@@ -1,8 +1,12 @@
-"""When a provider that refused a request is asked again, and for how long."""
+"""When a provider that refused a request is asked again, for how long, and what readers are told.
+
+While it waits for longer than a moment it reports so every REPORT_SECONDS. The report is stored
+nowhere: who comes later gets the next one.
+"""
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -11,6 +15,7 @@ import gevent
 import structlog
 
 from shared import awake
+from shared.bus.coding import Retrying
 from shared.errors import GenerationFailed
 from worker import metrics
 from worker.provider.refusals import Refusal
@@ -22,13 +27,23 @@ TRIES_IN_STREAM: Final = 4
 #: Seconds of the first pause between tries; it doubles.
 BACKOFF: Final = 0.5
 
+#: Seconds between two reports, and of a pause that is too short to be reported.
+REPORT_SECONDS: Final = 2.0
+UNSEEN_SECONDS: Final = 1.0
+
+#: Takes what readers are told.
+Report = Callable[[Retrying], None]
+
 log = structlog.get_logger("provider")
 
 
 class Retries:
     """The tries of one request."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Report = lambda _: None) -> None:
+        self._report = report
+        self._count = 0
+        self._reported = False
         self._begun = time.monotonic()
         self._pause = BACKOFF
         self._in_stream = 1
@@ -46,8 +61,25 @@ class Retries:
             raise GenerationFailed("provider_unavailable", upstream=refusal.upstream) from None
         metrics.RETRIES.labels(str(refusal.status or "connection")).inc()
         log.info("provider.retry", status=refusal.status, wait=round(wait, 2))
-        gevent.sleep(wait)
+        self._count += 1
+        self._sleep(wait, Retrying(self._count, refusal.status is not None))
         self._pause *= 2
+
+    def accepted(self) -> None:
+        """The provider has accepted the request."""
+        if self._reported:
+            self._report(Retrying())
+            self._reported = False
+
+    def _sleep(self, seconds: float, state: Retrying) -> None:
+        if self._count == 1 and seconds < UNSEEN_SECONDS:
+            gevent.sleep(seconds)
+            return
+        self._reported = True
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._report(state)
+            gevent.sleep(min(left, REPORT_SECONDS))
 
 
 def retry_after(headers: Mapping[str, Any]) -> float | None:

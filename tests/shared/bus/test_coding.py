@@ -10,7 +10,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from shared.body import Body, Delta
-from shared.bus.coding import WAKE_UP, Payload, decode, encode
+from shared.bus.coding import (
+    WAKE_UP,
+    Payload,
+    Retrying,
+    decode,
+    decode_retrying,
+    encode,
+    encode_retrying,
+)
 from tests.strategies import bodies
 
 CLAIM = uuid.uuid4()
@@ -51,6 +59,15 @@ def test_payloads_survive_encoding(body: Body) -> None:
     deltas = body.since(0)
 
     assert decode(encode(CLAIM, deltas)) == Payload(CLAIM, deltas)
+
+
+@pytest.mark.parametrize("state", [Retrying(), Retrying(3), Retrying(40, answered=False)])
+def test_retrying_survives_encoding_and_is_no_text(state: Retrying) -> None:
+    payload = encode_retrying(CLAIM, state)
+
+    assert decode_retrying(payload) == (CLAIM, state)
+    assert decode(payload) is None
+    assert decode_retrying(payload + " ") is decode_retrying(f"[{HEAD}]") is None
 
 
 @given(st.text() | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")))

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from shared import naming
 from shared.body import text_body
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, OutliveError, TooMany
 from shared.lifecycle import Status
 from shared.store import asking, conversations, messages, stopping
-from shared.store.asking import NEWEST, TITLE_CHARS, Asked
+from shared.store.asking import NEWEST, Asked
 from shared.store.ending import Ending
 from shared.store.turns import DISPATCH_AFTER
 from tests.store_fixtures import ME, Store, at_once
@@ -75,7 +76,7 @@ def test_the_first_question_names_its_conversation(store: Store) -> None:
     ask(store, user, conversation, content="Another")
 
     title = conversations.load(store.db, user, conversation).title
-    assert title == f"Why is {'x' * 100}"[: TITLE_CHARS - 1] + "…"
+    assert title == f"Why is {'x' * 100}"[: naming.CHARS - 1] + "…"
 
 
 def test_titles_can_be_switched_off(store: Store) -> None:

@@ -18,6 +18,7 @@ from shared.store import (
     branches,
     conversations,
     messages,
+    places,
     reaping,
     search,
     shares,
@@ -25,6 +26,7 @@ from shared.store import (
     stopping,
 )
 from shared.store.asking import NEWEST
+from shared.store.places import Point
 from tests.client import new_id
 from tests.store_fixtures import Store, body_of
 
@@ -60,6 +62,10 @@ CALLS: dict[str, Callable[[Theirs, uuid.UUID], Any]] = {
     "conversations.mark_seen": lambda it, user: conversations.mark_seen(
         it.db, user, it.conversation, None
     ),
+    "places.keep": lambda it, user: places.keep(
+        it.db, user, it.conversation, Point(it.ended, 1), Point(it.ended, 1)
+    ),
+    "places.load": lambda it, user: places.load(it.db, user, it.conversation),
     "branches.turns": lambda it, user: branches.turns(
         it.db, user, it.conversation, before=it.ended
     ),
@@ -77,6 +83,7 @@ OTHERWISE = {
     *("conversations.create", "conversations.newest", "asking.lock_user"),
     # of those that ask
     *("asking.asking_transaction", "asking.begin_answer", "asking.check_limits"),
+    "asking.ask_in",  # of the line (test_line.py)
     "asking.must_be_called",
     # they find nothing of others, and say so in their result
     *("messages.is_deleted", "messages.key_of", "messages.id_of_key", "messages.stopped"),
@@ -103,7 +110,7 @@ def test_the_owner_may_make_every_call(store: Store, call: str) -> None:
     CALLS[call](theirs, theirs.owner)
 
 
-MODULES = (messages, stopping, branches, conversations, asking, reaping, search, sidebar)
+MODULES = (messages, stopping, branches, conversations, asking, places, reaping, search, sidebar)
 
 
 def test_every_function_that_takes_a_user_is_tested_for_access() -> None:
@@ -115,6 +122,7 @@ def test_every_function_that_takes_a_user_is_tested_for_access() -> None:
             branches,
             conversations,
             asking,
+            places,
             reaping,
             search,
             sidebar,
@@ -138,8 +146,11 @@ def test_rights_are_checked_by_the_two_predicates_only() -> None:
         "audit.py": 1,  # what an operator looks for
         "conversations.py": 1,  # the key of a creation
         "deletion.py": 2,  # what goes with a user
+        "line.py": 3,  # the key of a request
         "messages.py": 2,  # the key of a request
-        "exporting.py": 5,  # the user's use, keys, sessions, shares, audit rows and files
+        "pushes.py": 3,  # their user's subscriptions
+        # the user's use, keys, sessions, shares, audit rows, files, lines and subscriptions
+        "exporting.py": 7,
         "files.py": 3,  # kept or named by its user, those of a prompt, what goes with a user
         "sessions.py": 3,  # the oldest, and those that their user ends
         "token_use.py": 1,  # what the user used

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from shared.errors import NotFound
-from shared.store import deletion, reaping, service_keys, shares, users
+from shared.store import deletion, places, reaping, service_keys, shares, users
 from shared.store.deletion import Ended
+from shared.store.places import Point
 from shared.store.tables import LOCAL_USER
 from tests.client import new_id
 from tests.store_fixtures import Store
@@ -19,7 +20,7 @@ def begin(store: Store, user: uuid.UUID) -> list[Ended]:
 
 def left(store: Store, user: uuid.UUID) -> dict[str, int]:
     """How many rows of each table are the user's."""
-    tables = ("conversations", "messages", "pieces", "sessions", "service_keys", "shares")
+    tables = tuple(NOTHING)
     return {
         table: store.db.rows(f"SELECT count(*) AS n FROM {table} WHERE user_id = :id", id=user)[0].n
         for table in tables
@@ -28,6 +29,7 @@ def left(store: Store, user: uuid.UUID) -> dict[str, int]:
 
 NOTHING = {
     "conversations": 0, "messages": 0, "pieces": 0, "sessions": 0, "service_keys": 0, "shares": 0,
+    "places": 0,
 }  # fmt: skip
 
 
@@ -42,7 +44,9 @@ def test_everything_of_a_user_goes_and_nothing_of_others(store: Store) -> None:
     user, other = store.user(), store.user()
     for one in (user, other):
         answer = store.ended(one)
-        shares.add(store.db, one, store.row(answer).conversation_id, token_hash=new_id())
+        conversation = store.row(answer).conversation_id
+        shares.add(store.db, one, conversation, token_hash=new_id())
+        places.keep(store.db, one, conversation, Point(answer, 1), Point(answer, 1))
     before = left(store, other)
 
     begin(store, user)

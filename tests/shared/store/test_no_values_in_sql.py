@@ -21,6 +21,7 @@ _WRITTEN_THERE: Final = {
     "database.py": {"', '.join((column.name for column in table.columns))", "table.name"},
     "messages.py": {"', '.join((f'm.{name}' for name in _PLAIN_FIELDS))"},
     "part_sql.py": {"body", "chosen"},
+    "tape_sql.py": {"created_at", "kind", "message", "rows"},
     "token_use.py": {"kind", "table", "user"},
 }
 

@@ -37,7 +37,7 @@ def asked(store: Store, user: uuid.UUID, number: int, running: int = 2) -> list[
 def finish(store: Store, claim: owning.Claim) -> list[uuid.UUID]:
     done = owning.finish(store.db, ME, save_of(claim, body_of("So.")), DONE, TWO)
     assert done is not None
-    return list(done.called)
+    return list(done.questions)
 
 
 def waiting(store: Store) -> list[uuid.UUID]:
@@ -112,7 +112,7 @@ def test_ends_at_the_same_moment_call_as_many_questions(store: Store) -> None:
     )
 
     assert errors == []
-    called = {one for finished in done if finished for one in finished.called}
+    called = {one for finished in done if finished for one in finished.questions}
     # those that saw each other's row still open called fewer: a sweep makes up for it
     called |= set(turns.give(store.db, rule))
     assert called == set(ids[limit : 2 * limit])
@@ -290,7 +290,7 @@ class Story:
             ending, rule = ENDS[what]
             finished = owning.finish(self.db, ME, save_of(claim, body_of("So.")), ending, rule)
             if finished and "dies" not in what:
-                self.store.queue.ids += finished.called
+                self.store.queue.ids += finished.questions
         elif what == "stop":
             stopping.stop(self.db, answer, row.user_id)
         elif what == "delete":

@@ -42,6 +42,14 @@ def test_over_https_no_network_and_no_neighbour_can_read_or_plant_them(
     assert "; HttpOnly" not in found[f"{prefix}outlive_csrf"]
 
 
+def test_where_the_page_may_be_framed_cookies_are_of_the_site_around_it() -> None:
+    response = Response()
+    SessionCookies(secure=True, seconds=100, framed=True).set(response, SESSION.new())
+
+    for cookie in cookies_in(response).values():
+        assert {"Secure", "SameSite=None", "Partitioned"} <= set(cookie.split("; "))
+
+
 def test_over_https_a_cookie_without_the_prefix_is_none() -> None:
     request = request_with(HTTP_COOKIE=f"outlive_session={SESSION.new()}")
 

@@ -193,7 +193,7 @@ def test_question_is_accepted_with_both_messages(client: Client, worker: Worker)
     fields = {
         "id", "conversation_id", "parent_id", "continues_id", "role", "status", "text", "parts",
         "position", "length", "sha256", "model", "usage", "finish_reason", "error", "created_at",
-        "started_at", "first_text_at", "ended_at",
+        "started_at", "first_text_at", "thought_ms", "ended_at",
     }  # fmt: skip
     assert set(user) == set(assistant) == fields
     assert accepted.headers["Outlive-Message-Id"] == assistant["id"]

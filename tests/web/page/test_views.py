@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from local.processes import ROOT
 from local.programs import Web, Worker
 from scripted import done, finish, hold, long, reasoning, say, script, usage
 from shared.settings import Settings
@@ -17,6 +18,8 @@ from tests.rig import Rig, eventually, killing
 from tests.store_fixtures import Store
 from tests.stories import holding
 from web.page.dashboard import Dashboard
+
+STATIC = ROOT / "web/page/static"
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -459,3 +462,15 @@ def test_static_files_are_compressed_and_unchanged(client: Client) -> None:
     assert plain.headers["Vary"] == small.headers["Vary"] == "Accept-Encoding"
     again = client.http.get(path, headers={"If-None-Match": small.headers["ETag"]})
     assert again.status_code == 304
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in STATIC.glob("*.js")))
+def test_scripts_are_sent_without_comments(client: Client, name: str) -> None:
+    """The browser's tests run them as they are sent."""
+    source, sent = (STATIC / name).read_text(), client.http.get(f"/static/{name}")
+
+    assert "/**" in source
+    assert sent.status_code == 200
+    assert "/**" not in sent.text
+    assert len(sent.text) < len(source)
+    assert int(sent.headers["Content-Length"]) < len(source.encode())

@@ -1,5 +1,6 @@
 """Reaching the provider: its address, its certificate, proxies and retries."""
 
+import json
 import socket
 import ssl
 import subprocess
@@ -15,12 +16,14 @@ import pytest
 from scripted import Scripted, done, finish, say, script, start_scripted, status, usage
 from scripted.cases import TEXT, WELL
 from shared.body import Body
+from shared.bus.coding import Retrying
 from shared.errors import GenerationFailed
 from shared.settings import Settings
 from tests.foreign import need
 from web.page.model_list import ModelList
 from worker.provider import retries
 from worker.provider.client import ChatRequest, Provider
+from worker.provider.refusals import Classification, Refusal
 
 ASKED = script(say(TEXT), *WELL)
 
@@ -160,6 +163,27 @@ def test_anything_but_a_model_list_is_unknown(document: bytes) -> None:
     with recorder(document) as server:
         settings = Settings.model_validate({"OPENAI_BASE_URL": server.url, "model": "a"})
         assert ModelList(settings).listed()["known"] is False
+
+
+def test_models_that_do_not_chat_are_not_listed() -> None:
+    offered = ["gpt-5", "llama-3.3-70b-instruct", "gpt-4-vision-preview", "org/embed-free/qwen3"]
+    left_out = [
+        "text-embedding-3-small", "nomic-embed-text", "baai/bge-m3", "whisper-1", "gpt-4o-tts",
+        "gpt-4o-realtime-preview", "dall-e-3", "gpt-image-1", "omni-moderation-latest", "rerank-v3",
+    ]  # fmt: skip
+    described = [
+        {"id": "m2", "type": "embeddings"},
+        {"id": "m3", "capabilities": {"completion_chat": False}},
+        {"id": "m4", "architecture": {"output_modalities": ["image"]}},
+        {"id": "m5", "type": 7, "capabilities": ["completion"], "architecture": None},
+        {"id": "m6", "type": "llm", "architecture": {"output_modalities": ["text", "image"]}},
+    ]
+    document = json.dumps([*offered, *left_out, *described]).encode()
+    with recorder(document) as server:
+        settings = Settings.model_validate({"OPENAI_BASE_URL": server.url, "model": "gpt-5"})
+        listed = ModelList(settings).listed()["items"]
+
+    assert {one["id"] for one in listed} == {*offered, "m5", "m6"}
 
 
 # --- certificates ---------------------------------------------------------------------------------
@@ -353,6 +377,25 @@ def test_an_error_before_any_text_is_retried_a_few_times(
         ask(scripted.url, question)
 
     assert len(scripted.requests(contains=question)) == retries.TRIES_IN_STREAM
+
+
+def test_readers_are_told_of_pauses_and_of_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "BACKOFF", 0.01)
+    monkeypatch.setattr(retries, "REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(retries, "UNSEEN_SECONDS", 0.1)
+    told: list[Retrying] = []
+    tries = retries.Retries(told.append)
+
+    tries.wait(Refusal(Classification(retry=True), status=429))
+    tries.accepted()
+    assert told == []  # it was short
+    tries.wait(Refusal(Classification(retry=True), status=429, after=0.15))
+    tries.wait(Refusal(Classification(retry=True)))
+    tries.accepted()
+    tries.accepted()
+
+    assert told[:2] == [Retrying(2), Retrying(2)]
+    assert told[-2:] == [Retrying(3, answered=False), Retrying()]
 
 
 def test_a_refusal_without_end_is_read_up_to_a_limit() -> None:

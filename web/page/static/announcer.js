@@ -33,6 +33,11 @@ function speak() {
 export class Narrator {
   #announced = 0;
 
+  /** Its first block begins with this many characters that were announced before. */
+  skip(characters) {
+    this.#announced = characters;
+  }
+
   /** `text`: all of a block so far; `ended`: it will not grow; `quiet`: skip it silently. */
   narrate(text, { ended, quiet }) {
     const fresh = text.slice(this.#announced);

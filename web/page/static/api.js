@@ -7,7 +7,6 @@
  */
 
 import { trouble } from "./connection.js";
-import { LinkStream } from "./link-stream.js";
 import { newKey, Outlive, queryOf as query } from "./outlive.js";
 
 export { newKey };
@@ -27,7 +26,7 @@ export const link = location.pathname === "/s" ? location.hash.slice(1) : "";
 function signIn() {
   dispatchEvent(new Event("sessionend"));
   const why = document.body.dataset.user ? "&problem=ended" : "";
-  location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}${why}`);
+  location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}${why}${location.hash}`);
 }
 
 /**
@@ -84,6 +83,12 @@ export const changeConversation = (id, fields) => call("PATCH", `/conversations/
 export const deleteConversation = (id) => call("DELETE", `/conversations/${id}`);
 export const undelete = (id) => call("POST", `/conversations/${id}/undelete`);
 export const markSeen = (id, message) => call("POST", `/conversations/${id}/seen`, { body: { message_id: message } });
+export const getPlace = (id) => outlive.callOnce("GET", `/api/conversations/${id}/place`);
+/** Report where the person is; also from a page that is being left, and without a reply. */
+export function putPlace(id, place) {
+  const headers = { "Content-Type": "application/json" };
+  fetch(`/api/conversations/${id}/place`, { method: "PUT", keepalive: true, headers, body: JSON.stringify(place) }).catch(() => {});
+}
 export const listConversations = (limit, cursor) => call("GET", `/sidebar${query({ limit, cursor })}`);
 export const search = (q, signal) => outlive.search(q, { limit: 30 }, { signal });
 export const listModels = () => outlive.models();
@@ -93,14 +98,26 @@ export const getTurns = (id, { leaf, before, limit }, signal) =>
   call("GET", `/conversations/${id}/turns${query({ leaf, before, limit })}`, { signal });
 
 // Messages; `wanted`: {model?, options?}
-export const ask = (conversation, content, parent, key, wanted, sent) =>
-  call("POST", `/conversations/${conversation}/messages`, { body: { content, parent_id: parent, ...wanted }, key, sent });
+export const ask = (conversation, content, parent, key, wanted, sent, parts) => {
+  const body = { ...(content ? { content } : {}), ...(parts?.length ? { parts } : {}), parent_id: parent, ...wanted };
+  return call("POST", `/conversations/${conversation}/messages`, { body, key, sent });
+};
+export const getLine = (id, signal) => call("GET", `/conversations/${id}/line`, { signal });
+export const putInLine = (id, content, key, wanted, sent) => call("POST", `/conversations/${id}/line`, { body: { content, ...wanted }, key, sent });
+export const changeInLine = (id, one, content) => call("PATCH", `/conversations/${id}/line/${one}`, { body: { content } });
+export const takeOutOfLine = (id, one) => call("DELETE", `/conversations/${id}/line/${one}`);
+export const sendFromLine = (id, one) => outlive.callOnce("POST", `/api/conversations/${id}/line/${one}/send`, { body: {} });
 export const retry = (id, wanted) => call("POST", `/messages/${id}/retry`, { body: wanted, key: newKey() });
 export const continueAnswer = (id, wanted) => call("POST", `/messages/${id}/continue`, { body: wanted, key: newKey() });
 export const stop = (id) => outlive.stop(id);
 export const getMessage = (id, signal) => outlive.message(id, { signal });
+/** Where this device is reading; where the user's other devices are. */
+export const reportDevice = (body, signal) => outlive.callOnce("POST", "/api/devices", { body, signal });
+export const getTape = (id) => call("GET", `/messages/${id}/tape`);
 export const getBlocks = (id, after, signal) => call("GET", `/messages/${id}/blocks${query({ after })}`, { signal });
-/** The stream of a message's blocks. EventSource sends no header, so a link needs another one. */
+/** The stream of a message's blocks. EventSource sends no header, so the page of a link brings another class. */
+let LinkStream = null;
+export const useLinkStream = (its) => (LinkStream = its);
 export function openBlocks(id, after) {
   const path = `/api/messages/${id}/blocks/stream?after=${after}`;
   return link ? new LinkStream((signal) => outlive.open("GET", path, { headers: { Accept: "text/event-stream" }, signal })) : new EventSource(path);
@@ -109,11 +126,14 @@ export function openBlocks(id, after) {
 export const pollStatus = (id, signal) =>
   outlive.callOnce("GET", `/api/messages/${id}/blocks${query({ after: BEYOND })}`, { signal });
 
-/** A stored file as a data URL, for a reader by a link: the browser asks for images and downloads without its secret. */
-export async function readFile(address) {
-  const response = await fetch(address, { headers: { Authorization: `Bearer ${link}` } });
+/**
+ * A stored file as a data URL (of another type, if one is given). A reader by a link needs it, as the
+ * browser asks for images and downloads without the link's secret.
+ */
+export async function readFile(address, type = "") {
+  const response = await fetch(address, { headers: link ? { Authorization: `Bearer ${link}` } : {} });
   if (!response.ok) throw new Error(response.statusText);
-  const file = await response.blob();
+  const file = new Blob([await response.blob()], { type: type || response.headers.get("Content-Type") });
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
@@ -121,6 +141,11 @@ export async function readFile(address) {
     reader.readAsDataURL(file);
   });
 }
+
+// Browsers that are notified
+export const subscribe = (fields) => outlive.callOnce("POST", "/api/push", { body: fields });
+export const listSubscriptions = () => call("GET", "/push");
+export const unsubscribe = (id) => call("DELETE", `/push/${id}`);
 
 // Shares
 export const share = (id, fields) => outlive.callOnce("POST", `/api/conversations/${id}/shares`, { body: fields });

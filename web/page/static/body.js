@@ -39,9 +39,11 @@ export class Body {
     this.blocks[n] = block;
   }
 
-  /** Whether it holds nothing but reasoning. */
-  get silent() {
-    return this.blocks.every(({ kind }) => kind === "reasoning");
+  /** What it holds instead of text: "nothing", "reasoning" or "tool_call"; "" if it has text. */
+  get without() {
+    const kinds = new Set(this.blocks.map(({ kind }) => kind));
+    if (kinds.has("text")) return "";
+    return kinds.has("tool_call") ? "tool_call" : kinds.size ? "reasoning" : "nothing";
   }
 
   /** All text, which `length` and `sha256` cover. */

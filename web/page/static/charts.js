@@ -1,6 +1,7 @@
 /** A small chart of one number over the last minutes. */
 
 import { el } from "./dom.js";
+import { locale, t, timeOf } from "./t.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 /** The viewBox; CSS stretches it. */
@@ -14,7 +15,7 @@ function shape(tag, attributes) {
 }
 
 /** A number with separators: 1,234 and 12.5. */
-export const number = (value) => (value ?? 0).toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 });
+export const short = (value) => (value ?? 0).toLocaleString(locale, { maximumFractionDigits: value < 10 ? 1 : 0 });
 
 export class Chart {
   constructor(name, label) {
@@ -42,13 +43,13 @@ export class Chart {
     this.line.setAttribute("d", path);
     this.area.setAttribute("d", path && `${path}L${WIDTH} ${HEIGHT}L0 ${HEIGHT}Z`);
     const minutes = at.length > 1 ? Math.round((at.at(-1) - at[0]) / 60) : 0;
-    this.svg.setAttribute("aria-label", `${this.label}: at most ${number(max)} in the last ${minutes || 1} min`);
+    this.svg.setAttribute("aria-label", t("{label}: at most {max} in the last {minutes} min", { label: this.label, max: short(max), minutes: minutes || 1 }));
     if (this.cursor.getAttribute("visibility") === "hidden") this.#leave();
   }
 
   #leave() {
     this.cursor.setAttribute("visibility", "hidden");
-    this.value.textContent = number(this.now);
+    this.value.textContent = short(this.now);
     this.note.textContent = this.text;
   }
 
@@ -61,7 +62,7 @@ export class Chart {
     const place = (index / (this.values.length - 1)) * WIDTH;
     for (const name of ["x1", "x2"]) this.cursor.setAttribute(name, place);
     this.cursor.setAttribute("visibility", "visible");
-    this.value.textContent = number(this.values[index]);
-    this.note.textContent = new Date(this.at[index] * 1000).toLocaleTimeString();
+    this.value.textContent = short(this.values[index]);
+    this.note.textContent = timeOf(this.at[index] * 1000);
   }
 }

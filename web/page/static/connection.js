@@ -1,6 +1,7 @@
 /** Whether the server can be reached; shown if it cannot for a while. */
 
 import { byId } from "./dom.js";
+import { t } from "./t.js";
 
 /** Milliseconds. Shorter interruptions are normal: a stream may be cut at any time. */
 const PATIENCE = 1000;
@@ -29,10 +30,10 @@ export function setActivity(what) {
 
 const WORDS = {
   good: () => "",
-  reconnecting: () => "Reconnecting…",
+  reconnecting: () => t("Reconnecting…"),
   offline: () =>
-    ({ writing: "Offline. It is still being written.", sending: "Offline. It will be sent." })[activity] ??
-    "Offline. What you send waits here.",
+    ({ writing: t("Offline. It is still being written."), sending: t("Offline. It will be sent.") })[activity] ??
+    t("Offline. What you send waits here."),
 };
 
 function show() {

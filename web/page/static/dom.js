@@ -1,7 +1,12 @@
 /** Elements without HTML strings: text of people and models becomes text nodes. */
 
+import { t } from "./t.js";
+
 /** The element with this id. */
 export const byId = (id) => document.getElementById(id);
+
+/** What this service is called. */
+export const NAME = document.querySelector("meta[name=application-name]").content;
 
 /** A new element; `props` are properties, or attributes where there is no such property. */
 export function el(tag, props = {}, ...children) {
@@ -20,15 +25,28 @@ export function button(label, onclick, props = {}) {
   return el("button", { type: "button", className: "quiet", onclick, ...props }, label);
 }
 
-/** Copy a text; the button shows whether that worked. */
+/** Copy a text, or what a promise brings; the button shows whether that worked. */
 export async function copyFor(pressed, text) {
+  const worked = await copyText(await text).catch(() => false);
+  pressed.textContent = worked ? t("Copied") : t("Not copied");
+  setTimeout(() => (pressed.textContent = t("Copy")), 1500);
+}
+
+/** Copy a text. Where there is no clipboard for pages (plain HTTP from another machine), or it refuses, as from a field. */
+async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
-    pressed.textContent = "Copied";
+    return true;
   } catch {
-    pressed.textContent = "Not copied"; // forbidden, or no clipboard
+    const focused = document.activeElement;
+    const field = el("textarea", { className: "unseen", value: text, readOnly: true });
+    (focused?.closest("dialog") ?? document.body).append(field); // a dialog keeps the focus
+    field.select();
+    const worked = document.execCommand("copy");
+    field.remove();
+    focused?.focus({ preventScroll: true });
+    return worked;
   }
-  setTimeout(() => (pressed.textContent = "Copy"), 1500);
 }
 
 /** An icon from the page's symbols. */
@@ -47,6 +65,3 @@ export function soon(task) {
   if (document.hidden) setTimeout(task, 250);
   else requestAnimationFrame(task);
 }
-
-/** A day as people read it. */
-export const dateOf = (moment) => new Date(moment).toLocaleDateString([], { dateStyle: "medium" });

@@ -1,6 +1,8 @@
 /** A text area that grows and sends on Enter, and the form in which a question is edited. */
 
 import { button, el } from "./dom.js";
+import { edit, keepEdit } from "./outbox.js";
+import { t } from "./t.js";
 
 /** Make a text area grow and send on Enter; on a touch keyboard Enter is a new line. */
 export function sendsOnEnter(area, send) {
@@ -20,16 +22,36 @@ export function grow(area) {
 }
 
 export class Editor {
-  /** Escape closes it only if nothing was changed: no key throws text away. */
-  constructor(text, { send, close }) {
-    this.area = el("textarea", { value: text, rows: 1, dir: "auto", "aria-label": "Edit your question" });
-    const submit = () => this.area.value.trim() && (close(), send(this.area.value));
-    const buttons = [button("Cancel", close), button("Send", submit, { className: "primary" })];
+  /**
+   * Of the question with this id. What is typed is kept: if the page goes, the next one opens it
+   * again. `on.ready()`, if there is one, may say that it is not to be sent now. Escape closes it
+   * only if nothing was changed: no key throws text away.
+   */
+  constructor(id, text, on, label = t("Send")) {
+    this.area = el("textarea", { value: edit(id) ?? text, rows: 1, dir: "auto", "aria-label": t("Edit your question") });
+    const close = () => {
+      keepEdit(id, "");
+      on.close();
+    };
+    /** Close without a word: its question is gone. */
+    this.drop = () => keepEdit(id, "");
+    const submit = async () => {
+      if (!this.area.value.trim() || (on.ready && !(await on.ready(this.area.value)))) return;
+      close();
+      on.send(this.area.value);
+    };
+    const buttons = [button(t("Cancel"), close), button(label, submit, { className: "primary" })];
+    this.area.addEventListener("input", () => keepEdit(id, this.area.value));
     this.element = el("div", { className: "editor" }, this.area, el("div", { className: "row" }, ...buttons));
     sendsOnEnter(this.area, submit);
     this.area.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.area.value === text) close();
     });
+  }
+
+  /** Make it as high as its text, once it is on the page. */
+  fit() {
+    requestAnimationFrame(() => grow(this.area));
   }
 
   focus() {

@@ -6,20 +6,25 @@ import { Blocks } from "./blocks.js";
 import { Body } from "./body.js";
 import { button, copyFor, el } from "./dom.js";
 import { Editor } from "./editor.js";
+import { edit } from "./outbox.js";
 import { partsOf } from "./parts.js";
 import { Follower, isOpen, readBlocks } from "./stream.js";
+import { locale, number, t } from "./t.js";
 import { continuable, facts, spokenState, stateText, tokensText } from "./words.js";
 
 /** A message's element. */
 function article({ id, role }, content, below) {
   const element = el("article", { className: `message ${role}`, dataset: { id } }, content, below);
-  element.setAttribute("aria-label", role === "user" ? "You" : "Answer");
+  element.setAttribute("aria-label", role === "user" ? t("You") : t("Answer"));
   return element;
 }
 
 /** A question, shown as it was typed. */
 export class QuestionView {
-  /** `actions`: edit(message, text) where one may, edited() after the editor has closed, visit(leaf). */
+  /**
+   * `actions`: edit(message, text) where one may, mayEdit(text) before that, edited() after the editor
+   * has closed, visit(leaf).
+   */
   constructor(message, actions) {
     this.message = message;
     this.actions = actions;
@@ -29,9 +34,17 @@ export class QuestionView {
     this.element = article(message, el("div", { className: "body" }, ...shown, ...partsOf(message.parts)), this.below);
     this.element.source = message.text;
     this.#show();
+    if (actions.edit && edit(message.id) !== null) this.#edit();
   }
 
   open = false;
+
+  /** It only asks to go on: the answers above and below it are shown as one. */
+  join(joint) {
+    if (joint === this.joint) return;
+    this.joint = joint;
+    if (!this.editing) this.#show();
+  }
 
   refresh(message) {
     this.message = message;
@@ -43,20 +56,28 @@ export class QuestionView {
   }
 
   #show() {
+    const key = JSON.stringify([this.message.siblings, Boolean(this.joint)]);
+    if (key === this.shown) return; // the buttons stay, and with them the focus
+    this.shown = key;
     const bar = el("div", { className: "actions" });
-    if (this.message.siblings.length > 1) bar.append(siblings(this.message, this.actions.visit));
-    bar.append(copy(() => this.message.text));
-    // Editing would ask with the text alone.
-    if (this.actions.edit && !this.message.parts) bar.append(button("Edit", () => this.#edit()));
+    const parted = this.message.siblings.length > 1;
+    this.element.classList.toggle("goes-on", Boolean(this.joint));
+    this.element.classList.toggle("parted", parted);
+    if (!this.joint) bar.append(copy(() => this.message.text));
+    // Results of tools belong to the answer above them.
+    const results = this.message.parts?.some(({ kind }) => kind === "tool_result");
+    if (this.actions.edit && !results && !this.joint) bar.append(button(t("Edit"), () => this.#edit().focus()));
+    if (parted) bar.append(siblings(this.message, this.actions.visit)); // always shown: at the edge
     this.below.replaceChildren(bar);
   }
 
   /** Edit the question: sending makes another branch, this one stays. */
   #edit() {
-    this.editing = new Editor(this.message.text, {
+    this.editing = new Editor(this.message.id, this.message.text, {
+      ready: this.actions.mayEdit,
       send: (text) => this.actions.edit(this.message, text),
       close: () => {
-        this.editing = null;
+        this.editing = this.shown = null;
         this.element.classList.remove("editing");
         this.#show();
         this.below.querySelector("button:last-of-type").focus();
@@ -65,7 +86,8 @@ export class QuestionView {
     });
     this.element.classList.add("editing");
     this.below.replaceChildren(this.editing.element);
-    this.editing.focus();
+    this.editing.fit();
+    return this.editing;
   }
 }
 
@@ -86,9 +108,17 @@ export class AnswerView {
     this.below = el("div", { className: "below" }, this.state, this.bar);
     this.element = article(message, content, this.below);
     Object.defineProperty(this.element, "source", { get: () => this.body.text });
-    this.blocks = new Blocks(content, (block, shown) => this.#narrate(block, shown));
+    /** When thinking began and ended, as seen here. */
+    this.thoughts = {};
+    /** The views of the answer that it continues, and of the one that continues it. */
+    this.before = this.after = null;
+    /** There are messages below it. */
+    this.above = false;
+    /** The position from which on the latter shows the text of this one. */
+    this.given = null;
+    this.blocks = new Blocks(content, (block, shown) => this.#narrate(block, shown), () => this.#thought());
     if (this.open) this.#follow();
-    else this.#read();
+    else this.reading = this.#read();
     this.#show();
   }
 
@@ -102,6 +132,43 @@ export class AnswerView {
     this.message.siblings = message.siblings;
     if (this.open && !isOpen(message.status)) this.follower?.hasEnded();
     this.#bar();
+  }
+
+  /** Set which answer it continues, and which one continues it, on this branch; `above`: there is more below. */
+  join(before, after, above) {
+    const same = after === this.after && above === this.above;
+    this.above = above;
+    if (before !== this.before) {
+      this.before = before;
+      this.#goOn();
+    }
+    if (same) return;
+    if (after !== this.after) this.give(null); // `after` takes it as soon as it has text
+    this.after = after;
+    this.element.classList.toggle("continues", Boolean(after));
+    this.#show();
+  }
+
+  /** Show the end of the answer before it here, as soon as there is text here. */
+  #goOn(block = this.body.blocks.find(({ kind }) => kind === "text") ?? this.body.open) {
+    const { before, message } = this;
+    if (!before || before.given !== null || block?.kind !== "text" || !Number.isInteger(message.continues_at)) return;
+    this.narrator.skip(before.give(message.continues_at, block.joins));
+  }
+
+  /** Let a continuation show the text from `position` on; null: it is shown here. */
+  give(position, joins) {
+    this.given = position;
+    this.givenJoins = joins;
+    return this.blocks.yieldFrom(position, this.body, joins);
+  }
+
+  /** The text that is copied: with that of all answers that it continues. */
+  async text() {
+    await this.reading;
+    const above = this.message.continues_id;
+    if (!above) return this.body.text;
+    return (await (this.before ?? { text: () => wholeText(above) }).text()) + this.body.text;
   }
 
   /** Remove it; the answer is still written. */
@@ -124,11 +191,15 @@ export class AnswerView {
     });
   }
 
-  #frame({ blocks, open }) {
+  #frame({ blocks, open, retry }) {
+    this.#watchThoughts();
     this.blocks.show(blocks, open);
+    const again = retry && retry.count !== this.retry?.count;
+    this.retry = retry;
     if (this.late && blocks.length) this.#quietly(() => this.blocks.flush());
     this.late = false;
     this.#setStatus("STREAMING");
+    if (again) announce(this.state.textContent);
   }
 
   /** Show an answer that has ended: its first blocks came with it, the rest is read. */
@@ -154,6 +225,7 @@ export class AnswerView {
       if (this.open) this.blocks.flush();
       else this.blocks.settle();
     });
+    if (this.given !== null) this.give(this.given, this.givenJoins);
     this.#show();
   }
 
@@ -176,6 +248,8 @@ export class AnswerView {
     this.follower = null;
     this.whole = true;
     this.blocks.settle();
+    if (this.thoughts.begun === 0) this.#askThoughts();
+    this.message.ended_at ??= new Date().toISOString();
     Object.assign(this.message, { status, finish_reason, usage, error, length, sha256 });
     this.#show();
     announce(spokenState(this.message, this.body));
@@ -189,18 +263,41 @@ export class AnswerView {
     const { dataset } = this.element;
     dataset.proof = (await this.body.proves(proof)) ? "ok" : "failed";
     if (dataset.proof === "ok") return;
-    this.below.prepend(el("p", { className: "doubt" }, "This copy differs from the server's; reload the page."));
+    this.below.prepend(el("p", { className: "doubt" }, t("This copy differs from the server's; reload the page.")));
   }
 
   // --- announcements and state
 
-  #narrate({ kind, text }, shown) {
+  #narrate(block, shown) {
+    const { kind, text } = block;
+    if (this.before) this.#goOn(block);
     if (!this.open || kind !== "text") return;
     const ended = text !== undefined;
     const quiet = this.quiet || document.hidden;
     const code = shown.querySelector("pre.code");
     if (!code) this.narrator.narrate(shown.textContent, { ended, quiet });
-    else if (ended && !quiet) announce(`Code. ${code.dataset.language}`);
+    else if (ended && !quiet) announce(t("Code. {language}", { language: code.dataset.language }));
+  }
+
+  /** Seconds for which it thought, as the server says, or as was seen here; null: not known. */
+  #thought() {
+    if (this.message.thought_ms != null) return this.message.thought_ms / 1000;
+    const { begun, ended } = this.thoughts;
+    return begun && ended ? (ended - begun) / 1000 : null;
+  }
+
+  /** Note when thinking began and ended, if both were seen. */
+  #watchThoughts() {
+    const { thoughts } = this;
+    if (this.#thinking) thoughts.begun ??= this.late ? 0 : Date.now(); // 0: before we came
+    else if (this.body.covered) thoughts.ended ??= Date.now();
+  }
+
+  /** It thought when we came: for how long, the server knows. */
+  async #askThoughts() {
+    const found = await getMessage(this.message.id).catch(() => this.message);
+    this.message.thought_ms = found.thought_ms;
+    this.blocks.nameThoughts();
   }
 
   get #thinking() {
@@ -208,8 +305,14 @@ export class AnswerView {
     return last?.kind === "reasoning";
   }
 
+  /** Whether there is text to continue. */
+  get #written() {
+    return !this.open && this.body.covered > 0 && !this.body.without;
+  }
+
   #show() {
     const { element, message, body } = this;
+    element.classList.toggle("unfinished", !this.after && continuable(message, this.#written));
     element.dataset.length = body.covered;
     if (element.dataset.status !== message.status) {
       element.dataset.status = message.status;
@@ -217,28 +320,43 @@ export class AnswerView {
       if (this.open) element.dataset.proof = "pending";
     }
     element.classList.toggle("continued", Boolean(message.continues_id));
-    const text = stateText(message, { covered: body.covered, thinking: this.#thinking, silent: this.whole && body.silent });
+    const text = this.after ? "" : stateText(message, { covered: body.covered, thinking: this.#thinking, without: this.whole && body.without, above: this.above, retry: this.retry });
     if (this.state.textContent !== text) this.state.textContent = text;
     this.#bar();
   }
 
   #bar() {
     const { message, body } = this;
-    const key = JSON.stringify([message.status, message.siblings, message.usage, body.covered > 0]);
+    const key = JSON.stringify([message.status, message.siblings, message.usage, body.covered > 0, this.#written, this.after !== null, this.above]);
     if (key === this.shown) return;
     this.shown = key;
     this.bar.replaceChildren();
     if (message.siblings.length > 1) this.bar.append(siblings(message, this.actions.visit));
-    if (this.open || message.status === "GONE") return;
-    if (body.covered) this.bar.append(copy(() => this.body.text));
-    if (this.actions.retry) this.bar.append(button("Retry", (event) => this.#act(event.target, this.actions.retry)));
-    if (this.actions.continueAnswer && continuable(message, body.covered)) {
-      this.bar.append(button("Continue", (event) => this.#act(event.target, this.actions.continueAnswer)));
+    if (this.open || this.after || message.status === "GONE") return;
+    if (body.covered) this.bar.append(copy(() => this.text()));
+    if (this.actions.retry) this.bar.append(this.#retry());
+    if (this.actions.continueAnswer && continuable(message, this.#written)) {
+      this.bar.append(button(t("Continue"), (event) => this.#act(event.target, this.actions.continueAnswer), this.#hint));
     }
-    const details = button(tokensText(message.usage) || "Details", () => this.#facts(details), { className: "quiet spent" });
+    const details = button(tokensText(message.usage) || t("Details"), () => this.#facts(details), { className: "quiet spent" });
     details.setAttribute("aria-expanded", "false");
-    details.setAttribute("aria-label", `${details.textContent}: how it was written`);
-    this.bar.append(details);
+    details.setAttribute("aria-label", t("{tokens}: how it was written", { tokens: details.textContent }));
+    this.bar.append(details, label(message));
+  }
+
+  /** Retry, and a menu of other models for it. */
+  #retry() {
+    const again = button(t("Retry"), (event) => this.#act(event.target, this.actions.retry), this.#hint);
+    const choose = (model) => this.#act(again, (message) => this.actions.retry(message, model));
+    const open = async ({ currentTarget }) => (await import("./retry-menu.js")).toggle(currentTarget, this.message.model, choose);
+    const name = t("Ask another model");
+    const other = button("▾", open, { className: "quiet other", title: name, "aria-label": name, "aria-haspopup": "menu", "aria-expanded": "false" });
+    return el("span", { className: "retry" }, again, other);
+  }
+
+  /** Where there is more below, what asks again begins a branch. */
+  get #hint() {
+    return this.above ? { title: t("Begins a branch here. What is below stays in this one.") } : {};
   }
 
   async #act(pressed, action) {
@@ -252,9 +370,15 @@ export class AnswerView {
   async #facts(pressed) {
     const open = this.below.querySelector(".facts");
     pressed.setAttribute("aria-expanded", String(!open));
-    if (open) return open.remove();
+    if (open) return this.below.querySelectorAll(".facts, .tape").forEach((one) => one.remove());
     const list = el("dl", { className: "facts" });
-    this.below.append(list);
+    const replay = button(t("Replay"), async () => {
+      place.classList.add("opened");
+      const tape = await import("./tape.js");
+      await tape.open(this, replay);
+    });
+    const place = el("div", { className: "tape" }, replay);
+    this.below.append(list, place);
     const message = this.message.first_text_at ? this.message : await getMessage(this.message.id).catch(() => this.message);
     for (const [name, value] of facts(message)) list.append(el("div", {}, el("dt", {}, name), el("dd", {}, value)));
     return undefined;
@@ -266,11 +390,46 @@ function siblings({ siblings: all, id }, visit) {
   const here = all.findIndex((one) => one.id === id);
   const step = (label, name, to) =>
     button(label, () => visit(all[to].leaf), { "aria-label": name, disabled: !all[to] });
-  const place = el("span", { className: "place" }, `${here + 1}/${all.length}`);
-  return el("span", { className: "siblings" }, step("‹", "Previous version", here - 1), place, step("›", "Next version", here + 1));
+  const place = el("span", { className: "place" }, `${number(here + 1)}/${number(all.length)}`);
+  return el("span", { className: "siblings" }, step("‹", t("Previous version"), here - 1), place, step("›", t("Next version"), here + 1));
+}
+
+/** Which model wrote an answer, and when. */
+function label({ model, ended_at: ended, created_at: asked }) {
+  const moment = new Date(ended ?? asked);
+  const today = moment.toDateString() === new Date().toDateString();
+  const when = el("time", { dateTime: moment.toISOString(), title: moment.toLocaleString(locale, { dateStyle: "full", timeStyle: "medium" }) });
+  when.textContent = moment.toLocaleString(locale, today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
+  const short = el("bdi", { title: model ?? "" }, (model ?? "").split("/").at(-1));
+  return el("span", { className: "label" }, ...(model ? [short, " · "] : []), when);
+}
+
+/** The text of an answer that is not on the page, with that of all answers that it continues. */
+async function wholeText(id) {
+  const { text, continues_id: above } = await getMessage(id);
+  return (above ? await wholeText(above) : "") + text;
 }
 
 /** A button that copies `text()`. */
 function copy(text) {
-  return button("Copy", ({ target }) => copyFor(target, text()));
+  return button(t("Copy"), ({ target }) => copyFor(target, text()));
 }
+
+/** Ctrl+A in an answer selects that answer, with its continuations; once more selects the page. */
+function selectAnswer(event) {
+  const { key, target, altKey, shiftKey } = event;
+  if (!(event.ctrlKey || event.metaKey) || altKey || shiftKey || key.toLowerCase() !== "a" || target.closest("input, textarea, select")) return;
+  const selection = getSelection();
+  const at = selection.anchorNode;
+  let first = (at?.nodeType === Node.TEXT_NODE ? at.parentElement : at)?.closest?.("#thread > .assistant");
+  if (!first) return;
+  let last = first;
+  while (first.classList.contains("continued") && first.previousElementSibling?.previousElementSibling) first = first.previousElementSibling.previousElementSibling;
+  while (last.classList.contains("continues")) last = last.nextElementSibling.nextElementSibling;
+  const [from, to] = [first, last].map((one) => one.querySelector(".body"));
+  if (selection.anchorNode === from && selection.focusNode === to) return;
+  event.preventDefault();
+  selection.setBaseAndExtent(from, 0, to, to.childNodes.length);
+}
+
+addEventListener("keydown", selectAnswer);

@@ -1,29 +1,34 @@
-/** The menu of models: what the provider offers, and the last choice. */
+/** Which model answers: the last choice. The list to choose from is loaded when it is wanted. */
 
-import * as api from "./api.js";
-import { byId, el } from "./dom.js";
+import { byId } from "./dom.js";
 import { recall, remember } from "./outbox.js";
 
 const CHOSEN = "outlive.model";
 
 export class Models {
   constructor() {
-    this.select = byId("model");
-    this.select.addEventListener("change", () => remember(CHOSEN, this.select.value));
+    this.button = byId("model");
+    this.usual = this.button.textContent;
+    this.button.addEventListener("click", () => this.#pick());
+    this.choose(recall(CHOSEN));
+    if (this.chosen) import("./model-dialog.js").then(({ isOffered }) => isOffered(this.chosen)).then((is) => is || this.choose("")).catch(() => {});
   }
 
-  /** Fill the menu; without a list there is only the default. */
-  async load() {
-    const { items, default: usual } = await api.listModels();
-    const names = [usual, ...items.map(({ id }) => id).filter((id) => id !== usual)];
-    const chosen = recall(CHOSEN);
-    this.select.replaceChildren(...names.map((name) => el("option", { value: name === usual ? "" : name }, name)));
-    this.select.value = names.includes(chosen) && chosen !== usual ? chosen : "";
-    this.select.disabled = names.length < 2;
+  async #pick() {
+    const { pick } = await import("./model-dialog.js");
+    const name = await pick(this.chosen || this.usual, this.usual);
+    if (name !== null) this.choose(name);
+  }
+
+  /** Ask this model from now on; the usual one needs no name. */
+  choose(name) {
+    this.chosen = name && name !== this.usual ? name : "";
+    remember(CHOSEN, this.chosen);
+    this.button.textContent = this.chosen || this.usual;
   }
 
   /** A request's fields for the chosen model; none for the default. */
   get wanted() {
-    return this.select.value ? { model: this.select.value } : {};
+    return this.chosen ? { model: this.chosen } : {};
   }
 }

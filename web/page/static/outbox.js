@@ -7,14 +7,17 @@
 
 const OUT = "outlive.out.";
 const DRAFT = "outlive.draft.";
+const EDIT = "outlive.edit.";
+const SYSTEM = "outlive.system.";
 
 /** The browser's storage; where it is forbidden, this page's memory. */
 const memory = new Map();
 const store = {
   get: (name) => attempt(() => localStorage.getItem(name)) ?? memory.get(name) ?? null,
+  /** Whether it is there after a reload, too. */
   set(name, value) {
     memory.set(name, value);
-    attempt(() => localStorage.setItem(name, value));
+    return attempt(() => (localStorage.setItem(name, value), true)) ?? false;
   },
   remove(name) {
     memory.delete(name);
@@ -32,7 +35,8 @@ function attempt(step) {
   }
 }
 
-/** Store a question until there is a response: {key, conversation, parent, content, wanted, system}. */
+/** Store a question until there is a response: {key, conversation, parent, content, wanted, system,
+ * files (how many there are in attachments.js), carried (parts of the question that this one replaces), line}. */
 export const keep = (entry) => store.set(OUT + entry.key, JSON.stringify(entry));
 
 /** Remove a question that was accepted or refused. */
@@ -63,13 +67,27 @@ export const recall = (name) => store.get(name);
 export const remember = (name, value) => (value ? store.set(name, value) : store.remove(name));
 
 /** Remove everything. */
-export const clear = () => store.names().filter((name) => name.startsWith("outlive.")).forEach(store.remove);
+export function clear() {
+  store.names().filter((name) => name.startsWith("outlive.")).forEach(store.remove);
+  attempt(() => indexedDB.deleteDatabase("outlive")); // the files of drafts
+}
 
 export const draft = (conversation) => store.get(DRAFT + (conversation ?? "new")) ?? "";
 
-/** Store what is being typed. */
-export function keepDraft(conversation, text) {
-  const name = DRAFT + (conversation ?? "new");
-  if (text) store.set(name, text);
-  else store.remove(name);
+/** Store a text, or remove it; whether it is kept. */
+function put(name, text) {
+  if (text) return store.set(name, text);
+  store.remove(name);
+  return true;
 }
+
+/** Store what is being typed; whether it is kept. */
+export const keepDraft = (conversation, text) => put(DRAFT + (conversation ?? "new"), text);
+
+/** The text of an open editor, by the id of its question; null: it is closed. */
+export const edit = (id) => store.get(EDIT + id);
+export const keepEdit = (id, text) => put(EDIT + id, text);
+
+/** Instructions: typed and not saved (`typed`), or of a conversation that does not exist yet. */
+export const system = (conversation, typed) => store.get(SYSTEM + (typed ? "typed." : "") + (conversation ?? "new"));
+export const keepSystem = (conversation, typed, text) => put(SYSTEM + (typed ? "typed." : "") + (conversation ?? "new"), text);

@@ -7,6 +7,7 @@
 
 import { link as secret, readFile } from "./api.js";
 import { el } from "./dom.js";
+import { t } from "./t.js";
 
 const STORED = "/api/files/";
 
@@ -20,8 +21,8 @@ function one({ kind, text, meta }) {
 }
 
 function image(address) {
-  const shown = el("img", { className: "sent", alt: "Image", loading: "lazy" });
-  const fail = () => shown.replaceWith(el("p", { className: "elsewhere" }, "An image"));
+  const shown = el("img", { className: "sent", alt: t("Image"), loading: "lazy" });
+  const fail = () => shown.replaceWith(el("p", { className: "elsewhere" }, t("An image")));
   shown.addEventListener("error", fail, { once: true });
   if (secret) readFile(address).then((data) => (shown.src = data), fail);
   else shown.src = address;
@@ -42,7 +43,7 @@ function link(kind, address, meta) {
 
 function result(text, meta) {
   const shown = meta?.empty ? "" : text;
-  return el("details", { className: "aside tool_result" }, el("summary", {}, `Result of ${meta?.tool_call_id ?? "a tool"}`), el("pre", {}, shown));
+  return el("details", { className: "aside tool_result" }, el("summary", {}, t("Result of {tool}", { tool: meta?.tool_call_id ?? t("a tool") })), el("pre", {}, shown));
 }
 
-const nameOf = (kind) => ({ image: "Image", audio: "Sound" })[kind] ?? "File";
+const nameOf = (kind) => ({ image: t("Image"), audio: t("Sound") })[kind] ?? t("File");

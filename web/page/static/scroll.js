@@ -9,6 +9,9 @@
  * scroll while a finger or button is down, and for GRACE after a wheel or key.
  *
  * Following begins again only at the end: when a person scrolls there, or by the button.
+ *
+ * A place can be held, too (`hold`): until a person moves it stays where it is on the screen, however the
+ * text above and below it grows.
  */
 
 /** Pixels from the end that count as the end. */
@@ -25,7 +28,10 @@ export class Scroll {
   /** `pane` scrolls, `content` grows, `latest` is the button that scrolls to the end. */
   constructor(pane, content, latest) {
     this.pane = pane;
+    this.content = content;
     this.latest = latest;
+    /** What `hold` was given. */
+    this.anchor = null;
     /** The last seen position, and the highest since the end was left. */
     this.top = 0;
     this.highest = 0;
@@ -58,6 +64,7 @@ export class Scroll {
   #follow(following) {
     if (this.following && !following) this.left += 1;
     this.following = following;
+    this.anchor = null;
     this.pane.style.overflowAnchor = following ? "none" : "";
     this.highest = this.top;
   }
@@ -66,6 +73,25 @@ export class Scroll {
   down() {
     this.#follow(true);
     this.#place(this.pane.scrollHeight);
+  }
+
+  /** Begin at the top. */
+  up() {
+    this.#follow(false);
+    this.#place(0);
+  }
+
+  /** Hold a place: `find()` returns how far to scroll for it, or null while it is not there. */
+  hold(find) {
+    this.#follow(false);
+    this.pane.style.overflowAnchor = "none"; // we do that
+    this.anchor = find;
+    this.#grown();
+  }
+
+  /** Whether the end is visible, or followed. */
+  get atEnd() {
+    return this.following || this.#toEnd < NEAR;
   }
 
   /** Change what is above without moving what is visible. */
@@ -152,6 +178,7 @@ export class Scroll {
     const { scrollTop } = this.pane;
     const moved = scrollTop - this.top;
     this.top = scrollTop;
+    if (this.anchor && (moved > 1 || (moved < -1 && this.#toEnd > 1))) this.#follow(false);
     if (moved < 0 && this.following && this.#toEnd > 1) this.#follow(false);
     if (moved < 0) this.highest = Math.min(this.highest, scrollTop);
     if (moved && this.#held) this.#grace(); // momentum and repeated keys
@@ -160,12 +187,18 @@ export class Scroll {
   }
 
   #grown() {
-    if (this.following && !this.#held) this.#place(this.pane.scrollHeight);
+    const typing = this.content.querySelector("textarea:focus"); // an open editor stays in view
+    if (this.following && !this.#held && !typing) this.#place(this.pane.scrollHeight);
+    const top = this.anchor && !this.#held ? this.anchor() : null;
+    if (top !== null) {
+      this.#place(top);
+      this.highest = this.top;
+    }
     this.#button();
   }
 
   #button() {
-    this.latest.hidden = this.following || this.#toEnd < NEAR;
+    this.latest.hidden = this.atEnd || !this.content.childElementCount;
   }
 }
 

@@ -8,12 +8,16 @@
 
 import * as api from "./api.js";
 import { codeBelow } from "./blocks.js";
-import { byId, copyFor, dateOf, el } from "./dom.js";
+import { byId, copyFor, el, NAME } from "./dom.js";
+import { LinkStream } from "./link-stream.js";
 import { pause } from "./outlive.js";
 import { watchPresence } from "./presence.js";
 import { Scroll } from "./scroll.js";
+import { dateOf, t, why } from "./t.js";
 import { Thread } from "./thread.js";
 import { nameOf } from "./words.js";
+
+api.useLinkStream(LinkStream);
 
 /** Turns to read at first, and to look for new ones; milliseconds between. */
 const PAGE = 20;
@@ -48,10 +52,10 @@ async function refresh() {
     else if (all) setEarlier(found.earlier);
     byId("mark").hidden = false;
     byId("title").textContent = nameOf(found.conversation);
-    document.title = `${nameOf(found.conversation)} · Outlive`;
+    document.title = `${nameOf(found.conversation)} · ${NAME}`;
   } catch (problem) {
     if ([401, 404].includes(problem.status)) showGone(); // without a link the page goes to sign in
-    else notify(problem.message);
+    else notify(why(problem));
   }
   update();
 }
@@ -81,10 +85,10 @@ function showGone() {
   notify("");
   byId("mark").hidden = true;
   byId("title").textContent = "";
-  document.title = "Outlive";
-  const what = was ? "This conversation is not shared any more." : "Nothing is shared here, or not any more.";
-  const more = was ? "" : "If somebody sent you a link, make sure that it is complete. ";
-  showNothing(what, `${more}Whoever shared it with you can share it again.`);
+  document.title = NAME;
+  const what = was ? t("This conversation is not shared any more.") : t("Nothing is shared here, or not any more.");
+  const more = was ? "" : `${t("If somebody sent you a link, make sure that it is complete.")} `;
+  showNothing(what, more + t("Whoever shared it with you can share it again."));
 }
 
 function showNothing(what, more) {
@@ -95,12 +99,12 @@ function showNothing(what, more) {
 /** What others share with the user who is signed in. */
 function showList(found) {
   here.gone = true; // nothing to watch
-  byId("title").textContent = "Shared with you";
-  document.title = "Shared with you · Outlive";
+  byId("title").textContent = t("Shared with you");
+  document.title = `${t("Shared with you")} · ${NAME}`;
   const line = (one) => el("a", { href: `/s/${one.id}`, dir: "auto" }, nameOf(one), el("small", {}, dateOf(one.updated_at)));
   byId("list").replaceChildren(...found.map((one) => el("li", {}, line(one))));
   byId("list").hidden = !found.length;
-  if (!found.length) showNothing("Nothing is shared with you now.", "What others share with you by name is listed here.");
+  if (!found.length) showNothing(t("Nothing is shared with you now."), t("What others share with you by name is listed here."));
 }
 
 function notify(text) {

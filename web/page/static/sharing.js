@@ -1,22 +1,20 @@
-/** The dialog in which a conversation is shared, and shares are revoked. */
+/** The dialog in which a conversation is shared, and shares are revoked. Loaded when it is opened. */
 
 import * as api from "./api.js";
-import { button, byId, copyFor, dateOf, el } from "./dom.js";
+import { button, byId, copyFor, el } from "./dom.js";
+import { dateOf, list, n, t, why } from "./t.js";
 
 /** Milliseconds between looks at who reads, while the dialog is open. */
 const EVERY = 3_000;
 
 export class Sharing {
   constructor() {
-    this.opener = byId("share");
     this.id = null;
-    if (!this.opener) return; // without sign-in there is nobody to share with
     this.dialog = byId("sharing");
     /** The address of each link that was made here: the server does not know it. */
     this.links = new Map();
     /** Counts what was changed here: a list that was asked for before a change is old. */
     this.changes = 0;
-    this.opener.addEventListener("click", () => this.#open());
     this.dialog.addEventListener("close", () => clearInterval(this.timer));
     byId("share-with").addEventListener("change", () => this.#choose());
     byId("share-new").addEventListener("click", () => this.#add());
@@ -25,22 +23,11 @@ export class Sharing {
       event.preventDefault(); // it would close the dialog
       this.#add();
     });
-    this.#showShared();
   }
 
-  /** Offer to share this conversation; null: there is none. */
-  show(id) {
+  /** Open the dialog for this conversation. */
+  open(id) {
     this.id = id;
-    if (this.opener) this.opener.hidden = !id;
-  }
-
-  /** A link to what others share with this user, if they do. */
-  async #showShared() {
-    const found = await api.listShared().catch(() => null);
-    byId("shared-with").parentElement.hidden = !found?.items.length;
-  }
-
-  #open() {
     byId("shares").replaceChildren();
     byId("share-with").value = "link";
     byId("share-user").value = "";
@@ -56,7 +43,7 @@ export class Sharing {
   #choose() {
     const named = byId("share-with").value === "user";
     byId("share-named").hidden = !named;
-    byId("share-new").textContent = named ? "Share" : "Create link";
+    byId("share-new").textContent = named ? t("Share") : t("Create link");
     if (named) byId("share-user").focus();
   }
 
@@ -66,7 +53,7 @@ export class Sharing {
       const { items } = await api.listShares(id);
       if (id === this.id && changes === this.changes) this.#draw(items);
     } catch (problem) {
-      this.#notify(problem.message);
+      this.#notify(why(problem));
     }
   }
 
@@ -97,7 +84,7 @@ export class Sharing {
       byId("shares").prepend(item);
       item.querySelector("button").focus();
     } catch (problem) {
-      this.#notify(problem.message);
+      this.#notify(why(problem));
     }
   }
 
@@ -106,11 +93,11 @@ export class Sharing {
     const named = { "aria-describedby": label };
     const address = one.user === null ? this.links.get(one.id) : new URL(`/s/${this.id}`, location.href).href;
     const item = el("li", { dataset: { id: one.id } }, el("span", { id: label }, wordsOf(one)));
-    if (address) item.append(button("Copy", ({ target }) => copyFor(target, address), { className: "quiet copy-link", ...named }));
-    item.append(button("Revoke", () => this.#revoke(one.id, item), named));
+    if (address) item.append(button(t("Copy"), ({ target }) => copyFor(target, address), { className: "quiet copy-link", ...named }));
+    item.append(button(t("Revoke"), () => this.#revoke(one.id, item), named));
     if (one.user === null && address) {
-      const field = el("input", { value: address, readOnly: true, "aria-label": "The link", onfocus: () => field.select() });
-      item.append(field, el("small", {}, "Copy it now: this link is not shown again."));
+      const field = el("input", { value: address, readOnly: true, dir: "ltr", "aria-label": t("The link"), onfocus: () => field.select() });
+      item.append(field, el("small", {}, t("Copy it now: this link is not shown again.")));
     }
     return item;
   }
@@ -125,7 +112,7 @@ export class Sharing {
       this.links.delete(id);
       (next?.querySelector("button:last-of-type") ?? byId("share-new")).focus();
     } catch (problem) {
-      this.#notify(problem.message);
+      this.#notify(why(problem));
     }
   }
 
@@ -137,8 +124,8 @@ export class Sharing {
 
 /** A share in a few words. */
 function wordsOf({ user, readers, created_at: since, expires_at: until }) {
-  const words = [user === null ? "By a link" : `With ${user}`, `since ${dateOf(since)}`];
-  if (until) words.push(`until ${dateOf(until)}`);
-  if (readers) words.push(`${readers} reading`);
-  return words.join(", ");
+  const words = [user === null ? t("By a link") : t("With {user}", { user }), t("since {date}", { date: dateOf(since) })];
+  if (until) words.push(t("until {date}", { date: dateOf(until) }));
+  if (readers) words.push(n(readers, "{n} reading", "{n} reading"));
+  return list(words);
 }

@@ -3,17 +3,21 @@
 import * as api from "./api.js";
 import { pause } from "./outlive.js";
 import { byId, el, icon } from "./dom.js";
+import { fragmentOf } from "./fragment.js";
+import { t } from "./t.js";
 import { nameOf } from "./words.js";
 
 /** Older conversations loaded at a time. */
 const PAGE = 50;
 /** Milliseconds from the last key to the search. */
 const TYPING = 180;
+/** Milliseconds that the list keeps its order after a pointer has moved in it: a click comes soon after. */
+const STILL = 1500;
 const MARKS = { waiting: "writing", writing: "writing", unseen: "unseen", failed: "failed" };
-const LABELS = { waiting: "waiting in the queue", writing: "being written", unseen: "not seen yet", failed: "failed" };
+const LABELS = { waiting: t("waiting in the queue"), writing: t("being written"), unseen: t("not seen yet"), failed: t("failed") };
 
 export class Sidebar {
-  /** `on.open(id, leaf)`, `on.remove(entry)`, `on.rename(entry, title)`. */
+  /** `on.open(id, leaf, target)`, `on.remove(entry)`, `on.rename(entry, title)`. */
   constructor(notices, on) {
     this.notices = notices;
     this.on = on;
@@ -21,12 +25,14 @@ export class Sidebar {
     /** Elements of the results; null without a search. */
     this.found = null;
     this.items = new Map();
+    this.headings = new Map();
     this.root = byId("conversations");
     this.field = byId("search");
     byId("older").addEventListener("click", () => this.#older());
     this.field.addEventListener("input", () => this.#search());
     this.field.addEventListener("keydown", (event) => this.#keys(event));
     this.root.addEventListener("keydown", (event) => this.#keys(event));
+    for (const kind of ["pointerdown", "pointermove", "pointerup"]) this.root.addEventListener(kind, () => this.#hold());
   }
 
   /** Mark the open conversation. */
@@ -76,17 +82,56 @@ export class Sidebar {
     this.#search();
   }
 
+  /** A person points at a conversation: none moves away from under the pointer. */
+  #hold() {
+    this.held = performance.now() + STILL;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.show(), STILL);
+  }
+
   /** Draw the list. */
   show() {
     if (this.root.querySelector("input")) return; // a name is being edited
     this.root.setAttribute("aria-busy", String(!this.notices.known));
     byId("older").hidden = Boolean(this.found) || !this.notices.next;
-    byId("nothing").hidden = this.found?.length !== 0;
-    const items = this.found ?? this.notices.sorted.map((one) => this.#item(one));
+    const nothing = this.found ? !this.found.length : this.notices.known && !this.notices.entries.size;
+    byId("nothing").hidden = !nothing;
+    byId("nothing").textContent = this.found ? t("Nothing found") : t("What you ask is kept here.");
+    const still = performance.now() < this.held && this.listed && !this.found;
+    const items = this.found ?? [...(still ? this.#asTheyAre() : this.#grouped())];
+    this.listed = !this.found;
     for (const id of this.items.keys()) if (!this.notices.entries.has(id)) this.items.delete(id);
     const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
     this.#arrange(items);
     if (focused?.isConnected) focused.focus({ preventScroll: true });
+  }
+
+  /** The elements of all conversations, below the day of each. */
+  *#grouped() {
+    const now = new Date();
+    let day = null;
+    for (const one of this.notices.sorted) {
+      const its = dayOf(one.updated_at, now);
+      if (its !== day) yield this.#heading((day = its));
+      yield this.#item(one);
+    }
+  }
+
+  /** What is in the list, in its order: changed, but not moved. */
+  *#asTheyAre() {
+    for (const item of this.root.children) {
+      const { conversation } = item.dataset;
+      const entry = this.notices.entries.get(conversation);
+      if (entry || !conversation) yield entry ? this.#item(entry) : item;
+    }
+  }
+
+  #heading(day) {
+    const known = this.headings.get(day);
+    if (known) return known;
+    const made = el("li", { className: "day" }, el("h2", {}, day));
+    this.headings.set(day, made);
+    return made;
   }
 
   /** Show these elements in this order, moving only those that are elsewhere. */
@@ -108,39 +153,42 @@ export class Sidebar {
     const mark = MARKS[current && one.status === "unseen" ? "idle" : one.status];
     const link = this.#link(one, null, name);
     if (current) link.setAttribute("aria-current", "page");
-    const rename = iconButton("pen", `Rename ${name}`, () => this.#rename(one, item));
-    const remove = iconButton("bin", `Delete ${name}`, () => this.on.remove(one));
-    const item = el("li", { dataset: { conversation: one.id, status: one.status } }, link, rename, remove);
+    const rename = iconButton("pen", t("Rename"), t("Rename {name}", { name }), () => this.#rename(one, item));
+    const remove = iconButton("bin", t("Delete"), t("Delete {name}", { name }), () => this.on.remove(one));
+    const more = moreButton(name, () => item);
+    const item = el("li", { dataset: { conversation: one.id, status: one.status } }, link, rename, remove, more);
     if (mark) {
       item.prepend(el("span", { className: "mark", dataset: { mark } }));
-      link.append(el("span", { className: "unseen" }, `, ${LABELS[one.status]}`));
+      link.append(el("span", { className: "unseen" }, t(", {more}", { more: LABELS[one.status] })));
     }
     if (known?.item.contains(document.activeElement)) queueMicrotask(() => link.focus({ preventScroll: true }));
     this.items.set(one.id, { key, item });
     return item;
   }
 
-  #hit({ conversation, leaf, snippet }) {
-    const link = this.#link(conversation, leaf, nameOf(conversation));
+  #hit({ conversation, message_id: message, position, leaf, snippet }) {
+    const words = [...new Set(snippet.filter(({ hit }) => hit).map(({ text }) => text))];
+    const target = message && { message_id: message, position: position ?? 0, words };
+    const link = this.#link(conversation, leaf, nameOf(conversation), target);
     const parts = snippet.map(({ text, hit }) => (hit ? el("mark", {}, text) : text));
     const found = parts.length ? [el("p", { className: "found", dir: "auto" }, ...parts)] : [];
     return el("li", { dataset: { conversation: conversation.id } }, link, ...found);
   }
 
-  #link({ id }, leaf, name) {
-    const href = `/c/${id}${leaf ? `?leaf=${leaf}` : ""}`;
-    const link = el("a", { href, title: name, dir: "auto" }, name);
+  #link({ id }, leaf, name, target = null) {
+    const href = `/c/${id}${leaf ? `?leaf=${leaf}` : ""}${target ? fragmentOf(target) : ""}`;
+    const link = el("a", { href, title: name }, el("bdi", {}, name));
     link.addEventListener("click", (event) => {
       if (event.metaKey || event.ctrlKey || event.shiftKey) return;
       event.preventDefault();
-      this.on.open(id, leaf);
+      this.on.open(id, leaf, target);
     });
     return link;
   }
 
   /** Edit the title in place: Enter or leaving saves, Escape cancels. */
   #rename(one, item) {
-    const input = el("input", { value: one.title ?? "", maxLength: 200, "aria-label": "Name", dir: "auto" });
+    const input = el("input", { value: one.title ?? "", maxLength: 200, "aria-label": t("Name"), dir: "auto" });
     const before = [...item.childNodes];
     let closed = false;
     const close = (title, key) => {
@@ -162,7 +210,26 @@ export class Sidebar {
   }
 }
 
+/** Where a conversation stands in the list, by the person's clock: a day, or its month. */
+export function dayOf(at, now) {
+  const then = new Date(at);
+  const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate());
+  const ago = (days) => new Date(midnight).setDate(midnight.getDate() - days);
+  if (then >= midnight) return t("Today");
+  if (then >= ago(1)) return t("Yesterday");
+  if (then >= ago(7)) return t("Last 7 days");
+  const year = then.getFullYear() === now.getFullYear() ? undefined : "numeric";
+  return then.toLocaleDateString(document.documentElement.lang, { month: "long", year });
+}
+
+/** Without a mouse, what shows the other buttons of a conversation. */
+function moreButton(name, item) {
+  const made = el("button", { type: "button", className: "quiet more", "aria-expanded": "false", "aria-label": t("Rename or delete {name}", { name }) }, "⋯");
+  made.onclick = () => made.setAttribute("aria-expanded", String(item().classList.toggle("opened")));
+  return made;
+}
+
 /** A small button with an icon. */
-function iconButton(name, label, onclick) {
-  return el("button", { type: "button", className: "quiet", onclick, "aria-label": label, title: label.split(" ")[0] }, icon(name));
+function iconButton(name, title, label, onclick) {
+  return el("button", { type: "button", className: "quiet", onclick, "aria-label": label, title }, icon(name));
 }

@@ -1,9 +1,17 @@
 /** The sign-in page. */
 
 import { byId } from "./dom.js";
+import { keepAddress, takeFragment } from "./fragment.js";
+import { t, why } from "./t.js";
 
 const form = byId("sign-in");
 const problem = byId("problem");
+/** The place in the page comes along as this page's fragment, which no server sees. */
+const fragment = location.hash || takeFragment(form.dataset.next);
+const next = () => form.dataset.next + fragment;
+
+/** An identity provider brings the browser back without it. */
+document.querySelector(".provider")?.addEventListener("click", () => keepAddress(next()));
 
 /** Sign in; the sentence for what went wrong, or null. */
 async function signIn(login, password) {
@@ -13,14 +21,14 @@ async function signIn(login, password) {
     const response = await fetch("/api/sign-in", { method: "POST", headers, body });
     if (response.ok) return null;
     const data = await response.json().catch(() => null);
-    return data?.detail ?? `The server answered ${response.status}.`;
+    return data?.detail ? why({ code: data.code, message: data.detail }) : t("The server answered {status}.", { status: String(response.status) });
   } catch {
-    return "The server cannot be reached.";
+    return t("The server cannot be reached.");
   }
 }
 
 /** Another tab has signed in: this one needs not. */
-if ("BroadcastChannel" in window) new BroadcastChannel("outlive.sign-in").onmessage = () => location.replace(form.dataset.next);
+if ("BroadcastChannel" in window) new BroadcastChannel("outlive.sign-in").onmessage = () => location.replace(next());
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -29,7 +37,7 @@ form.addEventListener("submit", async (event) => {
   problem.hidden = true;
   button.disabled = true;
   const wrong = await signIn(byId("login").value, password.value);
-  if (wrong === null) return void location.replace(form.dataset.next);
+  if (wrong === null) return void location.replace(next());
   button.disabled = false;
   problem.textContent = wrong;
   problem.hidden = false;

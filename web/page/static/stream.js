@@ -183,7 +183,7 @@ export class Follower {
       if (!isOpen(status)) this.#finish(await getMessage(this.id, signal));
       else if (this.mode === "stream") this.open();
     } catch (error) {
-      if (!signal.aborted) this.#finish({ status: "GONE", error: { message: error.message } });
+      if (!signal.aborted) this.#finish({ status: "GONE", error: { code: error.code, message: error.message } });
     } finally {
       this.reading = false;
     }

@@ -2,6 +2,7 @@
 
 import { el } from "./dom.js";
 import { AnswerView, QuestionView } from "./message.js";
+import { t } from "./t.js";
 
 export class Thread {
   constructor(root, actions) {
@@ -70,24 +71,27 @@ export class Thread {
     return view;
   }
 
-  /** A question that only asks to continue is drawn as a joint between two answers. */
+  /** An answer and its continuations are drawn as one, without the questions that only ask to go on. */
   #markContinued() {
     const views = [...this.views.values()];
     views.forEach((view, index) => {
-      view.element.classList.toggle("goes-on", Boolean(views[index + 1]?.message.continues_id));
+      const [next, later] = [views[index + 1], views[index + 2]];
+      if (view.message.role === "user") return void view.join(Boolean(next?.message.continues_id));
+      const { id, continues_id: above } = view.message;
+      view.join((above && this.views.get(above)) || null, later?.message.continues_id === id ? later : null, Boolean(next));
     });
   }
 
   /** Show a question that is being sent, in place of everything from `before` on. */
-  showPending(content, before = null, text = "Sending") {
+  showPending(content, before = null, text = t("Sending")) {
     this.clearPending();
     const first = before && this.views.get(before)?.element;
     for (let one = first; one; one = one.nextElementSibling) one.hidden = true;
     const part = el("div", { className: "part text", dir: "auto" }, content);
-    const state = el("p", { className: "state" }, navigator.onLine ? text : "Waiting for the network");
+    const state = el("p", { className: "state" }, navigator.onLine ? text : t("Waiting for the network"));
     this.pending = el(
       "article",
-      { className: "message user pending", "aria-label": "You" },
+      { className: "message user pending", "aria-label": t("You") },
       el("div", { className: "body" }, part),
       el("div", { className: "below" }, state),
     );
@@ -129,6 +133,11 @@ export class Thread {
 
   get empty() {
     return !this.views.size && !this.pending;
+  }
+
+  /** Wait until all that is shown is complete, but for what is being written. */
+  read() {
+    return Promise.all([...this.views.values()].map((view) => view.reading));
   }
 
   /** Reconnect now. */

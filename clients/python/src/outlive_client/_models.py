@@ -124,6 +124,7 @@ class Message:
     created_at: datetime
     started_at: datetime | None
     first_text_at: datetime | None
+    thought_ms: int | None
     ended_at: datetime | None
     siblings: Sequence[Sibling]
     raw: Json = field(repr=False, compare=False)
@@ -150,6 +151,7 @@ class Message:
             created_at=_moment(raw["created_at"]),
             started_at=_time(raw.get("started_at")),
             first_text_at=_time(raw.get("first_text_at")),
+            thought_ms=raw.get("thought_ms"),
             ended_at=_time(raw.get("ended_at")),
             siblings=tuple(Sibling(one["id"], one["leaf"]) for one in raw.get("siblings", ())),
             raw=raw,
