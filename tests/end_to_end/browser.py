@@ -255,6 +255,13 @@ def text_of(message: Locator) -> str:
     return str(message.evaluate(TEXT))
 
 
+def expect_loaded(image: Locator) -> None:
+    """Wait until there is one such image, loaded, and a pixel wide."""
+    expect(image).to_have_count(1)
+    expect(image).to_have_js_property("complete", True)
+    expect(image).to_have_js_property("naturalWidth", 1)
+
+
 def drawn(message: Locator) -> str:
     """The HTML of all blocks of a message."""
     inside = 'node => [...node.querySelectorAll(".block")].map(one => one.innerHTML).join("")'

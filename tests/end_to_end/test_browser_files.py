@@ -10,7 +10,7 @@ import scripted
 from local.programs import Web
 from tests.client import Client, new_id
 from tests.end_to_end import axe
-from tests.end_to_end.browser import Meet
+from tests.end_to_end.browser import Meet, expect_loaded
 from tests.end_to_end.questions import quick
 from tests.web.faces.test_tools import TOOLS, data_url, image, unique_png
 
@@ -39,8 +39,8 @@ PHOTO = """async () => {
   files.dispatchEvent(new Event("change"));
   return blob.size;
 }"""
-
 LOADED = "one => one.complete && one.naturalWidth"
+EVERY_IMAGE_LOADED = f"() => [...document.querySelectorAll('img.sent')].every({LOADED})"
 
 
 def test_stored_images_are_shown_and_what_is_elsewhere_is_not_loaded(
@@ -56,8 +56,7 @@ def test_stored_images_are_shown_and_what_is_elsewhere_is_not_loaded(
     page = person.open(f"/c/{place}").page
 
     question = page.locator(".message.user")
-    expect(question.locator("img")).to_have_count(1)
-    page.wait_for_function(f"() => ({LOADED})(document.querySelector('.message.user img')) === 1")
+    expect_loaded(question.locator("img"))
     expect(question.locator(".elsewhere")).to_have_text(f"Image: {elsewhere}")
     expect(question.get_by_role("button", name="Edit")).to_have_count(1)
 
@@ -121,7 +120,7 @@ def test_files_are_added_kept_sent_and_carried_by_an_edit(
     question = page.locator(".message.user").last
     expect(question.locator("img.sent")).to_have_count(2)
     expect(question.get_by_role("link", name="notes.md")).to_be_visible()
-    page.wait_for_function("[...document.querySelectorAll('img.sent')].every(" + LOADED + ")")
+    page.wait_for_function(EVERY_IMAGE_LOADED)
     sent = _question(client, place)
     assert [one["kind"] for one in sent] == ["text", "image", "file", "image"]
     assert sent[2]["meta"]["filename"] == "notes.md"

@@ -10,7 +10,7 @@ from local.programs import Web
 from tests.client import new_id
 from tests.credentials import bearer, token
 from tests.end_to_end import axe
-from tests.end_to_end.browser import Meet, Tab, text_of
+from tests.end_to_end.browser import Meet, Tab, expect_loaded, text_of
 from tests.end_to_end.questions import answer_text, gated, quick
 from tests.rig import Rig
 from tests.web.faces.test_tools import data_url, image, unique_png
@@ -94,9 +94,7 @@ def test_a_reader_by_a_link_sees_images(meet: Meet, required_web: Web) -> None:
 
     page = meet(required_web).open(f"/s#{shared['token']}").page
 
-    expect(page.locator(".message.user img")).to_have_count(1)
-    loaded = "one => one.complete && one.naturalWidth"
-    page.wait_for_function(f"() => ({loaded})(document.querySelector('.message.user img')) === 1")
+    expect_loaded(page.locator(".message.user img"))
 
 
 def test_a_named_user_reads_on_a_page_of_its_own(meet: Meet, required_web: Web) -> None:
