@@ -215,8 +215,9 @@ function patch(shown, made) {
 function keepingSelection(shown, change) {
   const selection = getSelection();
   const { anchorNode, anchorOffset, focusNode, focusOffset } = selection;
-  const inside = (node) => !selection.isCollapsed && shown.contains(node);
-  if (!inside(anchorNode) && !inside(focusNode)) return void change();
+  const inside = (node) => shown.contains(node);
+  // The cheap question first: the other one lays the page out.
+  if ((!inside(anchorNode) && !inside(focusNode)) || selection.isCollapsed) return void change();
   const ends = [[anchorNode, anchorOffset], [focusNode, focusOffset]];
   const places = ends.map(([node, offset]) => (inside(node) ? lengthBefore(shown, node, offset) : null));
   change();

@@ -187,7 +187,8 @@ export class Scroll {
   }
 
   #grown() {
-    const typing = this.content.querySelector("textarea:focus"); // an open editor stays in view
+    const { activeElement } = document;
+    const typing = activeElement.tagName === "TEXTAREA" && this.content.contains(activeElement); // an open editor stays in view
     if (this.following && !this.#held && !typing) this.#place(this.pane.scrollHeight);
     const top = this.anchor && !this.#held ? this.anchor() : null;
     if (top !== null) {
