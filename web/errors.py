@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
 from shared.errors import REQUEST_ERRORS, OutliveError, TooMany, Unavailable
+from web import refusals
 from web.mistakes import sentence
 
 log = structlog.get_logger("web")
@@ -138,6 +139,7 @@ def register(app: Flask, dialects: Mapping[str, Handler]) -> None:
     """
 
     def respond(error: Exception) -> Response:
+        count(error)
         for beginning, handler in dialects.items():
             if request.path.startswith(beginning):
                 return handler(error)
@@ -146,6 +148,18 @@ def register(app: Flask, dialects: Mapping[str, Handler]) -> None:
     # HTTPException, too: Flask has handlers of its own for it.
     app.register_error_handler(HTTPException, respond)
     app.register_error_handler(Exception, respond)
+
+
+def count(error: Exception) -> None:
+    """Note that a request is answered with this error."""
+    if isinstance(error, OutliveError):
+        refusals.count(error.code)
+    elif isinstance(error, ValidationError):
+        refusals.count("invalid")
+    elif not isinstance(error, HTTPException):
+        refusals.count("internal")
+    elif (status := error.code or 500) >= 400:
+        refusals.count(_of_status(status)[0])
 
 
 def of_any(error: Exception) -> Response:
@@ -188,8 +202,13 @@ def _http(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
         return error.get_response()  # type: ignore[return-value]  # a redirect
-    code, detail = CODES.get(status, ("error", HTTP_STATUS_CODES.get(status, "Error")))
+    code, detail = _of_status(status)
     return with_allowed(problem(status, code, detail), error)
+
+
+def _of_status(status: int) -> tuple[str, str]:
+    """Code and sentence."""
+    return CODES.get(status, ("error", HTTP_STATUS_CODES.get(status, "Error")))
 
 
 def with_allowed(answer: Response, error: HTTPException) -> Response:

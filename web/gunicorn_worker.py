@@ -21,6 +21,7 @@ from gunicorn.http import errors as refusals
 
 from shared import logs
 from web import errors
+from web import refusals as counting
 from web.following import serving
 from web.middleware import HEADERS
 
@@ -87,6 +88,7 @@ def _discard(body: Any) -> bool:
 def _response(status: int) -> bytes:
     """A whole HTTP response with a problem document, which ends the connection."""
     code, detail = errors.CODES.get(status, ("error", HTTPStatus(status).phrase))
+    counting.count(code)
     body = errors.problem(status, code, detail).get_data()
     headers = {
         "Content-Type": "application/problem+json",

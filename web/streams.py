@@ -39,6 +39,7 @@ def register(app: Flask, faces: Mapping[str, Face[Any, Any]]) -> None:
     """
 
     def unavailable(error: Unavailable) -> Response:
+        errors.count(error)
         face = faces.get(request.endpoint or "")
         return (face and face.refusal(error)) or errors.of_ours(error)
 
@@ -73,6 +74,7 @@ def stream_response(
         refusal = face.refusal(error)
         if refusal is None:
             raise
+        errors.count(error)
         return refusal
     if stream is None:
         return face.nothing()

@@ -24,6 +24,7 @@ def test_dashboard_shows_running_answers_their_readers_and_the_last_errors(
         client.shown(answer)
     failed = client.ask(scripted.script(scripted.say("Half"), scripted.cut()))
     client.ended(failed)
+    assert client.http.get("/api/messages/banana").status_code == 404
     person = meet(web, viewport={"width": 1100, "height": 800})
     reader = person.open(f"/c/{client.message(held[0])['conversation_id']}")
     reader.written()
@@ -43,6 +44,7 @@ def test_dashboard_shows_running_answers_their_readers_and_the_last_errors(
     expect(page.locator("#errors").get_by_role("link", name=failed[:8])).to_have_attribute(
         "href", f"/c/{place}?leaf={failed}"
     )
+    expect(page.locator("#refused li").filter(has_text="not_found")).to_be_visible()
     expect(page.locator(".chart[data-name=running] .line")).to_have_attribute("d", re.compile("^M"))
     expect(page.locator(".chart")).to_have_count(5)
     assert axe.serious(page) == []

@@ -1,5 +1,7 @@
 """Wrong methods, unknown addresses and unknown ids as problem documents."""
 
+import re
+
 import pytest
 
 from tests.client import Client
@@ -59,3 +61,24 @@ def test_unknown_addresses_and_ids_are_not_found(client: Client, method: str, pa
         bodies["POST"] = {"content": "x"}
     answer = client.http.request(method, path, json=bodies.get(method))
     problem(answer, 404, "not_found")
+
+
+def test_refused_requests_are_counted_by_code(client: Client) -> None:
+    """Those of routes, of streams, of no address, and those that gunicorn refuses."""
+
+    def counted(code: str) -> float:
+        found = re.search(
+            rf'^outlive_refused_requests_total{{code="{code}"}} (\S+)$',
+            client.http.get("/metrics").text,
+            re.MULTILINE,
+        )
+        return float(found[1]) if found else 0
+
+    before = counted("not_found"), counted("headers_too_large")
+    client.http.get(f"/api/messages/{STRANGER}")
+    client.http.get(f"/api/messages/{STRANGER}/stream")
+    client.http.get("/api/nothing")
+    client.http.get("/api/nothing", headers={"X-Long": "x" * 20_000})
+
+    assert counted("not_found") == before[0] + 3
+    assert counted("headers_too_large") == before[1] + 1

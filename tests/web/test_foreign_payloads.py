@@ -182,6 +182,7 @@ WRONG: dict[str, list[Any]] = {
     "streams": [None, "1", [], {}, True, float("nan"), 10**400],
     "notices": [None, "1", [], {}, True],
     "readers": [None, 7, "abc", {"a": 1}, [7], [["a", 1, 2]], [[new_id(), 1]], [[1, 2, 3]]],
+    "refused": [None, 7, "abc", [1], {"a": None}, {"a": "1"}, {"a": 10**400}],
     "more readers": [[[new_id(), "1", 2]], [[new_id(), 1, None]], [[new_id(), 1, 10**400]]],
 }
 
@@ -198,6 +199,7 @@ def test_foreign_values_among_process_reports_are_skipped(store: Store) -> None:
         Settings.model_construct(flower_url=None), store.db, store.livelog, no_workers, no_workers
     )
     good = {"at": time.time(), "readers": [(new_id(), 2, 5)], "streams": 2, "notices": 3}
+    good["refused"] = {"of_the_next_version": 4}
     raw: Any = redis.Redis.from_url(store.redis_url)
     for name, value in REPORTS.items():
         raw.hset("outlive:web", name, value)
@@ -212,6 +214,7 @@ def test_foreign_values_among_process_reports_are_skipped(store: Store) -> None:
         shown = dashboard.state()
 
     assert (shown["streams"], shown["notices"]) == (2, 3)
+    assert shown["refused"]["of_the_next_version"] == 4
     assert [(one["readers"], one["lag"]) for one in shown["readers"]] == [(2, 5)]
     json.dumps(shown, allow_nan=False)
     raw.close()

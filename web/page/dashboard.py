@@ -26,6 +26,7 @@ from shared.settings import Settings
 from shared.store import admin_queries
 from shared.store.admin_queries import Running
 from shared.store.database import Database
+from web import refusals
 from web.following.streaming import Readers
 from web.page.notices import Notices
 
@@ -36,6 +37,9 @@ SAMPLES: Final = 120
 STALE: Final = 3 * EVERY
 #: Messages and shares whose readers one process reports, at most.
 REPORTED: Final = 200
+#: Codes of refused requests that one process reports, at most, and their characters.
+CODES: Final = 200
+CODE_CHARS: Final = 64
 #: JavaScript cannot represent every integer from here on.
 _MAX_NUMBER: Final = 2**53
 
@@ -56,6 +60,8 @@ class Dashboard:
         self._readers = readers
         self._notices = notices
         self._samples: deque[Json] = deque(maxlen=SAMPLES)
+        #: what had been refused at each of them
+        self._refused: deque[Counter[str]] = deque([refusals.counts()], maxlen=SAMPLES)
         #: when the last sample was taken, and the saved characters of each message then
         self._sampled_at = time.monotonic()
         self._saved: dict[uuid.UUID, int] = {}
@@ -94,6 +100,7 @@ class Dashboard:
                 "errors": totals.failed,
             }
         )
+        self._refused.append(refusals.counts())
         self._sampled_at = time.monotonic()
         self._saved = {one.id: one.characters for one in running}
 
@@ -115,6 +122,7 @@ class Dashboard:
             "streams": sum(count for _, count, _ in readers),
             "notices": self._notices.count(),
             "shared": self._shared(),
+            "refused": refusals.counts() - self._refused[0],
         }
 
     def _shared(self) -> list[tuple[str, str, int]]:
@@ -170,6 +178,7 @@ class Dashboard:
                 for one in admin_queries.failed(self._db)
             ],
             "causes": admin_queries.causes(self._db),
+            "refused": dict(sum((one["refused"] for one in reports), Counter()).most_common(CODES)),
             "series": {"every": EVERY, **{name: [one[name] for one in samples] for name in names}},
             "flower": self._settings.flower_url,
         }
@@ -207,6 +216,12 @@ def _parsed(value: str) -> Json | None:
                 (str(uuid.UUID(user)), str(uuid.UUID(conversation)), int(_number(count)))
                 for user, conversation, count in report.get("shared", [])[:REPORTED]
             ],
+            "refused": Counter(
+                {
+                    str(code)[:CODE_CHARS]: int(_number(count))
+                    for code, count in list(report.get("refused", {}).items())[:CODES]
+                }
+            ),
         }
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None

@@ -36,6 +36,7 @@ function short({ id, conversation_id: place, user_id: user }) {
 }
 const row = (...cells) => el("tr", {}, ...cells.map((cell) => el("td", {}, cell)));
 const fill = (table, rows) => byId(table).querySelector("tbody").replaceChildren(...rows);
+const list = (name, counts) => byId(name).replaceChildren(...Object.entries(counts).map(([code, count]) => el("li", {}, el("code", {}, code), ` ${number(count)}`)));
 
 function show(state) {
   const { series, running, errors, readers } = state;
@@ -56,11 +57,13 @@ function show(state) {
   for (const [name, chart] of Object.entries(charts)) chart.draw(series.at, series[name], now[name], notes[name] ?? "");
   fill("running", running.map((one) => runningRow(one, readersOf.get(one.id))));
   fill("errors", errors.map((one) => row(moment(one.at), el("code", {}, one.code), short(one))));
-  byId("causes").replaceChildren(...Object.entries(state.causes).map(([code, count]) => el("li", {}, el("code", {}, code), ` ${number(count)}`)));
+  list("causes", state.causes);
+  list("refused", state.refused);
   fill("series", series.at.map((at, index) => row(moment(at), ...Object.keys(NAMES).map((name) => number(series[name][index])))).reverse());
   document.querySelector("main").setAttribute("aria-busy", "false");
   byId("quiet").hidden = running.length > 0;
   byId("fine").hidden = errors.length > 0;
+  byId("welcome").hidden = byId("refused").childElementCount > 0;
   byId("flower").hidden = !state.flower;
   if (state.flower) byId("flower").href = state.flower;
 }
