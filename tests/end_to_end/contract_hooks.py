@@ -20,13 +20,15 @@ from typing import Any, Final
 import jwt
 import schemathesis
 from schemathesis.generation.meta import TestPhase
-from schemathesis.openapi.checks import UseAfterFree
+from schemathesis.openapi.checks import EnsureResourceAvailability, UseAfterFree
 
 #: What a schema cannot say of a request that fits it.
 MEANINGS: Final = {
     "invalid_content",
     "invalid_cursor",
+    "invalid_endpoint",
     "invalid_parent",
+    "invalid_push_keys",
     "invalid_tool_results",
     "not_an_answer",
     "idempotency_key_reused",
@@ -52,16 +54,23 @@ NOT_SHARED: Final = ("/shares", "/export", "/line", "/place")
 #: What is signed in with, and what is the same for the owner. Empty without sign-in.
 KNOWN: Final = json.loads(os.environ.get("CONTRACT_CREDENTIALS", "{}"))
 
+#: What no random request has: questions that wait in a line (a conversation's id and their own),
+#: and a subscription with keys.
+IN_LINE: Final = json.loads(os.environ.get("CONTRACT_LINES", "[]"))
+SUBSCRIPTION: Final = json.loads(os.environ.get("CONTRACT_SUBSCRIPTION", "{}"))
+
 _ids: defaultdict[str, list[str]] = defaultdict(list)
 if "CONTRACT_FILE" in os.environ:  # few random questions have an image
     _ids["file_id"].append(os.environ["CONTRACT_FILE"])
 #: Conversations that are deleted now: an undelete brings them back, which no check knows.
 _deleted: set[str] = set()
+#: An answer of each conversation that has one.
+_answer_of: dict[str, str] = {}
 #: The links of conversations, and sessions that nobody needs.
 _links: dict[str, str] = {}
 _sessions: list[dict[str, str]] = []
 _answers: Counter[str] = Counter()
-_numbers, _sign_ins, _changes = count(), count(), count()
+_numbers, _sign_ins, _changes, _fits = count(), count(), count(), count()
 
 
 @schemathesis.hook
@@ -69,6 +78,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Ask for what exists, with a credential that is good there."""
     if case.meta is not None and case.meta.phase.name is not TestPhase.STATEFUL:
         _use_what_exists(case)
+        if case.meta.generation.mode.is_positive:
+            _use_what_fits(case)
     if KNOWN and case.headers.get("Authorization") == KNOWN["token"]:
         _use_a_credential(case)
     elif KNOWN and case.operation.path == "/api/sign-in" and next(_sign_ins) % STRANGERS == 0:
@@ -86,6 +97,22 @@ def _use_what_exists(case: Any) -> None:
         if known and value not in known and number % STRANGERS:
             newest = known[-NEWEST:]
             case.path_parameters[name] = newest[number % len(newest)]
+
+
+def _use_what_fits(case: Any) -> None:
+    """What has to be true together is never true of random requests."""
+    method, path, number = case.operation.method, case.operation.path, next(_fits)
+    if number % 2:
+        return
+    if path.endswith("/send") and IN_LINE:
+        place, question = IN_LINE[number // 2 % len(IN_LINE)]
+        case.path_parameters |= {"conversation_id": place, "question_id": question}
+    elif (method, path) == ("put", "/api/conversations/{conversation_id}/place") and _answer_of:
+        place, answer = list(_answer_of.items())[-1]
+        case.path_parameters["conversation_id"] = place
+        case.body = {"message_id": answer, "position": 0}
+    elif (method, path) == ("post", "/api/push"):
+        case.body = {**SUBSCRIPTION, "endpoint": f"{SUBSCRIPTION['endpoint']}{number}"}
 
 
 def _use_a_credential(case: Any) -> None:
@@ -153,6 +180,8 @@ def after_call(context: Any, case: Any, response: Any) -> None:
     elif response.status_code == 202:
         made = response.json()
         _ids["message_id"].append(made.get("assistant", made)["id"])
+        if path.endswith("/messages"):
+            _answer_of[case.path_parameters["conversation_id"]] = made["assistant"]["id"]
         for part in made.get("user", made)["parts"]:
             if "file" in (part["meta"] or {}):
                 _ids["file_id"].append(part["meta"]["file"])
@@ -175,7 +204,13 @@ def _note_session(response: Any) -> None:
 
 @schemathesis.hook
 def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
-    """Whether it is a failure: to show what was deleted is none once it was brought back."""
+    """Whether it is a failure.
+
+    To show what was deleted is none once it was brought back. Nor is that a new conversation has
+    no message of the id that a place names in its body.
+    """
+    if isinstance(failure, EnsureResourceAvailability):
+        return not (case.path.endswith("/place") and "no such message" in response.text)
     shown = case.path_parameters.get("conversation_id")
     return not isinstance(failure, UseAfterFree) or shown in _deleted
 

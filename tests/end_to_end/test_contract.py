@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,12 +31,13 @@ import pytest
 
 from local.processes import BIN, ROOT
 from local.programs import Web
-from scripted import done, finish, say, script, usage
+from scripted import cut, done, finish, say, script, usage
 from shared.settings import with_driver
 from shared.store import accounts, users
 from shared.store.database import Database
 from tests.credentials import AUDIENCE, ISSUER, SECRET, bearer, new_key, token
-from tests.rig import Rig, killing
+from tests.push_receiver import receiving
+from tests.rig import Rig, eventually, killing
 from tests.signing_in import PASSWORD, begin_session, new_account
 from tests.store_fixtures import migrate, new_database
 from tests.stories import start_worker
@@ -45,6 +47,8 @@ Json = dict[str, Any]
 
 #: Requests that are sent, at least.
 REQUESTS: Final = int(os.environ.get("CONTRACT_REQUESTS", "3500"))
+#: Questions that wait in lines of their own, for each run.
+LINES: Final = 4
 #: Where a run writes what was answered.
 COUNTS: Final = "counts.json"
 #: An image.
@@ -108,6 +112,8 @@ class Deployment:
     credentials: Json
     #: the peers of AUTH
     users: list[Json]
+    #: of a browser
+    subscription: Json
 
 
 @pytest.fixture
@@ -116,7 +122,9 @@ def deployment(rig: Rig) -> Iterator[Deployment]:
     with ExitStack() as stack:
         url = stack.enter_context(new_database(rig, "contract"))
         migrate(url)
+        receiver = stack.enter_context(receiving())
         env = {"DATABASE_URL": url, "OUTLIVE_PREFIX": "contract", "OUTLIVE_TITLES": "off"}
+        env |= receiver.settings
         more = {"OUTLIVE_STREAM_MAX_SECONDS": "0.02", "WEB_CONCURRENCY": "1"}
         local = rig.new_web(**env, **more).start()
         required = rig.new_web(**env, **more, **SIGN_IN).start()
@@ -124,7 +132,8 @@ def deployment(rig: Rig) -> Iterator[Deployment]:
         stack.enter_context(killing(local, required, worker))
         credentials, users = new_credentials(url, rig)
         worker.wait()
-        yield Deployment(required.wait(), local.wait(), credentials, users)
+        browser = receiver.subscription("browser")
+        yield Deployment(required.wait(), local.wait(), credentials, users, browser)
 
 
 SIGN_IN: Final = {
@@ -180,6 +189,25 @@ def new_file(web: Web, user: Json, document: Json) -> str:
         made = client.post(f"/api/conversations/{place}/messages", json=asked).raise_for_status()
     [image] = [part for part in made.json()["user"]["parts"] if part["kind"] == "image"]
     return str(image["meta"]["file"])
+
+
+def new_lines(web: Web, user: Json) -> list[tuple[str, str]]:
+    """Questions that wait after an answer that failed: the conversation's id and their own."""
+    headers = {one["name"]: one["value"] for one in user["fixedHeaders"]}
+    found = []
+    with httpx2.Client(base_url=web.url, headers=headers) as client:
+
+        def failed(answer: str) -> bool:
+            return bool(client.get(answer).json()["status"] == "ERROR")
+
+        for _ in range(LINES):
+            place = f"/api/conversations/{client.post('/api/conversations').json()['id']}"
+            asked = {"content": script(say("Half"), cut())}
+            made = client.post(f"{place}/messages", json=asked).raise_for_status().json()
+            eventually(partial(failed, f"/api/messages/{made['assistant']['id']}"))
+            line = client.post(f"{place}/line", json=asked).raise_for_status().json()
+            found.append((place.rpartition("/")[2], line["items"][0]["id"]))
+    return found
 
 
 def closed(document: Json) -> Json:
@@ -297,6 +325,8 @@ class Runs:
                 "SCHEMATHESIS_HOOKS": "tests.end_to_end.contract_hooks",
                 "CONTRACT_COUNTS": COUNTS,
                 "CONTRACT_CREDENTIALS": json.dumps(credentials),
+                "CONTRACT_LINES": json.dumps(new_lines(web, self.deployment.users[0])),
+                "CONTRACT_SUBSCRIPTION": json.dumps(self.deployment.subscription),
                 "CONTRACT_FILE": new_file(web, self.deployment.users[0], document),
             },
             stdout=subprocess.PIPE,
