@@ -71,6 +71,11 @@ def by_question(question: str) -> str | None:
     return _cut(title) or None
 
 
+def by_file(name: str) -> str | None:
+    """The title that a file gives a conversation that begins with files and no text."""
+    return _cut(" ".join(name[:BEGINNING].split())) or None
+
+
 def _cut(title: str) -> str:
     """At most CHARS code points; its end is a word's, unless that would leave too little."""
     if len(title) <= CHARS:

@@ -376,10 +376,16 @@ def _both(
         "parent": None if newest else parent,
         "newest": newest,
         "root": parent is None,
-        "title": naming.by_question(question.text) if asking.titles else None,
+        "title": _title(question) if asking.titles else None,
         **body_columns(question),
         **_answer(asking, conversation, uuid.uuid4(), uuid.uuid4(), None),
     }
+
+
+def _title(question: Body) -> str | None:
+    """What the question calls its conversation: its words, or without any its first named file."""
+    names = ((part.meta or {}).get("filename") for part in question.parts)
+    return naming.by_question(question.text) or naming.by_file(str(next(filter(None, names), "")))
 
 
 def _found(rows: Sequence[Any]) -> Asked:

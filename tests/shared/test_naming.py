@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.naming import CHARS, by_model, by_question
+from shared.naming import CHARS, by_file, by_model, by_question
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,12 @@ def test_a_question_names_its_conversation_by_what_it_says(
     question: str, title: str | None
 ) -> None:
     assert by_question(question) == title
+
+
+def test_a_file_names_its_conversation_where_the_question_has_no_text() -> None:
+    assert by_file("the  notes.md") == "the notes.md"
+    assert by_file("x" * 200) == "x" * (CHARS - 1) + "…"
+    assert by_file(" ") is None
 
 
 TRAIN = "Write a poem about a train in the rain"

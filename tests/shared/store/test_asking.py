@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared import naming
-from shared.body import text_body
+from shared.body import Body, Delta, text_body
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, OutliveError, TooMany
 from shared.lifecycle import Status
 from shared.store import asking, conversations, messages, stopping
@@ -77,6 +77,16 @@ def test_the_first_question_names_its_conversation(store: Store) -> None:
 
     title = conversations.load(store.db, user, conversation).title
     assert title == f"Why is {'x' * 100}"[: naming.CHARS - 1] + "…"
+
+
+def test_files_without_a_word_name_their_conversation() -> None:
+    body = Body(
+        [
+            Delta(0, 0, "image", "an address"),
+            Delta(10, 1, "file", "another", {"filename": "notes.md"}),
+        ]
+    )
+    assert asking._title(body) == "notes.md"
 
 
 def test_titles_can_be_switched_off(store: Store) -> None:
