@@ -113,6 +113,10 @@ def test_what_came_meanwhile_is_below_a_line_that_says_what_happened(
     for kind, message in (("waits", cut), ("failed", empty)):
         link = f"a[href='/c/{message['conversation_id']}']"
         expect(away.locator(f"h4[data-kind='{kind}'] + ul {link}")).to_be_visible()
+    phone = meet(web, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    small = phone.open().page
+    expect(small.locator("#away h4")).to_have_count(3)
+    expect(small.locator("#ideas")).to_be_hidden()  # there is no room for both
     away.locator(f"a[href='{path}']").click()
     tab.finished()
 
