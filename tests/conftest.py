@@ -194,6 +194,7 @@ def long_lived_worker(rig: Rig) -> Worker:
 def no_workers(rig: Rig, long_lived_worker: Worker) -> None:
     """No worker but those that the test starts, and no open answers of the one before."""
     long_lived_worker.kill()
+    assert not any(one.alive() for one in rig.workers), "an earlier test has left a worker"
     sweep(rig, died=long_lived_worker.boot)
 
 

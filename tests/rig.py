@@ -83,6 +83,8 @@ class Rig:
         self.durable = durable
         self.clock = home / "clock" if clock else None
         self._stack = ExitStack()
+        #: all that were ever started
+        self.workers: list[Worker] = []
         Environment(home, {}).make_folders()
         self.procfile = procfile.read()
 
@@ -152,6 +154,7 @@ class Rig:
         environment = Environment(self.home, self.env(**more))
         worker = Worker("worker", self.words("worker", more), environment)
         self._stack.callback(worker.kill)
+        self.workers.append(worker)
         return worker.start().wait()
 
     def flower(self, **more: str) -> Flower:

@@ -16,7 +16,7 @@ from tests.client import Client
 from tests.end_to_end.browser import Meet
 from tests.end_to_end.questions import quick
 from tests.push_receiver import KEY, PushReceiver, receiving
-from tests.rig import Rig, eventually
+from tests.rig import Rig, eventually, killing
 from tests.stories import holding
 
 
@@ -27,9 +27,10 @@ def receiver() -> Iterator[PushReceiver]:
 
 
 @pytest.fixture(scope="module")
-def notifying_web(rig: Rig, receiver: PushReceiver) -> Web:
-    rig.worker(**receiver.settings)
-    return rig.web(**receiver.settings)
+def notifying_web(rig: Rig, receiver: PushReceiver) -> Iterator[Web]:
+    web, worker = rig.web(**receiver.settings), rig.worker(**receiver.settings)
+    with killing(web, worker):  # or it would take the work of other files, too
+        yield web
 
 
 @pytest.fixture
