@@ -28,6 +28,8 @@ ENDS: Final = (b"event: end\n", b"data: [DONE]\n")
 LENGTH: Final = re.compile(rb'"status":"(\w+)".*?"length":(\d+)')
 SIZE: Final = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 STATUS: Final = re.compile(rb"HTTP/1\.1 (\d+)")
+#: What comes first where the response to a question is the stream: both messages.
+ACCEPTED: Final = b"event: accepted\n"
 #: Bytes that a reader who does not read may leave in its own machine.
 LITTLE: Final = 65_536
 #: Addresses from which connections leave in turn.
@@ -50,6 +52,8 @@ class Road:
     header: str = "outlive-message-id"
     #: what a piece of text follows
     mark: str = '"text":"'
+    #: whether a question is answered with the stream, if its client reads
+    one_request: bool = False
 
 
 @dataclass
@@ -370,8 +374,11 @@ class Load:
             path = road.path.format(id=follower.id, after=after)
             text = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
         else:
+            stream = road.one_request and ask.follow
+            accept = "Accept: text/event-stream\r\n" if stream else ""
             text = (
-                f"POST {ask.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                f"POST {ask.path} HTTP/1.1\r\nHost: localhost\r\n{accept}"
+                "Content-Type: application/json\r\n"
                 f"Content-Length: {len(ask.body)}\r\n\r\n{ask.body}"
             )
         assert follower.sock is not None
@@ -407,6 +414,8 @@ class Load:
         status = int(found[1]) if found else 0
         road = self._job.road
         if status == 200:
+            if follower.read is None and (name := self._name(head)):
+                self._ids[follower.ask] = name
             follower.phase = "body"
             return rest
         if status != 202 or road.path is None:
@@ -417,11 +426,10 @@ class Load:
 
     def _taken(self, follower: Follower, head: bytes, rest: bytes) -> None:
         """The question was taken, and its answer has a name."""
-        road = self._job.road
-        named = re.search(rb"(?i)\r\n%b: *([^\r]+)" % road.header.encode(), head)
+        road, name = self._job.road, self._name(head)
         size = SIZE.search(head)
-        assert named is not None, head
-        follower.id = self._ids[follower.ask] = named[1].decode()
+        assert name, head
+        follower.id = self._ids[follower.ask] = name
         if not self._job.asks[follower.ask].follow:
             self._end(follower)
         elif road.ask != road.follow:
@@ -433,6 +441,11 @@ class Load:
             follower.skip = int(size[1]) - len(rest)
             self._skip(follower)
 
+    def _name(self, head: bytes) -> str:
+        """The answer's name in the head of a response; empty if it has none."""
+        named = re.search(rb"(?i)\r\n%b: *([^\r]+)" % self._job.road.header.encode(), head)
+        return named[1].decode() if named else ""
+
     def _skip(self, follower: Follower) -> None:
         """The rest of the response to a question does not matter, but comes first."""
         follower.phase = "skip"
@@ -443,6 +456,8 @@ class Load:
     def _take(self, follower: Follower, whole: bytes) -> None:
         now = time.monotonic_ns()
         mark = self._mark
+        if not follower.shown and ACCEPTED in whole:  # it has a text, too: that of the question
+            whole = whole[whole.index(b"\n\n") + 2 :]
         at = whole.find(mark)
         texts = []
         while at >= 0:

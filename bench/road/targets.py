@@ -171,6 +171,7 @@ class Us(Target):
     apart = ("postgres",)
     #: the checkout that runs
     root = ROOT
+    one_request = True
 
     def start(self) -> None:
         enter = self._stack.enter_context
@@ -207,7 +208,8 @@ class Us(Target):
             program.wait()
         self.parts = {"web": web, "worker": worker, "redis": redis, "postgres": self.postgres}
         place = ("127.0.0.1", urlsplit(web.url).port or 80)
-        self.road = Road(place, place, "/api/messages/{id}/stream?after={after}")
+        path = "/api/messages/{id}/stream?after={after}"
+        self.road = Road(place, place, path, one_request=self.one_request)
         self._db = Database(with_driver(self.postgres.url))
         self._stack.callback(self._db.dispose)
         self._durable()
