@@ -184,18 +184,15 @@ class Asker:
         """
         settings = self._settings
         _check_size(settings, wanted, options or {})
-        terms = Asking(
+        terms = Asking.under(
+            settings,
+            self._tokens,
             user_id=user_id,
-            model=model or settings.model,
+            model=model,
             options=options or {},
             key=key,
             request_hash=request_hash,
-            max_open=settings.open_answers,
-            queue_deadline=settings.queue_deadline_seconds,
-            titles=settings.titles,
             key_id=key_id,
-            tokens=self._tokens,
-            running=settings.running,
             on_disconnect=abandonment.seconds(settings, in_background=in_background),
             request=request,
         )

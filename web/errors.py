@@ -139,27 +139,29 @@ def register(app: Flask, dialects: Mapping[str, Handler]) -> None:
     """
 
     def respond(error: Exception) -> Response:
-        count(error)
         for beginning, handler in dialects.items():
             if request.path.startswith(beginning):
-                return handler(error)
-        return of_any(error)
+                return counted(error, handler(error))
+        return counted(error, of_any(error))
 
     # HTTPException, too: Flask has handlers of its own for it.
     app.register_error_handler(HTTPException, respond)
     app.register_error_handler(Exception, respond)
 
 
-def count(error: Exception) -> None:
-    """Note that a request is answered with this error."""
+def counted(error: Exception, response: Response) -> Response:
+    """The response to this error; noted, unless it is none (a redirect, a stream after all)."""
+    if response.status_code >= 400:
+        refusals.count(_code_of(error))
+    return response
+
+
+def _code_of(error: Exception) -> str:
     if isinstance(error, OutliveError):
-        refusals.count(error.code)
-    elif isinstance(error, ValidationError):
-        refusals.count("invalid")
-    elif not isinstance(error, HTTPException):
-        refusals.count("internal")
-    elif (status := error.code or 500) >= 400:
-        refusals.count(_of_status(status)[0])
+        return error.code
+    if isinstance(error, ValidationError):
+        return "invalid"
+    return of_status(error.code or 500)[0] if isinstance(error, HTTPException) else "internal"
 
 
 def of_any(error: Exception) -> Response:
@@ -202,12 +204,12 @@ def _http(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
         return error.get_response()  # type: ignore[return-value]  # a redirect
-    code, detail = _of_status(status)
+    code, detail = of_status(status)
     return with_allowed(problem(status, code, detail), error)
 
 
-def _of_status(status: int) -> tuple[str, str]:
-    """Code and sentence."""
+def of_status(status: int) -> tuple[str, str]:
+    """Code and sentence of what werkzeug or gunicorn refuses."""
     return CODES.get(status, ("error", HTTP_STATUS_CODES.get(status, "Error")))
 
 

@@ -87,7 +87,7 @@ def _discard(body: Any) -> bool:
 
 def _response(status: int) -> bytes:
     """A whole HTTP response with a problem document, which ends the connection."""
-    code, detail = errors.CODES.get(status, ("error", HTTPStatus(status).phrase))
+    code, detail = errors.of_status(status)
     counting.count(code)
     body = errors.problem(status, code, detail).get_data()
     headers = {

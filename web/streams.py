@@ -39,9 +39,9 @@ def register(app: Flask, faces: Mapping[str, Face[Any, Any]]) -> None:
     """
 
     def unavailable(error: Unavailable) -> Response:
-        errors.count(error)
         face = faces.get(request.endpoint or "")
-        return (face and face.refusal(error)) or errors.of_ours(error)
+        response = (face and face.refusal(error)) or errors.of_ours(error)
+        return errors.counted(error, response)
 
     app.register_error_handler(Unavailable, unavailable)
 
@@ -74,8 +74,7 @@ def stream_response(
         refusal = face.refusal(error)
         if refusal is None:
             raise
-        errors.count(error)
-        return refusal
+        return errors.counted(error, refusal)
     if stream is None:
         return face.nothing()
     return response_of(stream)

@@ -7,7 +7,6 @@ and the code of the provider where the provider named one; otherwise those of ST
 
 import json
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -114,7 +113,7 @@ def _of_http(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
         return error.get_response()  # type: ignore[return-value]  # a redirect
-    code, sentence = errors.CODES.get(status, ("error", HTTPStatus(status).phrase))
+    code, sentence = errors.of_status(status)
     return errors.with_allowed(response(status, sentence, code), error)
 
 
