@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.road.load import Ask, Job, Read
+from bench.road.load import MISSES, Ask, Job, Read
 from bench.road.provider import prompt
 from bench.road.targets import Load, Target, Us
 from bench.road.wire import BLOCK, SECOND
@@ -35,8 +35,6 @@ STAIR: Final = 1.2
 LIMIT: Final = 250.0
 STAIRS: Final = 19
 STAIR_SECONDS: Final = 2.5
-#: Levels one after the other that are missed and end the search with fresh streams.
-FRESH_MISSES: Final = 2
 #: Starts a second, and how many.
 STARTS: Final = {4: 32, 20: 100, 100: 200, 200: 200}
 #: Seconds from a start until nothing of it is left to do, but for its stream.
@@ -160,6 +158,12 @@ def _proof(found: dict[str, Any]) -> Numbers:
     }
 
 
+def _costs(spent: Sequence[Numbers], units: float) -> Numbers:
+    """Milliseconds of the processor that a unit took between two measurements, by part."""
+    before, afterwards = spent
+    return {part: (afterwards[part] - before[part]) * 1000 / units for part in before}
+
+
 def _steady(bench: Bench, streams: int, rate: float, ramp: float, seconds: float) -> Numbers:
     """Streams at a rate each; what their chunks had to wait, and what they cost."""
     first = begin(streams)
@@ -175,8 +179,7 @@ def _steady(bench: Bench, streams: int, rate: float, ramp: float, seconds: float
     found = bench.run(asks, after(stop, PATIENCE), windows=[window], measurements=measurements)
     seen = found["groups"]["all"]["windows"][0]
     numbers = {name: seen[name] for name in ("p50", "p95", "p99", "max", "rate")}
-    thousand = max(seen["came"], 1) / 1000
-    costs = {part: (spent[1][part] - spent[0][part]) * 1000 / thousand for part in spent[0]}
+    costs = _costs(spent, max(seen["came"], 1) / 1000)
     together = sum(cost for part, cost in costs.items() if part not in bench.target.apart)
     parts = {f"cpu_{part}": cost for part, cost in costs.items()}
     return {**numbers, "cpu": together, **parts, **_proof(found)}
@@ -276,7 +279,7 @@ def start(bench: Bench) -> Numbers:
     measurements, spent = _seen(bench.target.cpu, window)
     found = bench.run(asks, after(window[1], 0.3), measurements=measurements)
     shown = found["groups"]["all"]["waits"]["number"]
-    costs = {part: (spent[1][part] - spent[0][part]) * 1000 / number for part in spent[0]}
+    costs = _costs(spent, number)
     parts = {f"cpu_{part}": cost for part, cost in costs.items()}
     # It was left in the middle, so nothing is finished; what came was compared.
     proof = {"wrong": found["wrong"], "wrong_faults": found["number_of_faults"]}
@@ -300,7 +303,7 @@ def _whole(rate: int) -> Callable[[Bench], Numbers]:
             spent.append(bench.target.cpu())
 
         found = bench.run(asks, until, measurements=measurements, ended=ended)
-        costs = {part: (spent[1][part] - spent[0][part]) * 1000 / number for part in spent[0]}
+        costs = _costs(spent, number)
         parts = {f"cpu_{part}": cost for part, cost in costs.items()}
         return {"cpu": sum(costs.values()), **parts, **_proof(found)}
 
@@ -329,7 +332,7 @@ def fresh(bench: Bench) -> Numbers:
         climbed = seen["p99"] <= LIMIT and seen["rate"] >= 0.95 * rate
         best = max(best, seen["rate"]) if climbed else best
         missed = 0 if climbed else missed + 1
-        if missed == FRESH_MISSES:
+        if missed == MISSES:
             break
     return {"rate": best, "wrong": wrong, "wrong_faults": faults}
 
@@ -368,12 +371,12 @@ def mixed(bench: Bench) -> Numbers:
     )
     groups = found["groups"]
     came = sum(group["windows"][0]["came"] for group in groups.values())
-    cost = sum(spent[1][part] - spent[0][part] for part in spent[0])
+    costs = _costs(spent, max(came, 1) / 1000)
     return {
         "p99": groups["all"]["windows"][0]["p99"],
         "asking": groups["asking"]["waits"]["p50"],
         "returning": groups["returning"]["waits"]["p50"],
-        "cpu": cost * 1e6 / max(came, 1),
+        "cpu": sum(costs.values()),
         **_proof(found),
     }
 
