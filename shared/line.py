@@ -61,19 +61,15 @@ class Lines:
 
     def _terms(self, turn: Turn) -> Asking:
         """The limits of an ordinary question, whose answer nobody need read."""
-        settings = self._settings
-        return Asking(
+        return Asking.under(
+            self._settings,
+            self._tokens,
             user_id=turn.user_id,
-            model=turn.model or settings.model,
+            model=turn.model,
             options=turn.options,
             key=turn.key,
             request_hash=turn.request_hash,
-            max_open=settings.open_answers,
-            queue_deadline=settings.queue_deadline_seconds,
-            titles=settings.titles,
             key_id=turn.key_id,
-            tokens=self._tokens,
-            running=settings.running,
         )
 
     def _tell(self, asked: Asked | None) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import MAXYEAR
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sqlalchemy import Connection
 
@@ -24,6 +24,7 @@ from shared.body import Body, text_body
 from shared.errors import Conflict, Invalid, KeyReused, NotFound, StorageDown, TooMany
 from shared.lifecycle import OPEN, Status
 from shared.media import File
+from shared.settings import Settings
 from shared.store import client_requests, files
 from shared.store.access import may_write
 from shared.store.database import Database, run
@@ -69,6 +70,27 @@ class Asking:
     request: Mapping[str, Any] | None = None
     #: seconds after the last reader left until the answer is stopped; None: it goes on
     on_disconnect: float | None = None
+
+    @classmethod
+    def under(
+        cls,
+        settings: Settings,
+        tokens: TokenLimits | None,
+        *,
+        model: str | None,
+        **request: Any,
+    ) -> Self:
+        """With the limits of a deployment, and its model unless another is wanted. `request`: the
+        other fields."""
+        return cls(
+            model=model or settings.model,
+            max_open=settings.open_answers,
+            queue_deadline=settings.queue_deadline_seconds,
+            titles=settings.titles,
+            tokens=tokens,
+            running=settings.running,
+            **request,
+        )
 
     @property
     def locks_user(self) -> bool:

@@ -46,6 +46,11 @@ _SUMS: Final = [
 ]
 
 
+def _all(db: Database, select: str, **values: Any) -> list[dict[str, Any]]:
+    """The rows of a short table, at once."""
+    return [dict(row._mapping) for row in db.rows_within(TREES, select, **values)]
+
+
 def profile(db: Database, user_id: uuid.UUID) -> dict[str, Any]:
     """What is kept of the user besides conversations. Raises NotFound and StorageDown."""
     rows = db.rows_within(
@@ -60,13 +65,12 @@ def profile(db: Database, user_id: uuid.UUID) -> dict[str, Any]:
 
 def usage(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     """The user's tokens by day. Raises StorageDown."""
-    rows = db.rows_within(
-        TREES,
+    return _all(
+        db,
         f"SELECT day, {', '.join(_SUMS)} FROM token_use WHERE user_id = :user"
         " GROUP BY day ORDER BY day",
         user=user_id,
     )
-    return [dict(row._mapping) for row in rows]
 
 
 def shares(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
@@ -93,48 +97,44 @@ def places(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:
 
 def line(db: Database, user_id: uuid.UUID, conversation: uuid.UUID) -> list[dict[str, Any]]:
     """The questions that wait in a conversation, in order. Raises StorageDown."""
-    rows = db.rows_within(
-        TREES,
+    return _all(
+        db,
         "SELECT id, conversation_id, content, model, problem, created_at, changed_at"
         " FROM questions_in_line WHERE user_id = :user AND conversation_id = :conversation"
         " ORDER BY seq",
         user=user_id,
         conversation=conversation,
     )
-    return [dict(row._mapping) for row in rows]
 
 
 def keys(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     """The user's service keys, without what would open them. Raises StorageDown."""
-    rows = db.rows_within(
-        TREES,
+    return _all(
+        db,
         "SELECT id, name, prefix, scopes, created_at, used_at, expires_at, revoked_at"
         " FROM service_keys WHERE user_id = :user ORDER BY created_at, id",
         user=user_id,
     )
-    return [dict(row._mapping) for row in rows]
 
 
 def sessions(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     """Where the user is signed in. Raises StorageDown."""
-    rows = db.rows_within(
-        TREES,
+    return _all(
+        db,
         "SELECT id, created_at, seen_at, expires_at FROM sessions WHERE user_id = :user"
         " ORDER BY created_at, id",
         user=user_id,
     )
-    return [dict(row._mapping) for row in rows]
 
 
 def notified(db: Database, user_id: uuid.UUID) -> list[dict[str, Any]]:
     """The browsers in which the user is notified, without what reaches them. Raises StorageDown."""
-    rows = db.rows_within(
-        TREES,
+    return _all(
+        db,
         "SELECT id, with_text, created_at FROM push_subscriptions WHERE user_id = :user"
         " ORDER BY created_at, id",
         user=user_id,
     )
-    return [dict(row._mapping) for row in rows]
 
 
 def events(db: Database, user_id: uuid.UUID) -> Iterator[dict[str, Any]]:

@@ -183,11 +183,16 @@ def new_credentials(url: str, rig: Rig) -> tuple[Json, list[Json]]:
     ]
 
 
+def client_of(web: Web, user: Json) -> httpx2.Client:
+    """A client of one of the users of AUTH, or of the local one, who needs no header."""
+    headers = {one["name"]: one["value"] for one in user["fixedHeaders"]}
+    return httpx2.Client(base_url=web.url, headers=headers)
+
+
 def new_file(web: Web, user: Json, document: Json) -> str:
     """The id of a file that is there for this user, or for the local one."""
-    headers = {one["name"]: one["value"] for one in user["fixedHeaders"]}
     asked = document["components"]["schemas"]["Question"]["examples"][-1]
-    with httpx2.Client(base_url=web.url, headers=headers) as client:
+    with client_of(web, user) as client:
         place = client.post("/api/conversations").raise_for_status().json()["id"]
         made = client.post(f"/api/conversations/{place}/messages", json=asked).raise_for_status()
     [image] = [part for part in made.json()["user"]["parts"] if part["kind"] == "image"]
@@ -196,9 +201,8 @@ def new_file(web: Web, user: Json, document: Json) -> str:
 
 def new_lines(web: Web, user: Json) -> list[tuple[str, str]]:
     """Questions that wait after an answer that failed: the conversation's id and their own."""
-    headers = {one["name"]: one["value"] for one in user["fixedHeaders"]}
     found = []
-    with httpx2.Client(base_url=web.url, headers=headers) as client:
+    with client_of(web, user) as client:
 
         def failed(answer: str) -> bool:
             return bool(client.get(answer).json()["status"] == "ERROR")
